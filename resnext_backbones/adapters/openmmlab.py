@@ -1,0 +1,211 @@
+"""The trunk for MMDetection, MMSegmentation and all else that is built on MMEngine.
+
+Importing this module registers `resnext_backbones.ResNeXt`; a config does it with
+`custom_imports = dict(imports=["resnext_backbones.adapters.openmmlab"])`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from mmcv.cnn import build_conv_layer, build_norm_layer, build_plugin_layer
+from mmengine.model import initialize
+from mmengine.registry import MODELS as ROOT_MODELS
+from mmengine.registry import Registry
+from mmengine.runner.checkpoint import CheckpointLoader, _load_checkpoint_with_prefix
+from torch import nn
+
+from resnext_backbones.models import Plugin
+from resnext_backbones.models import ResNeXt as Trunk
+from resnext_backbones.models.layers import Conv
+from resnext_backbones.variants import variant_options
+from resnext_backbones.weights import LoadedWeights, load_state
+from resnext_backbones.weights.files import read_file
+
+# A scope of its own: MMDetection has a `ResNeXt` as well, and keeps it.
+MODELS = Registry("model", parent=ROOT_MODELS, scope="resnext_backbones")
+
+DEFAULT_BASE_WIDTH = 4
+
+InitCfg = dict[str, Any] | list[dict[str, Any]] | None
+
+
+@MODELS.register_module(name="ResNeXt")
+class ResNeXt(Trunk):
+    """`resnext_backbones.models.ResNeXt` by the argument names of MMDetection's `ResNeXt`.
+
+    Args:
+        variant: a name of `list_variants()`, in place of depth, groups and base_width.
+        depth: 26, 50, 101, 152, or the number of blocks of each stage.
+        groups: cardinality.
+        base_width: channels a group in stage 1. With `groups=1` MMDetection does not read it
+            and builds ResNet; so does this with the default of 4, and any other value counts.
+        style: `pytorch` strides in the 3x3 convolution of a block, `caffe` in the first 1x1.
+        conv_cfg, norm_cfg: as for `mmcv.cnn.build_conv_layer` and `build_norm_layer`.
+        dcn: a deformable convolution in place of the 3x3 ones, in the stages that
+            `stage_with_dcn` says. `fallback_on_stride` leaves the strided ones as they are.
+        plugins: as MMDetection's: `cfg`, `position` and, if not in all of them, `stages`.
+        zero_init_residual: start every block as the identity.
+        init_cfg: None draws new weights; `Pretrained` loads a trunk, a classifier or a whole
+            detector, and stops at any key that is missing or does not fit; all else as MMEngine.
+
+    The other arguments are the trunk's.
+
+    Raises:
+        ValueError: an argument is out of its range; the message names it.
+    """
+
+    def __init__(
+        self,
+        depth: int | Sequence[int] | None = None,
+        groups: int = 1,
+        base_width: int = DEFAULT_BASE_WIDTH,
+        *,
+        variant: str | None = None,
+        in_channels: int = 3,
+        stem_channels: int | None = None,
+        base_channels: int = 64,
+        num_stages: int = 4,
+        strides: Sequence[int] | None = None,
+        dilations: Sequence[int] | None = None,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        style: str = "pytorch",
+        deep_stem: bool = False,
+        avg_down: bool = False,
+        frozen_stages: int = -1,
+        conv_cfg: Mapping[str, Any] | None = None,
+        norm_cfg: Mapping[str, Any] | None = None,
+        norm_eval: bool = True,
+        dcn: Mapping[str, Any] | None = None,
+        stage_with_dcn: Sequence[bool] = (False, False, False, False),
+        plugins: Sequence[Mapping[str, Any]] | None = None,
+        with_cp: bool = False,
+        zero_init_residual: bool = True,
+        init_cfg: InitCfg = None,
+    ) -> None:
+        if style not in ("pytorch", "caffe"):
+            raise ValueError(f"style must be 'pytorch' or 'caffe', got {style!r}")
+        super().__init__(
+            **_network(variant, depth, groups, base_width, base_channels),
+            in_channels=in_channels,
+            stem_channels=stem_channels,
+            base_channels=base_channels,
+            deep_stem=deep_stem,
+            avg_down=avg_down,
+            stride_in_1x1=style == "caffe",
+            num_stages=num_stages,
+            strides=strides,
+            dilations=dilations,
+            out_indices=out_indices,
+            frozen_stages=frozen_stages,
+            norm_eval=norm_eval,
+            norm=partial(_norm, norm_cfg or {"type": "BN"}),
+            conv=partial(build_conv_layer, conv_cfg),
+            conv3x3=_deformable(dcn, stage_with_dcn, conv_cfg, num_stages),
+            plugins=[_plugins(plugins or (), stage, num_stages) for stage in range(num_stages)],
+            zero_init_last_norm=zero_init_residual,
+            with_cp=with_cp,
+        )
+        self.init_cfg = init_cfg
+        self.loaded_weights: LoadedWeights | None = None
+
+    def init_weights(self) -> None:
+        """What `init_cfg` says; MMEngine calls this before training.
+
+        Raises:
+            WeightsError: the pretrained weights do not fit. The trunk is then unchanged.
+        """
+        if self.init_cfg is None:
+            self.reset_parameters()
+        elif isinstance(self.init_cfg, dict) and self.init_cfg.get("type") == "Pretrained":
+            source = self.init_cfg["checkpoint"]
+            content = _read(source, self.init_cfg.get("prefix"))
+            self.loaded_weights = load_state(self, content, source)
+        else:
+            initialize(self, self.init_cfg)
+
+
+def _network(
+    variant: str | None,
+    depth: int | Sequence[int] | None,
+    groups: int,
+    base_width: int,
+    base_channels: int,
+) -> dict[str, Any]:
+    """Depth, cardinality and base width in the trunk's words."""
+    if variant is not None:
+        if depth is not None or groups != 1 or base_width != DEFAULT_BASE_WIDTH:
+            raise ValueError(f"variant {variant!r} stands in place of depth, groups and base_width")
+        return variant_options(variant)
+    if depth is None:
+        raise ValueError("depth or variant must be given")
+    if groups == 1 and base_width == DEFAULT_BASE_WIDTH:
+        base_width = base_channels
+    return {"depth": depth, "cardinality": groups, "base_width": base_width}
+
+
+def _norm(norm_cfg: Mapping[str, Any], channels: int) -> nn.Module:
+    return build_norm_layer(dict(norm_cfg), channels)[1]
+
+
+def _deformable(
+    dcn: Mapping[str, Any] | None,
+    stage_with_dcn: Sequence[bool],
+    conv_cfg: Mapping[str, Any] | None,
+    num_stages: int,
+) -> list[Conv | None] | None:
+    """What builds the 3x3 convolutions of each stage."""
+    if dcn is None:
+        return None
+    if conv_cfg is not None:
+        raise ValueError(f"conv_cfg must be None beside dcn, got {conv_cfg!r}")
+    if len(stage_with_dcn) != num_stages:
+        raise ValueError(
+            f"stage_with_dcn must have one value for each of the {num_stages} stages, "
+            f"got {stage_with_dcn!r}"
+        )
+    # The mapping is the config's, and shared by all blocks: it is read, never changed.
+    cfg = {key: value for key, value in dcn.items() if key != "fallback_on_stride"}
+    conv = partial(_deformable_conv, cfg, dcn.get("fallback_on_stride", False))
+    return [conv if here else None for here in stage_with_dcn]
+
+
+def _deformable_conv(
+    cfg: Mapping[str, Any], plain_if_strided: bool, *args: Any, stride: int, **kwargs: Any
+) -> nn.Module:
+    plain = plain_if_strided and stride > 1
+    return build_conv_layer(None if plain else cfg, *args, stride=stride, **kwargs)
+
+
+def _plugins(plugins: Sequence[Mapping[str, Any]], stage: int, num_stages: int) -> list[Plugin]:
+    """The plugins of one stage."""
+    positions = {f"after_conv{i}": i for i in (1, 2, 3)}
+    found = []
+    for plugin in plugins:
+        stages = plugin.get("stages", (True,) * num_stages)
+        if len(stages) != num_stages or plugin.get("position") not in positions:
+            raise ValueError(
+                f"plugins: stages must have {num_stages} values and position be one of "
+                f"{', '.join(positions)}, got {dict(plugin)}"
+            )
+        if stages[stage]:
+            build = partial(_plugin, plugin["cfg"])
+            found.append(Plugin(positions[plugin["position"]], build))
+    return found
+
+
+def _plugin(cfg: Mapping[str, Any], channels: int) -> tuple[str, nn.Module]:
+    postfix = cfg.get("postfix", "")
+    own = {key: value for key, value in cfg.items() if key != "postfix"}
+    return build_plugin_layer(own, in_channels=channels, postfix=postfix)
+
+
+def _read(source: str, prefix: str | None) -> Mapping[str, Any]:
+    """A checkpoint from a path, or from where MMEngine finds `open-mmlab://` and URLs."""
+    if prefix:
+        return _load_checkpoint_with_prefix(prefix, source, map_location="cpu")
+    if "://" in source:
+        return CheckpointLoader.load_checkpoint(source, map_location="cpu")
+    return read_file(source)

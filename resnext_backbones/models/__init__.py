@@ -1,0 +1,7 @@
+"""The network, in pure PyTorch."""
+
+from resnext_backbones.models.classifier import ResNeXtClassifier
+from resnext_backbones.models.layers import Plugin
+from resnext_backbones.models.resnext import ResNeXt
+
+__all__ = ["Plugin", "ResNeXt", "ResNeXtClassifier"]

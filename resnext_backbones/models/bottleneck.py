@@ -1,0 +1,142 @@
+"""The residual block of ResNeXt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from resnext_backbones.models.layers import Layers, make_norm
+
+
+class Bottleneck(nn.Module):
+    """1x1, grouped 3x3, 1x1 convolution and a shortcut: Figure 3(c) of Xie et al. (2017).
+
+        x -> conv1 1x1 -> norm1, ReLU -> conv2 3x3, C groups -> norm2, ReLU -> conv3 1x1 -> norm3
+          -> + shortcut(x) -> ReLU
+
+    The shortcut is the identity where the shape stays, and a projection otherwise (option B of
+    He et al., 2016): a strided 1x1 convolution, or with `avg_down` an average pooling and a 1x1
+    convolution that does not stride (He et al., 2019, Figure 2(c)).
+
+    Args:
+        in_channels, width, out_channels: of the input, of the 3x3 convolution, of the output.
+        cardinality: groups of the 3x3 convolution.
+        stride, dilation: of the block; the dilation is that of the 3x3 convolution.
+        stride_in_1x1: let `conv1` stride, as in He et al. (2016), and not `conv2`.
+        avg_down: as above.
+        layers: the factories of the convolutions, norms and plugins.
+        with_cp: compute the activations again in the backward pass, and keep the input only.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        out_channels: int,
+        *,
+        cardinality: int,
+        stride: int,
+        dilation: int,
+        stride_in_1x1: bool,
+        avg_down: bool,
+        layers: Layers,
+        with_cp: bool,
+    ) -> None:
+        super().__init__()
+        self.with_cp = with_cp
+        self._norm_names = [f"{layers.norm_name}{i}" for i in (1, 2, 3)]
+        stride1, stride2 = (stride, 1) if stride_in_1x1 else (1, stride)
+
+        self.conv1 = layers.conv(in_channels, width, 1, stride=stride1, bias=False)
+        self.add_module(self._norm_names[0], make_norm(layers.norm, width))
+        self.conv2 = layers.conv3x3(
+            width,
+            width,
+            3,
+            stride=stride2,
+            padding=dilation,
+            dilation=dilation,
+            groups=cardinality,
+            bias=False,
+        )
+        self.add_module(self._norm_names[1], make_norm(layers.norm, width))
+        self.conv3 = layers.conv(width, out_channels, 1, bias=False)
+        self.add_module(self._norm_names[2], make_norm(layers.norm, out_channels))
+        self.relu = nn.ReLU(inplace=True)
+
+        self.downsample: nn.Sequential | None = None
+        if stride != 1 or in_channels != out_channels:
+            self.downsample = _projection(in_channels, out_channels, stride, avg_down, layers)
+        self._plugin_names = self._add_plugins(layers, width, out_channels)
+
+    def _add_plugins(self, layers: Layers, width: int, out_channels: int) -> dict[int, list[str]]:
+        names: dict[int, list[str]] = {1: [], 2: [], 3: []}
+        for plugin in layers.plugins:
+            name, module = plugin.build(out_channels if plugin.after == 3 else width)
+            if hasattr(self, name):
+                raise ValueError(f"plugins: {name!r} is in the block already; give it a postfix")
+            self.add_module(name, module)
+            names[plugin.after].append(name)
+        return names
+
+    @property
+    def last_norm(self) -> nn.Module:
+        """The norm in front of the addition, the one that zero initialisation is about."""
+        return self.get_submodule(self._norm_names[2])
+
+    def _conv_norm(self, x: Tensor, i: int) -> Tensor:
+        """The i-th convolution and its norm; behind it ReLU, but for the last, and plugins."""
+        x = getattr(self, f"conv{i}")(x)
+        x = getattr(self, self._norm_names[i - 1])(x)
+        if i < 3:
+            x = self.relu(x)
+        for name in self._plugin_names[i]:
+            x = getattr(self, name)(x)
+        return x
+
+    def _residual(self, x: Tensor) -> Tensor:
+        out = self._conv_norm(self._conv_norm(self._conv_norm(x, 1), 2), 3)
+        return out + (x if self.downsample is None else self.downsample(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride))."""
+        if self.with_cp and x.requires_grad and torch.is_grad_enabled():
+            out = checkpoint(self._residual, x, use_reentrant=False, context_fn=self._contexts)
+        else:
+            out = self._residual(x)
+        return self.relu(out)
+
+    def _contexts(self) -> tuple[AbstractContextManager, AbstractContextManager]:
+        """For the forward pass, and for its repetition during the backward pass."""
+        return nullcontext(), _running_statistics_kept(self)
+
+
+@contextmanager
+def _running_statistics_kept(module: nn.Module) -> Iterator[None]:
+    """Within it, batch norms in training mode leave their running statistics alone.
+
+    A block whose forward pass is repeated would otherwise count every batch twice.
+    """
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = not norm.training
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+
+
+def _projection(
+    in_channels: int, out_channels: int, stride: int, avg_down: bool, layers: Layers
+) -> nn.Sequential:
+    pool = nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False)
+    conv_stride = 1 if avg_down else stride
+    conv = layers.conv(in_channels, out_channels, 1, stride=conv_stride, bias=False)
+    norm = make_norm(layers.norm, out_channels)
+    return nn.Sequential(pool, conv, norm) if avg_down else nn.Sequential(conv, norm)

@@ -1,0 +1,39 @@
+"""The trunk with a classification head, as it is pretrained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from resnext_backbones.models.options import stage_blocks
+from resnext_backbones.models.resnext import ResNeXt
+
+
+class ResNeXtClassifier(ResNeXt):
+    """Trunk, global average pooling and a linear layer `fc`.
+
+    It is a trunk with a head rather than a head that holds a trunk, so that its state dict has
+    torchvision's names and needs no renaming in either direction.
+
+    Args:
+        num_classes: of the head.
+        options: of `ResNeXt`, but for `out_indices`: the head takes the last stage.
+
+    Raises:
+        ValueError: an argument is out of its range; the message names it.
+    """
+
+    def __init__(self, *, num_classes: int = 1000, **options: Any) -> None:
+        if not isinstance(num_classes, int) or num_classes < 1:
+            raise ValueError(f"num_classes must be a positive integer, got {num_classes!r}")
+        if "out_indices" in options:
+            raise ValueError("out_indices: a classifier takes the output of its last stage only")
+        stages = len(stage_blocks(options.get("depth", 50), options.get("num_stages")))
+        super().__init__(out_indices=(stages - 1,), **options)
+        self.fc = nn.Linear(self.channels[-1], num_classes)
+
+    # A classifier gives logits where a trunk gives a tuple: the one thing that is not inherited.
+    def forward(self, images: Tensor) -> Tensor:  # type: ignore[override]
+        """(N, in_channels, H, W) to logits (N, num_classes)."""
+        return self.fc(super().forward(images)[-1].mean((2, 3)))

@@ -1,0 +1,286 @@
+"""The trunk: a stem, up to four stages, and a tuple of feature maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from operator import mul
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from resnext_backbones.models.bottleneck import Bottleneck
+from resnext_backbones.models.layers import (
+    Conv,
+    Layers,
+    Norm,
+    Plugin,
+    make_norm,
+    norm_factory,
+    norm_name_of,
+)
+from resnext_backbones.models.options import (
+    check_indices,
+    check_positive,
+    per_stage,
+    stage_blocks,
+)
+
+EXPANSION = 4
+"""Channels of a block's output over those of a ResNet bottleneck's 3x3 convolution."""
+
+STEM_STRIDE = 4
+MIN_SIZE = 32
+
+
+class ResNeXt(nn.Module):
+    """Aggregated residual transformations, Xie et al. (CVPR 2017), arXiv:1611.05431.
+
+    A 7x7 convolution and a max pooling (the stem), then stages `layer1` to `layer4` of
+    `Bottleneck` blocks. Stage k has a bottleneck width of C x d x 2^(k-1) channels and gives
+    256 x 2^(k-1) (Table 1). With cardinality 1 it is ResNet (base width 64) or Wide ResNet
+    (base width 128). Module names are torchvision's.
+
+    Args:
+        depth: 26, 50, 101, 152, or the number of blocks of each stage.
+        cardinality: C, the groups of the 3x3 convolutions.
+        base_width: d, channels a group in stage 1.
+        in_channels: of the images.
+        stem_channels: out of the stem; None is `base_channels`.
+        base_channels: the outputs of stage k have 4 x base_channels x 2^(k-1) channels.
+        deep_stem: three 3x3 convolutions in place of the 7x7 one (He et al., 2019, Figure 2(b)).
+        avg_down: average pooling in the shortcuts (the same, Figure 2(c)).
+        stride_in_1x1: stride in the first 1x1 convolution of a block, as the original ResNet
+            does; False, in the 3x3 one, is what all public ResNeXt weights expect.
+        num_stages: 1 to 4; None is all that `depth` says.
+        strides, dilations: one for each stage; None is (1, 2, 2, 2) and no dilation.
+        out_indices: the stages whose outputs are returned, 0 for stage 1; None is all of them.
+            Stages above the last one are not built.
+        frozen_stages: -1 for none, 0 for the stem, k for the stem and stages 1 to k. Their
+            parameters get no gradient and their norms stay in eval mode.
+        norm_eval: keep batch norms in eval mode: statistics frozen, affine parameters trained.
+        norm: `BN`, `SyncBN`, `GN`, `FrozenBN`, or a callable from channels to a module. In the
+            state dict it is `bn1`, or `gn1` for GroupNorm, as in MMDetection.
+        conv: builds the convolutions; called as `torch.nn.Conv2d`.
+        conv3x3: for each stage what builds the 3x3 convolutions of its blocks (deformable ones,
+            say), or None for `conv`.
+        plugins: for each stage the modules that its blocks run besides.
+        zero_init_last_norm: start every block as the identity (Goyal et al., 2017, section 5.1).
+        with_cp: activation checkpointing: the backward pass computes each block again.
+
+    Attributes:
+        channels: of the outputs.
+        strides: of the outputs, in pixels of the image.
+
+    Raises:
+        ValueError: an argument is out of its range; the message names it.
+    """
+
+    def __init__(
+        self,
+        *,
+        depth: int | Sequence[int] = 50,
+        cardinality: int = 32,
+        base_width: int = 4,
+        in_channels: int = 3,
+        stem_channels: int | None = None,
+        base_channels: int = 64,
+        deep_stem: bool = False,
+        avg_down: bool = False,
+        stride_in_1x1: bool = False,
+        num_stages: int | None = None,
+        strides: Sequence[int] | None = None,
+        dilations: Sequence[int] | None = None,
+        out_indices: Sequence[int] | None = None,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        norm: str | Norm = "BN",
+        conv: Conv = nn.Conv2d,
+        conv3x3: Sequence[Conv | None] | None = None,
+        plugins: Sequence[Sequence[Plugin]] | None = None,
+        zero_init_last_norm: bool = True,
+        with_cp: bool = False,
+    ) -> None:
+        super().__init__()
+        blocks = stage_blocks(depth, num_stages)
+        n = len(blocks)
+        check_positive(
+            cardinality=cardinality,
+            base_width=base_width,
+            in_channels=in_channels,
+            base_channels=base_channels,
+        )
+        stem_channels = base_channels if stem_channels is None else stem_channels
+        check_positive(stem_channels=stem_channels)
+        stage_strides = per_stage("strides", strides, n, (1, 2, 2, 2)[:n])
+        stage_dilations = per_stage("dilations", dilations, n, (1,) * n)
+        stage_conv3x3 = per_stage("conv3x3", conv3x3, n, (None,) * n)
+        stage_plugins = per_stage("plugins", plugins, n, ((),) * n)
+        check_positive(strides=stage_strides, dilations=stage_dilations)
+        indices = tuple(range(n)) if out_indices is None else tuple(out_indices)
+        check_indices("out_indices", indices, n)
+        if not -1 <= frozen_stages <= n:
+            raise ValueError(f"frozen_stages must be from -1 to {n}, got {frozen_stages}")
+
+        make = norm_factory(norm)
+        prefix = norm_name_of(make_norm(make, stem_channels))
+        self.in_channels = in_channels
+        self.out_indices = indices
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
+        self.zero_init_last_norm = zero_init_last_norm
+        self._stem_names: tuple[str, ...]
+        if deep_stem:
+            self._stem_names = ("stem",)
+            self.stem = _deep_stem(in_channels, stem_channels, conv, make)
+        else:
+            self._stem_names = ("conv1", f"{prefix}1", "relu")
+            self.conv1 = conv(in_channels, stem_channels, 7, stride=2, padding=3, bias=False)
+            self.add_module(f"{prefix}1", make_norm(make, stem_channels))
+            self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+
+        channels = stem_channels
+        for i in range(max(indices) + 1):
+            layers = Layers(conv, stage_conv3x3[i] or conv, make, prefix, tuple(stage_plugins[i]))
+            out_channels = EXPANSION * base_channels * 2**i
+            stage = [
+                Bottleneck(
+                    channels if b == 0 else out_channels,
+                    cardinality * base_width * 2**i,
+                    out_channels,
+                    cardinality=cardinality,
+                    stride=stage_strides[i] if b == 0 else 1,
+                    dilation=stage_dilations[i],
+                    stride_in_1x1=stride_in_1x1,
+                    avg_down=avg_down,
+                    layers=layers,
+                    with_cp=with_cp,
+                )
+                for b in range(blocks[i])
+            ]
+            self.add_module(f"layer{i + 1}", nn.Sequential(*stage))
+            channels = out_channels
+
+        total_strides = list(accumulate(stage_strides, mul, initial=STEM_STRIDE))[1:]
+        self.channels = tuple(EXPANSION * base_channels * 2**i for i in indices)
+        self.strides = tuple(total_strides[i] for i in indices)
+        # A checkpoint of the whole network stays loadable where upper stages were not built.
+        self._unbuilt = tuple(f"layer{i + 1}." for i in range(max(indices) + 1, 4))
+        self.register_load_state_dict_pre_hook(_drop_unbuilt_stages)
+        self.reset_parameters()
+        self._freeze()
+
+    @property
+    def stages(self) -> list[nn.Sequential]:
+        """`layer1` and the ones after it, as far as they are built."""
+        return [getattr(self, f"layer{i + 1}") for i in range(max(self.out_indices) + 1)]
+
+    def blocks(self) -> Iterator[Bottleneck]:
+        """Every block, from the first stage on."""
+        for stage in self.stages:
+            for block in stage:
+                assert isinstance(block, Bottleneck)
+                yield block
+
+    def reset_parameters(self) -> None:
+        """Draw new weights: He et al. (2015), fan-out, for convolutions; norms as the identity.
+
+        Modules that a factory brought along (deformable convolutions, plugins) keep their own
+        initialisation: their offsets must start at zero.
+        """
+        own = [m for name in self._stem_names for m in self.get_submodule(name).modules()]
+        for block in self.blocks():
+            own += [m for name, m in block.named_children() if name.startswith("conv")]
+            own += list(block.downsample or ())
+        for module in own:
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        for block in self.blocks():
+            gamma = getattr(block.last_norm, "weight", None)
+            # A norm whose affine is no parameter could never leave zero again.
+            if self.zero_init_last_norm and isinstance(gamma, nn.Parameter):
+                nn.init.zeros_(gamma)
+
+    def frozen_modules(self) -> list[nn.Module]:
+        """The modules of the stem and of the stages that `frozen_stages` freezes."""
+        if self.frozen_stages < 0:
+            return []
+        stem = [self.get_submodule(name) for name in self._stem_names]
+        return stem + list(self.stages[: self.frozen_stages])
+
+    def _freeze(self) -> None:
+        for module in self.frozen_modules():
+            module.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> ResNeXt:
+        """Set the mode, but keep frozen stages and, with `norm_eval`, batch norms in eval."""
+        super().train(mode)
+        self._freeze()
+        if self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Feature maps of the stages in `out_indices`.
+
+        Args:
+            images: (N, in_channels, H, W), floating point, H and W at least 32.
+
+        Returns:
+            A tuple of (N, channels[i], ceil(H / strides[i]), ceil(W / strides[i])).
+
+        Raises:
+            ValueError: the images have another shape.
+            TypeError: they are not floating point, or not of the weights' type.
+        """
+        self._check_images(images)
+        x = images
+        for name in self._stem_names:
+            x = getattr(self, name)(x)
+        x = self.maxpool(x)
+        outputs = []
+        for i, stage in enumerate(self.stages):
+            x = stage(x)
+            if i in self.out_indices:
+                outputs.append(x)
+        return tuple(outputs)
+
+    def _check_images(self, images: Tensor) -> None:
+        shape = tuple(images.shape)
+        if len(shape) != 4 or shape[1] != self.in_channels:
+            raise ValueError(f"images must have shape (N, {self.in_channels}, H, W), got {shape}")
+        if shape[2] < MIN_SIZE or shape[3] < MIN_SIZE:
+            raise ValueError(f"images must be at least {MIN_SIZE} x {MIN_SIZE}, got {shape}")
+        if not images.is_floating_point():
+            raise TypeError(f"images must be floating point and normalised, got {images.dtype}")
+        dtype = next(self.parameters()).dtype
+        if images.dtype != dtype and not torch.is_autocast_enabled(images.device.type):
+            raise TypeError(
+                f"images are {images.dtype} and the weights {dtype}: convert one or use autocast"
+            )
+
+
+def _deep_stem(in_channels: int, stem_channels: int, conv: Conv, norm: Norm) -> nn.Sequential:
+    half = stem_channels // 2
+    widths = ((in_channels, half, 2), (half, half, 1), (half, stem_channels, 1))
+    layers: list[nn.Module] = []
+    for channels, out_channels, stride in widths:
+        layers += [
+            conv(channels, out_channels, 3, stride=stride, padding=1, bias=False),
+            make_norm(norm, out_channels),
+            nn.ReLU(inplace=True),
+        ]
+    return nn.Sequential(*layers)
+
+
+def _drop_unbuilt_stages(
+    module: ResNeXt, state_dict: dict[str, Any], prefix: str, *_: object
+) -> None:
+    for key in list(state_dict):
+        if key.startswith(tuple(prefix + name for name in module._unbuilt)):
+            del state_dict[key]

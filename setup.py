@@ -1,0 +1,40 @@
+"""Packaging; pyproject.toml configures the tools."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(
+    r'__version__ = "(.+)"', (ROOT / "resnext_backbones/__init__.py").read_text()
+).group(1)
+
+MMDET = [
+    "onedl-mmengine>=0.10.8",
+    # Compiled against the installed torch: README, "Set-up".
+    "onedl-mmcv>=2.3",
+    "onedl-mmdetection>=3.5",
+    "tensorboard",
+    "matplotlib",
+    "rich",
+    "safetensors",
+]
+DEV = ["pytest", "ruff", "mypy", "fvcore", "timm", "safetensors", "pre-commit"]
+
+setup(
+    name="resnext_backbones",
+    version=VERSION,
+    description="One ResNeXt trunk for MMDetection, Detectron2 and torchvision's detectors",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["resnext_backbones", "resnext_backbones.*"]),
+    # `.mim/configs` is a link to configs/: MMEngine looks there for `resnext_backbones::NAME`.
+    package_data={
+        "resnext_backbones": ["py.typed", ".mim/configs/*.py", ".mim/configs/*/*.py"],
+    },
+    install_requires=["torch>=2.4", "torchvision>=0.19", "numpy"],
+    extras_require={"mmdet": MMDET, "dev": DEV},
+)
