@@ -92,7 +92,9 @@ def make_norm(norm: Norm, channels: int) -> nn.Module:
     try:
         return norm(channels)
     except (ValueError, AssertionError) as error:
-        raise ValueError(f"norm cannot be built for a layer of {channels} channels: {error}") from error
+        raise ValueError(
+            f"norm cannot be built for a layer of {channels} channels: {error}"
+        ) from error
 
 
 def norm_name_of(norm: nn.Module) -> str:

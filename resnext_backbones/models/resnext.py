@@ -171,7 +171,7 @@ class ResNeXt(nn.Module):
         self._unbuilt = tuple(f"layer{i + 1}." for i in range(max(indices) + 1, 4))
         self.register_load_state_dict_pre_hook(_drop_unbuilt_stages)
         self.reset_parameters()
-        self._freeze()
+        self.train()
 
     @property
     def stages(self) -> list[nn.Sequential]:

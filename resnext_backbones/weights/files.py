@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -87,8 +88,11 @@ def _read_torch(path: Path) -> Any:
         with torch.serialization.safe_globals(_BOOKKEEPING):
             return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
-        reason = str(error).split("\n", 1)[0]
+        if found := re.search(r"unsupported (?:global: )?GLOBAL (\S+)", str(error), re.IGNORECASE):
+            raise WeightsError(
+                f"weights {path}: refused, since it holds a {found[1]}, which could run code; "
+                "save its state dict alone, or as safetensors"
+            ) from error
         raise WeightsError(
-            f"weights {path}: not a safetensors or PyTorch file, damaged, or holding objects "
-            f"that are no weights: {reason}"
+            f"weights {path}: neither a safetensors nor a PyTorch file, or a damaged one"
         ) from error

@@ -17,13 +17,11 @@ from resnext_backbones.weights.files import WeightsError, read_file
 WRAPPERS = ("state_dict", "model", "model_state_dict")
 """Keys under which training programs put the weights."""
 
-PREFIXES = ("module.", "backbone.")
-"""What is in front of a trunk's names in the checkpoint of a detector or of a DDP module."""
+STEM_KEY = re.compile(r"((?:module\.|detector\.|backbone\.)*)(?:conv1|stem\.0)\.weight")
+"""The first tensor of a trunk behind what DDP and detectors put in front of its names."""
 
 HEADS = ("fc.", "head.fc.")
 """A classification head; a trunk has none."""
-
-STEM_KEYS = ("conv1.weight", "stem.0.weight")
 
 
 @dataclass(frozen=True)
@@ -104,12 +102,11 @@ def _trunk_state(content: Mapping[str, Any]) -> tuple[dict[str, Tensor], list[st
         if isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
     tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
-    outside: list[str] = []
-    for prefix in PREFIXES:
-        if any(prefix + key in tensors for key in STEM_KEYS):
-            outside += [key for key in tensors if not key.startswith(prefix)]
-            tensors = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    return tensors, outside
+    stems = [found for key in tensors if (found := STEM_KEY.fullmatch(key))]
+    prefix = stems[0][1] if stems else ""
+    outside = [key for key in tensors if not key.startswith(prefix)]
+    inside = {key: value for key, value in tensors.items() if key.startswith(prefix)}
+    return {key.removeprefix(prefix): value for key, value in inside.items()}, outside
 
 
 def _is_built(key: str, model: ResNeXt) -> bool:

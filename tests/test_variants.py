@@ -1,0 +1,70 @@
+"""The table of variants, and the golden record that belongs to it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torchvision
+from torchvision.models import get_model_weights
+
+from resnext_backbones import ResNeXt, build_backbone, build_classifier, list_variants
+from resnext_backbones.complexity import BEGIN, END, README, count, read_record, table
+from resnext_backbones.variants import VARIANTS, variant_name
+from resnext_backbones.weights.load import variant_of
+
+IN_TORCHVISION = [name for name in VARIANTS if name in torchvision.models.list_models()]
+PAPER_SIZES = {"resnext101_32x4d": 44_177_704}
+"""Parameters of networks that torchvision does not have: pycls's model zoo."""
+
+
+def test_the_record_holds_every_variant() -> None:
+    assert list(read_record()) == list_variants()
+
+
+@pytest.mark.parametrize("name", list_variants())
+def test_parameters_are_those_recorded(name: str) -> None:
+    with torch.device("meta"):
+        classifier, trunk = build_classifier(name), build_backbone(name)
+    record = read_record()[name]
+    assert sum(p.numel() for p in classifier.parameters()) == record["parameters"]
+    assert sum(p.numel() for p in trunk.parameters()) == record["trunk_parameters"]
+    assert record["parameters"] == PAPER_SIZES.get(name, record["parameters"])
+    assert variant_of(trunk.state_dict()) == name
+
+
+@pytest.mark.parametrize("name", list_variants())
+def test_multiply_adds_are_those_recorded(name: str) -> None:
+    assert count(name) == read_record()[name]
+
+
+@pytest.mark.parametrize("name", IN_TORCHVISION)
+def test_the_record_agrees_with_torchvision(name: str) -> None:
+    meta = next(iter(get_model_weights(name))).meta
+    record = read_record()[name]
+    assert record["parameters"] == meta["num_params"]
+    assert record["multiply_adds"] / 1e9 == pytest.approx(meta["_ops"], abs=0.006)
+
+
+def test_the_readme_shows_the_record() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert text.split(BEGIN)[1].split(END)[0].strip() == table(read_record())
+
+
+def test_build_by_name_with_options() -> None:
+    model = build_backbone("resnext26_32x4d", out_indices=(1, 2), frozen_stages=1)
+    assert isinstance(model, ResNeXt)
+    assert model.channels == (512, 1024)
+    assert model.frozen_stages == 1
+
+
+def test_unknown_names_and_settled_options_are_named() -> None:
+    with pytest.raises(ValueError, match=r"resnext49.*resnext50_32x4d"):
+        build_backbone("resnext49")
+    with pytest.raises(ValueError, match=r"cardinality.*resnext50_32x4d"):
+        build_backbone("resnext50_32x4d", cardinality=8)
+
+
+def test_a_network_is_named_by_its_shape() -> None:
+    assert variant_name((3, 4, 23, 3), 32, 8) == "resnext101_32x8d"
+    assert variant_name((3, 4), 32, 4) == "resnext50_32x4d or resnext101_32x4d"
+    assert variant_name((1, 1, 1, 1), 2, 3) == "a 2x3d network of 1-1-1-1 blocks"

@@ -1,0 +1,154 @@
+"""Weights load whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import OrderedDict
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
+from torch import nn
+
+from resnext_backbones import ResNeXt, ResNeXtClassifier, build_backbone, load_weights
+from resnext_backbones.weights import WeightsError
+
+SMALL = {"depth": (1, 1, 1, 1), "cardinality": 4, "base_width": 4, "base_channels": 16}
+
+
+def trunk(**options) -> ResNeXt:
+    return ResNeXt(**(SMALL | options))
+
+
+def same(model: nn.Module, state: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
+
+def wrapped(state: dict, how: str) -> dict:
+    extra = {"neck.weight": torch.ones(2), "roi_head.mask_head.convs.0.weight": torch.ones(1)}
+    return {
+        "plain": state,
+        "state_dict": {"state_dict": state, "epoch": 3},
+        "model": {"model": state},
+        "module.": {f"module.{k}": v for k, v in state.items()},
+        "detector": {
+            "meta": {"version": "1"},
+            "state_dict": OrderedDict({**{f"backbone.{k}": v for k, v in state.items()}, **extra}),
+        },
+        "ddp detector": {f"module.backbone.{k}": v for k, v in state.items()},
+    }[how]
+
+
+@pytest.mark.parametrize(
+    "how", ["plain", "state_dict", "model", "module.", "detector", "ddp detector"]
+)
+def test_weights_are_found_in_what_is_around_them(how: str, tmp_path: Path) -> None:
+    source = trunk()
+    torch.save(wrapped(source.state_dict(), how), tmp_path / "weights.pth")
+    torch.manual_seed(1)
+    model = trunk()
+    loaded = load_weights(model, tmp_path / "weights.pth")
+    assert same(model, source.state_dict())
+    assert len(loaded.unused) == (2 if how == "detector" else 0)
+
+
+def test_a_classifier_goes_into_a_trunk_and_into_a_classifier(tmp_path: Path) -> None:
+    source = ResNeXtClassifier(num_classes=5, **SMALL)
+    save_file(source.state_dict(), tmp_path / "weights.safetensors")
+    model = trunk()
+    loaded = load_weights(model, tmp_path / "weights.safetensors")
+    assert same(model, source.state_dict())
+    assert loaded.unused == ("fc.bias", "fc.weight")
+    classifier = ResNeXtClassifier(num_classes=5, **SMALL)
+    assert load_weights(classifier, tmp_path / "weights.safetensors").unused == ()
+    assert same(classifier, source.state_dict())
+
+
+def test_torchvision_file(tmp_path: Path) -> None:
+    peer = torchvision.models.resnext50_32x4d()
+    torch.save(peer.state_dict(), tmp_path / "weights.pth")
+    model = build_backbone("resnext50_32x4d", out_indices=(1, 2))
+    loaded = load_weights(model, tmp_path / "weights.pth")
+    assert loaded.variant == "resnext50_32x4d"
+    assert same(model, peer.state_dict())
+    assert "layer4.0.conv1.weight" in loaded.unused
+
+
+def test_counters_may_be_missing_or_left_over(tmp_path: Path) -> None:
+    state = trunk().state_dict()
+    old = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+    torch.save(old, tmp_path / "old.pth")
+    torch.save(state, tmp_path / "new.pth")
+    load_weights(trunk(), tmp_path / "old.pth")
+    load_weights(trunk(norm="FrozenBN"), tmp_path / "new.pth")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("layer3.0.conv2.weight"), "1 missing: layer3.0.conv2.weight"),
+        (lambda s: s.update({"layer3.0.se.weight": torch.ones(1)}), "1 unexpected: layer3.0.se"),
+        (lambda s: s.update({"bn1.weight": torch.ones(3)}), r"1 of another shape: bn1.weight \(3,"),
+    ],
+)
+def test_anything_else_changes_nothing(change, message: str, tmp_path: Path) -> None:
+    state = trunk().state_dict()
+    change(state)
+    torch.save(state, tmp_path / "weights.pth")
+    torch.manual_seed(1)
+    model = trunk()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises(WeightsError, match=message):
+        load_weights(model, tmp_path / "weights.pth")
+    assert same(model, before)
+
+
+def test_another_variant_is_named(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        state = build_backbone("resnext101_32x8d").state_dict()
+    torch.save({k: torch.zeros(v.shape, dtype=v.dtype) for k, v in state.items()}, tmp_path / "w")
+    with torch.device("meta"):
+        model = build_backbone("resnext101_32x4d")
+    with pytest.raises(WeightsError, match=r"is resnext101_32x8d; the network is resnext101_32x4d"):
+        load_weights(model, tmp_path / "w")
+
+
+class Bomb:
+    """Runs a command where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def test_a_file_runs_no_code(tmp_path: Path) -> None:
+    torch.save({"state_dict": trunk().state_dict(), "x": Bomb(tmp_path / "ran")}, tmp_path / "w")
+    with pytest.raises(WeightsError, match=r"system"):
+        load_weights(trunk(), tmp_path / "w")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04", bytes(8) + b"{"])
+def test_a_file_that_is_none_is_named(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=re.escape(str(path))):
+        load_weights(trunk(), path)
+
+
+def test_a_truncated_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save(trunk().state_dict(), path)
+    path.write_bytes(path.read_bytes()[:-5000])
+    with pytest.raises(WeightsError, match=re.escape(str(path))):
+        load_weights(trunk(), path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"absent.pth"):
+        load_weights(trunk(), tmp_path / "absent.pth")
