@@ -31,7 +31,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["resnext_backbones", "resnext_backbones.*"]),
-    # `.mim/configs` is a link to configs/: MMEngine looks there for `resnext_backbones::NAME`.
+    # `.mim/configs` is a link to configs/: where OpenMMLab packages keep theirs once installed.
     package_data={
         "resnext_backbones": ["py.typed", ".mim/configs/*.py", ".mim/configs/*/*.py"],
     },

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ class _Inert:
 
 # MMEngine writes its logging history beside the weights. Naming these classes lets
 # `weights_only` read past them: what is built in their place is `_Inert`.
-_BOOKKEEPING = [
+_BOOKKEEPING: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (_Inert, name)
     for name in (
         "mmengine.logging.history_buffer.HistoryBuffer",

@@ -1,0 +1,5 @@
+"""12 epochs; the learning rate is for 16 images a step and scales with the real batch."""
+
+_base_ = "mmdet::_base_/schedules/schedule_1x.py"
+
+auto_scale_lr = dict(enable=True)

@@ -1,0 +1,100 @@
+"""Devices, launchers and process groups."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from torch import distributed
+
+from resnext_backbones.detection.errors import InputError
+
+# Rank, world size and local rank, as each launcher passes them on.
+LAUNCHERS: dict[str, tuple[str, str, str]] = {
+    "pytorch": ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
+    "slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
+    "mpi": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
+}
+
+
+def find_launcher() -> str:
+    """`pytorch` under torchrun, else `none`.
+
+    Slurm and MPI are not guessed: their variables are set in interactive allocations too.
+    """
+    return "pytorch" if all(name in os.environ for name in LAUNCHERS["pytorch"]) else "none"
+
+
+def select_device(device: str | None, launcher: str) -> None:
+    """Make `cpu`, `cuda` or `cuda:N` the device of this process; None takes what there is.
+
+    It must be called before MMEngine is imported, which looks for devices once.
+
+    Raises:
+        InputError: there is no such device, or several processes are to share it.
+    """
+    if device is None:
+        return
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"--device {device}: use cpu, cuda or cuda:N") from error
+    count = torch.cuda.device_count()
+    if wanted.type == "cuda" and (wanted.index or 0) >= count:
+        raise InputError(
+            f"--device {device}: this machine has {count} CUDA devices; {_choice(count)}"
+        )
+    if wanted.type not in ("cpu", "cuda"):
+        raise InputError(f"--device {device}: use cpu, cuda or cuda:N")
+    if wanted.index is not None and launcher != "none":
+        raise InputError(f"--device {device}: each process of a launcher takes its own; use cuda")
+    if wanted.type == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    elif wanted.index is not None:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        os.environ["CUDA_VISIBLE_DEVICES"] = (
+            visible[wanted.index] if visible != [""] else str(wanted.index)
+        )
+
+
+def _choice(count: int) -> str:
+    return f"use cuda:0 to cuda:{count - 1}" if count else "leave the option out to use the CPU"
+
+
+def start_process_group(cfg: Any) -> None:
+    """Join the process group where the launcher has several processes and no GPU.
+
+    On GPUs MMEngine does this itself, with NCCL. Without one it would still ask for a CUDA
+    device, so the group is made here, with gloo.
+
+    Raises:
+        InputError: the launcher did not set its variables, or there are more processes than GPUs.
+    """
+    if cfg.launcher == "none":
+        return
+    missing = [name for name in LAUNCHERS[cfg.launcher] if name not in os.environ]
+    if missing:
+        raise InputError(
+            f"--launcher {cfg.launcher}: {', '.join(missing)} not set; start the tool with "
+            "torchrun, srun or mpirun, or leave the option out"
+        )
+    rank, world_size, local_rank = (int(os.environ[name]) for name in LAUNCHERS[cfg.launcher])
+    if torch.cuda.is_available():
+        if local_rank >= (count := torch.cuda.device_count()):
+            raise InputError(
+                f"process {local_rank} of this node has no GPU: there are {count}; "
+                f"start at most {count} processes a node"
+            )
+        return
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world_size), LOCAL_RANK=str(local_rank))
+    os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
+    os.environ.setdefault("MASTER_PORT", "29500")
+    distributed.init_process_group("gloo")
+    # MMEngine's default wrapper names a CUDA device; this one names none.
+    cfg.model_wrapper_cfg = {"type": "MMDistributedDataParallel", "broadcast_buffers": False}
+
+
+def is_main_process() -> bool:
+    """Whether this is rank 0, or the only process."""
+    return not distributed.is_initialized() or distributed.get_rank() == 0

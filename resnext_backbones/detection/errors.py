@@ -1,0 +1,5 @@
+"""Bad input."""
+
+
+class InputError(Exception):
+    """Something that the user gave is missing or wrong; the message says what and what to do."""

@@ -1,0 +1,122 @@
+"""What is about to be trained, in the log before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from resnext_backbones.weights.load import variant_of
+
+# Norms by what they do; anything else with "Norm" in its name is one as well.
+STATISTICS = {True: "statistics of the batch", False: "statistics frozen"}
+
+
+class ReportHook(Hook):
+    """Logs what the training starts from, once the weights are loaded."""
+
+    priority = "VERY_LOW"
+
+    def before_train(self, runner: Any) -> None:
+        """Log the report; random weights are a warning."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        backbone = find_backbone(model)
+        lines = [
+            ("backbone", variant_of(backbone.state_dict()) or type(backbone).__name__),
+            ("parameters", f"backbone {_count(backbone)}; detector {_count(model)}"),
+            ("frozen", frozen_parts(backbone)),
+            *(("norms", f"{name}: {norms(part)}") for name, part in parts(backbone)),
+            ("pixels", pixels(model.data_preprocessor)),
+        ]
+        for name, value in lines:
+            runner.logger.info(f"{name}: {value}")
+        source = weights_source(runner, backbone)
+        if source:
+            runner.logger.info(f"weights: {source}")
+        else:
+            frozen = "; frozen stages keep these random values" if _is_frozen(backbone) else ""
+            runner.logger.warning(f"weights: random: none given (--weights){frozen}")
+
+
+def find_backbone(model: nn.Module) -> nn.Module:
+    """The backbone of a detector, also of one that wraps another."""
+    names = dict(model.named_modules())
+    return names.get("backbone") or names["detector.backbone"]
+
+
+def parts(backbone: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The stem and the stages."""
+    stem = [m for name, m in backbone.named_children() if not name.startswith("layer")]
+    yield "stem", nn.ModuleList(stem)
+    for name, module in backbone.named_children():
+        if name.startswith("layer"):
+            yield name.replace("layer", "stage "), module
+
+
+def frozen_parts(backbone: nn.Module) -> str:
+    """The parts none of whose parameters are trained."""
+    names = [name for name, part in parts(backbone) if not any(map(_trained, part.parameters()))]
+    return ", ".join(names) or "none"
+
+
+def norms(part: nn.Module) -> str:
+    """The kinds of norm in a part, and what of them is trained."""
+    kinds = set()
+    for module in part.modules():
+        kind = type(module).__name__
+        if "Norm" not in kind:
+            continue
+        state = []
+        if isinstance(module, _BatchNorm):
+            state.append(STATISTICS[module.training])
+        affine = any(map(_trained, module.parameters()))
+        state.append("affine trained" if affine else "affine frozen")
+        kinds.add(f"{kind} ({', '.join(state)})")
+    return ", ".join(sorted(kinds)) or "none"
+
+
+def pixels(preprocessor: nn.Module) -> str:
+    """Order, mean and standard deviation of the pixels as the backbone sees them, 0 to 255."""
+    # MMDetection reads images as BGR; `_channel_conversion` says whether they are turned.
+    order = "RGB" if getattr(preprocessor, "_channel_conversion", False) else "BGR"
+    if not getattr(preprocessor, "_enable_normalize", False):
+        return f"{order}, not normalised"
+    mean, std = (
+        tuple(round(v, 3) for v in getattr(preprocessor, name).flatten().tolist())
+        for name in ("mean", "std")
+    )
+    return f"{order}, mean {mean}, std {std}"
+
+
+def weights_source(runner: Any, backbone: nn.Module) -> str:
+    """Where the weights came from; '' where they are random."""
+    if runner._resume:
+        resumed = runner._load_from or "the newest checkpoint"
+        if runner.iter > 0:
+            return f"resumed from {resumed} at iteration {runner.iter}"
+    if runner._load_from:
+        return str(runner._load_from)
+    loaded = getattr(backbone, "loaded_weights", None)
+    init_cfg = getattr(backbone, "init_cfg", None)
+    if loaded is None and isinstance(init_cfg, dict) and init_cfg.get("type") == "Pretrained":
+        return str(init_cfg["checkpoint"])
+    return str(loaded or "")
+
+
+def _trained(parameter: nn.Parameter) -> bool:
+    return parameter.requires_grad
+
+
+def _is_frozen(backbone: nn.Module) -> bool:
+    return not all(map(_trained, backbone.parameters()))
+
+
+def _count(module: nn.Module) -> str:
+    sizes = {True: 0, False: 0}
+    for parameter in module.parameters():
+        sizes[parameter.requires_grad] += parameter.numel()
+    return f"{sizes[True]:,} trained, {sizes[False]:,} frozen"

@@ -1,0 +1,114 @@
+"""Training and testing a detector."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.runner import Runner, find_latest_checkpoint
+from rich.console import Console
+from rich.table import Table
+
+from resnext_backbones.detection.checks import check_checkpoint, check_data
+from resnext_backbones.detection.curves import CurvesHook
+from resnext_backbones.detection.environment import is_main_process, start_process_group
+from resnext_backbones.detection.errors import InputError
+from resnext_backbones.detection.report import ReportHook
+
+COLUMNS = {
+    "mAP": "AP",
+    "mAP_50": "AP50",
+    "mAP_75": "AP75",
+    "mAP_s": "APs",
+    "mAP_m": "APm",
+    "mAP_l": "APl",
+}
+"""MMDetection's names of COCO's metrics, and COCO's own."""
+
+
+def train(cfg: Config) -> Path:
+    """Train as a config says; checkpoints, logs and curves go to its work directory.
+
+    Returns:
+        The work directory.
+
+    Raises:
+        InputError: the data, an argument of the model or the checkpoint to resume is wrong.
+        WeightsError: the backbone's weights do not fit.
+    """
+    runner = _runner(cfg, "train")
+    if cfg.get("resume"):
+        checkpoint = cfg.load_from or find_latest_checkpoint(cfg.work_dir)
+        if checkpoint:
+            check_checkpoint(checkpoint, runner.model)
+    runner.register_hook(ReportHook())
+    runner.register_hook(CurvesHook())
+    runner.train()
+    return Path(cfg.work_dir)
+
+
+def evaluate(
+    cfg: Config, checkpoint: str, *, out: Path | None = None, show_dir: Path | None = None
+) -> dict[str, float]:
+    """Evaluate a checkpoint.
+
+    Args:
+        out: where the metrics are written as JSON; None is coco_metrics.json in the work
+            directory.
+        show_dir: where pictures are written: ground truth on the left, what was found, with
+            boxes, masks and class names, on the right. None draws none.
+
+    Raises:
+        InputError: the data or the checkpoint is wrong.
+    """
+    if not Path(checkpoint).is_file():
+        raise InputError(f"checkpoint {checkpoint}: there is no such file")
+    if show_dir is not None:
+        cfg.default_hooks.visualization.update(draw=True, test_out_dir=str(show_dir.absolute()))
+    runner = _runner(cfg, "test")
+    check_checkpoint(checkpoint, runner.model)
+    runner.load_checkpoint(checkpoint)
+    metrics = runner.test()
+    if is_main_process():
+        out = out or Path(cfg.work_dir) / "coco_metrics.json"
+        _write_whole(out, json.dumps({"checkpoint": str(checkpoint), **metrics}, indent=2) + "\n")
+    return metrics
+
+
+def _runner(cfg: Config, mode: str) -> Runner:
+    start_process_group(cfg)
+    if is_main_process():
+        check_data(cfg, mode)
+    try:
+        return Runner.from_cfg(cfg)
+    except (ValueError, TypeError, KeyError, AssertionError) as error:
+        raise InputError(f"config {cfg.filename}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The innermost cause: MMEngine's registry puts its own words around each."""
+    while error.__cause__ is not None and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    return str(error)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def print_coco_table(metrics: dict[str, Any]) -> None:
+    """Print box and mask AP in percent: at all IoUs, at 0.5 and 0.75, and by object size."""
+    if not is_main_process():
+        return
+    table = Table("", *COLUMNS.values(), title="COCO")
+    for label, kind in (("box", "bbox"), ("mask", "segm")):
+        values = [metrics.get(f"coco/{kind}_{name}") for name in COLUMNS]
+        if any(value is not None for value in values):
+            table.add_row(label, *("-" if v is None else f"{100 * v:.1f}" for v in values))
+    Console().print(table)

@@ -1,0 +1,103 @@
+"""Launchers and devices."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from torch import distributed
+
+from resnext_backbones.detection import environment
+from resnext_backbones.detection.environment import (
+    LAUNCHERS,
+    find_launcher,
+    select_device,
+    start_process_group,
+)
+from resnext_backbones.detection.errors import InputError
+
+
+class Cfg(dict):
+    """A config with its launcher as an attribute."""
+
+    __getattr__ = dict.__getitem__
+    __setattr__ = dict.__setitem__
+
+
+@pytest.fixture(autouse=True)
+def _no_launcher(monkeypatch) -> None:
+    for names in LAUNCHERS.values():
+        for name in names:
+            monkeypatch.delenv(name, raising=False)
+
+
+def test_torchrun_is_found(monkeypatch) -> None:
+    assert find_launcher() == "none"
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    assert find_launcher() == "none", "set in an interactive allocation as well"
+    for name in LAUNCHERS["pytorch"]:
+        monkeypatch.setenv(name, "0")
+    assert find_launcher() == "pytorch"
+
+
+@pytest.mark.parametrize(
+    ("device", "launcher", "message"),
+    [
+        ("cuda:7", "none", r"cuda:7: this machine has 2 CUDA devices; use cuda:0 to cuda:1"),
+        ("tpu", "none", r"--device tpu: use cpu, cuda or cuda:N"),
+        ("cuda:1", "pytorch", r"each process of a launcher"),
+    ],
+)
+def test_devices_that_are_not_there(device, launcher, message, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(InputError, match=message):
+        select_device(device, launcher)
+
+
+def test_no_gpu_at_all(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(InputError, match=r"has 0 CUDA devices; leave the option out"):
+        select_device("cuda", "none")
+
+
+@pytest.mark.parametrize(
+    ("visible", "device", "expected"),
+    [("", "cpu", "-1"), ("", "cuda:1", "1"), ("4,6", "cuda:1", "6"), ("4,6", "cuda", "4,6")],
+)
+def test_a_device_is_selected(visible, device, expected, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    select_device(device, "none")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == expected
+
+
+def test_a_launcher_without_its_variables() -> None:
+    with pytest.raises(InputError, match=r"--launcher slurm: SLURM_PROCID, .*srun"):
+        start_process_group(Cfg(launcher="slurm"))
+
+
+def test_more_processes_than_gpus(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for name, value in zip(LAUNCHERS["pytorch"], ("3", "4", "3"), strict=True):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=r"process 3 .* no GPU: there are 2"):
+        start_process_group(Cfg(launcher="pytorch"))
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_without_a_gpu_processes_join_with_gloo(launcher, monkeypatch) -> None:
+    monkeypatch.setattr(environment.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("MASTER_PORT", "0")
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.setenv(name, "unset")  # so that monkeypatch restores what is set below
+    for name, value in zip(LAUNCHERS[launcher], ("0", "1", "0"), strict=True):
+        monkeypatch.setenv(name, value)
+    cfg = Cfg(launcher=launcher)
+    try:
+        start_process_group(cfg)
+        assert distributed.get_backend() == "gloo"
+        assert cfg["model_wrapper_cfg"]["type"] == "MMDistributedDataParallel"
+    finally:
+        distributed.destroy_process_group()
