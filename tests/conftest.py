@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from resnext_backbones.datasets import generate_shapes
+
 ROOT = Path(__file__).parents[1]
 COCO_TINY = Path(os.environ.get("COCO_TINY", ROOT.parent / "shared" / "data" / "coco_tiny"))
 
@@ -23,3 +25,10 @@ def coco_tiny() -> Path:
     if not COCO_TINY.is_dir():
         pytest.skip(f"no real COCO images: {COCO_TINY} is absent; COCO_TINY names another place")
     return COCO_TINY
+
+
+@pytest.fixture(scope="session")
+def shapes_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small tree in COCO's layout."""
+    root = tmp_path_factory.mktemp("shapes") / "data"
+    return generate_shapes(root, num_train=16, num_val=8)

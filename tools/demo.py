@@ -22,8 +22,8 @@ def parse_args() -> argparse.Namespace:
         default=Path("work_dirs") / time.strftime("demo_%Y%m%d_%H%M%S"),
         help="a new folder for all output; default %(default)s",
     )
-    parser.add_argument("--num-train", type=int, default=1200, help="images to train on")
-    parser.add_argument("--num-val", type=int, default=200, help="images to evaluate on")
+    parser.add_argument("--num-train", type=int, default=400, help="images to train on")
+    parser.add_argument("--num-val", type=int, default=100, help="images to evaluate on")
     parser.add_argument("--cfg-options", nargs="+", default=[], help="as tools/train.py")
     return parser.parse_args()
 

@@ -29,10 +29,10 @@ def main() -> None:
 
     # MMEngine looks for devices when it is imported, so not before one is selected.
     from resnext_backbones.detection.config import load_config
-    from resnext_backbones.detection.run import evaluate, print_coco_table
+    from resnext_backbones.detection.run import evaluate
 
     cfg = load_config(args.config, args.cfg_options, work_dir=args.work_dir, launcher=launcher)
-    print_coco_table(evaluate(cfg, args.checkpoint, out=args.out, show_dir=args.show_dir))
+    evaluate(cfg, args.checkpoint, out=args.out, show_dir=args.show_dir)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def run_demo(
         options: settings of the config, as on the tools' command line.
 
     Returns:
-        The folder with coco_metrics.json, coco_table.txt, curves.png and pictures/.
+        The folder with coco_metrics.json, coco_metrics.txt, curves.png and pictures/.
 
     Raises:
         InputError: `work_dir` exists, `coco_root` is no COCO tree, or a tool failed.

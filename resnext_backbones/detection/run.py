@@ -53,11 +53,11 @@ def train(cfg: Config) -> Path:
 def evaluate(
     cfg: Config, checkpoint: str, *, out: Path | None = None, show_dir: Path | None = None
 ) -> dict[str, float]:
-    """Evaluate a checkpoint.
+    """Evaluate a checkpoint; prints the COCO table.
 
     Args:
-        out: where the metrics are written as JSON; None is coco_metrics.json in the work
-            directory.
+        out: where the metrics are written as JSON, and beside it the table as text; None is
+            coco_metrics.json in the work directory.
         show_dir: where pictures are written: ground truth on the left, what was found, with
             boxes, masks and class names, on the right. None draws none.
 
@@ -73,8 +73,12 @@ def evaluate(
     runner.load_checkpoint(checkpoint)
     metrics = runner.test()
     if is_main_process():
+        table = coco_table(metrics)
         out = out or Path(cfg.work_dir) / "coco_metrics.json"
-        _write_whole(out, json.dumps({"checkpoint": str(checkpoint), **metrics}, indent=2) + "\n")
+        content = {"checkpoint": str(checkpoint), **metrics}
+        _write_whole(out, json.dumps(content, indent=2) + "\n")
+        _write_whole(out.with_suffix(".txt"), table)
+        print(table)
     return metrics
 
 
@@ -102,13 +106,14 @@ def _write_whole(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def print_coco_table(metrics: dict[str, Any]) -> None:
-    """Print box and mask AP in percent: at all IoUs, at 0.5 and 0.75, and by object size."""
-    if not is_main_process():
-        return
+def coco_table(metrics: dict[str, Any]) -> str:
+    """Box and mask AP in percent: at all IoUs, at 0.5 and 0.75, and by object size."""
     table = Table("", *COLUMNS.values(), title="COCO")
     for label, kind in (("box", "bbox"), ("mask", "segm")):
         values = [metrics.get(f"coco/{kind}_{name}") for name in COLUMNS]
         if any(value is not None for value in values):
             table.add_row(label, *("-" if v is None else f"{100 * v:.1f}" for v in values))
-    Console().print(table)
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()

@@ -1,0 +1,141 @@
+"""The same training with this backbone and with MMDetection's: losses and time, step by step."""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from resnext_backbones.detection.checks import check_data
+from resnext_backbones.detection.config import backbone_of, load_config
+from resnext_backbones.variants import VARIANTS
+
+LIBRARIES = ("torch", "torchvision", "onedl-mmengine", "onedl-mmcv", "onedl-mmdetection")
+
+
+class SeedHook(Hook):
+    """Seeds the samplers alike in both runs: building the two networks draws different numbers."""
+
+    priority = "VERY_LOW"
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def before_train(self, runner: Any) -> None:  # noqa: ARG002
+        """Seed PyTorch's generator, which the RPN's and the heads' samplers draw from."""
+        torch.manual_seed(self.seed)
+
+
+def compare_training(
+    config: str, work_dir: Path, *, steps: int = 20, seed: int = 0, options: list[str] | None = None
+) -> dict[str, Any]:
+    """Train a config from the same weights with this backbone, then with MMDetection's.
+
+    Args:
+        config: of this package, a path or a name.
+        work_dir: for both runs' logs and their common initial weights; it must not exist.
+        steps: iterations of each run.
+        options: further settings of the config.
+
+    Returns:
+        For each run the loss and the seconds of every step; the largest difference of the
+        losses; the ratio of the median seconds, this backbone's over MMDetection's; hardware,
+        versions and commit.
+    """
+    work_dir.mkdir(parents=True)
+    initial = work_dir / "initial.pth"
+    runs: dict[str, Any] = {}
+    for name in ("resnext_backbones", "mmdetection"):
+        cfg = load_config(config, options, work_dir=str(work_dir / name))
+        check_data(cfg, "train")
+        batch = cfg.train_dataloader.batch_size
+        cfg.merge_from_dict(
+            {
+                "randomness": {"seed": seed},
+                "train_dataloader.dataset.indices": steps * batch,
+                "train_cfg.max_epochs": 1,
+                "train_cfg.val_interval": 2,
+                "default_hooks.logger.interval": 1,
+                "default_hooks.checkpoint.interval": -1,
+                "log_processor.window_size": 1,
+            }
+        )
+        if name == "mmdetection":
+            backbone = backbone_of(cfg.model)
+            backbone.update(mmdetection_backbone(backbone))
+            del backbone["variant"]
+            cfg.load_from = str(initial)
+        runner = Runner.from_cfg(cfg)
+        if not initial.exists():
+            torch.save({"state_dict": runner.model.state_dict()}, initial)
+            runner._load_from = str(initial)
+        runner.register_hook(SeedHook(seed))
+        runner.train()
+        runs[name] = _logged(Path(runner._log_dir), steps)
+        del runner
+    ours, peers = runs.values()
+    differences = [abs(a - b) for a, b in zip(ours["loss"], peers["loss"], strict=True)]
+    return {
+        "config": Path(cfg.filename).name,
+        "steps": len(differences),
+        "batch": batch,
+        "largest_loss_difference": max(differences),
+        "seconds_ratio": _median(ours) / _median(peers),
+        "median_seconds": {name: _median(run) for name, run in runs.items()},
+        "runs": runs,
+        **_surroundings(),
+    }
+
+
+def mmdetection_backbone(backbone: Mapping[str, Any]) -> dict[str, Any]:
+    """The type and the size of a backbone of this package, for MMDetection's own ResNeXt."""
+    variant = VARIANTS[backbone["variant"]]
+    return {
+        "type": "mmdet.ResNeXt",
+        "depth": variant.depth,
+        "groups": variant.cardinality,
+        "base_width": variant.base_width,
+    }
+
+
+def _logged(log_dir: Path, steps: int) -> dict[str, list[float]]:
+    text = (log_dir / "vis_data" / "scalars.json").read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in text.splitlines()][:steps]
+    return {key: [row[key] for row in rows] for key in ("loss", "time")}
+
+
+def _median(run: Mapping[str, list[float]]) -> float:
+    """Of the seconds of a step; the first one warms up."""
+    return statistics.median(run["time"][1:])
+
+
+def _surroundings() -> dict[str, Any]:
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
+        check=False,
+    ).stdout.strip()
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "hardware": gpu or f"{_cpu_name()}, {torch.get_num_threads()} threads",
+        "versions": {name: version(name) for name in LIBRARIES},
+        "commit": commit,
+    }
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
