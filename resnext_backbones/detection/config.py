@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
+from mmengine.utils import import_modules_from_strings
 
 from resnext_backbones.detection.environment import is_main_process
 from resnext_backbones.detection.errors import InputError
@@ -63,9 +64,7 @@ def load_config(
         raise InputError(f"config {path}: {type(error).__name__}: {error}") from error
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get("work_dir") or str(Path("work_dirs") / path.stem)
-    imports = cfg.get("custom_imports") or {"imports": [], "allow_failed_imports": False}
-    imports["imports"] = list(dict.fromkeys([*imports["imports"], *ADAPTERS]))
-    cfg.custom_imports = imports
+    import_modules_from_strings(list(ADAPTERS))
     for transform in dicts_with(list(cfg.values()), lambda d: d.get("type") in CHECKED_TRANSFORMS):
         transform["type"] = CHECKED_TRANSFORMS[transform["type"]]
     return cfg

@@ -92,7 +92,13 @@ def start_process_group(cfg: Any) -> None:
     os.environ.setdefault("MASTER_PORT", "29500")
     distributed.init_process_group("gloo")
     # MMEngine's default wrapper names a CUDA device; this one names none.
-    cfg.model_wrapper_cfg = {"type": "MMDistributedDataParallel", "broadcast_buffers": False}
+    cfg.model_wrapper_cfg = {
+        "type": "MMDistributedDataParallel",
+        "device_ids": None,
+        "broadcast_buffers": False,
+        "find_unused_parameters": cfg.get("find_unused_parameters", False),
+        **(cfg.get("model_wrapper_cfg") or {}),
+    }
 
 
 def is_main_process() -> bool:

@@ -89,14 +89,7 @@ def _runner(cfg: Config, mode: str) -> Runner:
     try:
         return Runner.from_cfg(cfg)
     except (ValueError, TypeError, KeyError, AssertionError) as error:
-        raise InputError(f"config {cfg.filename}: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    """The innermost cause: MMEngine's registry puts its own words around each."""
-    while error.__cause__ is not None and isinstance(error.__cause__, Exception):
-        error = error.__cause__
-    return str(error)
+        raise InputError(f"config {cfg.filename}: {error}") from error
 
 
 def _write_whole(path: Path, text: str) -> None:
