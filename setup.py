@@ -35,6 +35,7 @@ setup(
     package_data={
         "resnext_backbones": ["py.typed", ".mim/configs/*.py", ".mim/configs/*/*.py"],
     },
-    install_requires=["torch>=2.4", "torchvision>=0.19", "numpy"],
+    # torch 2.13 can come as a build with which torchvision's operators do not load.
+    install_requires=["torch>=2.4,<2.13", "torchvision>=0.19,<0.28", "numpy"],
     extras_require={"mmdet": MMDET, "dev": DEV},
 )

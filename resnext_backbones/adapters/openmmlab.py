@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from importlib import import_module
 from typing import Any
 
+import torch
 from mmcv.cnn import build_conv_layer, build_norm_layer, build_plugin_layer
 from mmengine.model import initialize
 from mmengine.registry import MODELS as ROOT_MODELS
@@ -28,6 +30,11 @@ from resnext_backbones.weights.files import read_file
 MODELS = Registry("model", parent=ROOT_MODELS, scope="resnext_backbones")
 
 DEFAULT_BASE_WIDTH = 4
+
+BUILD_MMCV = (
+    "make setup, or: pip install --force-reinstall --no-deps --no-build-isolation "
+    "--no-binary onedl-mmcv onedl-mmcv"
+)
 
 InitCfg = dict[str, Any] | list[dict[str, Any]] | None
 
@@ -127,6 +134,21 @@ class ResNeXt(Trunk):
             initialize(self, self.init_cfg)
 
 
+def require_operators() -> None:
+    """Check that mmcv has its compiled operators; deformable convolutions and detectors need them.
+
+    Raises:
+        ImportError: it has none, or ones that were compiled for another torch.
+    """
+    try:
+        import_module("mmcv._ext")
+    except ImportError as error:
+        raise ImportError(
+            f"mmcv has no compiled operators for torch {torch.__version__} ({error}); "
+            f"compile them: {BUILD_MMCV}"
+        ) from error
+
+
 def _network(
     variant: str | None,
     depth: int | Sequence[int] | None,
@@ -159,6 +181,7 @@ def _deformable(
     """What builds the 3x3 convolutions of each stage."""
     if dcn is None:
         return None
+    require_operators()
     if conv_cfg is not None:
         raise ValueError(f"conv_cfg must be None beside dcn, got {conv_cfg!r}")
     if len(stage_with_dcn) != num_stages:

@@ -6,19 +6,19 @@ import argparse
 import difflib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
-from mmengine.utils import import_modules_from_strings
 
-from resnext_backbones.detection.environment import is_main_process
 from resnext_backbones.detection.errors import InputError
 
 INSTALLED_CONFIGS = Path(__file__).parents[1] / ".mim" / "configs"
-ADAPTERS = ("resnext_backbones.adapters.openmmlab", "resnext_backbones.detection.images")
+ADAPTER = "resnext_backbones.adapters.openmmlab"
+IMAGES = "resnext_backbones.detection.images"
 
 # MMDetection's reader goes on with None where a file is no image.
 CHECKED_TRANSFORMS = {"LoadImageFromFile": "resnext_backbones.LoadImageFromFile"}
@@ -54,8 +54,12 @@ def load_config(
         launcher: none, pytorch, slurm or mpi.
 
     Raises:
-        InputError: there is no such config, or it cannot be read.
+        InputError: there is no such config, it cannot be read, or mmcv was not compiled.
     """
+    try:
+        import_module(ADAPTER).require_operators()
+    except ImportError as error:
+        raise InputError(str(error)) from error
     path = find_config(name)
     try:
         cfg = Config.fromfile(path)
@@ -64,7 +68,7 @@ def load_config(
         raise InputError(f"config {path}: {type(error).__name__}: {error}") from error
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get("work_dir") or str(Path("work_dirs") / path.stem)
-    import_modules_from_strings(list(ADAPTERS))
+    import_module(IMAGES)
     for transform in dicts_with(list(cfg.values()), lambda d: d.get("type") in CHECKED_TRANSFORMS):
         transform["type"] = CHECKED_TRANSFORMS[transform["type"]]
     return cfg
@@ -94,7 +98,7 @@ def for_training(
         if "://" not in weights and not Path(weights).is_file():
             raise InputError(f"--weights {weights}: there is no such file")
         backbone_of(cfg.model)["init_cfg"] = {"type": "Pretrained", "checkpoint": weights}
-    if resume is None and is_main_process() and any(Path(cfg.work_dir).glob("*.pth")):
+    if resume is None and any(Path(cfg.work_dir).glob("*.pth")):
         raise InputError(
             f"--work-dir {cfg.work_dir}: holds the checkpoints of an earlier run; "
             "go on with --resume, or name another folder"

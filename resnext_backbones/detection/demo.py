@@ -70,6 +70,8 @@ def run_demo(
 def _run(tool: str, *arguments: str, coco_root: Path) -> None:
     command = [sys.executable, str(TOOLS / tool), *arguments]
     print("$", *command[1:], flush=True)
-    status = subprocess.run(command, env={**os.environ, "COCO_ROOT": str(coco_root)}).returncode
+    # Where other programs share the cores, threads that wait busily slow each other many times.
+    env = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "COCO_ROOT": str(coco_root)}
+    status = subprocess.run(command, env=env, check=False).returncode
     if status:
         raise InputError(f"{tool} ended with exit status {status}; its message is above")

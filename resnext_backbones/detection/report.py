@@ -12,7 +12,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnext_backbones.weights.load import variant_of
 
-# Norms by what they do; anything else with "Norm" in its name is one as well.
 STATISTICS = {True: "statistics of the batch", False: "statistics frozen"}
 
 
@@ -94,17 +93,17 @@ def pixels(preprocessor: nn.Module) -> str:
 
 def weights_source(runner: Any, backbone: nn.Module) -> str:
     """Where the weights came from; '' where they are random."""
-    if runner._resume:
-        resumed = runner._load_from or "the newest checkpoint"
-        if runner.iter > 0:
-            return f"resumed from {resumed} at iteration {runner.iter}"
+    if runner._resume and runner.iter > 0:
+        checkpoint = runner._load_from or "the newest checkpoint"
+        return f"resumed from {checkpoint} at iteration {runner.iter}"
     if runner._load_from:
         return str(runner._load_from)
-    loaded = getattr(backbone, "loaded_weights", None)
+    if loaded := getattr(backbone, "loaded_weights", None):
+        return str(loaded)
+    # MMDetection's own backbones do not say what they loaded, only what they were told to.
     init_cfg = getattr(backbone, "init_cfg", None)
-    if loaded is None and isinstance(init_cfg, dict) and init_cfg.get("type") == "Pretrained":
-        return str(init_cfg["checkpoint"])
-    return str(loaded or "")
+    pretrained = isinstance(init_cfg, dict) and init_cfg.get("type") == "Pretrained"
+    return str(init_cfg["checkpoint"]) if pretrained else ""
 
 
 def _trained(parameter: nn.Parameter) -> bool:

@@ -142,11 +142,17 @@ def other_weights(root: Path, tmp_path: Path) -> tuple[Path, list[object]]:
     return root, ["--weights", tmp_path / "weights.pth"]
 
 
+def other_checkpoint(root: Path, tmp_path: Path) -> tuple[Path, list[object]]:
+    weights = other_weights(root, tmp_path)[1][1]
+    return root, ["--resume", weights]
+
+
 GROUP_NORM = ["model.backbone.norm_cfg.type=GN", "model.backbone.norm_cfg.num_groups=32"]
 BAD_INPUT = {
     "data root": (lambda _, tmp: (tmp / "absent", []), [], "data root .*absent.*COCO_ROOT"),
     "image": (truncated_image, [], r"image .*train2017/\d+.jpg: corrupt or truncated"),
     "weights": (other_weights, [], r"this file is resnet50; the network is a 8x4d"),
+    "resume": (other_checkpoint, [], r"checkpoint .*weights.pth: its backbone is no ResNeXt and"),
     "groups": (lambda root, _: (root, []), ["model.backbone.groups=0"], r"cardinality .* got 0"),
     "width": (
         lambda root, _: (root, []),
@@ -321,3 +327,28 @@ def test_the_x101_config_trains_is_killed_resumes_and_is_evaluated(
     )  # fmt: skip
     assert wrong.returncode == 2
     assert "is resnext101_32x4d and the config's is resnext50_32x4d" in wrong.stderr
+
+
+def test_mmcv_without_operators_says_what_to_run(tmp_path: Path) -> None:
+    code = (
+        "import runpy, sys; sys.modules['mmcv._ext'] = None; "
+        f"sys.argv = ['train.py', 'demo_shapes', '--work-dir', {str(tmp_path / 'run')!r}]; "
+        f"runpy.run_path({str(TOOLS / 'train.py')!r}, run_name='__main__')"
+    )
+    done = run([sys.executable, "-c", code])
+    assert done.returncode == 2
+    assert re.search(r"error: mmcv has no compiled operators for torch .*make setup", done.stderr)
+
+
+def test_losses_are_those_of_mmdetections_backbone(coco_tiny: Path, tmp_path: Path) -> None:
+    done = run(
+        "compare_training.py", "mask_rcnn_x50_32x4d_fpn_coco", "--steps", 3,
+        "--out", tmp_path / "result.json",
+        "--cfg-options", "train_dataloader.dataset.pipeline.2.scale=(256,160)",
+        coco_root=coco_tiny,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["steps"] == 3
+    assert result["largest_loss_difference"] <= 1e-3
+    assert all(len(run["time"]) == 3 for run in result["runs"].values())

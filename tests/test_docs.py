@@ -1,0 +1,51 @@
+"""What the documents say, run and compared."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from pathlib import Path
+
+import torch
+
+from resnext_backbones import build_backbone
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def indented_blocks(text: str) -> list[str]:
+    """The code of a Markdown text."""
+    return [
+        textwrap.dedent(block) for block in re.findall(r"(?:^    .*\n|^\n(?=    ))+", text, re.M)
+    ]
+
+
+def test_the_readmes_own_detector_runs(tmp_path: Path, monkeypatch, capsys) -> None:
+    torch.save(build_backbone("resnext101_32x4d").state_dict(), tmp_path / "resnext101_32x4d.pth")
+    monkeypatch.chdir(tmp_path)
+    code = next(block for block in indented_blocks(README) if "load_weights(" in block)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+    exec(code, {})
+    printed = capsys.readouterr().out.strip()
+    assert printed == re.search(r"print\(.*\)  # (.*)", code)[1]
+
+
+def test_every_file_that_a_document_names_is_there() -> None:
+    for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+        text = document.read_text(encoding="utf-8")
+        for name in re.findall(r"\b((?:tools|configs|docs)/[\w/.]+\.(?:py|sbatch|md|json))", text):
+            assert (ROOT / name).is_file(), f"{document.name}: {name}"
+
+
+def test_the_numbers_of_the_comparison_are_those_measured() -> None:
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    for name in re.findall(r"docs/benchmarks/[\w.]+\.json", text):
+        result = json.loads((ROOT / name).read_text(encoding="utf-8"))
+        assert result["steps"] >= 20
+        assert result["largest_loss_difference"] <= 1e-3
+        for seconds in result["median_seconds"].values():
+            assert f"{seconds:.1f}" in text
+        assert f"{result['seconds_ratio']:.2f}" in text
+        assert result["hardware"] in text
