@@ -36,8 +36,9 @@ def main() -> None:
             options=args.cfg_options,
         )
     if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"steps: {result['steps']}, batch {result['batch']}")
+    print(f"steps: {result['steps']}")
     print(f"largest difference of the losses: {result['largest_loss_difference']:.2e}")
     for name, seconds in result["median_seconds"].items():
         print(f"seconds a step, {name}: {seconds:.2f}")

@@ -6,24 +6,29 @@ Importing this module registers `resnext_backbones.ResNeXt`; a config does it wi
 
 from __future__ import annotations
 
+import difflib
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import import_module
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlparse
 
 import torch
 from mmcv.cnn import build_conv_layer, build_norm_layer, build_plugin_layer
+from mmengine.dist import barrier
 from mmengine.model import initialize
 from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import Registry
-from mmengine.runner.checkpoint import CheckpointLoader, _load_checkpoint_with_prefix
+from mmengine.runner.checkpoint import get_external_models, get_torchvision_models
 from torch import nn
 
 from resnext_backbones.models import Plugin
 from resnext_backbones.models import ResNeXt as Trunk
 from resnext_backbones.models.layers import Conv
 from resnext_backbones.variants import variant_options
-from resnext_backbones.weights import LoadedWeights, load_state
+from resnext_backbones.weights import LoadedWeights, WeightsError, load_state
 from resnext_backbones.weights.files import read_file
 
 # A scope of its own: MMDetection has a `ResNeXt` as well, and keeps it.
@@ -124,14 +129,16 @@ class ResNeXt(Trunk):
         Raises:
             WeightsError: the pretrained weights do not fit. The trunk is then unchanged.
         """
-        if self.init_cfg is None:
-            self.reset_parameters()
-        elif isinstance(self.init_cfg, dict) and self.init_cfg.get("type") == "Pretrained":
-            source = self.init_cfg["checkpoint"]
-            content = _read(source, self.init_cfg.get("prefix"))
-            self.loaded_weights = load_state(self, content, source)
+        cfgs = [self.init_cfg] if isinstance(self.init_cfg, dict) else list(self.init_cfg or ())
+        drawn = [cfg for cfg in cfgs if cfg["type"] != "Pretrained"]
+        if drawn:
+            initialize(self, drawn)
         else:
-            initialize(self, self.init_cfg)
+            self.reset_parameters()
+        for cfg in cfgs:
+            if cfg["type"] == "Pretrained":
+                content = _read(cfg["checkpoint"], cfg.get("prefix", ""))
+                self.loaded_weights = load_state(self, content, cfg["checkpoint"])
 
 
 def require_operators() -> None:
@@ -225,10 +232,42 @@ def _plugin(cfg: Mapping[str, Any], channels: int) -> tuple[str, nn.Module]:
     return build_plugin_layer(own, in_channels=channels, postfix=postfix)
 
 
-def _read(source: str, prefix: str | None) -> Mapping[str, Any]:
-    """A checkpoint from a path, or from where MMEngine finds `open-mmlab://` and URLs."""
-    if prefix:
-        return _load_checkpoint_with_prefix(prefix, source, map_location="cpu")
-    if "://" in source:
-        return CheckpointLoader.load_checkpoint(source, map_location="cpu")
-    return read_file(source)
+# Names for published weights, and where MMEngine keeps the tables with their addresses.
+NAMED_WEIGHTS = {"open-mmlab://": get_external_models, "torchvision://": get_torchvision_models}
+
+
+def _read(source: str, prefix: str) -> Mapping[str, Any]:
+    """A checkpoint from a path, a URL or a name; with a prefix, the part behind it.
+
+    Raises:
+        WeightsError: it cannot be found, had or read.
+    """
+    url = source
+    for scheme, table in NAMED_WEIGHTS.items():
+        if source.startswith(scheme):
+            names = table()
+            if (name := source.removeprefix(scheme)) not in names:
+                close = difflib.get_close_matches(name, names, cutoff=0) or sorted(names)
+                raise WeightsError(f"weights {source}: no such name; try {', '.join(close)}")
+            url = names[name]
+    try:
+        content = read_file(_downloaded(url) if "://" in url else url)
+    except OSError as error:
+        raise WeightsError(f"weights {source}: {error}") from error
+    if not prefix:
+        return content
+    state = content.get("state_dict", content)
+    return {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
+
+
+def _downloaded(url: str) -> Path:
+    """The file in torch.hub's cache; downloaded on one process of each node where it is not."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / PurePosixPath(urlparse(url).path).name
+    if not path.exists() and int(os.environ.get("LOCAL_RANK", 0)) == 0:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(url, os.fspath(path))
+        except OSError as error:
+            raise OSError(f"{url} cannot be had ({error}); put the file at {path}") from error
+    barrier()
+    return path

@@ -7,7 +7,9 @@ import statistics
 import subprocess
 import time
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -71,48 +73,55 @@ def compare_training(
         losses; the ratio of the median seconds, this backbone's over MMDetection's; hardware,
         versions and commit.
     """
+    surroundings = _surroundings()
     work_dir.mkdir(parents=True)
-    initial = work_dir / "initial.pth"
     runs: dict[str, Any] = {}
     for name in ("resnext_backbones", "mmdetection"):
-        cfg = load_config(config, options, work_dir=str(work_dir / name))
-        check_data(cfg, "train")
-        batch = cfg.train_dataloader.batch_size
-        cfg.merge_from_dict(
-            {
-                "randomness": {"seed": seed},
-                "train_dataloader.dataset.indices": steps * batch,
-                "train_cfg.max_epochs": 1,
-                "default_hooks.checkpoint.interval": -1,
-            }
-        )
-        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-        if name == "mmdetection":
-            backbone = backbone_of(cfg.model)
-            backbone.update(mmdetection_backbone(backbone))
-            del backbone["variant"]
-            cfg.load_from = str(initial)
-        runner = Runner.from_cfg(cfg)
-        if not initial.exists():
-            torch.save({"state_dict": runner.model.state_dict()}, initial)
-            runner._load_from = str(initial)
-        record = RecordHook(seed)
-        runner.register_hook(record)
-        runner.train()
-        runs[name] = {"loss": record.loss, "time": record.time}
-        del runner
+        # A process for each: the memory of the one is free again when the other begins.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            run = pool.submit(_train, name, config, work_dir, steps, seed, options)
+            runs[name] = run.result()
     ours, peers = runs.values()
     differences = [abs(a - b) for a, b in zip(ours["loss"], peers["loss"], strict=True)]
     return {
-        "config": Path(cfg.filename).name,
+        "config": Path(config).stem,
         "steps": len(differences),
-        "batch": batch,
         "largest_loss_difference": max(differences),
         "seconds_ratio": _median(ours) / _median(peers),
         "median_seconds": {name: _median(run) for name, run in runs.items()},
         "runs": runs,
-        **_surroundings(),
+        **surroundings,
     }
+
+
+def _train(
+    name: str, config: str, work_dir: Path, steps: int, seed: int, options: list[str] | None
+) -> dict[str, list[float]]:
+    """One of the two runs; the first one leaves its initial weights for the second."""
+    cfg = load_config(config, options, work_dir=str(work_dir / name))
+    check_data(cfg, "train")
+    cfg.merge_from_dict(
+        {
+            "randomness": {"seed": seed},
+            "train_dataloader.dataset.indices": steps * cfg.train_dataloader.batch_size,
+            "train_cfg.max_epochs": 1,
+            "default_hooks.checkpoint.interval": -1,
+        }
+    )
+    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if name == "mmdetection":
+        backbone = backbone_of(cfg.model)
+        backbone.update(mmdetection_backbone(backbone))
+        del backbone["variant"]
+    runner = Runner.from_cfg(cfg)
+    initial = work_dir / "initial.pth"
+    if not initial.exists():
+        torch.save({"state_dict": runner.model.state_dict()}, initial)
+    runner._load_from = str(initial)
+    record = RecordHook(seed)
+    runner.register_hook(record)
+    runner.train()
+    return {"loss": record.loss, "time": record.time}
 
 
 def mmdetection_backbone(backbone: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,7 +142,7 @@ def _median(run: Mapping[str, list[float]]) -> float:
 
 def _surroundings() -> dict[str, Any]:
     commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"],
+        ["git", "describe", "--always", "--dirty", "--abbrev=40"],
         capture_output=True,
         text=True,
         cwd=Path(__file__).parent,

@@ -89,6 +89,17 @@ class Bottleneck(nn.Module):
         """The norm in front of the addition, the one that zero initialisation is about."""
         return self.get_submodule(self._norm_names[2])
 
+    def own_layers(self) -> list[nn.Module]:
+        """The convolutions and norms, but neither plugins nor what is inside a convolution."""
+        names = ["conv1", "conv2", "conv3", *self._norm_names]
+        return [self.get_submodule(name) for name in names] + list(self.downsample or ())
+
+    def added_keys(self) -> list[str]:
+        """Keys of the state dict of plugins, and of modules inside the 3x3 convolution."""
+        inside = tuple(f"conv2.{name}." for name, _ in self.conv2.named_children())
+        plugins = tuple(f"{name}." for names in self._plugin_names.values() for name in names)
+        return [key for key in self.state_dict() if key.startswith(inside + plugins)]
+
     def _conv_norm(self, x: Tensor, i: int) -> Tensor:
         """The i-th convolution and its norm; behind it ReLU, but for the last, and plugins."""
         x = getattr(self, f"conv{i}")(x)
@@ -105,7 +116,8 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride))."""
-        if self.with_cp and x.requires_grad and torch.is_grad_enabled():
+        # Also where the input needs no gradient: behind frozen stages the parameters still do.
+        if self.with_cp and torch.is_grad_enabled():
             out = checkpoint(self._residual, x, use_reentrant=False, context_fn=self._contexts)
         else:
             out = self._residual(x)

@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from resnext_backbones.models.options import stage_blocks
 from resnext_backbones.models.resnext import ResNeXt
 
 
@@ -29,11 +28,10 @@ class ResNeXtClassifier(ResNeXt):
             raise ValueError(f"num_classes must be a positive integer, got {num_classes!r}")
         if "out_indices" in options:
             raise ValueError("out_indices: a classifier takes the output of its last stage only")
-        stages = len(stage_blocks(options.get("depth", 50), options.get("num_stages")))
-        super().__init__(out_indices=(stages - 1,), **options)
+        super().__init__(**options)
         self.fc = nn.Linear(self.channels[-1], num_classes)
 
-    # A classifier gives logits where a trunk gives a tuple: the one thing that is not inherited.
+    # Logits where a trunk gives a tuple of feature maps: what makes it a classifier.
     def forward(self, images: Tensor) -> Tensor:  # type: ignore[override]
         """(N, in_channels, H, W) to logits (N, num_classes)."""
         return self.fc(super().forward(images)[-1].mean((2, 3)))

@@ -77,7 +77,7 @@ def norm_factory(norm: str | Norm) -> Norm:
     """
     if callable(norm):
         return norm
-    if norm not in NORMS:
+    if not isinstance(norm, str) or norm not in NORMS:
         raise ValueError(f"norm must be one of {', '.join(NORMS)} or a callable, got {norm!r}")
     return NORMS[norm]
 

@@ -31,26 +31,49 @@ def stage_blocks(depth: int | Sequence[int], num_stages: int | None = None) -> t
             raise ValueError(f"depth must be one of {known} or a tuple of blocks, got {depth}")
         blocks = DEPTHS[depth]
     else:
-        blocks = tuple(depth)
-        check_positive(depth=blocks)
+        blocks = positive_integers("depth", depth)
         if not 1 <= len(blocks) <= MAX_STAGES:
             raise ValueError(f"depth must have 1 to {MAX_STAGES} stages, got {blocks}")
     n = len(blocks) if num_stages is None else num_stages
-    if not 1 <= n <= len(blocks):
-        raise ValueError(f"num_stages must be from 1 to {len(blocks)}, got {num_stages}")
+    check_range("num_stages", n, 1, len(blocks))
     return blocks[:n]
 
 
-def check_positive(**values: int | Sequence[int]) -> None:
-    """Each value is an integer of at least 1, or a sequence of them.
+def is_integer(value: object) -> bool:
+    """Whether it is an integer; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def check_positive(**values: int) -> None:
+    """Each value is an integer of at least 1.
 
     Raises:
         ValueError: one is not; its name and value are in the message.
     """
     for name, value in values.items():
-        items = value if isinstance(value, Sequence) else (value,)
-        if not all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in items):
-            raise ValueError(f"{name} must be positive integers, got {value!r}")
+        if not is_integer(value) or value < 1:
+            raise ValueError(f"{name} must be a positive integer, got {value!r}")
+
+
+def check_range(name: str, value: int, low: int, high: int) -> None:
+    """The value is an integer from `low` to `high`.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not is_integer(value) or not low <= value <= high:
+        raise ValueError(f"{name} must be an integer from {low} to {high}, got {value!r}")
+
+
+def positive_integers(name: str, values: Sequence[int]) -> tuple[int, ...]:
+    """The values as a tuple.
+
+    Raises:
+        ValueError: it is no sequence, or one of them is no integer of at least 1.
+    """
+    if not isinstance(values, Sequence) or not all(is_integer(v) and v > 0 for v in values):
+        raise ValueError(f"{name} must be positive integers, got {values!r}")
+    return tuple(values)
 
 
 def per_stage(
@@ -59,25 +82,28 @@ def per_stage(
     """The values as a tuple with one for each stage.
 
     Raises:
-        ValueError: there are more or fewer.
+        ValueError: there are more or fewer, or it is no sequence.
     """
     if values is None:
         return tuple(default)
-    if len(values) != num_stages:
+    if not isinstance(values, Sequence) or len(values) != num_stages:
         raise ValueError(
             f"{name} must have one value for each of the {num_stages} stages, got {values!r}"
         )
     return tuple(values)
 
 
-def check_indices(name: str, indices: tuple[int, ...], num_stages: int) -> None:
-    """The indices are stages, each once and in order.
+def stage_indices(name: str, indices: Sequence[int], num_stages: int) -> tuple[int, ...]:
+    """The indices as a tuple: stages, each once and in order.
 
     Raises:
         ValueError: they are not, or there are none.
     """
-    in_range = all(isinstance(i, int) and 0 <= i < num_stages for i in indices)
-    if not indices or not in_range or list(indices) != sorted(set(indices)):
+    fits = isinstance(indices, Sequence) and all(
+        is_integer(i) and 0 <= i < num_stages for i in indices
+    )
+    if not fits or not indices or list(indices) != sorted(set(indices)):
         raise ValueError(
-            f"{name} must be increasing stage indices from 0 to {num_stages - 1}, got {indices}"
+            f"{name} must be increasing stage indices from 0 to {num_stages - 1}, got {indices!r}"
         )
+    return tuple(indices)

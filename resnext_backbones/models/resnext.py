@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from resnext_backbones.models.bottleneck import Bottleneck
 from resnext_backbones.models.layers import (
@@ -22,10 +22,12 @@ from resnext_backbones.models.layers import (
     norm_name_of,
 )
 from resnext_backbones.models.options import (
-    check_indices,
     check_positive,
+    check_range,
     per_stage,
+    positive_integers,
     stage_blocks,
+    stage_indices,
 )
 
 EXPANSION = 4
@@ -114,15 +116,16 @@ class ResNeXt(nn.Module):
         )
         stem_channels = base_channels if stem_channels is None else stem_channels
         check_positive(stem_channels=stem_channels)
-        stage_strides = per_stage("strides", strides, n, (1, 2, 2, 2)[:n])
-        stage_dilations = per_stage("dilations", dilations, n, (1,) * n)
+        stage_strides = positive_integers(
+            "strides", per_stage("strides", strides, n, (1, 2, 2, 2)[:n])
+        )
+        stage_dilations = positive_integers(
+            "dilations", per_stage("dilations", dilations, n, (1,) * n)
+        )
         stage_conv3x3 = per_stage("conv3x3", conv3x3, n, (None,) * n)
         stage_plugins = per_stage("plugins", plugins, n, ((),) * n)
-        check_positive(strides=stage_strides, dilations=stage_dilations)
-        indices = tuple(range(n)) if out_indices is None else tuple(out_indices)
-        check_indices("out_indices", indices, n)
-        if not -1 <= frozen_stages <= n:
-            raise ValueError(f"frozen_stages must be from -1 to {n}, got {frozen_stages}")
+        indices = stage_indices("out_indices", range(n) if out_indices is None else out_indices, n)
+        check_range("frozen_stages", frozen_stages, -1, n)
 
         make = norm_factory(norm)
         prefix = norm_name_of(make_norm(make, stem_channels))
@@ -170,8 +173,8 @@ class ResNeXt(nn.Module):
         # A checkpoint of the whole network stays loadable where upper stages were not built.
         self._unbuilt = tuple(f"layer{i + 1}." for i in range(max(indices) + 1, 4))
         self.register_load_state_dict_pre_hook(_drop_unbuilt_stages)
-        self.reset_parameters()
         self.train()
+        self.reset_parameters()
 
     @property
     def stages(self) -> list[nn.Sequential]:
@@ -193,16 +196,30 @@ class ResNeXt(nn.Module):
         """
         own = [m for name in self._stem_names for m in self.get_submodule(name).modules()]
         for block in self.blocks():
-            own += [m for name, m in block.named_children() if name.startswith("conv")]
-            own += list(block.downsample or ())
+            own += block.own_layers()
         for module in own:
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, _NormBase | nn.GroupNorm | nn.LayerNorm):
+                module.reset_parameters()
         for block in self.blocks():
             gamma = getattr(block.last_norm, "weight", None)
-            # A norm whose affine is no parameter could never leave zero again.
-            if self.zero_init_last_norm and isinstance(gamma, nn.Parameter):
+            # A scale that is not trained could never leave zero again.
+            if self.zero_init_last_norm and gamma is not None and gamma.requires_grad:
                 nn.init.zeros_(gamma)
+
+    def added_keys(self) -> set[str]:
+        """Keys of the state dict that weights of a plain trunk do not have.
+
+        They belong to plugins, and to modules inside a 3x3 convolution, such as the one that a
+        deformable convolution computes its offsets with.
+        """
+        return {
+            f"layer{s}.{b}.{key}"
+            for s, stage in enumerate(self.stages, 1)
+            for b, block in enumerate(stage)
+            for key in block.added_keys()
+        }
 
     def frozen_modules(self) -> list[nn.Module]:
         """The modules of the stem and of the stages that `frozen_stages` freezes."""

@@ -26,15 +26,28 @@ HEADS = ("fc.", "head.fc.")
 
 @dataclass(frozen=True)
 class LoadedWeights:
-    """What a load did: the source, the variant that it held, the keys that were not used."""
+    """What a load did.
+
+    Attributes:
+        source: where the weights came from.
+        variant: that the source held.
+        unused: keys of the source that the network has no place for: a head, a detector's rest.
+        untouched: keys of plugins and deformable offsets that a plain trunk's weights do not
+            have; they keep their initialisation.
+    """
 
     source: str
     variant: str
     unused: tuple[str, ...] = ()
+    untouched: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        unused = f", without its {len(self.unused)} other tensors" if self.unused else ""
-        return f"{self.source} ({self.variant}{unused})"
+        parts = [
+            self.variant,
+            f"without its {len(self.unused)} other tensors" if self.unused else "",
+            f"{len(self.untouched)} added tensors not in it" if self.untouched else "",
+        ]
+        return f"{self.source} ({', '.join(filter(None, parts))})"
 
 
 def load_weights(model: ResNeXt, source: str | Path) -> LoadedWeights:
@@ -60,10 +73,10 @@ def load_state(model: ResNeXt, content: Mapping[str, Any], source: str) -> Loade
     heads = [k for k in state if k not in own and k.startswith(HEADS)]
     dropped = {*unbuilt, *heads}
     kept = {key: value for key, value in state.items() if key not in dropped}
-    # Counters that only a norm in training mode writes; older checkpoints have none of them.
-    counters = {key for key in own if key.endswith("num_batches_tracked")}
-    missing = sorted(own.keys() - kept.keys() - counters)
-    unexpected = sorted(kept.keys() - own.keys() - _surplus_counters(kept))
+    absent = own.keys() - kept.keys()
+    untouched = sorted(absent & model.added_keys())
+    missing = sorted(filter(_counts, absent.difference(untouched)))
+    unexpected = sorted(filter(_counts, kept.keys() - own.keys()))
     shapes = sorted(
         f"{k} {tuple(kept[k].shape)} for {tuple(own[k].shape)}"
         for k in own.keys() & kept.keys()
@@ -79,7 +92,7 @@ def load_state(model: ResNeXt, content: Mapping[str, Any], source: str) -> Loade
             + _listing("of another shape", shapes)
         )
     model.load_state_dict({k: kept.get(k, own[k]) for k in own})
-    return LoadedWeights(source, held, tuple(sorted([*outside, *dropped])))
+    return LoadedWeights(source, held, tuple(sorted([*outside, *dropped])), tuple(untouched))
 
 
 def variant_of(state: Mapping[str, Tensor]) -> str:
@@ -113,9 +126,9 @@ def _is_built(key: str, model: ResNeXt) -> bool:
     return hasattr(model, key.split(".", 1)[0])
 
 
-def _surplus_counters(state: Mapping[str, Tensor]) -> set[str]:
-    """Counters in the file that a frozen norm has no place for."""
-    return {key for key in state if key.endswith("num_batches_tracked")}
+def _counts(key: str) -> bool:
+    """Not so the counters of batch norms: older files have none, frozen norms no place for them."""
+    return not key.endswith("num_batches_tracked")
 
 
 def _listing(what: str, keys: Sequence[str], limit: int = 8) -> str:
