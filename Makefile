@@ -28,7 +28,7 @@ $(VENV)/.done: setup.py constraints.txt
 	touch $@
 
 demo: setup
-	$(BIN)/python tools/demo.py $(if $(COCO_ROOT),--coco-root "$(COCO_ROOT)")
+	$(BIN)/python tools/demo.py $(if $(filter command,$(origin COCO_ROOT)),--coco-root "$(COCO_ROOT)")
 
 test: setup
 	$(BIN)/python -m pytest

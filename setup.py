@@ -12,7 +12,7 @@ VERSION = re.search(
 
 MMDET = [
     "onedl-mmengine>=0.10.8",
-    # Compiled against the installed torch: README, "Set-up".
+    # Compiled against the installed torch: see the README, "In one's own detector".
     "onedl-mmcv>=2.3",
     "onedl-mmdetection>=3.5",
     "tensorboard",
@@ -25,7 +25,7 @@ DEV = ["pytest", "ruff", "mypy", "fvcore", "timm", "safetensors", "pre-commit"]
 setup(
     name="resnext_backbones",
     version=VERSION,
-    description="One ResNeXt trunk for MMDetection, Detectron2 and torchvision's detectors",
+    description="The ResNeXt trunk for detection: one network, one state dict",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

@@ -1,4 +1,4 @@
-"""ResNeXt backbones for detection: one trunk and one state dict for every framework."""
+"""ResNeXt backbones for detection: one trunk and one state dict."""
 
 from resnext_backbones.models import ResNeXt, ResNeXtClassifier
 from resnext_backbones.variants import build_backbone, build_classifier, list_variants

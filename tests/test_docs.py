@@ -7,6 +7,7 @@ import re
 import textwrap
 from pathlib import Path
 
+import pytest
 import torch
 
 from resnext_backbones import build_backbone
@@ -39,9 +40,19 @@ def test_every_file_that_a_document_names_is_there() -> None:
             assert (ROOT / name).is_file(), f"{document.name}: {name}"
 
 
+def test_every_mmdetection_config_that_a_document_names_is_there() -> None:
+    mmdet = pytest.importorskip("mmdet", reason="MMDetection is not installed")
+    configs = Path(mmdet.__file__).parent / ".mim" / "configs"
+    for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for name in re.findall(r"mmdet::([\w/.-]+\.py)", document.read_text(encoding="utf-8")):
+            assert (configs / name).is_file(), name
+
+
 def test_the_numbers_of_the_comparison_are_those_measured() -> None:
     text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
-    for name in re.findall(r"docs/benchmarks/[\w.]+\.json", text):
+    names = re.findall(r"docs/benchmarks/[\w.]+\.json", text)
+    assert names
+    for name in names:
         result = json.loads((ROOT / name).read_text(encoding="utf-8"))
         assert result["steps"] >= 20
         assert result["largest_loss_difference"] <= 1e-3

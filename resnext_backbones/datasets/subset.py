@@ -23,6 +23,7 @@ def coco_subset(source: str | Path, root: str | Path, *, num_train: int, num_val
 
     Raises:
         FileNotFoundError: `source` lacks one of the files.
+        ValueError: an annotation file is not in COCO's format.
         FileExistsError: `root` is a file or a folder that is not empty.
     """
     source, root = Path(source).absolute(), Path(root)
@@ -38,9 +39,13 @@ def coco_subset(source: str | Path, root: str | Path, *, num_train: int, num_val
 
 
 def _write_split(source: Path, root: Path, split: str, limit: int) -> None:
-    content = json.loads(_annotations(source, split).read_bytes())
-    annotated = {annotation["image_id"] for annotation in content["annotations"]}
-    images = [image for image in content["images"] if image["id"] in annotated][:limit]
+    path = _annotations(source, split)
+    try:
+        content = json.loads(path.read_bytes())
+        annotated = {annotation["image_id"] for annotation in content["annotations"]}
+        images = [image for image in content["images"] if image["id"] in annotated][:limit]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: is not in COCO's format: {error!r}") from error
     kept = {image["id"] for image in images}
     content["images"] = images
     content["annotations"] = [a for a in content["annotations"] if a["image_id"] in kept]

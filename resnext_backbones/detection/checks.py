@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmdet.registry import DATASETS
+import torch
+from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import find_latest_checkpoint
 from torch import nn
 
 from resnext_backbones.detection.config import dicts_with
@@ -17,7 +21,9 @@ from resnext_backbones.detection.errors import InputError
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.load import variant_of
 
-Mappings = Iterator[Mapping[str, Any]]
+HEADS = ("bbox_head", "mask_head")
+RESUMED = ("meta", "message_hub", "optimizer")
+BUILD_ERRORS = (ValueError, TypeError, KeyError, AssertionError)
 LOADERS = {"train": ("train_dataloader", "val_dataloader"), "test": ("test_dataloader",)}
 
 
@@ -50,9 +56,10 @@ def _check_dataset(dataset: Mapping[str, Any], model: Mapping[str, Any]) -> None
     if path.suffix != ".json":
         return
     content = _read_coco(path)
-    classes = _classes(dataset)
-    if classes is not None:
-        _check_categories(path, content["categories"], classes, model)
+    classes, things = _classes(dataset, "classes"), _classes(dataset, "thing_classes")
+    if classes:
+        _check_categories(path, content["categories"], classes)
+        _check_heads(things or classes, model)
     folder = root / dataset.get("data_prefix", {}).get("img", "")
     _check_images(path, content["images"], folder)
 
@@ -70,19 +77,18 @@ def _read_coco(path: Path) -> dict[str, list[dict[str, Any]]]:
     return content
 
 
-def _classes(dataset: Mapping[str, Any]) -> tuple[str, ...] | None:
-    named = (dataset.get("metainfo") or {}).get("classes")
-    if named is None:
-        kind = DATASETS.get(dataset["type"])
-        named = getattr(kind, "METAINFO", {}).get("classes")
-    return None if named is None else tuple(named)
+def _classes(dataset: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """What the data set's config says, or else what its class does."""
+    named = (dataset.get("metainfo") or {}).get(key)
+    if named is None and not dataset.get("metainfo"):
+        named = getattr(DATASETS.get(dataset["type"]), "METAINFO", {}).get(key)
+    return tuple(named or ())
 
 
 def _check_categories(
     path: Path,
     categories: list[dict[str, Any]],
     classes: tuple[str, ...],
-    model: Mapping[str, Any],
 ) -> None:
     names = {category["name"] for category in categories}
     if absent := [name for name in classes if name not in names]:
@@ -91,20 +97,26 @@ def _check_categories(
             f"{len(absent)} of the config's {len(classes)} classes: {_some(absent)}; "
             "set metainfo.classes of the data sets, and num_classes of the heads"
         )
-    # Segmentation heads for stuff count other classes than the detector's.
-    heads = {key: head for key, head in model.items() if isinstance(head, Mapping | list)}
-    for head in dicts_with(heads, lambda d: "num_classes" in d and "mantic" not in d["type"]):
-        if head["num_classes"] != len(classes):
-            raise InputError(
-                f"{head['type']} has num_classes={head['num_classes']}, but the data set has "
-                f"{len(classes)} classes ({_some(classes)}); set num_classes to {len(classes)}"
-            )
+
+
+def _check_heads(classes: tuple[str, ...], model: Mapping[str, Any]) -> None:
+    """The heads that tell classes apart; others, as for stuff or proposals, count otherwise."""
+    roi_head = model.get("roi_head") or {}
+    for part in (model, roi_head):
+        for head in dicts_with([part.get(name) for name in HEADS], lambda d: "num_classes" in d):
+            if head["num_classes"] != len(classes):
+                raise InputError(
+                    f"{head['type']} has num_classes={head['num_classes']}, but the data set has "
+                    f"{len(classes)} classes ({_some(classes)}); set num_classes to {len(classes)}"
+                )
 
 
 def _check_images(path: Path, images: list[dict[str, Any]], folder: Path) -> None:
     """Every image is there; one listing a folder, as there can be 100,000 of them."""
     names: dict[Path, list[str]] = defaultdict(list)
     for image in images:
+        if "file_name" not in image:
+            continue  # LVIS names its images by their address
         file = folder / image["file_name"]
         names[file.parent].append(file.name)
     missing = []
@@ -118,10 +130,29 @@ def _check_images(path: Path, images: list[dict[str, Any]], folder: Path) -> Non
         )
 
 
-def check_checkpoint(path: str | Path, model: nn.Module) -> None:
-    """Check that a checkpoint is of this very detector, key by key.
+def newest_checkpoint(work_dir: str) -> str | None:
+    """The checkpoint that a run in a work directory goes on from; None where there is none.
 
-    MMEngine loads what fits and logs the rest; a test or a resumed run wants all of it.
+    Raises:
+        InputError: there are checkpoints, but no note of which one is the newest.
+    """
+    newest = find_latest_checkpoint(work_dir)
+    if newest is None and any(Path(work_dir).glob("*.pth")):
+        raise InputError(
+            f"--resume: {work_dir} has checkpoints but no last_checkpoint file that names the "
+            "newest; name the one to go on from: --resume CHECKPOINT"
+        )
+    return newest
+
+
+def check_checkpoint(path: str | Path, cfg: Config, *, to_resume: bool = False) -> None:
+    """Check that a checkpoint is of the config's very detector, key by key.
+
+    MMEngine loads what fits and logs the rest; a test or a resumed run wants all of it. Nothing
+    is written before this is known.
+
+    Args:
+        to_resume: the checkpoint must hold the optimiser's state and the progress as well.
 
     Raises:
         InputError: there is no such file, or it is another detector's.
@@ -130,16 +161,36 @@ def check_checkpoint(path: str | Path, model: nn.Module) -> None:
     if not Path(path).is_file():
         raise InputError(f"checkpoint {path}: there is no such file")
     content = read_file(path)
-    state = content.get("state_dict", content)
+    if to_resume and (absent := [key for key in RESUMED if key not in content]):
+        raise InputError(f"checkpoint {path}: has no {', '.join(absent)}, so is none of a run")
+    state = {k.removeprefix("module."): v for k, v in content.get("state_dict", content).items()}
+    model = build_on_meta(cfg)
     own = model.state_dict()
-    wrong = sorted(own.keys() ^ state.keys())
-    wrong += sorted(k for k in own.keys() & state.keys() if own[k].shape != state[k].shape)
-    if wrong:
+    fitting = {k: v for k, v in state.items() if k not in own or own[k].shape == v.shape}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that copying to the meta device copies nothing
+        result = model.load_state_dict(fitting, strict=False)
+    missing = [key for key in result.missing_keys if not key.endswith("num_batches_tracked")]
+    if wrong := sorted([*missing, *result.unexpected_keys]):
         held, wanted = (variant_of(_backbone(s)) or "no ResNeXt" for s in (state, own))
         raise InputError(
             f"checkpoint {path}: its backbone is {held} and the config's is {wanted}; "
             f"{len(wrong)} tensors do not fit: {_some(wrong)}"
         )
+
+
+def build_on_meta(cfg: Config) -> nn.Module:
+    """The config's detector without memory for its weights.
+
+    Raises:
+        InputError: the config does not build.
+    """
+    init_default_scope(cfg.get("default_scope", "mmdet"))
+    try:
+        with torch.device("meta"):
+            return MODELS.build(cfg.model)
+    except BUILD_ERRORS as error:
+        raise InputError(f"config {cfg.filename}: {error}") from error
 
 
 def _backbone(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -69,6 +69,8 @@ def load_config(
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get("work_dir") or str(Path("work_dirs") / path.stem)
     import_module(IMAGES)
+    if Path(cfg.work_dir).exists() and not Path(cfg.work_dir).is_dir():
+        raise InputError(f"--work-dir {cfg.work_dir}: is a file; name a folder")
     for transform in dicts_with(list(cfg.values()), lambda d: d.get("type") in CHECKED_TRANSFORMS):
         transform["type"] = CHECKED_TRANSFORMS[transform["type"]]
     return cfg
@@ -112,7 +114,8 @@ def for_training(
         print_log(
             "--amp: no GPU here, training in float32", logger="current", level=logging.WARNING
         )
-    backends = cfg.visualizer.setdefault("vis_backends", [])
+    visualizer = cfg.get("visualizer") or {}
+    backends = visualizer.setdefault("vis_backends", [])
     if not any(backend["type"] == "TensorboardVisBackend" for backend in backends):
         backends.append({"type": "TensorboardVisBackend"})
     if not torch.cuda.is_available():

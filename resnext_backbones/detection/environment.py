@@ -62,6 +62,24 @@ def _choice(count: int) -> str:
     return f"use cuda:0 to cuda:{count - 1}" if count else "leave the option out to use the CPU"
 
 
+def read_ranks(launcher: str) -> tuple[int, int, int]:
+    """Rank, world size and rank on this node, from the launcher's variables.
+
+    Raises:
+        InputError: the launcher did not set them.
+    """
+    if launcher == "none":
+        return 0, 1, 0
+    missing = [name for name in LAUNCHERS[launcher] if name not in os.environ]
+    if missing:
+        raise InputError(
+            f"--launcher {launcher}: {', '.join(missing)} not set; start the tool with "
+            "torchrun, srun or mpirun, or leave the option out"
+        )
+    rank, world_size, local_rank = (int(os.environ[name]) for name in LAUNCHERS[launcher])
+    return rank, world_size, local_rank
+
+
 def start_process_group(cfg: Any) -> None:
     """Join the process group where the launcher has several processes and no GPU.
 
@@ -69,17 +87,13 @@ def start_process_group(cfg: Any) -> None:
     device, so the group is made here, with gloo.
 
     Raises:
-        InputError: the launcher did not set its variables, or there are more processes than GPUs.
+        InputError: there are more processes than GPUs, or several nodes and no MASTER_ADDR.
     """
     if cfg.launcher == "none":
         return
-    missing = [name for name in LAUNCHERS[cfg.launcher] if name not in os.environ]
-    if missing:
-        raise InputError(
-            f"--launcher {cfg.launcher}: {', '.join(missing)} not set; start the tool with "
-            "torchrun, srun or mpirun, or leave the option out"
-        )
-    rank, world_size, local_rank = (int(os.environ[name]) for name in LAUNCHERS[cfg.launcher])
+    rank, world_size, local_rank = read_ranks(cfg.launcher)
+    # MMEngine reads LOCAL_RANK under every launcher, and mpirun does not set it.
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world_size), LOCAL_RANK=str(local_rank))
     if torch.cuda.is_available():
         if local_rank >= (count := torch.cuda.device_count()):
             raise InputError(
@@ -87,7 +101,8 @@ def start_process_group(cfg: Any) -> None:
                 f"start at most {count} processes a node"
             )
         return
-    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world_size), LOCAL_RANK=str(local_rank))
+    if "MASTER_ADDR" not in os.environ and _several_nodes(world_size):
+        raise InputError("MASTER_ADDR: set it to the first node's name, the same on every node")
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     os.environ.setdefault("MASTER_PORT", "29500")
     distributed.init_process_group("gloo")
@@ -101,6 +116,12 @@ def start_process_group(cfg: Any) -> None:
     }
 
 
+def _several_nodes(world_size: int) -> bool:
+    nodes = int(os.environ.get("SLURM_NNODES", "1"))
+    on_this_node = int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", world_size))
+    return nodes > 1 or on_this_node < world_size
+
+
 def is_main_process() -> bool:
-    """Whether this is rank 0, or the only process."""
+    """Whether this is rank 0, or the only process; once the processes have joined."""
     return not distributed.is_initialized() or distributed.get_rank() == 0

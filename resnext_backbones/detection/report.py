@@ -80,9 +80,11 @@ def norms(part: nn.Module) -> str:
 
 def pixels(preprocessor: nn.Module) -> str:
     """Order, mean and standard deviation of the pixels as the backbone sees them, 0 to 255."""
+    if not hasattr(preprocessor, "_enable_normalize"):
+        return f"as {type(preprocessor).__name__} makes them"
     # MMDetection reads images as BGR; `_channel_conversion` says whether they are turned.
     order = "RGB" if getattr(preprocessor, "_channel_conversion", False) else "BGR"
-    if not getattr(preprocessor, "_enable_normalize", False):
+    if not preprocessor._enable_normalize:
         return f"{order}, not normalised"
     mean, std = (
         tuple(round(v, 3) for v in getattr(preprocessor, name).flatten().tolist())
@@ -102,8 +104,9 @@ def weights_source(runner: Any, backbone: nn.Module) -> str:
         return str(loaded)
     # MMDetection's own backbones do not say what they loaded, only what they were told to.
     init_cfg = getattr(backbone, "init_cfg", None)
-    pretrained = isinstance(init_cfg, dict) and init_cfg.get("type") == "Pretrained"
-    return str(init_cfg["checkpoint"]) if pretrained else ""
+    if isinstance(init_cfg, dict) and init_cfg.get("type") == "Pretrained":
+        return str(init_cfg["checkpoint"])
+    return ""
 
 
 def _trained(parameter: nn.Parameter) -> bool:

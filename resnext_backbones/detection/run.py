@@ -8,13 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 from rich.console import Console
 from rich.table import Table
 
-from resnext_backbones.detection.checks import check_checkpoint, check_data
+from resnext_backbones.detection.checks import (
+    BUILD_ERRORS,
+    check_checkpoint,
+    check_data,
+    newest_checkpoint,
+)
 from resnext_backbones.detection.curves import CurvesHook
-from resnext_backbones.detection.environment import is_main_process, start_process_group
+from resnext_backbones.detection.environment import (
+    is_main_process,
+    read_ranks,
+    start_process_group,
+)
 from resnext_backbones.detection.errors import InputError
 from resnext_backbones.detection.report import ReportHook
 
@@ -39,11 +48,11 @@ def train(cfg: Config) -> Path:
         InputError: the data, an argument of the model or the checkpoint to resume is wrong.
         WeightsError: the backbone's weights do not fit.
     """
-    runner = _runner(cfg, "train")
     if cfg.get("resume"):
-        checkpoint = cfg.load_from or find_latest_checkpoint(cfg.work_dir)
+        checkpoint = cfg.load_from or newest_checkpoint(cfg.work_dir)
         if checkpoint:
-            check_checkpoint(checkpoint, runner.model)
+            check_checkpoint(checkpoint, cfg, to_resume=True)
+    runner = _runner(cfg, "train")
     runner.register_hook(ReportHook())
     runner.register_hook(CurvesHook())
     runner.train()
@@ -64,12 +73,12 @@ def evaluate(
     Raises:
         InputError: the data or the checkpoint is wrong.
     """
-    if not Path(checkpoint).is_file():
-        raise InputError(f"checkpoint {checkpoint}: there is no such file")
+    check_checkpoint(checkpoint, cfg)
     if show_dir is not None:
-        cfg.default_hooks.visualization.update(draw=True, test_out_dir=str(show_dir.absolute()))
+        drawing = {"type": "DetVisualizationHook", "draw": True}
+        drawing["test_out_dir"] = str(show_dir.absolute())
+        cfg.merge_from_dict({"default_hooks.visualization": drawing})
     runner = _runner(cfg, "test")
-    check_checkpoint(checkpoint, runner.model)
     runner.load_checkpoint(checkpoint)
     metrics = runner.test()
     if is_main_process():
@@ -83,12 +92,12 @@ def evaluate(
 
 
 def _runner(cfg: Config, mode: str) -> Runner:
-    start_process_group(cfg)
-    if is_main_process():
+    if read_ranks(cfg.launcher)[0] == 0:
         check_data(cfg, mode)
+    start_process_group(cfg)
     try:
         return Runner.from_cfg(cfg)
-    except (ValueError, TypeError, KeyError, AssertionError) as error:
+    except BUILD_ERRORS as error:
         raise InputError(f"config {cfg.filename}: {error}") from error
 
 

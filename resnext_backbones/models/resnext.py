@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnext_backbones.models.bottleneck import Bottleneck
 from resnext_backbones.models.layers import (
@@ -200,7 +200,7 @@ class ResNeXt(nn.Module):
         for module in own:
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            elif isinstance(module, _NormBase | nn.GroupNorm | nn.LayerNorm):
+            elif isinstance(module, _BatchNorm | nn.GroupNorm | nn.LayerNorm | nn.InstanceNorm2d):
                 module.reset_parameters()
         for block in self.blocks():
             gamma = getattr(block.last_norm, "weight", None)
@@ -215,9 +215,9 @@ class ResNeXt(nn.Module):
         deformable convolution computes its offsets with.
         """
         return {
-            f"layer{s}.{b}.{key}"
-            for s, stage in enumerate(self.stages, 1)
-            for b, block in enumerate(stage)
+            f"{name}.{key}"
+            for name, block in self.named_modules()
+            if isinstance(block, Bottleneck)
             for key in block.added_keys()
         }
 

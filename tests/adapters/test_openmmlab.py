@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -81,19 +83,15 @@ def largest_difference(backbone: str) -> float:
     Args:
         backbone: the config as JSON. Most configs share a few backbones; each is run once.
     """
-    cfg = json.loads(backbone)
+    cfg = {**json.loads(backbone), "norm_eval": True}
     peer = randomise(on_meta(cfg))
     own = on_meta({**cfg, "type": OWN}).to_empty(device="cpu")
     own.load_state_dict(peer.state_dict())
     images = torch.randn(1, 3, 96, 96)
     largest = 0.0
     for mode in (False, True):
-        for model in (own, peer):
-            model.train(mode)
-            for norm in model.modules():
-                # What is compared is training with frozen statistics, as most configs do.
-                if isinstance(norm, nn.modules.batchnorm._BatchNorm):
-                    norm.eval()
+        own.train(mode)
+        peer.train(mode)
         with torch.no_grad():
             for value, reference in zip(own(images), peer(images), strict=True):
                 assert reference.isfinite().all()
@@ -162,7 +160,8 @@ def test_same_as_mmdetection_option_by_option(options: dict[str, Any]) -> None:
     for mode in (False, True):
         peer.train(mode)
         own.train(mode)
-        assert trained(own) == trained(peer) if mode else True
+        if mode:
+            assert trained(own) == trained(peer)
         for value, reference in zip(own(images), peer(images), strict=True):
             assert (value - reference).abs().max() <= TOLERANCE
 
@@ -256,6 +255,77 @@ def test_pretrained_weights_behind_a_prefix(tmp_path: Path) -> None:
     model = MODELS.build(cfg)
     model.init_weights()
     assert torch.equal(model.conv1.weight, state["conv1.weight"])
+
+
+def test_weights_of_a_plain_trunk_go_into_one_with_more_parts(tmp_path: Path) -> None:
+    source = build_backbone("resnext50_32x4d")
+    torch.save(source.state_dict(), tmp_path / "weights.pth")
+    pretrained = {"type": "Pretrained", "checkpoint": str(tmp_path / "weights.pth")}
+    cfg = {
+        "type": OWN,
+        "variant": "resnext50_32x4d",
+        "dcn": {"type": "DCNv2", "deform_groups": 1},
+        "stage_with_dcn": (False, False, False, True),
+        "plugins": [{"cfg": {"type": "ContextBlock", "ratio": 0.25}, "position": "after_conv3"}],
+    }
+    for init_cfg in (pretrained, [{"type": "Constant", "layer": "Conv2d", "val": 1}, pretrained]):
+        model = MODELS.build({**cfg, "init_cfg": init_cfg})
+        model.init_weights()
+        state = model.state_dict()
+        assert all(torch.equal(state[key], value) for key, value in source.state_dict().items())
+        untouched = model.loaded_weights.untouched
+        assert set(untouched) == state.keys() - source.state_dict().keys()
+        kinds = {"conv_offset" in key or "context_block" in key for key in untouched}
+        assert kinds == {True}
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """The address of a server for the files in a folder `www`."""
+    (tmp_path / "www").mkdir()
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "www"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        Thread(target=http.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_port}"
+        http.shutdown()
+
+
+class Bomb:
+    """Opens a file for writing where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+def test_weights_by_address_and_by_name(server: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    state = build_backbone("resnext26_32x4d").state_dict()
+    torch.save(state, tmp_path / "www" / "weights.pth")
+    torch.save({"state_dict": state, "x": Bomb(tmp_path / "ran")}, tmp_path / "www" / "bomb.pth")
+    table = {"resnext26": f"{server}/weights.pth"}
+    monkeypatch.setitem(openmmlab.NAMED_WEIGHTS, "open-mmlab://", lambda: table)
+
+    def load(source: str) -> openmmlab.ResNeXt:
+        init_cfg = {"type": "Pretrained", "checkpoint": source}
+        model = MODELS.build({"type": OWN, "variant": "resnext26_32x4d", "init_cfg": init_cfg})
+        model.init_weights()
+        return model
+
+    for source in (f"{server}/weights.pth", "open-mmlab://resnext26"):
+        assert torch.equal(load(source).conv1.weight, state["conv1.weight"])
+    assert (tmp_path / "cache" / "hub" / "checkpoints" / "weights.pth").is_file()
+    for source, message in (
+        ("open-mmlab://resnext62", "no such name; try resnext26"),
+        (f"{server}/absent.pth", "404.*put the file at .*absent.pth"),
+        (f"{server}/bomb.pth", "refused"),
+        (str(tmp_path / "absent.pth"), "no such file"),
+    ):
+        with pytest.raises(WeightsError, match=message):
+            load(source)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_other_initialisations_are_mmengines() -> None:

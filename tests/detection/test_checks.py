@@ -12,11 +12,15 @@ import pytest
 pytest.importorskip("mmdet", reason="MMDetection is not installed")
 
 import torch
-from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 
-from resnext_backbones.detection.checks import check_checkpoint, check_data
+from resnext_backbones.detection.checks import (
+    build_on_meta,
+    check_checkpoint,
+    check_data,
+    newest_checkpoint,
+)
 from resnext_backbones.detection.config import load_config
 from resnext_backbones.detection.errors import InputError
 
@@ -95,18 +99,37 @@ def test_real_coco_passes(coco_tiny: Path, monkeypatch) -> None:
 
 def test_checkpoints_of_another_detector_are_named(monkeypatch, tmp_path: Path) -> None:
     cfg = config(tmp_path, monkeypatch)
-    with torch.device("meta"):
-        model = MODELS.build(cfg.model)
-    own = {k: torch.zeros(v.shape) for k, v in model.state_dict().items()}
+    own = {k: torch.zeros(v.shape) for k, v in build_on_meta(cfg).state_dict().items()}
     torch.save({"state_dict": own}, tmp_path / "same.pth")
-    check_checkpoint(tmp_path / "same.pth", model)
-    with torch.device("meta"):
-        other = MODELS.build(config(tmp_path, monkeypatch, "model.backbone.variant=resnet50").model)
+    check_checkpoint(tmp_path / "same.pth", cfg)
+    torch.save({f"module.{k}": v for k, v in own.items()}, tmp_path / "ddp.pth")
+    check_checkpoint(tmp_path / "ddp.pth", cfg)
+    with pytest.raises(InputError, match=r"has no meta, message_hub, optimizer"):
+        check_checkpoint(tmp_path / "same.pth", cfg, to_resume=True)
+    other = config(tmp_path, monkeypatch, "model.backbone.variant=resnet50")
     with pytest.raises(InputError, match=r"is resnext26_32x4d and the config's is resnet50"):
         check_checkpoint(tmp_path / "same.pth", other)
     own.popitem()
     torch.save({"state_dict": own}, tmp_path / "short.pth")
     with pytest.raises(InputError, match=r"1 tensors do not fit"):
-        check_checkpoint(tmp_path / "short.pth", model)
+        check_checkpoint(tmp_path / "short.pth", cfg)
     with pytest.raises(InputError, match=r"absent.pth: there is no such file"):
-        check_checkpoint(tmp_path / "absent.pth", model)
+        check_checkpoint(tmp_path / "absent.pth", cfg)
+
+
+def test_checkpoints_without_a_note_of_the_newest(tmp_path: Path) -> None:
+    assert newest_checkpoint(str(tmp_path)) is None
+    (tmp_path / "epoch_1.pth").touch()
+    with pytest.raises(InputError, match=r"--resume CHECKPOINT"):
+        newest_checkpoint(str(tmp_path))
+    (tmp_path / "last_checkpoint").write_text(str(tmp_path / "epoch_1.pth"))
+    assert newest_checkpoint(str(tmp_path)) == str(tmp_path / "epoch_1.pth")
+
+
+def test_images_without_a_file_name_are_left_to_the_data_set(root: Path, monkeypatch) -> None:
+    edit(root / TRAIN, lambda c: [image.pop("file_name") for image in c["images"]])
+    check_data(config(root, monkeypatch), "train")
+
+
+def test_only_heads_that_tell_classes_apart_are_compared(root: Path, monkeypatch) -> None:
+    check_data(config(root, monkeypatch, "model.rpn_head.num_classes=1"), "train")

@@ -12,6 +12,7 @@ from resnext_backbones.detection import environment
 from resnext_backbones.detection.environment import (
     LAUNCHERS,
     find_launcher,
+    read_ranks,
     select_device,
     start_process_group,
 )
@@ -73,8 +74,34 @@ def test_a_device_is_selected(visible, device, expected, monkeypatch) -> None:
 
 
 def test_a_launcher_without_its_variables() -> None:
+    assert read_ranks("none") == (0, 1, 0)
     with pytest.raises(InputError, match=r"--launcher slurm: SLURM_PROCID, .*srun"):
-        start_process_group(Cfg(launcher="slurm"))
+        read_ranks("slurm")
+
+
+@pytest.mark.parametrize(
+    ("launcher", "variable", "value"),
+    [("slurm", "SLURM_NNODES", "2"), ("mpi", "OMPI_COMM_WORLD_LOCAL_SIZE", "1")],
+)
+def test_several_nodes_need_an_address(launcher, variable, value, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    monkeypatch.setenv(variable, value)
+    for name, number in zip(LAUNCHERS[launcher], ("0", "2", "0"), strict=True):
+        monkeypatch.setenv(name, number)
+    with pytest.raises(InputError, match="MASTER_ADDR"):
+        start_process_group(Cfg(launcher=launcher))
+
+
+def test_mpi_on_gpus_gets_the_variable_that_mmengine_reads(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    for name in LAUNCHERS["pytorch"]:
+        monkeypatch.setenv(name, "unset")
+    for name, value in zip(LAUNCHERS["mpi"], ("2", "4", "2"), strict=True):
+        monkeypatch.setenv(name, value)
+    start_process_group(Cfg(launcher="mpi"))
+    assert os.environ["LOCAL_RANK"] == "2"
 
 
 def test_more_processes_than_gpus(monkeypatch) -> None:
@@ -90,6 +117,7 @@ def test_more_processes_than_gpus(monkeypatch) -> None:
 def test_without_a_gpu_processes_join_with_gloo(launcher, monkeypatch) -> None:
     monkeypatch.setattr(environment.torch.cuda, "is_available", lambda: False)
     monkeypatch.setenv("MASTER_PORT", "0")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
         monkeypatch.setenv(name, "unset")  # so that monkeypatch restores what is set below
     for name, value in zip(LAUNCHERS[launcher], ("0", "1", "0"), strict=True):

@@ -184,6 +184,28 @@ def test_checkpointing_changes_nothing_but_memory() -> None:
     assert all(m.momentum == 0.1 and m.num_batches_tracked == 1 for m in norms)
 
 
+def test_checkpointing_reaches_the_first_block_behind_frozen_stages() -> None:
+    block = small(with_cp=True, frozen_stages=1).stages[1][0]
+    saved = []
+    x = torch.randn(1, 64, 16, 16)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        block(x)
+    assert len(saved) <= 2, "the input, and the sum that ReLU keeps"
+
+
+def test_reset_draws_all_weights_anew() -> None:
+    model = randomise(small(frozen_stages=1))
+    model.reset_parameters()
+    fresh = small(frozen_stages=1).state_dict()
+    for key, value in model.state_dict().items():
+        if value.dim() == 4:
+            assert value.std() == pytest.approx(fresh[key].std(), rel=0.5), key
+        else:
+            assert torch.equal(value, fresh[key]), key
+    assert model.stages[0][0].last_norm.weight.all(), "a frozen block would stay the identity"
+    assert not model.stages[1][0].last_norm.weight.any()
+
+
 def frozen_state(model: nn.Module) -> dict[str, tuple[bool, bool]]:
     """For each module with parameters of its own: whether they train, whether it is training."""
     return {
@@ -298,6 +320,13 @@ def test_plugins_run_where_they_are_asked_to() -> None:
         ({"out_indices": ()}, ["out_indices"]),
         ({"out_indices": (2, 1)}, ["out_indices", "(2, 1)"]),
         ({"frozen_stages": 5}, ["frozen_stages", "5"]),
+        ({"cardinality": (8, 8)}, ["cardinality", "(8, 8)"]),
+        ({"depth": None}, ["depth", "None"]),
+        ({"num_stages": "3"}, ["num_stages", "'3'"]),
+        ({"strides": 2}, ["strides", "2"]),
+        ({"out_indices": 3}, ["out_indices", "3"]),
+        ({"frozen_stages": 1.5}, ["frozen_stages", "1.5"]),
+        ({"norm": {"type": "BN"}}, ["norm", "{'type': 'BN'}"]),
         ({"norm": "LayerNorm"}, ["norm", "LayerNorm", "GN"]),
         ({"cardinality": 3, "norm": "GN"}, ["norm", "12 channels"]),
     ],

@@ -186,21 +186,44 @@ def test_bad_input_ends_with_one_message(what: str, shapes_root: Path, tmp_path:
 
 
 def test_an_earlier_run_is_not_overwritten(trained, shapes_root: Path) -> None:
-    before = {p: p.stat().st_mtime_ns for p in trained[0].rglob("*")}
+    def snapshot() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in trained[0].rglob("*")}
+
+    before = snapshot()
     done = train_shapes(trained[0], shapes_root)
     assert done.returncode == 2
     assert "holds the checkpoints of an earlier run; go on with --resume" in done.stderr
-    assert before == {p: p.stat().st_mtime_ns for p in trained[0].rglob("*")}
+    assert snapshot() == before
+    wrong = train_shapes(
+        trained[0], shapes_root, "--resume", options=[*QUICK, "model.backbone.groups=4"]
+    )
+    assert wrong.returncode == 2
+    assert "its backbone is a 8x4d network" in wrong.stderr
+    assert snapshot() == before
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_mixed_precision_on_a_gpu(shapes_root: Path, tmp_path: Path) -> None:
+    done = train_shapes(tmp_path / "run", shapes_root, "--amp")
+    assert done.returncode == 0, done.stderr[-3000:]
+    checkpoint = torch.load(tmp_path / "run" / "epoch_2.pth", weights_only=False)
+    assert "loss_scaler" in checkpoint["optimizer"]
+    assert len(losses(done.stdout)) == 8
 
 
 def test_two_processes_train_on_real_images(coco_tiny: Path, tmp_path: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    done = run(
-        torchrun, "--nproc_per_node", 2, TOOLS / "train.py", "demo_coco",
-        "--work-dir", tmp_path / "run", "--cfg-options", *QUICK,
+    options = [
+        *QUICK,
         "train_dataloader.dataset.indices=16",
         "val_dataloader.dataset.indices=4",
-        "model.backbone.frozen_stages=1", "model.backbone.norm_eval=True",
+        "test_dataloader.dataset.indices=4",
+        "model.backbone.frozen_stages=1",
+        "model.backbone.norm_eval=True",
+    ]
+    done = run(
+        torchrun, "--nproc_per_node", 2, TOOLS / "train.py", "demo_coco",
+        "--work-dir", tmp_path / "run", "--cfg-options", *options,
         coco_root=coco_tiny, OMP_NUM_THREADS="1",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
@@ -209,6 +232,23 @@ def test_two_processes_train_on_real_images(coco_tiny: Path, tmp_path: Path) -> 
     assert "frozen: stem, stage 1" in log
     assert len(losses(log)) == 4, "16 images, 8 a step, two epochs; one of the processes logs"
     assert (tmp_path / "run" / "epoch_2.pth").is_file()
+
+    both = [
+        torchrun, "--nproc_per_node", 2, TOOLS / "train.py", "demo_coco",
+        "--work-dir", tmp_path / "run", "--resume", "--cfg-options", *options,
+        "train_cfg.max_epochs=3",
+    ]  # fmt: skip
+    resumed = run(*both, coco_root=coco_tiny, OMP_NUM_THREADS="1")
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    assert "resumed from the newest checkpoint at iteration 4" in resumed.stdout
+    tested = run(
+        torchrun, "--nproc_per_node", 2, TOOLS / "test.py", "demo_coco",
+        tmp_path / "run" / "epoch_3.pth", "--work-dir", tmp_path / "test",
+        "--cfg-options", *options, coco_root=coco_tiny, OMP_NUM_THREADS="1",
+    )  # fmt: skip
+    assert tested.returncode == 0, tested.stderr[-3000:]
+    assert tested.stdout.count("COCO") >= 1
+    assert (tmp_path / "test" / "coco_metrics.json").is_file()
 
 
 def slurm_on_this_machine(folder: Path) -> None:
