@@ -152,7 +152,7 @@ BAD_INPUT = {
     "data root": (lambda _, tmp: (tmp / "absent", []), [], "data root .*absent.*COCO_ROOT"),
     "image": (truncated_image, [], r"image .*train2017/\d+.jpg: corrupt or truncated"),
     "weights": (other_weights, [], r"this file is resnet50; the network is a 8x4d"),
-    "resume": (other_checkpoint, [], r"checkpoint .*weights.pth: its backbone is no ResNeXt and"),
+    "resume": (other_checkpoint, [], r"checkpoint .*weights.pth: has no meta, message_hub"),
     "groups": (lambda root, _: (root, []), ["model.backbone.groups=0"], r"cardinality .* got 0"),
     "width": (
         lambda root, _: (root, []),
