@@ -9,6 +9,7 @@ from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 
@@ -54,6 +55,7 @@ def draw_curves(work_dir: str | Path) -> Path | None:
     right.set(title="Evaluation", xlabel=_unit(val, train), ylabel="AP", ylim=(0, 1))
     for axes, names in ((left, losses), (right, aps)):
         axes.grid(alpha=0.3)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if names:
             axes.legend(fontsize="small")
     path = work_dir / FILE_NAME

@@ -28,9 +28,11 @@ class Cfg(dict):
 
 @pytest.fixture(autouse=True)
 def _no_launcher(monkeypatch) -> None:
-    for names in LAUNCHERS.values():
-        for name in names:
-            monkeypatch.delenv(name, raising=False)
+    names = {name for names in LAUNCHERS.values() for name in names}
+    for name in (*names, "MASTER_ADDR", "MASTER_PORT"):
+        # Set first, so that what a test sets in os.environ is taken back after it.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
 
 
 def test_torchrun_is_found(monkeypatch) -> None:
@@ -85,7 +87,6 @@ def test_a_launcher_without_its_variables() -> None:
 )
 def test_several_nodes_need_an_address(launcher, variable, value, monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.delenv("MASTER_ADDR", raising=False)
     monkeypatch.setenv(variable, value)
     for name, number in zip(LAUNCHERS[launcher], ("0", "2", "0"), strict=True):
         monkeypatch.setenv(name, number)
@@ -96,8 +97,6 @@ def test_several_nodes_need_an_address(launcher, variable, value, monkeypatch) -
 def test_mpi_on_gpus_gets_the_variable_that_mmengine_reads(monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    for name in LAUNCHERS["pytorch"]:
-        monkeypatch.setenv(name, "unset")
     for name, value in zip(LAUNCHERS["mpi"], ("2", "4", "2"), strict=True):
         monkeypatch.setenv(name, value)
     start_process_group(Cfg(launcher="mpi"))
@@ -118,8 +117,6 @@ def test_without_a_gpu_processes_join_with_gloo(launcher, monkeypatch) -> None:
     monkeypatch.setattr(environment.torch.cuda, "is_available", lambda: False)
     monkeypatch.setenv("MASTER_PORT", "0")
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
-        monkeypatch.setenv(name, "unset")  # so that monkeypatch restores what is set below
     for name, value in zip(LAUNCHERS[launcher], ("0", "1", "0"), strict=True):
         monkeypatch.setenv(name, value)
     cfg = Cfg(launcher=launcher)
