@@ -2,7 +2,7 @@
 
 make demo
 
-On two cores it trains for about five minutes and reaches about 0.85 AP at IoU 0.5.
+On two cores it trains for about six minutes and reaches 0.86 box and 0.82 mask AP at IoU 0.5.
 """
 
 _base_ = "./demo_coco.py"

@@ -114,7 +114,8 @@ def coco_table(metrics: dict[str, Any]) -> str:
     for label, kind in (("box", "bbox"), ("mask", "segm")):
         values = [metrics.get(f"coco/{kind}_{name}") for name in COLUMNS]
         if any(value is not None for value in values):
-            table.add_row(label, *("-" if v is None else f"{100 * v:.1f}" for v in values))
+            # COCO gives -1 where there is no object of a size.
+            table.add_row(label, *("-" if v is None or v < 0 else f"{100 * v:.1f}" for v in values))
     console = Console(width=80)
     with console.capture() as capture:
         console.print(table)

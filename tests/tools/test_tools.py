@@ -392,3 +392,11 @@ def test_losses_are_those_of_mmdetections_backbone(coco_tiny: Path, tmp_path: Pa
     assert result["steps"] == 3
     assert result["largest_loss_difference"] <= 1e-3
     assert all(len(run["time"]) == 3 for run in result["runs"].values())
+
+
+def test_a_metric_that_coco_does_not_have_is_a_dash() -> None:
+    from resnext_backbones.detection.run import coco_table
+
+    table = coco_table({"coco/bbox_mAP": 0.567, "coco/bbox_mAP_l": -1.0})
+    row = next(line for line in table.splitlines() if "box" in line)
+    assert re.findall(r"[\w.-]+", row) == ["box", "56.7", "-", "-", "-", "-", "-"]
