@@ -56,8 +56,10 @@ def test_every_mmdetection_config_that_a_document_names_is_there() -> None:
 def test_the_numbers_of_the_comparison_are_those_measured() -> None:
     text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
     for path in (ROOT / "docs" / "benchmarks").glob("*.json"):
-        assert f"docs/benchmarks/{path.name}" in text
         result = json.loads(path.read_text(encoding="utf-8"))
+        if "largest_loss_difference" not in result:
+            continue
+        assert f"docs/benchmarks/{path.name}" in text
         assert result["steps"] >= 20
         assert result["largest_loss_difference"] <= 1e-3
         for seconds in result["median_seconds"].values():
