@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import platform
 import statistics
-import subprocess
 import time
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -17,11 +14,10 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from resnext_backbones.benchmark.surroundings import surroundings
 from resnext_backbones.detection.checks import check_data
 from resnext_backbones.detection.config import backbone_of, load_config
 from resnext_backbones.variants import VARIANTS
-
-LIBRARIES = ("torch", "torchvision", "onedl-mmengine", "onedl-mmcv", "onedl-mmdetection")
 
 
 class RecordHook(Hook):
@@ -51,7 +47,7 @@ class RecordHook(Hook):
         outputs: Any = None,
     ) -> None:
         """Note the step; reading the loss waits for the device."""
-        self.loss.append(float(outputs["loss"]))
+        self.loss.append(float(outputs["loss"].detach()))
         now = time.perf_counter()
         self.time.append(now - self._last)
         self._last = now
@@ -73,7 +69,7 @@ def compare_training(
         losses; the ratio of the median seconds, this backbone's over MMDetection's; hardware,
         versions and commit.
     """
-    surroundings = _surroundings()
+    where = surroundings("cuda" if torch.cuda.is_available() else "cpu")
     work_dir.mkdir(parents=True)
     runs: dict[str, Any] = {}
     for name in ("resnext_backbones", "mmdetection"):
@@ -90,7 +86,7 @@ def compare_training(
         "seconds_ratio": _median(ours) / _median(peers),
         "median_seconds": {name: _median(run) for name, run in runs.items()},
         "runs": runs,
-        **surroundings,
+        **where,
     }
 
 
@@ -138,26 +134,3 @@ def mmdetection_backbone(backbone: Mapping[str, Any]) -> dict[str, Any]:
 def _median(run: Mapping[str, list[float]]) -> float:
     """Of the seconds of a step; the first one warms up."""
     return statistics.median(run["time"][1:])
-
-
-def _surroundings() -> dict[str, Any]:
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40"],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent,
-        check=False,
-    ).stdout.strip()
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {
-        "hardware": gpu or f"{_cpu_name()}, {torch.get_num_threads()} threads",
-        "versions": {name: version(name) for name in LIBRARIES},
-        "commit": commit,
-    }
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()

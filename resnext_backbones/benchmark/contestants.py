@@ -1,0 +1,248 @@
+"""The implementations that are measured: one table, and what it takes to feed all alike."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from resnext_backbones.models.options import DEPTHS
+from resnext_backbones.variants import VARIANTS, Variant, build_backbone, build_classifier
+
+FROZEN_STAGES = 1
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One implementation of the network.
+
+    Attributes:
+        package: that must be installed.
+        trunk: given a variant and whether a detector trains it, returns a module from images to
+            four feature maps. A detector trains with stem and stage 1 frozen and with the
+            statistics of all norms frozen.
+        classifier: given a variant, returns a module from images to logits, in training mode.
+        names: patterns that turn its names of weights into torchvision's.
+        same_network: whether it computes what the others do.
+        fuses: whether its trunk has a `fuse()` that folds the norms for inference.
+    """
+
+    package: str
+    trunk: Callable[[str, bool], nn.Module]
+    classifier: Callable[[str], nn.Module] | None = None
+    names: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = ()
+    same_network: bool = True
+    fuses: bool = False
+
+    def is_installed(self) -> bool:
+        """Whether it can be measured here."""
+        return find_spec(self.package) is not None
+
+    def canonical(self, name: str) -> str:
+        """torchvision's name of one of its weights."""
+        for pattern, replacement in self.names:
+            name = re.sub(pattern, replacement, name)
+        return name
+
+    def load(self, module: nn.Module, state: Mapping[str, Tensor]) -> None:
+        """Copy weights by torchvision's names; each tensor of the module must be among them."""
+        with torch.no_grad():
+            for name, tensor in module.state_dict().items():
+                if not name.endswith("num_batches_tracked"):
+                    tensor.copy_(state[self.canonical(name)])
+
+
+def random_state(variant: str, seed: int = 0) -> dict[str, Tensor]:
+    """Weights of a classifier by torchvision's names.
+
+    Statistics and affine parameters of the norms have values of their own, and activations keep
+    about unit scale: identities and vanishing activations would hide a difference.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    ranges = {"running_var": (0.8, 1.2), "running_mean": (-0.2, 0.2), "bias": (-0.2, 0.2)}
+    state = {}
+    with torch.device("meta"):
+        shapes = build_classifier(variant).state_dict()
+    for name, meta in shapes.items():
+        tensor = torch.empty(meta.shape)
+        if tensor.dim() > 1:
+            tensor.normal_(0, (2 / tensor[0].numel()) ** 0.5, generator=generator)
+        else:
+            low, high = ranges.get(name.rsplit(".", 1)[1], (0.4, 0.6))
+            tensor.uniform_(low, high, generator=generator)
+        state[name] = tensor
+    return state
+
+
+def _own_trunk(variant: str, training: bool) -> nn.Module:
+    frozen = FROZEN_STAGES if training else -1
+    return build_backbone(variant, frozen_stages=frozen, norm_eval=True).train(training)
+
+
+def _own_classifier(variant: str) -> nn.Module:
+    return build_classifier(variant).train()
+
+
+def _mmdetection_trunk(variant: str, training: bool) -> nn.Module:
+    from mmdet.models.backbones import ResNeXt
+
+    v = VARIANTS[variant]
+    model = ResNeXt(
+        depth=v.depth,
+        groups=v.cardinality,
+        base_width=v.base_width,
+        frozen_stages=FROZEN_STAGES if training else -1,
+        norm_eval=True,
+    )
+    model.train(training)
+    return model
+
+
+class _Stages(nn.Module):
+    """The outputs of the four stages of a network with torchvision's names."""
+
+    def __init__(self, model: Any, activation: str, training: bool) -> None:
+        super().__init__()
+        model.fc = nn.Identity()
+        self.model, self.activation = model, activation
+        self.train(training)
+        if training:
+            _freeze(self, (model.conv1, model.bn1, model.layer1))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        m: Any = self.model
+        x = m.maxpool(getattr(m, self.activation)(m.bn1(m.conv1(images))))
+        c2 = m.layer1(x)
+        c3 = m.layer2(c2)
+        c4 = m.layer3(c3)
+        return c2, c3, c4, m.layer4(c4)
+
+
+def _freeze(module: nn.Module, frozen: tuple[nn.Module, ...]) -> None:
+    """As a detector does it, for networks that have no arguments for it."""
+    for part in frozen:
+        part.requires_grad_(False)
+    for norm in module.modules():
+        if isinstance(norm, _BatchNorm):
+            norm.eval()
+
+
+def _torchvision_network(variant: Variant) -> nn.Module:
+    from torchvision.models.resnet import Bottleneck, ResNet
+
+    return ResNet(
+        Bottleneck,
+        list(DEPTHS[variant.depth]),
+        groups=variant.cardinality,
+        width_per_group=variant.base_width,
+    )
+
+
+def _torchvision_trunk(variant: str, training: bool) -> nn.Module:
+    return _Stages(_torchvision_network(VARIANTS[variant]), "relu", training)
+
+
+def _torchvision_classifier(variant: str) -> nn.Module:
+    return _torchvision_network(VARIANTS[variant]).train()
+
+
+def _resnet(variant: str) -> Variant:
+    """ResNet of the same depth, which has about the same multiply-adds (the paper's Table 1)."""
+    return Variant(VARIANTS[variant].depth, 1, 64)
+
+
+def _resnet_trunk(variant: str, training: bool) -> nn.Module:
+    return _Stages(_torchvision_network(_resnet(variant)), "relu", training)
+
+
+def _resnet_classifier(variant: str) -> nn.Module:
+    return _torchvision_network(_resnet(variant)).train()
+
+
+def _timm_network(variant: str) -> nn.Module:
+    from timm.models.resnet import Bottleneck, ResNet
+
+    v = VARIANTS[variant]
+    layers = DEPTHS[v.depth]
+    return ResNet(Bottleneck, layers, cardinality=v.cardinality, base_width=v.base_width)
+
+
+def _timm_trunk(variant: str, training: bool) -> nn.Module:
+    return _Stages(_timm_network(variant), "act1", training)
+
+
+def _timm_classifier(variant: str) -> nn.Module:
+    return _timm_network(variant).train()
+
+
+class _Detectron2Stages(nn.Module):
+    """Detectron2's trunk with a tuple of outputs in place of its dict."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.model(images).values())
+
+
+def _detectron2_trunk(variant: str, training: bool) -> nn.Module:
+    from detectron2.modeling.backbone.resnet import BasicStem, BottleneckBlock, ResNet
+
+    v = VARIANTS[variant]
+    stages, channels = [], 64
+    for i, blocks in enumerate(DEPTHS[v.depth]):
+        stage = ResNet.make_stage(
+            BottleneckBlock,
+            blocks,
+            stride_per_block=[1 if i == 0 else 2] + [1] * (blocks - 1),
+            in_channels=channels,
+            out_channels=256 * 2**i,
+            bottleneck_channels=v.cardinality * v.base_width * 2**i,
+            num_groups=v.cardinality,
+            norm="FrozenBN",
+            stride_in_1x1=False,
+        )
+        stages.append(stage)
+        channels = 256 * 2**i
+    outputs = ["res2", "res3", "res4", "res5"]
+    model = ResNet(BasicStem(norm="FrozenBN"), stages, out_features=outputs)
+    if training:
+        model.freeze(FROZEN_STAGES + 1)
+    return _Detectron2Stages(model.train(training))
+
+
+OWN = "resnext_backbones"
+WRAPPED = (r"^model\.", "")
+
+CONTESTANTS: dict[str, Contestant] = {
+    OWN: Contestant("resnext_backbones", _own_trunk, _own_classifier, fuses=True),
+    "mmdetection": Contestant("mmdet", _mmdetection_trunk),
+    "detectron2": Contestant(
+        "detectron2",
+        _detectron2_trunk,
+        names=(
+            WRAPPED,
+            (r"^stem\.conv1\.norm\.", "bn1."),
+            (r"^stem\.", ""),
+            (r"^res(\d)\.", lambda match: f"layer{int(match[1]) - 1}."),
+            (r"conv(\d)\.norm\.", r"bn\1."),
+            (r"shortcut\.norm\.", "downsample.1."),
+            (r"shortcut\.", "downsample.0."),
+        ),
+    ),
+    "timm": Contestant("timm", _timm_trunk, _timm_classifier, (WRAPPED,)),
+    "torchvision": Contestant(
+        "torchvision", _torchvision_trunk, _torchvision_classifier, (WRAPPED,)
+    ),
+    "resnet": Contestant(
+        "torchvision", _resnet_trunk, _resnet_classifier, (WRAPPED,), same_network=False
+    ),
+}
+"""What can be measured. `resnet` is torchvision's ResNet of the same depth."""

@@ -1,0 +1,144 @@
+"""Which grouped convolutions are faster with groups merged: what `models.grouped.MERGED` holds."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from resnext_backbones.benchmark.clock import seconds
+from resnext_backbones.benchmark.job import PRECISIONS
+from resnext_backbones.benchmark.surroundings import surroundings
+from resnext_backbones.models.grouped import (
+    Geometry,
+    Merging,
+    merged_conv2d,
+    merged_gradients,
+)
+from resnext_backbones.variants import VARIANTS
+
+NETWORKS = ("resnext101_32x4d", "resnext101_64x4d", "resnext101_32x8d")
+IMAGES = ((1, 800, 1344), (8, 224, 224))
+"""Batch, height and width: a detector's, and a classifier's."""
+
+MERGED_COUNTS = (1, 2, 4, 8, 16)
+WIDEST = 64
+"""Channels a merged group: with more, zeros are most of the work."""
+
+MARGIN = 0.9
+"""Merging must take at most this part of the plain call's time, over all shapes."""
+
+NOISE = 1.05
+"""And for no shape more than this."""
+
+SHAPE = ("batch", "channels", "groups", "height", "width", "stride")
+
+
+def shapes() -> list[dict[str, int]]:
+    """The distinct 3x3 convolutions of stages 1 to 4 of the networks, on both kinds of images."""
+    found: dict[tuple[int, ...], None] = {}
+    for name in NETWORKS:
+        groups, base_width = VARIANTS[name].cardinality, VARIANTS[name].base_width
+        for batch, height, width in IMAGES:
+            for stage in range(4):
+                channels = groups * base_width * 2**stage
+                size = height // 4 // 2**stage, width // 4 // 2**stage
+                before = size if stage == 0 else (size[0] * 2, size[1] * 2)
+                for stride, (h, w) in ((1, size), (1 if stage == 0 else 2, before)):
+                    found[batch, channels, groups, h, w, stride] = None
+    return [dict(zip(SHAPE, shape, strict=True)) for shape in found]
+
+
+def measure(
+    device: str, precisions: Iterable[str], *, turns: int, say: Callable[[str], None] = print
+) -> dict[str, Any]:
+    """Seconds of the three passes of each shape, for every number of merged groups.
+
+    What is compared takes turns; the medians are kept.
+    """
+    rows = []
+    for precision in precisions:
+        for shape in shapes():
+            say(f"{precision} {shape}")
+            passes = _passes(shape, device, PRECISIONS[precision])
+            medians = _in_turn(passes, turns, device)
+            rows.append({"precision": precision, **shape, "seconds": medians})
+    return {"device": device, "rows": rows, **surroundings(device)}
+
+
+def _passes(
+    shape: dict[str, int], device: str, dtype: torch.dtype
+) -> dict[tuple[str, int], Callable[[], Any]]:
+    """What is timed, by pass and number of merged groups."""
+    batch, channels, groups, height, width, stride = (shape[key] for key in SHAPE)
+    geometry = Geometry((stride, stride), (1, 1), (1, 1), groups)
+    settings: dict[str, Any] = {"device": device, "dtype": dtype}
+    x = torch.randn(batch, channels, height, width, **settings)
+    x = x.contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(channels, channels // groups, 3, 3, **settings)
+    weight = weight.contiguous(memory_format=torch.channels_last)
+    grad = torch.randn_like(merged_conv2d(x, weight, None, geometry, 1))
+    backward = partial(merged_gradients, grad, x, weight, geometry)
+    passes: dict[tuple[str, int], Callable[[], Any]] = {}
+    for merged in MERGED_COUNTS:
+        if groups % merged == 0 and (merged == 1 or merged * channels // groups <= WIDEST):
+            forward = partial(merged_conv2d, x, weight, None, geometry, merged)
+            passes["forward", merged] = forward
+            passes["grad_input", merged] = partial(backward, merged, (True, False, False))
+            passes["grad_weight", merged] = partial(backward, merged, (False, True, False))
+    return passes
+
+
+@torch.no_grad()
+def _in_turn(
+    passes: dict[tuple[str, int], Callable[[], Any]], turns: int, device: str
+) -> dict[str, dict[int, float]]:
+    taken: dict[tuple[str, int], list[float]] = {key: [] for key in passes}
+    for turn in range(turns + 1):
+        for key, function in passes.items():
+            lasted = seconds(function, device)
+            if turn:  # the first one warms up
+                taken[key].append(lasted)
+    medians: dict[str, dict[int, float]] = {}
+    for (name, merged), values in taken.items():
+        medians.setdefault(name, {})[merged] = statistics.median(values)
+    return medians
+
+
+def choose(result: dict[str, Any]) -> dict[tuple[str, torch.dtype], dict[int, Merging]]:
+    """The table that the measurements ask for, in the form of `models.grouped.MERGED`."""
+    device = torch.device(result["device"]).type
+    table: dict[tuple[str, torch.dtype], dict[int, Merging]] = {}
+    for precision in dict.fromkeys(row["precision"] for row in result["rows"]):
+        chosen = {}
+        rows = [row for row in result["rows"] if row["precision"] == precision]
+        for width in sorted({row["channels"] // row["groups"] for row in rows}):
+            same = [row["seconds"] for row in rows if row["channels"] // row["groups"] == width]
+            merging = Merging(*(_fastest([s[name] for s in same]) for name in Merging._fields))
+            if merging != Merging():
+                chosen[width] = merging
+        table[device, PRECISIONS[precision]] = chosen
+    return table
+
+
+def _fastest(medians: Sequence[dict[Any, float]]) -> int:
+    """How many groups to merge, of measurements over several shapes."""
+    best, best_mean = 1, MARGIN
+    for merged in medians[0]:
+        ratios = [s[merged] / s[1 if 1 in s else "1"] for s in medians]
+        mean = prod(ratios) ** (1 / len(ratios))
+        if mean < best_mean and max(ratios) <= NOISE:
+            best, best_mean = int(merged), mean
+    return best
+
+
+def write(result: dict[str, Any], path: Path) -> None:
+    """As JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,224 @@
+"""What is measured: an implementation at a task, and one turn of its work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import compress
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from resnext_backbones.benchmark.clock import seconds
+from resnext_backbones.benchmark.contestants import CONTESTANTS, Contestant, random_state
+
+PRECISIONS = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+"""Of the convolutions. The half precisions are by autocast, with weights in float32."""
+
+HALF = ("bfloat16", "float16")
+
+LAYOUTS = {
+    "own": None,
+    "contiguous": torch.contiguous_format,
+    "channels_last": torch.channels_last,
+}
+"""The memory format of weights and images; `own` is what an implementation does by itself."""
+
+MODES = ("eager", "compiled", "fused", "fused+compiled")
+"""As it comes; by `torch.compile`; with the norms folded for inference, where it can do that."""
+
+USUAL = ("own", "eager")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a network is asked to do in a turn.
+
+    Attributes:
+        build: the module of a contestant for a variant, or None where it has none.
+        training: forward and backward pass, or forward pass alone.
+        classifier: it takes a contestant with a classifier.
+    """
+
+    build: Callable[[Contestant, str], nn.Module | None]
+    training: bool
+    classifier: bool = False
+
+
+def _classifier(contestant: Contestant, variant: str) -> nn.Module | None:
+    return contestant.classifier(variant) if contestant.classifier else None
+
+
+TASKS = {
+    "inference": Task(lambda contestant, variant: contestant.trunk(variant, False), False),
+    "detector": Task(lambda contestant, variant: contestant.trunk(variant, True), True),
+    "classification": Task(_classifier, True, classifier=True),
+}
+"""Four feature maps; the same and their backward pass, with stem and stage 1 and all statistics
+frozen; the backward pass of a classifier whose norms are in training mode."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all entries of a benchmark have in common.
+
+    Attributes:
+        task: of `TASKS`.
+        variant: of `list_variants()`.
+        batch: images a step.
+        sizes: height and width in pixels; a turn takes one step at each.
+        device: as PyTorch names it.
+    """
+
+    task: str
+    variant: str
+    batch: int
+    sizes: tuple[tuple[int, int], ...]
+    device: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A contestant of `CONTESTANTS`, and how it runs."""
+
+    contestant: str
+    precision: str = "float32"
+    layout: str = "own"
+    mode: str = "eager"
+
+    @property
+    def label(self) -> str:
+        """The contestant, and the settings that are not the usual ones."""
+        settings = [setting for setting in (self.mode, self.layout) if setting not in USUAL]
+        return ", ".join([self.contestant, *settings])
+
+    def is_possible(self, setting: Setting) -> bool:
+        """Whether the contestant is installed and can do this."""
+        contestant = CONTESTANTS[self.contestant]
+        task = TASKS[setting.task]
+        fuses = contestant.fuses and not task.training
+        return (
+            contestant.is_installed()
+            and (contestant.classifier is not None or not task.classifier)
+            and (fuses or not self.mode.startswith("fused"))
+        )
+
+
+class Job:
+    """A network with weights that all contestants share, and its inputs."""
+
+    def __init__(self, setting: Setting, entry: Entry) -> None:
+        contestant = CONTESTANTS[entry.contestant]
+        self.setting, self.entry, self.task = setting, entry, TASKS[setting.task]
+        module: Any = self.task.build(contestant, setting.variant)
+        if contestant.same_network:
+            contestant.load(module, random_state(setting.variant))
+        self.dtype = torch.float64 if entry.precision == "float64" else torch.float32
+        module.to(setting.device, self.dtype)
+        layout = LAYOUTS[entry.layout]
+        if layout is not None:
+            module.to(memory_format=layout)
+        if entry.mode.startswith("fused"):
+            module = module.fuse()
+        self.module = module
+        self.run: Callable[[Tensor], Any] = module
+        if entry.mode.endswith("compiled"):
+            # In inference weights are constants, which the compiler may fold and lay out anew.
+            torch._inductor.config.freezing = not self.task.training
+            self.run = torch.compile(module, dynamic=len(setting.sizes) > 1)
+        self.canonical = contestant.canonical
+        self.images = [self._images(*size) for size in setting.sizes]
+        self.upstream: list[tuple[Tensor, ...]] = []
+
+    def _images(self, height: int, width: int) -> Tensor:
+        """The same for all contestants."""
+        shape = self.setting.batch, 3, height, width
+        values = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        layout = LAYOUTS[self.entry.layout] or torch.contiguous_format
+        return values.to(self.setting.device, self.dtype).contiguous(memory_format=layout)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Feature maps, or logits."""
+        with self._autocast(), torch.inference_mode(not self.task.training):
+            outputs = self.run(images)
+        return outputs if isinstance(outputs, tuple) else (outputs,)
+
+    def _autocast(self) -> AbstractContextManager:
+        precision = self.entry.precision
+        device = torch.device(self.setting.device).type
+        return torch.autocast(device, PRECISIONS[precision], enabled=precision in HALF)
+
+    def backward(self, outputs: tuple[Tensor, ...], upstream: tuple[Tensor, ...]) -> None:
+        """From gradients of the outputs, as the rest of a network would send them."""
+        # A frozen stage's output takes none.
+        takes = [output.requires_grad for output in outputs]
+        torch.autograd.backward(tuple(compress(outputs, takes)), tuple(compress(upstream, takes)))
+
+    def warm_up(self) -> dict[str, Tensor]:
+        """A turn before the clock runs; it also draws the gradients of the outputs.
+
+        Returns:
+            At the first size the outputs and, where it trains, the gradients by torchvision's
+            names.
+        """
+        found: dict[str, Tensor] = {}
+        for images in reversed(self.images):
+            outputs = self.forward(images)
+            found = {f"output {i}": output.detach() for i, output in enumerate(outputs)}
+            if self.task.training:
+                self.upstream.insert(0, tuple(_gradient_of(output) for output in outputs))
+                self.backward(outputs, self.upstream[0])
+                for name, parameter in self.module.named_parameters():
+                    if parameter.grad is not None:
+                        found[self.canonical(name)] = parameter.grad
+                self.module.zero_grad(set_to_none=True)
+        return found
+
+    def turn(self) -> float:
+        """Seconds of one step at each size."""
+        return seconds(self._steps, self.setting.device)
+
+    def _steps(self) -> None:
+        for i, images in enumerate(self.images):
+            outputs = self.forward(images)
+            if self.task.training:
+                self.backward(outputs, self.upstream[i])
+                self.module.zero_grad(set_to_none=True)
+            del outputs
+
+    def kept_bytes(self) -> int:
+        """Bytes that the forward pass keeps for the backward pass, at the first size.
+
+        Distinct storages that are not the parameters'.
+        """
+        own = {p.untyped_storage().data_ptr() for p in self.module.parameters()}
+        kept: dict[int, int] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in own:
+                kept[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            outputs = self.forward(self.images[0])
+        total = sum(kept.values())
+        del outputs
+        return total
+
+
+def _gradient_of(output: Tensor) -> Tensor:
+    """What the layer behind an output might send back, in the layout of the output.
+
+    It is positive: with signs at random the gradients of weights would be small differences of
+    large sums, and rounding would be all that there is to compare.
+    """
+    values = torch.rand(output.shape, generator=torch.Generator().manual_seed(1))
+    return torch.empty_like(output).copy_(values)

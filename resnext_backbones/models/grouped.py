@@ -1,0 +1,171 @@
+"""Grouped convolutions, with several groups computed as one where that is faster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Geometry(NamedTuple):
+    """How a convolution moves over its input, as the arguments of `torch.nn.functional.conv2d`."""
+
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+
+    @classmethod
+    def of(cls, conv: nn.Conv2d) -> Geometry:
+        """That of a module whose padding is given in pixels."""
+        assert not isinstance(conv.padding, str)
+        return cls(conv.stride, conv.padding, conv.dilation, conv.groups)
+
+    def merged(self, groups: int) -> Geometry:
+        """With that many groups computed as one."""
+        return self._replace(groups=self.groups // groups)
+
+
+class Merging(NamedTuple):
+    """How many groups run as one in each of the three passes; 1 is the plain call."""
+
+    forward: int = 1
+    grad_input: int = 1
+    grad_weight: int = 1
+
+
+PLAIN = Merging()
+
+MERGED: dict[tuple[str, torch.dtype], dict[int, Merging]] = {
+    ("cpu", torch.float32): {4: Merging(1, 1, 4), 8: Merging(1, 1, 2)},
+    ("cpu", torch.bfloat16): {4: Merging(4, 8, 8), 8: Merging(1, 1, 2)},
+}
+"""Device and type of the input; then channels a group, and what is fastest there.
+
+Measured by tools/benchmark_grouped.py, whose numbers are in docs/benchmarks. What is not in the
+table is computed by the plain call.
+"""
+
+
+def merging_of(x: Tensor, weight: Tensor, geometry: Geometry) -> Merging:
+    """The fastest way to compute a grouped convolution that keeps the number of channels."""
+    channels = weight.shape[1]
+    merging = MERGED.get((x.device.type, x.dtype), {}).get(channels, PLAIN)
+    even = weight.shape[0] == channels * geometry.groups and geometry.groups % max(merging) == 0
+    return merging if even and not torch.jit.is_tracing() else PLAIN
+
+
+def merge_groups(weight: Tensor, groups: int, merged: int) -> Tensor:
+    """The same convolution with fewer, block-diagonal groups: most of the weight is zero.
+
+    Args:
+        weight: (C_out, C_in / groups, kH, kW).
+        groups: of `weight`.
+        merged: how many of them become one.
+
+    Returns:
+        (C_out, merged x C_in / groups, kH, kW).
+    """
+    if merged == 1:
+        return weight
+    out_channels, channels, *kernel = weight.shape
+    blocks = weight.reshape(groups // merged, merged, out_channels // groups, 1, channels, *kernel)
+    diagonal = torch.eye(merged, dtype=weight.dtype, device=weight.device)
+    wide = blocks * diagonal.reshape(1, merged, 1, merged, 1, 1, 1)
+    wide = wide.reshape(out_channels, merged * channels, *kernel)
+    return wide.contiguous(memory_format=torch.channels_last)
+
+
+def split_groups(weight: Tensor, groups: int, merged: int) -> Tensor:
+    """The diagonal blocks of a weight that `merge_groups` gave; also for its gradient."""
+    if merged == 1:
+        return weight
+    out_channels, channels, *kernel = weight.shape
+    shape = groups // merged, merged, out_channels // groups, merged, channels // merged, *kernel
+    blocks = weight.reshape(shape).diagonal(dim1=1, dim2=3)
+    return blocks.movedim(-1, 1).reshape(out_channels, channels // merged, *kernel)
+
+
+def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+    """(N, C_in, H, W) to (N, C_out, H', W'); the weight is (C_out, C_in / groups, kH, kW)."""
+    merging = merging_of(x, weight, geometry)
+    if torch.is_grad_enabled() and merging != PLAIN:
+        return _GroupedConv.apply(x, weight, bias, geometry)
+    return merged_conv2d(x, weight, bias, geometry, merging.forward)
+
+
+def conv2d_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, needed: Sequence[bool]
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients of `x`, `weight` and `bias` of `conv2d`, as far as they are needed."""
+    need_x, *need_weight_bias = needed
+    merging = merging_of(x, weight, geometry)
+    if merging.grad_input == merging.grad_weight:
+        return merged_gradients(grad, x, weight, geometry, merging.grad_input, needed)
+    grad_x = grad_weight = grad_bias = None
+    if need_x:
+        only = True, False, False
+        grad_x = merged_gradients(grad, x, weight, geometry, merging.grad_input, only)[0]
+    if any(need_weight_bias):
+        but = False, *need_weight_bias
+        merged = merging.grad_weight
+        _, grad_weight, grad_bias = merged_gradients(grad, x, weight, geometry, merged, but)
+    return grad_x, grad_weight, grad_bias
+
+
+class _GroupedConv(torch.autograd.Function):
+    """A convolution whose three passes merge groups as is fastest for each."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.geometry = geometry
+        merged = merging_of(x, weight, geometry).forward
+        return merged_conv2d(x, weight, bias, geometry, merged)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        return *conv2d_backward(grad, x, weight, ctx.geometry, ctx.needs_input_grad[:3]), None
+
+
+def merged_conv2d(
+    x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, merged: int
+) -> Tensor:
+    """The convolution with that many groups computed as one."""
+    wide = merge_groups(weight, geometry.groups, merged)
+    return F.conv2d(x, wide, bias, *geometry.merged(merged))
+
+
+def merged_gradients(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    geometry: Geometry,
+    merged: int,
+    needed: Sequence[bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Those gradients of `x`, `weight` and bias that are needed, with groups computed as one."""
+    stride, padding, dilation, groups = geometry.merged(merged)
+    wide = merge_groups(weight, geometry.groups, merged)
+    grad_x, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
+        grad,
+        x,
+        wide,
+        [weight.shape[0]],
+        stride,
+        padding,
+        dilation,
+        False,
+        [0, 0],
+        groups,
+        list(needed),
+    )
+    if needed[1]:
+        grad_weight = split_groups(grad_weight, geometry.groups, merged)
+    return grad_x, grad_weight, grad_bias
