@@ -62,6 +62,7 @@ class ResNeXt(Trunk):
         zero_init_residual: start every block as the identity.
         init_cfg: None draws new weights; `Pretrained` loads a trunk, a classifier or a whole
             detector, and stops at any key that is missing or does not fit; all else as MMEngine.
+        fold_norm, channels_last: the trunk's, for less memory and time at the same arithmetic.
 
     The other arguments are the trunk's.
 
@@ -96,6 +97,8 @@ class ResNeXt(Trunk):
         with_cp: bool = False,
         zero_init_residual: bool = True,
         init_cfg: InitCfg = None,
+        fold_norm: bool = True,
+        channels_last: bool = True,
     ) -> None:
         if style not in ("pytorch", "caffe"):
             raise ValueError(f"style must be 'pytorch' or 'caffe', got {style!r}")
@@ -119,6 +122,8 @@ class ResNeXt(Trunk):
             plugins=[_plugins(plugins or (), stage, num_stages) for stage in range(num_stages)],
             zero_init_last_norm=zero_init_residual,
             with_cp=with_cp,
+            fold_norm=fold_norm,
+            channels_last=channels_last,
         )
         self.init_cfg = init_cfg
         self.loaded_weights: LoadedWeights | None = None

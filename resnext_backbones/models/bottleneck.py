@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from resnext_backbones.models.conv_norm import Steps, conv_norm, fuse_
 from resnext_backbones.models.layers import Layers, make_norm
 
 
@@ -29,7 +30,7 @@ class Bottleneck(nn.Module):
         stride, dilation: of the block; the dilation is that of the 3x3 convolution.
         stride_in_1x1: let `conv1` stride, as in He et al. (2016), and not `conv2`.
         avg_down: as above.
-        layers: the factories of the convolutions, norms and plugins.
+        layers: the factories of the convolutions, norms and plugins, and how they are computed.
         with_cp: compute the activations again in the backward pass, and keep the input only.
     """
 
@@ -49,6 +50,7 @@ class Bottleneck(nn.Module):
     ) -> None:
         super().__init__()
         self.with_cp = with_cp
+        self.fold_norm = layers.fold_norm
         self._norm_names = [f"{layers.norm_name}{i}" for i in (1, 2, 3)]
         stride1, stride2 = (stride, 1) if stride_in_1x1 else (1, stride)
 
@@ -69,7 +71,7 @@ class Bottleneck(nn.Module):
         self.add_module(self._norm_names[2], make_norm(layers.norm, out_channels))
         self.relu = nn.ReLU(inplace=True)
 
-        self.downsample: nn.Sequential | None = None
+        self.downsample: Steps | None = None
         if stride != 1 or in_channels != out_channels:
             self.downsample = _projection(in_channels, out_channels, stride, avg_down, layers)
         self._plugin_names = self._add_plugins(layers, width, out_channels)
@@ -100,10 +102,17 @@ class Bottleneck(nn.Module):
         plugins = tuple(f"{name}." for names in self._plugin_names.values() for name in names)
         return [key for key in self.state_dict() if key.startswith(inside + plugins)]
 
+    def fuse_(self) -> None:
+        """Put one convolution in the place of each convolution and its norm, for inference."""
+        for i, norm in enumerate(self._norm_names, 1):
+            fuse_(self, f"conv{i}", norm)
+        if self.downsample is not None:
+            self.downsample.fuse_()
+
     def _conv_norm(self, x: Tensor, i: int) -> Tensor:
         """The i-th convolution and its norm; behind it ReLU, but for the last, and plugins."""
-        x = getattr(self, f"conv{i}")(x)
-        x = getattr(self, self._norm_names[i - 1])(x)
+        conv, norm = getattr(self, f"conv{i}"), getattr(self, self._norm_names[i - 1])
+        x = conv_norm(x, conv, norm, fold=self.fold_norm)
         if i < 3:
             x = self.relu(x)
         for name in self._plugin_names[i]:
@@ -112,7 +121,11 @@ class Bottleneck(nn.Module):
 
     def _residual(self, x: Tensor) -> Tensor:
         out = self._conv_norm(self._conv_norm(self._conv_norm(x, 1), 2), 3)
-        return out + (x if self.downsample is None else self.downsample(x))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        # In place of the sum's own tensor; a plugin may keep its output for the backward pass.
+        if out.dtype == shortcut.dtype and not self._plugin_names[3]:
+            return out.add_(shortcut)
+        return out + shortcut
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride))."""
@@ -147,9 +160,10 @@ def _running_statistics_kept(module: nn.Module) -> Iterator[None]:
 
 def _projection(
     in_channels: int, out_channels: int, stride: int, avg_down: bool, layers: Layers
-) -> nn.Sequential:
+) -> Steps:
     pool = nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False)
     conv_stride = 1 if avg_down else stride
     conv = layers.conv(in_channels, out_channels, 1, stride=conv_stride, bias=False)
     norm = make_norm(layers.norm, out_channels)
-    return nn.Sequential(pool, conv, norm) if avg_down else nn.Sequential(conv, norm)
+    modules = (pool, conv, norm) if avg_down else (conv, norm)
+    return Steps(*modules, fold=layers.fold_norm)

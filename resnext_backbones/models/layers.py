@@ -60,6 +60,7 @@ class Layers:
         norm: every norm of the stage.
         norm_name: what the norms are called in the state dict, in front of their number.
         plugins: what every block of the stage runs besides.
+        fold_norm: fold norms with frozen statistics into the convolutions.
     """
 
     conv: Conv
@@ -67,6 +68,7 @@ class Layers:
     norm: Norm
     norm_name: str
     plugins: tuple[Plugin, ...] = ()
+    fold_norm: bool = True
 
 
 def norm_factory(norm: str | Norm) -> Norm:

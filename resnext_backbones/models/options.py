@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
+import torch
+from torch import Tensor
+
 T = TypeVar("T")
 
 DEPTHS: dict[int, tuple[int, ...]] = {
@@ -16,6 +19,7 @@ DEPTHS: dict[int, tuple[int, ...]] = {
 """Blocks of each stage: He et al. (2016), Table 1; 26 is timm's."""
 
 MAX_STAGES = 4
+MIN_SIZE = 32
 
 
 def stage_blocks(depth: int | Sequence[int], num_stages: int | None = None) -> tuple[int, ...]:
@@ -107,3 +111,23 @@ def stage_indices(name: str, indices: Sequence[int], num_stages: int) -> tuple[i
             f"{name} must be increasing stage indices from 0 to {num_stages - 1}, got {indices!r}"
         )
     return tuple(indices)
+
+
+def check_images(images: Tensor, in_channels: int, dtype: torch.dtype) -> None:
+    """The images are ones that a trunk with that many channels and that type of weights takes.
+
+    Raises:
+        ValueError: their shape is not (N, in_channels, H, W) with H and W of at least 32.
+        TypeError: they are not floating point, or not of the weights' type without autocast.
+    """
+    shape = tuple(images.shape)
+    if len(shape) != 4 or shape[1] != in_channels:
+        raise ValueError(f"images must have shape (N, {in_channels}, H, W), got {shape}")
+    if shape[2] < MIN_SIZE or shape[3] < MIN_SIZE:
+        raise ValueError(f"images must be at least {MIN_SIZE} x {MIN_SIZE}, got {shape}")
+    if not images.is_floating_point():
+        raise TypeError(f"images must be floating point and normalised, got {images.dtype}")
+    if images.dtype != dtype and not torch.is_autocast_enabled(images.device.type):
+        raise TypeError(
+            f"images are {images.dtype} and the weights {dtype}: convert one or use autocast"
+        )

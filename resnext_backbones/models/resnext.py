@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from operator import mul
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnext_backbones.models.bottleneck import Bottleneck
+from resnext_backbones.models.conv_norm import Steps, conv_norm, forget, fuse_, is_plain
 from resnext_backbones.models.layers import (
     Conv,
     Layers,
@@ -22,6 +24,7 @@ from resnext_backbones.models.layers import (
     norm_name_of,
 )
 from resnext_backbones.models.options import (
+    check_images,
     check_positive,
     check_range,
     per_stage,
@@ -34,7 +37,6 @@ EXPANSION = 4
 """Channels of a block's output over those of a ResNet bottleneck's 3x3 convolution."""
 
 STEM_STRIDE = 4
-MIN_SIZE = 32
 
 
 class ResNeXt(nn.Module):
@@ -71,6 +73,10 @@ class ResNeXt(nn.Module):
         plugins: for each stage the modules that its blocks run besides.
         zero_init_last_norm: start every block as the identity (Goyal et al., 2017, section 5.1).
         with_cp: activation checkpointing: the backward pass computes each block again.
+        fold_norm: fold batch norms with frozen statistics into the convolutions, also while
+            their affine parameters are trained: the same arithmetic with less memory and time.
+        channels_last: keep weights and activations in PyTorch's channels_last memory format, if
+            the stem's convolutions are plain ones.
 
     Attributes:
         channels: of the outputs.
@@ -104,6 +110,8 @@ class ResNeXt(nn.Module):
         plugins: Sequence[Sequence[Plugin]] | None = None,
         zero_init_last_norm: bool = True,
         with_cp: bool = False,
+        fold_norm: bool = True,
+        channels_last: bool = True,
     ) -> None:
         super().__init__()
         blocks = stage_blocks(depth, num_stages)
@@ -133,11 +141,12 @@ class ResNeXt(nn.Module):
         self.out_indices = indices
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
+        self.fold_norm = fold_norm
         self.zero_init_last_norm = zero_init_last_norm
         self._stem_names: tuple[str, ...]
         if deep_stem:
             self._stem_names = ("stem",)
-            self.stem = _deep_stem(in_channels, stem_channels, conv, make)
+            self.stem = _deep_stem(in_channels, stem_channels, conv, make, fold_norm)
         else:
             self._stem_names = ("conv1", f"{prefix}1", "relu")
             self.conv1 = conv(in_channels, stem_channels, 7, stride=2, padding=3, bias=False)
@@ -147,7 +156,14 @@ class ResNeXt(nn.Module):
 
         channels = stem_channels
         for i in range(max(indices) + 1):
-            layers = Layers(conv, stage_conv3x3[i] or conv, make, prefix, tuple(stage_plugins[i]))
+            layers = Layers(
+                conv,
+                stage_conv3x3[i] or conv,
+                make,
+                prefix,
+                tuple(stage_plugins[i]),
+                fold_norm,
+            )
             out_channels = EXPANSION * base_channels * 2**i
             stage = [
                 Bottleneck(
@@ -175,6 +191,12 @@ class ResNeXt(nn.Module):
         self.register_load_state_dict_pre_hook(_drop_unbuilt_stages)
         self.train()
         self.reset_parameters()
+        # A convolution of another kind (with standardised weights, say) may count on NCHW weights.
+        plain = [module for module in self._own_layers() if is_plain(module)]
+        self.channels_last = channels_last and any(map(is_plain, self._stem_layers()))
+        if self.channels_last:
+            for module in plain:
+                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def stages(self) -> list[nn.Sequential]:
@@ -188,16 +210,20 @@ class ResNeXt(nn.Module):
                 assert isinstance(block, Bottleneck)
                 yield block
 
+    def _own_layers(self) -> list[nn.Module]:
+        """Convolutions and norms, but neither plugins nor what is inside a convolution."""
+        return self._stem_layers() + [m for block in self.blocks() for m in block.own_layers()]
+
+    def _stem_layers(self) -> list[nn.Module]:
+        return [m for name in self._stem_names for m in self.get_submodule(name).modules()]
+
     def reset_parameters(self) -> None:
         """Draw new weights: He et al. (2015), fan-out, for convolutions; norms as the identity.
 
         Modules that a factory brought along (deformable convolutions, plugins) keep their own
         initialisation: their offsets must start at zero.
         """
-        own = [m for name in self._stem_names for m in self.get_submodule(name).modules()]
-        for block in self.blocks():
-            own += block.own_layers()
-        for module in own:
+        for module in self._own_layers():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             elif isinstance(module, _BatchNorm | nn.GroupNorm | nn.LayerNorm | nn.InstanceNorm2d):
@@ -236,6 +262,7 @@ class ResNeXt(nn.Module):
         """Set the mode, but keep frozen stages and, with `norm_eval`, batch norms in eval."""
         super().train(mode)
         self._freeze()
+        forget(self)
         if self.norm_eval:
             for module in self.modules():
                 if isinstance(module, _BatchNorm):
@@ -255,11 +282,11 @@ class ResNeXt(nn.Module):
             ValueError: the images have another shape.
             TypeError: they are not floating point, or not of the weights' type.
         """
-        self._check_images(images)
+        check_images(images, self.in_channels, next(self.parameters()).dtype)
         x = images
-        for name in self._stem_names:
-            x = getattr(self, name)(x)
-        x = self.maxpool(x)
+        if self.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
+        x = self.maxpool(self._stem(x))
         outputs = []
         for i, stage in enumerate(self.stages):
             x = stage(x)
@@ -267,22 +294,31 @@ class ResNeXt(nn.Module):
                 outputs.append(x)
         return tuple(outputs)
 
-    def _check_images(self, images: Tensor) -> None:
-        shape = tuple(images.shape)
-        if len(shape) != 4 or shape[1] != self.in_channels:
-            raise ValueError(f"images must have shape (N, {self.in_channels}, H, W), got {shape}")
-        if shape[2] < MIN_SIZE or shape[3] < MIN_SIZE:
-            raise ValueError(f"images must be at least {MIN_SIZE} x {MIN_SIZE}, got {shape}")
-        if not images.is_floating_point():
-            raise TypeError(f"images must be floating point and normalised, got {images.dtype}")
-        dtype = next(self.parameters()).dtype
-        if images.dtype != dtype and not torch.is_autocast_enabled(images.device.type):
-            raise TypeError(
-                f"images are {images.dtype} and the weights {dtype}: convert one or use autocast"
-            )
+    def _stem(self, x: Tensor) -> Tensor:
+        if self._stem_names == ("stem",):
+            return self.stem(x)
+        conv, norm, relu = (self.get_submodule(name) for name in self._stem_names)
+        return relu(conv_norm(x, conv, norm, fold=self.fold_norm))
+
+    def fuse(self) -> ResNeXt:
+        """A copy for inference without norms: each is folded into its convolution.
+
+        Raises:
+            ValueError: a norm is no batch norm, or a convolution no plain one; it is named.
+        """
+        fused = copy.deepcopy(self).eval().requires_grad_(False)
+        if fused._stem_names == ("stem",):
+            fused.stem.fuse_()
+        else:
+            fuse_(fused, *fused._stem_names[:2])
+        for block in fused.blocks():
+            block.fuse_()
+        return fused
 
 
-def _deep_stem(in_channels: int, stem_channels: int, conv: Conv, norm: Norm) -> nn.Sequential:
+def _deep_stem(
+    in_channels: int, stem_channels: int, conv: Conv, norm: Norm, fold_norm: bool
+) -> Steps:
     half = stem_channels // 2
     widths = ((in_channels, half, 2), (half, half, 1), (half, stem_channels, 1))
     layers: list[nn.Module] = []
@@ -292,7 +328,7 @@ def _deep_stem(in_channels: int, stem_channels: int, conv: Conv, norm: Norm) -> 
             make_norm(norm, out_channels),
             nn.ReLU(inplace=True),
         ]
-    return nn.Sequential(*layers)
+    return Steps(*layers, fold=fold_norm)
 
 
 def _drop_unbuilt_stages(

@@ -153,7 +153,9 @@ OPTIONS = [
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_same_as_mmdetection_option_by_option(options: dict[str, Any]) -> None:
     cfg = {"type": "ResNeXt", **options}
-    peer, own = randomise(on_meta(cfg)), MODELS.build({**cfg, "type": OWN})
+    # Instance norm over the six pixels of stage 4 makes much of the last digit: same order there.
+    same_order = {"channels_last": options.get("norm_cfg") != {"type": "IN"}}
+    peer, own = randomise(on_meta(cfg)), MODELS.build({**cfg, **same_order, "type": OWN})
     assert shapes(own.state_dict()) == shapes(peer.state_dict())
     own.load_state_dict(peer.state_dict())
     images = torch.randn(2, options.get("in_channels", 3), 64, 96)

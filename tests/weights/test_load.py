@@ -57,7 +57,8 @@ def test_weights_are_found_in_what_is_around_them(how: str, tmp_path: Path) -> N
 
 def test_a_classifier_goes_into_a_trunk_and_into_a_classifier(tmp_path: Path) -> None:
     source = ResNeXtClassifier(num_classes=5, **SMALL)
-    save_file(source.state_dict(), tmp_path / "weights.safetensors")
+    state = {name: tensor.contiguous() for name, tensor in source.state_dict().items()}
+    save_file(state, tmp_path / "weights.safetensors")
     model = trunk()
     loaded = load_weights(model, tmp_path / "weights.safetensors")
     assert same(model, source.state_dict())

@@ -1,0 +1,358 @@
+"""The folded step against convolution and norm as modules."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import re
+
+import pytest
+import torch
+from helpers import randomise, relative_error
+from torch import nn
+from torch._dynamo.testing import CompileCounterWithBackend
+from torchvision.ops import FrozenBatchNorm2d
+
+from resnext_backbones import ResNeXt
+from resnext_backbones.models import conv_norm as module
+from resnext_backbones.models.conv_norm import can_fold, conv_norm
+
+SMALL = {"depth": (1, 1, 2, 1), "cardinality": 4, "base_width": 4, "base_channels": 16}
+
+
+def small(**options) -> ResNeXt:
+    return randomise(ResNeXt(**(SMALL | options)))
+
+
+def pair(norm: nn.Module | None = None, **options) -> tuple[nn.Module, nn.Module]:
+    conv = nn.Conv2d(8, 16, 3, **({"padding": 1, "groups": 2, "bias": False} | options))
+    norm = nn.BatchNorm2d(16).eval() if norm is None else norm
+    return randomise(conv), randomise(norm)
+
+
+def gradients(model: nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    outputs = model(images)
+    generator = torch.Generator().manual_seed(1)
+    loss = sum((o * torch.randn(o.shape, generator=generator)).sum() for o in outputs)
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    return dict(zip(named, torch.autograd.grad(loss, list(named.values())), strict=True))
+
+
+# What is folded, and what is not
+
+
+def test_folded_step_and_every_gradient_in_double_precision() -> None:
+    conv, norm = (m.double() for m in pair(bias=True))
+    x = torch.randn(2, 8, 6, 5, dtype=torch.float64, requires_grad=True)
+    leaves = [x, *conv.parameters(), *norm.parameters()]
+    assert can_fold(conv, norm)
+    own, plain = conv_norm(x, conv, norm), norm(conv(x))
+    assert relative_error(own, plain) <= 1e-12
+    upstream = torch.randn_like(plain)
+    for a, b in zip(
+        torch.autograd.grad(own, leaves, upstream),
+        torch.autograd.grad(plain, leaves, upstream),
+        strict=True,
+    ):
+        assert relative_error(a, b) <= 1e-10
+
+
+@pytest.mark.parametrize("frozen", [["weight"], ["gamma", "beta"], ["weight", "gamma"], ["x"]])
+def test_only_what_is_trained_gets_a_gradient(frozen: list[str]) -> None:
+    conv, norm = pair()
+    x = torch.randn(1, 8, 6, 6, requires_grad=True)
+    leaves = {"x": x, "weight": conv.weight, "gamma": norm.weight, "beta": norm.bias}
+    for name in frozen:
+        leaves[name].requires_grad_(False)
+    upstream = torch.randn(1, 16, 6, 6)
+    conv_norm(x, conv, norm).backward(upstream)
+    got = {name: leaf.grad for name, leaf in leaves.items()}
+    for leaf in leaves.values():
+        leaf.grad = None
+    norm(conv(x)).backward(upstream)
+    for name, leaf in leaves.items():
+        assert (got[name] is None) == (leaf.grad is None) == (name in frozen)
+        assert got[name] is None or relative_error(got[name], leaf.grad) <= 1e-5
+
+
+class Standardised(nn.Conv2d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) * 2
+
+
+class Doubled(nn.BatchNorm2d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) * 2
+
+
+PLAIN_PATH = {
+    "training": lambda: pair(nn.BatchNorm2d(16).train()),
+    "group norm": lambda: pair(nn.GroupNorm(4, 16)),
+    "no statistics": lambda: pair(nn.BatchNorm2d(16, track_running_stats=False).eval()),
+    "own convolution": lambda: (Standardised(8, 16, 3, padding=1), pair()[1]),
+    "own norm": lambda: (pair()[0], Doubled(16).eval()),
+    "reflected": lambda: pair(padding_mode="reflect"),
+}
+
+
+@pytest.mark.parametrize("case", PLAIN_PATH)
+def test_anything_else_takes_the_plain_path(case: str) -> None:
+    conv, norm = PLAIN_PATH[case]()
+    assert not can_fold(conv, norm)
+    x = torch.randn(2, 8, 6, 6)
+    assert torch.equal(conv_norm(x, conv, norm), copy.deepcopy(norm)(conv(x)))
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize(
+    "register",
+    ["register_forward_hook", "register_forward_pre_hook", "register_full_backward_hook"],
+)
+def test_a_hook_is_called(which: int, register: str) -> None:
+    modules = pair()
+    calls = []
+    handle = getattr(modules[which], register)(lambda *args: calls.append(args))
+    x = torch.randn(1, 8, 6, 6, requires_grad=True)
+    conv_norm(x, *modules).sum().backward()
+    assert len(calls) == 1
+    handle.remove()
+    assert can_fold(*modules)
+
+
+@pytest.mark.parametrize("norm", [nn.SyncBatchNorm, FrozenBatchNorm2d])
+def test_other_frozen_statistics_fold_as_well(norm) -> None:
+    conv, norm = pair(norm(16).eval())
+    assert can_fold(conv, norm)
+    x = torch.randn(1, 8, 6, 6)
+    plain = conv_norm(x, conv, norm, fold=False)
+    own = conv_norm(x, conv, norm)
+    assert relative_error(own, plain) <= 1e-5
+    assert not torch.equal(own, plain)  # it was another computation
+
+
+# The trunk
+
+
+@pytest.mark.parametrize("options", [{}, {"deep_stem": True, "avg_down": True}, {"with_cp": True}])
+@pytest.mark.parametrize("frozen_stages", [-1, 1])
+def test_the_trunk_folded_and_not(options: dict, frozen_stages: int) -> None:
+    own = small(norm_eval=True, frozen_stages=frozen_stages, **options)
+    plain = small(
+        norm_eval=True,
+        frozen_stages=frozen_stages,
+        fold_norm=False,
+        channels_last=False,
+        **(options | {"with_cp": False}),
+    )
+    plain.load_state_dict(own.state_dict())
+    images = torch.randn(2, 3, 64, 96)
+    for a, b in zip(own(images), plain(images), strict=True):
+        assert relative_error(a, b) <= 1e-5
+    expected = gradients(plain, images)
+    for name, gradient in gradients(own, images).items():
+        assert relative_error(gradient, expected[name]) <= 1e-5, name
+
+
+def test_state_dict_and_optimiser_see_no_difference() -> None:
+    own, plain = small(norm_eval=True), small(norm_eval=True, fold_norm=False)
+    images = torch.randn(2, 3, 64, 64)
+    before = {name: tensor.clone() for name, tensor in own.state_dict().items()}
+    for model in (own, plain):
+        optimiser = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+        for _ in range(2):
+            optimiser.zero_grad()
+            sum(o.square().mean() for o in model(images)).backward()
+            optimiser.step()
+    assert own.state_dict().keys() == before.keys()
+    assert not torch.equal(own.conv1.weight, before["conv1.weight"])
+    for (name, a), b in zip(own.state_dict().items(), plain.state_dict().values(), strict=True):
+        assert torch.equal(a, b) or relative_error(a, b) <= 1e-5, name
+
+
+def kept_bytes(model: nn.Module, images: torch.Tensor) -> int:
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        outputs = model(images)
+    del outputs
+    return sum(kept.values())
+
+
+def test_half_is_kept_for_the_backward_pass() -> None:
+    images = torch.randn(2, 3, 128, 128)
+    own = kept_bytes(small(norm_eval=True, frozen_stages=1), images)
+    plain = kept_bytes(small(norm_eval=True, frozen_stages=1, fold_norm=False), images)
+    assert own <= 0.55 * plain
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast(dtype: torch.dtype) -> None:
+    own = small(norm_eval=True, frozen_stages=1)
+    plain = small(norm_eval=True, frozen_stages=1, fold_norm=False)
+    images = torch.randn(2, 3, 64, 64)
+    exact = gradients(own, images)
+    reference = own(images)
+    with torch.autocast("cpu", dtype):
+        outputs = own(images)
+        found, unfolded = gradients(own, images), gradients(plain, images)
+    for a, b in zip(outputs, reference, strict=True):
+        assert a.dtype == dtype
+        assert a.is_contiguous(memory_format=torch.channels_last)
+        assert relative_error(a.float(), b) <= 0.05
+    assert all(gradient.dtype == torch.float32 for gradient in found.values())
+    # Rounding is all that there is: no more of it than where the norm is on its own.
+    errors = [
+        sum((g[name] - exact[name]).square().sum() for name in exact) for g in (found, unfolded)
+    ]
+    assert errors[0] <= 1.5 * errors[1]
+
+
+def test_channels_last_from_end_to_end() -> None:
+    model = small(norm_eval=True)
+    seen = []
+    for block in model.blocks():
+        block.register_forward_hook(lambda _, args, out: seen.extend((args[0], out)))
+    outputs = model(torch.randn(1, 3, 64, 64))
+    assert len(seen) == 10
+    for tensor in (*seen, *outputs, model.conv1.weight, model.layer1[0].conv2.weight):
+        assert tensor.is_contiguous(memory_format=torch.channels_last)
+    plain = small(channels_last=False)(torch.randn(1, 3, 64, 64))
+    assert all(tensor.is_contiguous() for tensor in plain)
+
+
+# Frozen stages
+
+
+def folds(monkeypatch) -> list[nn.Parameter]:
+    """Fills as weights are folded."""
+    calls: list = []
+    fold = module.Folding.fold
+    monkeypatch.setattr(
+        module.Folding, "fold", lambda self, dtype: calls.append(self) or fold(self, dtype)
+    )
+    return calls
+
+
+CHANGES = {
+    "loaded": lambda m: m.load_state_dict({k: v * 1.5 for k, v in m.state_dict().items()}),
+    "in place": lambda m: m.conv1.weight.mul_(1.5),
+    "statistics": lambda m: m.bn1.running_mean.add_(0.5),
+    "moved and back": lambda m: m.to(torch.bfloat16).float(),
+    "replaced": lambda m: setattr(m.bn1, "weight", nn.Parameter(m.bn1.weight * 2, False)),
+    "data, then a mode": lambda m: (m.conv1.weight.data.mul_(1.5), m.train()),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_frozen_weights_are_folded_once_until_they_change(monkeypatch, change: str) -> None:
+    model = small(frozen_stages=4)
+    images = torch.randn(1, 3, 64, 64)
+    model(images)
+    calls = folds(monkeypatch)
+    before = model(images)
+    assert not calls
+    with torch.no_grad():
+        CHANGES[change](model)
+    after = model(images)
+    assert calls
+    plain = copy.deepcopy(model)
+    for part in plain.modules():
+        part.fold_norm = part.fold = False
+    for a, b, old in zip(after, plain(images), before, strict=True):
+        assert relative_error(a, b) <= 1e-5
+        assert not torch.equal(a, old)
+
+
+def test_frozen_stages_keep_nothing_and_travel_light() -> None:
+    model = small(frozen_stages=4)
+    images = torch.randn(1, 3, 64, 64)
+    outputs = model(images)
+    assert not any(output.requires_grad for output in outputs)
+    assert kept_bytes(model, images) == 0
+    fresh = len(pickle.dumps(small(frozen_stages=4)))
+    assert abs(len(pickle.dumps(model)) - fresh) < 1000
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert all(torch.equal(a, b) for a, b in zip(twin(images), outputs, strict=True))
+
+
+def test_weights_folded_in_inference_mode_serve_training() -> None:
+    model = small(frozen_stages=4)
+    images = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        model(images)
+    images.requires_grad_()
+    model(images)[-1].sum().backward()
+    assert images.grad is not None
+
+
+# Inference, compilers
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"deep_stem": True, "avg_down": True}, {"norm": "FrozenBN"}]
+)
+def test_a_fused_copy_has_no_norm_and_the_same_outputs(options: dict) -> None:
+    model = small(**options).train()
+    fused = model.fuse()
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        for a, b in zip(fused(images), copy.deepcopy(model).eval()(images), strict=True):
+            assert relative_error(a, b) <= 1e-5
+    kinds = {type(m) for m in fused.modules()}
+    assert not kinds & {nn.BatchNorm2d, FrozenBatchNorm2d}
+    assert not fused.training
+    assert model.training
+    assert fused.train() is fused
+
+
+def test_what_cannot_be_fused_is_named() -> None:
+    with pytest.raises(ValueError, match=re.escape("conv1, gn1: Conv2d and GroupNorm cannot")):
+        small(base_channels=32, cardinality=8, norm="GN").fuse()
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_compiles_as_one_graph_for_all_sizes(training: bool) -> None:
+    torch._dynamo.reset()
+    model = randomise(ResNeXt(depth=(1, 1, 1, 1), norm_eval=True, frozen_stages=1)).train(training)
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(model, backend=counter, fullgraph=True, dynamic=True)
+    # Multiples of 32, as detectors pad them, and not tiny: PyTorch's max pooling sets a guard on
+    # whether sizes are odd, and its convolutions one on 20480 elements.
+    sizes = [(160 + 32 * (i % 5), 192 + 32 * i) for i in range(20)]
+    for number, (height, width) in enumerate(sizes):
+        images = torch.randn(1, 3, height, width)
+        with torch.set_grad_enabled(training):
+            outputs = compiled(images)
+        for a, b in zip(outputs, model(images), strict=True):
+            assert relative_error(a, b) <= 1e-5
+        if training:
+            sum(output.sum() for output in outputs).backward()
+        if number == 1:
+            warm = counter.frame_count
+    assert counter.frame_count == warm
+    model.zero_grad()
+    images = torch.randn(2, 3, 64, 64)
+    expected = gradients(model, images)
+    if training:
+        for name, gradient in gradients(compiled, images).items():
+            assert relative_error(gradient, expected[name.removeprefix("_orig_mod.")]) <= 1e-5
+
+
+@pytest.mark.parametrize("fuse", [False, True])
+def test_exports(fuse: bool) -> None:
+    model = small().eval()
+    model = model.fuse() if fuse else model
+    height, width = (32 * torch.export.Dim(name, min=2, max=64) for name in ("height", "width"))
+    program = torch.export.export(
+        model, (torch.randn(1, 3, 96, 128),), dynamic_shapes=({2: height, 3: width},)
+    )
+    images = torch.randn(1, 3, 160, 224)
+    for a, b in zip(program.module()(images), model(images), strict=True):
+        assert relative_error(a, b) <= 1e-5
