@@ -1,0 +1,109 @@
+"""The results of a benchmark as a table, as a picture, and as a page of the documents."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from resnext_backbones.benchmark.contestants import OWN
+
+COLUMNS = (
+    ("implementation", lambda row: row["label"]),
+    ("precision", lambda row: row["precision"]),
+    ("seconds", lambda row: f"{row['median']:.3f}"),
+    ("spread", lambda row: f"{row['spread']:.1%}"),
+    ("images/s", lambda row: f"{row['images_per_second']:.2f}"),
+    ("ratio", lambda row: _number(row, "ratio", "{:.2f}")),
+    ("kept for backward (MB)", lambda row: _number(row, "kept_bytes", "{:.0f}", 1e6)),
+    ("peak (GB)", lambda row: _number(row, "peak_bytes", "{:.2f}", 1e9)),
+    ("GFLOP/s", lambda row: f"{row['gflops']:.0f}"),
+    ("of matrix product", lambda row: _number(row, "matrix_fraction", "{:.0%}")),
+    ("output error", lambda row: _number(row, "output_error", "{:.0e}")),
+    ("gradient error", lambda row: _number(row, "gradient_error", "{:.0e}")),
+)
+"""Heading, and what stands in a row."""
+
+COLOURS = {OWN: "tab:blue"}
+OTHER_COLOUR = "tab:gray"
+
+
+def _number(row: dict[str, Any], key: str, form: str, unit: float = 1.0) -> str:
+    value = row.get(key)
+    return "" if value is None else form.format(value / unit)
+
+
+def title(result: dict[str, Any]) -> str:
+    """What was measured, in one line."""
+    setting = result["setting"]
+    sizes = ", ".join(f"{height} x {width}" for height, width in setting["sizes"])
+    return f"{setting['task']}, {setting['variant']}, {setting['batch']} x {sizes}"
+
+
+def _columns(result: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    """The columns in which something stands."""
+    columns = [(head, [cell(row) for row in result["rows"]]) for head, cell in COLUMNS]
+    return [(head, cells) for head, cells in columns if any(cells)]
+
+
+def table(result: dict[str, Any]) -> Table:
+    """For a terminal."""
+    out = Table(title=title(result), caption=result["hardware"])
+    columns = _columns(result)
+    for i, (head, _) in enumerate(columns):
+        out.add_column(head, justify="right" if i > 1 else "left")
+    for row in zip(*(cells for _, cells in columns), strict=True):
+        out.add_row(*row)
+    return out
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """For a document."""
+    columns = _columns(result)
+    lines = [[head for head, _ in columns], ["---"] * len(columns)]
+    lines += [list(row) for row in zip(*(cells for _, cells in columns), strict=True)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def draw(result: dict[str, Any], path: Path) -> None:
+    """Bars of the median seconds, with the spread, one panel for each precision."""
+    precisions = list(dict.fromkeys(row["precision"] for row in result["rows"]))
+    figure = Figure(figsize=(5.5 * len(precisions), 4.5), layout="constrained")
+    figure.suptitle(f"{title(result)}\n{result['hardware']}", fontsize="medium")
+    panels = figure.subplots(1, len(precisions), squeeze=False)[0]
+    for axes, precision in zip(panels, precisions, strict=True):
+        rows = [row for row in result["rows"] if row["precision"] == precision]
+        bars = axes.barh(
+            [row["label"] for row in rows],
+            [row["median"] for row in rows],
+            xerr=[row["spread"] * row["median"] for row in rows],
+            color=[COLOURS.get(row["contestant"], OTHER_COLOUR) for row in rows],
+        )
+        axes.bar_label(bars, fmt="%.2f", padding=4)
+        axes.invert_yaxis()
+        axes.margins(x=0.15)
+        axes.set(title=precision, xlabel="seconds a step")
+    FigureCanvasAgg(figure).print_png(str(path))
+
+
+def write(result: dict[str, Any], folder: Path) -> list[Path]:
+    """The result as JSON and as a picture, named after the task, the variant and the device."""
+    setting = result["setting"]
+    device = setting["device"].split(":")[0]
+    base = folder / f"{setting['task']}_{setting['variant']}_{device}"
+    folder.mkdir(parents=True, exist_ok=True)
+    data, picture = base.with_suffix(".json"), base.with_suffix(".png")
+    data.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    draw(result, picture)
+    return [data, picture]
+
+
+def read(paths: Iterable[Path]) -> list[dict[str, Any]]:
+    """Results that `write` wrote, and nothing else that lies beside them."""
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(paths)]
+    return [result for result in results if "setting" in result]

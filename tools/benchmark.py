@@ -1,0 +1,66 @@
+#!/usr/bin/env python3
+"""Time and memory of this package's network beside its peers', in one run.
+
+python tools/benchmark.py --task detector --contestants resnext_backbones mmdetection
+"""
+
+import argparse
+import re
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from resnext_backbones.benchmark.contestants import CONTESTANTS
+from resnext_backbones.benchmark.job import LAYOUTS, MODES, PRECISIONS, TASKS, Entry, Setting
+from resnext_backbones.benchmark.report import table, write
+from resnext_backbones.benchmark.run import run
+from resnext_backbones.variants import list_variants
+
+BATCH = {"inference": 1, "detector": 1, "classification": 8}
+SIZES = {"classification": ["224x224"]}
+DETECTOR_SIZES = ["800x1344"]
+
+
+def size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text}: sizes are HEIGHTxWIDTH, such as 800x1344")
+    return int(match[1]), int(match[2])
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    several: dict[str, Any] = {"nargs": "+", "metavar": "NAME"}
+    parser.add_argument("--task", choices=TASKS, default=["detector"], nargs="+", dest="tasks")
+    parser.add_argument("--variant", choices=list_variants(), default="resnext101_32x4d")
+    parser.add_argument("--contestants", choices=CONTESTANTS, default=list(CONTESTANTS), **several)
+    parser.add_argument("--precision", choices=PRECISIONS, default=["float32"], **several)
+    parser.add_argument("--layout", choices=LAYOUTS, default=["own"], **several)
+    parser.add_argument("--mode", choices=MODES, default=["eager"], **several)
+    parser.add_argument("--batch", type=int, help=f"images a step; default {BATCH}")
+    parser.add_argument("--size", type=size, nargs="+", help="HEIGHTxWIDTH, one or several")
+    parser.add_argument("--turns", type=int, default=5, help="of each; default %(default)s")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--out", type=Path, default=Path("work_dirs/benchmark"))
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    console = Console()
+    for task in args.tasks:
+        sizes = args.size or [size(text) for text in SIZES.get(task, DETECTOR_SIZES)]
+        setting = Setting(task, args.variant, args.batch or BATCH[task], tuple(sizes), args.device)
+        settings = product(args.contestants, args.precision, args.layout, args.mode)
+        entries = [Entry(*values) for values in settings]
+        result = run(setting, entries, turns=args.turns, say=console.log)
+        console.print(table(result))
+        for path in write(result, args.out):
+            console.print(path, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()
