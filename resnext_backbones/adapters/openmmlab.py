@@ -22,7 +22,7 @@ from mmengine.model import initialize
 from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import Registry
 from mmengine.runner.checkpoint import get_external_models, get_torchvision_models
-from torch import nn
+from torch import Tensor, nn
 
 from resnext_backbones.models import Plugin
 from resnext_backbones.models import ResNeXt as Trunk
@@ -127,6 +127,14 @@ class ResNeXt(Trunk):
         )
         self.init_cfg = init_cfg
         self.loaded_weights: LoadedWeights | None = None
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The trunk's feature maps, in NCHW order.
+
+        Necks pass channels_last on, and mmcv's operators (RoIAlign is one) read memory as NCHW
+        whatever the tensor says: they would compute on scrambled features without an error.
+        """
+        return tuple(output.contiguous() for output in super().forward(images))
 
     def init_weights(self) -> None:
         """What `init_cfg` says; MMEngine calls this before training.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from resnext_backbones.models.conv_norm import Steps, conv_norm, fuse_
+from resnext_backbones.models.conv_norm import Steps, call, conv_norm, fuse_
 from resnext_backbones.models.layers import Layers, make_norm
 
 
@@ -116,7 +116,7 @@ class Bottleneck(nn.Module):
         if i < 3:
             x = self.relu(x)
         for name in self._plugin_names[i]:
-            x = getattr(self, name)(x)
+            x = call(getattr(self, name), x)
         return x
 
     def _residual(self, x: Tensor) -> Tensor:

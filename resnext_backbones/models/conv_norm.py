@@ -46,7 +46,7 @@ class Steps(nn.Sequential):
             if isinstance(module, nn.Conv2d):
                 x = conv_norm(x, module, modules.pop(0), fold=self.fold)
             else:
-                x = module(x)
+                x = call(module, x)
         return x
 
     def fuse_(self) -> None:
@@ -66,7 +66,7 @@ def conv_norm(x: Tensor, conv: nn.Module, norm: nn.Module, *, fold: bool = True)
         fold: False computes the norm on its own in any case.
     """
     if not fold or not can_fold(conv, norm):
-        return norm(convolve(x, conv))
+        return call(norm, convolve(x, conv))
     assert isinstance(conv, nn.Conv2d)
     x = _autocast(x)
     folding = Folding.of(conv, norm)
@@ -82,15 +82,23 @@ def conv_norm(x: Tensor, conv: nn.Module, norm: nn.Module, *, fold: bool = True)
 
 def convolve(x: Tensor, conv: nn.Module) -> Tensor:
     """`conv(x)`; what is not a plain convolution is called as a module."""
-    if not isinstance(conv, nn.Conv2d):
-        # Operators of their own, such as deformable convolutions, read memory in NCHW order.
-        y = conv(x.contiguous())
-        channels_last = x.is_contiguous(memory_format=torch.channels_last)
-        return y.contiguous(memory_format=torch.channels_last) if channels_last else y
     if not is_plain(conv):
-        return conv(x)
+        return call(conv, x)
+    assert isinstance(conv, nn.Conv2d)
     bias = None if conv.bias is None else _autocast(conv.bias)
     return conv2d(_autocast(x), _autocast(conv.weight), bias, Geometry.of(conv))
+
+
+def call(module: nn.Module, x: Tensor) -> Tensor:
+    """`module(x)`, in NCHW order where the module is none of PyTorch's.
+
+    Operators of other libraries, such as mmcv's, read memory as NCHW whatever the tensor says.
+    """
+    if type(module).__module__.startswith(("torch.", "torchvision.")):
+        return module(x)
+    y = module(x.contiguous())
+    channels_last = x.is_contiguous(memory_format=torch.channels_last)
+    return y.contiguous(memory_format=torch.channels_last) if channels_last else y
 
 
 def can_fold(conv: nn.Module, norm: nn.Module) -> bool:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import randomise, shapes
+import torchvision
+from helpers import randomise, relative_error, shapes
 from torch import nn
 
 mmdet = pytest.importorskip("mmdet", reason="MMDetection is not installed")
@@ -166,6 +167,20 @@ def test_same_as_mmdetection_option_by_option(options: dict[str, Any]) -> None:
             assert trained(own) == trained(peer)
         for value, reference in zip(own(images), peer(images), strict=True):
             assert (value - reference).abs().max() <= TOLERANCE
+
+
+def test_feature_maps_are_in_the_order_that_mmcvs_operators_read() -> None:
+    from mmcv.ops import RoIAlign
+
+    own = MODELS.build({"type": OWN, "variant": "resnext50_32x4d", "num_stages": 1,
+                        "strides": (1,), "dilations": (1,), "out_indices": (0,)})  # fmt: skip
+    (features,) = own(torch.randn(1, 3, 64, 64))
+    assert features.is_contiguous()
+    align = RoIAlign(4, spatial_scale=0.25)
+    boxes = torch.tensor([[0.0, 8.0, 8.0, 40.0, 40.0]])
+    found = align(features, boxes)
+    expected = torchvision.ops.roi_align(features, boxes, 4, spatial_scale=0.25, aligned=True)
+    assert relative_error(found, expected) <= 1e-5
 
 
 def test_gradients_are_those_of_mmdetection() -> None:

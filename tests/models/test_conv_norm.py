@@ -14,6 +14,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torchvision.ops import FrozenBatchNorm2d
 
 from resnext_backbones import ResNeXt
+from resnext_backbones.models import Plugin
 from resnext_backbones.models import conv_norm as module
 from resnext_backbones.models.conv_norm import can_fold, conv_norm
 
@@ -225,6 +226,31 @@ def test_channels_last_from_end_to_end() -> None:
         assert tensor.is_contiguous(memory_format=torch.channels_last)
     plain = small(channels_last=False)(torch.randn(1, 3, 64, 64))
     assert all(tensor.is_contiguous() for tensor in plain)
+
+
+class ReadsMemory(nn.Module):
+    """As an operator that takes what lies in memory for NCHW."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        n, c, h, w = x.shape
+        return x.as_strided((n, c, h, w), (c * h * w, h * w, w, 1)) * self.scale.view(-1, 1, 1)
+
+
+@pytest.mark.parametrize("where", ["norm", "plugin"])
+def test_modules_of_others_find_nchw_order(where: str) -> None:
+    plugins = [[Plugin(2, lambda channels: ("reads", ReadsMemory(channels)))]] * 4
+    options = {"norm": ReadsMemory} if where == "norm" else {"plugins": plugins}
+    own = small(norm_eval=True, **options)
+    plain = small(norm_eval=True, fold_norm=False, channels_last=False, **options)
+    plain.load_state_dict(own.state_dict())
+    images = torch.randn(1, 3, 64, 96)
+    for a, b in zip(own(images), plain(images), strict=True):
+        assert relative_error(a, b) <= 1e-5
+        assert a.is_contiguous(memory_format=torch.channels_last)
 
 
 # Frozen stages
