@@ -18,6 +18,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("config", help="a path, or the name of a config of this package")
     parser.add_argument("--steps", type=int, default=20, help="of each run; default %(default)s")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--unfolded",
+        action="store_true",
+        help="compute norms on their own and in NCHW order, as MMDetection does: for equal losses",
+    )
     parser.add_argument("--out", type=Path, help="write losses, seconds and hardware as JSON")
     parser.add_argument("--cfg-options", nargs="+", help="settings of the config")
     return parser.parse_args()
@@ -33,6 +38,7 @@ def main() -> None:
             Path(folder) / "runs",
             steps=args.steps,
             seed=args.seed,
+            unfolded=args.unfolded,
             options=args.cfg_options,
         )
     if args.out:

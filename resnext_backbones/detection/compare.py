@@ -54,7 +54,13 @@ class RecordHook(Hook):
 
 
 def compare_training(
-    config: str, work_dir: Path, *, steps: int = 20, seed: int = 0, options: list[str] | None = None
+    config: str,
+    work_dir: Path,
+    *,
+    steps: int = 20,
+    seed: int = 0,
+    unfolded: bool = False,
+    options: list[str] | None = None,
 ) -> dict[str, Any]:
     """Train a config from the same weights with this backbone, then with MMDetection's.
 
@@ -62,6 +68,9 @@ def compare_training(
         config: of this package, a path or a name.
         work_dir: for both runs' logs and their common initial weights; it must not exist.
         steps: iterations of each run.
+        unfolded: let this backbone compute its norms on their own and in NCHW order, as
+            MMDetection's does. The losses are then equal bit for bit on a CPU. Otherwise rounding
+            may let proposals of almost equal score change places, and the heads draw other ones.
         options: further settings of the config.
 
     Returns:
@@ -75,13 +84,14 @@ def compare_training(
     for name in ("resnext_backbones", "mmdetection"):
         # A process for each: the memory of the one is free again when the other begins.
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            run = pool.submit(_train, name, config, work_dir, steps, seed, options)
+            run = pool.submit(_train, name, config, work_dir, steps, seed, unfolded, options)
             runs[name] = run.result()
     ours, peers = runs.values()
     differences = [abs(a - b) for a, b in zip(ours["loss"], peers["loss"], strict=True)]
     return {
         "config": Path(config).stem,
         "steps": len(differences),
+        "unfolded": unfolded,
         "largest_loss_difference": max(differences),
         "seconds_ratio": _median(ours) / _median(peers),
         "median_seconds": {name: _median(run) for name, run in runs.items()},
@@ -91,7 +101,13 @@ def compare_training(
 
 
 def _train(
-    name: str, config: str, work_dir: Path, steps: int, seed: int, options: list[str] | None
+    name: str,
+    config: str,
+    work_dir: Path,
+    steps: int,
+    seed: int,
+    unfolded: bool,
+    options: list[str] | None,
 ) -> dict[str, list[float]]:
     """One of the two runs; the first one leaves its initial weights for the second."""
     cfg = load_config(config, options, work_dir=str(work_dir / name))
@@ -105,10 +121,12 @@ def _train(
         }
     )
     cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    backbone = backbone_of(cfg.model)
     if name == "mmdetection":
-        backbone = backbone_of(cfg.model)
         backbone.update(mmdetection_backbone(backbone))
         del backbone["variant"]
+    elif unfolded:
+        backbone.update(fold_norm=False, channels_last=False)
     runner = Runner.from_cfg(cfg)
     initial = work_dir / "initial.pth"
     if not initial.exists():

@@ -383,7 +383,7 @@ def test_mmcv_without_operators_says_what_to_run(tmp_path: Path) -> None:
 def test_losses_are_those_of_mmdetections_backbone(coco_tiny: Path, tmp_path: Path) -> None:
     done = run(
         "compare_training.py", "mask_rcnn_x50_32x4d_fpn_coco", "--steps", 3,
-        "--out", tmp_path / "result.json",
+        "--out", tmp_path / "result.json", "--unfolded",
         "--cfg-options", "train_dataloader.dataset.pipeline.2.scale=(256,160)",
         coco_root=coco_tiny,
     )  # fmt: skip
