@@ -1,7 +1,8 @@
-# make setup    a virtual environment in .venv with everything
-# make demo     train and evaluate a small Mask R-CNN; COCO_ROOT=... takes a COCO tree for it
-# make test     the tests
-# make lint     ruff and mypy
+# make setup      a virtual environment in .venv with everything
+# make demo       train and evaluate a small Mask R-CNN; COCO_ROOT=... takes a COCO tree for it
+# make test       the tests
+# make benchmark  time and memory beside the peers'; about 10 minutes on 2 cores
+# make lint       ruff and mypy
 #
 # onedl-mmcv has no wheel on PyPI: it is compiled here, which takes a quarter of an hour on two
 # cores. A wheel in a folder that PIP_FIND_LINKS names is taken instead.
@@ -11,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: setup demo test lint complexity
+.PHONY: setup demo test lint complexity benchmark
 
 setup: $(VENV)/.done
 
@@ -40,3 +41,7 @@ lint: setup
 
 complexity: setup
 	$(BIN)/python tools/model_complexity.py
+
+benchmark: setup
+	$(BIN)/python tools/benchmark.py --task inference detector classification \
+		--precision float32 bfloat16 --turns 3

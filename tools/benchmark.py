@@ -2,10 +2,14 @@
 """Time and memory of this package's network beside its peers', in one run.
 
 python tools/benchmark.py --task detector --contestants resnext_backbones mmdetection
+
+writes the table as JSON and as a picture. Implementations that are not installed are left out.
 """
 
 import argparse
 import re
+import shlex
+import sys
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,13 +19,9 @@ from rich.console import Console
 
 from resnext_backbones.benchmark.contestants import CONTESTANTS
 from resnext_backbones.benchmark.job import LAYOUTS, MODES, PRECISIONS, TASKS, Entry, Setting
-from resnext_backbones.benchmark.report import table, write
+from resnext_backbones.benchmark.report import table, update_document, write
 from resnext_backbones.benchmark.run import run
 from resnext_backbones.variants import list_variants
-
-BATCH = {"inference": 1, "detector": 1, "classification": 8}
-SIZES = {"classification": ["224x224"]}
-DETECTOR_SIZES = ["800x1344"]
 
 
 def size(text: str) -> tuple[int, int]:
@@ -40,23 +40,33 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--precision", choices=PRECISIONS, default=["float32"], **several)
     parser.add_argument("--layout", choices=LAYOUTS, default=["own"], **several)
     parser.add_argument("--mode", choices=MODES, default=["eager"], **several)
-    parser.add_argument("--batch", type=int, help=f"images a step; default {BATCH}")
+    parser.add_argument("--batch", type=int, help="images a step; default: the task's")
     parser.add_argument("--size", type=size, nargs="+", help="HEIGHTxWIDTH, one or several")
     parser.add_argument("--turns", type=int, default=5, help="of each; default %(default)s")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/benchmark"))
+    parser.add_argument(
+        "--document",
+        action="store_true",
+        help="measure nothing; write docs/benchmarks.md from the JSON files in docs/benchmarks",
+    )
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
     console = Console()
+    if args.document:
+        console.print(update_document())
+        return
     for task in args.tasks:
-        sizes = args.size or [size(text) for text in SIZES.get(task, DETECTOR_SIZES)]
-        setting = Setting(task, args.variant, args.batch or BATCH[task], tuple(sizes), args.device)
+        usual = TASKS[task]
+        sizes = tuple(args.size or [usual.size])
+        setting = Setting(task, args.variant, args.batch or usual.batch, sizes, args.device)
         settings = product(args.contestants, args.precision, args.layout, args.mode)
         entries = [Entry(*values) for values in settings]
         result = run(setting, entries, turns=args.turns, say=console.log)
+        result["command"] = shlex.join(["python", *sys.argv])
         console.print(table(result))
         for path in write(result, args.out):
             console.print(path, soft_wrap=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -17,28 +18,37 @@ from resnext_backbones.variants import VARIANTS, Variant, build_backbone, build_
 
 FROZEN_STAGES = 1
 
+Part = Callable[[str], nn.Module]
+
 
 @dataclass(frozen=True)
 class Contestant:
     """One implementation of the network.
 
+    Each part is given a variant and returns a module from images to a tuple of outputs.
+
     Attributes:
         package: that must be installed.
-        trunk: given a variant and whether a detector trains it, returns a module from images to
-            four feature maps. A detector trains with stem and stage 1 frozen and with the
-            statistics of all norms frozen.
-        classifier: given a variant, returns a module from images to logits, in training mode.
+        trunk: four feature maps, for inference.
+        frozen_trunk: the same as a detector trains it: stem, stage 1 and the statistics of all
+            norms are frozen.
+        classifier: logits, in training mode.
+        mask_rcnn: the loss of a whole detector, in training mode.
         names: patterns that turn its names of weights into torchvision's.
         same_network: whether it computes what the others do.
         fuses: whether its trunk has a `fuse()` that folds the norms for inference.
+        depths: those that it can build.
     """
 
     package: str
-    trunk: Callable[[str, bool], nn.Module]
-    classifier: Callable[[str], nn.Module] | None = None
+    trunk: Part
+    frozen_trunk: Part
+    classifier: Part | None = None
+    mask_rcnn: Part | None = None
     names: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = ()
     same_network: bool = True
     fuses: bool = False
+    depths: Collection[int] = tuple(DEPTHS)
 
     def is_installed(self) -> bool:
         """Whether it can be measured here."""
@@ -51,10 +61,11 @@ class Contestant:
         return name
 
     def load(self, module: nn.Module, state: Mapping[str, Tensor]) -> None:
-        """Copy weights by torchvision's names; each tensor of the module must be among them."""
+        """Copy weights by torchvision's names; each tensor of a trunk must be among them."""
         with torch.no_grad():
             for name, tensor in module.state_dict().items():
-                if not name.endswith("num_batches_tracked"):
+                outside = name.startswith("detector.") and ".backbone." not in name
+                if not outside and not name.endswith("num_batches_tracked"):
                     tensor.copy_(state[self.canonical(name)])
 
 
@@ -87,6 +98,12 @@ def _own_trunk(variant: str, training: bool) -> nn.Module:
 
 def _own_classifier(variant: str) -> nn.Module:
     return build_classifier(variant).train()
+
+
+def _mask_rcnn(variant: str, own: bool) -> nn.Module:
+    from resnext_backbones.benchmark.mask_rcnn import MaskRCNN
+
+    return MaskRCNN(variant, own=own)
 
 
 def _mmdetection_trunk(variant: str, training: bool) -> nn.Module:
@@ -153,7 +170,6 @@ def _torchvision_classifier(variant: str) -> nn.Module:
 
 
 def _resnet(variant: str) -> Variant:
-    """ResNet of the same depth, which has about the same multiply-adds (the paper's Table 1)."""
     return Variant(VARIANTS[variant].depth, 1, 64)
 
 
@@ -219,14 +235,33 @@ def _detectron2_trunk(variant: str, training: bool) -> nn.Module:
 
 
 OWN = "resnext_backbones"
+"""The contestant that is this package."""
+
 WRAPPED = (r"^model\.", "")
+DETECTOR = (r"^detector\.backbone\.", "")
 
 CONTESTANTS: dict[str, Contestant] = {
-    OWN: Contestant("resnext_backbones", _own_trunk, _own_classifier, fuses=True),
-    "mmdetection": Contestant("mmdet", _mmdetection_trunk),
+    OWN: Contestant(
+        "resnext_backbones",
+        partial(_own_trunk, training=False),
+        partial(_own_trunk, training=True),
+        _own_classifier,
+        partial(_mask_rcnn, own=True),
+        names=(DETECTOR,),
+        fuses=True,
+    ),
+    "mmdetection": Contestant(
+        "mmdet",
+        partial(_mmdetection_trunk, training=False),
+        partial(_mmdetection_trunk, training=True),
+        mask_rcnn=partial(_mask_rcnn, own=False),
+        names=(DETECTOR,),
+        depths=(50, 101, 152),
+    ),
     "detectron2": Contestant(
         "detectron2",
-        _detectron2_trunk,
+        partial(_detectron2_trunk, training=False),
+        partial(_detectron2_trunk, training=True),
         names=(
             WRAPPED,
             (r"^stem\.conv1\.norm\.", "bn1."),
@@ -237,12 +272,28 @@ CONTESTANTS: dict[str, Contestant] = {
             (r"shortcut\.", "downsample.0."),
         ),
     ),
-    "timm": Contestant("timm", _timm_trunk, _timm_classifier, (WRAPPED,)),
+    "timm": Contestant(
+        "timm",
+        partial(_timm_trunk, training=False),
+        partial(_timm_trunk, training=True),
+        _timm_classifier,
+        names=(WRAPPED,),
+    ),
     "torchvision": Contestant(
-        "torchvision", _torchvision_trunk, _torchvision_classifier, (WRAPPED,)
+        "torchvision",
+        partial(_torchvision_trunk, training=False),
+        partial(_torchvision_trunk, training=True),
+        _torchvision_classifier,
+        names=(WRAPPED,),
     ),
     "resnet": Contestant(
-        "torchvision", _resnet_trunk, _resnet_classifier, (WRAPPED,), same_network=False
+        "torchvision",
+        partial(_resnet_trunk, training=False),
+        partial(_resnet_trunk, training=True),
+        _resnet_classifier,
+        names=(WRAPPED,),
+        same_network=False,
     ),
 }
-"""What can be measured. `resnet` is torchvision's ResNet of the same depth."""
+"""What can be measured. `resnet` is torchvision's ResNet of the same depth, which has about the
+same multiply-adds: the paper's Table 1."""

@@ -12,15 +12,18 @@ from resnext_backbones.benchmark.job import TASKS, Setting
 
 
 @cache
-def step_flops(setting: Setting, contestant: str) -> int:
+def step_flops(setting: Setting, contestant: str) -> int | None:
     """Of a turn: two for each multiply-add, forward and, where the task trains, backward.
 
     The backward pass has one such product for a weight's gradient, and one for the input's where
     something in front is trained. How an implementation computes it makes no difference here.
+    A whole detector is not counted: None.
     """
     # Counted on a network of plain modules: all contestants but ResNet have the same layers.
     peer = "resnet" if contestant == "resnet" else "torchvision"
     task = TASKS[setting.task]
+    if task.part == "mask_rcnn":
+        return None
     with torch.device("meta"):
         module = task.build(CONTESTANTS[peer], setting.variant)
     assert module is not None

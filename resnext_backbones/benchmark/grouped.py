@@ -115,15 +115,11 @@ def choose(result: dict[str, Any]) -> dict[tuple[str, torch.dtype], dict[int, Me
     """The table that the measurements ask for, in the form of `models.grouped.MERGED`."""
     device = torch.device(result["device"]).type
     table: dict[tuple[str, torch.dtype], dict[int, Merging]] = {}
-    for precision in dict.fromkeys(row["precision"] for row in result["rows"]):
-        chosen = {}
-        rows = [row for row in result["rows"] if row["precision"] == precision]
-        for width in sorted({row["channels"] // row["groups"] for row in rows}):
-            same = [row["seconds"] for row in rows if row["channels"] // row["groups"] == width]
-            merging = Merging(*(_fastest([s[name] for s in same]) for name in Merging._fields))
-            if merging != Merging():
-                chosen[width] = merging
-        table[device, PRECISIONS[precision]] = chosen
+    for (precision, width), rows in _by_width(result).items():
+        chosen = table.setdefault((device, PRECISIONS[precision]), {})
+        passes = ([row["seconds"][name] for row in rows] for name in Merging._fields)
+        if (merging := Merging(*map(_fastest, passes))) != Merging():
+            chosen[width] = merging
     return table
 
 
@@ -131,11 +127,43 @@ def _fastest(medians: Sequence[dict[Any, float]]) -> int:
     """How many groups to merge, of measurements over several shapes."""
     best, best_mean = 1, MARGIN
     for merged in medians[0]:
-        ratios = [s[merged] / s[1 if 1 in s else "1"] for s in medians]
-        mean = prod(ratios) ** (1 / len(ratios))
-        if mean < best_mean and max(ratios) <= NOISE:
+        mean, worst = _ratios(medians, merged)
+        if mean < best_mean and worst <= NOISE:
             best, best_mean = int(merged), mean
     return best
+
+
+def _ratios(medians: Sequence[dict[Any, float]], merged: Any) -> tuple[float, float]:
+    """Geometric mean and largest of the seconds over those of the plain call."""
+    plain = type(merged)(1)  # the keys are strings where they come from a file
+    ratios = [m[merged] / m[plain] for m in medians]
+    return prod(ratios) ** (1 / len(ratios)), max(ratios)
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """What was measured of every width and pass: seconds over the plain call's."""
+    counts = [merged for merged in MERGED_COUNTS if merged > 1]
+    head = ["precision", "channels a group", "pass", *(f"{merged} merged" for merged in counts)]
+    lines = [head, ["---"] * len(head)]
+    for (precision, width), rows in _by_width(result).items():
+        for name in Merging._fields:
+            medians = [{int(k): v for k, v in row["seconds"][name].items()} for row in rows]
+            ratios = [_ratios(medians, m) for m in counts if m in medians[0]]
+            cells = [f"{mean:.2f} (at most {worst:.2f})" for mean, worst in ratios]
+            cells += [""] * (len(counts) - len(cells))
+            lines.append([precision, str(width), name.replace("_", " of "), *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _by_width(result: dict[str, Any]) -> dict[tuple[str, int], list[dict[str, Any]]]:
+    """The rows of each precision and number of channels a group."""
+    found: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for row in result["rows"]:
+        key = row["precision"], row["channels"] // row["groups"]
+        found.setdefault(key, []).append(row)
+    return dict(
+        sorted(found.items(), key=lambda item: (list(PRECISIONS).index(item[0][0]), item[0][1]))
+    )
 
 
 def write(result: dict[str, Any], path: Path) -> None:

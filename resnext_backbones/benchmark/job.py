@@ -9,10 +9,11 @@ from itertools import compress
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from resnext_backbones.benchmark.clock import seconds
 from resnext_backbones.benchmark.contestants import CONTESTANTS, Contestant, random_state
+from resnext_backbones.variants import VARIANTS
 
 PRECISIONS = {
     "float64": torch.float64,
@@ -42,27 +43,36 @@ class Task:
     """What a network is asked to do in a turn.
 
     Attributes:
-        build: the module of a contestant for a variant, or None where it has none.
+        part: of a contestant, which builds the module for a variant; it may have none.
         training: forward and backward pass, or forward pass alone.
-        classifier: it takes a contestant with a classifier.
+        reference: the precision of the outputs and gradients that all are compared with.
+        compared: what of them is; None is everything.
+        batch: images a step, if nothing else is asked for.
+        size: height and width of the images, likewise.
     """
 
-    build: Callable[[Contestant, str], nn.Module | None]
+    part: str
     training: bool
-    classifier: bool = False
+    reference: str = "float64"
+    compared: tuple[str, ...] | None = None
+    batch: int = 1
+    size: tuple[int, int] = (800, 1344)
 
-
-def _classifier(contestant: Contestant, variant: str) -> nn.Module | None:
-    return contestant.classifier(variant) if contestant.classifier else None
+    def build(self, contestant: Contestant, variant: str) -> Any:
+        """The module."""
+        return getattr(contestant, self.part)(variant)
 
 
 TASKS = {
-    "inference": Task(lambda contestant, variant: contestant.trunk(variant, False), False),
-    "detector": Task(lambda contestant, variant: contestant.trunk(variant, True), True),
-    "classification": Task(_classifier, True, classifier=True),
+    "inference": Task("trunk", training=False),
+    "detector": Task("frozen_trunk", training=True),
+    "classification": Task("classifier", training=True, batch=8, size=(224, 224)),
+    # Operators of the heads know no double precision, and draw proposals at random.
+    "mask_rcnn": Task("mask_rcnn", training=True, reference="float32", compared=("output 0",)),
 }
 """Four feature maps; the same and their backward pass, with stem and stage 1 and all statistics
-frozen; the backward pass of a classifier whose norms are in training mode."""
+frozen; the backward pass of a classifier whose norms are in training mode; and that of a whole
+Mask R-CNN."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +116,8 @@ class Entry:
         fuses = contestant.fuses and not task.training
         return (
             contestant.is_installed()
-            and (contestant.classifier is not None or not task.classifier)
+            and VARIANTS[setting.variant].depth in contestant.depths
+            and getattr(contestant, task.part) is not None
             and (fuses or not self.mode.startswith("fused"))
         )
 
@@ -179,6 +190,8 @@ class Job:
                     if parameter.grad is not None:
                         found[self.canonical(name)] = parameter.grad
                 self.module.zero_grad(set_to_none=True)
+        if self.task.compared is not None:
+            found = {name: found[name] for name in self.task.compared}
         return found
 
     def turn(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.table import Table
 
+from resnext_backbones.benchmark import grouped
 from resnext_backbones.benchmark.contestants import OWN
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs" / "benchmarks.md"
+DATA = ROOT / "docs" / "benchmarks"
+BEGIN, END = "<!-- results: tools/benchmark.py --document -->", "<!-- end -->"
 
 COLUMNS = (
     ("implementation", lambda row: row["label"]),
@@ -22,7 +29,7 @@ COLUMNS = (
     ("ratio", lambda row: _number(row, "ratio", "{:.2f}")),
     ("kept for backward (MB)", lambda row: _number(row, "kept_bytes", "{:.0f}", 1e6)),
     ("peak (GB)", lambda row: _number(row, "peak_bytes", "{:.2f}", 1e9)),
-    ("GFLOP/s", lambda row: f"{row['gflops']:.0f}"),
+    ("GFLOP/s", lambda row: _number(row, "gflops", "{:.0f}")),
     ("of matrix product", lambda row: _number(row, "matrix_fraction", "{:.0%}")),
     ("output error", lambda row: _number(row, "output_error", "{:.0e}")),
     ("gradient error", lambda row: _number(row, "gradient_error", "{:.0e}")),
@@ -101,6 +108,42 @@ def write(result: dict[str, Any], folder: Path) -> list[Path]:
     data.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     draw(result, picture)
     return [data, picture]
+
+
+def section(result: dict[str, Any]) -> str:
+    """A result as a part of a document: what, where and how it was measured, and the table."""
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    products = result["limits"]["matrix_gflops"].items()
+    limits = ", ".join(f"{gflops:.0f} GFLOP/s in {precision}" for precision, gflops in products)
+    copied = f"{result['limits']['copy_gb_per_second']:.0f} GB/s"
+    return "\n\n".join(
+        (
+            f"### {title(result)}",
+            f"    {result['command']}",
+            textwrap.fill(
+                f"{result['hardware']}; a matrix product reaches {limits}, a copy {copied}. "
+                f"{versions}; commit {result['commit']}.",
+                100,
+            ),
+            markdown(result),
+        )
+    )
+
+
+def update_document(document: Path = DOCUMENT, data: Path = DATA) -> Path:
+    """Write the sections of all results in a folder into a document, between its markers."""
+    sections = [section(result) for result in read(data.glob("*.json"))]
+    for path in sorted(data.glob("grouped_conv_*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        where = f"{result['hardware']}, torch {result['versions']['torch']}."
+        name = f"### Grouped convolutions, {result['device']}"
+        sections.append(f"{name}\n\n{where}\n\n{grouped.markdown(result)}")
+    text = document.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN, 1)
+    after = rest.split(END, 1)[1]
+    body = "\n\n".join(sections)
+    document.write_text(f"{before}{BEGIN}\n\n{body}\n\n{END}{after}", encoding="utf-8")
+    return document
 
 
 def read(paths: Iterable[Path]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ import torch
 from resnext_backbones.benchmark import worker
 from resnext_backbones.benchmark.contestants import CONTESTANTS, OWN
 from resnext_backbones.benchmark.flops import step_flops
-from resnext_backbones.benchmark.job import PRECISIONS, Entry, Setting
+from resnext_backbones.benchmark.job import PRECISIONS, TASKS, Entry, Setting
 from resnext_backbones.benchmark.limits import limits
 from resnext_backbones.benchmark.surroundings import surroundings
 from resnext_backbones.benchmark.worker import Worker
@@ -39,8 +39,8 @@ def run(
 
     Args:
         setting: of all entries.
-        entries: what is computed in float64 by the first of their implementations is the
-            reference of the outputs and gradients.
+        entries: the first of their implementations computes the outputs and gradients that all
+            are compared with, in float64 where it can.
         turns: of each entry, after one that warms up.
         say: is told what is going on.
 
@@ -56,7 +56,8 @@ def run(
     best = limits(setting.device, {entry.precision for entry in entries})
     for row in rows:
         _summarise(row, setting)
-        row["matrix_fraction"] = row["gflops"] / best["matrix_gflops"][row["precision"]]
+        if row["gflops"] is not None:
+            row["matrix_fraction"] = row["gflops"] / best["matrix_gflops"][row["precision"]]
     _add_ratios(rows)
     return {
         "setting": asdict(setting),
@@ -71,7 +72,7 @@ def _measure(
 ) -> list[dict[str, Any]]:
     workers: list[Worker] = []
     rows: list[dict[str, Any]] = []
-    say("computing the reference in float64")
+    say(f"computing the reference in {TASKS[setting.task].reference}")
     reference = _reference(setting, entries, folder)
     try:
         for entry in entries:
@@ -98,10 +99,10 @@ def _measure(
 
 
 def _reference(setting: Setting, entries: list[Entry], folder: Path) -> dict[str, torch.Tensor]:
-    """What the first implementation gives in float64; empty where none is of the network."""
+    """What the first implementation of the network gives; empty where there is none."""
     for entry in entries:
         if CONTESTANTS[entry.contestant].same_network:
-            worker_ = Worker(setting, Entry(entry.contestant, "float64"))
+            worker_ = Worker(setting, Entry(entry.contestant, TASKS[setting.task].reference))
             try:
                 return _warm_up(worker_, folder)
             finally:
@@ -141,7 +142,7 @@ def _summarise(row: dict[str, Any], setting: Setting) -> None:
     row["median"] = median
     row["spread"] = (high - low) / 2 / median
     row["images_per_second"] = setting.batch * len(setting.sizes) / median
-    row["gflops"] = flops / median / 1e9
+    row["gflops"] = None if flops is None else flops / median / 1e9
 
 
 def _add_ratios(rows: list[dict[str, Any]]) -> None:

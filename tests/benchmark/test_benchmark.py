@@ -1,0 +1,163 @@
+"""The benchmark: that it compares the same network, counts right, and reports what it measured."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import relative_error
+
+from resnext_backbones.benchmark import report
+from resnext_backbones.benchmark.contestants import CONTESTANTS, OWN, random_state
+from resnext_backbones.benchmark.flops import step_flops
+from resnext_backbones.benchmark.job import TASKS, Entry, Job, Setting
+from resnext_backbones.benchmark.run import DisagreementError, _compare
+from resnext_backbones.complexity import read_record
+
+ROOT = Path(__file__).parents[2]
+VARIANT = "resnext50_32x4d"
+PEERS = [name for name, c in CONTESTANTS.items() if name != OWN and c.same_network]
+
+
+def setting(task: str, *sizes: tuple[int, int]) -> Setting:
+    return Setting(task, VARIANT, 1, sizes or ((96, 64),), "cpu")
+
+
+@pytest.mark.parametrize("task", ["inference", "detector", "classification"])
+@pytest.mark.parametrize("name", PEERS)
+def test_all_contestants_compute_the_same(name: str, task: str) -> None:
+    entry = Entry(name, "float64")
+    if not CONTESTANTS[name].is_installed():
+        pytest.skip(f"{name} is not installed")
+    if not entry.is_possible(setting(task)):
+        pytest.skip(f"{name} has no {TASKS[task].part}")
+    own = Job(setting(task), Entry(OWN, "float64")).warm_up()
+    peer = Job(setting(task), entry).warm_up()
+    assert sum(key.startswith("output") for key in peer) == (1 if task == "classification" else 4)
+    if name == "detectron2":  # its frozen norms have no parameters
+        assert peer.keys() <= own.keys()
+    else:
+        assert peer.keys() == own.keys()
+    for key, value in peer.items():
+        assert relative_error(own[key], value) <= 1e-10, key
+
+
+def test_a_whole_mask_rcnn_has_the_same_loss() -> None:
+    pytest.importorskip("mmdet", reason="MMDetection is not installed")
+    size = (128, 160)
+    jobs = [Job(setting("mask_rcnn", size), Entry(name)) for name in (OWN, "mmdetection")]
+    own, peer = (job.warm_up() for job in jobs)
+    assert own.keys() == peer.keys() == {"output 0"}
+    assert relative_error(own["output 0"], peer["output 0"]) <= 1e-5
+    # The heads' loss, after operators of mmcv that do not mind the memory format.
+    own_loss, peer_loss = (job.forward(job.images[0])[1] for job in jobs)
+    assert relative_error(own_loss, peer_loss) <= 1e-3
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_is_by_autocast(precision: str) -> None:
+    exact = Job(setting("detector"), Entry(OWN, "float64")).warm_up()
+    found = Job(setting("detector"), Entry(OWN, precision)).warm_up()
+    for key, value in found.items():
+        half = key.startswith("output")
+        assert value.dtype == (getattr(torch, precision) if half else torch.float32)
+        if half:
+            assert _compare(Entry(OWN, precision), {key: value}, exact)["output_error"] > 1e-6
+
+
+def test_less_is_kept_than_by_mmdetection() -> None:
+    pytest.importorskip("mmdet", reason="MMDetection is not installed")
+    kept = {}
+    for name in (OWN, "mmdetection"):
+        job = Job(setting("detector", (256, 256)), Entry(name))
+        job.warm_up()
+        kept[name] = job.kept_bytes()
+    assert kept[OWN] <= 0.52 * kept["mmdetection"]
+
+
+def test_operations_are_those_of_the_golden_record() -> None:
+    macs = read_record()[VARIANT]["trunk_multiply_adds"]
+    inference = step_flops(setting("inference", (224, 224)), OWN)
+    assert inference == 2 * macs
+    assert step_flops(setting("inference", (224, 224), (224, 224)), OWN) == 4 * macs
+    # Stem and stage 1 have no backward pass, the stem of a classifier none into the image.
+    detector = step_flops(setting("detector", (224, 224)), OWN)
+    classification = step_flops(setting("classification", (224, 224)), OWN)
+    assert detector is not None
+    assert classification is not None
+    assert 4 * macs < detector < classification < 6.1 * macs
+
+
+def test_another_network_ends_the_run() -> None:
+    reference = {"output 0": torch.ones(3), "conv1.weight": torch.ones(2)}
+    entry = Entry("timm", mode="compiled")
+    assert _compare(entry, reference, reference) == {"output_error": 0, "gradient_error": 0}
+    other = {**reference, "output 0": torch.tensor([1.0, 1.0, 1.1])}
+    with pytest.raises(DisagreementError, match=r"timm, compiled, float32: .* differ .* 5.8e-02"):
+        _compare(entry, other, reference)
+
+
+def test_weights_that_are_drawn_keep_activations_alive() -> None:
+    job = Job(setting("inference"), Entry(OWN))
+    outputs = job.warm_up()
+    assert all(0.1 < output.std() < 10 for output in outputs.values())
+    state = random_state(VARIANT)
+    assert all(torch.equal(state[key], value) for key, value in random_state(VARIANT).items())
+
+
+def test_the_tool_measures_in_turn_and_reports(tmp_path: Path) -> None:
+    peer = "torchvision"
+    command = [sys.executable, "tools/benchmark.py", "--task", "detector", "inference"]
+    command += ["--contestants", OWN, peer, "--variant", VARIANT, "--size", "64x64", "96x64"]
+    command += ["--mode", "eager", "fused", "--turns", "2"]
+    done = subprocess.run(
+        [*command, "--device", "cpu", "--out", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    results = report.read(tmp_path.glob("*.json"))
+    assert {result["setting"]["task"] for result in results} == {"detector", "inference"}
+    for result in results:
+        rows = result["rows"]
+        fused = result["setting"]["task"] == "inference"
+        assert len(rows) == (3 if fused else 2)
+        for row in rows:
+            assert len(row["seconds"]) == 2
+            assert row["median"] > 0
+            assert row["images_per_second"] == pytest.approx(2 / row["median"])
+            assert row["output_error"] <= 1e-5
+            assert row["peak_bytes"] > 1e8
+            assert ("kept_bytes" in row) != fused
+            if row["contestant"] == peer:
+                assert row["ratio"] == 1
+        for word in (peer, "float32", result["hardware"], result["commit"]):
+            assert word in report.section(result)
+    assert len(list(tmp_path.glob("*.png"))) == 2
+
+
+def test_a_size_that_is_none_is_named() -> None:
+    done = subprocess.run(
+        [sys.executable, "tools/benchmark.py", "--size", "800"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "800: sizes are HEIGHTxWIDTH" in done.stderr
+
+
+def test_the_document_holds_the_committed_results(tmp_path: Path) -> None:
+    copy = Path(shutil.copy(report.DOCUMENT, tmp_path))
+    text = copy.read_text(encoding="utf-8")
+    report.update_document(copy)
+    assert copy.read_text(encoding="utf-8") == text
+    for result in report.read(report.DATA.glob("*.json")):
+        assert f"{result['rows'][0]['median']:.3f}" in text
