@@ -39,8 +39,8 @@ def run(
 
     Args:
         setting: of all entries.
-        entries: the first of their implementations computes the outputs and gradients that all
-            are compared with, in float64 where it can.
+        entries: the first peer among them computes the outputs and gradients that all are
+            compared with, in float64 where it can.
         turns: of each entry, after one that warms up.
         say: is told what is going on.
 
@@ -99,15 +99,16 @@ def _measure(
 
 
 def _reference(setting: Setting, entries: list[Entry], folder: Path) -> dict[str, torch.Tensor]:
-    """What the first implementation of the network gives; empty where there is none."""
-    for entry in entries:
-        if CONTESTANTS[entry.contestant].same_network:
-            worker_ = Worker(setting, Entry(entry.contestant, TASKS[setting.task].reference))
-            try:
-                return _warm_up(worker_, folder)
-            finally:
-                worker_.close()
-    return {}
+    """What an implementation of the network gives, a peer's if there is one; or else nothing."""
+    names = [entry.contestant for entry in entries if CONTESTANTS[entry.contestant].same_network]
+    if not names:
+        return {}
+    name = next((name for name in names if name != OWN), OWN)
+    worker_ = Worker(setting, Entry(name, TASKS[setting.task].reference))
+    try:
+        return _warm_up(worker_, folder)
+    finally:
+        worker_.close()
 
 
 def _warm_up(worker_: Worker, folder: Path) -> dict[str, torch.Tensor]:
