@@ -43,5 +43,5 @@ complexity: setup
 	$(BIN)/python tools/model_complexity.py
 
 benchmark: setup
-	$(BIN)/python tools/benchmark.py --task inference detector classification \
-		--precision float32 bfloat16 --turns 3
+	$(BIN)/python tools/benchmark.py --task inference detector \
+		--precision float32 bfloat16 --turns 2

@@ -149,6 +149,8 @@ def markdown(result: dict[str, Any]) -> str:
         for name in Merging._fields:
             medians = [{int(k): v for k, v in row["seconds"][name].items()} for row in rows]
             ratios = [_ratios(medians, m) for m in counts if m in medians[0]]
+            if not ratios:
+                continue
             cells = [f"{mean:.2f} (at most {worst:.2f})" for mean, worst in ratios]
             cells += [""] * (len(counts) - len(cells))
             lines.append([precision, str(width), name.replace("_", " of "), *cells])

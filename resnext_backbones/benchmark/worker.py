@@ -43,21 +43,16 @@ def _start(setting: Setting, entry: Entry) -> None:
 def warm_up(path: Path) -> None:
     """Warm up, write outputs and gradients to a file, and forget what that took of memory."""
     torch.save({name: tensor.cpu() for name, tensor in _job.warm_up().items()}, path)
+    _give_back()
     if _on_gpu():
         torch.cuda.reset_peak_memory_stats(_job.setting.device)
 
 
 def turn() -> float:
-    """Seconds of a turn, behind one that fills the allocator.
-
-    What is left in the allocator goes back to the machine: the others need it for their turns.
-    """
+    """Seconds of a turn, behind one that fills the allocator."""
     _job.turn()
     seconds = _job.turn()
-    if _on_gpu():
-        torch.cuda.empty_cache()
-    elif trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # only glibc has it
-        trim(0)
+    _give_back()
     return seconds
 
 
@@ -71,6 +66,14 @@ def peak_bytes() -> int:
 def kept_bytes() -> int:
     """As `Job.kept_bytes`."""
     return _job.kept_bytes()
+
+
+def _give_back() -> None:
+    """Hand free memory in the allocator to the machine: the others need it for their turns."""
+    if _on_gpu():
+        torch.cuda.empty_cache()
+    elif trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # only glibc has it
+        trim(0)
 
 
 def _on_gpu() -> bool:
