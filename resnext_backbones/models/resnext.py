@@ -75,6 +75,7 @@ class ResNeXt(nn.Module):
         with_cp: activation checkpointing: the backward pass computes each block again.
         fold_norm: fold batch norms with frozen statistics into the convolutions, also while
             their affine parameters are trained: the same arithmetic with less memory and time.
+            What is folded can be differentiated once, not twice.
         channels_last: keep weights and activations in PyTorch's channels_last memory format, if
             the stem's convolutions are plain ones.
 
