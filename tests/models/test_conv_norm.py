@@ -220,8 +220,9 @@ def test_channels_last_from_end_to_end() -> None:
     seen = []
     for block in model.blocks():
         block.register_forward_hook(lambda _, args, out: seen.extend((args[0], out)))
+    model.conv1.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     outputs = model(torch.randn(1, 3, 64, 64))
-    assert len(seen) == 10
+    assert len(seen) == 11
     for tensor in (*seen, *outputs, model.conv1.weight, model.layer1[0].conv2.weight):
         assert tensor.is_contiguous(memory_format=torch.channels_last)
     plain = small(channels_last=False)(torch.randn(1, 3, 64, 64))
@@ -270,6 +271,7 @@ CHANGES = {
     "loaded": lambda m: m.load_state_dict({k: v * 1.5 for k, v in m.state_dict().items()}),
     "in place": lambda m: m.conv1.weight.mul_(1.5),
     "statistics": lambda m: m.bn1.running_mean.add_(0.5),
+    "put elsewhere": lambda m: setattr(m.conv1.weight, "data", m.conv1.weight.data * 1.5),
     "moved and back": lambda m: m.to(torch.bfloat16).float(),
     "replaced": lambda m: setattr(m.bn1, "weight", nn.Parameter(m.bn1.weight * 2, False)),
     "data, then a mode": lambda m: (m.conv1.weight.data.mul_(1.5), m.train()),
