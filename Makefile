@@ -1,7 +1,7 @@
 # make setup      a virtual environment in .venv with everything
 # make demo       train and evaluate a small Mask R-CNN; COCO_ROOT=... takes a COCO tree for it
 # make test       the tests
-# make benchmark  time and memory beside the peers'; about 10 minutes on 2 cores
+# make benchmark  time and memory beside the peers'
 # make lint       ruff and mypy
 #
 # onedl-mmcv has no wheel on PyPI: it is compiled here, which takes a quarter of an hour on two
