@@ -61,11 +61,10 @@ class Contestant:
         return name
 
     def load(self, module: nn.Module, state: Mapping[str, Tensor]) -> None:
-        """Copy weights by torchvision's names; each tensor of a trunk must be among them."""
+        """Copy weights by torchvision's names; each tensor of the module must be among them."""
         with torch.no_grad():
             for name, tensor in module.state_dict().items():
-                outside = name.startswith("detector.") and ".backbone." not in name
-                if not outside and not name.endswith("num_batches_tracked"):
+                if not name.endswith("num_batches_tracked"):
                     tensor.copy_(state[self.canonical(name)])
 
 
@@ -161,40 +160,43 @@ def _torchvision_network(variant: Variant) -> nn.Module:
     )
 
 
-def _torchvision_trunk(variant: str, training: bool) -> nn.Module:
-    return _Stages(_torchvision_network(VARIANTS[variant]), "relu", training)
-
-
-def _torchvision_classifier(variant: str) -> nn.Module:
-    return _torchvision_network(VARIANTS[variant]).train()
-
-
-def _resnet(variant: str) -> Variant:
-    return Variant(VARIANTS[variant].depth, 1, 64)
-
-
-def _resnet_trunk(variant: str, training: bool) -> nn.Module:
-    return _Stages(_torchvision_network(_resnet(variant)), "relu", training)
-
-
-def _resnet_classifier(variant: str) -> nn.Module:
-    return _torchvision_network(_resnet(variant)).train()
-
-
-def _timm_network(variant: str) -> nn.Module:
+def _timm_network(variant: Variant) -> nn.Module:
     from timm.models.resnet import Bottleneck, ResNet
 
-    v = VARIANTS[variant]
-    layers = DEPTHS[v.depth]
-    return ResNet(Bottleneck, layers, cardinality=v.cardinality, base_width=v.base_width)
+    layers = DEPTHS[variant.depth]
+    return ResNet(
+        Bottleneck, layers, cardinality=variant.cardinality, base_width=variant.base_width
+    )
 
 
-def _timm_trunk(variant: str, training: bool) -> nn.Module:
-    return _Stages(_timm_network(variant), "act1", training)
+def _resnet_network(variant: Variant) -> nn.Module:
+    return _torchvision_network(Variant(variant.depth, 1, 64))
 
 
-def _timm_classifier(variant: str) -> nn.Module:
-    return _timm_network(variant).train()
+def _plain_library(
+    package: str,
+    network: Callable[[Variant], nn.Module],
+    activation: str,
+    *,
+    same_network: bool = True,
+) -> Contestant:
+    """Of a library whose networks have torchvision's names, and no arguments for freezing."""
+
+    def trunk(variant: str, training: bool) -> nn.Module:
+        return _Stages(network(VARIANTS[variant]), activation, training)
+
+    return Contestant(
+        package,
+        *_both(trunk),
+        lambda variant: network(VARIANTS[variant]).train(),
+        names=(WRAPPED,),
+        same_network=same_network,
+    )
+
+
+def _both(trunk: Callable[..., nn.Module]) -> tuple[Part, Part]:
+    """The trunk for inference, and the one that a detector trains."""
+    return partial(trunk, training=False), partial(trunk, training=True)
 
 
 class _Detectron2Stages(nn.Module):
@@ -238,30 +240,24 @@ OWN = "resnext_backbones"
 """The contestant that is this package."""
 
 WRAPPED = (r"^model\.", "")
-DETECTOR = (r"^detector\.backbone\.", "")
 
 CONTESTANTS: dict[str, Contestant] = {
     OWN: Contestant(
         "resnext_backbones",
-        partial(_own_trunk, training=False),
-        partial(_own_trunk, training=True),
+        *_both(_own_trunk),
         _own_classifier,
         partial(_mask_rcnn, own=True),
-        names=(DETECTOR,),
         fuses=True,
     ),
     "mmdetection": Contestant(
         "mmdet",
-        partial(_mmdetection_trunk, training=False),
-        partial(_mmdetection_trunk, training=True),
+        *_both(_mmdetection_trunk),
         mask_rcnn=partial(_mask_rcnn, own=False),
-        names=(DETECTOR,),
         depths=(50, 101, 152),
     ),
     "detectron2": Contestant(
         "detectron2",
-        partial(_detectron2_trunk, training=False),
-        partial(_detectron2_trunk, training=True),
+        *_both(_detectron2_trunk),
         names=(
             WRAPPED,
             (r"^stem\.conv1\.norm\.", "bn1."),
@@ -272,28 +268,9 @@ CONTESTANTS: dict[str, Contestant] = {
             (r"shortcut\.", "downsample.0."),
         ),
     ),
-    "timm": Contestant(
-        "timm",
-        partial(_timm_trunk, training=False),
-        partial(_timm_trunk, training=True),
-        _timm_classifier,
-        names=(WRAPPED,),
-    ),
-    "torchvision": Contestant(
-        "torchvision",
-        partial(_torchvision_trunk, training=False),
-        partial(_torchvision_trunk, training=True),
-        _torchvision_classifier,
-        names=(WRAPPED,),
-    ),
-    "resnet": Contestant(
-        "torchvision",
-        partial(_resnet_trunk, training=False),
-        partial(_resnet_trunk, training=True),
-        _resnet_classifier,
-        names=(WRAPPED,),
-        same_network=False,
-    ),
+    "timm": _plain_library("timm", _timm_network, "act1"),
+    "torchvision": _plain_library("torchvision", _torchvision_network, "relu"),
+    "resnet": _plain_library("torchvision", _resnet_network, "relu", same_network=False),
 }
 """What can be measured. `resnet` is torchvision's ResNet of the same depth, which has about the
 same multiply-adds: the paper's Table 1."""

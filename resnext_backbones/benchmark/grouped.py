@@ -117,26 +117,30 @@ def choose(result: dict[str, Any]) -> dict[tuple[str, torch.dtype], dict[int, Me
     table: dict[tuple[str, torch.dtype], dict[int, Merging]] = {}
     for (precision, width), rows in _by_width(result).items():
         chosen = table.setdefault((device, PRECISIONS[precision]), {})
-        passes = ([row["seconds"][name] for row in rows] for name in Merging._fields)
+        passes = (_medians(rows, name) for name in Merging._fields)
         if (merging := Merging(*map(_fastest, passes))) != Merging():
             chosen[width] = merging
     return table
 
 
-def _fastest(medians: Sequence[dict[Any, float]]) -> int:
+def _medians(rows: Sequence[dict[str, Any]], name: str) -> list[dict[int, float]]:
+    """Seconds of a pass by number of merged groups; in a file those are strings."""
+    return [{int(k): v for k, v in row["seconds"][name].items()} for row in rows]
+
+
+def _fastest(medians: Sequence[dict[int, float]]) -> int:
     """How many groups to merge, of measurements over several shapes."""
     best, best_mean = 1, MARGIN
     for merged in medians[0]:
         mean, worst = _ratios(medians, merged)
         if mean < best_mean and worst <= NOISE:
-            best, best_mean = int(merged), mean
+            best, best_mean = merged, mean
     return best
 
 
-def _ratios(medians: Sequence[dict[Any, float]], merged: Any) -> tuple[float, float]:
+def _ratios(medians: Sequence[dict[int, float]], merged: int) -> tuple[float, float]:
     """Geometric mean and largest of the seconds over those of the plain call."""
-    plain = type(merged)(1)  # the keys are strings where they come from a file
-    ratios = [m[merged] / m[plain] for m in medians]
+    ratios = [m[merged] / m[1] for m in medians]
     return prod(ratios) ** (1 / len(ratios)), max(ratios)
 
 
@@ -147,7 +151,7 @@ def markdown(result: dict[str, Any]) -> str:
     lines = [head, ["---"] * len(head)]
     for (precision, width), rows in _by_width(result).items():
         for name in Merging._fields:
-            medians = [{int(k): v for k, v in row["seconds"][name].items()} for row in rows]
+            medians = _medians(rows, name)
             ratios = [_ratios(medians, m) for m in counts if m in medians[0]]
             if not ratios:
                 continue

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from resnext_backbones.benchmark.clock import seconds
 from resnext_backbones.benchmark.contestants import CONTESTANTS, Contestant, random_state
+from resnext_backbones.benchmark.memory import kept_bytes
 from resnext_backbones.variants import VARIANTS
 
 PRECISIONS = {
@@ -47,6 +48,7 @@ class Task:
         training: forward and backward pass, or forward pass alone.
         reference: the precision of the outputs and gradients that all are compared with.
         compared: what of them is; None is everything.
+        trunk: name of the submodule that takes the common weights; "" is the module itself.
         batch: images a step, if nothing else is asked for.
         size: height and width of the images, likewise.
     """
@@ -55,6 +57,7 @@ class Task:
     training: bool
     reference: str = "float64"
     compared: tuple[str, ...] | None = None
+    trunk: str = ""
     batch: int = 1
     size: tuple[int, int] = (800, 1344)
 
@@ -68,7 +71,13 @@ TASKS = {
     "detector": Task("frozen_trunk", training=True),
     "classification": Task("classifier", training=True, batch=8, size=(224, 224)),
     # Operators of the heads know no double precision, and draw proposals at random.
-    "mask_rcnn": Task("mask_rcnn", training=True, reference="float32", compared=("output 0",)),
+    "mask_rcnn": Task(
+        "mask_rcnn",
+        training=True,
+        reference="float32",
+        compared=("output 0",),
+        trunk="detector.backbone",
+    ),
 }
 """Four feature maps; the same and their backward pass, with stem and stage 1 and all statistics
 frozen; the backward pass of a classifier whose norms are in training mode; and that of a whole
@@ -130,7 +139,7 @@ class Job:
         self.setting, self.entry, self.task = setting, entry, TASKS[setting.task]
         module: Any = self.task.build(contestant, setting.variant)
         if contestant.same_network:
-            contestant.load(module, random_state(setting.variant))
+            contestant.load(module.get_submodule(self.task.trunk), random_state(setting.variant))
         self.dtype = torch.float64 if entry.precision == "float64" else torch.float32
         module.to(setting.device, self.dtype)
         layout = LAYOUTS[entry.layout]
@@ -207,24 +216,8 @@ class Job:
             del outputs
 
     def kept_bytes(self) -> int:
-        """Bytes that the forward pass keeps for the backward pass, at the first size.
-
-        Distinct storages that are not the parameters'.
-        """
-        own = {p.untyped_storage().data_ptr() for p in self.module.parameters()}
-        kept: dict[int, int] = {}
-
-        def keep(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in own:
-                kept[storage.data_ptr()] = storage.nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            outputs = self.forward(self.images[0])
-        total = sum(kept.values())
-        del outputs
-        return total
+        """What the forward pass keeps for the backward pass, at the first size."""
+        return kept_bytes(self.module, lambda: self.forward(self.images[0]))
 
 
 def _gradient_of(output: Tensor) -> Tensor:

@@ -99,6 +99,10 @@ def test_another_network_ends_the_run() -> None:
     other = {**reference, "output 0": torch.tensor([1.0, 1.0, 1.1])}
     with pytest.raises(DisagreementError, match=r"timm, compiled, float32: .* differ .* 5.8e-02"):
         _compare(entry, other, reference)
+    several = {f"output {i}": torch.ones(3) for i in range(3)}
+    for name in several:
+        with pytest.raises(DisagreementError, match=r"differ .* nan"):
+            _compare(entry, {**several, name: torch.full((3,), torch.nan)}, several)
 
 
 def test_weights_that_are_drawn_keep_activations_alive() -> None:

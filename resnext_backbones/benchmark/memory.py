@@ -1,0 +1,25 @@
+"""What a forward pass keeps for the backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+
+def kept_bytes(module: nn.Module, forward: Callable[[], object]) -> int:
+    """Bytes of the distinct storages that `forward` keeps, but for the parameters of `module`."""
+    own = {p.untyped_storage().data_ptr() for p in module.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        outputs = forward()  # held: what it keeps must not make room for what it keeps next
+    del outputs
+    return sum(kept.values())
