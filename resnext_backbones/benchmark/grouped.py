@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from math import prod
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from resnext_backbones.benchmark.clock import seconds
 from resnext_backbones.benchmark.job import PRECISIONS
 from resnext_backbones.benchmark.surroundings import surroundings
-from resnext_backbones.models.grouped import (
-    Geometry,
-    Merging,
-    merged_conv2d,
-    merged_gradients,
-)
+from resnext_backbones.models.geometry import Geometry
+from resnext_backbones.models.grouped import Merging, merged_conv2d, merged_gradients
 from resnext_backbones.variants import VARIANTS
+
+K = TypeVar("K")
 
 NETWORKS = ("resnext101_32x4d", "resnext101_64x4d", "resnext101_32x8d")
 IMAGES = ((1, 800, 1344), (8, 224, 224))
@@ -67,7 +63,9 @@ def measure(
         for shape in shapes():
             say(f"{precision} {shape}")
             passes = _passes(shape, device, PRECISIONS[precision])
-            medians = _in_turn(passes, turns, device)
+            medians: dict[str, dict[int, float]] = {}
+            for (name, merged), median in in_turn(passes, turns, device).items():
+                medians.setdefault(name, {})[merged] = median
             rows.append({"precision": precision, **shape, "seconds": medians})
     return {"device": device, "rows": rows, **surroundings(device)}
 
@@ -96,19 +94,15 @@ def _passes(
 
 
 @torch.no_grad()
-def _in_turn(
-    passes: dict[tuple[str, int], Callable[[], Any]], turns: int, device: str
-) -> dict[str, dict[int, float]]:
-    taken: dict[tuple[str, int], list[float]] = {key: [] for key in passes}
+def in_turn(functions: dict[K, Callable[[], Any]], turns: int, device: str) -> dict[K, float]:
+    """Median seconds of each function; they take turns, after one that warms up."""
+    taken: dict[K, list[float]] = {key: [] for key in functions}
     for turn in range(turns + 1):
-        for key, function in passes.items():
+        for key, function in functions.items():
             lasted = seconds(function, device)
-            if turn:  # the first one warms up
+            if turn:
                 taken[key].append(lasted)
-    medians: dict[str, dict[int, float]] = {}
-    for (name, merged), values in taken.items():
-        medians.setdefault(name, {})[merged] = statistics.median(values)
-    return medians
+    return {key: statistics.median(values) for key, values in taken.items()}
 
 
 def choose(result: dict[str, Any]) -> dict[tuple[str, torch.dtype], dict[int, Merging]]:
@@ -170,9 +164,3 @@ def _by_width(result: dict[str, Any]) -> dict[tuple[str, int], list[dict[str, An
     return dict(
         sorted(found.items(), key=lambda item: (list(PRECISIONS).index(item[0][0]), item[0][1]))
     )
-
-
-def write(result: dict[str, Any], path: Path) -> None:
-    """As JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

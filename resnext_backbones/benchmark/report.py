@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from resnext_backbones.benchmark import grouped
+from resnext_backbones.benchmark import grouped, pointwise
 from resnext_backbones.benchmark.contestants import OWN
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +35,9 @@ COLUMNS = (
     ("gradient error", lambda row: _number(row, "gradient_error", "{:.0e}")),
 )
 """Heading, and what stands in a row."""
+
+CONVOLUTIONS: dict[str, Any] = {"grouped": grouped, "pointwise": pointwise}
+"""What tools/benchmark_convolutions.py measures, by kind."""
 
 COLOURS = {OWN: "tab:blue"}
 OTHER_COLOUR = "tab:gray"
@@ -133,11 +136,12 @@ def section(result: dict[str, Any]) -> str:
 def update_document(document: Path = DOCUMENT, data: Path = DATA) -> Path:
     """Write the sections of all results in a folder into a document, between its markers."""
     sections = [section(result) for result in read(data.glob("*.json"))]
-    for path in sorted(data.glob("grouped_conv_*.json")):
-        result = json.loads(path.read_text(encoding="utf-8"))
-        where = f"{result['hardware']}, torch {result['versions']['torch']}."
-        name = f"### Grouped convolutions, {result['device']}"
-        sections.append(f"{name}\n\n{where}\n\n{grouped.markdown(result)}")
+    for kind, module in CONVOLUTIONS.items():
+        for path in sorted(data.glob(f"{kind}_conv_*.json")):
+            result = json.loads(path.read_text(encoding="utf-8"))
+            where = f"{result['hardware']}, torch {result['versions']['torch']}."
+            name = f"### {kind.capitalize()} convolutions, {result['device']}"
+            sections.append(f"{name}\n\n{where}\n\n{module.markdown(result)}")
     text = document.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN, 1)
     after = rest.split(END, 1)[1]

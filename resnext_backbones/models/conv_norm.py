@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torchvision.ops import FrozenBatchNorm2d
 
-from resnext_backbones.models.grouped import Geometry, conv2d, conv2d_backward
+from resnext_backbones.models.convolution import conv2d, conv2d_backward
+from resnext_backbones.models.geometry import Geometry
 
 FOLDABLE_NORMS = (nn.BatchNorm2d.forward, nn.SyncBatchNorm.forward, FrozenBatchNorm2d.forward)
 """What a norm's `forward` must be: a subclass with one of its own computes something else."""

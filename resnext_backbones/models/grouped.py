@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-
-class Geometry(NamedTuple):
-    """How a convolution moves over its input, as the arguments of `torch.nn.functional.conv2d`."""
-
-    stride: tuple[int, ...]
-    padding: tuple[int, ...]
-    dilation: tuple[int, ...]
-    groups: int
-
-    @classmethod
-    def of(cls, conv: nn.Conv2d) -> Geometry:
-        """That of a module whose padding is given in pixels."""
-        assert not isinstance(conv.padding, str)
-        return cls(conv.stride, conv.padding, conv.dilation, conv.groups)
-
-    def merged(self, groups: int) -> Geometry:
-        """With that many groups computed as one."""
-        return self._replace(groups=self.groups // groups)
+from resnext_backbones.models.geometry import Geometry
 
 
 class Merging(NamedTuple):
@@ -45,8 +28,8 @@ MERGED: dict[tuple[str, torch.dtype], dict[int, Merging]] = {
 }
 """Device and type of the input; then channels a group, and what is fastest there.
 
-Measured by tools/benchmark_grouped.py, whose numbers are in docs/benchmarks. What is not in the
-table is computed by the plain call.
+Measured by tools/benchmark_convolutions.py, whose numbers are in docs/benchmarks. What is not in
+the table is computed by the plain call.
 """
 
 
@@ -87,51 +70,6 @@ def split_groups(weight: Tensor, groups: int, merged: int) -> Tensor:
     shape = groups // merged, merged, out_channels // groups, merged, channels // merged, *kernel
     blocks = weight.reshape(shape).diagonal(dim1=1, dim2=3)
     return blocks.movedim(-1, 1).reshape(out_channels, channels // merged, *kernel)
-
-
-def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
-    """(N, C_in, H, W) to (N, C_out, H', W'); the weight is (C_out, C_in / groups, kH, kW)."""
-    merging = merging_of(x, weight, geometry)
-    if torch.is_grad_enabled() and merging != PLAIN:
-        return _GroupedConv.apply(x, weight, bias, geometry)
-    return merged_conv2d(x, weight, bias, geometry, merging.forward)
-
-
-def conv2d_backward(
-    grad: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, needed: Sequence[bool]
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Gradients of `x`, `weight` and `bias` of `conv2d`, as far as they are needed."""
-    need_x, *need_weight_bias = needed
-    merging = merging_of(x, weight, geometry)
-    if merging.grad_input == merging.grad_weight:
-        return merged_gradients(grad, x, weight, geometry, merging.grad_input, needed)
-    grad_x = grad_weight = grad_bias = None
-    if need_x:
-        only = True, False, False
-        grad_x = merged_gradients(grad, x, weight, geometry, merging.grad_input, only)[0]
-    if any(need_weight_bias):
-        but = False, *need_weight_bias
-        merged = merging.grad_weight
-        _, grad_weight, grad_bias = merged_gradients(grad, x, weight, geometry, merged, but)
-    return grad_x, grad_weight, grad_bias
-
-
-class _GroupedConv(torch.autograd.Function):
-    """A convolution whose three passes merge groups as is fastest for each."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry
-    ) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.geometry = geometry
-        merged = merging_of(x, weight, geometry).forward
-        return merged_conv2d(x, weight, bias, geometry, merged)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        return *conv2d_backward(grad, x, weight, ctx.geometry, ctx.needs_input_grad[:3]), None
 
 
 def merged_conv2d(

@@ -34,13 +34,12 @@ def few_shapes(monkeypatch) -> None:
 
 
 @pytest.mark.usefixtures("few_shapes")
-def test_measures_every_pass_of_every_stage(tmp_path: Path) -> None:
+def test_measures_every_pass_of_every_stage() -> None:
     result = grouped.measure("cpu", ["float32"], turns=1, say=lambda _: None)
     assert {row["channels"] for row in result["rows"]} == {128, 256, 512, 1024}
     for row in result["rows"]:
         assert row["seconds"].keys() == set(Merging._fields)
         assert all(seconds > 0 for passes in row["seconds"].values() for seconds in passes.values())
-    grouped.write(result, tmp_path / "result.json")
-    again = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
+    again = json.loads(json.dumps(result))
     assert grouped.choose(again) == grouped.choose(result)
     assert grouped.choose(result).keys() == {("cpu", torch.float32)}

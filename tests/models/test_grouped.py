@@ -8,7 +8,9 @@ from helpers import relative_error
 from torch.nn import functional as F
 
 from resnext_backbones.models import grouped
-from resnext_backbones.models.grouped import Geometry, Merging, conv2d, conv2d_backward
+from resnext_backbones.models.convolution import conv2d, conv2d_backward
+from resnext_backbones.models.geometry import Geometry
+from resnext_backbones.models.grouped import Merging
 
 
 @pytest.fixture(autouse=True, params=[(1, 1, 1), (2, 4, 8), (8, 8, 8), (1, 1, 4)])

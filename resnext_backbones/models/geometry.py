@@ -1,0 +1,31 @@
+"""How a convolution moves over its input."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import nn
+
+
+class Geometry(NamedTuple):
+    """How a convolution moves over its input, as the arguments of `torch.nn.functional.conv2d`."""
+
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+
+    @classmethod
+    def of(cls, conv: nn.Conv2d) -> Geometry:
+        """That of a module whose padding is given in pixels."""
+        assert not isinstance(conv.padding, str)
+        return cls(conv.stride, conv.padding, conv.dilation, conv.groups)
+
+    def merged(self, groups: int) -> Geometry:
+        """With that many groups computed as one."""
+        return self._replace(groups=self.groups // groups)
+
+    def is_pointwise(self) -> bool:
+        """Whether a 1x1 kernel would meet each pixel once, and all channels of it."""
+        still = all(step == 1 for step in self.stride) and not any(self.padding)
+        return still and self.groups == 1
