@@ -58,7 +58,8 @@ def product_gradients(
         # Its channels are last in memory too, as those of the parameter: DDP copies it otherwise.
         grad_weight = (upstream.t() @ _pixels(x))[:, None, None].movedim(-1, 1)
     if need_bias:
-        grad_bias = upstream.sum(0)
+        # A sum would be code for few or for many pixels: a compiler makes two versions of it.
+        grad_bias = (upstream.new_ones(1, len(upstream)) @ upstream)[0]
     return grad_x, grad_weight, grad_bias
 
 
