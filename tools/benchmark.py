@@ -42,6 +42,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--mode", choices=MODES, default=["eager"], **several)
     parser.add_argument("--batch", type=int, help="images a step; default: the task's")
     parser.add_argument("--size", type=size, nargs="+", help="HEIGHTxWIDTH, one or several")
+    parser.add_argument(
+        "--smooth", action="store_true", help="SiLU in place of ReLU, to compare gradients"
+    )
     parser.add_argument("--turns", type=int, default=5, help="of each; default %(default)s")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/benchmark"))
@@ -56,13 +59,16 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
     if args.document:
         console.print(update_document())
         return
     for task in args.tasks:
         usual = TASKS[task]
         sizes = tuple(args.size or [usual.size])
-        setting = Setting(task, args.variant, args.batch or usual.batch, sizes, args.device)
+        batch = args.batch or usual.batch
+        setting = Setting(task, args.variant, batch, sizes, args.device, args.smooth)
         settings = product(args.contestants, args.precision, args.layout, args.mode)
         entries = [Entry(*values) for values in settings]
         result = run(setting, entries, turns=args.turns, say=console.log)

@@ -38,6 +38,7 @@ class Contestant:
         same_network: whether it computes what the others do.
         fuses: whether its trunk has a `fuse()` that folds the norms for inference.
         depths: those that it can build.
+        has_relu_modules: whether its activations can be replaced.
     """
 
     package: str
@@ -49,6 +50,7 @@ class Contestant:
     same_network: bool = True
     fuses: bool = False
     depths: Collection[int] = tuple(DEPTHS)
+    has_relu_modules: bool = True
 
     def is_installed(self) -> bool:
         """Whether it can be measured here."""
@@ -258,6 +260,7 @@ CONTESTANTS: dict[str, Contestant] = {
     "detectron2": Contestant(
         "detectron2",
         *_both(_detectron2_trunk),
+        has_relu_modules=False,
         names=(
             WRAPPED,
             (r"^stem\.conv1\.norm\.", "bn1."),

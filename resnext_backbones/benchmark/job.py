@@ -9,7 +9,7 @@ from itertools import compress
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from resnext_backbones.benchmark.clock import seconds
 from resnext_backbones.benchmark.contestants import CONTESTANTS, Contestant, random_state
@@ -94,6 +94,8 @@ class Setting:
         batch: images a step.
         sizes: height and width in pixels; a turn takes one step at each.
         device: as PyTorch names it.
+        smooth: SiLU in the place of ReLU. Where an activation lies within rounding of zero, ReLU
+            makes a whole gradient of the rounding, which hides how exact the gradients are.
     """
 
     task: str
@@ -101,6 +103,7 @@ class Setting:
     batch: int
     sizes: tuple[tuple[int, int], ...]
     device: str
+    smooth: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,7 @@ class Entry:
             contestant.is_installed()
             and VARIANTS[setting.variant].depth in contestant.depths
             and getattr(contestant, task.part) is not None
+            and (contestant.has_relu_modules or not setting.smooth)
             and (fuses or not self.mode.startswith("fused"))
         )
 
@@ -140,6 +144,8 @@ class Job:
         module: Any = self.task.build(contestant, setting.variant)
         if contestant.same_network:
             contestant.load(module.get_submodule(self.task.trunk), random_state(setting.variant))
+        if setting.smooth:
+            _smooth(module)
         self.dtype = torch.float64 if entry.precision == "float64" else torch.float32
         module.to(setting.device, self.dtype)
         layout = LAYOUTS[entry.layout]
@@ -218,6 +224,18 @@ class Job:
     def kept_bytes(self) -> int:
         """What the forward pass keeps for the backward pass, at the first size."""
         return kept_bytes(self.module, lambda: self.forward(self.images[0]))
+
+    @staticmethod
+    def graphs() -> int:
+        """How often the compiler had to compile so far."""
+        return torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
+def _smooth(module: nn.Module) -> None:
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.ReLU):
+                setattr(parent, name, nn.SiLU())
 
 
 def _gradient_of(output: Tensor) -> Tensor:

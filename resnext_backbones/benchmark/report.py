@@ -31,6 +31,7 @@ COLUMNS = (
     ("peak (GB)", lambda row: _number(row, "peak_bytes", "{:.2f}", 1e9)),
     ("GFLOP/s", lambda row: _number(row, "gflops", "{:.0f}")),
     ("of matrix product", lambda row: _number(row, "matrix_fraction", "{:.0%}")),
+    ("graphs compiled", lambda row: _number(row, "graphs", "{:.0f}")),
     ("output error", lambda row: _number(row, "output_error", "{:.0e}")),
     ("gradient error", lambda row: _number(row, "gradient_error", "{:.0e}")),
 )
@@ -51,8 +52,10 @@ def _number(row: dict[str, Any], key: str, form: str, unit: float = 1.0) -> str:
 def title(result: dict[str, Any]) -> str:
     """What was measured, in one line."""
     setting = result["setting"]
-    sizes = ", ".join(f"{height} x {width}" for height, width in setting["sizes"])
-    return f"{setting['task']}, {setting['variant']}, {setting['batch']} x {sizes}"
+    sizes = [f"{setting['batch']} x {height} x {width}" for height, width in setting["sizes"]]
+    size = sizes[0] if len(sizes) == 1 else f"{len(sizes)} sizes from {sizes[0]} to {sizes[-1]}"
+    smooth = ", SiLU in place of ReLU" if setting["smooth"] else ""
+    return f"{setting['task']}, {setting['variant']}, {size}{smooth}"
 
 
 def _columns(result: dict[str, Any]) -> list[tuple[str, list[str]]]:
@@ -102,12 +105,15 @@ def draw(result: dict[str, Any], path: Path) -> None:
 
 
 def write(result: dict[str, Any], folder: Path) -> list[Path]:
-    """The result as JSON and as a picture, named after the task, the variant and the device."""
+    """The result as JSON and as a picture, named after the setting."""
     setting = result["setting"]
-    device = setting["device"].split(":")[0]
-    base = folder / f"{setting['task']}_{setting['variant']}_{device}"
+    parts = [setting["task"], setting["variant"], setting["device"].split(":")[0]]
+    if len(setting["sizes"]) > 1:
+        parts.append(f"{len(setting['sizes'])}_sizes")
+    if setting["smooth"]:
+        parts.append("smooth")
     folder.mkdir(parents=True, exist_ok=True)
-    data, picture = base.with_suffix(".json"), base.with_suffix(".png")
+    data, picture = (folder / f"{'_'.join(parts)}.{suffix}" for suffix in ("json", "png"))
     data.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     draw(result, picture)
     return [data, picture]

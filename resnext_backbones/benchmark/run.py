@@ -88,8 +88,10 @@ def _measure(
             for worker_, row in zip(workers, rows, strict=True):
                 row["seconds"].append(worker_.call(worker.turn))
             say(f"turn {number + 1} of {turns}")
-        for worker_, row in zip(workers, rows, strict=True):
+        for entry, worker_, row in zip(entries, workers, rows, strict=True):
             row["peak_bytes"] = worker_.call(worker.peak_bytes)
+            if entry.mode.endswith("compiled"):
+                row["graphs"] = worker_.call(worker.graphs)
             if setting.task != "inference":
                 row["kept_bytes"] = worker_.call(worker.kept_bytes)
     finally:

@@ -68,6 +68,11 @@ def kept_bytes() -> int:
     return _job.kept_bytes()
 
 
+def graphs() -> int:
+    """As `Job.graphs`."""
+    return _job.graphs()
+
+
 def _give_back() -> None:
     """Hand free memory in the allocator to the machine: the others need it for their turns."""
     if _on_gpu():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,17 @@ def test_all_contestants_compute_the_same(name: str, task: str) -> None:
         assert peer.keys() == own.keys()
     for key, value in peer.items():
         assert relative_error(own[key], value) <= 1e-10, key
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_every_gradient_in_single_precision_where_no_kink_hides_it(name: str) -> None:
+    """The peer computes in double precision."""
+    smooth = replace(setting("detector"), smooth=True)
+    if not Entry(name).is_possible(smooth):
+        pytest.skip(f"{name} is not installed, or its activations cannot be replaced")
+    peer = Job(smooth, Entry(name, "float64")).warm_up()
+    for key, value in Job(smooth, Entry(OWN)).warm_up().items():
+        assert relative_error(value.double(), peer[key]) <= 1e-5, key
 
 
 def test_a_whole_mask_rcnn_has_the_same_loss() -> None:

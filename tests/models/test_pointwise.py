@@ -98,3 +98,25 @@ def test_few_channels_and_other_formats_are_left_to_the_convolution(monkeypatch)
     monkeypatch.setattr(pointwise, "PRODUCTS", {("cpu", torch.float32): 9})
     assert not pointwise.is_product(x, weight, PLAIN)
     assert not pointwise.is_product(x.double(), weight.double(), PLAIN)
+
+
+def test_compiles_once_for_few_and_many_pixels() -> None:
+    """The compiler sums 4096 values or more by other code than fewer.
+
+    Its convolutions have such a limit of their own, which all of these sizes lie above.
+    """
+    torch._dynamo.reset()
+    weight, bias = torch.randn(8, 12, 1, 1, requires_grad=True), torch.zeros(8, requires_grad=True)
+    compiled = torch.compile(lambda x: conv2d(x, weight, bias, PLAIN), dynamic=True)
+    before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    for size in [(50, 60), (80, 90), (48, 70)]:
+        x = torch.randn(1, 12, *size).contiguous(memory_format=torch.channels_last)
+        upstream = torch.ones(1, 8, *size)
+        own = torch.autograd.grad(compiled(x), (weight, bias), upstream)
+        for a, e in zip(
+            own,
+            torch.autograd.grad(F.conv2d(x, weight, bias), (weight, bias), upstream),
+            strict=True,
+        ):
+            assert relative_error(a, e) <= 1e-5
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before + 1

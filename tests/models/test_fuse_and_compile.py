@@ -1,0 +1,78 @@
+"""The trunk for inference and for compilers: `fuse()`, `torch.compile` and `torch.export`."""
+
+from __future__ import annotations
+
+import copy
+import re
+
+import pytest
+import torch
+from helpers import gradients, randomise, relative_error, small
+from torch import nn
+from torch._dynamo.testing import CompileCounterWithBackend
+from torchvision.ops import FrozenBatchNorm2d
+
+from resnext_backbones import ResNeXt
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"deep_stem": True, "avg_down": True}, {"norm": "FrozenBN"}]
+)
+def test_a_fused_copy_has_no_norm_and_the_same_outputs(options: dict) -> None:
+    model = small(**options).train()
+    fused = model.fuse()
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        for a, b in zip(fused(images), copy.deepcopy(model).eval()(images), strict=True):
+            assert relative_error(a, b) <= 1e-5
+    kinds = {type(m) for m in fused.modules()}
+    assert not kinds & {nn.BatchNorm2d, FrozenBatchNorm2d}
+    assert not fused.training
+    assert model.training
+    assert fused.train() is fused
+
+
+def test_what_cannot_be_fused_is_named() -> None:
+    with pytest.raises(ValueError, match=re.escape("conv1, gn1: Conv2d and GroupNorm cannot")):
+        small(base_channels=32, cardinality=8, norm="GN").fuse()
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_compiles_as_one_graph_for_all_sizes(training: bool) -> None:
+    torch._dynamo.reset()
+    model = randomise(ResNeXt(depth=(1, 1, 1, 1), norm_eval=True, frozen_stages=1)).train(training)
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(model, backend=counter, fullgraph=True, dynamic=True)
+    # Multiples of 32, as detectors pad them, and not tiny: PyTorch's max pooling sets a guard on
+    # whether sizes are odd, and its convolutions one on 20480 elements.
+    sizes = [(160 + 32 * (i % 5), 192 + 32 * i) for i in range(20)]
+    for number, (height, width) in enumerate(sizes):
+        images = torch.randn(1, 3, height, width)
+        with torch.set_grad_enabled(training):
+            outputs = compiled(images)
+        for a, b in zip(outputs, model(images), strict=True):
+            assert relative_error(a, b) <= 1e-5
+        if training:
+            sum(output.sum() for output in outputs).backward()
+        if number == 1:
+            warm = counter.frame_count
+    assert counter.frame_count == warm
+    model.zero_grad()
+    images = torch.randn(2, 3, 64, 64)
+    expected = gradients(model, images)
+    if training:
+        for name, gradient in gradients(compiled, images).items():
+            assert relative_error(gradient, expected[name.removeprefix("_orig_mod.")]) <= 1e-5
+
+
+@pytest.mark.parametrize("fuse", [False, True])
+def test_exports(fuse: bool) -> None:
+    model = small().eval()
+    model = model.fuse() if fuse else model
+    height, width = (32 * torch.export.Dim(name, min=2, max=64) for name in ("height", "width"))
+    program = torch.export.export(
+        model, (torch.randn(1, 3, 96, 128),), dynamic_shapes=({2: height, 3: width},)
+    )
+    images = torch.randn(1, 3, 160, 224)
+    for a, b in zip(program.module()(images), model(images), strict=True):
+        assert relative_error(a, b) <= 1e-5
