@@ -20,7 +20,7 @@ MMDET = [
     "rich",
     "safetensors",
 ]
-DEV = ["pytest", "ruff", "mypy", "fvcore", "timm", "safetensors", "pre-commit"]
+DEV = ["pytest", "hypothesis", "ruff", "mypy", "fvcore", "timm", "safetensors", "pre-commit"]
 
 setup(
     name="resnext_backbones",

@@ -10,7 +10,7 @@ from torchvision.models import get_model_weights
 from resnext_backbones import ResNeXt, build_backbone, build_classifier, list_variants
 from resnext_backbones.complexity import BEGIN, END, README, count, read_record, table
 from resnext_backbones.variants import VARIANTS, variant_name
-from resnext_backbones.weights.load import variant_of
+from resnext_backbones.weights.checkpoint import variant_of
 
 IN_TORCHVISION = [name for name in VARIANTS if name in torchvision.models.list_models()]
 PAPER_SIZES = {"resnext101_32x4d": 44_177_704}

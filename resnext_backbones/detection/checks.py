@@ -18,8 +18,8 @@ from torch import nn
 
 from resnext_backbones.detection.config import dicts_with
 from resnext_backbones.detection.errors import InputError
+from resnext_backbones.weights.checkpoint import variant_of
 from resnext_backbones.weights.files import read_file
-from resnext_backbones.weights.load import variant_of
 
 HEADS = ("bbox_head", "mask_head")
 RESUMED = ("meta", "message_hub", "optimizer")

@@ -10,7 +10,7 @@ from mmengine.model import is_model_wrapper
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from resnext_backbones.weights.load import variant_of
+from resnext_backbones.weights.checkpoint import variant_of
 
 STATISTICS = {True: "statistics of the batch", False: "statistics frozen"}
 

@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
-import pickle
+import os
 import re
+import stat
+import struct
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
+from torch import Tensor
+
+from resnext_backbones.weights.pickles import RefusedError, audit, read_pickle
+
+LARGEST_DIRECTORY = 2**24
+"""Bytes of the list of what is in a file: more than 100,000 tensors."""
 
 
 class WeightsError(ValueError):
     """Weights that cannot be read, or that do not fit the network."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a file holds.
+
+    Attributes:
+        values: state dict, or what is wrapped around it.
+        metadata: strings that a safetensors file carries beside its tensors.
+    """
+
+    values: Mapping[str, Any]
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 class _Inert:
@@ -46,53 +68,168 @@ _BOOKKEEPING: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 
 
 def read_file(path: str | Path) -> Mapping[str, Any]:
-    """The mapping that a `.safetensors` or a `torch.save` file holds, on the CPU.
+    """As `read_content`, without the metadata."""
+    return read_content(path).values
+
+
+def read_content(path: str | Path) -> Content:
+    """What a weights file holds, on the CPU.
+
+    The kind of file is told from its first bytes: safetensors, `torch.save`'s, or a pickle of
+    numpy arrays as Detectron2 and Caffe2 write it.
 
     Raises:
         FileNotFoundError: there is no such file.
-        WeightsError: it is neither of the two, it is damaged, or it holds objects that could
-            run code.
+        WeightsError: it is none of these, it is damaged or larger than this machine's memory, or
+            it holds objects that could run code.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"weights {path}: there is no such file")
-    content = _read_safetensors(path) if _is_safetensors(path) else _read_torch(path)
-    if not isinstance(content, Mapping):
-        raise WeightsError(f"weights {path}: holds a {type(content).__name__}, not a state dict")
+    size, memory = path.stat().st_size, _physical_memory()
+    if size > memory:
+        raise WeightsError(
+            f"weights {path}: has {size / 1e9:.1f} GB, more than this machine's memory of "
+            f"{memory / 1e9:.1f} GB"
+        )
+    try:
+        with path.open("rb") as file:
+            content = _reader(file.read(32))(path, file)
+    except RefusedError as error:
+        raise WeightsError(
+            f"weights {path}: refused, since it holds {error}; take it from its source again, or "
+            "have its state dict saved alone, as safetensors"
+        ) from error
+    if not isinstance(content.values, Mapping):
+        kind = type(content.values).__name__
+        raise WeightsError(f"weights {path}: holds a {kind}, not a state dict")
     return content
 
 
-def _is_safetensors(path: Path) -> bool:
-    """Whether the file begins as the format does: eight bytes of length, then a JSON object."""
-    with path.open("rb") as file:
-        return file.read(9)[8:] == b"{"
+def _physical_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _read_safetensors(path: Path) -> Mapping[str, Any]:
+def _reader(start: bytes) -> Callable[[Path, BinaryIO], Content]:
+    """What reads a file that begins like this."""
+    for matches, reader in READERS:
+        if matches(start):
+            return reader
+    return _read_nothing
+
+
+def _read_nothing(path: Path, _: BinaryIO) -> Content:
+    raise WeightsError(
+        f"weights {path}: neither a safetensors nor a PyTorch file nor a pickle of arrays, or a "
+        "damaged one"
+    )
+
+
+def _read_safetensors(path: Path, file: BinaryIO) -> Content:
+    file.seek(0)
+    (header,) = struct.unpack("<Q", file.read(8))
+    if header > LARGEST_DIRECTORY:
+        raise RefusedError(f"a header of {header} bytes")
     try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors import SafetensorError, safe_open
     except ImportError as error:
         raise WeightsError(
             f"weights {path}: reading this format needs the safetensors package: "
             "pip install safetensors"
         ) from error
     try:
-        return load_file(path)
+        with safe_open(path, framework="pt") as opened:
+            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+            return Content(tensors, opened.metadata() or {})
     except SafetensorError as error:
         raise WeightsError(f"weights {path}: damaged safetensors file: {error}") from error
 
 
-def _read_torch(path: Path) -> Any:
+def _read_zip(path: Path, file: BinaryIO) -> Content:
+    _check_directory(path, file)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+        starts = [_start(file, entry) for entry in entries if entry.filename.endswith("/data.pkl")]
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, struct.error) as error:
+        raise WeightsError(f"weights {path}: a damaged PyTorch file: {error}") from error
+    if len(starts) != 1:
+        raise WeightsError(f"weights {path}: an archive, but none of torch.save")
+    sizes = {}
+    for entry in entries:
+        if entry.compress_type != zipfile.ZIP_STORED:
+            raise RefusedError(f"the compressed entry {entry.filename!r}")
+        if stat.S_ISLNK(entry.external_attr >> 16):
+            raise RefusedError(f"the symbolic link {entry.filename!r}")
+        sizes[entry.filename] = entry.file_size
+    if sum(sizes.values()) > path.stat().st_size:
+        raise RefusedError("entries that overlap")
+    root, start = starts[0]
+    file.seek(start)
+    audit(file, lambda key: sizes.get(f"{root}data/{key}", -1), path.stat().st_size)
+    return Content(_torch_load(path))
+
+
+def _check_directory(path: Path, file: BinaryIO) -> None:
+    """That the list of files in an archive is none that takes memory by itself."""
+    tail = 2**16 + 64
+    file.seek(max(0, path.stat().st_size - tail))
+    end = file.read()
+    found = end.rfind(b"PK\5\6"), end.rfind(b"PK\6\6")
+    if min(len(end) - found[0], len(end)) < 22 or found[0] < 0:
+        raise WeightsError(f"weights {path}: a damaged or truncated PyTorch file")
+    (size,) = struct.unpack_from("<I", end, found[0] + 12)
+    if found[1] >= 0 and len(end) - found[1] >= 48:
+        size = max(size if size != 2**32 - 1 else 0, *struct.unpack_from("<Q", end, found[1] + 40))
+    if size > LARGEST_DIRECTORY:
+        raise RefusedError(f"an archive whose list of files has {size} bytes")
+
+
+def _start(file: BinaryIO, entry: zipfile.ZipInfo) -> tuple[str, int]:
+    """An entry's folder, and where its data begin: behind a header that ends with two texts."""
+    file.seek(entry.header_offset + 26)
+    name, extra = struct.unpack("<HH", file.read(4))
+    return entry.filename.rpartition("/")[0] + "/", entry.header_offset + 30 + name + extra
+
+
+def _read_legacy(path: Path, file: BinaryIO) -> Content:
+    """What torch.save wrote before version 1.6: five pickles, then the storages."""
+    file.seek(0)
+    size = path.stat().st_size
+    audit(file, lambda _: size, size, pickles=4)
+    return Content(_torch_load(path))
+
+
+def _torch_load(path: Path) -> Any:
     try:
         with torch.serialization.safe_globals(_BOOKKEEPING):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
+    # A damaged file can raise anything.
+    except Exception as error:
         if found := re.search(r"unsupported (?:global: )?GLOBAL (\S+)", str(error), re.IGNORECASE):
-            raise WeightsError(
-                f"weights {path}: refused, since it holds a {found[1]}, which could run code; "
-                "save its state dict alone, or as safetensors"
-            ) from error
-        raise WeightsError(
-            f"weights {path}: neither a safetensors nor a PyTorch file, or a damaged one"
-        ) from error
+            raise RefusedError(f"{found[1]}, which could run code") from error
+        raise WeightsError(f"weights {path}: a damaged PyTorch file: {_first(error)}") from error
+
+
+def _first(error: Exception) -> str:
+    return str(error).split("\n", 1)[0] or type(error).__name__
+
+
+def _read_arrays(_: Path, file: BinaryIO) -> Content:
+    return Content(read_pickle(file))
+
+
+MAGIC_NUMBER = struct.pack("<QH", 0xA86A20F9469CFC6C, 0x1950)
+
+READERS: tuple[tuple[Callable[[bytes], bool], Callable[[Path, BinaryIO], Content]], ...] = (
+    (lambda start: start.startswith(b"PK"), _read_zip),
+    (lambda start: start[8:9] == b"{", _read_safetensors),
+    (lambda start: start[:1] == b"\x80" and MAGIC_NUMBER in start, _read_legacy),
+    (lambda start: start[:1] == b"\x80", _read_arrays),
+)
+"""How each kind of file begins, and what reads it."""
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether no value is NaN or infinite. The sum of most tensors says it, and is quick."""
+    return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())

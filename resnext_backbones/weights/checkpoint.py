@@ -1,0 +1,130 @@
+"""What a file holds of a trunk: found in what is around it, and by this package's names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from resnext_backbones.variants import variant_name
+from resnext_backbones.weights.formats import FORMATS, recognise
+
+WRAPPERS = {
+    "state_dict_ema": True,
+    "model_ema": True,
+    "state_dict": False,
+    "model": False,
+    "model_state_dict": False,
+    "blobs": False,
+}
+"""Keys under which training programs put the weights, and whether these are averaged ones, which
+are what one wants where a file has both."""
+
+MOST_WRAPPERS = 4
+"""One in another. A file can be made in which a mapping holds itself."""
+
+NORM = re.compile(r"(bn\d|(?:layer\d\.\d+\.)(?:bn\d|downsample\.1))\.weight")
+
+EPS = 1e-5
+"""Of all batch norms here. A variance of 1 - EPS makes one that only scales and shifts."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trunk's tensors, with a head or without.
+
+    Attributes:
+        state: by this package's names.
+        family: a key of `FORMATS`; "" where no trunk was found.
+        outside: names of tensors beside the trunk: a detector's rest, counters of an optimiser.
+        unknown: names of tensors that look like a trunk's and have no counterpart here.
+        averaged: whether these are the averaged weights of a training run.
+        fused: whether the norms only scale and shift: their statistics are in the affine part.
+    """
+
+    state: dict[str, Tensor]
+    family: str
+    outside: tuple[str, ...]
+    unknown: tuple[str, ...]
+    averaged: bool
+    fused: bool
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Checkpoint:
+        """Find the trunk in what a file holds."""
+        averaged = False
+        for _ in range(MOST_WRAPPERS):
+            inside = [key for key in WRAPPERS if isinstance(content.get(key), Mapping)]
+            if not inside:
+                break
+            averaged |= WRAPPERS[inside[0]]
+            content = content[inside[0]]
+        tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+        family, prefix = recognise(tensors)
+        if not family:
+            return cls({}, "", tuple(sorted(tensors)), (), averaged, False)
+        format_ = FORMATS[family]
+        state, outside, unknown = {}, [], []
+        for key, tensor in tensors.items():
+            name = key.removeprefix(prefix)
+            own = format_.to_own(name) if key.startswith(prefix) else None
+            if own is not None:
+                state[own] = tensor
+            elif not key.startswith(prefix) or _is_beside(name, tensor, family):
+                outside.append(key)
+            else:
+                unknown.append(key)
+        fused = _are_fused(state, restore=format_.fuses_norms)
+        return cls(state, family, tuple(sorted(outside)), tuple(sorted(unknown)), averaged, fused)
+
+    @property
+    def variant(self) -> str:
+        """The network that the shapes belong to; "" if it is none."""
+        return variant_of(self.state)
+
+
+def _is_beside(name: str, tensor: Tensor, family: str) -> bool:
+    """Whether a tensor is not the trunk's, or a bias that does nothing."""
+    format_ = FORMATS[family]
+    return (
+        not name.startswith(format_.trunk)
+        or re.fullmatch(format_.junk, name) is not None
+        or (tensor.dim() == 1 and not tensor.any())
+    )
+
+
+def _are_fused(state: dict[str, Tensor], *, restore: bool) -> bool:
+    """Whether the norms only scale and shift.
+
+    Args:
+        restore: give norms that come without statistics those that change nothing.
+    """
+    norms = [found[1] for key in state if (found := NORM.fullmatch(key))]
+    norms = [norm for norm in norms if state[f"{norm}.weight"].dim() == 1]
+    absent = [norm for norm in norms if f"{norm}.running_mean" not in state]
+    if restore and len(absent) == len(norms):
+        for norm in norms:
+            scale = state[f"{norm}.weight"]
+            state[f"{norm}.running_mean"] = torch.zeros_like(scale)
+            state[f"{norm}.running_var"] = torch.full_like(scale, 1 - EPS)
+        return bool(norms)
+    variances = (state.get(f"{norm}.running_var") for norm in norms)
+    return bool(norms) and not any(v is None or (v != 1 - EPS).any() for v in variances)
+
+
+def variant_of(state: Mapping[str, Tensor]) -> str:
+    """The variant that a trunk's state dict belongs to, read from its shapes; '' if none."""
+    grouped = state.get("layer1.0.conv2.weight")
+    if grouped is None or grouped.dim() != 4:
+        return ""
+    stages: dict[int, set[int]] = {}
+    for key in state:
+        if found := re.match(r"layer(\d+)\.(\d+)\.", key):
+            stages.setdefault(int(found[1]), set()).add(int(found[2]))
+    depth = tuple(len(stages[i]) for i in sorted(stages))
+    width, base_width = grouped.shape[:2]
+    return variant_name(depth, width // base_width, base_width)

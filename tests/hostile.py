@@ -1,0 +1,275 @@
+"""Files that are no weights, or that mean harm: what a reader must survive. Each has a maker."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import struct
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from resnext_backbones import ResNeXt
+
+SMALL = {"depth": (1, 1, 1, 1), "cardinality": 4, "base_width": 4, "base_channels": 16}
+MARK = Path("a_file_that_only_code_could_make")
+
+
+def state() -> dict[str, torch.Tensor]:
+    return {k: v.contiguous() for k, v in ResNeXt(**SMALL).state_dict().items()}
+
+
+class Calls:
+    """Pickled as the call of a function."""
+
+    def __init__(self, function: str, *arguments: Any) -> None:
+        self.function, self.arguments = function, arguments
+
+    def __reduce__(self) -> Any:
+        return _Named(self.function), self.arguments
+
+
+class _Named:
+    """Pickled as a name, whether or not anything has it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self) -> None:
+        raise AssertionError
+
+
+class _Pickler(pickle._Pickler):
+    def save(self, value: Any, *args: Any, **kwargs: Any) -> None:
+        if isinstance(value, _Named):
+            module, name = value.name.rsplit(".", 1)
+            self.write(pickle.GLOBAL + f"{module}\n{name}\n".encode())
+        else:
+            super().save(value, *args, **kwargs)
+
+
+def pickled(value: Any, protocol: int = 2) -> bytes:
+    out = io.BytesIO()
+    _Pickler(out, protocol).dump(value)
+    return out.getvalue()
+
+
+ATTACKS = {
+    "os.system": ("os.system", f"touch {MARK}"),
+    "posix.system": ("posix.system", f"touch {MARK}"),
+    "eval": ("builtins.eval", f"open({str(MARK)!r}, 'w')"),
+    "exec": ("builtins.exec", f"open({str(MARK)!r}, 'w')"),
+    "open": ("builtins.open", str(MARK), "w"),
+    "Popen": ("subprocess.Popen", ["touch", str(MARK)]),
+    "import": ("importlib.import_module", "antigravity"),
+    "getattr": ("operator.attrgetter", "system"),
+    "runpy": ("runpy.run_path", str(MARK)),
+    "bytearray": ("builtins.bytearray", 10**13),
+    "numpy.zeros": ("numpy.zeros", 10**13),
+    "torch.zeros": ("torch.zeros", 10**13),
+    "torch.load": ("torch.load", str(MARK)),
+    "cpp": ("torch.utils.cpp_extension.load_inline", "x", "int x;"),
+}
+
+
+def zip_of(data: bytes, records: dict[str, bytes] | None = None, **options: Any) -> bytes:
+    """An archive as torch.save writes it, with these instructions."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", **options) as archive:
+        archive.writestr("archive/data.pkl", data)
+        archive.writestr("archive/version", b"3\n")
+        for name, content in (records or {}).items():
+            archive.writestr(name, content)
+    return out.getvalue()
+
+
+def storage_claim(items: int, shape: tuple[int, ...], stride: tuple[int, ...]) -> bytes:
+    """Instructions for one tensor over a storage that is said to have so many items."""
+
+    class Pickler(_Pickler):
+        def persistent_id(self, value: Any) -> Any:
+            if isinstance(value, str) and value == "the storage":
+                return "storage", _Named("torch.FloatStorage"), "0", "cpu", items
+            return None
+
+    class Tensor:
+        def __reduce__(self) -> Any:
+            rebuild = _Named("torch._utils._rebuild_tensor_v2")
+            return rebuild, ("the storage", 0, shape, stride, False, {})
+
+    out = io.BytesIO()
+    Pickler(out, 2).dump({"conv1.weight": Tensor()})
+    return out.getvalue()
+
+
+def legacy(value: Any = None) -> bytes:
+    out = io.BytesIO()
+    torch.save(state() if value is None else value, out, _use_new_zipfile_serialization=False)
+    return out.getvalue()
+
+
+def modern(value: Any = None) -> bytes:
+    out = io.BytesIO()
+    torch.save(state() if value is None else value, out)
+    return out.getvalue()
+
+
+def legacy_of(data: bytes) -> bytes:
+    """A file of the old kind with these instructions."""
+    head = [pickled(0x1950A86A20F9469CFC6C), pickled(1001), pickled({"little_endian": True})]
+    return b"".join([*head, data, pickled(["0"])])
+
+
+def array_of(shape: tuple[int, ...], code: str, data: Any) -> bytes:
+    class Array:
+        def __reduce__(self) -> Any:
+            dtype = Calls("numpy.dtype", code, 0, 1)
+            built = _Named("numpy.core.multiarray._reconstruct")
+            return built, (_Named("numpy.ndarray"), (0,), b"b"), (1, shape, dtype, False, data)
+
+    return pickled({"conv1_w": Array()})
+
+
+def safetensors(header: Any, data: bytes = b"") -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def deep(levels: int) -> bytes:
+    return b"\x80\x02" + b"]" * levels + b"a" * (levels - 1) + b"."
+
+
+def laughing(levels: int = 40) -> bytes:
+    value: dict[str, Any] = {}
+    for _ in range(levels):
+        value = {"model": value, "b": value}
+    return pickled(value)
+
+
+def own_parent() -> bytes:
+    value: dict[str, Any] = {}
+    value["state_dict"] = value
+    return pickled(value)
+
+
+def compressed(size: int) -> bytes:
+    return zip_of(bytes(size), compression=zipfile.ZIP_DEFLATED)
+
+
+def with_link() -> bytes:
+    out = io.BytesIO(modern())
+    with zipfile.ZipFile(out, "a") as archive:
+        entry = zipfile.ZipInfo("archive/link")
+        entry.external_attr = 0o120777 << 16
+        archive.writestr(entry, "/etc/passwd")
+    return out.getvalue()
+
+
+def tar_with_link() -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        entry = tarfile.TarInfo("storages")
+        entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(entry)
+    return out.getvalue()
+
+
+def other_zip() -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("readme.txt", b"hello")
+    return out.getvalue()
+
+
+def huge_directory() -> bytes:
+    content = bytearray(modern())
+    at = content.rfind(b"PK\5\6")
+    content[at + 12 : at + 16] = struct.pack("<I", 2**31)
+    return bytes(content)
+
+
+def changed(**values: torch.Tensor) -> bytes:
+    return modern({**state(), **{key.replace("__", "."): v for key, v in values.items()}})
+
+
+def offsets(begin: int, end: int) -> bytes:
+    return safetensors(
+        {"conv1.weight": {"dtype": "F32", "shape": [4], "data_offsets": [begin, end]}}, bytes(16)
+    )
+
+
+MANY = {f"key{i}": i for i in range(1_000_000)}
+
+MAKERS: dict[str, Callable[[], bytes]] = {
+    "empty": lambda: b"",
+    "one byte": lambda: b"\x80",
+    "a page of the web": lambda: b"<!DOCTYPE html><html>404</html>",
+    "zeros": lambda: bytes(2**16),
+    "zip: nothing but a beginning": lambda: b"PK\x03\x04",
+    "zip: truncated": lambda: modern()[:-3000],
+    "zip: of something else": other_zip,
+    "zip: no instructions": lambda: zip_of(b""),
+    "zip: a bomb": lambda: compressed(2**28),
+    "zip: a link": with_link,
+    "zip: huge directory": huge_directory,
+    "zip: a million keys": lambda: zip_of(pickle.dumps(MANY, 2)),
+    "zip: a storage larger than the file": lambda: zip_of(
+        storage_claim(10**12, (10**12,), (1,)), {"archive/data/0": bytes(64)}
+    ),
+    "zip: a storage that is not there": lambda: zip_of(storage_claim(16, (16,), (1,))),
+    "zip: a tensor larger than its storage": lambda: zip_of(
+        storage_claim(16, (10**6, 10**6), (0, 0)), {"archive/data/0": bytes(64)}
+    ),
+    "zip: values in values": lambda: zip_of(deep(1_000_000)),
+    "old: truncated": lambda: legacy()[:-3000],
+    "old: a storage larger than the file": lambda: legacy_of(
+        storage_claim(10**12, (10**12,), (1,))
+    ),
+    "arrays: of objects": lambda: array_of((1,), "O8", [1]),
+    "arrays: larger than their bytes": lambda: array_of((10**9, 10**3), "f4", b"1234"),
+    "arrays: of negative shape": lambda: array_of((-1, -1), "f4", b"1234"),
+    "pickle: outside reference": lambda: b"\x80\x02X\x01\x00\x00\x00aQ.",
+    "pickle: a million keys": lambda: pickle.dumps(MANY, 2),
+    "pickle: values in values": lambda: deep(1_000_000),
+    "pickle: doubled forty times": laughing,
+    "pickle: holds itself": own_parent,
+    "pickle: bytes that are not there": lambda: b"\x80\x04\x8e" + struct.pack("<Q", 2**62),
+    "pickle: text that is not there": lambda: b"\x80\x04\x8d" + struct.pack("<Q", 2**40) + b"a.",
+    "pickle: a registered extension": lambda: b"\x80\x02\x82\x01.",
+    "pickle: a list": lambda: pickled([1, 2, 3]),
+    "safetensors: a long header": lambda: struct.pack("<Q", 2**62) + b"{",
+    "safetensors: no JSON": lambda: safetensors(b"{" + b"x" * 100),
+    "safetensors: offsets outside": lambda: offsets(0, 2**40),
+    "safetensors: offsets backwards": lambda: offsets(16, 0),
+    "safetensors: truncated": lambda: safetensors(
+        {"a": {"dtype": "F32", "shape": [1000], "data_offsets": [0, 4000]}}, bytes(100)
+    ),
+    "safetensors: a million keys": lambda: safetensors(
+        {f"k{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(1_000_000)}
+    ),
+    "tar with a link": tar_with_link,
+    "NaN": lambda: changed(conv1__weight=torch.full((16, 3, 7, 7), torch.nan)),
+    "infinity": lambda: changed(bn1__weight=torch.full((16,), torch.inf)),
+    "integers": lambda: changed(bn1__weight=torch.ones(16, dtype=torch.int64)),
+    "another network": lambda: modern({"conv1.weight": torch.zeros(64, 3, 7, 7)}),
+    "no tensors": lambda: modern({"state_dict": {"epoch": 3}}),
+    "a list of tensors": lambda: modern([torch.zeros(3)]),
+    **{
+        f"zip: {name}": (lambda attack=attack: zip_of(pickled({"a": Calls(*attack)})))
+        for name, attack in ATTACKS.items()
+    },
+    **{
+        f"old: {name}": (lambda attack=attack: legacy_of(pickled({"a": Calls(*attack)})))
+        for name, attack in ATTACKS.items()
+    },
+    **{
+        f"pickle: {name}": (lambda attack=attack: pickled({"a": Calls(*attack)}))
+        for name, attack in ATTACKS.items()
+    },
+}
+"""What a file contains, and what makes it."""

@@ -1,0 +1,261 @@
+"""The names of each family, against networks of that family."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+import torchvision
+from helpers import randomise, relative_error
+from torch import nn
+
+from resnext_backbones import ResNeXt, build_backbone, build_classifier, list_variants, load_weights
+from resnext_backbones.benchmark.contestants import CONTESTANTS
+from resnext_backbones.weights import WeightsError
+from resnext_backbones.weights.formats import FORMATS, Template, recognise
+
+VARIANT = "resnext50_32x4d"
+DEEP = {"deep_stem": True, "avg_down": True, "stem_channels": 64}
+
+
+def images() -> torch.Tensor:
+    return torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+
+
+def mmdetection(**options: Any) -> nn.Module:
+    backbones = pytest.importorskip("mmdet.models.backbones")
+    return backbones.ResNeXt(depth=50, groups=32, base_width=4, **options)
+
+
+def detectron2() -> nn.Module:
+    pytest.importorskip("detectron2", reason="Detectron2 is not installed")
+    return CONTESTANTS["detectron2"].trunk(VARIANT).model
+
+
+def torchvision_body() -> nn.Module:
+    return torchvision.models.detection.backbone_utils.resnet_fpn_backbone(
+        backbone_name=VARIANT, weights=None
+    )
+
+
+TRUNKS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], str]] = {
+    "mmdetection": (mmdetection, {}, "torchvision"),
+    "mmdetection, deep stem": (
+        lambda: mmdetection(deep_stem=True, avg_down=True),
+        {"deep_stem": True, "avg_down": True},
+        "mmdet",
+    ),
+    "detectron2": (detectron2, {}, "detectron2"),
+}
+"""A peer's trunk, the options of ours that make the same network, and the family of its names."""
+
+
+def maps(outputs: Any) -> list[torch.Tensor]:
+    return list(outputs.values()) if isinstance(outputs, dict) else list(outputs)
+
+
+@pytest.mark.parametrize("name", TRUNKS)
+def test_feature_maps_from_a_peers_weights(name: str, tmp_path: Path) -> None:
+    build, options, family = TRUNKS[name]
+    peer = randomise(build())
+    peer.eval()  # MMDetection's gives nothing back
+    torch.save({"state_dict": peer.state_dict()}, tmp_path / "weights.pth")
+    own = build_backbone(VARIANT, **options).eval()
+    loaded = load_weights(own, tmp_path / "weights.pth")
+    assert (loaded.family, loaded.variant, loaded.unused) == (family, VARIANT, ())
+    with torch.no_grad():
+        for a, b in zip(own(images()), maps(peer(images())), strict=True):
+            assert relative_error(a, b) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("peer", "options", "family"),
+    [
+        (torchvision.models.resnext50_32x4d, {}, "torchvision"),
+        (lambda: timm.create_model("resnext50_32x4d"), {}, "torchvision"),
+        (lambda: timm.create_model("resnext50d_32x4d"), DEEP, "timm"),
+    ],
+)
+def test_logits_from_a_peers_weights(peer, options: dict, family: str, tmp_path: Path) -> None:
+    model = randomise(peer()).eval()
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    own = build_classifier(VARIANT, **options).eval()
+    assert load_weights(own, tmp_path / "weights.pth").family == family
+    with torch.no_grad():
+        assert relative_error(own(images()), model(images())) <= 1e-5
+
+
+def test_the_trunk_of_a_torchvision_detector(tmp_path: Path) -> None:
+    peer = randomise(torchvision_body())
+    torch.save({f"backbone.{k}": v for k, v in peer.state_dict().items()}, tmp_path / "w")
+    own = build_backbone(VARIANT, norm="FrozenBN")
+    loaded = load_weights(own, tmp_path / "w")
+    assert all(key.startswith("backbone.fpn.") for key in loaded.unused)
+    state = own.state_dict()
+    assert all(torch.equal(state[k], v) for k, v in peer.body.state_dict().items())
+
+
+def test_the_trunk_of_a_detectron2_detector_as_its_zoo_has_it(tmp_path: Path) -> None:
+    """A pickle of arrays, in which the trunk is called `backbone.bottom_up`."""
+    peer = randomise(detectron2()).eval()
+    arrays = {f"backbone.bottom_up.{k}": v.numpy() for k, v in peer.state_dict().items()}
+    arrays["roi_heads.box_head.fc1.weight"] = np.ones((2, 2), "f4")
+    content = {"model": arrays, "__author__": "Detectron2 Model Zoo"}
+    (tmp_path / "model_final.pkl").write_bytes(pickle.dumps(content))
+    own = build_backbone(VARIANT).eval()
+    loaded = load_weights(own, tmp_path / "model_final.pkl")
+    assert loaded.unused == ("roi_heads.box_head.fc1.weight",)
+    with torch.no_grad():
+        for a, b in zip(own(images()), maps(peer(images())), strict=True):
+            assert relative_error(a, b) <= 1e-5
+
+
+def caffe2(state: dict[str, torch.Tensor], *, fused: bool) -> dict[str, np.ndarray]:
+    names = {key: FORMATS["caffe2"].from_own(key) for key in state}
+    statistics = ("_rm", "_riv")
+    return {
+        theirs: state[own].numpy()
+        for own, theirs in names.items()
+        if theirs is not None and not (fused and theirs.endswith(statistics))
+    }
+
+
+def test_caffe2_with_statistics(tmp_path: Path) -> None:
+    source = randomise(build_classifier(VARIANT))
+    blobs = caffe2(source.state_dict(), fused=False)
+    blobs |= {"conv1_w_momentum": blobs["conv1_w"], "lr": np.float32(0.1)}
+    (tmp_path / "w.pkl").write_bytes(pickle.dumps({"blobs": blobs}, 2))
+    own = build_classifier(VARIANT)
+    loaded = load_weights(own, tmp_path / "w.pkl")
+    assert (loaded.family, loaded.fused) == ("caffe2", False)
+    assert loaded.unused == ("conv1_w_momentum",)
+    for key, value in source.state_dict().items():
+        assert key.endswith("num_batches_tracked") or torch.equal(own.state_dict()[key], value)
+
+
+def test_caffe2_with_fused_norms_scales_and_shifts(tmp_path: Path) -> None:
+    source = randomise(build_backbone(VARIANT))
+    blobs = caffe2(source.state_dict(), fused=True)
+    blobs["conv1_b"] = np.zeros(64, "f4")  # the stem of some has a bias that does nothing
+    (tmp_path / "w.pkl").write_bytes(pickle.dumps(blobs, 2))
+    own = build_backbone(VARIANT).eval()
+    loaded = load_weights(own, tmp_path / "w.pkl")
+    assert loaded.fused
+    assert loaded.unused == ("conv1_b",)
+    x = torch.randn(2, 64, 8, 8)
+    gamma, beta = (getattr(source.bn1, name).reshape(-1, 1, 1) for name in ("weight", "bias"))
+    assert relative_error(own.bn1(x), x * gamma + beta) <= 1e-6
+    blobs["conv1_b"] += 1
+    (tmp_path / "w.pkl").write_bytes(pickle.dumps(blobs, 2))
+    with pytest.raises(WeightsError, match=r"1 unexpected: conv1_b"):
+        load_weights(own, tmp_path / "w.pkl")
+
+
+def test_norms_without_statistics_are_incomplete_in_other_families(tmp_path: Path) -> None:
+    state = build_backbone(VARIANT).state_dict()
+    torch.save({k: v for k, v in state.items() if "running" not in k}, tmp_path / "w")
+    with pytest.raises(WeightsError, match=r"106 missing: bn1.running_mean"):
+        load_weights(build_backbone(VARIANT), tmp_path / "w")
+
+
+def test_caffe2s_names_are_those_that_detectron2_reads() -> None:
+    loading = pytest.importorskip(
+        "detectron2.checkpoint.c2_model_loading", reason="Detectron2 is not installed"
+    )
+    with torch.device("meta"):
+        own = list(build_classifier(VARIANT).state_dict())
+    pairs = {
+        theirs: FORMATS["detectron2"].from_own(key)
+        for key in own
+        if (theirs := FORMATS["caffe2"].from_own(key))
+    }
+    assert loading.convert_basic_c2_names(list(pairs)) == list(pairs.values())
+
+
+@pytest.mark.parametrize("deep_stem", [False, True])
+def test_mmpretrain(deep_stem: bool, tmp_path: Path) -> None:
+    source = randomise(build_classifier(VARIANT, deep_stem=deep_stem))
+    format_ = FORMATS["mmpretrain"]
+    state = {format_.from_own(key): value for key, value in source.state_dict().items()}
+    assert ("backbone.stem.2.bn.running_var" in state) == deep_stem
+    assert {"backbone.layer4.2.bn3.bias", "head.fc.weight"} <= state.keys()
+    torch.save({"meta": {"version": "1"}, "state_dict": state}, tmp_path / "w")
+    own = build_classifier(VARIANT, deep_stem=deep_stem)
+    loaded = load_weights(own, tmp_path / "w")
+    assert loaded.family == "mmpretrain"
+    assert all(torch.equal(own.state_dict()[k], v) for k, v in source.state_dict().items())
+
+
+@pytest.mark.parametrize("name", list_variants())
+@pytest.mark.parametrize("family", FORMATS)
+def test_names_there_and_back(name: str, family: str) -> None:
+    """Of every variant, in every family."""
+    with torch.device("meta"):
+        state = build_classifier(name, deep_stem=family in ("timm", "mmdet")).state_dict()
+    format_ = FORMATS[family]
+    theirs = {key: format_.from_own(key) for key in state}
+    known = [key for key in state if not (family == "caffe2" and "num_batches" in key)]
+    assert all(theirs[key] is not None for key in known)
+    assert len({theirs[key] for key in known}) == len(known)
+    assert all(format_.to_own(theirs[key]) == key for key in known)
+    assert recognise(theirs[key] for key in known) == (family, "")
+
+
+@pytest.mark.parametrize("name", [name for name in list_variants() if "26" not in name])
+def test_detectron2s_names_of_every_variant(name: str) -> None:
+    pytest.importorskip("detectron2", reason="Detectron2 is not installed")
+    with torch.device("meta"):
+        peer = CONTESTANTS["detectron2"].trunk(name).model.state_dict()
+        own = build_backbone(name).state_dict()
+    format_ = FORMATS["detectron2"]
+    ours = {format_.from_own(k): v.shape for k, v in own.items() if "num_batches" not in k}
+    assert ours == {k: v.shape for k, v in peer.items()}
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["conv1.weight"], ("torchvision", "")),
+        (["module.backbone.conv1.weight"], ("torchvision", "module.backbone.")),
+        (["backbone.body.conv1.weight"], ("torchvision", "backbone.body.")),
+        (["backbone.conv1.weight", "head.fc.weight"], ("mmpretrain", "")),
+        (["backbone.bottom_up.stem.conv1.weight"], ("detectron2", "backbone.bottom_up.")),
+        (["roi_head.conv1.weight"], ("", "")),
+        (["layer1.0.conv1.weight"], ("", "")),
+        (["features.0.weight"], ("", "")),
+    ],
+)
+def test_the_trunk_is_found_by_its_stem(names: list[str], found: tuple[str, str]) -> None:
+    assert recognise(names) == found
+
+
+def test_templates() -> None:
+    template = Template("res{res}_{block}_branch2{branch}_bn_{blob}")
+    values = template.parse("res4_22_branch2b_bn_riv")
+    assert values == {"stage": "3", "block": "22", "i": "2", "norm": "running_var"}
+    assert template.render(values) == "res4_22_branch2b_bn_riv"
+    assert template.parse("res6_0_branch2b_bn_s") is None
+    assert template.render({**values, "norm": "num_batches_tracked"}) is None
+
+
+@pytest.mark.parametrize("wrapper", ["state_dict_ema", "model_ema"])
+def test_averaged_weights_are_taken_where_there_are_some(wrapper: str, tmp_path: Path) -> None:
+    small = {"depth": (1, 1, 1, 1), "cardinality": 4, "base_width": 4, "base_channels": 16}
+    raw, averaged = (randomise(ResNeXt(**small), seed) for seed in (0, 1))
+    content = {
+        "state_dict": raw.state_dict(),
+        wrapper: {f"module.{k}": v for k, v in averaged.state_dict().items()} | {"n_averaged": 3},
+    }
+    file = io.BytesIO()
+    torch.save(content, file)
+    (tmp_path / "w").write_bytes(file.getvalue())
+    own = ResNeXt(**small)
+    assert load_weights(own, tmp_path / "w").averaged
+    assert all(torch.equal(v, averaged.state_dict()[k]) for k, v in own.state_dict().items())
