@@ -7,17 +7,13 @@ Importing this module registers `resnext_backbones.ResNeXt`; a config does it wi
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import import_module
-from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urlparse
 
 import torch
 from mmcv.cnn import build_conv_layer, build_norm_layer, build_plugin_layer
-from mmengine.dist import barrier
 from mmengine.model import initialize
 from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import Registry
@@ -30,6 +26,7 @@ from resnext_backbones.models.layers import Conv
 from resnext_backbones.variants import variant_options
 from resnext_backbones.weights import LoadedWeights, WeightsError, load_state
 from resnext_backbones.weights.files import read_file
+from resnext_backbones.weights.sources import locate
 
 # A scope of its own: MMDetection has a `ResNeXt` as well, and keeps it.
 MODELS = Registry("model", parent=ROOT_MODELS, scope="resnext_backbones")
@@ -264,23 +261,10 @@ def _read(source: str, prefix: str) -> Mapping[str, Any]:
                 raise WeightsError(f"weights {source}: no such name; try {', '.join(close)}")
             url = names[name]
     try:
-        content = read_file(_downloaded(url) if "://" in url else url)
+        content = read_file(locate(url))
     except OSError as error:
         raise WeightsError(f"weights {source}: {error}") from error
     if not prefix:
         return content
     state = content.get("state_dict", content)
     return {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
-
-
-def _downloaded(url: str) -> Path:
-    """The file in torch.hub's cache; downloaded on one process of each node where it is not."""
-    path = Path(torch.hub.get_dir()) / "checkpoints" / PurePosixPath(urlparse(url).path).name
-    if not path.exists() and int(os.environ.get("LOCAL_RANK", 0)) == 0:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(url, os.fspath(path))
-        except OSError as error:
-            raise OSError(f"{url} cannot be had ({error}); put the file at {path}") from error
-    barrier()
-    return path

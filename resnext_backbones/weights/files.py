@@ -10,12 +10,14 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import torch
 from torch import Tensor
 
 from resnext_backbones.weights.pickles import RefusedError, audit, read_pickle
+
+T = TypeVar("T")
 
 LARGEST_DIRECTORY = 2**24
 """Bytes of the list of what is in a file: more than 100,000 tensors."""
@@ -106,6 +108,18 @@ def read_content(path: str | Path) -> Content:
     return content
 
 
+def read_metadata(path: str | Path) -> Mapping[str, str]:
+    """What a safetensors file carries beside its tensors; nothing of any other file.
+
+    Raises:
+        WeightsError: it is a damaged safetensors file.
+    """
+    with Path(path).open("rb") as file:
+        if _reader(file.read(32)) is not _read_safetensors:
+            return {}
+        return _open_safetensors(Path(path), file, lambda opened: opened.metadata() or {})
+
+
 def _physical_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
@@ -126,6 +140,14 @@ def _read_nothing(path: Path, _: BinaryIO) -> Content:
 
 
 def _read_safetensors(path: Path, file: BinaryIO) -> Content:
+    def read(opened: Any) -> Content:
+        tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+        return Content(tensors, opened.metadata() or {})
+
+    return _open_safetensors(path, file, read)
+
+
+def _open_safetensors(path: Path, file: BinaryIO, read: Callable[[Any], T]) -> T:
     file.seek(0)
     (header,) = struct.unpack("<Q", file.read(8))
     if header > LARGEST_DIRECTORY:
@@ -139,8 +161,7 @@ def _read_safetensors(path: Path, file: BinaryIO) -> Content:
         ) from error
     try:
         with safe_open(path, framework="pt") as opened:
-            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
-            return Content(tensors, opened.metadata() or {})
+            return read(opened)
     except SafetensorError as error:
         raise WeightsError(f"weights {path}: damaged safetensors file: {error}") from error
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from resnext_backbones.models import ResNeXt
 from resnext_backbones.weights.checkpoint import Checkpoint, variant_of
 from resnext_backbones.weights.files import WeightsError, is_finite, read_file
 from resnext_backbones.weights.formats import FORMATS
+from resnext_backbones.weights.registry import NONCOMMERCIAL
+from resnext_backbones.weights.sources import locate, row_of
 
 HEAD = "fc."
 """What the names of a classification head begin with; a trunk has none."""
@@ -27,6 +30,7 @@ class LoadedWeights:
         averaged: whether these are the averaged weights of a training run.
         fused: whether the norms only scale and shift, as Caffe2's do: they must stay in eval mode.
         unused: keys of the source that the network has no place for: a head, a detector's rest.
+        licence: of the weights, where they are published ones.
         untouched: keys of plugins and deformable offsets that a plain trunk's weights do not
             have; they keep their initialisation.
     """
@@ -38,6 +42,7 @@ class LoadedWeights:
     fused: bool = False
     unused: tuple[str, ...] = ()
     untouched: tuple[str, ...] = ()
+    licence: str = ""
 
     def __str__(self) -> str:
         parts = [
@@ -47,12 +52,17 @@ class LoadedWeights:
             "fused norms" if self.fused else "",
             f"without its {len(self.unused)} other tensors" if self.unused else "",
             f"{len(self.untouched)} added tensors not in it" if self.untouched else "",
+            f"licence {self.licence}" if self.licence else "",
         ]
         return f"{self.source} ({', '.join(filter(None, parts))})"
 
 
 def load_weights(model: ResNeXt, source: str | Path) -> LoadedWeights:
-    """Load a file into a trunk or a classifier, whole or not at all.
+    """Load weights into a trunk or a classifier, whole or not at all.
+
+    Args:
+        source: a path, an address, `hf://OWNER/REPOSITORY/FILE`, or an alias such as
+            `torchvision/resnext50_32x4d.v2`, one of `weights.registry.REGISTRY`.
 
     The file holds the weights of a trunk, of a classifier or of a whole detector, by the names of
     any family in `weights.formats.FORMATS`, as safetensors, from `torch.save`, or as a pickle of
@@ -60,10 +70,16 @@ def load_weights(model: ResNeXt, source: str | Path) -> LoadedWeights:
 
     Raises:
         FileNotFoundError: there is no such file.
-        WeightsError: it cannot be read, a key is missing, unexpected or of another shape, or a
-            value is not finite. The model is then unchanged.
+        WeightsError: it cannot be had or read, a key is missing, unexpected or of another shape,
+            or a value is not finite. The model is then unchanged.
     """
-    return load_state(model, read_file(source), str(source))
+    loaded = load_state(model, read_file(locate(source)), str(source))
+    row = row_of(source)
+    if row is None:
+        return loaded
+    if row.source.licence == NONCOMMERCIAL:
+        warnings.warn(f"weights {source}: licence {NONCOMMERCIAL}, not for commerce", stacklevel=2)
+    return replace(loaded, licence=row.source.licence)
 
 
 def load_state(model: ResNeXt, content: Mapping[str, Any], source: str) -> LoadedWeights:

@@ -1,0 +1,161 @@
+"""Files from the network: whole, checked, and where torch.hub keeps them."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+from urllib.parse import urlparse
+
+import torch
+from filelock import FileLock
+
+from resnext_backbones.weights.files import WeightsError
+
+TRIES = 5
+"""Connections to one address: what has come goes on where the last one broke off."""
+
+TIMEOUT = 30
+"""Seconds without a byte after which a connection is given up."""
+
+CHUNK = 2**20
+
+NETWORK_ERRORS = (OSError, http.client.HTTPException)
+
+
+def path_of(url: str) -> Path:
+    """Where a downloaded file lies: in TORCH_HOME/hub/checkpoints, by its own name."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / PurePosixPath(urlparse(url).path).name
+
+
+def download(urls: Sequence[str], sha256: str = "") -> Path:
+    """The file, from the first of the addresses that has it; at once if it was had before.
+
+    It is written under another name and gets its own when it is whole and its hash is right. What
+    a broken connection left is kept, and the next call goes on from there. Several processes may
+    ask for the same file: one of them downloads it.
+
+    Args:
+        urls: of the same file, in the order in which to try.
+        sha256: its hash in hexadecimal, or the beginning of it; "" is not checked.
+
+    Raises:
+        WeightsError: it cannot be had; the message says where to put it by hand. Or it has
+            another hash.
+    """
+    path = path_of(urls[0])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        if path.is_file():
+            return path
+        failures = []
+        for url in urls:
+            try:
+                _download(url, path, sha256)
+                return path
+            except NETWORK_ERRORS as error:
+                failures.append(f"{url} ({error or type(error).__name__})")
+    raise WeightsError(
+        f"weights {path.name}: cannot be had from {', nor from '.join(failures)}; get it where "
+        f"there is a network, and put the file at {path}"
+    )
+
+
+def _download(url: str, path: Path, sha256: str) -> None:
+    part = path.with_name(f"{path.name}.part")
+    for left in reversed(range(TRIES)):
+        try:
+            _go_on(url, part)
+            break
+        except urllib.error.HTTPError as error:
+            # Nothing comes of asking again, unless the server is only busy.
+            if error.code < 500 or not left:
+                raise
+        except NETWORK_ERRORS:
+            if not left:
+                raise
+    found = hash_of(part)
+    if not found.startswith(sha256):
+        part.unlink()
+        raise WeightsError(
+            f"weights {path.name}: what {url} gave has the SHA-256 {found} and not {sha256}; "
+            "it was thrown away"
+        )
+    part.replace(path)
+
+
+def _go_on(url: str, part: Path) -> None:
+    """Append what is missing to a file that may have the beginning already.
+
+    Raises:
+        OSError: the connection failed, or broke off before the end.
+    """
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"User-Agent": "resnext_backbones", "Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    try:
+        response = urllib.request.urlopen(  # the address is the user's
+            urllib.request.Request(url, headers=headers), timeout=TIMEOUT
+        )
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # there is nothing behind what is here: it is another file, or whole
+            if error.headers.get("Content-Range") == f"bytes */{have}":
+                return
+            part.unlink()
+            raise ConnectionError("the beginning of another file lay here") from error
+        raise
+    with response, part.open("ab") as file:
+        if response.status != 206:  # the server sends the whole
+            file.truncate(0)
+            have = 0
+        length = response.headers.get("Content-Length")
+        total = have + int(length) if length else None
+        _copy(response, file, have, total)
+    if total is not None and part.stat().st_size < total:
+        raise ConnectionError(f"{part.stat().st_size} of {total} bytes came")
+
+
+def _copy(response: Any, file: BinaryIO, have: int, total: int | None) -> None:
+    with torch.hub.tqdm(
+        total=total, initial=have, unit="B", unit_scale=True, unit_divisor=1024
+    ) as bar:
+        while chunk := response.read(CHUNK):
+            file.write(chunk)
+            bar.update(len(chunk))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def hash_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def from_hub(repository: str, name: str) -> Path:
+    """A file of a repository on the Hugging Face Hub, in that library's own cache.
+
+    Raises:
+        WeightsError: it cannot be had, or huggingface_hub is not installed.
+    """
+    source = f"hf://{repository}/{name}"
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    except ImportError as error:
+        raise WeightsError(
+            f"weights {source}: needs the huggingface_hub package: pip install huggingface_hub"
+        ) from error
+    try:
+        return Path(hf_hub_download(repository, name))
+    except (HfHubHTTPError, LocalEntryNotFoundError, *NETWORK_ERRORS) as error:
+        raise WeightsError(f"weights {source}: cannot be had: {error}") from error

@@ -1,0 +1,263 @@
+"""Published weights: one table of where they are, and what they expect.
+
+All of them stride in the 3x3 convolution of a block.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from resnext_backbones.weights.files import WeightsError
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What pixels weights were trained with.
+
+    Attributes:
+        order: of the channels, `RGB` or `BGR`.
+        mean, std: of each channel in that order, for values from 0 to 255.
+    """
+
+    order: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __str__(self) -> str:
+        return f"{self.order}, mean {self.mean}, std {self.std}"
+
+    def to_metadata(self) -> dict[str, str]:
+        """As the strings that a safetensors file carries."""
+        values = {"pixel_mean": self.mean, "pixel_std": self.std}
+        return {"pixel_order": self.order} | {key: json.dumps(v) for key, v in values.items()}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> Preprocessing | None:
+        """What `to_metadata` wrote; None where it is not there.
+
+        Raises:
+            ValueError: it is not what `to_metadata` writes.
+        """
+        if "pixel_order" not in metadata:
+            return None
+        mean, std = (json.loads(metadata[key]) for key in ("pixel_mean", "pixel_std"))
+        return cls(metadata["pixel_order"], tuple(map(float, mean)), tuple(map(float, std)))
+
+    def __post_init__(self) -> None:
+        if self.order not in ("RGB", "BGR") or len(self.mean) != 3 or len(self.std) != 3:
+            raise ValueError(f"preprocessing is RGB or BGR with three means and stds, got {self}")
+        if not all(value > 0 for value in self.std):
+            raise ValueError(f"std must be positive, got {self.std}")
+
+
+RGB = Preprocessing("RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+BGR = Preprocessing("BGR", (103.53, 116.28, 123.675), (57.375, 57.12, 58.395))
+BGR_UNSCALED = Preprocessing("BGR", (103.53, 116.28, 123.675), (1.0, 1.0, 1.0))
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a group of checkpoints comes from, and what they have in common.
+
+    Attributes:
+        bases: what their addresses begin with; the second one is a mirror.
+        licence: of the weights.
+        reference: where they are published, with their accuracies.
+        preprocessing: the pixels that they expect.
+        fused: whether their norms only scale and shift; these must stay in eval mode.
+    """
+
+    bases: tuple[str, ...]
+    licence: str
+    reference: str
+    preprocessing: Preprocessing = RGB
+    fused: bool = False
+
+
+BSD, APACHE = "BSD-3-Clause", "Apache-2.0"
+NONCOMMERCIAL, SHARE_ALIKE, NOT_STATED = "CC BY-NC 4.0", "CC BY-SA 3.0", "not stated"
+
+FB = "https://dl.fbaipublicfiles.com"
+TORCH = "https://download.pytorch.org/models"
+TIMM_FILES = "https://github.com/huggingface/pytorch-image-models/releases/download"
+GLUON_FILES = "https://github.com/rwightman/pytorch-pretrained-gluonresnet/releases/download"
+MM_FILES = ("https://download.openmmlab.com", "https://mmassets.onedl.ai")
+TIMM_RESULTS = "https://github.com/huggingface/pytorch-image-models/blob/main/results"
+MMENGINE = "https://github.com/open-mmlab/mmengine/blob/main/mmengine/hub/openmmlab.json"
+
+TORCHVISION = Source((TORCH,), BSD, "https://docs.pytorch.org/vision/stable/models/resnext.html")
+WSL = Source((TORCH,), NONCOMMERCIAL, "https://github.com/facebookresearch/WSL-Images")
+SEMI = Source(
+    (f"{FB}/semiweaksupervision/model_files",),
+    NONCOMMERCIAL,
+    "https://github.com/facebookresearch/semi-supervised-ImageNet1K-models",
+)
+TORCH7 = Source(
+    ("https://s3.amazonaws.com/resnext/imagenet_models",),
+    NONCOMMERCIAL,
+    "https://github.com/facebookresearch/ResNeXt",
+)
+TIMM = Source((TIMM_FILES,), APACHE, f"{TIMM_RESULTS}/results-imagenet.csv")
+GLUON = Source((GLUON_FILES,), APACHE, f"{TIMM_RESULTS}/results-imagenet.csv")
+THIRD_PARTY = tuple(f"{base}/pretrain/third_party" for base in MM_FILES)
+OPENMMLAB = Source(THIRD_PARTY, NOT_STATED, MMENGINE)
+OPENMMLAB_BGR = Source(THIRD_PARTY, NOT_STATED, MMENGINE, BGR)
+MMPRETRAIN = Source(
+    tuple(f"{base}/mmclassification/v0/resnext" for base in MM_FILES),
+    APACHE,
+    "https://github.com/open-mmlab/mmpretrain/tree/main/configs/resnext",
+)
+DETECTRON2 = Source(
+    (f"{FB}/detectron2/ImageNetPretrained",),
+    SHARE_ALIKE,
+    "https://github.com/facebookresearch/detectron2/blob/main/MODEL_ZOO.md",
+    BGR,
+)
+CAFFE2 = Source(
+    (f"{FB}/detectron/ImageNetPretrained",),
+    SHARE_ALIKE,
+    "https://github.com/facebookresearch/Detectron/blob/main/MODEL_ZOO.md",
+    BGR_UNSCALED,
+    fused=True,
+)
+
+# Alias, source, file, and top-1 accuracy on ImageNet-1k in percent, one crop of 224 pixels, as the
+# source says, if it does.
+# fmt: off
+ROWS: tuple[tuple[str, Source, str, float | None], ...] = (
+    ("torchvision/resnext50_32x4d.v1", TORCHVISION, "resnext50_32x4d-7cdf4587.pth", 77.618),
+    ("torchvision/resnext50_32x4d.v2", TORCHVISION, "resnext50_32x4d-1a0047aa.pth", 81.198),
+    ("torchvision/resnext101_32x8d.v1", TORCHVISION, "resnext101_32x8d-8ba56ff5.pth", 79.312),
+    ("torchvision/resnext101_32x8d.v2", TORCHVISION, "resnext101_32x8d-110c445d.pth", 82.834),
+    ("torchvision/resnext101_64x4d.v1", TORCHVISION, "resnext101_64x4d-173b62eb.pth", 83.246),
+    ("fair/resnext101_32x8d.wsl", WSL, "ig_resnext101_32x8-c38310e5.pth", 82.2),
+    ("fair/resnext101_32x16d.wsl", WSL, "ig_resnext101_32x16-c6f796b0.pth", 84.2),
+    ("fair/resnext101_32x32d.wsl", WSL, "ig_resnext101_32x32-e4b90b00.pth", 85.1),
+    ("fair/resnext101_32x48d.wsl", WSL, "ig_resnext101_32x48-3e41cc8a.pth", 85.4),
+    ("fair/resnext50_32x4d.ssl", SEMI, "semi_supervised_resnext50_32x4-ddb3e555.pth", 80.3),
+    ("fair/resnext101_32x4d.ssl", SEMI, "semi_supervised_resnext101_32x4-dc43570a.pth", 81.0),
+    ("fair/resnext101_32x8d.ssl", SEMI, "semi_supervised_resnext101_32x8-2cfe2f8b.pth", 81.7),
+    ("fair/resnext101_32x16d.ssl", SEMI, "semi_supervised_resnext101_32x16-15fffa57.pth", 81.9),
+    ("fair/resnext50_32x4d.swsl", SEMI, "semi_weakly_supervised_resnext50_32x4-72679e44.pth", 82.2),
+    ("fair/resnext101_32x4d.swsl", SEMI, "semi_weakly_supervised_resnext101_32x4-3f87e46b.pth", 83.4),
+    ("fair/resnext101_32x8d.swsl", SEMI, "semi_weakly_supervised_resnext101_32x8-b4712904.pth", 84.3),
+    ("fair/resnext101_32x16d.swsl", SEMI, "semi_weakly_supervised_resnext101_32x16-f3559a9c.pth", 84.8),
+    ("fair/resnext50_32x4d.torch7", TORCH7, "resnext_50_32x4d.t7", 77.8),
+    ("fair/resnext101_32x4d.torch7", TORCH7, "resnext_101_32x4d.t7", 78.8),
+    ("fair/resnext101_64x4d.torch7", TORCH7, "resnext_101_64x4d.t7", 79.6),
+    ("timm/resnext50_32x4d.a1_in1k", TIMM, "v0.1-rsb-weights/resnext50_32x4d_a1_0-b5a91a1d.pth", 80.526),
+    ("timm/resnext50_32x4d.a1h_in1k", TIMM, "v0.1-rsb-weights/resnext50_32x4d_a1h-0146ab0a.pth", 81.140),
+    ("timm/resnext50_32x4d.a2_in1k", TIMM, "v0.1-rsb-weights/resnext50_32x4d_a2_0-efc76add.pth", 80.444),
+    ("timm/resnext50_32x4d.a3_in1k", TIMM, "v0.1-rsb-weights/resnext50_32x4d_a3_0-3e450271.pth", 79.258),
+    ("timm/resnext50_32x4d.ra_in1k", TIMM, "v0.1-weights/resnext50_32x4d_ra-d733960d.pth", 79.800),
+    ("timm/resnext50d_32x4d.bt_in1k", TIMM, "v0.1-weights/resnext50d_32x4d-103e99f8.pth", 79.672),
+    ("timm/resnext101_64x4d.c1_in1k", TIMM, "v0.1-tpu-weights/resnext101_64x4d_c-0d0e0cc0.pth", 82.446),
+    ("timm/resnext50_32x4d.gluon_in1k", GLUON, "v0.1/gluon_resnext50_32x4d-e6a097c1.pth", 79.354),
+    ("timm/resnext101_32x4d.gluon_in1k", GLUON, "v0.1/gluon_resnext101_32x4d-b253c8c4.pth", 80.336),
+    ("timm/resnext101_64x4d.gluon_in1k", GLUON, "v0.1/gluon_resnext101_64x4d-f9a8e184.pth", 80.640),
+    ("open-mmlab/resnext50_32x4d", OPENMMLAB, "resnext50-32x4d-0ab1a123.pth", None),
+    ("open-mmlab/resnext101_32x4d", OPENMMLAB, "resnext101_32x4d-a5af3160.pth", None),
+    ("open-mmlab/resnext101_64x4d", OPENMMLAB, "resnext101_64x4d-ee2c6f71.pth", None),
+    ("open-mmlab/detectron2/resnext101_32x8d", OPENMMLAB_BGR, "resnext101_32x8d-1516f1aa.pth", None),
+    ("mmpretrain/resnext50_32x4d", MMPRETRAIN, "resnext50_32x4d_b32x8_imagenet_20210429-56066e27.pth", 77.90),
+    ("mmpretrain/resnext101_32x4d", MMPRETRAIN, "resnext101_32x4d_b32x8_imagenet_20210506-e0fa3dd5.pth", 78.61),
+    ("mmpretrain/resnext101_32x8d", MMPRETRAIN, "resnext101_32x8d_b32x8_imagenet_20210506-23a247d5.pth", 79.27),
+    ("mmpretrain/resnext152_32x4d", MMPRETRAIN, "resnext152_32x4d_b32x8_imagenet_20210524-927787be.pth", None),
+    ("detectron2/X-101-32x8d", DETECTRON2, "FAIR/X-101-32x8d.pkl", None),
+    ("caffe2/X-101-32x8d", CAFFE2, "20171220/X-101-32x8d.pkl", None),
+    ("caffe2/X-101-64x4d", CAFFE2, "FBResNeXt/X-101-64x4d.pkl", None),
+    ("caffe2/X-152-32x8d-IN5k", CAFFE2, "25093814/X-152-32x8d-IN5k.pkl", None),
+)
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published checkpoint: a row of the table.
+
+    Attributes:
+        alias: its name here, FAMILY/NAME.
+        source: what it has in common with others.
+        file: its name, behind the source's bases.
+        top1: accuracy on ImageNet-1k in percent, if the source says it.
+    """
+
+    alias: str
+    source: Source
+    file: str
+    top1: float | None
+
+    @property
+    def variant(self) -> str:
+        """Of `list_variants()`; the alias says it."""
+        found = re.search(r"(?:resnext|X-)(\d+)d?[-_](\d+x\d+)d?", self.alias)
+        assert found is not None
+        return f"resnext{found[1]}_{found[2]}d"
+
+    @property
+    def options(self) -> dict[str, bool]:
+        """Of `ResNeXt`, beside the variant's: "resnext50d" is the network of He et al. (2019)."""
+        deep = re.search(r"resnext\d+d_", self.alias) is not None
+        return {"deep_stem": deep, "avg_down": deep, "stride_in_1x1": False}
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where the file is, in the order in which to try."""
+        return tuple(f"{base}/{self.file}" for base in self.source.bases)
+
+    @property
+    def hub(self) -> str:
+        """The repository on the Hugging Face Hub that has the same weights; "" if there is none."""
+        return self.alias if self.alias.startswith("timm/") else ""
+
+    @property
+    def sha256(self) -> str:
+        """The beginning of the file's hash, which is in its name where it is published."""
+        return hash_in_name(self.file)
+
+
+def hash_in_name(name: str) -> str:
+    """The hash that a file's name ends with, as in `name-1a2b3c4d.pth`; "" if there is none."""
+    found = re.search(r"-([0-9a-f]{8,64})\.\w+$", name)
+    return found[1] if found else ""
+
+
+TIMM_TAGS = {
+    "tv_in1k": ("torchvision", "v1"),
+    "tv2_in1k": ("torchvision", "v2"),
+    "fb_wsl_ig1b_ft_in1k": ("fair", "wsl"),
+    "fb_ssl_yfcc100m_ft_in1k": ("fair", "ssl"),
+    "fb_swsl_ig1b_ft_in1k": ("fair", "swsl"),
+}
+"""timm's names for weights of others."""
+
+
+def _registry() -> dict[str, Published]:
+    found = {row[0]: Published(*row) for row in ROWS}
+    for tag, (family, theirs) in TIMM_TAGS.items():
+        for alias, row in list(found.items()):
+            if alias.startswith(f"{family}/") and alias.endswith(f".{theirs}"):
+                found[f"timm/{row.variant}.{tag}"] = row
+    return found
+
+
+REGISTRY: dict[str, Published] = _registry()
+"""Every alias, and what it stands for."""
+
+
+def published(alias: str) -> Published:
+    """The row of an alias.
+
+    Raises:
+        WeightsError: there is none; the message names those that are close.
+    """
+    if alias not in REGISTRY:
+        close = difflib.get_close_matches(alias, REGISTRY, n=5, cutoff=0.3) or list(REGISTRY)[:5]
+        raise WeightsError(
+            f"weights {alias}: no such file and no such alias; try {', '.join(close)}"
+        )
+    return REGISTRY[alias]

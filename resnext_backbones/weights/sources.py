@@ -1,0 +1,101 @@
+"""What a user may name as the source of weights: a path, an address, or an alias."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from resnext_backbones.weights.download import download, from_hub, hash_of
+from resnext_backbones.weights.files import WeightsError, read_metadata
+from resnext_backbones.weights.registry import REGISTRY, Preprocessing, Published, published
+
+HUB = "hf://"
+
+
+def locate(source: str | Path) -> Path:
+    """The file of a source, downloaded if need be.
+
+    Args:
+        source: a path; an address (http, https, file); `hf://OWNER/REPOSITORY/FILE` on the
+            Hugging Face Hub; or an alias of `weights.registry.REGISTRY`.
+
+    Raises:
+        FileNotFoundError: it is a path, and there is no such file.
+        WeightsError: there is no such alias, or the file cannot be had.
+    """
+    text = str(source)
+    if text.startswith(HUB):
+        owner, _, rest = text.removeprefix(HUB).partition("/")
+        repository, _, name = rest.partition("/")
+        return from_hub(f"{owner}/{repository}", name)
+    if row := row_of(source):
+        return _of_row(row)
+    if "://" in text:
+        return download([text])
+    if Path(source).exists() or _is_path(source):
+        if not Path(source).is_file():
+            raise FileNotFoundError(f"weights {source}: there is no such file")
+        return Path(source)
+    return _of_row(published(text))
+
+
+def row_of(source: str | Path) -> Published | None:
+    """The row of an alias or of the address of one of its files; None for anything else."""
+    text = str(source)
+    if Path(source).exists():
+        return None
+    by_url = (row for row in REGISTRY.values() if text in row.urls)
+    return REGISTRY.get(text) or next(by_url, None)
+
+
+def preprocessing_of(source: str | Path) -> Preprocessing:
+    """The pixels that weights expect.
+
+    The registry says it of its own files, wherever they lie, and a safetensors file that this
+    package wrote says it itself.
+
+    Args:
+        source: as of `locate`; nothing is downloaded for an alias.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        WeightsError: it is not known.
+    """
+    if row := row_of(source):
+        return row.source.preprocessing
+    path = locate(source)
+    if row := _row_of_file(path):
+        return row.source.preprocessing
+    try:
+        found = Preprocessing.from_metadata(read_metadata(path))
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"weights {source}: its pixel normalisation: {error}") from error
+    if found is None:
+        raise WeightsError(
+            f"weights {source}: it is not known which pixels they expect; write them into a file "
+            "that says so: tools/convert_weights.py SOURCE DEST --to safetensors --pixels ..."
+        )
+    return found
+
+
+def _of_row(row: Published) -> Path:
+    try:
+        return download(row.urls, row.sha256)
+    except WeightsError:
+        if not row.hub:
+            raise
+        return from_hub(row.hub, "model.safetensors")
+
+
+def _row_of_file(path: Path) -> Published | None:
+    """The row whose file this is, by its name and hash."""
+    for row in REGISTRY.values():
+        if PurePosixPath(row.file).name == path.name and row.sha256:
+            return row if hash_of(path).startswith(row.sha256) else None
+    return None
+
+
+def _is_path(source: str | Path) -> bool:
+    """Whether it must be meant as a path: aliases have a slash and no file's ending."""
+    suffixes = (".pth", ".pt", ".pkl", ".safetensors", ".bin", ".t7", ".th", ".tar")
+    text = str(source)
+    return isinstance(source, Path) or "/" not in text or text.endswith(suffixes)

@@ -1,0 +1,158 @@
+"""Downloads from a real server that misbehaves."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from resnext_backbones.weights import WeightsError, download
+from resnext_backbones.weights.download import path_of
+
+CONTENT = bytes(i * 7 % 251 for i in range(3_000_000))
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+BREAK = 1_000_000
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves CONTENT; the first part of the path says how."""
+
+    requests: list[tuple[str, str | None]]
+
+    def do_GET(self) -> None:
+        how = self.path.split("/")[1]
+        asked = self.headers.get("Range")
+        self.requests.append((how, asked))
+        if how == "absent":
+            self.send_error(404)
+            return
+        if how == "busy" and len(self.requests) < 3:
+            self.send_error(503)
+            return
+        start = 0
+        if asked and how != "rangeless":
+            start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1])
+        if start >= len(CONTENT):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(CONTENT)}")
+            self.end_headers()
+            return
+        body = CONTENT[start:] if how != "wrong" else bytes(len(CONTENT) - start)
+        self.send_response(206 if start else 200)
+        if how != "lengthless":
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        breaks = how == "broken" or (how in ("once", "rangeless") and len(self.requests) == 1)
+        if how == "slow":
+            for i in range(0, len(body), BREAK):
+                self.wfile.write(body[i : i + BREAK])
+                self.wfile.flush()
+                threading.Event().wait(0.3)
+            return
+        self.wfile.write(body[:BREAK] if breaks else body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch) -> Iterator[str]:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(Handler, "requests", [], raising=False)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{httpd.server_port}"
+        httpd.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("how", "ranges"),
+    [
+        ("well", [None]),
+        ("once", [None, f"bytes={BREAK}-"]),
+        ("broken", [None, f"bytes={BREAK}-", f"bytes={2 * BREAK}-"]),
+        ("rangeless", [None, f"bytes={BREAK}-"]),
+        ("lengthless", [None]),
+        ("busy", [None, None, None]),
+    ],
+)
+def test_the_file_is_whole_in_the_end(server: str, how: str, ranges: list[str | None]) -> None:
+    path = download.download([f"{server}/{how}/weights.pth"], SHA256[:8])
+    assert path.read_bytes() == CONTENT
+    assert [asked for _, asked in Handler.requests] == ranges
+    assert path == path_of("weights.pth")
+    assert not list(path.parent.glob("*.part"))
+    assert download.download([f"{server}/absent/weights.pth"]) == path  # had before
+
+
+def test_what_a_killed_process_left_is_gone_on_with(server: str) -> None:
+    path = path_of("weights.pth")
+    path.parent.mkdir(parents=True)
+    part = path.with_name("weights.pth.part")
+    part.write_bytes(CONTENT[:BREAK])
+    download.download([f"{server}/well/weights.pth"], SHA256)
+    assert path.read_bytes() == CONTENT
+    assert Handler.requests == [("well", f"bytes={BREAK}-")]
+
+
+@pytest.mark.parametrize("left", [CONTENT, CONTENT + b"more", bytes(BREAK)])
+def test_what_was_left_may_be_whole_or_another_file(server: str, left: bytes) -> None:
+    path = path_of("weights.pth")
+    path.parent.mkdir(parents=True)
+    path.with_name("weights.pth.part").write_bytes(left)
+    url = f"{server}/well/weights.pth"
+    if left == bytes(BREAK):  # only the hash tells
+        with pytest.raises(WeightsError, match="was thrown away"):
+            download.download([url], SHA256)
+    assert download.download([url], SHA256).read_bytes() == CONTENT
+
+
+def test_another_hash_is_shown_and_nothing_kept(server: str) -> None:
+    wrong = hashlib.sha256(bytes(len(CONTENT))).hexdigest()
+    with pytest.raises(WeightsError, match=f"SHA-256 {wrong} and not {SHA256[:12]}"):
+        download.download([f"{server}/wrong/weights.pth"], SHA256[:12])
+    assert not list(path_of("weights.pth").parent.glob("weights.pth*[!k]"))
+
+
+def test_a_mirror_is_tried(server: str) -> None:
+    urls = [f"{server}/absent/weights.pth", f"{server}/well/weights.pth"]
+    assert download.download(urls, SHA256).read_bytes() == CONTENT
+
+
+def test_offline_the_message_says_where_to_put_it(server: str, monkeypatch) -> None:
+    monkeypatch.setattr(download, "TRIES", 1)
+    url = "http://127.0.0.1:9/weights.pth"  # nothing listens there
+    path = path_of("weights.pth")
+    with pytest.raises(WeightsError, match=re.escape(url)) as caught:
+        download.download([url, f"{server}/absent/weights.pth"])
+    assert f"put the file at {path}" in str(caught.value)
+    assert "404" in str(caught.value)
+    path.write_bytes(b"by hand")
+    assert download.download([url]) == path
+
+
+def test_two_processes_at_once_do_not_disturb_each_other(server: str) -> None:
+    code = (
+        "from resnext_backbones.weights.download import download\n"
+        f"print(download(['{server}/slow/weights.pth'], '{SHA256}'))"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    paths = {process.communicate(timeout=60)[0].strip() for process in processes}
+    assert paths == {str(path_of("weights.pth"))}
+    assert path_of("weights.pth").read_bytes() == CONTENT
+    assert len(Handler.requests) == 1
+
+
+def test_the_progress_is_shown(server: str, capsys) -> None:
+    download.download([f"{server}/well/weights.pth"])
+    assert "2.86M" in capsys.readouterr().err

@@ -1,0 +1,164 @@
+"""The table of published weights against the libraries that publish them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import torchvision
+from safetensors.torch import save_file
+
+from resnext_backbones import build_backbone, list_variants, load_weights
+from resnext_backbones.weights import WeightsError, preprocessing_of
+from resnext_backbones.weights import sources as module
+from resnext_backbones.weights.registry import BGR, REGISTRY, RGB, Preprocessing, Published
+
+VARIANTS = list_variants()
+
+
+@pytest.mark.parametrize("alias", REGISTRY)
+def test_every_row_can_be_built(alias: str) -> None:
+    row = REGISTRY[alias]
+    assert row.variant in VARIANTS
+    with torch.device("meta"):
+        build_backbone(row.variant, **row.options)
+    assert all(url.startswith("https://") for url in row.urls)
+    assert row.source.licence
+    assert row.source.reference.startswith("https://")
+
+
+def test_every_weight_of_torchvision() -> None:
+    for name, versions in {
+        "resnext50_32x4d": ("v1", "v2"),
+        "resnext101_32x8d": ("v1", "v2"),
+        "resnext101_64x4d": ("v1",),
+    }.items():
+        weights = torchvision.models.get_model_weights(name)
+        assert len(weights) == len(versions)
+        for version in versions:
+            theirs = weights[f"IMAGENET1K_{version.upper()}"]
+            own = REGISTRY[f"torchvision/{name}.{version}"]
+            assert own.urls == (theirs.url,)
+            assert own.top1 == theirs.meta["_metrics"]["ImageNet-1K"]["acc@1"]
+            transforms = theirs.transforms()
+            assert own.source.preprocessing.mean == pytest.approx(
+                [255 * value for value in transforms.mean]
+            )
+
+
+def test_every_resnext_of_timm() -> None:
+    names = [
+        name
+        for name in timm.list_pretrained("resnext*")
+        if re.sub(r"d(?=_)", "", name.split(".")[0]) in VARIANTS
+    ]
+    assert len(names) == 26
+    for name in names:
+        theirs, own = timm.get_pretrained_cfg(name), REGISTRY[f"timm/{name}"]
+        assert Path(own.file).name == Path(theirs.url).name
+        assert own.source.licence.lower().replace(" ", "-") == theirs.license
+        pixels = own.source.preprocessing
+        assert pixels.order == "RGB"
+        assert pixels.mean == pytest.approx([255 * value for value in theirs.mean])
+        assert pixels.std == pytest.approx([255 * value for value in theirs.std])
+        assert own.options["deep_stem"] == (theirs.first_conv == "conv1.0")
+
+
+def test_every_resnext_of_openmmlab() -> None:
+    checkpoint = pytest.importorskip("mmengine.runner.checkpoint")
+    for table, family in (
+        (checkpoint.get_external_models(), "open-mmlab"),
+        (checkpoint.get_mmcls_models(), "mmpretrain"),
+    ):
+        names = [name for name in table if "resnext" in name and re.search(r"\dx\dd$", name)]
+        names = [name for name in names if not name.startswith("se_")]
+        assert len(names) == 4
+        assert all(table[name] in REGISTRY[f"{family}/{name}"].urls for name in names)
+
+
+def test_every_resnext_of_detectron2() -> None:
+    catalog = pytest.importorskip(
+        "detectron2.checkpoint.catalog", reason="Detectron2 is not installed"
+    )
+    theirs = catalog.ModelCatalog
+    urls = {
+        f"{theirs.S3_C2_DETECTRON_PREFIX}/{path}"
+        for path in theirs.C2_IMAGENET_MODELS.values()
+        if "X-1" in path
+    }
+    own = {
+        url for alias, row in REGISTRY.items() if alias.startswith("caffe2/") for url in row.urls
+    }
+    assert own == urls
+
+
+def test_preprocessing_of_an_alias_and_of_an_address() -> None:
+    assert preprocessing_of("torchvision/resnext50_32x4d.v2") == RGB
+    assert preprocessing_of("detectron2/X-101-32x8d") == BGR
+    row = REGISTRY["caffe2/X-152-32x8d-IN5k"]
+    assert preprocessing_of(row.urls[0]).std == (1, 1, 1)
+    assert row.source.fused
+
+
+def test_preprocessing_of_a_file(tmp_path: Path) -> None:
+    pixels = Preprocessing("BGR", (1.5, 2.0, 3.0), (4.0, 5.0, 6.0))
+    path = tmp_path / "weights.safetensors"
+    save_file({"a": torch.ones(1)}, path, metadata=pixels.to_metadata())
+    assert preprocessing_of(path) == pixels
+    save_file({"a": torch.ones(1)}, path)
+    with pytest.raises(WeightsError, match=r"not known which pixels.*convert_weights"):
+        preprocessing_of(path)
+    save_file({"a": torch.ones(1)}, path, metadata={**pixels.to_metadata(), "pixel_std": "[0]"})
+    with pytest.raises(WeightsError, match=r"pixel normalisation"):
+        preprocessing_of(path)
+
+
+def test_a_published_file_is_known_wherever_it_lies(tmp_path: Path, monkeypatch) -> None:
+    """By its name and its hash: another file of that name is another file."""
+    path = tmp_path / "resnext50_32x4d-7cdf4587.pth"
+    torch.save({}, path)
+    with pytest.raises(WeightsError, match="not known"):
+        preprocessing_of(path)
+    monkeypatch.setattr(module, "hash_of", lambda _: "7cdf4587" + 56 * "0")
+    assert preprocessing_of(path) == RGB
+
+
+def test_an_alias_is_downloaded_and_its_licence_said(tmp_path: Path, monkeypatch) -> None:
+    state = build_backbone("resnext101_32x8d").state_dict()
+    torch.save(state, tmp_path / "wsl.pth")
+    asked: list[tuple] = []
+
+    def download(urls: tuple[str, ...], sha256: str) -> Path:
+        asked.append((urls, sha256))
+        return tmp_path / "wsl.pth"
+
+    monkeypatch.setattr(module, "download", download)
+    model = build_backbone("resnext101_32x8d")
+    with pytest.warns(UserWarning, match="CC BY-NC 4.0"):
+        loaded = load_weights(model, "fair/resnext101_32x8d.wsl")
+    assert "licence CC BY-NC 4.0" in str(loaded)
+    row = REGISTRY["fair/resnext101_32x8d.wsl"]
+    assert asked == [(row.urls, "c38310e5")]
+
+
+def test_a_wrong_alias_is_answered_with_close_ones() -> None:
+    with pytest.raises(WeightsError, match=r"torchvision/resnext50_32x4d.v2"):
+        load_weights(build_backbone("resnext26_32x4d"), "torchvision/resnext50_32x4d.v3")
+
+
+def test_a_path_is_never_taken_for_an_alias(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no such file"):
+        load_weights(build_backbone("resnext26_32x4d"), str(tmp_path / "dir" / "absent.pth"))
+    assert module.row_of(tmp_path) is None
+
+
+def test_the_hash_is_in_the_name() -> None:
+    row = Published(
+        "timm/resnext50d_32x4d.x", REGISTRY["detectron2/X-101-32x8d"].source, "a.pkl", 1
+    )
+    assert row.sha256 == ""
+    assert row.options["avg_down"]
+    assert REGISTRY["mmpretrain/resnext50_32x4d"].sha256 == "56066e27"
