@@ -1,0 +1,177 @@
+"""Weights written for a framework are that framework's, and come back bit by bit."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import torchvision
+from helpers import randomise, relative_error
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from resnext_backbones import ResNeXtClassifier, build_backbone, build_classifier, load_weights
+from resnext_backbones.benchmark.contestants import CONTESTANTS
+from resnext_backbones.weights import WeightsError, preprocessing_of
+from resnext_backbones.weights.checkpoint import Checkpoint
+from resnext_backbones.weights.files import read_file
+from resnext_backbones.weights.registry import BGR, REGISTRY, RGB
+from resnext_backbones.weights.write import TARGETS, convert, write_state
+
+ROOT = Path(__file__).parents[2]
+VARIANT = "resnext50_32x4d"
+SMALL = {"depth": (1, 1, 1, 1), "cardinality": 4, "base_width": 4, "base_channels": 16}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, torch.Tensor]]:
+    """A classifier's weights, as torchvision publishes them."""
+    state = randomise(torchvision.models.resnext50_32x4d()).state_dict()
+    path = tmp_path_factory.mktemp("published") / "weights.pth"
+    torch.save(state, path)
+    return path, state
+
+
+@pytest.mark.parametrize(("first", "second"), permutations(TARGETS, 2))
+def test_every_direction_there_and_back(first: str, second: str, tmp_path: Path) -> None:
+    source = randomise(ResNeXtClassifier(num_classes=7, **SMALL))
+    with torch.no_grad():  # what is hard to keep
+        source.bn1.weight[:3] = torch.tensor([-0.0, 1e-42, 3.4e38])
+    write_state(source.state_dict(), tmp_path / "first", first, {})
+    convert(tmp_path / "first", tmp_path / "second", second)
+    convert(tmp_path / "second", tmp_path / "again", first)
+    # All values and names; archives also have their own name inside.
+    before, after = (Checkpoint.of(read_file(tmp_path / name)) for name in ("first", "again"))
+    assert before.state.keys() == after.state.keys()
+    assert before.family == after.family
+    own = ResNeXtClassifier(num_classes=7, **SMALL)
+    load_weights(own, tmp_path / "again")
+    for key, value in source.state_dict().items():
+        bits = own.state_dict()[key].contiguous().view(-1).view(torch.uint8)
+        assert torch.equal(bits, value.contiguous().view(-1).view(torch.uint8)), key
+
+
+def test_torchvision_and_timm_take_theirs(published, tmp_path: Path) -> None:
+    path, state = published
+    convert(path, tmp_path / "x.safetensors", "safetensors")
+    for to, model in (
+        ("torchvision", torchvision.models.resnext50_32x4d()),
+        ("timm", timm.create_model(VARIANT)),
+    ):
+        convert(tmp_path / "x.safetensors", tmp_path / to, to)
+        model.load_state_dict(torch.load(tmp_path / to, weights_only=True))
+        assert all(torch.equal(model.state_dict()[k], v) for k, v in state.items())
+
+
+def test_timms_deep_stem(tmp_path: Path) -> None:
+    source = randomise(build_classifier(VARIANT, deep_stem=True, avg_down=True))
+    write_state(source.state_dict(), tmp_path / "w", "timm", {})
+    peer = timm.create_model("resnext50d_32x4d").eval()
+    peer.load_state_dict(torch.load(tmp_path / "w", weights_only=True))
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        assert relative_error(source.eval()(images), peer(images)) <= 1e-5
+
+
+def test_mmdetection_takes_its_own(published, tmp_path: Path) -> None:
+    backbones = pytest.importorskip("mmdet.models.backbones")
+    runner = pytest.importorskip("mmengine.runner")
+    convert(published[0], tmp_path / "w.pth", "mmdet")
+    model = backbones.ResNeXt(depth=50, groups=32, base_width=4)
+    runner.load_checkpoint(model, str(tmp_path / "w.pth"), map_location="cpu")
+    state = published[1]
+    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
+
+
+def test_detectron2_takes_its_own(published, tmp_path: Path) -> None:
+    checkpoint = pytest.importorskip("detectron2.checkpoint", reason="Detectron2 is not installed")
+    done = convert(published[0], tmp_path / "w.pkl", "detectron2")
+    assert (done.variant, done.family) == (VARIANT, "torchvision")
+    model = CONTESTANTS["detectron2"].trunk(VARIANT).model
+    checkpoint.DetectionCheckpointer(model).load(str(tmp_path / "w.pkl"))
+    own = build_backbone(VARIANT).eval()
+    load_weights(own, published[0])
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        for a, b in zip(own(images), model.eval()(images).values(), strict=True):
+            assert relative_error(a, b) <= 1e-5
+
+
+def test_metadata_travel(published, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    convert(published[0], path, "safetensors", preprocessing=BGR)
+    assert preprocessing_of(path) == BGR
+    with safe_open(path, framework="pt") as file:
+        assert file.metadata()["variant"] == VARIANT
+        assert file.metadata()["norms"] == "trained"
+    again = tmp_path / "b.safetensors"
+    assert convert(path, again, "safetensors").preprocessing == BGR
+    assert preprocessing_of(again) == BGR
+    convert(again, tmp_path / "w.pth", "mmdet")
+    meta = torch.load(tmp_path / "w.pth", weights_only=True)["meta"]
+    assert json.loads(meta["pixel_mean"]) == list(BGR.mean)
+
+
+def test_what_a_registry_says_is_written(published, tmp_path: Path, monkeypatch) -> None:
+    row = REGISTRY["fair/resnext50_32x4d.swsl"]
+    monkeypatch.setattr("resnext_backbones.weights.write.locate", lambda _: published[0])
+    convert(row.alias, tmp_path / "a.safetensors", "safetensors")
+    with safe_open(tmp_path / "a.safetensors", framework="pt") as file:
+        assert file.metadata()["licence"] == "CC BY-NC 4.0"
+        assert file.metadata()["source"] == row.alias
+    assert preprocessing_of(tmp_path / "a.safetensors") == RGB
+
+
+@pytest.mark.parametrize(
+    ("options", "to", "message"),
+    [
+        ({"deep_stem": True}, "torchvision", "no name for a stem of three"),
+        ({"deep_stem": True}, "detectron2", "no name for stem.0.weight"),
+        ({"avg_down": True}, "detectron2", "no name for layer1.0.downsample"),
+    ],
+)
+def test_what_a_family_has_no_names_for(options, to: str, message: str, tmp_path: Path) -> None:
+    state = ResNeXtClassifier(**SMALL, **options).state_dict()
+    with pytest.raises(WeightsError, match=message):
+        write_state(state, tmp_path / "w", to, {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_overwritten_or_left_half(published, tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "there"
+    path.write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match="there"):
+        convert(published[0], path, "timm")
+    assert path.read_bytes() == b"mine"
+    monkeypatch.setattr(torch, "save", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises((OSError, RuntimeError)):
+        convert(published[0], path, "timm", overwrite=True)
+    assert path.read_bytes() == b"mine"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_tool(published, tmp_path: Path) -> None:
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "tools/convert_weights.py", *map(str, arguments)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    detector = {f"backbone.{k}": v.contiguous() for k, v in published[1].items()}
+    save_file(detector | {"neck.weight": torch.ones(1)}, tmp_path / "detector.safetensors")
+    dest = tmp_path / "x50.safetensors"
+    arguments = tmp_path / "detector.safetensors", dest, "--to", "safetensors"
+    done = run(*arguments, "--pixels", "RGB")
+    assert done.returncode == 0, done.stderr
+    assert VARIANT in done.stdout
+    assert f"pixels: {RGB}" in done.stdout
+    assert "left out: 1 tensors beside the trunk, neck.weight" in done.stdout
+    assert preprocessing_of(dest) == RGB
+    again = run(*arguments)
+    assert again.returncode == 1
+    assert "there is a file already; --overwrite replaces it" in again.stderr
+    assert "no such file" in run(tmp_path / "absent.pth", f"{dest}2", "--to", "timm").stderr
