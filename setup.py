@@ -18,9 +18,8 @@ MMDET = [
     "tensorboard",
     "matplotlib",
     "rich",
-    "safetensors",
 ]
-DEV = ["pytest", "hypothesis", "ruff", "mypy", "fvcore", "timm", "safetensors", "pre-commit"]
+DEV = ["pytest", "hypothesis", "ruff", "mypy", "fvcore", "timm", "pre-commit"]
 
 setup(
     name="resnext_backbones",
@@ -36,6 +35,13 @@ setup(
         "resnext_backbones": ["py.typed", ".mim/configs/*.py", ".mim/configs/*/*.py"],
     },
     # torch 2.13 can come as a build with which torchvision's operators do not load.
-    install_requires=["torch>=2.4,<2.13", "torchvision>=0.19,<0.28", "numpy"],
+    install_requires=[
+        "torch>=2.4,<2.13",
+        "torchvision>=0.19,<0.28",
+        "numpy",
+        "safetensors",
+        "huggingface_hub>=0.30",
+        "filelock",
+    ],
     extras_require={"mmdet": MMDET, "dev": DEV},
 )

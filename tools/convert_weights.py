@@ -12,10 +12,10 @@ import argparse
 import sys
 
 from resnext_backbones.weights import WeightsError
-from resnext_backbones.weights.registry import BGR, BGR_UNSCALED, RGB
+from resnext_backbones.weights.registry import PIXEL_NAMES
 from resnext_backbones.weights.write import TARGETS, convert
 
-PIXELS = {"RGB": RGB, "BGR": BGR, "BGR-unscaled": BGR_UNSCALED}
+PIXELS = {name: pixels for pixels, name in PIXEL_NAMES.items()}
 
 
 def parse_args() -> argparse.Namespace:

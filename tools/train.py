@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Train a detector.
 
-python tools/train.py configs/mask_rcnn_x101_32x4d_fpn_coco.py --weights resnext101_32x4d.pth
+python tools/train.py configs/mask_rcnn_x101_32x4d_fpn_coco.py --weights open-mmlab/resnext101_32x4d
 torchrun --nproc_per_node 8 tools/train.py configs/mask_rcnn_x101_32x4d_fpn_coco.py --amp
 """
 
@@ -14,7 +14,14 @@ from resnext_backbones.detection.environment import find_launcher, select_device
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train a detector.")
     add_shared_arguments(parser)
-    parser.add_argument("--weights", help="of the backbone: a file, a URL or open-mmlab://NAME")
+    parser.add_argument(
+        "--weights", help="of the backbone: a file, an address or an alias of docs/weights.md"
+    )
+    parser.add_argument(
+        "--allow-mismatch",
+        action="store_true",
+        help="warn, and go on, where pixels, norms or frozen stages do not fit the weights",
+    )
     parser.add_argument(
         "--resume",
         nargs="?",
@@ -34,10 +41,13 @@ def main() -> None:
     # MMEngine looks for devices when it is imported, so not before one is selected.
     from resnext_backbones.detection.config import for_training, load_config
     from resnext_backbones.detection.run import train
+    from resnext_backbones.detection.weights import use_weights
 
     cfg = load_config(args.config, args.cfg_options, work_dir=args.work_dir, launcher=launcher)
-    for_training(cfg, weights=args.weights, resume=args.resume, amp=args.amp)
-    print(f"done: {train(cfg)}")
+    if args.weights is not None:
+        use_weights(cfg, args.weights)
+    for_training(cfg, resume=args.resume, amp=args.amp)
+    print(f"done: {train(cfg, allow_mismatch=args.allow_mismatch)}")
 
 
 if __name__ == "__main__":

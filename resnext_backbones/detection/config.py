@@ -83,23 +83,16 @@ def _parsed(options: Sequence[str]) -> dict[str, Any]:
     return parser.parse_args(list(options)).options or {}
 
 
-def for_training(
-    cfg: Config, *, weights: str | None = None, resume: str | None = None, amp: bool = False
-) -> None:
+def for_training(cfg: Config, *, resume: str | None = None, amp: bool = False) -> None:
     """Apply the options of training to a config.
 
     Args:
-        weights: of the backbone: a path, a URL or an `open-mmlab://` name.
         resume: `auto` for the newest checkpoint of the work directory, or a checkpoint's path.
         amp: float16 with dynamic loss scaling. Without a GPU it is left out, with a warning.
 
     Raises:
-        InputError: the weights do not exist, or a run in the work directory would be overwritten.
+        InputError: a run in the work directory would be overwritten.
     """
-    if weights is not None:
-        if "://" not in weights and not Path(weights).is_file():
-            raise InputError(f"--weights {weights}: there is no such file")
-        backbone_of(cfg.model)["init_cfg"] = {"type": "Pretrained", "checkpoint": weights}
     if resume is None and any(Path(cfg.work_dir).glob("*.pth")):
         raise InputError(
             f"--work-dir {cfg.work_dir}: holds the checkpoints of an earlier run; "

@@ -26,6 +26,7 @@ from resnext_backbones.detection.environment import (
 )
 from resnext_backbones.detection.errors import InputError
 from resnext_backbones.detection.report import ReportHook
+from resnext_backbones.detection.weights import check_weights
 
 COLUMNS = {
     "mAP": "AP",
@@ -38,20 +39,25 @@ COLUMNS = {
 """MMDetection's names of COCO's metrics, and COCO's own."""
 
 
-def train(cfg: Config) -> Path:
+def train(cfg: Config, *, allow_mismatch: bool = False) -> Path:
     """Train as a config says; checkpoints, logs and curves go to its work directory.
+
+    Args:
+        allow_mismatch: as of `check_weights`.
 
     Returns:
         The work directory.
 
     Raises:
-        InputError: the data, an argument of the model or the checkpoint to resume is wrong.
+        InputError: the data, an argument of the model or the checkpoint to resume is wrong, or
+            the detector does not fit the backbone's weights.
         WeightsError: the backbone's weights do not fit.
     """
     if cfg.get("resume"):
         checkpoint = cfg.load_from or newest_checkpoint(cfg.work_dir)
         if checkpoint:
             check_checkpoint(checkpoint, cfg, to_resume=True)
+    check_weights(cfg, allow_mismatch=allow_mismatch)
     runner = _runner(cfg, "train")
     runner.register_hook(ReportHook())
     runner.register_hook(CurvesHook())

@@ -9,6 +9,7 @@ from operator import mul
 from typing import Any
 
 import torch
+from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -39,13 +40,19 @@ EXPANSION = 4
 STEM_STRIDE = 4
 
 
-class ResNeXt(nn.Module):
+class ResNeXt(
+    nn.Module,
+    PyTorchModelHubMixin,
+    library_name="resnext_backbones",
+    tags=["image-feature-extraction", "resnext"],
+):
     """Aggregated residual transformations, Xie et al. (CVPR 2017), arXiv:1611.05431.
 
     A 7x7 convolution and a max pooling (the stem), then stages `layer1` to `layer4` of
     `Bottleneck` blocks. Stage k has a bottleneck width of C x d x 2^(k-1) channels and gives
     256 x 2^(k-1) (Table 1). With cardinality 1 it is ResNet (base width 64) or Wide ResNet
-    (base width 128). Module names are torchvision's.
+    (base width 128). Module names are torchvision's. `from_pretrained`, `save_pretrained` and
+    `push_to_hub` are those of huggingface_hub: arguments as JSON, weights as safetensors.
 
     Args:
         depth: 26, 50, 101, 152, or the number of blocks of each stage.

@@ -12,8 +12,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 from urllib.parse import urlparse
 
+import huggingface_hub
 import torch
 from filelock import FileLock
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from resnext_backbones.weights.files import WeightsError
 
@@ -145,17 +147,9 @@ def from_hub(repository: str, name: str) -> Path:
     """A file of a repository on the Hugging Face Hub, in that library's own cache.
 
     Raises:
-        WeightsError: it cannot be had, or huggingface_hub is not installed.
+        WeightsError: it cannot be had.
     """
-    source = f"hf://{repository}/{name}"
     try:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-    except ImportError as error:
-        raise WeightsError(
-            f"weights {source}: needs the huggingface_hub package: pip install huggingface_hub"
-        ) from error
-    try:
-        return Path(hf_hub_download(repository, name))
-    except (HfHubHTTPError, LocalEntryNotFoundError, *NETWORK_ERRORS) as error:
-        raise WeightsError(f"weights {source}: cannot be had: {error}") from error
+        return Path(huggingface_hub.hf_hub_download(repository, name))
+    except (HfHubHTTPError, LocalEntryNotFoundError, ValueError, *NETWORK_ERRORS) as error:
+        raise WeightsError(f"weights hf://{repository}/{name}: cannot be had: {error}") from error

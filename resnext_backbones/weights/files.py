@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from resnext_backbones.weights.pickles import RefusedError, audit, read_pickle
@@ -152,13 +153,6 @@ def _open_safetensors(path: Path, file: BinaryIO, read: Callable[[Any], T]) -> T
     (header,) = struct.unpack("<Q", file.read(8))
     if header > LARGEST_DIRECTORY:
         raise RefusedError(f"a header of {header} bytes")
-    try:
-        from safetensors import SafetensorError, safe_open
-    except ImportError as error:
-        raise WeightsError(
-            f"weights {path}: reading this format needs the safetensors package: "
-            "pip install safetensors"
-        ) from error
     try:
         with safe_open(path, framework="pt") as opened:
             return read(opened)

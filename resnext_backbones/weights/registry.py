@@ -59,6 +59,10 @@ BGR = Preprocessing("BGR", (103.53, 116.28, 123.675), (57.375, 57.12, 58.395))
 BGR_UNSCALED = Preprocessing("BGR", (103.53, 116.28, 123.675), (1.0, 1.0, 1.0))
 
 
+PIXEL_NAMES = {RGB: "RGB", BGR: "BGR", BGR_UNSCALED: "BGR-unscaled"}
+"""What the tools and the documents call them."""
+
+
 @dataclass(frozen=True)
 class Source:
     """Where a group of checkpoints comes from, and what they have in common.
@@ -95,11 +99,6 @@ SEMI = Source(
     (f"{FB}/semiweaksupervision/model_files",),
     NONCOMMERCIAL,
     "https://github.com/facebookresearch/semi-supervised-ImageNet1K-models",
-)
-TORCH7 = Source(
-    ("https://s3.amazonaws.com/resnext/imagenet_models",),
-    NONCOMMERCIAL,
-    "https://github.com/facebookresearch/ResNeXt",
 )
 TIMM = Source((TIMM_FILES,), APACHE, f"{TIMM_RESULTS}/results-imagenet.csv")
 GLUON = Source((GLUON_FILES,), APACHE, f"{TIMM_RESULTS}/results-imagenet.csv")
@@ -146,9 +145,6 @@ ROWS: tuple[tuple[str, Source, str, float | None], ...] = (
     ("fair/resnext101_32x4d.swsl", SEMI, "semi_weakly_supervised_resnext101_32x4-3f87e46b.pth", 83.4),
     ("fair/resnext101_32x8d.swsl", SEMI, "semi_weakly_supervised_resnext101_32x8-b4712904.pth", 84.3),
     ("fair/resnext101_32x16d.swsl", SEMI, "semi_weakly_supervised_resnext101_32x16-f3559a9c.pth", 84.8),
-    ("fair/resnext50_32x4d.torch7", TORCH7, "resnext_50_32x4d.t7", 77.8),
-    ("fair/resnext101_32x4d.torch7", TORCH7, "resnext_101_32x4d.t7", 78.8),
-    ("fair/resnext101_64x4d.torch7", TORCH7, "resnext_101_64x4d.t7", 79.6),
     ("timm/resnext50_32x4d.a1_in1k", TIMM, "v0.1-rsb-weights/resnext50_32x4d_a1_0-b5a91a1d.pth", 80.526),
     ("timm/resnext50_32x4d.a1h_in1k", TIMM, "v0.1-rsb-weights/resnext50_32x4d_a1h-0146ab0a.pth", 81.140),
     ("timm/resnext50_32x4d.a2_in1k", TIMM, "v0.1-rsb-weights/resnext50_32x4d_a2_0-efc76add.pth", 80.444),
@@ -261,3 +257,27 @@ def published(alias: str) -> Published:
             f"weights {alias}: no such file and no such alias; try {', '.join(close)}"
         )
     return REGISTRY[alias]
+
+
+def markdown() -> str:
+    """The registry as a table; an alias of timm's stands beside that of the same file."""
+    aliases: dict[str, list[str]] = {}
+    for alias, row in REGISTRY.items():
+        aliases.setdefault(row.alias, []).append(alias)
+    head = "alias", "network", "top-1", "pixels", "norms", "licence", "published in"
+    lines = [head, ("---",) * len(head)]
+    for own, names in aliases.items():
+        row = REGISTRY[own]
+        deep = ", deep stem and average pooling" if row.options["deep_stem"] else ""
+        lines.append(
+            (
+                ", ".join(f"`{name}`" for name in names),
+                row.variant + deep,
+                "" if row.top1 is None else f"{row.top1:.1f}",
+                PIXEL_NAMES[row.source.preprocessing],
+                "fused" if row.source.fused else "trained",
+                row.source.licence,
+                f"[{row.source.reference.split('/')[2]}]({row.source.reference})",
+            )
+        )
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

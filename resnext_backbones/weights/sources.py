@@ -10,6 +10,13 @@ from resnext_backbones.weights.registry import REGISTRY, Preprocessing, Publishe
 
 HUB = "hf://"
 
+SCHEMES = {
+    "open-mmlab://": "open-mmlab/{}",
+    "mmcls://": "mmpretrain/{}",
+    "torchvision://": "torchvision/{}.v1",
+}
+"""MMEngine's names for published weights, and the aliases that they stand for."""
+
 
 def locate(source: str | Path) -> Path:
     """The file of a source, downloaded if need be.
@@ -43,6 +50,9 @@ def row_of(source: str | Path) -> Published | None:
     text = str(source)
     if Path(source).exists():
         return None
+    for scheme, alias in SCHEMES.items():
+        if text.startswith(scheme):
+            return REGISTRY.get(alias.format(text.removeprefix(scheme)))
     by_url = (row for row in REGISTRY.values() if text in row.urls)
     return REGISTRY.get(text) or next(by_url, None)
 

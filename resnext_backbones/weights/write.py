@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from resnext_backbones.weights.checkpoint import Checkpoint
@@ -36,8 +37,6 @@ def _write_detectron2(state: Mapping[str, Tensor], path: Path, _: Mapping[str, s
 def _write_safetensors(
     state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]
 ) -> None:
-    from safetensors.torch import save_file
-
     save_file(dict(state), path, metadata={"format": "pt", **metadata})
 
 

@@ -14,7 +14,14 @@ from safetensors.torch import save_file
 from resnext_backbones import build_backbone, list_variants, load_weights
 from resnext_backbones.weights import WeightsError, preprocessing_of
 from resnext_backbones.weights import sources as module
-from resnext_backbones.weights.registry import BGR, REGISTRY, RGB, Preprocessing, Published
+from resnext_backbones.weights.registry import (
+    BGR,
+    REGISTRY,
+    RGB,
+    Preprocessing,
+    Published,
+    markdown,
+)
 
 VARIANTS = list_variants()
 
@@ -162,3 +169,9 @@ def test_the_hash_is_in_the_name() -> None:
     assert row.sha256 == ""
     assert row.options["avg_down"]
     assert REGISTRY["mmpretrain/resnext50_32x4d"].sha256 == "56066e27"
+
+
+def test_the_document_has_the_table() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "weights.md").read_text(encoding="utf-8")
+    assert markdown() in text
+    assert all(f"`{alias}`" in text for alias in REGISTRY)

@@ -1,0 +1,31 @@
+"""Entry points of torch.hub: one for each variant.
+
+torch.hub.load("OWNER/resnext_backbones", "resnext50_32x4d", weights="open-mmlab/resnext50_32x4d")
+"""
+
+from typing import Any
+
+from resnext_backbones import ResNeXt, build_backbone, build_classifier, list_variants, load_weights
+
+dependencies = ["torch", "torchvision", "safetensors", "huggingface_hub"]
+
+
+def _entry(name: str) -> Any:
+    def build(*, weights: str | None = None, classifier: bool = False, **options: Any) -> ResNeXt:
+        model = (build_classifier if classifier else build_backbone)(name, **options)
+        if weights is not None:
+            load_weights(model, weights)
+        return model
+
+    build.__name__ = name
+    build.__doc__ = f"""{name}: feature maps of four stages, or logits.
+
+    Args:
+        weights: a path, an address or an alias of docs/weights.md; None draws random ones.
+        classifier: with the classification head, whose `num_classes` is an option.
+        options: of `ResNeXt`.
+    """
+    return build
+
+
+globals().update({name: _entry(name) for name in list_variants()})

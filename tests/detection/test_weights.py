@@ -1,0 +1,132 @@
+"""A detector that does not fit the weights of its backbone stops before it trains."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from resnext_backbones import build_backbone
+from resnext_backbones.detection import weights
+from resnext_backbones.detection.config import load_config
+from resnext_backbones.detection.errors import InputError
+from resnext_backbones.detection.weights import check_weights, use_weights
+from resnext_backbones.weights import WeightsError
+from resnext_backbones.weights.formats import FORMATS
+from resnext_backbones.weights.registry import BGR
+from resnext_backbones.weights.write import convert
+
+MASK = "mask_rcnn_x101_32x4d_fpn_coco"
+
+
+def config(checkpoint: str | Path | None, **backbone) -> Config:
+    cfg = load_config(MASK)
+    cfg.model.backbone.update(backbone)
+    if checkpoint is not None:
+        init_cfg = {"type": "Pretrained", "checkpoint": str(checkpoint)}
+        cfg.model.backbone.init_cfg = init_cfg
+    return cfg
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "weights.pth"
+    torch.save(build_backbone("resnext26_32x4d").state_dict(), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "source", ["open-mmlab/resnext101_32x4d", "open-mmlab://resnext101_32x4d", "timm/{}.gluon_in1k"]
+)
+def test_fitting_weights_are_taken(source: str) -> None:
+    check_weights(config(source.format("resnext101_32x4d")))
+
+
+@pytest.mark.parametrize(
+    ("source", "wanted"),
+    [
+        ("detectron2/X-101-32x8d", "BGR, mean (103.53, 116.28, 123.675), std (57.375"),
+        ("open-mmlab://detectron2/resnext101_32x8d", "BGR"),
+        ("caffe2/X-101-64x4d", "std (1.0, 1.0, 1.0)"),
+    ],
+)
+def test_other_pixels_are_shown_beside_those_given(source: str, wanted: str) -> None:
+    with pytest.raises(InputError) as caught:
+        check_weights(config(source))
+    message = str(caught.value)
+    assert wanted in message
+    assert "data_preprocessor gives RGB, mean (123.675, 116.28, 103.53)" in message
+    assert "--allow-mismatch" in message
+
+
+def test_a_mismatch_may_be_a_warning(monkeypatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(weights, "print_log", lambda message, **_: said.append(message))
+    check_weights(config("detectron2/X-101-32x8d"), allow_mismatch=True)
+    check_weights(config(None), allow_mismatch=True)
+    assert ["BGR" in said[0], "random values" in said[1], len(said)] == [True, True, 2]
+
+
+def test_the_same_order_by_another_mean_is_a_mismatch(file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    convert(file, path, "safetensors", preprocessing=BGR)
+    with pytest.raises(InputError, match="BGR"):
+        check_weights(config(path))
+    cfg = config(None)
+    use_weights(cfg, str(path))
+    check_weights(cfg)
+    pixels = cfg.model.data_preprocessor
+    assert (pixels.mean, pixels.std) == (list(BGR.mean), list(BGR.std))
+    assert pixels.bgr_to_rgb is False
+
+
+def test_weights_bring_their_pixels() -> None:
+    cfg = config(None)
+    use_weights(cfg, "caffe2/X-101-64x4d")
+    assert cfg.model.data_preprocessor.std == [1, 1, 1]
+    use_weights(cfg, "torchvision/resnext101_64x4d.v1")
+    assert cfg.model.data_preprocessor.std == [58.395, 57.12, 57.375]
+    assert cfg.model.data_preprocessor.bgr_to_rgb is True
+    check_weights(cfg)
+
+
+def test_weights_of_unknown_pixels_leave_the_config_as_it_is(file: Path) -> None:
+    cfg = config(None)
+    before = dict(cfg.model.data_preprocessor)
+    use_weights(cfg, str(file))
+    assert cfg.model.data_preprocessor == before
+    check_weights(cfg)
+
+
+def test_frozen_stages_need_weights() -> None:
+    with pytest.raises(InputError, match=r"frozen_stages=1.*random values; give --weights"):
+        check_weights(config(None))
+    check_weights(config(None, frozen_stages=-1))
+
+
+def test_a_run_that_goes_on_has_its_weights() -> None:
+    cfg = config(None)
+    cfg.load_from = "whole_detector.pth"
+    check_weights(cfg)
+
+
+def test_fused_norms_must_stay_in_eval_mode(tmp_path: Path) -> None:
+    state = build_backbone("resnext26_32x4d").state_dict()
+    names = {key: FORMATS["caffe2"].from_own(key) for key in state if "running" not in key}
+    blobs = {name: state[key].numpy() for key, name in names.items() if name}
+    path = tmp_path / "fused.pkl"
+    path.write_bytes(pickle.dumps(blobs, 2))
+    check_weights(config(path))
+    with pytest.raises(InputError, match=r"fused norms.*norm_eval=True"):
+        check_weights(config(path, norm_eval=False))
+
+
+def test_what_is_not_there_is_named() -> None:
+    cfg = config(None)
+    with pytest.raises(InputError, match=r"weights absent.pth: there is no such file"):
+        use_weights(cfg, "absent.pth")
+    with pytest.raises(WeightsError, match=r"no such alias; try open-mmlab/resnext101_32x4d"):
+        use_weights(cfg, "open-mmlab/resnext101_32x5d")

@@ -1,0 +1,91 @@
+"""Sharing networks: huggingface_hub's mixin, and torch.hub."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import SMALL, randomise
+
+from resnext_backbones import ResNeXt, ResNeXtClassifier, list_variants, load_weights
+from resnext_backbones.weights import WeightsError, download
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    ("cls", "options"), [(ResNeXt, {"frozen_stages": 1}), (ResNeXtClassifier, {"num_classes": 7})]
+)
+def test_saved_and_loaded_whole(cls: type[ResNeXt], options: dict, tmp_path: Path) -> None:
+    model = randomise(cls(**SMALL, **options)).eval()
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert options.items() <= config.items()
+    again = cls.from_pretrained(tmp_path)
+    images = torch.randn(1, 3, 64, 64)
+    for a, b in zip(model(images), again(images), strict=True):
+        assert torch.equal(a, b)
+    # The weights file is one like any other.
+    own = cls(**SMALL, **options)
+    load_weights(own, tmp_path / "model.safetensors")
+    assert all(torch.equal(v, model.state_dict()[k]) for k, v in own.state_dict().items())
+
+
+def test_pushed_with_its_config_and_a_card(monkeypatch) -> None:
+    pushed: dict[str, set[str]] = {}
+
+    def upload_folder(_, *, repo_id: str, folder_path: Path, **__: object) -> None:
+        pushed[repo_id] = {path.name for path in Path(folder_path).iterdir()}
+
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", lambda *_, **kw: _Repository(kw))
+    monkeypatch.setattr("huggingface_hub.HfApi.upload_folder", upload_folder)
+    ResNeXt(**SMALL).push_to_hub("owner/name")
+    assert pushed == {"owner/name": {"config.json", "model.safetensors", "README.md"}}
+
+
+class _Repository:
+    def __init__(self, arguments: dict) -> None:
+        self.repo_id = arguments["repo_id"]
+
+
+def test_a_file_of_the_hub_is_a_source(tmp_path: Path, monkeypatch) -> None:
+    model = ResNeXt(**SMALL)
+    model.save_pretrained(tmp_path)
+    monkeypatch.setattr(
+        "huggingface_hub.hf_hub_download",
+        lambda repository, name: tmp_path / name if repository == "owner/name" else None,
+    )
+    own = ResNeXt(**SMALL)
+    load_weights(own, "hf://owner/name/model.safetensors")
+    assert torch.equal(own.conv1.weight, model.conv1.weight)
+
+
+def test_a_hub_that_cannot_be_reached_is_named(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+
+    def offline(*_: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", offline)
+    with pytest.raises(WeightsError, match=r"hf://owner/name/a.safetensors: cannot be had: no net"):
+        download.from_hub("owner/name", "a.safetensors")
+
+
+def test_torch_hub_has_every_variant(tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("hubconf", ROOT / "hubconf.py")
+    hubconf = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hubconf)
+    assert all(callable(getattr(hubconf, name)) for name in list_variants())
+    options = {"source": "local", "frozen_stages": 1}
+    model = torch.hub.load(str(ROOT), "resnext26_32x4d", **options)
+    assert isinstance(model, ResNeXt)
+    torch.save(model.state_dict(), tmp_path / "w.pth")
+    again = torch.hub.load(str(ROOT), "resnext26_32x4d", weights=str(tmp_path / "w.pth"), **options)
+    assert torch.equal(model.conv1.weight, again.conv1.weight)
+    logits = torch.hub.load(
+        str(ROOT), "resnext26_32x4d", source="local", classifier=True, num_classes=3
+    )(torch.randn(1, 3, 64, 64))
+    assert logits.shape == (1, 3)
