@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from resnext_backbones import build_backbone
+from resnext_backbones.weights.download import path_of
+from resnext_backbones.weights.registry import REGISTRY
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,8 +26,10 @@ def indented_blocks(text: str) -> list[str]:
 
 
 def test_the_readmes_own_detector_runs(tmp_path: Path, monkeypatch, capsys) -> None:
-    torch.save(build_backbone("resnext101_32x4d").state_dict(), tmp_path / "resnext101_32x4d.pth")
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    downloaded = path_of(REGISTRY["open-mmlab/resnext101_32x4d"].file)
+    downloaded.parent.mkdir(parents=True)
+    torch.save(build_backbone("resnext101_32x4d").state_dict(), downloaded)
     code = next(block for block in indented_blocks(README) if "load_weights(" in block)
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
     exec(code, {})

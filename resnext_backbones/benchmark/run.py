@@ -14,7 +14,7 @@ import torch
 from resnext_backbones.benchmark import worker
 from resnext_backbones.benchmark.contestants import CONTESTANTS, OWN
 from resnext_backbones.benchmark.flops import step_flops
-from resnext_backbones.benchmark.job import PRECISIONS, TASKS, Entry, Setting
+from resnext_backbones.benchmark.job import PRECISIONS, TASKS, Entry, Setting, Task
 from resnext_backbones.benchmark.limits import limits
 from resnext_backbones.benchmark.surroundings import surroundings
 from resnext_backbones.benchmark.worker import Worker
@@ -83,7 +83,7 @@ def _measure(
             rows.append(row)
             results = _warm_up(worker_, folder)
             if CONTESTANTS[entry.contestant].same_network:
-                row |= _compare(entry, results, reference)
+                row |= _compare(TASKS[setting.task], entry, results, reference)
         for number in range(turns):
             for worker_, row in zip(workers, rows, strict=True):
                 row["seconds"].append(worker_.call(worker.turn))
@@ -119,7 +119,10 @@ def _warm_up(worker_: Worker, folder: Path) -> dict[str, torch.Tensor]:
 
 
 def _compare(
-    entry: Entry, results: dict[str, torch.Tensor], reference: dict[str, torch.Tensor]
+    task: Task,
+    entry: Entry,
+    results: dict[str, torch.Tensor],
+    reference: dict[str, torch.Tensor],
 ) -> dict[str, float]:
     """Largest relative error of the outputs, and of the gradients that both have."""
     found: dict[str, list[float]] = {}
@@ -130,7 +133,7 @@ def _compare(
         found.setdefault(kind, []).append(error)
     # The largest by PyTorch: Python's max passes over a NaN.
     errors = {kind: torch.tensor(values).max().item() for kind, values in found.items()}
-    if not errors["output_error"] <= LARGEST_ERROR[entry.precision]:
+    if not errors["output_error"] <= LARGEST_ERROR[entry.precision] * task.amplifies:
         raise DisagreementError(
             f"{entry.label}, {entry.precision}: the outputs differ from the reference by "
             f"{errors['output_error']:.1e} of their norm"

@@ -106,15 +106,20 @@ def test_operations_are_those_of_the_golden_record() -> None:
 
 def test_another_network_ends_the_run() -> None:
     reference = {"output 0": torch.ones(3), "conv1.weight": torch.ones(2)}
-    entry = Entry("timm", mode="compiled")
-    assert _compare(entry, reference, reference) == {"output_error": 0, "gradient_error": 0}
+    entry, task = Entry("timm", mode="compiled"), TASKS["detector"]
+    assert _compare(task, entry, reference, reference) == {
+        "output_error": 0,
+        "gradient_error": 0,
+    }
     other = {**reference, "output 0": torch.tensor([1.0, 1.0, 1.1])}
     with pytest.raises(DisagreementError, match=r"timm, compiled, float32: .* differ .* 5.8e-02"):
-        _compare(entry, other, reference)
+        _compare(task, entry, other, reference)
     several = {f"output {i}": torch.ones(3) for i in range(3)}
     for name in several:
         with pytest.raises(DisagreementError, match=r"differ .* nan"):
-            _compare(entry, {**several, name: torch.full((3,), torch.nan)}, several)
+            _compare(
+                TASKS["detector"], entry, {**several, name: torch.full((3,), torch.nan)}, several
+            )
 
 
 def test_weights_that_are_drawn_keep_activations_alive() -> None:
