@@ -190,12 +190,13 @@ def _check_directory(path: Path, file: BinaryIO) -> None:
     tail = 2**16 + 64
     file.seek(max(0, path.stat().st_size - tail))
     end = file.read()
-    found = end.rfind(b"PK\5\6"), end.rfind(b"PK\6\6")
-    if min(len(end) - found[0], len(end)) < 22 or found[0] < 0:
+    record, record_64 = end.rfind(b"PK\5\6"), end.rfind(b"PK\6\6")
+    if record < 0 or len(end) - record < 22:
         raise WeightsError(f"weights {path}: a damaged or truncated PyTorch file")
-    (size,) = struct.unpack_from("<I", end, found[0] + 12)
-    if found[1] >= 0 and len(end) - found[1] >= 48:
-        size = max(size if size != 2**32 - 1 else 0, *struct.unpack_from("<Q", end, found[1] + 40))
+    (size,) = struct.unpack_from("<I", end, record + 12)
+    if 0 <= record_64 <= len(end) - 48:  # what is too large for the old record stands in this one
+        (size_64,) = struct.unpack_from("<Q", end, record_64 + 40)
+        size = max(size if size < 2**32 - 1 else 0, size_64)
     if size > LARGEST_DIRECTORY:
         raise RefusedError(f"an archive whose list of files has {size} bytes")
 
