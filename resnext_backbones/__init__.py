@@ -2,7 +2,7 @@
 
 from resnext_backbones.models import ResNeXt, ResNeXtClassifier
 from resnext_backbones.variants import build_backbone, build_classifier, list_variants
-from resnext_backbones.weights import load_weights
+from resnext_backbones.weights import load_weights, preprocessing_of
 
 __version__ = "0.1.0"
 
@@ -13,4 +13,5 @@ __all__ = [
     "build_classifier",
     "list_variants",
     "load_weights",
+    "preprocessing_of",
 ]

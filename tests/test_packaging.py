@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FRAMEWORKS = ("mmengine", "mmcv", "mmdet", "detectron2", "timm", "cv2", "safetensors", "matplotlib")
+FRAMEWORKS = ("mmengine", "mmcv", "mmdet", "detectron2", "timm", "cv2", "matplotlib")
 
 
 def python(code: str, *, cwd: Path, path: Path | None = None) -> str:

@@ -84,7 +84,6 @@ class Format:
         stems: names that the first convolution of a trunk may have.
         rows: this package's name, and the family's.
         follows: whether names in no row are this package's.
-        head: whether a network in this family may have a classification head.
         trunk: what a trunk's names begin with, in a family that does not follow this package.
         junk: names that training programs of the family write beside the weights.
         fuses_norms: whether norms may come without statistics, which are in their affine part.
@@ -94,7 +93,6 @@ class Format:
     stems: tuple[str, ...]
     rows: tuple[tuple[str, str], ...] = ()
     follows: bool = False
-    head: bool = True
     trunk: tuple[str, ...] = ()
     junk: str = ""
     fuses_norms: bool = False
@@ -135,7 +133,7 @@ FORMATS: dict[str, Format] = {
         ),
         follows=True,
     ),
-    "mmdet": Format("MMDetection (deep stem)", ("stem.0.weight",), follows=True, head=False),
+    "mmdet": Format("MMDetection (deep stem)", ("stem.0.weight",), follows=True),
     "mmpretrain": Format(
         "MMPretrain",
         ("backbone.conv1.weight", "backbone.stem.0.conv.weight"),
