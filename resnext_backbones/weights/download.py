@@ -61,7 +61,7 @@ def download(urls: Sequence[str], sha256: str = "") -> Path:
                 _download(url, path, sha256)
                 return path
             except NETWORK_ERRORS as error:
-                failures.append(f"{url} ({error or type(error).__name__})")
+                failures.append(f"{url} ({str(error) or type(error).__name__})")
     raise WeightsError(
         f"weights {path.name}: cannot be had from {', nor from '.join(failures)}; get it where "
         f"there is a network, and put the file at {path}"

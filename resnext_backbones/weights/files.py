@@ -166,6 +166,7 @@ def _read_zip(path: Path, file: BinaryIO) -> Content:
         with zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
         starts = [_start(file, entry) for entry in entries if entry.filename.endswith("/data.pkl")]
+    # The third is what zipfile raises for a version of the format that it does not know.
     except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, struct.error) as error:
         raise WeightsError(f"weights {path}: a damaged PyTorch file: {error}") from error
     if len(starts) != 1:

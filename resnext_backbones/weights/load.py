@@ -30,9 +30,9 @@ class LoadedWeights:
         averaged: whether these are the averaged weights of a training run.
         fused: whether the norms only scale and shift, as Caffe2's do: they must stay in eval mode.
         unused: keys of the source that the network has no place for: a head, a detector's rest.
-        licence: of the weights, where they are published ones.
         untouched: keys of plugins and deformable offsets that a plain trunk's weights do not
             have; they keep their initialisation.
+        licence: of the weights, where they are published ones.
     """
 
     source: str
