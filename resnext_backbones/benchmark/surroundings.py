@@ -24,18 +24,26 @@ LIBRARIES = (
 
 def surroundings(device: str) -> dict[str, Any]:
     """Hardware, the versions of what is installed, and the commit of this package."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40"],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent,
-        check=False,
-    ).stdout.strip()
     return {
         "hardware": hardware(device),
         "versions": dict(_versions(LIBRARIES)),
-        "commit": commit,
+        "commit": commit(Path(__file__).parent),
     }
+
+
+def commit(folder: Path) -> str:
+    """The commit that is checked out, with `-dirty` behind it where code was changed since."""
+    head = _git(folder, "rev-parse", "HEAD")
+    # Results of other measurements are no code.
+    changes = _git(folder, "status", "--porcelain", "--", ":/", ":(top,exclude)docs/benchmarks")
+    return f"{head}-dirty" if changes else head
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], capture_output=True, text=True, cwd=folder, check=False
+    )
+    return done.stdout.strip()
 
 
 def hardware(device: str) -> str:

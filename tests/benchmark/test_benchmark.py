@@ -17,6 +17,7 @@ from resnext_backbones.benchmark.contestants import CONTESTANTS, OWN, random_sta
 from resnext_backbones.benchmark.flops import step_flops
 from resnext_backbones.benchmark.job import TASKS, Entry, Job, Setting
 from resnext_backbones.benchmark.run import DisagreementError, _compare
+from resnext_backbones.benchmark.surroundings import commit
 from resnext_backbones.complexity import read_record
 
 ROOT = Path(__file__).parents[2]
@@ -183,3 +184,22 @@ def test_the_document_holds_the_committed_results(tmp_path: Path) -> None:
     assert copy.read_text(encoding="utf-8") == text
     for result in report.read(report.DATA.glob("*.json")):
         assert f"{result['rows'][0]['median']:.3f}" in text
+
+
+def test_the_commit_is_dirty_where_code_was_changed(tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b")
+        command = ["git", *who, *arguments]
+        return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+
+    (tmp_path / "docs" / "benchmarks").mkdir(parents=True)
+    (tmp_path / "code.py").write_text("1")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first")
+    head = git("rev-parse", "HEAD").stdout.strip()
+    (tmp_path / "docs" / "benchmarks" / "result.json").write_text("{}")
+    assert commit(tmp_path / "docs") == head
+    (tmp_path / "code.py").write_text("2")
+    assert commit(tmp_path) == f"{head}-dirty"
+    assert commit(tmp_path.parent) == ""
