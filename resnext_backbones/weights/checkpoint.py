@@ -58,20 +58,23 @@ class Checkpoint:
         """Find the trunk in what a file holds."""
         averaged = False
         for _ in range(MOST_WRAPPERS):
-            inside = [key for key in WRAPPERS if isinstance(content.get(key), Mapping)]
-            if not inside:
+            wrappers = [key for key in WRAPPERS if isinstance(content.get(key), Mapping)]
+            if not wrappers:
                 break
-            averaged |= WRAPPERS[inside[0]]
-            content = content[inside[0]]
+            averaged |= WRAPPERS[wrappers[0]]
+            content = content[wrappers[0]]
         tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
         family, prefix = recognise(tensors)
         if not family:
             return cls({}, "", tuple(sorted(tensors)), (), averaged, False)
         format_ = FORMATS[family]
+        # Detectron2 calls all norms alike; those over a batch have statistics.
+        inside = (key for key in tensors if key.startswith(prefix))
+        kind = "bn" if any(key.endswith(".running_mean") for key in inside) else "gn"
         state, outside, unknown = {}, [], []
         for key, tensor in tensors.items():
             name = key.removeprefix(prefix)
-            own = format_.to_own(name) if key.startswith(prefix) else None
+            own = format_.to_own(name, kind) if key.startswith(prefix) else None
             if own is not None:
                 state[own] = tensor
             elif not key.startswith(prefix) or _is_beside(name, tensor, family):

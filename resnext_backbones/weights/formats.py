@@ -19,18 +19,27 @@ NORM = {
 }
 
 FIELDS: dict[str, tuple[str, dict[str, str]]] = {
+    "kind": ("kind", {"bn": "bn", "gn": "gn"}),
     "stage": ("stage", STAGE),
     "res": ("stage", {"1": "2", "2": "3", "3": "4", "4": "5"}),
     "i": ("i", {"1": "1", "2": "2", "3": "3"}),
     "branch": ("i", {"1": "a", "2": "b", "3": "c"}),
     "norm": ("norm", NORM),
-    # Caffe2's names of a norm's scale, shift, running mean and running variance ("riv").
-    "blob": (
+    # Caffe2's names of a norm's scale, shift, running mean and running variance, and those in the
+    # files that Detectron2 publishes.
+    "blob": ("norm", {"weight": "s", "bias": "b", "running_mean": "rm", "running_var": "riv"}),
+    "greek": (
         "norm",
-        {"weight": "s", "bias": "b", "running_mean": "rm", "running_var": "riv"},
+        {"weight": "gamma", "bias": "beta"} | {n: n for n in ("running_mean", "running_var")},
     ),
     "parameter": ("parameter", {"weight": "weight", "bias": "bias"}),
+    "sb": ("parameter", {"weight": "s", "bias": "b"}),
     "wb": ("parameter", {"weight": "w", "bias": "b"}),
+    # Torch7's modules have numbers. A stage and a block are modules in a sequence; the second and
+    # the fourth of the three convolutions' neighbours are ReLUs.
+    "sequence": ("stage", {"1": "4", "2": "5", "3": "6", "4": "7"}),
+    "conv": ("i", {"1": "0", "2": "3", "3": "6"}),
+    "bn": ("i", {"1": "1", "2": "4", "3": "7"}),
 }
 """What may stand in braces: whose value it is, and how that value is written."""
 
@@ -81,7 +90,8 @@ class Format:
 
     Attributes:
         family: as messages call it.
-        stems: names that the first convolution of a trunk may have.
+        stems: names that the first convolution of a trunk may have; one of the first block's where
+            that name says nothing.
         rows: this package's name, and the family's.
         follows: whether names in no row are this package's.
         trunk: what a trunk's names begin with, in a family that does not follow this package.
@@ -101,11 +111,15 @@ class Format:
     def _templates(self) -> list[tuple[Template, Template]]:
         return [(Template(own), Template(theirs)) for own, theirs in self.rows]
 
-    def to_own(self, name: str) -> str | None:
-        """This package's name; None where it has none."""
+    def to_own(self, name: str, kind: str = "bn") -> str | None:
+        """This package's name; None where it has none.
+
+        Args:
+            kind: of the norms, where the family's name does not say it: `bn` or `gn`.
+        """
         for own, theirs in self._templates:
             if (values := theirs.parse(name)) is not None:
-                return own.render(values)
+                return own.render({"kind": kind, **values})
         return name if self.follows else None
 
     def from_own(self, name: str) -> str | None:
@@ -118,6 +132,21 @@ class Format:
 
 DEEP_STEM_CONVS = (("0", "0"), ("3", "1"), ("6", "2"))
 DEEP_STEM_NORMS = (("1", "0"), ("4", "1"), ("7", "2"))
+
+
+def _caffe2_norms(blob: str) -> tuple[tuple[str, str], ...]:
+    return (
+        ("bn1.{norm}", f"res_conv1_bn_{{{blob}}}"),
+        (
+            "layer{stage}.{block}.bn{i}.{norm}",
+            f"res{{res}}_{{block}}_branch2{{branch}}_bn_{{{blob}}}",
+        ),
+        (
+            "layer{stage}.{block}.downsample.1.{norm}",
+            f"res{{res}}_{{block}}_branch1_bn_{{{blob}}}",
+        ),
+    )
+
 
 FORMATS: dict[str, Format] = {
     # Also the weights of WSL, SWSL and SSL, those of MMDetection with a plain stem, and timm's.
@@ -150,31 +179,48 @@ FORMATS: dict[str, Format] = {
         ("stem.conv1.weight",),
         (
             ("conv1.weight", "stem.conv1.weight"),
-            ("bn1.{norm}", "stem.conv1.norm.{norm}"),
+            ("{kind}1.{norm}", "stem.conv1.norm.{norm}"),
             ("layer{stage}.{block}.conv{i}.weight", "res{res}.{block}.conv{i}.weight"),
-            ("layer{stage}.{block}.bn{i}.{norm}", "res{res}.{block}.conv{i}.norm.{norm}"),
+            ("layer{stage}.{block}.{kind}{i}.{norm}", "res{res}.{block}.conv{i}.norm.{norm}"),
             ("layer{stage}.{block}.downsample.0.weight", "res{res}.{block}.shortcut.weight"),
             ("layer{stage}.{block}.downsample.1.{norm}", "res{res}.{block}.shortcut.norm.{norm}"),
             ("fc.{parameter}", "linear.{parameter}"),
         ),
         trunk=("stem.", "res2.", "res3.", "res4.", "res5.", "linear."),
-        fuses_norms=True,
     ),
     "caffe2": Format(
         "Caffe2",
         ("conv1_w",),
         (
             ("conv1.weight", "conv1_w"),
-            ("bn1.{norm}", "res_conv1_bn_{blob}"),
+            ("gn1.{parameter}", "conv1_gn_{sb}"),
             ("layer{stage}.{block}.conv{i}.weight", "res{res}_{block}_branch2{branch}_w"),
-            ("layer{stage}.{block}.bn{i}.{norm}", "res{res}_{block}_branch2{branch}_bn_{blob}"),
+            ("layer{stage}.{block}.gn{i}.{parameter}", "res{res}_{block}_branch2{branch}_gn_{sb}"),
             ("layer{stage}.{block}.downsample.0.weight", "res{res}_{block}_branch1_w"),
-            ("layer{stage}.{block}.downsample.1.{norm}", "res{res}_{block}_branch1_bn_{blob}"),
+            *(row for blob in ("blob", "greek") for row in _caffe2_norms(blob)),
+            ("layer{stage}.{block}.downsample.1.{parameter}", "res{res}_{block}_branch1_gn_{sb}"),
             ("fc.{parameter}", "pred_{wb}"),
+            ("fc.{parameter}", "fc1000_{wb}"),
         ),
-        trunk=("conv1_", "res_conv1_", "res2_", "res3_", "res4_", "res5_", "pred_"),
+        trunk=("conv1_", "res_conv1_", "res2_", "res3_", "res4_", "res5_", "pred_", "fc1000_"),
         junk=r".*_momentum",
         fuses_norms=True,
+    ),
+    # By the place of a module in the authors' network. In a block, 0.0 is the residual branch and
+    # 0.1 the shortcut.
+    "torch7": Format(
+        "Torch7",
+        ("4.0.0.0.0.weight",),
+        (
+            ("conv1.weight", "0.weight"),
+            ("bn1.{norm}", "1.{norm}"),
+            ("layer{stage}.{block}.conv{i}.weight", "{sequence}.{block}.0.0.{conv}.weight"),
+            ("layer{stage}.{block}.bn{i}.{norm}", "{sequence}.{block}.0.0.{bn}.{norm}"),
+            ("layer{stage}.{block}.downsample.0.weight", "{sequence}.{block}.0.1.0.weight"),
+            ("layer{stage}.{block}.downsample.1.{norm}", "{sequence}.{block}.0.1.1.{norm}"),
+            ("fc.{parameter}", "10.{parameter}"),
+        ),
+        trunk=("0.", "1.", "4.", "5.", "6.", "7.", "10."),
     ),
 }
 """The families that are recognised, by the name that the tools take."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ from torch import nn
 
 from resnext_backbones import ResNeXt, build_backbone, build_classifier, list_variants, load_weights
 from resnext_backbones.benchmark.contestants import CONTESTANTS
+from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import WeightsError
 from resnext_backbones.weights.formats import FORMATS, Template, recognise
+from resnext_backbones.weights.load import load_state
 
 VARIANT = "resnext50_32x4d"
 DEEP = {"deep_stem": True, "avg_down": True, "stem_channels": 64}
@@ -58,6 +61,8 @@ TRUNKS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], str]] = {
 
 
 def maps(outputs: Any) -> list[torch.Tensor]:
+    if isinstance(outputs, torch.Tensor):
+        return [outputs]
     return list(outputs.values()) if isinstance(outputs, dict) else list(outputs)
 
 
@@ -117,6 +122,38 @@ def test_the_trunk_of_a_detectron2_detector_as_its_zoo_has_it(tmp_path: Path) ->
             assert relative_error(a, b) <= 1e-5
 
 
+PEERS = {"torchvision": True, "timm": True, "mmdetection": False, "detectron2": False}
+"""By the name of a contestant, and whether it has a head."""
+
+HUGE = ("resnext101_32x32d", "resnext101_32x48d")
+"""Half a billion parameters and more."""
+
+NOT_BUILT = [(f"wide_resnet{depth}_2", "mmdetection") for depth in (50, 101)]
+"""MMDetection's has a base width only where it has groups."""
+
+
+@pytest.mark.parametrize("name", list_variants())
+@pytest.mark.parametrize("peer", PEERS)
+def test_outputs_of_every_variant(name: str, peer: str) -> None:
+    contestant = CONTESTANTS[peer]
+    if not contestant.is_installed():
+        pytest.skip(f"{peer} is not installed")
+    if VARIANTS[name].depth not in contestant.depths or (name, peer) in NOT_BUILT:
+        pytest.skip(f"{peer} has no {name}")
+    if name in HUGE and peer != "torchvision":
+        pytest.skip(f"{name} is published by torchvision's names alone")
+    with torch.device("meta"):
+        build = contestant.classifier if PEERS[peer] else contestant.trunk
+        theirs = build(name)
+        own = (build_classifier if PEERS[peer] else build_backbone)(name)
+    randomise(theirs).eval()
+    own = own.to_empty(device="cpu").eval()
+    load_state(own, theirs.state_dict(), peer)
+    with torch.no_grad():
+        for a, b in zip(maps(own(images())), maps(theirs(images())), strict=True):
+            assert relative_error(a, b) <= 1e-5
+
+
 def caffe2(state: dict[str, torch.Tensor], *, fused: bool) -> dict[str, np.ndarray]:
     names = {key: FORMATS["caffe2"].from_own(key) for key in state}
     statistics = ("_rm", "_riv")
@@ -165,7 +202,34 @@ def test_norms_without_statistics_are_incomplete_in_other_families(tmp_path: Pat
         load_weights(build_backbone(VARIANT), tmp_path / "w")
 
 
-def test_caffe2s_names_are_those_that_detectron2_reads() -> None:
+@pytest.mark.parametrize("norm", ["BN", "GN"])
+def test_detectron2s_norms(norm: str) -> None:
+    """It calls those of groups like those of batches."""
+    pytest.importorskip("detectron2", reason="Detectron2 is not installed")
+    from detectron2.config import get_cfg
+    from detectron2.modeling import build_backbone as detectron2_backbone
+
+    cfg = get_cfg()
+    cfg.MODEL.BACKBONE.NAME = "build_resnet_backbone"
+    options = {"DEPTH": 50, "NUM_GROUPS": 32, "WIDTH_PER_GROUP": 4, "STRIDE_IN_1X1": False}
+    options |= {"NORM": norm, "OUT_FEATURES": ["res2", "res3", "res4", "res5"]}
+    for key, value in options.items():
+        cfg.MODEL.RESNETS[key] = value
+    peer = randomise(detectron2_backbone(cfg)).eval()
+    own = build_backbone(VARIANT, norm=norm).eval()
+    load_state(own, {f"backbone.bottom_up.{k}": v for k, v in peer.state_dict().items()}, "it")
+    with torch.no_grad():
+        for a, b in zip(own(images()), maps(peer(images())), strict=True):
+            assert relative_error(a, b) <= 1e-5
+    back = {FORMATS["detectron2"].from_own(key): value for key, value in own.state_dict().items()}
+    assert all(torch.equal(back[key], value) for key, value in peer.state_dict().items())
+
+
+GREEK = {"s": "gamma", "b": "beta", "rm": "running_mean", "riv": "running_var"}
+
+
+@pytest.mark.parametrize("greek", [False, True])
+def test_caffe2s_names_are_those_that_detectron2_reads(greek: bool) -> None:
     loading = pytest.importorskip(
         "detectron2.checkpoint.c2_model_loading", reason="Detectron2 is not installed"
     )
@@ -176,7 +240,25 @@ def test_caffe2s_names_are_those_that_detectron2_reads() -> None:
         for key in own
         if (theirs := FORMATS["caffe2"].from_own(key))
     }
+    if greek:  # as in the files that Detectron2 publishes itself
+        pairs = {
+            re.sub(r"(?<=_bn_)\w+$", lambda found: GREEK[found[0]], key): name
+            for key, name in pairs.items()
+        }
     assert loading.convert_basic_c2_names(list(pairs)) == list(pairs.values())
+    for theirs, detectron2s in pairs.items():
+        assert FORMATS["caffe2"].to_own(theirs) == FORMATS["detectron2"].to_own(detectron2s)
+
+
+def test_caffe2s_names_of_group_norms() -> None:
+    loading = pytest.importorskip(
+        "detectron2.checkpoint.c2_model_loading", reason="Detectron2 is not installed"
+    )
+    with torch.device("meta"):
+        own = [key for key in build_backbone(VARIANT, norm="GN").state_dict() if "gn" in key]
+    pairs = {FORMATS["caffe2"].from_own(key): FORMATS["detectron2"].from_own(key) for key in own}
+    assert loading.convert_basic_c2_names(list(pairs)) == list(pairs.values())
+    assert [FORMATS["caffe2"].to_own(key) for key in pairs] == own
 
 
 @pytest.mark.parametrize("deep_stem", [False, True])
@@ -205,7 +287,7 @@ def test_names_there_and_back(name: str, family: str) -> None:
     assert all(theirs[key] is not None for key in known)
     assert len({theirs[key] for key in known}) == len(known)
     assert all(format_.to_own(theirs[key]) == key for key in known)
-    assert recognise(theirs[key] for key in known) == (family, "")
+    assert recognise([theirs[key] for key in known]) == (family, "")
 
 
 @pytest.mark.parametrize("name", [name for name in list_variants() if "26" not in name])
