@@ -19,6 +19,8 @@ MMDET = [
     "matplotlib",
     "rich",
 ]
+# Reads the files of the authors of ResNeXt.
+TORCH7 = ["torchfile"]
 DEV = ["pytest", "hypothesis", "ruff", "mypy", "fvcore", "timm", "pre-commit"]
 
 setup(
@@ -43,5 +45,5 @@ setup(
         "huggingface_hub>=0.30",
         "filelock",
     ],
-    extras_require={"mmdet": MMDET, "dev": DEV},
+    extras_require={"mmdet": MMDET, "torch7": TORCH7, "dev": [*DEV, *TORCH7]},
 )

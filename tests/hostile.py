@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch7
 
 from resnext_backbones import ResNeXt
 
@@ -203,6 +204,15 @@ def offsets(begin: int, end: int) -> bytes:
     )
 
 
+def torch7_tensor(**claims: Any) -> bytes:
+    return torch7.dump({"weight": torch7.tensor(torch.ones(8), **claims)})
+
+
+def torch7_tables(levels: int) -> bytes:
+    opened = (struct.pack("<5i", 3, number, 1, 5, 1) for number in range(1, levels))
+    return b"".join(opened) + struct.pack("<3i", 3, levels, 0)
+
+
 MANY = {f"key{i}": i for i in range(1_000_000)}
 
 MAKERS: dict[str, Callable[[], bytes]] = {
@@ -255,6 +265,28 @@ MAKERS: dict[str, Callable[[], bytes]] = {
             b'"k%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}' % i for i in range(10**6)
         )
     ),
+    "torch7: a storage larger than the file": lambda: torch7_tensor(items=10**12),
+    "torch7: a storage of less than nothing": lambda: torch7_tensor(items=-1),
+    "torch7: strides out of the storage": lambda: torch7_tensor(shape=(8,), strides=(10**9,)),
+    "torch7: strides backwards": lambda: torch7_tensor(shape=(8,), strides=(-1,)),
+    "torch7: an offset out of the storage": lambda: torch7_tensor(offset=2**40),
+    "torch7: an offset before the storage": lambda: torch7_tensor(offset=-(2**40)),
+    "torch7: a tensor larger than its storage": lambda: torch7_tensor(
+        shape=(10**6, 10**6), strides=(0, 0)
+    ),
+    "torch7: a billion dimensions": lambda: (
+        torch7_tensor(shape=())[:-120] + struct.pack("<i", 2**30)
+    ),
+    "torch7: a text longer than the file": lambda: (
+        torch7.dump({"a": 1})[:12] + struct.pack("<2i", 2, 2**31 - 1)
+    ),
+    "torch7: a table of more than there is": lambda: struct.pack("<3i", 3, 1, 2**31 - 1),
+    "torch7: a million keys": lambda: torch7.dump(MANY),
+    "torch7: tables in tables": lambda: torch7_tables(100_000),
+    "torch7: a table that is its own key": lambda: struct.pack("<8i", 3, 1, 1, 3, 1, 3, 1, 0),
+    "torch7: a function": lambda: struct.pack("<4i", 8, 1, 4, 0) + bytes(8),
+    "torch7: a class of Python's": lambda: torch7.dump(torch7.Object("os.system", {"a": "ls"})),
+    "torch7: truncated": lambda: torch7_tensor()[:-9],
     "tar with a link": tar_with_link,
     "NaN": lambda: changed(conv1__weight=torch.full((16, 3, 7, 7), torch.nan)),
     "infinity": lambda: changed(bn1__weight=torch.full((16,), torch.inf)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import stat
@@ -16,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from resnext_backbones.weights import torch7
 from resnext_backbones.weights.pickles import RefusedError, audit, read_pickle
 
 T = TypeVar("T")
@@ -78,13 +80,14 @@ def read_file(path: str | Path) -> Mapping[str, Any]:
 def read_content(path: str | Path) -> Content:
     """What a weights file holds, on the CPU.
 
-    The kind of file is told from its first bytes: safetensors, `torch.save`'s, or a pickle of
-    numpy arrays as Detectron2 and Caffe2 write it.
+    The kind of file is told from its first bytes: safetensors, `torch.save`'s, a pickle of numpy
+    arrays as Detectron2 and Caffe2 write it, or Torch7's.
 
     Raises:
         FileNotFoundError: there is no such file.
         WeightsError: it is none of these, it is damaged or larger than this machine's memory, or
-            it holds objects that could run code.
+            it holds objects that could run code; or it is Torch7's, and the package that reads
+            those is not installed.
     """
     path = Path(path)
     if not path.is_file():
@@ -135,8 +138,8 @@ def _reader(start: bytes) -> Callable[[Path, BinaryIO], Content]:
 
 def _read_nothing(path: Path, _: BinaryIO) -> Content:
     raise WeightsError(
-        f"weights {path}: neither a safetensors nor a PyTorch file nor a pickle of arrays, or a "
-        "damaged one"
+        f"weights {path}: neither a safetensors nor a PyTorch file, a pickle of arrays nor a "
+        "Torch7 file, or a damaged one"
     )
 
 
@@ -236,6 +239,13 @@ def _read_arrays(_: Path, file: BinaryIO) -> Content:
     return Content(read_pickle(file))
 
 
+def _read_torch7(path: Path, file: BinaryIO) -> Content:
+    try:
+        return Content(torch7.read_torch7(file))
+    except ModuleNotFoundError as error:
+        raise WeightsError(f"weights {path}: {error}") from error
+
+
 MAGIC_NUMBER = struct.pack("<QH", 0xA86A20F9469CFC6C, 0x1950)
 
 READERS: tuple[tuple[Callable[[bytes], bool], Callable[[Path, BinaryIO], Content]], ...] = (
@@ -243,10 +253,11 @@ READERS: tuple[tuple[Callable[[bytes], bool], Callable[[Path, BinaryIO], Content
     (lambda start: start[8:9] == b"{", _read_safetensors),
     (lambda start: start[:1] == b"\x80" and MAGIC_NUMBER in start, _read_legacy),
     (lambda start: start[:1] == b"\x80", _read_arrays),
+    (lambda start: start.startswith(torch7.STARTS), _read_torch7),
 )
 """How each kind of file begins, and what reads it."""
 
 
 def is_finite(tensor: Tensor) -> bool:
     """Whether no value is NaN or infinite. The sum of most tensors says it, and is quick."""
-    return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
+    return math.isfinite(tensor.sum()) or bool(tensor.isfinite().all())

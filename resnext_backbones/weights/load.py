@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
 from resnext_backbones.models import ResNeXt
 from resnext_backbones.weights.checkpoint import Checkpoint, variant_of
 from resnext_backbones.weights.files import WeightsError, is_finite, read_file
@@ -73,8 +76,14 @@ def load_weights(model: ResNeXt, source: str | Path) -> LoadedWeights:
         WeightsError: it cannot be had or read, a key is missing, unexpected or of another shape,
             or a value is not finite. The model is then unchanged.
     """
-    loaded = load_state(model, read_file(locate(source)), str(source))
     row = row_of(source)
+    if row and row.source.standardised and type(model.get_submodule("layer1.0.conv1")) is nn.Conv2d:
+        raise WeightsError(
+            f"weights {source}: belong to a network that standardises the weights of its "
+            "convolutions, and this one does not: build it with conv=mmcv.cnn.ConvWS2d, or "
+            "conv_cfg=dict(type='ConvWS') in a config"
+        )
+    loaded = load_state(model, read_file(locate(source)), str(source))
     if row is None:
         return loaded
     if row.source.licence == NONCOMMERCIAL:
@@ -118,7 +127,10 @@ def load_state(model: ResNeXt, content: Mapping[str, Any], source: str) -> Loade
             f"weights {source}: values that are not finite. Nothing was loaded."
             + _listing("with NaN or infinity", broken)
         )
-    model.load_state_dict({k: kept.get(k, own[k]) for k in own})
+    # These share the memory of the model's; `load_state_dict` costs twice the time.
+    with torch.no_grad():
+        for key in both:
+            own[key].copy_(kept[key])
     return LoadedWeights(
         source,
         checkpoint.variant,

@@ -109,7 +109,7 @@ def read_pickle(file: BinaryIO) -> Any:
     Raises:
         RefusedError: it names anything else, or is damaged.
     """
-    with _bounded(file) as data:
+    with bounded(file) as data:
         _count_instructions(data)
         return _tensors(_Unpickler(data, encoding="latin1").load(), {})
 
@@ -134,7 +134,7 @@ def _tensors(value: Any, done: dict[int, Any]) -> Any:
 
 
 @contextmanager
-def _bounded(file: BinaryIO) -> Any:
+def bounded(file: BinaryIO) -> Any:
     """The file as memory, of which no more can be read than there is; all errors as one kind."""
     try:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -261,7 +261,7 @@ def audit(file: BinaryIO, sizes: Callable[[str], int], total: int, *, pickles: i
         RefusedError: they claim more than there is, or are damaged.
     """
     start = file.tell()
-    with _bounded(file) as data:
+    with bounded(file) as data:
         data.seek(start)
         for _ in range(pickles):
             _count_instructions(data)

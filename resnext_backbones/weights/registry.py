@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from resnext_backbones.weights.files import WeightsError
 
@@ -63,6 +64,9 @@ PIXEL_NAMES = {RGB: "RGB", BGR: "BGR", BGR_UNSCALED: "BGR-unscaled"}
 """What the tools and the documents call them."""
 
 
+TRAINED, FUSED, GN = "trained", "fused", "GN"
+
+
 @dataclass(frozen=True)
 class Source:
     """Where a group of checkpoints comes from, and what they have in common.
@@ -72,14 +76,17 @@ class Source:
         licence: of the weights.
         reference: where they are published, with their accuracies.
         preprocessing: the pixels that they expect.
-        fused: whether their norms only scale and shift; these must stay in eval mode.
+        norms: `TRAINED`; `FUSED`, which only scale and shift, and must stay in eval mode; or `GN`.
+        standardised: whether the weights of the convolutions are standardised at each step (Qiao
+            et al., 2019), as mmcv's ConvWS does; in a plain convolution they are worth nothing.
     """
 
     bases: tuple[str, ...]
     licence: str
     reference: str
     preprocessing: Preprocessing = RGB
-    fused: bool = False
+    norms: str = TRAINED
+    standardised: bool = False
 
 
 BSD, APACHE = "BSD-3-Clause", "Apache-2.0"
@@ -93,6 +100,11 @@ MM_FILES = ("https://download.openmmlab.com", "https://mmassets.onedl.ai")
 TIMM_RESULTS = "https://github.com/huggingface/pytorch-image-models/blob/main/results"
 MMENGINE = "https://github.com/open-mmlab/mmengine/blob/main/mmengine/hub/openmmlab.json"
 
+AUTHORS = Source(
+    ("https://s3.amazonaws.com/resnext/imagenet_models",),
+    NONCOMMERCIAL,
+    "https://github.com/facebookresearch/ResNeXt",
+)
 TORCHVISION = Source((TORCH,), BSD, "https://docs.pytorch.org/vision/stable/models/resnext.html")
 WSL = Source((TORCH,), NONCOMMERCIAL, "https://github.com/facebookresearch/WSL-Images")
 SEMI = Source(
@@ -105,6 +117,8 @@ GLUON = Source((GLUON_FILES,), APACHE, f"{TIMM_RESULTS}/results-imagenet.csv")
 THIRD_PARTY = tuple(f"{base}/pretrain/third_party" for base in MM_FILES)
 OPENMMLAB = Source(THIRD_PARTY, NOT_STATED, MMENGINE)
 OPENMMLAB_BGR = Source(THIRD_PARTY, NOT_STATED, MMENGINE, BGR)
+JHU = Source(THIRD_PARTY, NOT_STATED, MMENGINE, norms=GN)
+JHU_WS = Source(THIRD_PARTY, NOT_STATED, MMENGINE, norms=GN, standardised=True)
 MMPRETRAIN = Source(
     tuple(f"{base}/mmclassification/v0/resnext" for base in MM_FILES),
     APACHE,
@@ -121,7 +135,7 @@ CAFFE2 = Source(
     SHARE_ALIKE,
     "https://github.com/facebookresearch/Detectron/blob/main/MODEL_ZOO.md",
     BGR_UNSCALED,
-    fused=True,
+    FUSED,
 )
 
 # Alias, source, file, and top-1 accuracy on ImageNet-1k in percent, one crop of 224 pixels, as the
@@ -133,6 +147,9 @@ ROWS: tuple[tuple[str, Source, str, float | None], ...] = (
     ("torchvision/resnext101_32x8d.v1", TORCHVISION, "resnext101_32x8d-8ba56ff5.pth", 79.312),
     ("torchvision/resnext101_32x8d.v2", TORCHVISION, "resnext101_32x8d-110c445d.pth", 82.834),
     ("torchvision/resnext101_64x4d.v1", TORCHVISION, "resnext101_64x4d-173b62eb.pth", 83.246),
+    ("fair/resnext50_32x4d.torch7", AUTHORS, "resnext_50_32x4d.t7", 77.8),
+    ("fair/resnext101_32x4d.torch7", AUTHORS, "resnext_101_32x4d.t7", 78.8),
+    ("fair/resnext101_64x4d.torch7", AUTHORS, "resnext_101_64x4d.t7", 79.6),
     ("fair/resnext101_32x8d.wsl", WSL, "ig_resnext101_32x8-c38310e5.pth", 82.2),
     ("fair/resnext101_32x16d.wsl", WSL, "ig_resnext101_32x16-c6f796b0.pth", 84.2),
     ("fair/resnext101_32x32d.wsl", WSL, "ig_resnext101_32x32-e4b90b00.pth", 85.1),
@@ -159,6 +176,10 @@ ROWS: tuple[tuple[str, Source, str, float | None], ...] = (
     ("open-mmlab/resnext101_32x4d", OPENMMLAB, "resnext101_32x4d-a5af3160.pth", None),
     ("open-mmlab/resnext101_64x4d", OPENMMLAB, "resnext101_64x4d-ee2c6f71.pth", None),
     ("open-mmlab/detectron2/resnext101_32x8d", OPENMMLAB_BGR, "resnext101_32x8d-1516f1aa.pth", None),
+    ("open-mmlab/jhu/resnext50_32x4d_gn", JHU, "resnext50_32x4d_gn-c7e8b754.pth", None),
+    ("open-mmlab/jhu/resnext101_32x4d_gn", JHU, "resnext101_32x4d_gn-ac3bb84e.pth", None),
+    ("open-mmlab/jhu/resnext50_32x4d_gn_ws", JHU_WS, "resnext50_32x4d_gn_ws-0d87ac85.pth", None),
+    ("open-mmlab/jhu/resnext101_32x4d_gn_ws", JHU_WS, "resnext101_32x4d_gn_ws-34ac1a9e.pth", None),
     ("mmpretrain/resnext50_32x4d", MMPRETRAIN, "resnext50_32x4d_b32x8_imagenet_20210429-56066e27.pth", 77.90),
     ("mmpretrain/resnext101_32x4d", MMPRETRAIN, "resnext101_32x4d_b32x8_imagenet_20210506-e0fa3dd5.pth", 78.61),
     ("mmpretrain/resnext101_32x8d", MMPRETRAIN, "resnext101_32x8d_b32x8_imagenet_20210506-23a247d5.pth", 79.27),
@@ -195,10 +216,11 @@ class Published:
         return f"resnext{found[1]}_{found[2]}d"
 
     @property
-    def options(self) -> dict[str, bool]:
+    def options(self) -> dict[str, Any]:
         """Of `ResNeXt`, beside the variant's: "resnext50d" is the network of He et al. (2019)."""
         deep = re.search(r"resnext\d+d_", self.alias) is not None
-        return {"deep_stem": deep, "avg_down": deep, "stride_in_1x1": False}
+        norm = GN if self.source.norms == GN else "BN"
+        return {"deep_stem": deep, "avg_down": deep, "stride_in_1x1": False, "norm": norm}
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -268,14 +290,15 @@ def markdown() -> str:
     lines = [head, ("---",) * len(head)]
     for own, names in aliases.items():
         row = REGISTRY[own]
-        deep = ", deep stem and average pooling" if row.options["deep_stem"] else ""
+        network = row.variant + (", deep stem, avg_down" if row.options["deep_stem"] else "")
+        norms = row.source.norms + (", ConvWS" if row.source.standardised else "")
         lines.append(
             (
                 ", ".join(f"`{name}`" for name in names),
-                row.variant + deep,
+                network,
                 "" if row.top1 is None else f"{row.top1:.1f}",
                 PIXEL_NAMES[row.source.preprocessing],
-                "fused" if row.source.fused else "trained",
+                norms,
                 row.source.licence,
                 f"[{row.source.reference.split('/')[2]}]({row.source.reference})",
             )

@@ -13,6 +13,7 @@ import hostile
 import numpy as np
 import pytest
 import torch
+import torch7
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
@@ -93,11 +94,16 @@ def test_what_could_run_code_is_named(attempts: dict[str, dict], kind: str, atta
     assert "could run code" in message
 
 
+TWELVE = torch.arange(12.0).reshape(3, 4)
+
 SEEDS = {
-    "zip": hostile.modern({"conv1.weight": torch.arange(12.0).reshape(3, 4), "epoch": 3}),
-    "old": hostile.legacy({"conv1.weight": torch.arange(12.0).reshape(3, 4), "epoch": 3}),
+    "zip": hostile.modern({"conv1.weight": TWELVE, "epoch": 3}),
+    "old": hostile.legacy({"conv1.weight": TWELVE, "epoch": 3}),
     "pickle": pickle.dumps({"conv1_w": np.arange(12.0).reshape(3, 4), "lr": np.float64(3)}, 2),
-    "safetensors": save({"conv1.weight": torch.arange(12.0).reshape(3, 4)}),
+    "safetensors": save({"conv1.weight": TWELVE}),
+    "torch7": torch7.dump(
+        {"conv1": torch7.module("nn.Linear", weight=torch.arange(12.0).reshape(3, 4))}
+    ),
 }
 
 
@@ -124,7 +130,7 @@ def test_the_undamaged_ones_are_read(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "weights"
     path.write_bytes(SEEDS[kind])
     found = next(value for key, value in read_file(path).items() if key.startswith("conv1"))
-    assert torch.equal(found.float(), torch.arange(12.0).reshape(3, 4))
+    assert torch.equal(found.float(), TWELVE)
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])

@@ -76,13 +76,12 @@ def test_every_resnext_of_timm() -> None:
 
 def test_every_resnext_of_openmmlab() -> None:
     checkpoint = pytest.importorskip("mmengine.runner.checkpoint")
-    for table, family in (
-        (checkpoint.get_external_models(), "open-mmlab"),
-        (checkpoint.get_mmcls_models(), "mmpretrain"),
+    for table, family, count in (
+        (checkpoint.get_external_models(), "open-mmlab", 8),
+        (checkpoint.get_mmcls_models(), "mmpretrain", 4),
     ):
-        names = [name for name in table if "resnext" in name and re.search(r"\dx\dd$", name)]
-        names = [name for name in names if not name.startswith("se_")]
-        assert len(names) == 4
+        names = [name for name in table if re.search(r"(^|/)resnext\d+_\d+x\dd", name)]
+        assert len(names) == count
         assert all(table[name] in REGISTRY[f"{family}/{name}"].urls for name in names)
 
 
@@ -107,7 +106,7 @@ def test_preprocessing_of_an_alias_and_of_an_address() -> None:
     assert preprocessing_of("detectron2/X-101-32x8d") == BGR
     row = REGISTRY["caffe2/X-152-32x8d-IN5k"]
     assert preprocessing_of(row.urls[0]).std == (1, 1, 1)
-    assert row.source.fused
+    assert row.source.norms == "fused"
 
 
 def test_preprocessing_of_a_file(tmp_path: Path) -> None:
@@ -149,6 +148,17 @@ def test_an_alias_is_downloaded_and_its_licence_said(tmp_path: Path, monkeypatch
     assert "licence CC BY-NC 4.0" in str(loaded)
     row = REGISTRY["fair/resnext101_32x8d.wsl"]
     assert asked == [(row.urls, "c38310e5")]
+
+
+def test_standardised_weights_need_convolutions_that_do_it(tmp_path: Path, monkeypatch) -> None:
+    wrappers = pytest.importorskip("mmcv.cnn.bricks.conv_ws")
+    source = build_backbone("resnext50_32x4d", norm="GN", conv=wrappers.ConvWS2d)
+    torch.save(source.state_dict(), tmp_path / "w")
+    monkeypatch.setattr(module, "download", lambda *_: tmp_path / "w")
+    alias = "open-mmlab/jhu/resnext50_32x4d_gn_ws"
+    with pytest.raises(WeightsError, match=r"standardises.*conv_cfg=dict\(type='ConvWS'\)"):
+        load_weights(build_backbone("resnext50_32x4d", norm="GN"), alias)
+    assert load_weights(source, alias).variant == "resnext50_32x4d"
 
 
 def test_a_wrong_alias_is_answered_with_close_ones() -> None:

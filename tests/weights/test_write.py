@@ -38,7 +38,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
     return path, state
 
 
-@pytest.mark.parametrize(("first", "second"), permutations(TARGETS, 2))
+@pytest.mark.parametrize(("first", "second"), list(permutations(TARGETS, 2)))
 def test_every_direction_there_and_back(first: str, second: str, tmp_path: Path) -> None:
     source = randomise(ResNeXtClassifier(num_classes=7, **SMALL))
     with torch.no_grad():  # what is hard to keep
