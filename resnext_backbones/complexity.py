@@ -17,24 +17,29 @@ ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "docs" / "model_complexity.json"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- complexity: tools/model_complexity.py -->", "<!-- end -->"
-IMAGE_SIZE = 224
+
+
+def task(name: str) -> tuple[int, int]:
+    """Height and width of the images, and number of classes, that a variant is counted for."""
+    return (32, 10) if VARIANTS[name].small_images else (224, 1000)
 
 
 def count(name: str) -> dict[str, int]:
-    """Parameters, and multiply-adds of convolutions and `fc` for one 224 x 224 image.
+    """Parameters, and multiply-adds of convolutions and `fc` for one image.
 
-    Of the classifier with 1000 classes, and of the trunk alone, as fvcore counts them.
+    Of the classifier, and of the trunk alone, as fvcore counts them.
     """
     from fvcore.nn import FlopCountAnalysis
 
     logging.getLogger("fvcore").setLevel(logging.ERROR)
+    size, classes = task(name)
     # fvcore traces, and a trace needs memory behind its tensors; what is in it does not matter.
     with torch.device("meta"):
-        model = build_classifier(name).eval()
+        model = build_classifier(name, num_classes=classes).eval()
     model.to_empty(device="cpu")
     for tensor in model.state_dict().values():
         tensor.zero_()
-    flops = FlopCountAnalysis(model, torch.zeros(1, 3, IMAGE_SIZE, IMAGE_SIZE))
+    flops = FlopCountAnalysis(model, torch.zeros(1, 3, size, size))
     flops.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     by_operator = flops.by_operator()
     parameters = sum(p.numel() for p in model.parameters())

@@ -11,11 +11,12 @@ from resnext_backbones.models.options import DEPTHS
 
 @dataclass(frozen=True)
 class Variant:
-    """What a name stands for: depth, cardinality C and base width d, as in "C x d"."""
+    """What a name stands for: depth, cardinality C, base width d (as in "C x d"), and the stem."""
 
     depth: int
     cardinality: int
     base_width: int
+    small_images: bool = False
 
 
 # Sources: [1] Xie et al. (2017), Tables 1, 3 and 4; [2] Mahajan et al. (2018), arXiv:1805.00932;
@@ -34,6 +35,8 @@ VARIANTS: dict[str, Variant] = {
     "resnext152_32x4d": Variant(152, 32, 4),  # [5]
     "resnext152_64x4d": Variant(152, 64, 4),  # [5]
     "resnext152_32x8d": Variant(152, 32, 8),  # [4]
+    "resnext29_8x64d": Variant(29, 8, 64, small_images=True),  # [1], section 5.3
+    "resnext29_16x64d": Variant(29, 16, 64, small_images=True),  # [1], section 5.3
     "resnet50": Variant(50, 1, 64),  # [6]
     "resnet101": Variant(101, 1, 64),  # [6]
     "resnet152": Variant(152, 1, 64),  # [6]

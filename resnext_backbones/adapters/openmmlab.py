@@ -15,11 +15,10 @@ from typing import Any
 import torch
 from mmcv.cnn import build_conv_layer, build_norm_layer, build_plugin_layer
 from mmengine.model import initialize
-from mmengine.registry import MODELS as ROOT_MODELS
-from mmengine.registry import Registry
 from mmengine.runner.checkpoint import get_external_models, get_torchvision_models
 from torch import Tensor, nn
 
+from resnext_backbones.adapters.registry import MODELS
 from resnext_backbones.models import Plugin
 from resnext_backbones.models import ResNeXt as Trunk
 from resnext_backbones.models.layers import Conv
@@ -27,9 +26,6 @@ from resnext_backbones.variants import variant_options
 from resnext_backbones.weights import LoadedWeights, WeightsError, load_state
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.sources import locate
-
-# A scope of its own: MMDetection has a `ResNeXt` as well, and keeps it.
-MODELS = Registry("model", parent=ROOT_MODELS, scope="resnext_backbones")
 
 DEFAULT_BASE_WIDTH = 4
 
@@ -47,7 +43,7 @@ class ResNeXt(Trunk):
 
     Args:
         variant: a name of `list_variants()`, in place of depth, groups and base_width.
-        depth: 26, 50, 101, 152, or the number of blocks of each stage.
+        depth: 26, 29, 50, 101, 152, or the number of blocks of each stage.
         groups: cardinality.
         base_width: channels a group in stage 1. With `groups=1` MMDetection does not read it
             and builds ResNet; so does this with the default of 4, and any other value counts.
@@ -83,6 +79,7 @@ class ResNeXt(Trunk):
         out_indices: Sequence[int] = (0, 1, 2, 3),
         style: str = "pytorch",
         deep_stem: bool = False,
+        small_images: bool = False,
         avg_down: bool = False,
         frozen_stages: int = -1,
         conv_cfg: Mapping[str, Any] | None = None,
@@ -100,7 +97,7 @@ class ResNeXt(Trunk):
         if style not in ("pytorch", "caffe"):
             raise ValueError(f"style must be 'pytorch' or 'caffe', got {style!r}")
         super().__init__(
-            **_network(variant, depth, groups, base_width, base_channels),
+            **_network(variant, depth, groups, base_width, base_channels, small_images),
             in_channels=in_channels,
             stem_channels=stem_channels,
             base_channels=base_channels,
@@ -172,17 +169,26 @@ def _network(
     groups: int,
     base_width: int,
     base_channels: int,
+    small_images: bool,
 ) -> dict[str, Any]:
-    """Depth, cardinality and base width in the trunk's words."""
+    """Depth, cardinality, base width and stem in the trunk's words."""
     if variant is not None:
-        if depth is not None or groups != 1 or base_width != DEFAULT_BASE_WIDTH:
-            raise ValueError(f"variant {variant!r} stands in place of depth, groups and base_width")
+        given = depth is not None or groups != 1 or base_width != DEFAULT_BASE_WIDTH
+        if given or small_images:
+            raise ValueError(
+                f"variant {variant!r} stands in place of depth, groups, base_width and small_images"
+            )
         return variant_options(variant)
     if depth is None:
         raise ValueError("depth or variant must be given")
     if groups == 1 and base_width == DEFAULT_BASE_WIDTH:
         base_width = base_channels
-    return {"depth": depth, "cardinality": groups, "base_width": base_width}
+    return {
+        "depth": depth,
+        "cardinality": groups,
+        "base_width": base_width,
+        "small_images": small_images,
+    }
 
 
 def _norm(norm_cfg: Mapping[str, Any], channels: int) -> nn.Module:

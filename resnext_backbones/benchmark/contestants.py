@@ -49,7 +49,7 @@ class Contestant:
     names: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = ()
     same_network: bool = True
     fuses: bool = False
-    depths: Collection[int] = tuple(DEPTHS)
+    depths: Collection[int] = (26, 50, 101, 152)
     has_relu_modules: bool = True
 
     def is_installed(self) -> bool:

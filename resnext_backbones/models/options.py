@@ -12,11 +12,13 @@ T = TypeVar("T")
 
 DEPTHS: dict[int, tuple[int, ...]] = {
     26: (2, 2, 2, 2),
+    29: (3, 3, 3),
     50: (3, 4, 6, 3),
     101: (3, 4, 23, 3),
     152: (3, 8, 36, 3),
 }
-"""Blocks of each stage: He et al. (2016), Table 1; 26 is timm's."""
+"""Blocks of each stage: He et al. (2016), Table 1; 26 is timm's, and 29 Xie et al.'s (2017)
+for CIFAR, section 5.3."""
 
 MAX_STAGES = 4
 MIN_SIZE = 32

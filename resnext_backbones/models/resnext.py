@@ -37,8 +37,6 @@ from resnext_backbones.models.options import (
 EXPANSION = 4
 """Channels of a block's output over those of a ResNet bottleneck's 3x3 convolution."""
 
-STEM_STRIDE = 4
-
 
 class ResNeXt(
     nn.Module,
@@ -55,18 +53,20 @@ class ResNeXt(
     `push_to_hub` are those of huggingface_hub: arguments as JSON, weights as safetensors.
 
     Args:
-        depth: 26, 50, 101, 152, or the number of blocks of each stage.
+        depth: 26, 29, 50, 101, 152, or the number of blocks of each stage.
         cardinality: C, the groups of the 3x3 convolutions.
         base_width: d, channels a group in stage 1.
         in_channels: of the images.
         stem_channels: out of the stem; None is `base_channels`.
         base_channels: the outputs of stage k have 4 x base_channels x 2^(k-1) channels.
         deep_stem: three 3x3 convolutions in place of the 7x7 one (He et al., 2019, Figure 2(b)).
-        avg_down: average pooling in the shortcuts (the same, Figure 2(c)).
+        small_images: a 3x3 convolution with stride 1 is the whole stem, as for CIFAR (section 5.3).
+        avg_down: average pooling in the shortcuts (He et al., 2019, Figure 2(c)).
         stride_in_1x1: stride in the first 1x1 convolution of a block, as the original ResNet
             does; False, in the 3x3 one, is what all public ResNeXt weights expect.
         num_stages: 1 to 4; None is all that `depth` says.
-        strides, dilations: one for each stage; None is (1, 2, 2, 2) and no dilation.
+        strides, dilations: one for each stage; None is (1, 2, 2, 2) and no dilation. The stem has a
+            stride of 4, or of 1 with `small_images`.
         out_indices: the stages whose outputs are returned, 0 for stage 1; None is all of them.
             Stages above the last one are not built.
         frozen_stages: -1 for none, 0 for the stem, k for the stem and stages 1 to k. Their
@@ -104,6 +104,7 @@ class ResNeXt(
         stem_channels: int | None = None,
         base_channels: int = 64,
         deep_stem: bool = False,
+        small_images: bool = False,
         avg_down: bool = False,
         stride_in_1x1: bool = False,
         num_stages: int | None = None,
@@ -142,6 +143,8 @@ class ResNeXt(
         stage_plugins = per_stage("plugins", plugins, n, ((),) * n)
         indices = stage_indices("out_indices", range(n) if out_indices is None else out_indices, n)
         check_range("frozen_stages", frozen_stages, -1, n)
+        if deep_stem and small_images:
+            raise ValueError("deep_stem and small_images are two stems: set one of them")
 
         make = norm_factory(norm)
         prefix = norm_name_of(make_norm(make, stem_channels))
@@ -157,10 +160,14 @@ class ResNeXt(
             self.stem = _deep_stem(in_channels, stem_channels, conv, make, fold_norm)
         else:
             self._stem_names = ("conv1", f"{prefix}1", "relu")
-            self.conv1 = conv(in_channels, stem_channels, 7, stride=2, padding=3, bias=False)
+            size, stride = (3, 1) if small_images else (7, 2)
+            self.conv1 = conv(
+                in_channels, stem_channels, size, stride=stride, padding=size // 2, bias=False
+            )
             self.add_module(f"{prefix}1", make_norm(make, stem_channels))
             self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        pool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.maxpool = nn.Identity() if small_images else pool
 
         channels = stem_channels
         for i in range(max(indices) + 1):
@@ -191,7 +198,7 @@ class ResNeXt(
             self.add_module(f"layer{i + 1}", nn.Sequential(*stage))
             channels = out_channels
 
-        total_strides = list(accumulate(stage_strides, mul, initial=STEM_STRIDE))[1:]
+        total_strides = list(accumulate(stage_strides, mul, initial=1 if small_images else 4))[1:]
         self.channels = tuple(EXPANSION * base_channels * 2**i for i in indices)
         self.strides = tuple(total_strides[i] for i in indices)
         # A checkpoint of the whole network stays loadable where upper stages were not built.

@@ -1,0 +1,23 @@
+"""MMEngine's registries in a scope of their own: `resnext_backbones.NAME` in a config.
+
+MMDetection has a `ResNeXt` as well, and keeps it.
+"""
+
+from mmengine import registry
+from mmengine.registry import Registry
+
+SCOPE = "resnext_backbones"
+
+
+def _child(parent: Registry) -> Registry:
+    return Registry(parent.name, parent=parent, scope=SCOPE)
+
+
+DATASETS = _child(registry.DATASETS)
+DATA_SAMPLERS = _child(registry.DATA_SAMPLERS)
+HOOKS = _child(registry.HOOKS)
+LOOPS = _child(registry.LOOPS)
+METRICS = _child(registry.METRICS)
+MODELS = _child(registry.MODELS)
+OPTIM_WRAPPERS = _child(registry.OPTIM_WRAPPERS)
+TRANSFORMS = _child(registry.TRANSFORMS)
