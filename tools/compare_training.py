@@ -10,7 +10,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from resnext_backbones.detection.cli import run_tool
+from resnext_backbones.runs.cli import run_tool
 
 
 def parse_args() -> argparse.Namespace:

@@ -9,8 +9,8 @@ import argparse
 import time
 from pathlib import Path
 
-from resnext_backbones.detection.cli import run_tool
 from resnext_backbones.detection.demo import run_demo
+from resnext_backbones.runs.cli import run_tool
 
 
 def parse_args() -> argparse.Namespace:

@@ -7,8 +7,8 @@ python tools/test.py configs/mask_rcnn_x101_32x4d_fpn_coco.py work_dirs/.../epoc
 import argparse
 from pathlib import Path
 
-from resnext_backbones.detection.cli import add_shared_arguments, run_tool
-from resnext_backbones.detection.environment import find_launcher, select_device
+from resnext_backbones.runs.cli import add_shared_arguments, run_tool
+from resnext_backbones.runs.environment import find_launcher, select_device
 
 
 def parse_args() -> argparse.Namespace:

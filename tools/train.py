@@ -7,8 +7,8 @@ torchrun --nproc_per_node 8 tools/train.py configs/mask_rcnn_x101_32x4d_fpn_coco
 
 import argparse
 
-from resnext_backbones.detection.cli import add_shared_arguments, run_tool
-from resnext_backbones.detection.environment import find_launcher, select_device
+from resnext_backbones.runs.cli import add_shared_arguments, run_tool
+from resnext_backbones.runs.environment import find_launcher, select_device
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,7 +29,13 @@ def parse_args() -> argparse.Namespace:
         metavar="CHECKPOINT",
         help="go on from the newest checkpoint of the work directory, or from this one",
     )
-    parser.add_argument("--amp", action="store_true", help="mixed precision: float16 on GPUs")
+    parser.add_argument(
+        "--amp",
+        nargs="?",
+        const="fp16",
+        choices=("bf16", "fp16"),
+        help="mixed precision; fp16, which is the default, on GPUs only",
+    )
     return parser.parse_args()
 
 
@@ -39,9 +45,10 @@ def main() -> None:
     select_device(args.device, launcher)
 
     # MMEngine looks for devices when it is imported, so not before one is selected.
-    from resnext_backbones.detection.config import for_training, load_config
+    from resnext_backbones.detection.config import load_config
     from resnext_backbones.detection.run import train
     from resnext_backbones.detection.weights import use_weights
+    from resnext_backbones.runs.config import for_training
 
     cfg = load_config(args.config, args.cfg_options, work_dir=args.work_dir, launcher=launcher)
     if args.weights is not None:

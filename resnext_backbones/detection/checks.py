@@ -13,11 +13,10 @@ import torch
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.runner import find_latest_checkpoint
 from torch import nn
 
-from resnext_backbones.detection.config import dicts_with
-from resnext_backbones.detection.errors import InputError
+from resnext_backbones.runs.config import dicts_with
+from resnext_backbones.runs.errors import InputError
 from resnext_backbones.weights.checkpoint import variant_of
 from resnext_backbones.weights.files import read_file
 
@@ -128,21 +127,6 @@ def _check_images(path: Path, images: list[dict[str, Any]], folder: Path) -> Non
             f"annotation file {path}: {len(missing)} of its {len(images)} images are missing: "
             f"{_some(sorted(missing))}"
         )
-
-
-def newest_checkpoint(work_dir: str) -> str | None:
-    """The checkpoint that a run in a work directory goes on from; None where there is none.
-
-    Raises:
-        InputError: there are checkpoints, but no note of which one is the newest.
-    """
-    newest = find_latest_checkpoint(work_dir)
-    if newest is None and any(Path(work_dir).glob("*.pth")):
-        raise InputError(
-            f"--resume: {work_dir} has checkpoints but no last_checkpoint file that names the "
-            "newest; name the one to go on from: --resume CHECKPOINT"
-        )
-    return newest
 
 
 def check_checkpoint(path: str | Path, cfg: Config, *, to_resume: bool = False) -> None:

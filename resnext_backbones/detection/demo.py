@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from resnext_backbones.datasets import coco_subset, generate_shapes
-from resnext_backbones.detection.errors import InputError
+from resnext_backbones.runs.errors import InputError
 
 TOOLS = Path(__file__).parents[2] / "tools"
 

@@ -8,13 +8,10 @@ from typing import Any
 import mmcv
 import mmengine.fileio
 from mmcv.transforms import LoadImageFromFile as MMCVLoadImageFromFile
-from mmengine.registry import TRANSFORMS as ROOT_TRANSFORMS
-from mmengine.registry import Registry
 from PIL import Image
 
-from resnext_backbones.detection.errors import InputError
-
-TRANSFORMS = Registry("transform", parent=ROOT_TRANSFORMS, scope="resnext_backbones")
+from resnext_backbones.adapters.registry import TRANSFORMS
+from resnext_backbones.runs.errors import InputError
 
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 

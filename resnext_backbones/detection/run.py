@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,18 @@ from resnext_backbones.detection.checks import (
     BUILD_ERRORS,
     check_checkpoint,
     check_data,
-    newest_checkpoint,
 )
-from resnext_backbones.detection.curves import CurvesHook
-from resnext_backbones.detection.environment import (
+from resnext_backbones.detection.report import ReportHook
+from resnext_backbones.detection.weights import check_weights
+from resnext_backbones.runs.checkpoints import newest_checkpoint
+from resnext_backbones.runs.curves import CurvesHook
+from resnext_backbones.runs.environment import (
     is_main_process,
     read_ranks,
     start_process_group,
 )
-from resnext_backbones.detection.errors import InputError
-from resnext_backbones.detection.report import ReportHook
-from resnext_backbones.detection.weights import check_weights
+from resnext_backbones.runs.errors import InputError
+from resnext_backbones.whole import whole_file
 
 COLUMNS = {
     "mAP": "AP",
@@ -57,6 +57,7 @@ def train(cfg: Config, *, allow_mismatch: bool = False) -> Path:
         checkpoint = cfg.load_from or newest_checkpoint(cfg.work_dir)
         if checkpoint:
             check_checkpoint(checkpoint, cfg, to_resume=True)
+            cfg.load_from = str(checkpoint)
     check_weights(cfg, allow_mismatch=allow_mismatch)
     runner = _runner(cfg, "train")
     runner.register_hook(ReportHook())
@@ -109,9 +110,8 @@ def _runner(cfg: Config, mode: str) -> Runner:
 
 def _write_whole(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def coco_table(metrics: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from resnext_backbones.detection.config import backbone_of
-from resnext_backbones.detection.errors import InputError
+from resnext_backbones.runs.errors import InputError
 from resnext_backbones.weights import Preprocessing, WeightsError, preprocessing_of
 from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.files import read_file

@@ -226,7 +226,7 @@ FORMATS: dict[str, Format] = {
 """The families that are recognised, by the name that the tools take."""
 
 WRAPPING = re.compile(
-    r"(?:(?:module|model|detector|backbone|bottom_up|body|encoder|trunk|ema|teacher)\.)*"
+    r"(?:(?:module|model|detector|backbone|bottom_up|body|encoder|trunk|network|ema|teacher)\.)*"
 )
 """What DDP, averaged copies and detectors put in front of a trunk's names."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from resnext_backbones.weights.files import WeightsError, is_finite, read_conten
 from resnext_backbones.weights.formats import FORMATS
 from resnext_backbones.weights.registry import Preprocessing
 from resnext_backbones.weights.sources import locate, preprocessing_of, row_of
+from resnext_backbones.whole import whole_file
 
 
 def _write_torch(state: Mapping[str, Tensor], path: Path, _: Mapping[str, str]) -> None:
@@ -139,14 +139,8 @@ def write_state(
         raise WeightsError(f"weights {path}: {to} has no name for {what}")
     # safetensors takes tensors in NCHW order only.
     renamed = {name: state[key].contiguous() for key, name in names.items() if name is not None}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with whole_file(path) as temporary:
         target.write(renamed, temporary, metadata)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _has_stem(names: Iterable[str | None], family: str) -> bool:

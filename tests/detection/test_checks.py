@@ -22,7 +22,7 @@ from resnext_backbones.detection.checks import (
     newest_checkpoint,
 )
 from resnext_backbones.detection.config import load_config
-from resnext_backbones.detection.errors import InputError
+from resnext_backbones.runs.errors import InputError
 
 TRAIN = "annotations/instances_train2017.json"
 

@@ -16,13 +16,13 @@ from mmdet.registry import MODELS  # noqa: E402
 from mmdet.utils import register_all_modules  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 
-from resnext_backbones.detection.config import (  # noqa: E402
+from resnext_backbones.detection.config import load_config  # noqa: E402
+from resnext_backbones.runs.config import (  # noqa: E402
     INSTALLED_CONFIGS,
     find_config,
     for_training,
-    load_config,
 )
-from resnext_backbones.detection.errors import InputError  # noqa: E402
+from resnext_backbones.runs.errors import InputError  # noqa: E402
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 NAMES = sorted(path.stem for path in CONFIGS.glob("*_coco.py") if "demo" not in path.stem)

@@ -13,9 +13,9 @@ pytest.importorskip("mmcv", reason="mmcv is not installed")
 from mmcv.transforms import LoadImageFromFile as Peer
 from torch.utils.data import DataLoader, Dataset
 
-from resnext_backbones.detection.cli import plain_message
-from resnext_backbones.detection.errors import InputError
 from resnext_backbones.detection.images import LoadImageFromFile
+from resnext_backbones.runs.cli import plain_message
+from resnext_backbones.runs.errors import InputError
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from mmengine.config import Config
 from resnext_backbones import build_backbone
 from resnext_backbones.detection import weights
 from resnext_backbones.detection.config import load_config
-from resnext_backbones.detection.errors import InputError
 from resnext_backbones.detection.weights import check_weights, use_weights
+from resnext_backbones.runs.errors import InputError
 from resnext_backbones.weights import WeightsError
 from resnext_backbones.weights.formats import FORMATS
 from resnext_backbones.weights.registry import BGR

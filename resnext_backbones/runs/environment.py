@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import distributed
 
-from resnext_backbones.detection.errors import InputError
+from resnext_backbones.runs.errors import InputError
 
 # Rank, world size and local rank, as each launcher passes them on.
 LAUNCHERS: dict[str, tuple[str, str, str]] = {

@@ -1,4 +1,4 @@
-"""A picture of the loss and of AP over a run."""
+"""A picture of the loss and of what a run is measured by."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 
 FILE_NAME = "curves.png"
+
+MEASURES = {"mAP_50": "AP", "mAP": "AP", "top5": "accuracy", "top1": "accuracy"}
+"""How the names of metrics end that are drawn, and what they measure."""
 
 
 class CurvesHook(Hook):
@@ -41,8 +44,9 @@ def draw_curves(work_dir: str | Path) -> Path | None:
     work_dir = Path(work_dir)
     train, val = _by_step(work_dir)
     losses = sorted({name for row in train.values() for name in row if "loss" in name})
-    aps = sorted({name for row in val.values() for name in row if name.endswith("mAP_50")})
-    aps += sorted({name for row in val.values() for name in row if name.endswith("mAP")})
+    measured = {name for row in val.values() for name in row}
+    drawn = [name for end in MEASURES for name in sorted(measured) if name.endswith(end)]
+    ylabel = next((MEASURES[end] for end in MEASURES for name in drawn if name.endswith(end)), "")
     if not train:
         return None
     figure = Figure(figsize=(11, 4), layout="constrained")
@@ -50,10 +54,13 @@ def draw_curves(work_dir: str | Path) -> Path | None:
     for name in losses:
         _plot(left, train, name, linewidth=2 if name == "loss" else 1)
     left.set(title="Training loss", xlabel="iteration", ylabel="loss", yscale="log")
-    for name in aps:
+    # Plain numbers: powers of ten would look for fonts that few machines have.
+    left.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    left.yaxis.set_minor_formatter(StrMethodFormatter("{x:g}"))
+    for name in drawn:
         _plot(right, val, name, marker="o")
-    right.set(title="Evaluation", xlabel=_unit(val, train), ylabel="AP", ylim=(0, 1))
-    for axes, names in ((left, losses), (right, aps)):
+    right.set(title="Evaluation", xlabel=_unit(val, train), ylabel=ylabel, ylim=(0, 1))
+    for axes, names in ((left, losses), (right, drawn)):
         axes.grid(alpha=0.3)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if names:
@@ -69,7 +76,7 @@ def _by_step(work_dir: Path) -> tuple[dict[int, dict], dict[int, dict]]:
     val: dict[int, dict] = {}
     for path in sorted(work_dir.glob("*/vis_data/scalars.json")):
         for row in _rows(path):
-            is_val = any(name.endswith("mAP") for name in row)
+            is_val = any(name.endswith(tuple(MEASURES)) for name in row)
             (val if is_val else train)[row["step"]] = row
     return train, val
 

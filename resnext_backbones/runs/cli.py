@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from resnext_backbones.detection.errors import InputError
+from resnext_backbones.runs.errors import InputError
 from resnext_backbones.weights import WeightsError
 
 TRACEBACK = "RESNEXT_BACKBONES_TRACEBACK"

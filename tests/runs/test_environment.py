@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import distributed
 
-from resnext_backbones.detection import environment
-from resnext_backbones.detection.environment import (
+from resnext_backbones.runs import environment
+from resnext_backbones.runs.environment import (
     LAUNCHERS,
     find_launcher,
     read_ranks,
     select_device,
     start_process_group,
 )
-from resnext_backbones.detection.errors import InputError
+from resnext_backbones.runs.errors import InputError
 
 
 class Cfg(dict):

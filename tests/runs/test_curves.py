@@ -11,7 +11,7 @@ from PIL import Image
 
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
-from resnext_backbones.detection.curves import _by_step, draw_curves
+from resnext_backbones.runs.curves import _by_step, draw_curves
 
 
 def log(work_dir: Path, run: str, rows: list[dict], tail: str = "") -> None:

@@ -1,0 +1,1 @@
+"""What every run on MMEngine shares: command lines, devices, configs, checkpoints, curves."""

@@ -1,0 +1,235 @@
+"""Checkpoints: whole or not there, known by their hash, and the last good one to go on from."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import is_main_process, master_only
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
+from mmengine.logging import print_log
+from torch import distributed
+
+from resnext_backbones.adapters.registry import HOOKS
+from resnext_backbones.runs.errors import InputError
+from resnext_backbones.weights.download import hash_of
+from resnext_backbones.whole import remove_leftovers, whole_file
+
+JOURNAL = "checkpoints.json"
+"""In a work directory: the checkpoints that are there, the oldest first."""
+
+TERMINATED = 128 + signal.SIGTERM
+"""Exit status of a run that was asked to end, and saved its state before it did."""
+
+BACKEND = "resnext_backbones.whole_files"
+
+
+@register_backend(BACKEND)
+class WholeFiles(LocalBackend):
+    """MMEngine's storage in files, each of which is written whole or not at all."""
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write a file.
+
+        Raises:
+            OSError: it cannot be written; what was there before is as it was.
+        """
+        path = Path(filepath)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as temporary:
+            temporary.write_bytes(obj)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the journal.
+
+    Attributes:
+        file: its name in the work directory.
+        sha256: of the file.
+        iter: steps that were done.
+        metrics: what its weights were evaluated to, once they are.
+    """
+
+    file: str
+    sha256: str
+    iter: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+def read_journal(work_dir: Path) -> list[Entry]:
+    """What a work directory's journal says; nothing where there is none.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    path = work_dir / JOURNAL
+    if not path.exists():
+        return []
+    try:
+        return [Entry(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{path}: is damaged ({error}); name the checkpoint to go on from: --resume CHECKPOINT"
+        ) from error
+
+
+def write_journal(work_dir: Path, entries: list[Entry]) -> None:
+    """Replace a work directory's journal."""
+    with whole_file(work_dir / JOURNAL) as temporary:
+        lines = [asdict(entry) for entry in entries]
+        temporary.write_text(json.dumps(lines, indent=1) + "\n", encoding="utf-8")
+
+
+def newest_checkpoint(work_dir: str | Path) -> Path | None:
+    """The checkpoint that a run goes on from; None where there is none.
+
+    One that is missing, or not as it was written, is passed over with a warning.
+
+    Raises:
+        InputError: there are checkpoints, but none that is known to be whole.
+    """
+    work_dir = Path(work_dir)
+    entries = read_journal(work_dir)
+    for entry in reversed(entries):
+        path = work_dir / entry.file
+        if path.is_file() and hash_of(path) == entry.sha256:
+            return path
+        what = "is damaged" if path.is_file() else "is missing"
+        print_log(
+            f"checkpoint {path}: {what}; going on from the one before it",
+            logger="current",
+            level=logging.WARNING,
+        )
+    if any(work_dir.glob("*.pth")):
+        raise InputError(
+            f"--resume: {work_dir} has checkpoints, but {JOURNAL} names none that is whole; name "
+            "the one to go on from: --resume CHECKPOINT"
+        )
+    return None
+
+
+@HOOKS.register_module()
+class CheckpointHook(MMEngineCheckpointHook):
+    """MMEngine's hook, so that no more is lost than the step that a run was killed in.
+
+    A checkpoint is written whole or not at all, and its hash kept. Where it cannot be written, that
+    is logged, the older ones stay, and training goes on. SIGTERM saves after the running step and
+    ends the run with exit status 143. Where a run goes on, what its steps draw at random depends on
+    their number alone (see `runs.loop`), so there is no state of generators to keep.
+
+    Args:
+        minutes: between checkpoints within an epoch; 0 is none.
+        max_keep_ckpts: how many are kept; -1 is all. The oldest go once a new one is written.
+        options: as MMEngine's.
+    """
+
+    filename_tmpl: str
+
+    def __init__(self, minutes: float = 0, max_keep_ckpts: int = -1, **options: Any) -> None:
+        super().__init__(**options, backend_args={"backend": BACKEND})
+        self.minutes, self.keep = minutes, max_keep_ckpts
+        self._saved = time.monotonic()
+        self._terminated = False
+        self._group: Any = None
+
+    def before_train(self, runner: Any) -> None:
+        """Listen to SIGTERM, and clear away what a killed run left."""
+        super().before_train(runner)
+        self._before = signal.signal(signal.SIGTERM, self._terminate)
+        if distributed.is_initialized():
+            # On the CPU, so that asking the other ranks does not wait for the GPU.
+            self._group = distributed.new_group(backend="gloo")
+        if is_main_process():
+            remove_leftovers(Path(runner.work_dir), "*.pth")
+        self._saved = time.monotonic()
+
+    def after_train(self, runner: Any) -> None:
+        """Leave SIGTERM to whom it was left before."""
+        super().after_train(runner)
+        signal.signal(signal.SIGTERM, self._before)
+
+    def _terminate(self, *_: object) -> None:
+        self._terminated = True
+
+    def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
+        """Save where it is time to, or the run was asked to end.
+
+        Raises:
+            SystemExit: it was asked to end; the status is `TERMINATED`.
+        """
+        super().after_train_iter(runner, *args, **kwargs)
+        terminated, due = self._agreed(runner)
+        if not terminated and not due:
+            return
+        step = runner.iter + 1
+        template, self.filename_tmpl = self.filename_tmpl, "iter_{}.pth"
+        self._save_checkpoint_with_step(runner, step, {"epoch": runner.epoch, "iter": step})
+        self.filename_tmpl = template
+        if terminated:
+            self._end(runner)
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float]) -> None:
+        """Save the best, and end where the run was asked to: the epoch before was saved."""
+        super().after_val_epoch(runner, metrics)
+        self._note(runner, metrics)
+        if self._agreed(runner)[0]:
+            self._end(runner)
+
+    def _end(self, runner: Any) -> None:
+        runner.logger.warning("terminated; go on with --resume")
+        raise SystemExit(TERMINATED)
+
+    def _agreed(self, runner: Any) -> tuple[bool, bool]:
+        """Whether any rank was asked to end, and whether a checkpoint is due."""
+        passed = time.monotonic() - self._saved
+        due = 0 < 60 * self.minutes < passed and not self.is_last_train_iter(runner)
+        wishes = torch.tensor([self._terminated, due], dtype=torch.int32)
+        if self._group is not None:
+            distributed.all_reduce(wishes, distributed.ReduceOp.MAX, self._group)
+        terminated, due = wishes.bool().tolist()
+        return terminated, due
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Note what a run needs to find its place in an epoch again."""
+        checkpoint["meta"]["batches"] = len(runner.train_dataloader)
+
+    def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
+        try:
+            super()._save_checkpoint_with_step(runner, step, meta)
+            self._enter(runner, meta["iter"])
+        except OSError as error:
+            runner.logger.error(
+                f"checkpoint {self.last_ckpt}: not written: {error}; the older ones stay, and "
+                "training goes on"
+            )
+        self._saved = time.monotonic()
+
+    @master_only
+    def _note(self, runner: Any, metrics: Mapping[str, float]) -> None:
+        """Note what the newest checkpoint was evaluated to, if it is of this step."""
+        entries = read_journal(Path(runner.work_dir))
+        if entries and entries[-1].iter == runner.iter:
+            numbers = {name: float(value) for name, value in metrics.items()}
+            write_journal(
+                Path(runner.work_dir), [*entries[:-1], replace(entries[-1], metrics=numbers)]
+            )
+
+    @master_only
+    def _enter(self, runner: Any, step: int) -> None:
+        """Note the new checkpoint, and let go of those that are too many."""
+        work_dir, path = Path(runner.work_dir), Path(str(self.last_ckpt))
+        entries = [e for e in read_journal(work_dir) if e.file != path.name and e.iter <= step]
+        entries.append(Entry(path.name, hash_of(path), step))
+        first = max(0, len(entries) - self.keep) if self.keep > 0 else 0
+        write_journal(work_dir, entries[first:])
+        for entry in entries[:first]:
+            (work_dir / entry.file).unlink(missing_ok=True)
