@@ -1,0 +1,96 @@
+"""The data set of labelled images that a run trains on or is evaluated with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+from torchvision.transforms import v2
+
+from resnext_backbones.adapters.registry import DATASETS, TRANSFORMS
+from resnext_backbones.pretraining.sources import (
+    Images,
+    cifar,
+    flat_folder,
+    folder_a_class,
+    read_class_list,
+)
+from resnext_backbones.runs.errors import InputError
+
+
+@DATASETS.register_module()
+class LabelledImages(Dataset):
+    """Images of one folder a class, of a flat folder with a list, or CIFAR as torchvision has it.
+
+    Args:
+        root: the folder.
+        pipeline: transforms, from an image of Pillow's to a tensor (3, H, W) of bytes.
+        class_list: a file that names the classes to take; None is every folder.
+        ground_truth: a file that says the class of each image of a flat folder.
+        stored_as: `folders`, or `cifar10` or `cifar100` for torchvision's format.
+        train: which part of the latter. In training a broken image is replaced by another.
+
+    Raises:
+        InputError: there are no such images.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        pipeline: Sequence[dict[str, Any]],
+        *,
+        class_list: str | None = None,
+        ground_truth: str | None = None,
+        stored_as: str = "folders",
+        train: bool = True,
+    ) -> None:
+        self.images = _images(root, class_list, ground_truth, stored_as, train)
+        self.transform = v2.Compose([TRANSFORMS.build(dict(step)) for step in pipeline])
+        self.train = train
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """Names of the classes."""
+        return {"classes": tuple(self.images.classes)}
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """`inputs` (3, H, W) in bytes, `labels`, and `broken`: names of images that could not be
+        read, and are replaced by the next one.
+        """
+        broken: list[str] = []
+        for offset in range(len(self)):
+            i = (index + offset) % len(self)
+            try:
+                with self.images.open(i) as image:
+                    inputs = self.transform(image)
+            # What Pillow raises for files that are missing, truncated, or no images.
+            except (OSError, SyntaxError, ValueError, EOFError) as error:
+                if not self.train:
+                    raise InputError(f"image {self.images.names[i]}: {error}") from error
+                broken.append(self.images.names[i])
+                continue
+            label = torch.tensor(self.images.labels[i])
+            return {"inputs": inputs, "labels": label, "broken": "\n".join(broken)}
+        raise InputError(f"image {self.images.names[0]}: it and all others cannot be read")
+
+
+def _images(
+    root: str, class_list: str | None, ground_truth: str | None, stored_as: str, train: bool
+) -> Images:
+    classes = read_class_list(class_list) if class_list else None
+    if stored_as in ("cifar10", "cifar100"):
+        return cifar(root, train=train, classes=int(stored_as.removeprefix("cifar")))
+    if stored_as != "folders":
+        raise InputError(f"stored_as {stored_as!r}: use folders, cifar10 or cifar100")
+    if ground_truth:
+        if classes is None:
+            raise InputError(
+                f"ground truth {ground_truth}: needs class_list, which says the classes' order"
+            )
+        return flat_folder(root, ground_truth, classes)
+    return folder_a_class(root, classes)

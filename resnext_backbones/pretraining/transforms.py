@@ -1,0 +1,120 @@
+"""Crops that decode no more than they need; all else is torchvision's."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import v2
+
+from resnext_backbones.adapters.registry import TRANSFORMS
+
+MEAN_PIXEL = (124, 116, 104)
+"""Of ImageNet: what erased pixels are, and with normalisation it is zero."""
+
+FILTERS = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+
+for _transform in (
+    v2.ColorJitter,
+    v2.PILToTensor,
+    v2.RandomCrop,
+    v2.RandomErasing,
+    v2.RandomHorizontalFlip,
+    v2.RandAugment,
+    v2.TrivialAugmentWide,
+):
+    TRANSFORMS.register_module(module=_transform)
+
+
+def cut_out(
+    image: Image.Image, box: tuple[float, float, float, float], size: int, interpolation: str
+) -> Image.Image:
+    """A box of an image, left, top, right and bottom, at size x size pixels, in RGB.
+
+    A JPEG that was not decoded yet is decoded at the smallest of its DCT's scales that still has
+    as many pixels.
+    """
+    width, height = image.size
+    # Pillow takes the scale whose image is no smaller than this.
+    shrink = min(1, size / max(1e-6, min(box[2] - box[0], box[3] - box[1])))
+    image.draft("RGB", (math.ceil(width * shrink), math.ceil(height * shrink)))
+    x, y = image.size[0] / width, image.size[1] / height
+    scaled = box[0] * x, box[1] * y, box[2] * x, box[3] * y
+    return image.convert("RGB").resize((size, size), FILTERS[interpolation], scaled)
+
+
+@TRANSFORMS.register_module()
+class RandomResizedCrop(v2.RandomResizedCrop):
+    """torchvision's, which draws the same boxes, on an image that may not be decoded yet.
+
+    Args:
+        size: of the result, in pixels.
+        interpolation: of `FILTERS`.
+        options: torchvision's.
+    """
+
+    def __init__(self, size: int, interpolation: str = "bilinear", **options: Any) -> None:
+        super().__init__(size, **options)
+        self.pixels, self.filter = size, interpolation
+
+    def forward(self, image: Image.Image) -> Image.Image:
+        """Draw a box and cut it out."""
+        box = self.make_params([image])
+        left, top = box["left"], box["top"]
+        edges = left, top, left + box["width"], top + box["height"]
+        return cut_out(image, edges, self.pixels, self.filter)
+
+
+@TRANSFORMS.register_module()
+class CenterCrop(torch.nn.Module):
+    """The middle of an image, as if its shorter side had been resized before.
+
+    Args:
+        size: of the result, in pixels.
+        resize: pixels of the image's shorter side.
+        interpolation: of `FILTERS`.
+    """
+
+    def __init__(self, size: int, resize: int, interpolation: str = "bilinear") -> None:
+        super().__init__()
+        self.pixels, self.resize, self.filter = size, resize, interpolation
+
+    def forward(self, image: Image.Image) -> Image.Image:
+        """Cut it out."""
+        width, height = image.size
+        side = min(width, height) * self.pixels / self.resize
+        left, top = (width - side) / 2, (height - side) / 2
+        return cut_out(image, (left, top, left + side, top + side), self.pixels, self.filter)
+
+
+@TRANSFORMS.register_module()
+class Lighting(torch.nn.Module):
+    """Noise along the principal components of ImageNet's pixels: Krizhevsky et al. (2012), 4.1.
+
+    Args:
+        std: of its strength; the paper and the authors' ResNeXt take 0.1.
+    """
+
+    # Of pixels from 0 to 1: eigenvalues, and eigenvectors in columns, as in the authors' code.
+    VALUES = (0.2175, 0.0188, 0.0045)
+    VECTORS = (
+        (-0.5675, 0.7192, 0.4009),
+        (-0.5808, -0.0045, -0.8140),
+        (-0.5836, -0.6948, 0.4203),
+    )
+
+    def __init__(self, std: float = 0.1) -> None:
+        super().__init__()
+        self.std = std
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(3, H, W) in bytes, and the same with noise."""
+        strength = torch.randn(3) * self.std * torch.tensor(self.VALUES)
+        noise = 255 * (torch.tensor(self.VECTORS) @ strength)
+        return (image + noise[:, None, None]).round().clamp(0, 255).byte()

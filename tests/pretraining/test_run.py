@@ -1,0 +1,254 @@
+"""Pretraining from the command line: that it learns, publishes, and loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+pytest.importorskip("mmengine", reason="MMEngine is not installed")
+
+from resnext_backbones import ResNeXtClassifier, load_weights, preprocessing_of
+from resnext_backbones.runs.checkpoints import TERMINATED, newest_checkpoint
+from resnext_backbones.weights.registry import RGB
+
+TOOL = Path(__file__).parents[2] / "tools" / "pretrain_imagenet.py"
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+TINY = {"depth": (1, 1, 1), "cardinality": 4, "base_width": 4, "base_channels": 8}
+
+
+def command(config: Path, work_dir: Path, *arguments: str) -> list[str]:
+    return [sys.executable, str(TOOL), str(config), "--work-dir", str(work_dir), *arguments]
+
+
+def run(config: Path, work_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(config, work_dir, *arguments),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env=ONE_THREAD,
+    )
+
+
+def weights(work_dir: Path) -> dict[str, torch.Tensor]:
+    checkpoint = torch.load(work_dir / "epoch_4.pth", weights_only=False)
+    ema = {f"ema.{key}": value for key, value in checkpoint["ema_state_dict"].items()}
+    optimiser = {
+        f"momentum.{key}": value["momentum_buffer"]
+        for key, value in checkpoint["optimizer"]["state"].items()
+    }
+    return checkpoint["state_dict"] | ema | optimiser
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.fixture(scope="module")
+def finished_once(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    work_dir = tmp_path_factory.mktemp("finished")
+    done = run(config, work_dir)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return work_dir
+
+
+@pytest.fixture
+def finished(finished_once: Path, tmp_path: Path) -> Path:
+    """The work directory of a run that nothing disturbed."""
+    return shutil.copytree(finished_once, tmp_path / "finished")
+
+
+def test_it_learns_and_publishes(finished: Path) -> None:
+    journal = json.loads((finished / "checkpoints.json").read_text())
+    assert [entry["file"] for entry in journal] == ["epoch_2.pth", "epoch_3.pth", "epoch_4.pth"]
+    metrics = journal[-1]["metrics"]
+    assert metrics["training/accuracy/top1"] >= 0.5  # by chance 0.125
+    assert metrics["accuracy/top5"] >= metrics["accuracy/top1"]
+    assert (finished / "curves.png").stat().st_size > 10_000
+    (published,) = finished.glob("*.safetensors")
+    with safe_open(published, "pt") as opened:
+        metadata = opened.metadata()
+    assert metadata["recipe"] == "tiny"
+    assert metadata["epoch"] == metadata["epochs"] == "4"
+    assert float(metadata["accuracy/top1"]) == pytest.approx(metrics["accuracy/top1"], abs=1e-4)
+    assert preprocessing_of(published) == RGB
+    assert published.name in published.with_suffix(".md").read_text()
+    model = ResNeXtClassifier(**TINY, num_classes=8, small_images=True)
+    load_weights(model, published)
+    # The averaged weights are those that MMEngine puts under the plain names.
+    state = torch.load(finished / "epoch_4.pth", weights_only=False)["state_dict"]
+    assert all(torch.equal(v, state[f"network.{k}"]) for k, v in model.state_dict().items())
+
+
+def test_the_number_of_workers_changes_nothing(config: Path, finished: Path) -> None:
+    options = ("--cfg-options", "train_dataloader.num_workers=2")
+    assert run(config, finished.with_name("workers"), *options).returncode == 0
+    assert same(weights(finished), weights(finished.with_name("workers")))
+
+
+SLOWLY = """
+import time
+from resnext_backbones.runs import loop
+step = loop.EpochBasedTrainLoop.run_iter
+def run_iter(*arguments):
+    time.sleep(0.1)
+    step(*arguments)
+loop.EpochBasedTrainLoop.run_iter = run_iter
+"""
+
+KILLED_WHILE_IT_WRITES = """
+import os, signal
+from resnext_backbones.runs import checkpoints
+put = checkpoints.WholeFiles.put
+def half(self, obj, path):
+    put(self, obj, path)
+    if "epoch_3" in str(path):
+        with open(str(path).replace("epoch_3", ".epoch_3") + ".1", "wb") as file:
+            file.write(obj[: len(obj) // 2])
+        os.unlink(path)
+        os.kill(os.getpid(), signal.SIGKILL)
+checkpoints.WholeFiles.put = half
+"""
+
+FULL_DISK = """
+import resource, signal
+from resnext_backbones.runs import checkpoints
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+put = checkpoints.WholeFiles.put
+def limited(self, obj, path):
+    if "epoch_3" in str(path):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+    try:
+        put(self, obj, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))
+checkpoints.WholeFiles.put = limited
+"""
+"""A limit on the size of files is what a process can be given in place of a full disk."""
+
+THE_TOOL = (
+    "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], None, '__main__')"
+)
+
+
+def prepared(script: str, config: Path, work_dir: Path) -> list[str]:
+    """The tool in a process that has run a script before."""
+    first, *others = command(config, work_dir, "--resume")
+    return [first, "-c", script + THE_TOOL, *others]
+
+
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_again_and_again_it_ends_with_the_same_weights(
+    kill: signal.Signals, config: Path, finished: Path, tmp_path: Path
+) -> None:
+    work_dir, moments, killed = tmp_path / "killed", random.Random(kill), 0
+    for _ in range(5):
+        process = subprocess.Popen(
+            prepared(SLOWLY, config, work_dir),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=ONE_THREAD,
+        )
+        begun = time.monotonic()
+        logs = set(work_dir.glob("*/*.log"))
+        while time.monotonic() - begun < 60 and process.poll() is None:
+            new = set(work_dir.glob("*/*.log")) - logs
+            if any("Checkpoints will be saved" in path.read_text() for path in new):
+                break
+            time.sleep(0.05)
+        time.sleep(moments.uniform(0, 1))
+        process.send_signal(kill)
+        _, errors = process.communicate(timeout=60)
+        killed += process.returncode in (-kill, TERMINATED)
+        assert process.returncode in (0, -kill, TERMINATED), errors[-2000:]
+    assert killed >= 2
+    done = run(config, work_dir, "--resume")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert same(weights(finished), weights(work_dir))
+
+
+def test_killed_while_it_writes_it_ends_with_the_same_weights(
+    config: Path, finished: Path, tmp_path: Path
+) -> None:
+    work_dir = tmp_path / "killed"
+    script = prepared(KILLED_WHILE_IT_WRITES, config, work_dir)
+    assert subprocess.run(script, env=ONE_THREAD, capture_output=True).returncode == -signal.SIGKILL
+    assert newest_checkpoint(work_dir) == work_dir / "epoch_2.pth"
+    assert run(config, work_dir, "--resume").returncode == 0
+    assert same(weights(finished), weights(work_dir))
+    assert not list(work_dir.glob(".epoch*"))
+
+
+def test_a_damaged_checkpoint_is_passed_over(config: Path, finished: Path) -> None:
+    expected = weights(finished)
+    newest = finished / "epoch_4.pth"
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    assert newest_checkpoint(finished) == finished / "epoch_3.pth"
+    done = run(config, finished, "--resume")
+    assert "epoch_4.pth: is damaged" in done.stdout + done.stderr
+    assert same(weights(finished), expected)
+
+
+def test_a_finished_run_is_not_overwritten(config: Path, finished: Path) -> None:
+    done = run(config, finished)
+    assert done.returncode == 2
+    assert "--resume" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("model.num_classes=5",), "8 classes, and model.num_classes is 5"),
+        (("val_dataloader.dataset.root=/absent",), "/absent: there is no such folder"),
+        (("optim_wrapper.optimizer.lr=1e30",), "the loss of step 2 is nan"),
+    ],
+)
+def test_bad_input_is_named(
+    options: tuple[str, ...], message: str, config: Path, tmp_path: Path
+) -> None:
+    done = run(config, tmp_path / "bad", "--cfg-options", *options)
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert message in done.stderr
+
+
+def test_broken_images_are_named_and_counted(config: Path, coloured: Path, tmp_path: Path) -> None:
+    root = tmp_path / "broken"
+    for path in coloured.rglob("*.jpg"):
+        copy = root / path.relative_to(coloured)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    image = root / "train" / "blue" / "3.jpg"
+    image.write_bytes(image.read_bytes()[:500])
+    limit = ("--cfg-options", "custom_hooks.3.limit=0.02")
+    done = run(config, tmp_path / "run", "--data-root", str(root), *limit)
+    assert done.returncode == 0, done.stderr[-2000:]
+    log = next((tmp_path / "run").glob("*/*.log")).read_text()
+    assert f"image {image}: cannot be read" in log
+    assert "1 images could not be read so far" in log
+    done = run(config, tmp_path / "strict", "--data-root", str(root))
+    assert done.returncode == 2
+    assert "1 of 96 images cannot be read" in done.stderr
+
+
+def test_a_full_disk_leaves_the_older_checkpoints(config: Path, tmp_path: Path) -> None:
+    work_dir = tmp_path / "full"
+    subprocess.run(prepared(FULL_DISK, config, work_dir), check=True, capture_output=True)
+    log = next(work_dir.glob("*/*.log")).read_text()
+    assert "epoch_3.pth: not written" in log
+    journal = json.loads((work_dir / "checkpoints.json").read_text())
+    assert [entry["file"] for entry in journal] == ["epoch_1.pth", "epoch_2.pth", "epoch_4.pth"]
