@@ -31,8 +31,19 @@ def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
             else:
                 fan_in = tensor[0].numel()
                 gain = 0.1 if "offset" in name else 1.4
-                tensor.normal_(0, gain / fan_in**0.5, generator=generator)
+                _draw(tensor, gain / fan_in**0.5, generator)
     return module
+
+
+def _draw(tensor: Tensor, std: float, generator: torch.Generator, most: int = 131_071) -> None:
+    """Normal values; those of a large tensor repeat, since to draw them all takes seconds.
+
+    The period is a prime, so that no two rows are alike.
+    """
+    count = tensor.numel()
+    values = torch.randn(min(count, most), generator=generator) * std
+    repeated = values.repeat(-(-count // len(values)))[:count]
+    tensor.copy_(repeated.reshape(tensor.shape))
 
 
 def _is_meta(module: nn.Module) -> bool:

@@ -1,6 +1,9 @@
-"""ResNeXt-29 8x64d on CIFAR-10.
+r"""ResNeXt-29 8x64d on CIFAR-10.
 
-python tools/pretrain_imagenet.py configs/cifar/resnext29_8x64d_cifar10.py --data-root cifar10
+python tools/pretrain_imagenet.py configs/cifar/resnext29_8x64d_cifar10.py \
+    --data-root data/cifar10 --amp bf16
+
+Made for one GPU. Expected: 3.65% top-1 error (Xie et al., 2017, Table 7).
 """
 
 _base_ = "../_base_/cifar.py"

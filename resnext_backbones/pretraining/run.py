@@ -9,7 +9,15 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 
-from resnext_backbones.pretraining import data, evaluation, hooks, model, publish, transforms  # noqa: F401
+from resnext_backbones.pretraining import (  # noqa: F401
+    data,
+    evaluation,
+    hooks,
+    model,
+    publish,
+    samplers,
+    transforms,
+)
 from resnext_backbones.runs.checkpoints import newest_checkpoint
 from resnext_backbones.runs.curves import CurvesHook
 from resnext_backbones.runs.environment import read_ranks, start_process_group

@@ -109,17 +109,22 @@ def flat_folder(root: str | Path, ground_truth: str | Path, classes: Sequence[st
 
 
 def cifar(root: str | Path, *, train: bool, classes: int = 10) -> Images:
-    """CIFAR-10 or CIFAR-100 as torchvision stores them.
+    """CIFAR-10 or CIFAR-100 as torchvision stores them, or in train/ and test/, a folder a class.
 
     Raises:
         InputError: they are not there, or damaged.
     """
+    part = "train" if train else "test"
+    if (Path(root) / part).is_dir():
+        return folder_a_class(Path(root) / part)
     kind: Any = {10: CIFAR10, 100: CIFAR100}[classes]
     try:
         stored = kind(root, train=train)
     except RuntimeError as error:
-        raise InputError(f"images {root}: not torchvision's CIFAR-{classes}: {error}") from error
-    part = "train" if train else "test"
+        raise InputError(
+            f"images {root}: neither torchvision's CIFAR-{classes} ({error}) nor {part}/ with a "
+            "folder a class"
+        ) from error
     names = [f"{root}, {part} image {number}" for number in range(len(stored))]
     return Images(
         stored.classes, stored.targets, names, lambda index: Image.fromarray(stored.data[index])

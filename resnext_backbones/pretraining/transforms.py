@@ -15,6 +15,10 @@ from resnext_backbones.adapters.registry import TRANSFORMS
 MEAN_PIXEL = (124, 116, 104)
 """Of ImageNet: what erased pixels are, and with normalisation it is zero."""
 
+MARGIN = 2
+"""With this, crops of 96 pixels from photographs of 640 x 480 differ by 0.2 of 255 from those of
+the whole image; with 1, by 1.2."""
+
 FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
@@ -38,11 +42,11 @@ def cut_out(
     """A box of an image, left, top, right and bottom, at size x size pixels, in RGB.
 
     A JPEG that was not decoded yet is decoded at the smallest of its DCT's scales that still has
-    as many pixels.
+    `MARGIN` times as many pixels a side.
     """
     width, height = image.size
     # Pillow takes the scale whose image is no smaller than this.
-    shrink = min(1, size / max(1e-6, min(box[2] - box[0], box[3] - box[1])))
+    shrink = min(1, MARGIN * size / max(1e-6, min(box[2] - box[0], box[3] - box[1])))
     image.draft("RGB", (math.ceil(width * shrink), math.ceil(height * shrink)))
     x, y = image.size[0] / width, image.size[1] / height
     scaled = box[0] * x, box[1] * y, box[2] * x, box[3] * y
@@ -87,10 +91,12 @@ class CenterCrop(torch.nn.Module):
 
     def forward(self, image: Image.Image) -> Image.Image:
         """Cut it out."""
-        width, height = image.size
-        side = min(width, height) * self.pixels / self.resize
-        left, top = (width - side) / 2, (height - side) / 2
-        return cut_out(image, (left, top, left + side, top + side), self.pixels, self.filter)
+        # In the pixels of torchvision's resized image, whose longer side is rounded down.
+        resized = [self.resize * edge // min(image.size) for edge in image.size]
+        x, y = (edge / small for edge, small in zip(image.size, resized, strict=True))
+        left, top = (round((small - self.pixels) / 2) for small in resized)
+        right, bottom = left + self.pixels, top + self.pixels
+        return cut_out(image, (left * x, top * y, right * x, bottom * y), self.pixels, self.filter)
 
 
 @TRANSFORMS.register_module()

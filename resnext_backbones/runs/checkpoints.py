@@ -109,6 +109,9 @@ def newest_checkpoint(work_dir: str | Path) -> Path | None:
             logger="current",
             level=logging.WARNING,
         )
+    note = work_dir / "last_checkpoint"
+    if not entries and note.is_file():  # a run of MMEngine's own hook
+        return Path(note.read_text(encoding="utf-8"))
     if any(work_dir.glob("*.pth")):
         raise InputError(
             f"--resume: {work_dir} has checkpoints, but {JOURNAL} names none that is whole; name "

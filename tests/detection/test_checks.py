@@ -19,7 +19,6 @@ from resnext_backbones.detection.checks import (
     build_on_meta,
     check_checkpoint,
     check_data,
-    newest_checkpoint,
 )
 from resnext_backbones.detection.config import load_config
 from resnext_backbones.runs.errors import InputError
@@ -115,15 +114,6 @@ def test_checkpoints_of_another_detector_are_named(monkeypatch, tmp_path: Path) 
         check_checkpoint(tmp_path / "short.pth", cfg)
     with pytest.raises(InputError, match=r"absent.pth: there is no such file"):
         check_checkpoint(tmp_path / "absent.pth", cfg)
-
-
-def test_checkpoints_without_a_note_of_the_newest(tmp_path: Path) -> None:
-    assert newest_checkpoint(str(tmp_path)) is None
-    (tmp_path / "epoch_1.pth").touch()
-    with pytest.raises(InputError, match=r"--resume CHECKPOINT"):
-        newest_checkpoint(str(tmp_path))
-    (tmp_path / "last_checkpoint").write_text(str(tmp_path / "epoch_1.pth"))
-    assert newest_checkpoint(str(tmp_path)) == str(tmp_path / "epoch_1.pth")
 
 
 def test_images_without_a_file_name_are_left_to_the_data_set(root: Path, monkeypatch) -> None:

@@ -19,7 +19,10 @@ from safetensors import safe_open
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
 from resnext_backbones import ResNeXtClassifier, load_weights, preprocessing_of
+from resnext_backbones.pretraining.run import check_data, pretrain, set_data_root
 from resnext_backbones.runs.checkpoints import TERMINATED, newest_checkpoint
+from resnext_backbones.runs.config import for_training, read_config
+from resnext_backbones.runs.errors import InputError
 from resnext_backbones.weights.registry import RGB
 
 TOOL = Path(__file__).parents[2] / "tools" / "pretrain_imagenet.py"
@@ -205,44 +208,52 @@ def test_a_damaged_checkpoint_is_passed_over(config: Path, finished: Path) -> No
 
 
 def test_a_finished_run_is_not_overwritten(config: Path, finished: Path) -> None:
-    done = run(config, finished)
-    assert done.returncode == 2
-    assert "--resume" in done.stderr
+    with pytest.raises(InputError, match=r"go on with --resume"):
+        for_training(read_config(str(config), work_dir=str(finished)))
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("option", "message"),
     [
-        (("model.num_classes=5",), "8 classes, and model.num_classes is 5"),
-        (("val_dataloader.dataset.root=/absent",), "/absent: there is no such folder"),
-        (("optim_wrapper.optimizer.lr=1e30",), "the loss of step 2 is nan"),
+        ("model.num_classes=5", r"8 classes, and model.num_classes is 5"),
+        ("val_dataloader.dataset.root=/absent", r"/absent: there is no such folder"),
+        ("val_dataloader.dataset.class_list=CLASSES", r"differ in classes: \['black', 'white'"),
     ],
 )
-def test_bad_input_is_named(
-    options: tuple[str, ...], message: str, config: Path, tmp_path: Path
-) -> None:
-    done = run(config, tmp_path / "bad", "--cfg-options", *options)
+def test_bad_data_is_named(option: str, message: str, config: Path, tmp_path: Path) -> None:
+    (tmp_path / "classes").write_text("red\ngreen\nblue\nyellow\ncyan\nmagenta\n")
+    option = option.replace("CLASSES", str(tmp_path / "classes"))
+    with pytest.raises(InputError, match=message):
+        check_data(read_config(str(config), [option]))
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(config: Path, tmp_path: Path) -> None:
+    done = run(config, tmp_path / "bad", "--cfg-options", "optim_wrapper.optimizer.lr=1e30")
     assert done.returncode == 2, done.stderr[-2000:]
-    assert message in done.stderr
+    assert "the loss of step 2 is nan" in done.stderr
+    assert not list((tmp_path / "bad").glob("*.pth"))
 
 
-def test_broken_images_are_named_and_counted(config: Path, coloured: Path, tmp_path: Path) -> None:
-    root = tmp_path / "broken"
-    for path in coloured.rglob("*.jpg"):
-        copy = root / path.relative_to(coloured)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(path.read_bytes())
+@pytest.mark.parametrize("limit", [0.02, 0.001])
+def test_broken_images_are_named_and_counted(
+    limit: float, config: Path, coloured: Path, tmp_path: Path
+) -> None:
+    root = shutil.copytree(coloured, tmp_path / "broken")
     image = root / "train" / "blue" / "3.jpg"
     image.write_bytes(image.read_bytes()[:500])
-    limit = ("--cfg-options", "custom_hooks.3.limit=0.02")
-    done = run(config, tmp_path / "run", "--data-root", str(root), *limit)
-    assert done.returncode == 0, done.stderr[-2000:]
+    cfg = read_config(str(config), work_dir=str(tmp_path / "run"))
+    set_data_root(cfg, str(root))
+    cfg.custom_hooks[3].limit = limit
+    cfg.experiment_name = f"broken{limit}"
+    for_training(cfg)
+    if limit == 0.001:
+        with pytest.raises(InputError, match=rf"1 of 96 images cannot be read.*{image}"):
+            pretrain(cfg)
+        return
+    pretrain(cfg)
     log = next((tmp_path / "run").glob("*/*.log")).read_text()
     assert f"image {image}: cannot be read" in log
     assert "1 images could not be read so far" in log
-    done = run(config, tmp_path / "strict", "--data-root", str(root))
-    assert done.returncode == 2
-    assert "1 of 96 images cannot be read" in done.stderr
 
 
 def test_a_full_disk_leaves_the_older_checkpoints(config: Path, tmp_path: Path) -> None:

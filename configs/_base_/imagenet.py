@@ -1,0 +1,27 @@
+"""ImageNet-1k as train/ and val/ with a folder a class.
+
+The validation images in one folder, as they come, need two more keys in
+val_dataloader.dataset: ground_truth, the official list of a class for each image, and class_list,
+the 1000 classes in the order that the list counts them in.
+"""
+
+_base_ = "./pretraining.py"
+
+data_root = "data/imagenet"
+num_classes = 1000
+pixels = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
+
+train_dataloader = dict(
+    dataset=dict(type="resnext_backbones.LabelledImages", root=data_root + "/train"),
+)
+val_dataloader = dict(
+    batch_size=128,
+    dataset=dict(type="resnext_backbones.LabelledImages", root=data_root + "/val", train=False),
+)
+model = dict(
+    type="resnext_backbones.ImageClassifier",
+    num_classes=num_classes,
+    data_preprocessor=dict(
+        type="resnext_backbones.BatchPreprocessor", num_classes=num_classes, **pixels
+    ),
+)

@@ -1,0 +1,51 @@
+"""Running the tools that train detectors."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+TOOLS = ROOT / "tools"
+QUICK = [
+    "train_cfg.max_epochs=2",
+    "default_hooks.logger.interval=1",
+    "default_hooks.checkpoint.interval=1",
+    "train_cfg.val_interval=2",
+    "model.backbone.depth=(1,1,1,1)",
+    "model.backbone.groups=8",
+    "model.backbone.variant=None",
+    "randomness.seed=0",
+]
+"""Two epochs of a network with one block a stage, from one seed."""
+
+
+def run(
+    tool: str | list[str], *arguments: object, coco_root: Path | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a tool to its end, away from the checkout."""
+    head = [sys.executable, str(TOOLS / tool)] if isinstance(tool, str) else tool
+    root = {"COCO_ROOT": str(coco_root)} if coco_root else {}
+    return subprocess.run(
+        [*head, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **root, **env},
+        timeout=600,
+        check=False,
+    )
+
+
+def train_shapes(work_dir: Path, root: Path, *arguments: object, options: list[str] = QUICK):
+    return run(
+        "train.py", "demo_shapes", "--work-dir", work_dir, *arguments,
+        "--cfg-options", *options, coco_root=root,
+    )  # fmt: skip
+
+
+def losses(log: str) -> list[float]:
+    """The total loss of every logged step."""
+    return [float(value) for value in re.findall(r"Epoch\(train\).* loss: ([\d.]+)", log)]

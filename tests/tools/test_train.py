@@ -1,0 +1,153 @@
+"""Training, by running the tool."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tooling import QUICK, TOOLS, losses, run, train_shapes
+
+pytest.importorskip("mmdet", reason="MMDetection is not installed")
+
+
+def test_training_reports_what_it_starts_from(trained: tuple[Path, str]) -> None:
+    log = trained[1]
+    before = log[: log.index("Epoch(train)")]
+    for line in (
+        r"backbone: a 8x4d network of 1-1-1-1 blocks",
+        r"parameters: backbone [\d,]+ trained, 0 frozen; detector [\d,]+ trained, 0 frozen",
+        r"frozen: none",
+        r"norms: stage 4: BatchNorm2d \(statistics of the batch, affine trained\)",
+        r"pixels: RGB, mean \(123.675, 116.28, 103.53\), std \(58.395, 57.12, 57.375\)",
+        r"WARNING - weights: random: none given",
+        r"LR is set based on batch size of \d+ and the current batch size is \d+",
+    ):
+        assert re.search(line, before), line
+    assert re.search(r"Epoch\(train\).*eta: \d+:\d\d:\d\d", log)
+
+
+def test_training_leaves_curves_scalars_and_checkpoints(trained: tuple[Path, str]) -> None:
+    work_dir, log = trained
+    assert len(losses(log)) == 8
+    assert (work_dir / "curves.png").stat().st_size > 10_000
+    assert list(work_dir.glob("*/vis_data/events.out.tfevents.*"))
+    assert {path.name for path in work_dir.glob("*.pth")} >= {"epoch_2.pth"}
+    assert f"done: {work_dir}\n" in log
+
+
+def test_weights_are_taken_and_named(trained, shapes_root: Path, tmp_path: Path) -> None:
+    checkpoint = trained[0] / "epoch_2.pth"
+    done = train_shapes(
+        tmp_path / "run", shapes_root, "--weights", checkpoint,
+        options=[*QUICK, "train_cfg.max_epochs=1", "model.backbone.frozen_stages=2"],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert re.search(rf"weights: {checkpoint} \(a 8x4d network .* other tensors", done.stdout)
+    assert "frozen: stem, stage 1, stage 2" in done.stdout
+    first = torch.load(checkpoint, weights_only=False)["state_dict"]
+    second = torch.load(tmp_path / "run" / "epoch_1.pth", weights_only=False)["state_dict"]
+    moved = {k for k in first if k.startswith("backbone") and not first[k].equal(second[k])}
+    assert moved
+    assert not any(re.match(r"backbone\.(conv1|bn1|layer[12])", key) for key in moved)
+
+
+def copied(root: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(root, tmp_path / "data"))
+
+
+def truncated_image(root: Path, tmp_path: Path) -> tuple[Path, list[object]]:
+    root = copied(root, tmp_path)
+    for path in (root / "train2017").glob("*.jpg"):
+        path.write_bytes(path.read_bytes()[:1500])
+    return root, []
+
+
+def other_weights(root: Path, tmp_path: Path) -> tuple[Path, list[object]]:
+    from resnext_backbones import build_backbone
+
+    torch.save(build_backbone("resnet50").state_dict(), tmp_path / "weights.pth")
+    return root, ["--weights", tmp_path / "weights.pth"]
+
+
+def other_checkpoint(root: Path, tmp_path: Path) -> tuple[Path, list[object]]:
+    weights = other_weights(root, tmp_path)[1][1]
+    return root, ["--resume", weights]
+
+
+GROUP_NORM = ["model.backbone.norm_cfg.type=GN", "model.backbone.norm_cfg.num_groups=32"]
+BAD_INPUT = {
+    "data root": (lambda _, tmp: (tmp / "absent", []), [], "data root .*absent.*COCO_ROOT"),
+    "image": (truncated_image, [], r"image .*train2017/\d+.jpg: corrupt or truncated"),
+    "weights": (other_weights, [], r"this file is resnet50; the network is a 8x4d"),
+    "resume": (other_checkpoint, [], r"checkpoint .*weights.pth: has no meta, message_hub"),
+    "groups": (lambda root, _: (root, []), ["model.backbone.groups=0"], r"cardinality .* got 0"),
+    "width": (
+        lambda root, _: (root, []),
+        ["model.backbone.groups=3", *GROUP_NORM],
+        r"norm cannot be built for a layer of 12 channels",
+    ),
+    "out_indices": (
+        lambda root, _: (root, []),
+        ["model.backbone.out_indices=(0,1,2,4)"],
+        r"out_indices must be .* from 0 to 3, got \(0, 1, 2, 4\)",
+    ),
+    "device": (lambda root, _: (root, ["--device", "cuda:99"]), [], r"--device cuda:99"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_INPUT)
+def test_bad_input_ends_with_one_message(what: str, shapes_root: Path, tmp_path: Path) -> None:
+    breaks, options, message = BAD_INPUT[what]
+    root, arguments = breaks(shapes_root, tmp_path)
+    work_dir = tmp_path / "run"
+    work_dir.mkdir()
+    (work_dir / "notes.txt").write_text("mine")
+    done = train_shapes(work_dir, root, *arguments, options=[*QUICK, *options])
+    assert done.returncode == 2
+    errors = [line for line in done.stderr.splitlines() if "error:" in line]
+    assert len(errors) == 1
+    assert re.search(f"error: .*{message}", done.stderr)
+    assert "Traceback" not in done.stderr + done.stdout
+    assert (work_dir / "notes.txt").read_text() == "mine"
+    assert not list(work_dir.glob("*.pth"))
+
+
+def test_an_earlier_run_is_not_overwritten(trained, shapes_root: Path) -> None:
+    def snapshot() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in trained[0].rglob("*")}
+
+    before = snapshot()
+    done = train_shapes(trained[0], shapes_root)
+    assert done.returncode == 2
+    assert "holds the checkpoints of an earlier run; go on with --resume" in done.stderr
+    assert snapshot() == before
+    wrong = train_shapes(
+        trained[0], shapes_root, "--resume", options=[*QUICK, "model.backbone.groups=4"]
+    )
+    assert wrong.returncode == 2
+    assert "its backbone is a 8x4d network" in wrong.stderr
+    assert snapshot() == before
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_mixed_precision_on_a_gpu(shapes_root: Path, tmp_path: Path) -> None:
+    done = train_shapes(tmp_path / "run", shapes_root, "--amp")
+    assert done.returncode == 0, done.stderr[-3000:]
+    checkpoint = torch.load(tmp_path / "run" / "epoch_2.pth", weights_only=False)
+    assert "loss_scaler" in checkpoint["optimizer"]
+    assert len(losses(done.stdout)) == 8
+
+
+def test_mmcv_without_operators_says_what_to_run(tmp_path: Path) -> None:
+    code = (
+        "import runpy, sys; sys.modules['mmcv._ext'] = None; "
+        f"sys.argv = ['train.py', 'demo_shapes', '--work-dir', {str(tmp_path / 'run')!r}]; "
+        f"runpy.run_path({str(TOOLS / 'train.py')!r}, run_name='__main__')"
+    )
+    done = run([sys.executable, "-c", code])
+    assert done.returncode == 2
+    assert re.search(r"error: mmcv has no compiled operators for torch .*make setup", done.stderr)
