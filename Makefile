@@ -1,6 +1,6 @@
 # make setup      a virtual environment in .venv with everything
 # make demo       train and evaluate a small Mask R-CNN; COCO_ROOT=... takes a COCO tree for it
-# make test       the tests
+# make test       the tests, in two processes; JOBS=4 takes four
 # make benchmark  time and memory beside the peers'
 # make lint       ruff and mypy
 #
@@ -10,6 +10,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+JOBS ?= 2
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 .PHONY: setup demo test lint complexity benchmark
@@ -32,7 +33,7 @@ demo: setup
 	$(BIN)/python tools/demo.py $(if $(filter command,$(origin COCO_ROOT)),--coco-root "$(COCO_ROOT)")
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

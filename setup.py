@@ -21,7 +21,7 @@ MMDET = [
 ]
 # Reads the files of the authors of ResNeXt.
 TORCH7 = ["torchfile"]
-DEV = ["pytest", "hypothesis", "ruff", "mypy", "fvcore", "timm", "pre-commit"]
+DEV = ["pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "fvcore", "timm", "pre-commit"]
 
 setup(
     name="resnext_backbones",

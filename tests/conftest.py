@@ -10,6 +10,11 @@ import torch
 
 from resnext_backbones.datasets import generate_shapes
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Processes that share the cores; more threads than cores are many times slower.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+
 ROOT = Path(__file__).parents[1]
 COCO_TINY = Path(os.environ.get("COCO_TINY", ROOT.parent / "shared" / "data" / "coco_tiny"))
 

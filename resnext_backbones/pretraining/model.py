@@ -42,8 +42,8 @@ class BatchPreprocessor(BaseDataPreprocessor):
         for name, values in (("mean", mean), ("std", std)):
             tensor = torch.tensor(values, dtype=torch.float32).reshape(-1, 1, 1)
             self.register_buffer(name, tensor, persistent=False)
-        mixers = [v2.MixUp(alpha=mixup, num_classes=num_classes)] if mixup else []
-        mixers += [v2.CutMix(alpha=cutmix, num_classes=num_classes)] if cutmix else []
+        mixers = [v2.MixUp(alpha=float(mixup), num_classes=num_classes)] if mixup else []
+        mixers += [v2.CutMix(alpha=float(cutmix), num_classes=num_classes)] if cutmix else []
         self.mixer = v2.RandomChoice(mixers) if mixers else None
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:

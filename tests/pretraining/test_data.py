@@ -9,20 +9,26 @@ import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.registry import MODELS
+from PIL import Image
+from torchvision.transforms import v2
 
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
-from resnext_backbones.adapters.registry import DATA_SAMPLERS, TRANSFORMS
+from resnext_backbones.adapters.registry import TRANSFORMS
 from resnext_backbones.pretraining.data import LabelledImages
 from resnext_backbones.pretraining.evaluation import Accuracy
 from resnext_backbones.pretraining.model import LOSSES, BatchPreprocessor, ImageClassifier
 from resnext_backbones.pretraining.run import set_data_root
+from resnext_backbones.pretraining.samplers import RepeatedAugmentationSampler
 from resnext_backbones.runs.config import read_config
 from resnext_backbones.runs.errors import InputError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RECIPES = sorted([*CONFIGS.glob("imagenet/*.py"), *CONFIGS.glob("cifar/*x64d*.py")])
-MIDDLE = [{"type": "CenterCrop", "size": 32, "resize": 36}, {"type": "PILToTensor"}]
+MIDDLE = [
+    {"type": "resnext_backbones.CenterCrop", "size": 32, "resize": 36},
+    {"type": "resnext_backbones.PILToTensor"},
+]
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
@@ -107,9 +113,7 @@ def test_wrong_losses_are_named() -> None:
 
 
 def test_repeated_augmentations_lie_side_by_side() -> None:
-    sampler = DATA_SAMPLERS.build(
-        {"type": "RepeatedAugmentationSampler", "dataset": range(10), "repeats": 4, "seed": 1}
-    )
+    sampler = RepeatedAugmentationSampler(range(10), repeats=4, seed=1)
     draws = list(sampler)
     assert len(draws) == len(sampler) == 10
     assert [draw.copy for draw in draws] == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
@@ -121,6 +125,8 @@ def test_repeated_augmentations_lie_side_by_side() -> None:
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_builds(path: Path) -> None:
     cfg = read_config(str(path))
+    BatchPreprocessor(**{k: v for k, v in cfg.model.data_preprocessor.items() if k != "type"})
+    cfg.model.data_preprocessor.update(mixup=0, cutmix=0)  # which draw numbers, so need memory
     with torch.device("meta"):
         model = MODELS.build(cfg.model)
     assert path.stem.startswith(cfg.model.network.variant)
@@ -139,3 +145,19 @@ def test_another_data_root_is_put_everywhere() -> None:
     set_data_root(cfg, "/other")
     assert cfg.train_dataloader.dataset.root == "/other/train"
     assert cfg.val_dataloader.dataset.class_list == "/other/classes.txt"
+
+
+@pytest.mark.parametrize("name", ["imagenet_paper", "imagenet_v2", "cifar"])
+def test_pipelines_make_bytes_of_photographs(name: str, coco_tiny: Path) -> None:
+    cfg = Config.fromfile(CONFIGS / "_base_" / f"{name}.py")
+    photograph = sorted((coco_tiny / "val2017").glob("*.jpg"))[0]
+    for part in ("train", "val"):
+        transforms = [TRANSFORMS.build(dict(s)) for s in cfg[f"{part}_dataloader"].dataset.pipeline]
+        image = Image.open(photograph)
+        if name == "cifar":
+            image = image.resize((32, 32))
+        for seed in range(10):
+            torch.manual_seed(seed)
+            found = v2.Compose(transforms)(image)
+            assert found.dtype == torch.uint8
+            assert found.shape in {(3, 224, 224), (3, 176, 176), (3, 32, 32)}

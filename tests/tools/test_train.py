@@ -13,6 +13,12 @@ from tooling import QUICK, TOOLS, losses, run, train_shapes
 
 pytest.importorskip("mmdet", reason="MMDetection is not installed")
 
+from resnext_backbones.detection.config import load_config
+from resnext_backbones.detection.run import train
+from resnext_backbones.detection.weights import use_weights
+from resnext_backbones.runs.cli import REPORTED
+from resnext_backbones.runs.config import for_training
+
 
 def test_training_reports_what_it_starts_from(trained: tuple[Path, str]) -> None:
     log = trained[1]
@@ -99,7 +105,11 @@ BAD_INPUT = {
 }
 
 
-@pytest.mark.parametrize("what", BAD_INPUT)
+SEEN_BY_THE_TOOL = ("data root", "image", "device")
+"""What is read in the tool itself, or in a worker; the others need no process of their own."""
+
+
+@pytest.mark.parametrize("what", SEEN_BY_THE_TOOL)
 def test_bad_input_ends_with_one_message(what: str, shapes_root: Path, tmp_path: Path) -> None:
     breaks, options, message = BAD_INPUT[what]
     root, arguments = breaks(shapes_root, tmp_path)
@@ -114,6 +124,21 @@ def test_bad_input_ends_with_one_message(what: str, shapes_root: Path, tmp_path:
     assert "Traceback" not in done.stderr + done.stdout
     assert (work_dir / "notes.txt").read_text() == "mine"
     assert not list(work_dir.glob("*.pth"))
+
+
+@pytest.mark.parametrize("what", sorted(BAD_INPUT.keys() - set(SEEN_BY_THE_TOOL)))
+def test_bad_input_is_named(what: str, shapes_root: Path, tmp_path: Path, monkeypatch) -> None:
+    breaks, options, message = BAD_INPUT[what]
+    root, arguments = breaks(shapes_root, tmp_path)
+    monkeypatch.setenv("COCO_ROOT", str(root))
+    cfg = load_config("demo_shapes", [*QUICK, *options], work_dir=str(tmp_path / "run"))
+    given = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    if "--weights" in given:
+        use_weights(cfg, str(given["--weights"]))
+    for_training(cfg, resume=given.get("--resume") and str(given["--resume"]))
+    with pytest.raises(REPORTED, match=message):
+        train(cfg)
+    assert not list((tmp_path / "run").glob("*.pth"))
 
 
 def test_an_earlier_run_is_not_overwritten(trained, shapes_root: Path) -> None:

@@ -122,10 +122,10 @@ def test_slurm_templates(template: str, nodes: int, shapes_root: Path, tmp_path:
     assert (tmp_path / "run" / "epoch_1.pth").is_file()
 
 
-def test_the_x101_config_trains_is_killed_resumes_and_is_evaluated(
+def test_a_coco_config_trains_is_killed_resumes_and_is_evaluated(
     coco_tiny: Path, tmp_path: Path
 ) -> None:
-    config = ROOT / "configs" / "mask_rcnn_x101_32x4d_fpn_coco.py"
+    config = ROOT / "configs" / "mask_rcnn_x50_32x4d_fpn_coco.py"
     work_dir = tmp_path / "run"
     options = [
         "--cfg-options",
@@ -172,8 +172,8 @@ def test_the_x101_config_trains_is_killed_resumes_and_is_evaluated(
     assert tested.returncode == 0, tested.stderr[-3000:]
     assert "COCO" in tested.stdout
     wrong = run(
-        "test.py", ROOT / "configs" / "mask_rcnn_x50_32x4d_fpn_coco.py", checkpoint,
+        "test.py", ROOT / "configs" / "mask_rcnn_x101_32x4d_fpn_coco.py", checkpoint,
         "--work-dir", tmp_path / "wrong", *options, coco_root=coco_tiny,
     )  # fmt: skip
     assert wrong.returncode == 2
-    assert "is resnext101_32x4d and the config's is resnext50_32x4d" in wrong.stderr
+    assert "is resnext50_32x4d and the config's is resnext101_32x4d" in wrong.stderr
