@@ -21,6 +21,8 @@ MMDET = [
 ]
 # Reads the files of the authors of ResNeXt.
 TORCH7 = ["torchfile"]
+# MMEngine without MMDetection, timm's LAMB and RandAugment.
+PRETRAIN = ["onedl-mmengine>=0.10.8", "timm", "tensorboard", "matplotlib"]
 DEV = ["pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "fvcore", "timm", "pre-commit"]
 
 setup(
@@ -45,5 +47,5 @@ setup(
         "huggingface_hub>=0.30",
         "filelock",
     ],
-    extras_require={"mmdet": MMDET, "torch7": TORCH7, "dev": [*DEV, *TORCH7]},
+    extras_require={"mmdet": MMDET, "pretrain": PRETRAIN, "torch7": TORCH7, "dev": [*DEV, *TORCH7]},
 )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
+from torchvision.ops import StochasticDepth
 
 from resnext_backbones.models.conv_norm import Steps, call, conv_norm, fuse_
 from resnext_backbones.models.layers import Layers, make_norm
@@ -31,6 +32,7 @@ class Bottleneck(nn.Module):
         stride_in_1x1: let `conv1` stride, as in He et al. (2016), and not `conv2`.
         avg_down: as above.
         layers: the factories of the convolutions, norms and plugins, and how they are computed.
+        drop_path: chance that the residual branch is left out in training, for each image.
         with_cp: compute the activations again in the backward pass, and keep the input only.
     """
 
@@ -47,9 +49,11 @@ class Bottleneck(nn.Module):
         avg_down: bool,
         layers: Layers,
         with_cp: bool,
+        drop_path: float = 0,
     ) -> None:
         super().__init__()
         self.with_cp = with_cp
+        self.drop_path = StochasticDepth(drop_path, "row") if drop_path else None
         self.fold_norm = layers.fold_norm
         self._norm_names = [f"{layers.norm_name}{i}" for i in (1, 2, 3)]
         stride1, stride2 = (stride, 1) if stride_in_1x1 else (1, stride)
@@ -121,6 +125,8 @@ class Bottleneck(nn.Module):
 
     def _residual(self, x: Tensor) -> Tensor:
         out = self._conv_norm(self._conv_norm(self._conv_norm(x, 1), 2), 3)
+        if self.drop_path is not None:
+            out = self.drop_path(out)
         shortcut = x if self.downsample is None else self.downsample(x)
         # In place of the sum's own tensor; a plugin may keep its output for the backward pass.
         if out.dtype == shortcut.dtype and not self._plugin_names[3]:

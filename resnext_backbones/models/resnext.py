@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnext_backbones.models.bottleneck import Bottleneck
-from resnext_backbones.models.conv_norm import Steps, conv_norm, forget, fuse_, is_plain
+from resnext_backbones.models.conv_norm import conv_norm, forget, fuse_, is_plain
 from resnext_backbones.models.layers import (
     Conv,
     Layers,
@@ -33,6 +33,7 @@ from resnext_backbones.models.options import (
     stage_blocks,
     stage_indices,
 )
+from resnext_backbones.models.stem import deep_stem as build_deep_stem
 
 EXPANSION = 4
 """Channels of a block's output over those of a ResNet bottleneck's 3x3 convolution."""
@@ -79,6 +80,8 @@ class ResNeXt(
             say), or None for `conv`.
         plugins: for each stage the modules that its blocks run besides.
         zero_init_last_norm: start every block as the identity (Goyal et al., 2017, section 5.1).
+        drop_path: chance that the last block is passed by in training, for each image; it grows
+            from none in the first (Huang et al., 2016).
         with_cp: activation checkpointing: the backward pass computes each block again.
         fold_norm: fold batch norms with frozen statistics into the convolutions, also while
             their affine parameters are trained: the same arithmetic with less memory and time.
@@ -118,6 +121,7 @@ class ResNeXt(
         conv3x3: Sequence[Conv | None] | None = None,
         plugins: Sequence[Sequence[Plugin]] | None = None,
         zero_init_last_norm: bool = True,
+        drop_path: float = 0,
         with_cp: bool = False,
         fold_norm: bool = True,
         channels_last: bool = True,
@@ -143,6 +147,8 @@ class ResNeXt(
         stage_plugins = per_stage("plugins", plugins, n, ((),) * n)
         indices = stage_indices("out_indices", range(n) if out_indices is None else out_indices, n)
         check_range("frozen_stages", frozen_stages, -1, n)
+        if not 0 <= drop_path < 1:
+            raise ValueError(f"drop_path must be in [0, 1), got {drop_path}")
         if deep_stem and small_images:
             raise ValueError("deep_stem and small_images are two stems: set one of them")
 
@@ -157,7 +163,7 @@ class ResNeXt(
         self._stem_names: tuple[str, ...]
         if deep_stem:
             self._stem_names = ("stem",)
-            self.stem = _deep_stem(in_channels, stem_channels, conv, make, fold_norm)
+            self.stem = build_deep_stem(in_channels, stem_channels, conv, make, fold_norm)
         else:
             self._stem_names = ("conv1", f"{prefix}1", "relu")
             size, stride = (3, 1) if small_images else (7, 2)
@@ -170,6 +176,7 @@ class ResNeXt(
         self.maxpool = nn.Identity() if small_images else pool
 
         channels = stem_channels
+        chances = iter(torch.linspace(0, drop_path, sum(blocks), device="cpu").tolist())
         for i in range(max(indices) + 1):
             layers = Layers(
                 conv,
@@ -191,6 +198,7 @@ class ResNeXt(
                     stride_in_1x1=stride_in_1x1,
                     avg_down=avg_down,
                     layers=layers,
+                    drop_path=next(chances),
                     with_cp=with_cp,
                 )
                 for b in range(blocks[i])
@@ -329,21 +337,6 @@ class ResNeXt(
         for block in fused.blocks():
             block.fuse_()
         return fused
-
-
-def _deep_stem(
-    in_channels: int, stem_channels: int, conv: Conv, norm: Norm, fold_norm: bool
-) -> Steps:
-    half = stem_channels // 2
-    widths = ((in_channels, half, 2), (half, half, 1), (half, stem_channels, 1))
-    layers: list[nn.Module] = []
-    for channels, out_channels, stride in widths:
-        layers += [
-            conv(channels, out_channels, 3, stride=stride, padding=1, bias=False),
-            make_norm(norm, out_channels),
-            nn.ReLU(inplace=True),
-        ]
-    return Steps(*layers, fold=fold_norm)
 
 
 def _drop_unbuilt_stages(

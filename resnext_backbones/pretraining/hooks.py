@@ -92,7 +92,8 @@ class PretrainingReportHook(Hook):
         loader, ranks = runner.train_dataloader, get_world_size()
         batch = loader.batch_size or loader.batch_sampler.batch_size
         count = sum(parameter.numel() for parameter in model.parameters())
-        rates = sorted({group["lr"] for group in runner.optim_wrapper.param_groups})
+        groups = runner.optim_wrapper.param_groups  # warm-up has begun in `lr`
+        rates = sorted({group.get("initial_lr", group["lr"]) for group in groups})
         for name, value in (
             ("network", variant_of(model.network.state_dict())),
             ("parameters", f"{count / 1e6:.2f} M"),

@@ -54,6 +54,25 @@ def cut_out(
 
 
 @TRANSFORMS.register_module()
+class TimmRandAugment:
+    """timm's RandAugment, whose magnitudes vary and whose kinds all grow stronger.
+
+    Args:
+        policy: as timm writes it, `rand-m7-mstd0.5-inc1` say.
+    """
+
+    def __init__(self, policy: str) -> None:
+        from timm.data.auto_augment import rand_augment_transform
+
+        options = {"translate_const": 100, "img_mean": MEAN_PIXEL}
+        self.augment = rand_augment_transform(policy, options)
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        """Augment it."""
+        return self.augment(image)
+
+
+@TRANSFORMS.register_module()
 class RandomResizedCrop(v2.RandomResizedCrop):
     """torchvision's, which draws the same boxes, on an image that may not be decoded yet.
 

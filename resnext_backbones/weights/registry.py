@@ -183,7 +183,7 @@ ROWS: tuple[tuple[str, Source, str, float | None], ...] = (
     ("mmpretrain/resnext50_32x4d", MMPRETRAIN, "resnext50_32x4d_b32x8_imagenet_20210429-56066e27.pth", 77.90),
     ("mmpretrain/resnext101_32x4d", MMPRETRAIN, "resnext101_32x4d_b32x8_imagenet_20210506-e0fa3dd5.pth", 78.61),
     ("mmpretrain/resnext101_32x8d", MMPRETRAIN, "resnext101_32x8d_b32x8_imagenet_20210506-23a247d5.pth", 79.27),
-    ("mmpretrain/resnext152_32x4d", MMPRETRAIN, "resnext152_32x4d_b32x8_imagenet_20210524-927787be.pth", None),
+    ("mmpretrain/resnext152_32x4d", MMPRETRAIN, "resnext152_32x4d_b32x8_imagenet_20210524-927787be.pth", 78.88),
     ("detectron2/X-101-32x8d", DETECTRON2, "FAIR/X-101-32x8d.pkl", None),
     ("caffe2/X-101-32x8d", CAFFE2, "20171220/X-101-32x8d.pkl", None),
     ("caffe2/X-101-64x4d", CAFFE2, "FBResNeXt/X-101-64x4d.pkl", None),

@@ -13,6 +13,7 @@ import torchvision
 from helpers import randomise, relative_error
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torchvision.models.resnet import Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 
 from resnext_backbones import ResNeXt, build_backbone
@@ -70,6 +71,22 @@ def test_deep_stem_and_average_pool_shortcut_as_timm() -> None:
     with torch.no_grad():
         for value, reference in zip(own(images), stages_of(peer, images), strict=True):
             assert relative_error(value, reference) <= 1e-5
+
+
+def test_stem_for_small_images_as_in_torchvisions_network() -> None:
+    """Whose stem is replaced, as is usual for CIFAR."""
+    peer = torchvision.models.ResNet(Bottleneck, [3, 3, 3, 1], groups=8, width_per_group=4)
+    peer.conv1, peer.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
+    randomise(peer).eval()
+    own = ResNeXt(depth=(3, 3, 3, 1), cardinality=8, base_width=4, small_images=True).eval()
+    own.load_state_dict({k: v for k, v in peer.state_dict().items() if not k.startswith("fc.")})
+    images = torch.randn(2, 3, 32, 32)
+    assert own.strides == (1, 2, 4, 8)
+    with torch.no_grad():
+        x = peer.relu(peer.bn1(peer.conv1(images)))
+        for name, found in zip(("layer1", "layer2", "layer3", "layer4"), own(images), strict=True):
+            x = getattr(peer, name)(x)
+            assert relative_error(found, x) <= 1e-5
 
 
 def test_depth_26_as_timm() -> None:
@@ -157,40 +174,6 @@ def test_zero_initialised_last_norm_makes_blocks_the_identity(norm) -> None:
     x = torch.rand(1, 256, 8, 8)
     assert torch.equal(block(x), x)
     assert small(norm=norm, zero_init_last_norm=False).stages[2][1].last_norm.weight.all()
-
-
-def test_checkpointing_changes_nothing_but_memory() -> None:
-    plain, cp = small(zero_init_last_norm=False), small(with_cp=True)
-    cp.load_state_dict(plain.state_dict())
-    images = torch.randn(2, 3, 64, 64)
-    kept = []
-    for model in (plain, cp):
-        sizes = {}
-
-        def pack(tensor: torch.Tensor, sizes: dict = sizes) -> torch.Tensor:
-            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            loss = sum(output.pow(2).mean() for output in model(images))
-        kept.append(sum(sizes.values()))
-        loss.backward()
-    assert kept[1] < kept[0] / 2
-    for (name, value), reference in zip(cp.named_parameters(), plain.parameters(), strict=True):
-        assert torch.allclose(value.grad, reference.grad, rtol=1e-4, atol=1e-6), name
-    for (name, value), reference in zip(cp.named_buffers(), plain.buffers(), strict=True):
-        assert torch.equal(value, reference), f"{name}: counted twice"
-    norms = [m for m in cp.modules() if isinstance(m, nn.BatchNorm2d)]
-    assert all(m.momentum == 0.1 and m.num_batches_tracked == 1 for m in norms)
-
-
-def test_checkpointing_reaches_the_first_block_behind_frozen_stages() -> None:
-    block = small(with_cp=True, frozen_stages=1).stages[1][0]
-    saved = []
-    x = torch.randn(1, 64, 16, 16)
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
-        block(x)
-    assert len(saved) <= 2, "the input, and the sum that ReLU keeps"
 
 
 def test_reset_draws_all_weights_anew() -> None:
@@ -329,6 +312,8 @@ def test_plugins_run_where_they_are_asked_to() -> None:
         ({"norm": {"type": "BN"}}, ["norm", "{'type': 'BN'}"]),
         ({"norm": "LayerNorm"}, ["norm", "LayerNorm", "GN"]),
         ({"cardinality": 3, "norm": "GN"}, ["norm", "12 channels"]),
+        ({"drop_path": 1.0}, ["drop_path", "1.0"]),
+        ({"deep_stem": True, "small_images": True}, ["deep_stem", "small_images"]),
     ],
 )
 def test_wrong_arguments_are_named(options: dict, names: list[str]) -> None:

@@ -1,0 +1,9 @@
+"""Optimisers of other libraries, by name in a config."""
+
+from __future__ import annotations
+
+from timm.optim import Lamb
+
+from resnext_backbones.adapters.registry import OPTIMIZERS
+
+OPTIMIZERS.register_module(module=Lamb)
