@@ -22,8 +22,18 @@ MMDET = [
 # Reads the files of the authors of ResNeXt.
 TORCH7 = ["torchfile"]
 # MMEngine without MMDetection, timm's LAMB and RandAugment.
-PRETRAIN = ["onedl-mmengine>=0.10.8", "timm", "tensorboard", "matplotlib"]
-DEV = ["pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "fvcore", "timm", "pre-commit"]
+PRETRAIN = ["onedl-mmengine>=0.10.8", "timm", "webdataset", "tensorboard", "matplotlib"]
+DEV = [
+    "pytest",
+    "pytest-xdist",
+    "hypothesis",
+    "ruff",
+    "mypy",
+    "fvcore",
+    "timm",
+    "pre-commit",
+    "webdataset",
+]
 
 setup(
     name="resnext_backbones",

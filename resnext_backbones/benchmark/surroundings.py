@@ -32,7 +32,12 @@ def surroundings(device: str) -> dict[str, Any]:
 
 
 def commit(folder: Path) -> str:
-    """The commit that is checked out, with `-dirty` behind it where code was changed since."""
+    """The commit that is checked out, with `-dirty` behind it where code was changed since.
+
+    Empty where the folder is none of a repository's own.
+    """
+    if not _git(folder, "ls-files", "--", "."):
+        return ""
     head = _git(folder, "rev-parse", "HEAD")
     # Results of other measurements are no code.
     changes = _git(folder, "status", "--porcelain", "--", ":/", ":(top,exclude)docs/benchmarks")

@@ -9,6 +9,8 @@ from functools import partial
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
+from resnext_backbones.models.sync import SyncBatchNorm
+
 Conv = Callable[..., nn.Module]
 """Called as `torch.nn.Conv2d` is: channels in, channels out, kernel size, and keywords."""
 
@@ -17,7 +19,7 @@ Norm = Callable[[int], nn.Module]
 
 NORMS: dict[str, Norm] = {
     "BN": nn.BatchNorm2d,
-    "SyncBN": nn.SyncBatchNorm,
+    "SyncBN": SyncBatchNorm,
     "GN": partial(nn.GroupNorm, 32),
     "FrozenBN": FrozenBatchNorm2d,
 }

@@ -15,6 +15,35 @@ from resnext_backbones.weights.checkpoint import variant_of
 
 
 @HOOKS.register_module()
+class ClassesHook(Hook):
+    """Stops a run whose images and head do not tell the same classes apart."""
+
+    priority = "VERY_HIGH"
+
+    def before_train(self, runner: Any) -> None:
+        """Compare them.
+
+        Raises:
+            InputError: they differ.
+        """
+        train, val = (
+            loader.dataset.metainfo["classes"]
+            for loader in (runner.train_dataloader, runner.val_dataloader)
+        )
+        if train != val:
+            lost = sorted(set(train) ^ set(val)) or "the same ones in another order"
+            raise InputError(
+                f"the images to train on and to evaluate with differ in classes: {lost}"
+            )
+        count = runner.cfg.model.num_classes
+        if len(train) != count:
+            raise InputError(
+                f"the images have {len(train)} classes, and model.num_classes is {count}; set it "
+                "with --cfg-options"
+            )
+
+
+@HOOKS.register_module()
 class BrokenImagesHook(Hook):
     """Names images that could not be read, and stops where there are too many.
 
@@ -38,7 +67,7 @@ class BrokenImagesHook(Hook):
         Raises:
             InputError: more than the limit are.
         """
-        found = {name for text in data_batch["broken"] for name in text.split("\n") if name}
+        found = {name for text in data_batch.get("broken", ()) for name in text.split("\n") if name}
         for name in sorted(found - self.names):
             runner.logger.warning(f"image {name}: cannot be read; another one is taken")
         self.names |= found
@@ -90,7 +119,7 @@ class PretrainingReportHook(Hook):
         """Log it."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         loader, ranks = runner.train_dataloader, get_world_size()
-        batch = loader.batch_size or loader.batch_sampler.batch_size
+        batch = loader.batch_sampler.batch_size
         count = sum(parameter.numel() for parameter in model.parameters())
         groups = runner.optim_wrapper.param_groups  # warm-up has begun in `lr`
         rates = sorted({group.get("initial_lr", group["lr"]) for group in groups})

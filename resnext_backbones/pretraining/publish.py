@@ -48,11 +48,10 @@ def facts(runner: Any) -> dict[str, str]:
     """How the weights of a run come about, as a safetensors file says it."""
     cfg = runner.cfg
     pixels = cfg.model.data_preprocessor
-    data = cfg.train_dataloader.dataset
     return {
         **Preprocessing("RGB", tuple(pixels.mean), tuple(pixels.std)).to_metadata(),
         "recipe": Path(cfg.filename or "config.py").stem,
-        "data_set": Path(data.get("root", "")).name or str(data.type),
+        "data_set": Path(cfg.get("data_root", "unknown")).name,
         "classes": str(cfg.model.num_classes),
         "epochs": str(runner.max_epochs),
         "commit": commit(Path(resnext_backbones.__file__).parent) or "unknown",

@@ -166,6 +166,8 @@ class EpochBasedTrainLoop(MMEngineEpochBasedTrainLoop):
             first, self._iter = 0, self._epoch * len(self.dataloader)
         if isinstance(self.dataloader.batch_sampler, Batches):
             self.dataloader.batch_sampler.first = first
+        elif hasattr(self.dataloader.dataset, "start"):  # a stream that can begin in its middle
+            self.dataloader.dataset.start(self.runner.seed, self._epoch, first)
         self.runner.call_hook("before_train_epoch")
         self.runner.model.train()
         for number, batch in enumerate(self.dataloader, first):

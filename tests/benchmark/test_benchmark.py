@@ -199,7 +199,10 @@ def test_the_commit_is_dirty_where_code_was_changed(tmp_path: Path) -> None:
     git("commit", "-m", "first")
     head = git("rev-parse", "HEAD").stdout.strip()
     (tmp_path / "docs" / "benchmarks" / "result.json").write_text("{}")
-    assert commit(tmp_path / "docs") == head
+    assert commit(tmp_path) == head
     (tmp_path / "code.py").write_text("2")
     assert commit(tmp_path) == f"{head}-dirty"
-    assert commit(tmp_path.parent) == ""
+    (tmp_path / ".gitignore").write_text("installed")
+    (tmp_path / "installed").mkdir()
+    (tmp_path / "installed" / "code.py").write_text("3")
+    assert commit(tmp_path / "installed") == commit(tmp_path.parent) == ""

@@ -18,6 +18,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from resnext_backbones import ResNeXt, build_backbone
 from resnext_backbones.models import Plugin
+from resnext_backbones.models.sync import SyncBatchNorm
 
 SMALL = {"depth": (1, 1, 2, 1), "cardinality": 4, "base_width": 4, "base_channels": 16}
 """A network of all parts that runs in milliseconds."""
@@ -144,7 +145,7 @@ def test_one_to_four_stages(stages: int) -> None:
     ("norm", "kind", "name"),
     [
         ("BN", nn.BatchNorm2d, "bn1"),
-        ("SyncBN", nn.SyncBatchNorm, "bn1"),
+        ("SyncBN", SyncBatchNorm, "bn1"),
         ("GN", nn.GroupNorm, "gn1"),
         ("FrozenBN", FrozenBatchNorm2d, "bn1"),
         (lambda c: nn.GroupNorm(4, c), nn.GroupNorm, "gn1"),

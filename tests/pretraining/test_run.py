@@ -19,7 +19,7 @@ from safetensors import safe_open
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
 from resnext_backbones import ResNeXtClassifier, load_weights, preprocessing_of
-from resnext_backbones.pretraining.run import check_data, pretrain, set_data_root
+from resnext_backbones.pretraining.run import pretrain, set_data_root
 from resnext_backbones.runs.checkpoints import TERMINATED, newest_checkpoint
 from resnext_backbones.runs.config import for_training, read_config
 from resnext_backbones.runs.errors import InputError
@@ -87,6 +87,7 @@ def test_it_learns_and_publishes(finished: Path) -> None:
     with safe_open(published, "pt") as opened:
         metadata = opened.metadata()
     assert metadata["recipe"] == "tiny"
+    assert metadata["data_set"].startswith("coloured")
     assert metadata["epoch"] == metadata["epochs"] == "4"
     assert float(metadata["accuracy/top1"]) == pytest.approx(metrics["accuracy/top1"], abs=1e-4)
     assert preprocessing_of(published) == RGB
@@ -198,6 +199,20 @@ def test_killed_while_it_writes_it_ends_with_the_same_weights(
     assert not list(work_dir.glob(".epoch*"))
 
 
+def test_checkpoints_within_an_epoch(config: Path, finished: Path, tmp_path: Path) -> None:
+    hook = {"default_hooks.checkpoint.minutes": 1e-9, "default_hooks.checkpoint.max_keep_ckpts": -1}
+    options = [f"{name}={value}" for name, value in hook.items()]
+    cfg = read_config(str(config), options, work_dir=str(tmp_path / "run"))
+    for_training(cfg)
+    pretrain(cfg)
+    files = {path.name for path in (tmp_path / "run").glob("*.pth")}
+    # The last step of all is the last epoch's, which has a checkpoint of its own.
+    assert files == {f"iter_{n}.pth" for n in range(1, 12)} | {
+        f"epoch_{n}.pth" for n in range(1, 5)
+    }
+    assert same(weights(finished), weights(tmp_path / "run"))
+
+
 def test_a_damaged_checkpoint_is_passed_over(config: Path, finished: Path) -> None:
     expected = weights(finished)
     newest = finished / "epoch_4.pth"
@@ -226,8 +241,10 @@ def test_a_finished_run_is_not_overwritten(config: Path, finished: Path) -> None
 def test_bad_data_is_named(option: str, message: str, config: Path, tmp_path: Path) -> None:
     (tmp_path / "classes").write_text("red\ngreen\nblue\nyellow\ncyan\nmagenta\n")
     option = option.replace("CLASSES", str(tmp_path / "classes"))
+    cfg = read_config(str(config), [option], work_dir=str(tmp_path / "run"))
+    for_training(cfg)
     with pytest.raises(InputError, match=message):
-        check_data(read_config(str(config), [option]))
+        pretrain(cfg)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(config: Path, tmp_path: Path) -> None:
