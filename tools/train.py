@@ -7,7 +7,7 @@ torchrun --nproc_per_node 8 tools/train.py configs/mask_rcnn_x101_32x4d_fpn_coco
 
 import argparse
 
-from resnext_backbones.runs.cli import add_shared_arguments, run_tool
+from resnext_backbones.runs.cli import add_resume_argument, add_shared_arguments, run_tool
 from resnext_backbones.runs.environment import find_launcher, select_device
 
 
@@ -22,13 +22,7 @@ def parse_args() -> argparse.Namespace:
         action="store_true",
         help="warn, and go on, where pixels, norms or frozen stages do not fit the weights",
     )
-    parser.add_argument(
-        "--resume",
-        nargs="?",
-        const="auto",
-        metavar="CHECKPOINT",
-        help="go on from the newest checkpoint of the work directory, or from this one",
-    )
+    add_resume_argument(parser)
     parser.add_argument(
         "--amp",
         nargs="?",

@@ -1,27 +1,12 @@
-"""ResNet strikes back, A2: 300 epochs at 224 pixels; Wightman et al. (2021), Table 2."""
+"""ResNet strikes back, A2: 300 epochs, and what else A1 has otherwise; Wightman et al. (2021)."""
 
-_base_ = "./imagenet_rsb.py"
+_base_ = "./imagenet_a1.py"
 
 max_epochs = 300
 
-train_dataloader = dict(
-    sampler=dict(_delete_=True, type="resnext_backbones.RepeatedAugmentationSampler", repeats=3),
-    dataset=dict(
-        pipeline=[
-            dict(type="resnext_backbones.RandomResizedCrop", size=224, interpolation="bicubic"),
-            dict(type="resnext_backbones.RandomHorizontalFlip"),
-            dict(type="resnext_backbones.TimmRandAugment", policy="rand-m7-mstd0.5-inc1"),
-            dict(type="resnext_backbones.PILToTensor"),
-        ]
-    ),
-)
-model = dict(
-    label_smoothing=0.0,
-    network=dict(drop_path=0.05),
-    data_preprocessor=dict(mixup=0.1, cutmix=1.0),
-)
-train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs)
-optim_wrapper = dict(optimizer=dict(lr=5e-3, weight_decay=0.02))
+model = dict(label_smoothing=0.0, data_preprocessor=dict(mixup=0.1))
+train_cfg = dict(max_epochs=max_epochs)
+optim_wrapper = dict(optimizer=dict(weight_decay=0.02))
 param_scheduler = [
     dict(type="LinearLR", start_factor=1e-4, begin=0, end=_base_.warmup_epochs),
     dict(

@@ -172,8 +172,7 @@ class ResNeXt(
             )
             self.add_module(f"{prefix}1", make_norm(make, stem_channels))
             self.relu = nn.ReLU(inplace=True)
-        pool = nn.MaxPool2d(3, stride=2, padding=1)
-        self.maxpool = nn.Identity() if small_images else pool
+        self.maxpool = nn.Identity() if small_images else nn.MaxPool2d(3, stride=2, padding=1)
 
         channels = stem_channels
         chances = iter(torch.linspace(0, drop_path, sum(blocks), device="cpu").tolist())

@@ -106,20 +106,25 @@ def _metrics(checkpoint: Path) -> dict[str, float]:
 def card(path: Path, metadata: Mapping[str, str]) -> str:
     """A model card, as the Hugging Face Hub shows it."""
     rows = "\n".join(f"| {name} | {value} |" for name, value in metadata.items())
+    variant, classes = metadata["variant"], metadata["classes"]
+    model = "...  # the network of the recipe"
+    if variant in VARIANTS:
+        model = f'build_classifier("{variant}", num_classes={classes})'
     return f"""---
 library_name: resnext_backbones
 tags: [image-classification, image-feature-extraction, resnext]
 ---
 
-# {metadata["variant"]}
+# {variant}
 
 | | |
 | --- | --- |
 {rows}
 
 ```python
-from resnext_backbones import ResNeXt, load_weights
+from resnext_backbones import build_classifier, load_weights
 
+model = {model}
 load_weights(model, "{path.name}")
 ```
 

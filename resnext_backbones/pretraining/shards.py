@@ -190,8 +190,9 @@ class ShardedImages(IterableDataset):
                 yield sample | {"broken": ""}
             yield sample | {"broken": "\n".join(broken)}
             broken = []
-        for _ in range(len(broken) if sample else 0):
-            yield sample | {"broken": "\n".join(broken)}  # type: ignore[operator]
+        if sample is not None:
+            for _ in range(len(broken)):
+                yield sample | {"broken": "\n".join(broken)}
 
     def _sample(self, raw: dict[str, Any]) -> dict[str, Any]:
         content = next((raw[key] for key in IMAGE_KEYS if key in raw), b"")

@@ -201,10 +201,6 @@ class CheckpointHook(MMEngineCheckpointHook):
         terminated, due = wishes.bool().tolist()
         return terminated, due
 
-    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        """Note what a run needs to find its place in an epoch again."""
-        checkpoint["meta"]["batches"] = len(runner.train_dataloader)
-
     def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
         try:
             super()._save_checkpoint_with_step(runner, step, meta)

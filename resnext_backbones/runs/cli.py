@@ -36,6 +36,17 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_resume_argument(parser: argparse.ArgumentParser) -> None:
+    """Going on with a run, which every tool that trains can."""
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="CHECKPOINT",
+        help="go on from the newest checkpoint of the work directory, or from this one",
+    )
+
+
 def run_tool(main: Callable[[], None]) -> None:
     """Run a tool; bad input ends it with one message on stderr and exit status 2."""
     try:

@@ -83,6 +83,9 @@ def test_it_learns_and_publishes(finished: Path) -> None:
     assert metrics["training/accuracy/top1"] >= 0.5  # by chance 0.125
     assert metrics["accuracy/top5"] >= metrics["accuracy/top1"]
     assert (finished / "curves.png").stat().st_size > 10_000
+    log = next(finished.glob("*/*.log")).read_text()
+    for line in ("learning rate: 0.05", "batch: 32: 32 in each of 1 processes", "classes: 8"):
+        assert line in log
     (published,) = finished.glob("*.safetensors")
     with safe_open(published, "pt") as opened:
         metadata = opened.metadata()

@@ -153,3 +153,16 @@ def test_a_truncated_file_is_named(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"absent.pth"):
         load_weights(trunk(), tmp_path / "absent.pth")
+
+
+def test_folded_weights_of_before_are_not_used_again(tmp_path: Path) -> None:
+    """Frozen stages keep theirs, and a load writes into the tensors that they came from."""
+    frozen, source = trunk(frozen_stages=4, norm_eval=True), trunk().eval()
+    torch.save(source.state_dict(), tmp_path / "weights.pth")
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        before = frozen(images)
+        load_weights(frozen, tmp_path / "weights.pth")
+        for found, expected, old in zip(frozen(images), source(images), before, strict=True):
+            assert torch.allclose(found, expected, atol=1e-5)
+            assert not torch.allclose(found, old)
