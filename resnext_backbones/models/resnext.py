@@ -68,6 +68,8 @@ class ResNeXt(
         num_stages: 1 to 4; None is all that `depth` says.
         strides, dilations: one for each stage; None is (1, 2, 2, 2) and no dilation. The stem has a
             stride of 4, or of 1 with `small_images`.
+        contract_dilation: halve the dilation of each stage's first block, as torchvision does where
+            it replaces strides by dilation, and MMSegmentation by this name.
         out_indices: the stages whose outputs are returned, 0 for stage 1; None is all of them.
             Stages above the last one are not built.
         frozen_stages: -1 for none, 0 for the stem, k for the stem and stages 1 to k. Their
@@ -113,6 +115,7 @@ class ResNeXt(
         num_stages: int | None = None,
         strides: Sequence[int] | None = None,
         dilations: Sequence[int] | None = None,
+        contract_dilation: bool = False,
         out_indices: Sequence[int] | None = None,
         frozen_stages: int = -1,
         norm_eval: bool = False,
@@ -186,6 +189,8 @@ class ResNeXt(
                 fold_norm,
             )
             out_channels = EXPANSION * base_channels * 2**i
+            dilation = stage_dilations[i]
+            first_dilation = dilation // 2 if contract_dilation and dilation > 1 else dilation
             stage = [
                 Bottleneck(
                     channels if b == 0 else out_channels,
@@ -193,7 +198,7 @@ class ResNeXt(
                     out_channels,
                     cardinality=cardinality,
                     stride=stage_strides[i] if b == 0 else 1,
-                    dilation=stage_dilations[i],
+                    dilation=first_dilation if b == 0 else dilation,
                     stride_in_1x1=stride_in_1x1,
                     avg_down=avg_down,
                     layers=layers,
@@ -304,11 +309,7 @@ class ResNeXt(
             ValueError: the images have another shape.
             TypeError: they are not floating point, or not of the weights' type.
         """
-        check_images(images, self.in_channels, next(self.parameters()).dtype)
-        x = images
-        if self.channels_last:
-            x = x.contiguous(memory_format=torch.channels_last)
-        x = self.maxpool(self._stem(x))
+        x = self.forward_stem(images)
         outputs = []
         for i, stage in enumerate(self.stages):
             x = stage(x)
@@ -316,11 +317,20 @@ class ResNeXt(
                 outputs.append(x)
         return tuple(outputs)
 
-    def _stem(self, x: Tensor) -> Tensor:
+    def forward_stem(self, images: Tensor) -> Tensor:
+        """The stem's output, which the first stage takes; arguments and errors as `forward`'s.
+
+        Returns:
+            (N, stem_channels, ceil(H / 4), ceil(W / 4)); with `small_images` H and W themselves.
+        """
+        check_images(images, self.in_channels, next(self.parameters()).dtype)
+        x = images
+        if self.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
         if self._stem_names == ("stem",):
-            return self.stem(x)
+            return self.maxpool(self.stem(x))
         conv, norm, relu = (self.get_submodule(name) for name in self._stem_names)
-        return relu(conv_norm(x, conv, norm, fold=self.fold_norm))
+        return self.maxpool(relu(conv_norm(x, conv, norm, fold=self.fold_norm)))
 
     def fuse(self) -> ResNeXt:
         """A copy for inference without norms: each is folded into its convolution.

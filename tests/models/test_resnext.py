@@ -114,6 +114,21 @@ def test_strides_and_dilations_by_stage() -> None:
     assert model(torch.randn(1, 3, 64, 64))[-1].shape[-2:] == (8, 8)
 
 
+def test_dilation_in_place_of_strides_as_in_torchvision() -> None:
+    theirs = torchvision.models.resnext50_32x4d(
+        replace_stride_with_dilation=[False, True, True]
+    ).eval()
+    ours = build_backbone(
+        "resnext50_32x4d", strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4), contract_dilation=True
+    ).eval()
+    randomise(theirs)
+    ours.load_state_dict({k: v for k, v in theirs.state_dict().items() if "fc." not in k})
+    images = torch.randn(1, 3, 64, 96)
+    for mine, its in zip(ours(images), stages_of(theirs, images), strict=True):
+        assert relative_error(mine, its) < 1e-5
+    assert ours.strides == (4, 8, 8, 8)
+
+
 def test_stride_moves_to_the_1x1_convolution() -> None:
     block = small(stride_in_1x1=True).stages[1][0]
     assert (block.conv1.stride, block.conv2.stride) == ((2, 2), (1, 1))
