@@ -31,6 +31,7 @@ default_hooks = dict(
     checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=3, minutes=30),
 )
 custom_hooks = [
+    dict(type="resnext_backbones.SpeedHook"),
     dict(type="resnext_backbones.PretrainingReportHook"),
     dict(type="resnext_backbones.PublishHook"),
     dict(type="resnext_backbones.FiniteLossHook"),

@@ -18,7 +18,7 @@ from resnext_backbones.detection.checks import (
 )
 from resnext_backbones.detection.report import ReportHook
 from resnext_backbones.detection.weights import check_weights
-from resnext_backbones.runs.checkpoints import newest_checkpoint
+from resnext_backbones.runs.checkpoints import MissedValidationHook, newest_checkpoint
 from resnext_backbones.runs.curves import CurvesHook
 from resnext_backbones.runs.environment import (
     is_main_process,
@@ -62,6 +62,7 @@ def train(cfg: Config, *, allow_mismatch: bool = False) -> Path:
     runner = _runner(cfg, "train")
     runner.register_hook(ReportHook())
     runner.register_hook(CurvesHook())
+    runner.register_hook(MissedValidationHook())
     runner.train()
     return Path(cfg.work_dir)
 

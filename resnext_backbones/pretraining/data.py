@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from PIL import Image
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
@@ -19,6 +20,12 @@ from resnext_backbones.pretraining.sources import (
 )
 from resnext_backbones.runs.errors import InputError
 
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError)
+"""What Pillow raises for files that are missing, truncated, or no images."""
+
+BLACK = (256, 256)
+"""Pixels of what stands for an image that cannot be read."""
+
 
 @DATASETS.register_module()
 class LabelledImages(Dataset):
@@ -30,7 +37,8 @@ class LabelledImages(Dataset):
         class_list: a file that names the classes to take; None is every folder.
         ground_truth: a file that says the class of each image of a flat folder.
         stored_as: `folders`, or `cifar10` or `cifar100` for torchvision's format.
-        train: which part of the latter. In training a broken image is replaced by another.
+        train: which part of the latter. In training a broken image is replaced by the next one; in
+            evaluation, which counts each image once, by a black one.
 
     Raises:
         InputError: there are no such images.
@@ -60,7 +68,7 @@ class LabelledImages(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """`inputs` (3, H, W) in bytes, `labels`, and `broken`: names of images that could not be
-        read, and are replaced by the next one.
+        read, a line each.
         """
         broken: list[str] = []
         for offset in range(len(self)):
@@ -68,12 +76,11 @@ class LabelledImages(Dataset):
             try:
                 with self.images.open(i) as image:
                     inputs = self.transform(image)
-            # What Pillow raises for files that are missing, truncated, or no images.
-            except (OSError, SyntaxError, ValueError, EOFError) as error:
-                if not self.train:
-                    raise InputError(f"image {self.images.names[i]}: {error}") from error
-                broken.append(self.images.names[i])
-                continue
+            except UNREADABLE as error:
+                broken.append(f"{self.images.names[i]}: {error}")
+                if self.train:
+                    continue
+                inputs = self.transform(Image.new("RGB", BLACK))
             label = torch.tensor(self.images.labels[i])
             return {"inputs": inputs, "labels": label, "broken": "\n".join(broken)}
         raise InputError(f"image {self.images.names[0]}: it and all others cannot be read")

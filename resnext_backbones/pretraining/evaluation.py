@@ -39,9 +39,14 @@ class ValLoop(MMEngineValLoop):
     def run(self) -> dict[str, float]:
         """Evaluate."""
         self.runner.call_hook("before_val")
-        averaged = any(isinstance(hook, EMAHook) for hook in self.runner.hooks)
-        training = self._evaluate() if averaged else {}
-        self.runner.call_hook("before_val_epoch")  # where EMAHook puts the average in place
+        # Where the others get ready to count, EMAHook puts the average in place.
+        averaging = [hook for hook in self.runner.hooks if isinstance(hook, EMAHook)]
+        for hook in self.runner.hooks:
+            if hook not in averaging:
+                hook.before_val_epoch(self.runner)
+        training = self._evaluate() if averaging else {}
+        for hook in averaging:
+            hook.before_val_epoch(self.runner)
         metrics = self._evaluate()
         metrics |= {f"training/{name}": value for name, value in training.items()}
         self.runner.call_hook("after_val_epoch", metrics=metrics)

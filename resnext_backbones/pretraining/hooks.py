@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import resource
 from typing import Any
 
+import torch
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -12,6 +14,8 @@ from mmengine.model import is_model_wrapper
 from resnext_backbones.adapters.registry import HOOKS
 from resnext_backbones.runs.errors import InputError
 from resnext_backbones.weights.checkpoint import variant_of
+
+SUBSTITUTES = {"train": "another one is taken", "val": "a black one is evaluated"}
 
 
 @HOOKS.register_module()
@@ -48,12 +52,12 @@ class BrokenImagesHook(Hook):
     """Names images that could not be read, and stops where there are too many.
 
     Args:
-        limit: share of the images that may be broken.
+        limit: share of the images to train on, and of those to evaluate with, that may be broken.
     """
 
     def __init__(self, limit: float = 0.001) -> None:
         self.limit = limit
-        self.names: set[str] = set()
+        self.found: dict[str, set[str]] = {"train": set(), "val": set()}
 
     def after_train_iter(
         self,
@@ -67,21 +71,63 @@ class BrokenImagesHook(Hook):
         Raises:
             InputError: more than the limit are.
         """
-        found = {name for text in data_batch.get("broken", ()) for name in text.split("\n") if name}
-        for name in sorted(found - self.names):
-            runner.logger.warning(f"image {name}: cannot be read; another one is taken")
-        self.names |= found
-        count = len(runner.train_dataloader.dataset)
-        if len(self.names) > self.limit * count / get_world_size():
+        self._note(runner, data_batch, "train", len(runner.train_dataloader.dataset))
+
+    def after_val_iter(
+        self,
+        runner: Any,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Any = None,
+    ) -> None:
+        """As in training."""
+        self._note(runner, data_batch, "val", len(runner.val_dataloader.dataset))
+
+    def _note(self, runner: Any, batch: Any, part: str, count: int) -> None:
+        new = {line for text in batch.get("broken", ()) for line in text.split("\n") if line}
+        new -= self.found[part]
+        if not new:
+            return
+        for line in sorted(new):
+            runner.logger.warning(f"image that cannot be read, {SUBSTITUTES[part]}: {line}")
+        self.found[part] |= new
+        if (broken := len(self.found[part])) > self.limit * count / get_world_size():
             raise InputError(
-                f"{len(self.names)} of {count} images cannot be read, the last one {max(found)}: "
+                f"{broken} of {count} images cannot be read, the last one {max(new)}: "
                 f"more than {self.limit:.2%}; mend them, or raise the limit of BrokenImagesHook"
             )
 
     def after_train_epoch(self, runner: Any) -> None:
         """Log how many there are so far."""
-        if self.names:
-            runner.logger.warning(f"{len(self.names)} images could not be read so far")
+        if count := sum(map(len, self.found.values())):
+            runner.logger.warning(f"{count} images could not be read so far")
+
+
+@HOOKS.register_module()
+class SpeedHook(Hook):
+    """Logs images a second over all processes, and on a CPU the most memory that one took, in MB.
+
+    The memory of a GPU is logged by MMEngine.
+    """
+
+    priority = "NORMAL"  # behind the timer's hook, which is registered before, and before the log
+
+    def after_train_iter(
+        self,
+        runner: Any,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Any = None,
+    ) -> None:
+        """Take the mean time of a step since the last line of the log."""
+        hub, window = runner.message_hub, runner.log_processor.window_size
+        images = len(data_batch["inputs"]) * get_world_size()
+        hub.update_scalar(
+            "train/images_per_second", images / hub.get_scalar("train/time").mean(window)
+        )
+        if not torch.cuda.is_available():
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, on Linux
+            hub.update_scalar("train/memory", peak / 1024)
 
 
 @HOOKS.register_module()

@@ -17,7 +17,7 @@ from resnext_backbones.pretraining import (  # noqa: F401
     shards,
     transforms,
 )
-from resnext_backbones.runs.checkpoints import newest_checkpoint
+from resnext_backbones.runs.checkpoints import MissedValidationHook, newest_checkpoint
 from resnext_backbones.runs.curves import CurvesHook
 from resnext_backbones.runs.environment import start_process_group
 from resnext_backbones.runs.errors import InputError
@@ -44,6 +44,7 @@ def pretrain(cfg: Config) -> Path:
         raise InputError(f"config {cfg.filename}: {error}") from error
     runner.register_hook(hooks.ClassesHook())
     runner.register_hook(CurvesHook())
+    runner.register_hook(MissedValidationHook())
     runner.train()
     return Path(cfg.work_dir)
 

@@ -19,6 +19,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from torchvision.transforms import v2
 
 from resnext_backbones.adapters.registry import DATASETS, TRANSFORMS
+from resnext_backbones.pretraining.data import BLACK, UNREADABLE
 from resnext_backbones.pretraining.sources import read_class_list
 from resnext_backbones.runs.errors import InputError
 from resnext_backbones.runs.loop import seed_of, seeded
@@ -181,23 +182,27 @@ class ShardedImages(IterableDataset):
             try:
                 with seeded(seed_of(seed, epoch, zlib.crc32(name.encode()))):
                     sample = self._sample(raw)
-            except (OSError, SyntaxError, ValueError) as error:
-                if not self.train:
-                    raise InputError(f"image {name}: {error}") from error
-                broken.append(name)
-                continue
-            for _ in range(len(broken)):
+            except UNREADABLE as error:
+                broken.append(f"{name}: {error}")
+                if self.train:
+                    continue
+                black = {"inputs": self.transform(Image.new("RGB", BLACK))}
+                sample = black | {"labels": self._label(raw)}
+            for _ in range(len(broken) if self.train else 0):
                 yield sample | {"broken": ""}
             yield sample | {"broken": "\n".join(broken)}
             broken = []
-        if sample is not None:
+        if sample is not None:  # behind the last good one
             for _ in range(len(broken)):
                 yield sample | {"broken": "\n".join(broken)}
 
     def _sample(self, raw: dict[str, Any]) -> dict[str, Any]:
         content = next((raw[key] for key in IMAGE_KEYS if key in raw), b"")
-        label = int(raw.get("cls", b""))
-        if not 0 <= label < len(self.metainfo["classes"]):
-            raise InputError(f"image {raw['__key__']}: is of class {label}, which there is not")
         with Image.open(io.BytesIO(content)) as image:
-            return {"inputs": self.transform(image), "labels": torch.tensor(label)}
+            return {"inputs": self.transform(image), "labels": self._label(raw)}
+
+    def _label(self, raw: dict[str, Any]) -> torch.Tensor:
+        text = raw.get("cls", b"").decode(errors="replace")
+        if not text.isdigit() or int(text) >= len(self.metainfo["classes"]):
+            raise InputError(f"image {raw['__key__']}: is of class {text!r}, which there is not")
+        return torch.tensor(int(text))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def read_class_list(path: str | Path) -> list[str]:
         raise InputError(f"class list {path}: there is no such file")
     lines = Path(path).read_text(encoding="utf-8").splitlines()
     classes = [line.split()[0] for line in lines if line.strip()]
-    if twice := sorted({name for name in classes if classes.count(name) > 1}):
+    if twice := sorted(name for name, count in Counter(classes).items() if count > 1):
         raise InputError(f"class list {path}: names {', '.join(twice[:5])} twice")
     return classes
 

@@ -15,6 +15,7 @@ import torch
 from mmengine.dist import is_main_process, master_only
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
+from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from torch import distributed
 
@@ -232,3 +233,24 @@ class CheckpointHook(MMEngineCheckpointHook):
         write_journal(work_dir, entries[first:])
         for entry in entries[:first]:
             (work_dir / entry.file).unlink(missing_ok=True)
+
+
+class MissedValidationHook(Hook):
+    """Evaluates what a run goes on from, where it was killed before that was done."""
+
+    priority = "LOWEST"  # once the weights are in place and the other hooks are ready
+
+    def before_train(self, runner: Any) -> None:
+        """Look in the journal, and evaluate if it is due."""
+        loop, checkpoint = runner.train_loop, runner._load_from
+        if not (runner._resume and checkpoint and runner.val_loop is not None and runner.epoch):
+            return
+        entries = read_journal(Path(checkpoint).parent)
+        entry = next((e for e in entries if e.file == Path(checkpoint).name), None)
+        at_end = runner.iter == runner.epoch * len(runner.train_dataloader)
+        due = runner.epoch >= runner.val_begin and (
+            runner.epoch % runner.val_interval == 0 or runner.epoch == loop.max_epochs
+        )
+        if entry is not None and not entry.metrics and at_end and due:
+            runner.logger.info(f"epoch {runner.epoch} was not evaluated yet")
+            runner.val_loop.run()

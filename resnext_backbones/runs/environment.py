@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any
 
 import torch
@@ -16,6 +17,9 @@ LAUNCHERS: dict[str, tuple[str, str, str]] = {
     "slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
     "mpi": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
 }
+
+UNSHARED_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
+"""Environment variable of torchrun's: a new store of addresses after each restart."""
 
 
 def find_launcher() -> str:
@@ -91,6 +95,7 @@ def start_process_group(cfg: Any) -> None:
     """
     if cfg.launcher == "none":
         return
+    _warn_of_shared_store()
     rank, world_size, local_rank = read_ranks(cfg.launcher)
     # MMEngine reads LOCAL_RANK under every launcher, and mpirun does not set it.
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(world_size), LOCAL_RANK=str(local_rank))
@@ -114,6 +119,17 @@ def start_process_group(cfg: Any) -> None:
         "find_unused_parameters": cfg.get("find_unused_parameters", False),
         **(cfg.get("model_wrapper_cfg") or {}),
     }
+
+
+def _warn_of_shared_store() -> None:
+    """torchrun's restarted workers look for one another where the ended ones were."""
+    restarts = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0"))
+    if restarts and os.environ.get(UNSHARED_STORE) != "1" and os.environ.get("RANK") == "0":
+        warnings.warn(
+            f"torchrun --max-restarts {restarts}: restarted processes may not find one another "
+            f"(pytorch/pytorch#135712); set {UNSHARED_STORE}=1 before torchrun",
+            stacklevel=2,
+        )
 
 
 def _several_nodes(world_size: int) -> bool:

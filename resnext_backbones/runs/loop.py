@@ -27,6 +27,13 @@ KEPT_OPTIONS = (
 )  # fmt: skip
 """Of a `DataLoader`, beside the data set and what draws from it."""
 
+EPOCH_LENGTH = "batches_in_an_epoch"
+"""Under this name a checkpoint says how many there were."""
+
+KEPT_SCALARS = 10_000
+"""Of each value that is logged at every step. MMEngine copies all that it keeps, a million, at each
+of them."""
+
 
 def seed_of(*numbers: int) -> int:
     """A seed for the place that these numbers name; near places have unlike seeds."""
@@ -148,6 +155,10 @@ class EpochBasedTrainLoop(MMEngineEpochBasedTrainLoop):
 
     def run(self) -> Any:
         """Train, with the seed of the run that goes on, if one does."""
+        info = self.runner.message_hub.runtime_info  # as it was when the checkpoint was written
+        if info.get(EPOCH_LENGTH, len(self.dataloader)) != len(self.dataloader):
+            self._begin_anew(f"had {info[EPOCH_LENGTH]} before")
+        self.runner.message_hub.update_info(EPOCH_LENGTH, len(self.dataloader))
         batches = self.dataloader.batch_sampler
         if isinstance(batches, Batches):
             batches.seed = self.runner.seed
@@ -158,12 +169,10 @@ class EpochBasedTrainLoop(MMEngineEpochBasedTrainLoop):
     def run_epoch(self) -> None:
         """One epoch, or what is left of it."""
         first = self._iter - self._epoch * len(self.dataloader)
-        if not 0 <= first <= len(self.dataloader):
-            self.runner.logger.warning(
-                f"epoch {self._epoch + 1} has {len(self.dataloader)} batches, and had another "
-                "number before: it begins anew"
-            )
-            first, self._iter = 0, self._epoch * len(self.dataloader)
+        if not 0 <= first <= len(self.dataloader):  # of a checkpoint that does not say its length
+            first = self._begin_anew("had another number before")
+        for history in self.runner.message_hub.log_scalars.values():
+            history.max_length = KEPT_SCALARS
         if isinstance(self.dataloader.batch_sampler, Batches):
             self.dataloader.batch_sampler.first = first
         elif hasattr(self.dataloader.dataset, "start"):  # a stream that can begin in its middle
@@ -174,6 +183,15 @@ class EpochBasedTrainLoop(MMEngineEpochBasedTrainLoop):
             self.run_iter(number, batch)
         self.runner.call_hook("after_train_epoch")
         self._epoch += 1
+
+    def _begin_anew(self, before: str) -> int:
+        """Go to the beginning of the epoch, where it has another number of batches than it had."""
+        self.runner.logger.warning(
+            f"an epoch has {len(self.dataloader)} batches, and {before} (another batch size, or "
+            f"other images): epoch {self._epoch + 1} begins anew"
+        )
+        self._iter = self._epoch * len(self.dataloader)
+        return 0
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
         """One step, with generators that its number seeds."""

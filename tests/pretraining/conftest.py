@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import tarfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+CIFAR10 = Path(
+    os.environ.get(
+        "CIFAR10_IMAGES", Path(__file__).parents[3] / "shared" / "data" / "cifar10_images.tar.gz"
+    )
+)
+
+COUNTS = {"train": 200, "test": 20}
 
 COLOURS = ("red", "green", "blue", "yellow", "white", "black", "cyan", "magenta")
 
@@ -25,6 +36,24 @@ def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 noise = generator.normal(0, 40, (40, 48, 3))
                 pixels = (pixel + noise).clip(0, 255).astype("uint8")
                 Image.fromarray(pixels).save(folder / f"{number}.jpg", quality=95)
+    return root
+
+
+@pytest.fixture(scope="session")
+def cifar10(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real images of CIFAR-10 as JPEG files: 200 of each class to train on, 20 to test."""
+    if not CIFAR10.is_file():
+        pytest.skip(f"no CIFAR-10: {CIFAR10} is absent; CIFAR10_IMAGES names another place")
+    root = tmp_path_factory.mktemp("cifar10")
+    left = {"train": Counter(), "test": Counter()}
+    with tarfile.open(CIFAR10) as archive:
+        for member in archive:
+            part, name = Path(member.name).parts[-3:-1] if member.isfile() else ("", "")
+            if part in left and left[part][name] < COUNTS[part]:
+                left[part][name] += 1
+                path = root.joinpath(*Path(member.name).parts[-3:])
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(archive.extractfile(member).read())
     return root
 
 

@@ -42,16 +42,20 @@ def test_samples(coloured: Path) -> None:
     assert sample["inputs"].float().mean((1, 2)).round().argmax() == 2
 
 
-def test_a_broken_image_is_replaced_in_training_only(coloured: Path, tmp_path: Path) -> None:
+def test_a_broken_image_is_replaced_in_training_and_black_in_evaluation(
+    coloured: Path, tmp_path: Path
+) -> None:
     for name in ("red", "blue"):
         (tmp_path / name).mkdir()
         content = (coloured / "val" / name / "0.jpg").read_bytes()
         (tmp_path / name / "0.jpg").write_bytes(content if name == "red" else content[:300])
     sample = LabelledImages(str(tmp_path), MIDDLE)[0]
     assert sample["labels"] == 1
-    assert sample["broken"] == str(tmp_path / "blue" / "0.jpg")
-    with pytest.raises(InputError, match=r"blue/0.jpg"):
-        LabelledImages(str(tmp_path), MIDDLE, train=False)[0]
+    assert sample["broken"].startswith(f"{tmp_path / 'blue' / '0.jpg'}: ")
+    evaluated = LabelledImages(str(tmp_path), MIDDLE, train=False)[0]
+    assert evaluated["labels"] == 0
+    assert not evaluated["inputs"].any()
+    assert evaluated["broken"] == sample["broken"]
     (tmp_path / "red" / "0.jpg").write_bytes(b"")
     with pytest.raises(InputError, match=r"all others"):
         LabelledImages(str(tmp_path), MIDDLE)[0]

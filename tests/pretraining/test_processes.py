@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
 from resnext_backbones.runs.checkpoints import read_journal
+from resnext_backbones.runs.environment import UNSHARED_STORE
 
 TOOL = Path(__file__).parents[2] / "tools" / "pretrain_imagenet.py"
 
@@ -38,6 +39,44 @@ def losses(
     scalars = next(work_dir.glob("*/vis_data/scalars.json")).read_text().splitlines()
     rows = [json.loads(line) for line in scalars]
     return [row["loss"] for row in rows if "loss" in row], dict(read_journal(work_dir)[-1].metrics)
+
+
+DIES_ONCE = """
+import os, runpy, signal, sys
+from resnext_backbones.runs import loop
+step = loop.EpochBasedTrainLoop.run_iter
+def run_iter(self, *arguments):
+    first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+    if first and os.environ["RANK"] == "1" and self._iter == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+    step(self, *arguments)
+loop.EpochBasedTrainLoop.run_iter = run_iter
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], None, "__main__")
+"""
+
+
+def test_a_killed_worker_is_restarted_by_torchrun(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "dies_once.py").write_text(DIES_ONCE)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [
+            sys.executable, *torchrun, "--max-restarts", "1",
+            str(tmp_path / "dies_once.py"), str(TOOL), str(config),
+            "--work-dir", str(tmp_path / "run"), "--resume",
+            "--cfg-options", "train_dataloader.batch_size=16",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1", UNSHARED_STORE: "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    # Killed in the eighth of 12 steps; the checkpoint before it is that of the sixth.
+    logs = [path.read_text() for path in sorted((tmp_path / "run").glob("*/*.log"))]
+    assert "resumed epoch: 2, iter: 6" in logs[-1]
+    assert [entry.iter for entry in read_journal(tmp_path / "run")] == [6, 9, 12]
 
 
 @pytest.mark.parametrize("norm", ["SyncBN", "GN"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,7 @@ pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
 from resnext_backbones import ResNeXtClassifier, load_weights, preprocessing_of
 from resnext_backbones.pretraining.run import pretrain, set_data_root
-from resnext_backbones.runs.checkpoints import TERMINATED, newest_checkpoint
+from resnext_backbones.runs.checkpoints import TERMINATED, newest_checkpoint, read_journal
 from resnext_backbones.runs.config import for_training, read_config
 from resnext_backbones.runs.errors import InputError
 from resnext_backbones.weights.registry import RGB
@@ -86,6 +87,8 @@ def test_it_learns_and_publishes(finished: Path) -> None:
     log = next(finished.glob("*/*.log")).read_text()
     for line in ("learning rate: 0.05", "batch: 32: 32 in each of 1 processes", "classes: 8"):
         assert line in log
+    assert re.search(r"images_per_second: \d\d+\.", log)
+    assert re.search(r"memory: \d\d\d", log)
     (published,) = finished.glob("*.safetensors")
     with safe_open(published, "pt") as opened:
         metadata = opened.metadata()
@@ -100,6 +103,19 @@ def test_it_learns_and_publishes(finished: Path) -> None:
     # The averaged weights are those that MMEngine puts under the plain names.
     state = torch.load(finished / "epoch_4.pth", weights_only=False)["state_dict"]
     assert all(torch.equal(v, state[f"network.{k}"]) for k, v in model.state_dict().items())
+
+
+def test_accuracy_on_cifar_rises_well_above_chance(cifar10: Path, tmp_path: Path) -> None:
+    root = TOOL.parents[1] / "configs" / "cifar" / "resnext29_8x4d_cifar10_quick.py"
+    options = [
+        "model.network.depth=(1,1,1)", "train_dataloader.batch_size=25",
+        "train_cfg.max_epochs=3", "param_scheduler.1.end=3", "param_scheduler.1.T_max=2",
+        "train_dataloader.num_workers=0", "train_dataloader.persistent_workers=False",
+        "val_dataloader.num_workers=0", "val_dataloader.persistent_workers=False",
+    ]  # fmt: skip
+    done = run(root, tmp_path / "run", "--data-root", str(cifar10), "--cfg-options", *options)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert read_journal(tmp_path / "run")[-1].metrics["accuracy/top1"] > 0.3  # by chance 0.1
 
 
 def test_the_number_of_workers_changes_nothing(config: Path, finished: Path) -> None:
@@ -228,6 +244,44 @@ def test_a_damaged_checkpoint_is_passed_over(config: Path, finished: Path) -> No
     assert same(weights(finished), expected)
 
 
+KILLED_IN_VALIDATION = """
+import os, signal
+from resnext_backbones.pretraining import evaluation
+evaluate = evaluation.ValLoop._evaluate
+def killed(self):
+    if self.runner.epoch == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return evaluate(self)
+evaluation.ValLoop._evaluate = killed
+"""
+
+
+def test_an_evaluation_that_was_killed_is_done_on_resuming(
+    config: Path, finished: Path, tmp_path: Path
+) -> None:
+    killed = prepared(KILLED_IN_VALIDATION, config, tmp_path / "killed")
+    assert subprocess.run(killed, check=False, env=ONE_THREAD).returncode == -signal.SIGKILL
+    assert not read_journal(tmp_path / "killed")[-1].metrics
+    assert run(config, tmp_path / "killed", "--resume").returncode == 0
+    assert read_journal(tmp_path / "killed")[-1].metrics == read_journal(finished)[-1].metrics
+
+
+def test_another_batch_size_begins_the_epoch_anew(
+    config: Path, finished: Path, tmp_path: Path
+) -> None:
+    cfg = read_config(
+        str(config),
+        ["train_dataloader.batch_size=24", "train_cfg.max_epochs=5"],
+        work_dir=str(tmp_path / "other"),
+    )
+    for_training(cfg, resume=str(finished / "epoch_4.pth"))
+    cfg.experiment_name = "another_batch_size"
+    pretrain(cfg)
+    log = next((tmp_path / "other").glob("*/*.log")).read_text()
+    assert "an epoch has 4 batches, and had 3 before" in log
+    assert read_journal(tmp_path / "other")[-1].iter == 20
+
+
 def test_a_finished_run_is_not_overwritten(config: Path, finished: Path) -> None:
     with pytest.raises(InputError, match=r"go on with --resume"):
         for_training(read_config(str(config), work_dir=str(finished)))
@@ -266,7 +320,7 @@ def test_broken_images_are_named_and_counted(
     image.write_bytes(image.read_bytes()[:500])
     cfg = read_config(str(config), work_dir=str(tmp_path / "run"))
     set_data_root(cfg, str(root))
-    cfg.custom_hooks[3].limit = limit
+    next(h for h in cfg.custom_hooks if h.type.endswith("BrokenImagesHook")).limit = limit
     cfg.experiment_name = f"broken{limit}"
     for_training(cfg)
     if limit == 0.001:
@@ -275,7 +329,7 @@ def test_broken_images_are_named_and_counted(
         return
     pretrain(cfg)
     log = next((tmp_path / "run").glob("*/*.log")).read_text()
-    assert f"image {image}: cannot be read" in log
+    assert f"another one is taken: {image}: " in log
     assert "1 images could not be read so far" in log
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import distributed
 from resnext_backbones.runs import environment
 from resnext_backbones.runs.environment import (
     LAUNCHERS,
+    UNSHARED_STORE,
     find_launcher,
     read_ranks,
     select_device,
@@ -126,3 +128,14 @@ def test_without_a_gpu_processes_join_with_gloo(launcher, monkeypatch) -> None:
         assert cfg["model_wrapper_cfg"]["type"] == "MMDistributedDataParallel"
     finally:
         distributed.destroy_process_group()
+
+
+def test_restarts_that_would_find_old_addresses_are_warned_of(monkeypatch) -> None:
+    for name, value in (("RANK", "0"), ("TORCHELASTIC_MAX_RESTARTS", "3")):
+        monkeypatch.setenv(name, value)
+    with pytest.warns(UserWarning, match=f"--max-restarts 3.*set {UNSHARED_STORE}=1"):
+        environment._warn_of_shared_store()
+    monkeypatch.setenv(UNSHARED_STORE, "1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        environment._warn_of_shared_store()
