@@ -7,6 +7,8 @@ writes the table as JSON and as a picture. Implementations that are not installe
 """
 
 import argparse
+import json
+import os
 import re
 import shlex
 import sys
@@ -21,6 +23,8 @@ from resnext_backbones.benchmark.contestants import CONTESTANTS
 from resnext_backbones.benchmark.job import LAYOUTS, MODES, PRECISIONS, TASKS, Entry, Setting
 from resnext_backbones.benchmark.report import table, update_document, write
 from resnext_backbones.benchmark.run import run
+from resnext_backbones.runs.cli import run_tool
+from resnext_backbones.runs.errors import InputError
 from resnext_backbones.variants import list_variants
 
 
@@ -34,7 +38,9 @@ def size(text: str) -> tuple[int, int]:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     several: dict[str, Any] = {"nargs": "+", "metavar": "NAME"}
-    parser.add_argument("--task", choices=TASKS, default=["detector"], nargs="+", dest="tasks")
+    parser.add_argument(
+        "--task", choices=[*TASKS, "data"], default=["detector"], nargs="+", dest="tasks"
+    )
     parser.add_argument("--variant", choices=list_variants(), default="resnext101_32x4d")
     parser.add_argument("--contestants", choices=CONTESTANTS, default=list(CONTESTANTS), **several)
     parser.add_argument("--precision", choices=PRECISIONS, default=["float32"], **several)
@@ -47,6 +53,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--turns", type=int, default=5, help="of each; default %(default)s")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--data-root", type=Path, help="of the task data: a folder of JPEGs")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/benchmark"))
     parser.add_argument(
         "--document",
@@ -54,6 +61,22 @@ def parse_args() -> argparse.Namespace:
         help="measure nothing; write docs/benchmarks.md from the JSON files in docs/benchmarks",
     )
     return parser.parse_args()
+
+
+def report_data(args: argparse.Namespace, console: Console) -> None:
+    from resnext_backbones.benchmark import data  # MMEngine's, which the other tasks do without
+
+    if args.data_root is None:
+        raise InputError("--task data: needs --data-root, a folder of JPEGs")
+    cores = len(os.sched_getaffinity(0))
+    result = data.measure(args.data_root, cores=cores, turns=args.turns)
+    result["command"] = "python tools/benchmark.py --task data --data-root IMAGES"
+    console.print(table(result))
+    console.print(f"a run beside its steps: {result['runner']['overhead']:.1%}")
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / "data_cpu.json"
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    console.print(path, soft_wrap=True)
 
 
 def main() -> None:
@@ -65,6 +88,9 @@ def main() -> None:
         console.print(update_document())
         return
     for task in args.tasks:
+        if task == "data":
+            report_data(args, console)
+            continue
         usual = TASKS[task]
         sizes = tuple(args.size or [usual.size])
         batch = args.batch or usual.batch
@@ -79,4 +105,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_tool(main)

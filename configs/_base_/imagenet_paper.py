@@ -14,12 +14,15 @@ train_dataloader = dict(
     dataset=dict(
         pipeline=[
             dict(type="resnext_backbones.RandomResizedCrop", size=224),
-            dict(
-                type="resnext_backbones.ColorJitter", brightness=0.4, contrast=0.4, saturation=0.4
-            ),
             dict(type="resnext_backbones.RandomHorizontalFlip"),
+            dict(
+                type="resnext_backbones.ColorNoise",
+                brightness=0.4,
+                contrast=0.4,
+                saturation=0.4,
+                lighting=0.1,
+            ),
             dict(type="resnext_backbones.PILToTensor"),
-            dict(type="resnext_backbones.Lighting", std=0.1),
         ]
     ),
 )

@@ -37,6 +37,14 @@ COLUMNS = (
 )
 """Heading, and what stands in a row."""
 
+LOADING = (
+    ("what", lambda row: row["what"]),
+    ("cores", lambda row: str(row["cores"])),
+    ("images/s", lambda row: f"{row['images_per_second']:.0f}"),
+    ("of decode and resize", lambda row: f"{row['ratio']:.2f}"),
+)
+"""The same of the task `data`."""
+
 CONVOLUTIONS: dict[str, Any] = {"grouped": grouped, "pointwise": pointwise}
 """What tools/benchmark_convolutions.py measures, by kind."""
 
@@ -51,6 +59,8 @@ def _number(row: dict[str, Any], key: str, form: str, unit: float = 1.0) -> str:
 
 def title(result: dict[str, Any]) -> str:
     """What was measured, in one line."""
+    if "setting" not in result:
+        return f"data, {result['recipe']}"
     setting = result["setting"]
     sizes = [f"{setting['batch']} x {height} x {width}" for height, width in setting["sizes"]]
     size = sizes[0] if len(sizes) == 1 else f"{len(sizes)} sizes from {sizes[0]} to {sizes[-1]}"
@@ -60,7 +70,8 @@ def title(result: dict[str, Any]) -> str:
 
 def _columns(result: dict[str, Any]) -> list[tuple[str, list[str]]]:
     """The columns in which something stands."""
-    columns = [(head, [cell(row) for row in result["rows"]]) for head, cell in COLUMNS]
+    wanted = COLUMNS if "setting" in result else LOADING
+    columns = [(head, [cell(row) for row in result["rows"]]) for head, cell in wanted]
     return [(head, cells) for head, cells in columns if any(cells)]
 
 
@@ -139,6 +150,29 @@ def section(result: dict[str, Any]) -> str:
     )
 
 
+def loading_section(result: dict[str, Any]) -> str:
+    """What the input pipeline delivers, and what the runner takes beside the step."""
+    images, runner = result["images"], result["runner"]
+    return "\n\n".join(
+        (
+            f"### {title(result)}",
+            f"    {result['command']}",
+            textwrap.fill(
+                f"{result['hardware']}; {images['count']} photographs of "
+                f"{images['mean_bytes'] / 1e3:.0f} KB on average; commit {result['commit']}.",
+                100,
+            ),
+            markdown(result),
+            textwrap.fill(
+                f"A run of {runner['steps']} steps of {1e3 * runner['step_seconds']:.0f} ms, "
+                f"{runner['batch']} images each from {runner['workers']} workers, took "
+                f"{runner['overhead']:.1%} more than its steps.",
+                100,
+            ),
+        )
+    )
+
+
 def update_document(document: Path = DOCUMENT, data: Path = DATA) -> Path:
     """Write the sections of all results in a folder into a document, between its markers."""
     sections = [section(result) for result in read(data.glob("*.json"))]
@@ -148,6 +182,8 @@ def update_document(document: Path = DOCUMENT, data: Path = DATA) -> Path:
             where = f"{result['hardware']}, torch {result['versions']['torch']}."
             name = f"### {kind.capitalize()} convolutions, {result['device']}"
             sections.append(f"{name}\n\n{where}\n\n{module.markdown(result)}")
+    for path in sorted(data.glob("data_*.json")):
+        sections.append(loading_section(json.loads(path.read_text(encoding="utf-8"))))
     text = document.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN, 1)
     after = rest.split(END, 1)[1]

@@ -93,8 +93,8 @@ class ImageClassifier(BaseModel):
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
         options = dict(network)
-        if "variant" in options:
-            options = variant_options(options.pop("variant")) | options
+        if (variant := options.pop("variant", None)) is not None:
+            options = variant_options(variant) | options
         self.network = ResNeXtClassifier(num_classes=num_classes, **options)
         if compiled:
             self.network.compile()

@@ -1,13 +1,15 @@
-"""Crops that decode no more than they need; all else is torchvision's."""
+"""Crops that decode no more than they need, colours in one pass; all else is torchvision's."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 from torchvision.transforms import v2
 
 from resnext_backbones.adapters.registry import TRANSFORMS
@@ -17,6 +19,9 @@ MEAN_PIXEL = (124, 116, 104)
 
 MARGIN = 2
 """With 1 the DCT's own filter would be all that there is, and another one than torchvision's."""
+
+COARSE = 32
+"""Pixels a side that are averaged before an image's mean is taken."""
 
 FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -118,27 +123,61 @@ class CenterCrop(torch.nn.Module):
 
 
 @TRANSFORMS.register_module()
-class Lighting(torch.nn.Module):
-    """Noise along the principal components of ImageNet's pixels: Krizhevsky et al. (2012), 4.1.
+class ColorNoise(torch.nn.Module):
+    """Brightness, contrast, saturation and lighting drawn at random, in one pass over the pixels.
+
+    As the authors of ResNeXt do it: blends with black, with the mean grey and with each pixel's
+    grey, by 1 - strength to 1 + strength and in any order, then noise along the principal
+    components of ImageNet's pixels (Krizhevsky et al., 2012, 4.1). All of it is affine in a pixel's
+    channels; so it is one matrix, and values are cut off once, at the end.
 
     Args:
-        std: of its strength; the paper and the authors' ResNeXt take 0.1.
+        brightness, contrast, saturation: their strengths, from 0 to 1.
+        lighting: standard deviation of the noise's strength; the authors take 0.1.
     """
 
+    GREY = np.array([0.299, 0.587, 0.114])
     # Of pixels from 0 to 1: eigenvalues, and eigenvectors in columns, as in the authors' code.
-    VALUES = (0.2175, 0.0188, 0.0045)
-    VECTORS = (
-        (-0.5675, 0.7192, 0.4009),
-        (-0.5808, -0.0045, -0.8140),
-        (-0.5836, -0.6948, 0.4203),
+    VALUES = np.array([0.2175, 0.0188, 0.0045])
+    VECTORS = np.array(
+        [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
     )
 
-    def __init__(self, std: float = 0.1) -> None:
+    def __init__(
+        self,
+        brightness: float = 0.4,
+        contrast: float = 0.4,
+        saturation: float = 0.4,
+        lighting: float = 0.1,
+    ) -> None:
         super().__init__()
-        self.std = std
+        self.strengths = np.array([brightness, contrast, saturation])
+        self.lighting = lighting
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(3, H, W) in bytes, and the same with noise."""
-        strength = torch.randn(3) * self.std * torch.tensor(self.VALUES)
-        noise = 255 * (torch.tensor(self.VECTORS) @ strength)
-        return (image + noise[:, None, None]).round().clamp(0, 255).byte()
+    def forward(self, image: Image.Image) -> Image.Image:
+        """An RGB image, and the same with other colours."""
+        factors = 1 + self.strengths * (2 * torch.rand(3).numpy() - 1)
+        order = torch.randperm(3).tolist()
+        noise = self.VECTORS @ (self.lighting * torch.randn(3).numpy() * self.VALUES)
+        matrix, offset = self.affine(image, factors, order)
+        return image.convert("RGB", tuple(np.column_stack([matrix, offset + 255 * noise]).flat))
+
+    def affine(
+        self, image: Image.Image, factors: Sequence[float], order: Sequence[int]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The matrix (3, 3) and the offset (3,) of the three blends in an order.
+
+        Args:
+            factors: of brightness, contrast and saturation; 1 changes nothing.
+            order: of these three, by number.
+        """
+        mean = np.asarray(image.reduce(COARSE)).mean((0, 1))  # which of all pixels is slow
+        matrix: NDArray[np.float64] = np.eye(3)
+        offset: NDArray[np.float64] = np.zeros(3)
+        for number in order:
+            factor = factors[number]
+            grey = np.tile(self.GREY, (3, 1))  # which gives all channels a pixel's grey
+            mixed = factor * np.eye(3) + (1 - factor) * grey if number == 2 else factor * np.eye(3)
+            level = grey @ (matrix @ mean + offset) if number == 1 else np.zeros(3)
+            matrix, offset = mixed @ matrix, mixed @ offset + (1 - factor) * level
+        return matrix, offset

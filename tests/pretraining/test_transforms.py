@@ -14,7 +14,7 @@ pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
 from resnext_backbones.pretraining.transforms import (
     CenterCrop,
-    Lighting,
+    ColorNoise,
     RandomResizedCrop,
     cut_out,
 )
@@ -69,15 +69,45 @@ def test_images_of_any_mode_become_rgb(mode: str) -> None:
     assert (found.mode, found.size) == ("RGB", (32, 32))
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
+def test_colours_are_torchvisions_blends(order: tuple[int, ...], photographs: list[Path]) -> None:
+    blends = (v2.functional.adjust_brightness, v2.functional.adjust_contrast,
+              v2.functional.adjust_saturation)  # fmt: skip
+    factors = (0.8, 1.3, 0.7)
+    # Of little contrast, so that torchvision, which cuts off after each blend, cuts off nothing.
+    image = Image.open(photographs[0]).convert("RGB").resize((96, 64)).point(lambda x: 90 + x // 4)
+    expected = v2.functional.to_dtype(v2.functional.pil_to_tensor(image), scale=True)
+    for number in order:
+        expected = blends[number](expected, factors[number])
+    matrix, offset = ColorNoise().affine(image, factors, order)
+    found = np.asarray(image).reshape(-1, 3) @ matrix.T + offset
+    wanted = 255 * expected.permute(1, 2, 0).reshape(-1, 3).numpy()
+    assert np.abs(found - wanted).max() < 0.25  # its mean is taken of other rounded values
+    noise = ColorNoise(0, 0, 0, lighting=0)
+    assert difference(noise(image), image) == 0
+
+
+def test_strengths_are_drawn_as_torchvision_draws_them(photographs: list[Path]) -> None:
+    image = Image.open(photographs[1]).convert("RGB").resize((32, 32)).point(lambda x: 90 + x // 4)
+    ours, theirs = ColorNoise(0.4, 0.4, 0.4, lighting=0), v2.ColorJitter(0.4, 0.4, 0.4)
+
+    def spread(transform: torch.nn.Module) -> np.ndarray:
+        means = [np.asarray(transform(image), "float32").mean((0, 1)) for _ in range(600)]
+        return np.cov(np.stack(means).T)
+
+    np.testing.assert_allclose(spread(ours), spread(theirs), rtol=0.25)
+
+
 def test_lighting_adds_one_colour_to_all_pixels() -> None:
-    image = torch.full((3, 8, 8), 128, dtype=torch.uint8)
+    image = Image.new("RGB", (8, 8), (128, 128, 128))
+    lighting = ColorNoise(0, 0, 0, lighting=0.1)
     torch.manual_seed(1)
-    noise = (Lighting(0.1)(image).float() - 128).reshape(3, -1)
-    assert noise.abs().sum() > 0
-    assert (noise == noise[:, :1]).all()
+    noise = np.asarray(lighting(image), "float64").reshape(-1, 3) - 128
+    assert np.abs(noise).sum() > 0
+    assert (noise == noise[:1]).all()
     # On average the strength of the first component, which is nearly grey.
-    many = torch.stack([Lighting(0.1)(image)[:, 0, 0].float() - 128 for _ in range(400)])
+    many = np.stack([np.asarray(lighting(image), "float64")[0, 0] - 128 for _ in range(400)])
     covariance = many.T @ many / len(many)
-    vectors, values = torch.tensor(Lighting.VECTORS), torch.tensor(Lighting.VALUES)
-    expected = vectors @ torch.diag((255 * 0.1 * values) ** 2) @ vectors.T
-    assert torch.allclose(covariance, expected, rtol=0.25, atol=0.5)
+    vectors, values = ColorNoise.VECTORS, ColorNoise.VALUES
+    expected = vectors @ np.diag((255 * 0.1 * values) ** 2) @ vectors.T
+    np.testing.assert_allclose(covariance, expected, rtol=0.25, atol=0.5)
