@@ -1,4 +1,4 @@
-"""A small Mask R-CNN from random weights on small images, for a processor of a few cores.
+"""A small Mask R-CNN on small images, for a processor of a few cores.
 
 python tools/train.py configs/demo_coco.py
 
@@ -10,10 +10,11 @@ _base_ = ["./_base_/mask_rcnn.py", "./_base_/coco_instance.py", "./_base_/runtim
 
 image_scale = (128, 128)
 batch_size = 4
-max_epochs = 6
+max_epochs = 4
 
-# Random weights: nothing is frozen and the statistics are learned, in the neck as well. A quarter
-# of the channels, and few regions: on a processor RoIAlign costs as much as the backbone.
+# Random weights, or those of a minute: nothing is frozen and the statistics are learned, in the
+# neck as well. A quarter of the channels, and few regions: on a processor RoIAlign costs as much as
+# the backbone.
 channels = 64
 roi_extractor = dict(
     out_channels=channels,
@@ -51,7 +52,7 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=1)
+train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=2)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 optim_wrapper = dict(

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train and evaluate a small Mask R-CNN, and leave what came of it in one folder.
+"""Pretrain a small backbone, train a Mask R-CNN with and without it, and say what it was worth.
 
 python tools/demo.py                          on shapes that are drawn for it
 python tools/demo.py --coco-root data/coco    on some images of COCO
@@ -25,6 +25,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--num-train", type=int, default=400, help="images to train on")
     parser.add_argument("--num-val", type=int, default=100, help="images to evaluate on")
     parser.add_argument("--cfg-options", nargs="+", default=[], help="as tools/train.py")
+    parser.add_argument(
+        "--pretrain-options", nargs="+", default=[], help="as tools/pretrain_imagenet.py's"
+    )
     return parser.parse_args()
 
 
@@ -36,6 +39,7 @@ def main() -> None:
         num_train=args.num_train,
         num_val=args.num_val,
         options=args.cfg_options,
+        pretrain_options=args.pretrain_options,
     )
     print(f"COCO table, curves.png and pictures/ are in\n{folder}")
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Pretrain a classifier on ImageNet, or on CIFAR.
 
-python tools/pretrain_imagenet.py configs/imagenet/resnext50_32x4d_imagenet.py --data-root imagenet
+python tools/pretrain_imagenet.py configs/imagenet/resnext50_32x4d_paper.py --data-root imagenet
 torchrun --nproc_per_node 8 tools/pretrain_imagenet.py configs/imagenet/... --amp bf16 --compile
 """
 

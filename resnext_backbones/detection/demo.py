@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from resnext_backbones.datasets import coco_subset, generate_shapes
+from rich.console import Console
+from rich.table import Table
+
+from resnext_backbones.datasets import coco_subset, generate_shapes, object_crops
+from resnext_backbones.runs.checkpoints import read_journal
 from resnext_backbones.runs.errors import InputError
 
 TOOLS = Path(__file__).parents[2] / "tools"
+RANDOM = "random_weights"
+"""In the demo's folder, the run without pretraining."""
+
+METRICS = {
+    "box AP": "coco/bbox_mAP",
+    "box AP50": "coco/bbox_mAP_50",
+    "mask AP": "coco/segm_mAP",
+    "mask AP50": "coco/segm_mAP_50",
+}
 
 
 def run_demo(
@@ -21,24 +35,30 @@ def run_demo(
     num_train: int,
     num_val: int,
     options: Sequence[str] = (),
+    pretrain_options: Sequence[str] = (),
 ) -> Path:
-    """Make a data set, train on it with tools/train.py, evaluate and draw with tools/test.py.
+    """Make a data set, pretrain on its objects, and train a detector with and without that.
+
+    All of it by the tools that a user has: tools/pretrain_imagenet.py, whose published file
+    tools/train.py takes, and tools/test.py.
 
     Args:
         work_dir: a new folder; data, logs, checkpoints and results go there.
         coco_root: a COCO tree, of which the first images are taken; None draws shapes.
         num_train, num_val: images.
-        options: settings of the config, as on the tools' command line.
+        options: settings of the detector's config, as on the tools' command line.
+        pretrain_options: of the classifier's.
 
     Returns:
-        The folder with coco_metrics.json, coco_metrics.txt, curves.png and pictures/.
+        The folder with coco_metrics.json, coco_metrics.txt, curves.png and pictures/ of the
+        pretrained detector, and in random_weights/ those of the other one.
 
     Raises:
         InputError: `work_dir` exists, `coco_root` is no COCO tree, or a tool failed.
     """
     if work_dir.exists():
         raise InputError(f"--work-dir {work_dir}: exists already; name a new folder")
-    data = work_dir / "data"
+    data, crops, pretraining = (work_dir / name for name in ("data", "crops", "pretraining"))
     try:
         if coco_root is None:
             config = "demo_shapes"
@@ -46,32 +66,47 @@ def run_demo(
         else:
             config = "demo_coco"
             coco_subset(coco_root, data, num_train=num_train, num_val=num_val)
+        classes = len(object_crops(data, crops))
     except (OSError, ValueError) as error:
         raise InputError(str(error)) from error
 
-    shared = [config, "--work-dir", str(work_dir)]
-    settings = ["--cfg-options", *options] if options else []
-    _run("train.py", *shared, *settings, coco_root=data)
-    checkpoint = (work_dir / "last_checkpoint").read_text(encoding="utf-8").strip()
-    pictures = str(work_dir / "pictures")
     _run(
-        "test.py",
-        config,
-        checkpoint,
-        *shared[1:],
-        "--show-dir",
-        pictures,
-        *settings,
-        coco_root=data,
-    )
+        "pretrain_imagenet.py", "demo_crops", "--data-root", crops, "--work-dir", pretraining,
+        "--cfg-options", f"model.num_classes={classes}",
+        f"model.data_preprocessor.num_classes={classes}", *pretrain_options,
+    )  # fmt: skip
+    (weights,) = pretraining.glob("*.safetensors")
+    settings = ["--cfg-options", *options] if options else []
+    runs: dict[Path, list[str]] = {work_dir: ["--weights", str(weights)], work_dir / RANDOM: []}
+    for folder, arguments in runs.items():
+        shared = ["--work-dir", str(folder), *settings]
+        _run("train.py", config, *arguments, *shared, coco_root=data)
+        checkpoint = (folder / "last_checkpoint").read_text(encoding="utf-8").strip()
+        show = ["--show-dir", str(folder / "pictures")]
+        _run("test.py", config, checkpoint, *show, *shared, coco_root=data)
+    accuracy = read_journal(pretraining)[-1].metrics["accuracy/top1"]
+    print(f"pretrained to {accuracy:.1%} top-1 on {classes} classes of crops: {weights}")
+    Console(width=80).print(_comparison(list(runs)))
     return work_dir.absolute()
 
 
-def _run(tool: str, *arguments: str, coco_root: Path) -> None:
-    command = [sys.executable, str(TOOLS / tool), *arguments]
+def _comparison(folders: list[Path]) -> Table:
+    table = Table("backbone from", *METRICS, title="On images not seen in training")
+    for name, folder in zip(("pretraining", "random weights"), folders, strict=True):
+        metrics = json.loads((folder / "coco_metrics.json").read_text(encoding="utf-8"))
+        # Where nothing was found at all, COCO's evaluation has no numbers.
+        known = [metrics.get(key) for key in METRICS.values()]
+        table.add_row(name, *("-" if ap is None else f"{100 * ap:.1f}" for ap in known))
+    return table
+
+
+def _run(tool: str, *arguments: str | Path, coco_root: Path | None = None) -> None:
+    command = [sys.executable, str(TOOLS / tool), *map(str, arguments)]
     print("$", *command[1:], flush=True)
     # Where other programs share the cores, threads that wait busily slow each other many times.
-    env = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "COCO_ROOT": str(coco_root)}
+    env = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+    if coco_root is not None:
+        env["COCO_ROOT"] = str(coco_root)
     status = subprocess.run(command, env=env, check=False).returncode
     if status:
         raise InputError(f"{tool} ended with exit status {status}; its message is above")

@@ -10,12 +10,21 @@ from tooling import QUICK, run
 pytest.importorskip("mmdet", reason="MMDetection is not installed")
 
 
+PRETRAINING = [
+    "model.network.variant=None", "model.network.depth=(1,1,1,1)",
+    "model.network.cardinality=8", "train_cfg.max_epochs=1",
+]  # fmt: skip
+"""The network of `QUICK`."""
+
+
 def test_demo_at_a_tiny_size(tmp_path: Path) -> None:
     done = run(
         "demo.py", "--work-dir", tmp_path / "demo", "--num-train", 16, "--num-val", 4,
-        "--cfg-options", *QUICK,
+        "--cfg-options", *QUICK, "--pretrain-options", *PRETRAINING,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
+    for line in ("pretraining ", "random weights "):
+        assert line in done.stdout
     folder = Path(done.stdout.rstrip().splitlines()[-1])
     assert folder == tmp_path / "demo"
     assert {"coco_metrics.json", "coco_metrics.txt", "curves.png"} <= {
@@ -24,13 +33,7 @@ def test_demo_at_a_tiny_size(tmp_path: Path) -> None:
     assert len(list((folder / "pictures").iterdir())) == 4
 
 
-def test_demo_on_real_images(coco_tiny: Path, tmp_path: Path) -> None:
-    done = run(
-        "demo.py", "--work-dir", tmp_path / "demo", "--coco-root", coco_tiny,
-        "--num-train", 16, "--num-val", 4, "--cfg-options", *QUICK,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert len(list((tmp_path / "demo" / "pictures").iterdir())) == 4
-    again = run("demo.py", "--work-dir", tmp_path / "demo", "--coco-root", coco_tiny)
+def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
+    again = run("demo.py", "--work-dir", tmp_path)
     assert again.returncode == 2
     assert "exists already" in again.stderr

@@ -1,0 +1,74 @@
+"""The objects of a data set in COCO's layout, cut out: a folder of images for each category."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from resnext_backbones.datasets.tree import whole_tree
+
+MARGIN = 1.25
+"""Sides of a crop over the longer side of the object's box."""
+
+SMALLEST = 12
+"""Pixels of the longer side of a box; smaller objects are left out."""
+
+
+def object_crops(source: str | Path, root: str | Path) -> list[str]:
+    """Cut out the objects of a tree, to pretrain a classifier on what its detector will see.
+
+    Crops are squares around the box of an object, black beyond the image, in `train/NAME/ID.jpg`
+    and `val/NAME/ID.jpg`. Crowds are left out, and categories that one of the two parts lacks.
+
+    Args:
+        source: with annotations/instances_{train,val}2017.json, train2017/ and val2017/.
+        root: of the new tree; it may exist if it is empty.
+
+    Returns:
+        The names of the categories, sorted.
+
+    Raises:
+        ValueError: fewer than two categories are left.
+        FileExistsError: `root` is a file or a folder that is not empty.
+    """
+    source = Path(source)
+    parts = {part: _objects(source, part) for part in ("train", "val")}
+    names = sorted(parts["train"].keys() & parts["val"].keys())
+    if len(names) < 2:
+        raise ValueError(f"{source}: fewer than two categories are in both parts: {names}")
+    with whole_tree(root) as partial:
+        for part, objects in parts.items():
+            for name in names:
+                folder = partial / part / name.replace("/", " ")
+                folder.mkdir(parents=True)
+                for number, file, box in objects[name]:
+                    with Image.open(source / f"{part}2017" / file) as image:
+                        crop = image.convert("RGB").crop(_square(box))
+                    crop.save(folder / f"{number}.jpg", quality=95)
+    return names
+
+
+def _objects(source: Path, part: str) -> dict[str, list[tuple[int, str, list[float]]]]:
+    """Number, image and box of the objects of each category."""
+    path = source / "annotations" / f"instances_{part}2017.json"
+    content: dict[str, Any] = json.loads(path.read_bytes())
+    names = {category["id"]: category["name"] for category in content["categories"]}
+    files = {image["id"]: image["file_name"] for image in content["images"]}
+    found = defaultdict(list)
+    for a in content["annotations"]:
+        if not a.get("iscrowd") and max(a["bbox"][2:]) >= SMALLEST:
+            found[names[a["category_id"]]].append((a["id"], files[a["image_id"]], a["bbox"]))
+    return found
+
+
+def _square(box: list[float]) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom around a box of (x, y, width, height)."""
+    x, y, width, height = box
+    half = MARGIN * max(width, height) / 2
+    middle_x, middle_y = x + width / 2, y + height / 2
+    left, top = round(middle_x - half), round(middle_y - half)
+    return left, top, left + round(2 * half), top + round(2 * half)

@@ -1,0 +1,69 @@
+"""The objects of a data set, cut out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from resnext_backbones.datasets import SHAPES, object_crops
+from resnext_backbones.datasets.crops import MARGIN, SMALLEST
+
+
+def annotations(root: Path, part: str) -> dict:
+    return json.loads((root / "annotations" / f"instances_{part}2017.json").read_text())
+
+
+def test_each_object_is_in_the_folder_of_its_category(shapes_root: Path, tmp_path: Path) -> None:
+    assert object_crops(shapes_root, tmp_path / "crops") == sorted(SHAPES)
+    for part in ("train", "val"):
+        content = annotations(shapes_root, part)
+        names = {category["id"]: category["name"] for category in content["categories"]}
+        large = [a for a in content["annotations"] if max(a["bbox"][2:]) >= SMALLEST]
+        wanted = {f"{names[a['category_id']]}/{a['id']}.jpg" for a in large}
+        folder = tmp_path / "crops" / part
+        assert {str(path.relative_to(folder)) for path in folder.rglob("*.jpg")} == wanted
+
+
+def test_a_crop_shows_the_object_in_its_middle(coco_tiny: Path, tmp_path: Path) -> None:
+    names = object_crops(coco_tiny, tmp_path / "crops")
+    content = annotations(coco_tiny, "val")
+    files = {image["id"]: image["file_name"] for image in content["images"]}
+    category = {c["id"]: c["name"] for c in content["categories"]}
+    a = next(
+        a for a in content["annotations"]
+        if category[a["category_id"]] in names and not a["iscrowd"] and min(a["bbox"]) > 60
+    )  # fmt: skip
+    x, y, width, height = a["bbox"]
+    with Image.open(coco_tiny / "val2017" / files[a["image_id"]]) as image:
+        expected = _around(image.convert("RGB"), x + width / 2, y + height / 2)
+    path = tmp_path / "crops" / "val" / category[a["category_id"]] / f"{a['id']}.jpg"
+    crop = Image.open(path)
+    assert crop.size == (pytest.approx(MARGIN * max(width, height), abs=1),) * 2
+    assert np.abs(_around(crop, crop.size[0] / 2, crop.size[1] / 2) - expected).mean() < 12
+    crowds = {a["id"] for a in content["annotations"] if a["iscrowd"]}
+    assert not crowds & {int(path.stem) for path in (tmp_path / "crops" / "val").rglob("*.jpg")}
+
+
+def _around(image: Image.Image, x: float, y: float) -> np.ndarray:
+    """16 x 16 pixels around a place."""
+    patch = image.crop((round(x) - 8, round(y) - 8, round(x) + 8, round(y) + 8))
+    return np.asarray(patch.reduce(4), "float32")
+
+
+def test_one_category_is_too_few(shapes_root: Path, tmp_path: Path) -> None:
+    root = tmp_path / "one"
+    (root / "annotations").mkdir(parents=True)
+    for part in ("train", "val"):
+        content = annotations(shapes_root, part)
+        content["annotations"] = [a for a in content["annotations"] if a["category_id"] == 1]
+        path = root / "annotations" / f"instances_{part}2017.json"
+        path.write_text(json.dumps(content))
+    with pytest.raises(
+        ValueError, match=r"fewer than two categories are in both parts: \['circle'\]"
+    ):
+        object_crops(root, tmp_path / "crops")
+    assert not (tmp_path / "crops").exists()
