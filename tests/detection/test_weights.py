@@ -7,17 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmdet.registry import MODELS
 from mmengine.config import Config
 
-from resnext_backbones import build_backbone
+from resnext_backbones import ResNeXtClassifier, build_backbone
 from resnext_backbones.detection import weights
 from resnext_backbones.detection.config import load_config
 from resnext_backbones.detection.weights import check_weights, use_weights
 from resnext_backbones.runs.errors import InputError
-from resnext_backbones.weights import WeightsError
+from resnext_backbones.weights import Preprocessing, WeightsError
 from resnext_backbones.weights.formats import FORMATS
 from resnext_backbones.weights.registry import BGR
-from resnext_backbones.weights.write import convert
+from resnext_backbones.weights.write import convert, write_state
 
 MASK = "mask_rcnn_x101_32x4d_fpn_coco"
 
@@ -130,3 +131,21 @@ def test_what_is_not_there_is_named() -> None:
         use_weights(cfg, "absent.pth")
     with pytest.raises(WeightsError, match=r"no such alias; try open-mmlab/resnext101_32x4d"):
         use_weights(cfg, "open-mmlab/resnext101_32x5d")
+
+
+def test_a_published_cifar_trunk_goes_into_a_detector(tmp_path: Path) -> None:
+    network = {"depth": 29, "cardinality": 8, "base_width": 4, "base_channels": 16}
+    classifier = ResNeXtClassifier(num_classes=10, small_images=True, **network)
+    path = tmp_path / "published.safetensors"
+    pixels = Preprocessing("RGB", (125.3, 123.0, 113.9), (63.0, 62.1, 66.7))
+    write_state(classifier.state_dict(), path, "safetensors", pixels.to_metadata())
+    cfg = load_config("demo_shapes_resnext29")
+    use_weights(cfg, str(path))
+    check_weights(cfg)
+    assert cfg.model.data_preprocessor.mean == list(pixels.mean)
+    model = MODELS.build(cfg.model)
+    model.backbone.init_weights()
+    own = model.backbone.state_dict()
+    assert all(torch.equal(v, classifier.state_dict()[k]) for k, v in own.items())
+    images = torch.randn(1, 3, 128, 128)
+    assert [m.shape[-1] for m in model.neck(model.backbone(images))] == [64, 32, 16, 8]
