@@ -182,6 +182,10 @@ FORMATS: dict[str, Format] = {
             ("{kind}1.{norm}", "stem.conv1.norm.{norm}"),
             ("layer{stage}.{block}.conv{i}.weight", "res{res}.{block}.conv{i}.weight"),
             ("layer{stage}.{block}.{kind}{i}.{norm}", "res{res}.{block}.conv{i}.norm.{norm}"),
+            (
+                "layer{stage}.{block}.conv2.conv_offset.{parameter}",
+                "res{res}.{block}.conv2_offset.{parameter}",
+            ),
             ("layer{stage}.{block}.downsample.0.weight", "res{res}.{block}.shortcut.weight"),
             ("layer{stage}.{block}.downsample.1.{norm}", "res{res}.{block}.shortcut.norm.{norm}"),
             ("fc.{parameter}", "linear.{parameter}"),
