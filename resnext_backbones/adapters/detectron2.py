@@ -86,6 +86,7 @@ class ResNeXtBackbone(Backbone):
     Attributes:
         trunk: the network.
         loaded_weights: what `weights` held.
+        stride_in_1x1: as given.
 
     Raises:
         ValueError: an argument is out of its range; the message names it.
@@ -137,6 +138,7 @@ class ResNeXtBackbone(Backbone):
             fold_norm=fold_norm,
             channels_last=channels_last,
         )
+        self.stride_in_1x1 = stride_in_1x1
         # Where `Backbone.output_shape` looks.
         self._out_features = list(out_features)
         names = [name for name in STAGES if name in out_features]

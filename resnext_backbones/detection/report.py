@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from resnext_backbones.detection.describe import count, frozen_parts, is_frozen, norms, parts
 from resnext_backbones.weights.checkpoint import variant_of
-
-STATISTICS = {True: "statistics of the batch", False: "statistics frozen"}
 
 
 class ReportHook(Hook):
@@ -26,7 +23,7 @@ class ReportHook(Hook):
         backbone = find_backbone(model)
         lines = [
             ("backbone", variant_of(backbone.state_dict()) or type(backbone).__name__),
-            ("parameters", f"backbone {_count(backbone)}; detector {_count(model)}"),
+            ("parameters", f"backbone {count(backbone)}; detector {count(model)}"),
             ("frozen", frozen_parts(backbone)),
             *(("norms", f"{name}: {norms(part)}") for name, part in parts(backbone)),
             ("pixels", pixels(model.data_preprocessor)),
@@ -37,7 +34,7 @@ class ReportHook(Hook):
         if source:
             runner.logger.info(f"weights: {source}")
         else:
-            frozen = "; frozen stages keep these random values" if _is_frozen(backbone) else ""
+            frozen = "; frozen stages keep these random values" if is_frozen(backbone) else ""
             runner.logger.warning(f"weights: random: none given (--weights){frozen}")
 
 
@@ -45,37 +42,6 @@ def find_backbone(model: nn.Module) -> nn.Module:
     """The backbone of a detector, also of one that wraps another."""
     names = dict(model.named_modules())
     return names.get("backbone") or names["detector.backbone"]
-
-
-def parts(backbone: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The stem and the stages."""
-    stem = [m for name, m in backbone.named_children() if not name.startswith("layer")]
-    yield "stem", nn.ModuleList(stem)
-    for name, module in backbone.named_children():
-        if name.startswith("layer"):
-            yield name.replace("layer", "stage "), module
-
-
-def frozen_parts(backbone: nn.Module) -> str:
-    """The parts none of whose parameters are trained."""
-    names = [name for name, part in parts(backbone) if not any(map(_trained, part.parameters()))]
-    return ", ".join(names) or "none"
-
-
-def norms(part: nn.Module) -> str:
-    """The kinds of norm in a part, and what of them is trained."""
-    kinds = set()
-    for module in part.modules():
-        kind = type(module).__name__
-        if "Norm" not in kind:
-            continue
-        state = []
-        if isinstance(module, _BatchNorm):
-            state.append(STATISTICS[module.training])
-        affine = any(map(_trained, module.parameters()))
-        state.append("affine trained" if affine else "affine frozen")
-        kinds.add(f"{kind} ({', '.join(state)})")
-    return ", ".join(sorted(kinds)) or "none"
 
 
 def pixels(preprocessor: nn.Module) -> str:
@@ -107,18 +73,3 @@ def weights_source(runner: Any, backbone: nn.Module) -> str:
     if isinstance(init_cfg, dict) and init_cfg.get("type") == "Pretrained":
         return str(init_cfg["checkpoint"])
     return ""
-
-
-def _trained(parameter: nn.Parameter) -> bool:
-    return parameter.requires_grad
-
-
-def _is_frozen(backbone: nn.Module) -> bool:
-    return not all(map(_trained, backbone.parameters()))
-
-
-def _count(module: nn.Module) -> str:
-    sizes = {True: 0, False: 0}
-    for parameter in module.parameters():
-        sizes[parameter.requires_grad] += parameter.numel()
-    return f"{sizes[True]:,} trained, {sizes[False]:,} frozen"

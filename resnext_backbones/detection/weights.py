@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import print_log
 
 from resnext_backbones.detection.config import backbone_of
-from resnext_backbones.runs.errors import InputError
-from resnext_backbones.weights import Preprocessing, WeightsError, preprocessing_of
+from resnext_backbones.detection.fit import Use, check_use, known_pixels
+from resnext_backbones.weights import Preprocessing
 from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.sources import locate
@@ -30,7 +29,7 @@ def use_weights(cfg: Config, weights: str) -> None:
         InputError: there are no such weights.
     """
     backbone_of(cfg.model)["init_cfg"] = {"type": "Pretrained", "checkpoint": weights}
-    pixels = _known_pixels(weights)
+    pixels = known_pixels(weights)
     preprocessor = cfg.model.get("data_preprocessor")
     if pixels and preprocessor:
         preprocessor.update(
@@ -57,33 +56,25 @@ def check_weights(cfg: Config, *, allow_mismatch: bool = False) -> None:
     backbone = backbone_of(cfg.model)
     if backbone.get("type") != OWN or cfg.get("load_from") or cfg.get("resume"):
         return
-    for problem in _problems(backbone, cfg.model.get("data_preprocessor") or {}):
-        if not allow_mismatch:
-            raise InputError(f"{problem}; --allow-mismatch trains all the same")
-        print_log(problem, logger="current", level=logging.WARNING)
-
-
-def _problems(backbone: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> Iterator[str]:
     source = _pretrained(backbone.get("init_cfg"))
     frozen = backbone.get("frozen_stages", -1)
-    if source is None:
-        if frozen >= 0:
-            yield (
-                f"frozen_stages={frozen}, but the backbone has no weights: frozen stages would "
-                "keep random values; give --weights, or set model.backbone.frozen_stages=-1"
-            )
-        return
-    wanted, given = _known_pixels(source), _pixels(preprocessor)
-    if wanted and given and wanted != given:
-        yield (
-            f"weights {source} expect pixels of {wanted}; the detector's data_preprocessor gives "
-            f"{given}"
-        )
-    if not backbone.get("norm_eval", True) and Checkpoint.of(read_file(locate(source))).fused:
-        yield (
-            f"weights {source} have fused norms, which only scale and shift: statistics of a batch "
-            "make another network of them; set model.backbone.norm_eval=True"
-        )
+    preprocessor = cfg.model.get("data_preprocessor") or {}
+    use = Use(
+        source=source,
+        wanted=known_pixels(source) if source else None,
+        given=_pixels(preprocessor),
+        giver="data_preprocessor",
+        frozen=f"frozen_stages={frozen}" if frozen >= 0 else "",
+        unfreeze="model.backbone.frozen_stages=-1",
+        norms_move=not backbone.get("norm_eval", True),
+        still_norms="model.backbone.norm_eval=True",
+        fused=lambda: Checkpoint.of(read_file(locate(source or ""))).fused,
+    )
+    check_use(use, allow_mismatch=allow_mismatch, warn=_warn)
+
+
+def _warn(message: str) -> None:
+    print_log(message, logger="current", level=logging.WARNING)
 
 
 def _pretrained(init_cfg: Any) -> str | None:
@@ -100,14 +91,3 @@ def _pixels(preprocessor: Mapping[str, Any]) -> Preprocessing | None:
         return None
     order = "RGB" if preprocessor.get("bgr_to_rgb") or preprocessor.get("rgb_to_bgr") else "BGR"
     return Preprocessing(order, tuple(map(float, mean)), tuple(map(float, std)))
-
-
-def _known_pixels(source: str) -> Preprocessing | None:
-    try:
-        return preprocessing_of(source)
-    except FileNotFoundError as error:
-        raise InputError(str(error)) from error
-    except WeightsError:
-        if not Path(source).is_file() and "://" not in source:
-            raise
-        return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
@@ -15,26 +14,10 @@ from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
 
 from resnext_backbones.runs.errors import InputError
+from resnext_backbones.runs.find import find_config
 
 REGISTERED = tuple(f"resnext_backbones.runs.{name}" for name in ("amp", "checkpoints", "loop"))
 """The modules whose classes a config names."""
-
-INSTALLED_CONFIGS = Path(__file__).parents[1] / ".mim" / "configs"
-
-
-def find_config(name: str) -> Path:
-    """A path as it is, or a name among the configs that come with this package.
-
-    Raises:
-        InputError: there is no such config.
-    """
-    for path in (Path(name), INSTALLED_CONFIGS / name, INSTALLED_CONFIGS / f"{name}.py"):
-        if path.is_file():
-            return path
-    paths = (path.relative_to(INSTALLED_CONFIGS) for path in INSTALLED_CONFIGS.rglob("*.py"))
-    names = sorted(str(path.with_suffix("")) for path in paths if "_base_" not in path.parts)
-    close = difflib.get_close_matches(Path(name).stem, names, n=3, cutoff=0.5) or names
-    raise InputError(f"config {name}: no such file, and no config of this name; try {close}")
 
 
 def read_config(

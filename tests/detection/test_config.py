@@ -17,12 +17,9 @@ from mmdet.utils import register_all_modules  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 
 from resnext_backbones.detection.config import load_config  # noqa: E402
-from resnext_backbones.runs.config import (  # noqa: E402
-    INSTALLED_CONFIGS,
-    find_config,
-    for_training,
-)
+from resnext_backbones.runs.config import for_training  # noqa: E402
 from resnext_backbones.runs.errors import InputError  # noqa: E402
+from resnext_backbones.runs.find import INSTALLED_CONFIGS, find_config  # noqa: E402
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 NAMES = sorted(path.stem for path in CONFIGS.glob("*_coco.py") if "demo" not in path.stem)

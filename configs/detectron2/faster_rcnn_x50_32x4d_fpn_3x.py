@@ -1,0 +1,18 @@
+"""Faster R-CNN, ResNeXt-50 32x4d, FPN, 3x: 270,000 steps of 16 images.
+
+python tools/train_detectron2.py faster_rcnn_x50_32x4d_fpn_3x --num-gpus 8
+
+Hardware: 8 GPUs, 2 images each.
+No published result is known.
+"""
+
+from resnext_backbones.detection.detectron2 import use_weights
+
+from .._base_.detectron2 import boxes as dataloader
+from .._base_.detectron2 import faster_rcnn as model
+from .._base_.detectron2 import lr_3x as lr_multiplier
+from .._base_.detectron2 import optimizer
+from .._base_.detectron2 import train_3x as train
+
+model.backbone.bottom_up.update(depth=50, num_groups=32, width_per_group=4)
+use_weights(model, dataloader, "torchvision/resnext50_32x4d.v1")

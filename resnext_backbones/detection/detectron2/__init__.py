@@ -1,0 +1,10 @@
+"""Training and evaluating on Detectron2's engine: what `tools/train_detectron2.py` calls.
+
+Raises:
+    ImportError: Detectron2 is not installed, or too old; the message says how to install it.
+"""
+
+from resnext_backbones.detection.detectron2.experiments import use_weights
+from resnext_backbones.detection.detectron2.run import Request, run
+
+__all__ = ["Request", "run", "use_weights"]

@@ -1,0 +1,156 @@
+"""What is looked at before a detector of Detectron2's is built."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils.file_io import PathManager
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
+from resnext_backbones.detection.detectron2.experiments import Experiment
+from resnext_backbones.detection.detectron2.zoo import Expected, expected_by
+from resnext_backbones.detection.fit import Use, check_use
+from resnext_backbones.runs.errors import InputError
+from resnext_backbones.weights import load_weights
+from resnext_backbones.weights.checkpoint import Checkpoint, variant_of
+from resnext_backbones.weights.files import read_file
+
+COUNTER = "num_batches_tracked"
+DATASETS = "DETECTRON2_DATASETS"
+"""Environment variable: the folder that holds coco/, as Detectron2 has it."""
+
+
+def check_devices(num_gpus: int, num_machines: int, dist_url: str) -> None:
+    """Check that there are as many GPUs as processes, and an address where machines meet.
+
+    Raises:
+        InputError: there are not.
+    """
+    count = torch.cuda.device_count()
+    if num_gpus < 1 or num_machines < 1:
+        raise InputError("--num-gpus and --num-machines: at least 1; without a GPU, 1 is the CPU")
+    if num_gpus > max(count, 1) or (num_machines > 1 and not count):
+        raise InputError(f"--num-gpus {num_gpus}: this machine has {count} CUDA devices")
+    if num_machines > 1 and dist_url == "auto":
+        raise InputError("--dist-url: give tcp://HOST:PORT of the first machine, on all of them")
+
+
+def last_checkpoint(work_dir: str) -> str:
+    """The checkpoint with which a run in this folder goes on; "" if there is none."""
+    checkpointer = DetectionCheckpointer(nn.Identity(), work_dir)
+    return checkpointer.get_checkpoint_file() if checkpointer.has_checkpoint() else ""
+
+
+def check_data(experiment: Experiment, *, train: bool) -> None:
+    """Check that the data sets are known, and that COCO's annotations and images are there.
+
+    Raises:
+        InputError: they are not.
+    """
+    names = experiment.datasets(train=False)
+    for name in [*names, *(experiment.datasets(train=True) if train else ())]:
+        if name not in DatasetCatalog.list():
+            raise InputError(f"data set {name}: is not registered in Detectron2's DatasetCatalog")
+        metadata = MetadataCatalog.get(name)
+        for what, key in (("annotation file", "json_file"), ("image folder", "image_root")):
+            path = metadata.get(key)
+            if path and "://" not in path and not Path(path).exists():
+                raise InputError(
+                    f"{what} {path}: is not there; set {DATASETS} to the folder that holds coco/, "
+                    "with annotations/, train2017/ and val2017/ in it"
+                )
+
+
+def check_weights(
+    experiment: Experiment, *, evaluate: bool = False, allow_mismatch: bool = False
+) -> None:
+    """Check that the detector fits the weights that it starts from.
+
+    Args:
+        evaluate: they must be those of a whole detector.
+        allow_mismatch: log what does not fit as a warning, and go on.
+
+    Raises:
+        InputError: an argument of the backbone is out of its range, or something does not fit.
+        WeightsError: the weights cannot be had or read, or are no weights of this backbone.
+    """
+    backbone = experiment.backbone()
+    source, checkpoint = experiment.weights, experiment.checkpoint
+    if evaluate and not checkpoint:
+        raise InputError(
+            "--eval-only: nothing to evaluate; add --resume for the last checkpoint of the work "
+            f"directory, or name one: {experiment.checkpoint_key}"
+        )
+    if backbone is None:
+        return
+    held = _read(checkpoint) if checkpoint else None
+    if source:
+        load_weights(backbone.trunk, source)  # without memory for the values: it checks all of them
+    name = checkpoint or source or None
+    expected = expected_by(name) if name else Expected()
+    frozen = backbone.trunk.frozen_stages + 1
+    use = Use(
+        source=name,
+        wanted=expected.pixels,
+        given=experiment.pixels,
+        giver="config",
+        frozen=f"freeze_at={frozen}" if frozen else "",
+        unfreeze=f"{experiment.freeze_key} to 0",
+        norms_move=any(isinstance(m, _BatchNorm) and m.training for m in backbone.modules()),
+        still_norms=f"{experiment.norm_key} to FrozenBN",
+        fused=lambda: (held or Checkpoint.of(read_file(_local(source)))).fused,
+    )
+    problems = [*_unfit(backbone, held, checkpoint), *_strides(backbone, expected, name or "")]
+    if evaluate and held and not held.outside:
+        raise InputError(f"weights {checkpoint}: hold a backbone alone, and no detector")
+    check_use(use, *problems, allow_mismatch=allow_mismatch, warn=_warn)
+
+
+def _warn(message: str) -> None:
+    logging.getLogger(__name__).warning(message)
+
+
+def _unfit(backbone: ResNeXtBackbone, held: Checkpoint | None, name: str) -> Iterator[str]:
+    """What Detectron2's checkpointer would warn of, and leave at random values."""
+    if held is None:
+        return
+    own, state = backbone.trunk.state_dict(), held.state
+    missing = [key for key in own if key not in state and not key.endswith(COUNTER)]
+    shapes = [key for key in own if key in state and state[key].shape != own[key].shape]
+    if missing or shapes:
+        some = ", ".join([*shapes, *missing][:5])
+        yield (
+            f"weights {name}: their backbone is {held.variant or 'no ResNeXt'} and the config's is "
+            f"{variant_of(own)}; {len(missing)} tensors are missing and {len(shapes)} of another "
+            f"shape: {some}"
+        )
+
+
+def _strides(backbone: ResNeXtBackbone, expected: Expected, name: str) -> Iterator[str]:
+    given = backbone.stride_in_1x1
+    if expected.stride_in_1x1 not in (None, given):
+        yield (
+            f"weights {name} were trained with stride_in_1x1={expected.stride_in_1x1}, and the "
+            f"config has {given}: the same shapes, and another network"
+        )
+
+
+def _read(name: str) -> Checkpoint:
+    return Checkpoint.of(read_file(_local(name)))
+
+
+def _local(name: str) -> str:
+    try:
+        path = PathManager.get_local_path(name)
+    except (OSError, RuntimeError, KeyError) as error:
+        raise InputError(f"weights {name}: {error}") from error
+    if not Path(path).is_file():
+        raise InputError(f"weights {name}: there is no such file")
+    return path

@@ -1,0 +1,259 @@
+"""Training and evaluating a detector of Detectron2's, in one process or on many GPUs."""
+
+from __future__ import annotations
+
+import logging
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import instantiate
+from detectron2.data import MetadataCatalog
+from detectron2.engine import (
+    AMPTrainer,
+    DefaultTrainer,
+    SimpleTrainer,
+    create_ddp_model,
+    default_setup,
+    default_writers,
+    hooks,
+    launch,
+)
+from detectron2.evaluation import (
+    COCOEvaluator,
+    COCOPanopticEvaluator,
+    DatasetEvaluators,
+    LVISEvaluator,
+    SemSegEvaluator,
+    inference_on_dataset,
+    print_csv_format,
+)
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+from torch import nn
+
+from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
+from resnext_backbones.detection.describe import count, frozen_parts, norms, parts
+from resnext_backbones.detection.detectron2.checks import (
+    check_data,
+    check_devices,
+    check_weights,
+    last_checkpoint,
+)
+from resnext_backbones.detection.detectron2.experiments import (
+    Experiment,
+    LazyExperiment,
+    YamlExperiment,
+    read_experiment,
+)
+from resnext_backbones.runs.errors import InputError
+from resnext_backbones.weights.checkpoint import variant_of
+
+LOGGER = "resnext_backbones"
+
+EVALUATORS: dict[str, tuple[Callable[..., Any], ...]] = {
+    "coco": (COCOEvaluator,),
+    "lvis": (LVISEvaluator,),
+    "sem_seg": (SemSegEvaluator,),
+    "coco_panoptic_seg": (SemSegEvaluator, COCOEvaluator, COCOPanopticEvaluator),
+}
+"""Detectron2's own, by what its data sets say of themselves."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to do; each process reads the config by itself.
+
+    Attributes:
+        config: as of `read_experiment`.
+        overrides: settings, as the kind of config has them.
+        weights: of the backbone: a path, an address or an alias; None is the config's.
+        work_dir: for all output; None is work_dirs/NAME.
+        resume: go on from the last checkpoint of the work directory.
+        eval_only: evaluate, and do not train.
+        allow_mismatch: warn, and go on, where the detector does not fit its weights.
+    """
+
+    config: str
+    overrides: tuple[str, ...] = ()
+    weights: str | None = None
+    work_dir: str | None = None
+    resume: bool = False
+    eval_only: bool = False
+    allow_mismatch: bool = False
+
+    def experiment(self) -> Experiment:
+        """The config with all of this applied.
+
+        Raises:
+            InputError: it cannot be read, or there are no such weights.
+        """
+        found = read_experiment(self.config, self.overrides, work_dir=self.work_dir)
+        last = last_checkpoint(found.work_dir)
+        if self.weights is not None:
+            found.start_from(weights=self.weights)
+        if self.resume and last:
+            found.start_from(checkpoint=last)
+        elif self.eval_only:
+            found.start_from(checkpoint=found.checkpoint)
+        elif last and not self.resume:
+            raise InputError(
+                f"--work-dir {found.work_dir}: holds the checkpoints of an earlier run; "
+                "go on with --resume, or name another folder"
+            )
+        return found
+
+
+def run(
+    request: Request,
+    *,
+    num_gpus: int = 1,
+    num_machines: int = 1,
+    machine_rank: int = 0,
+    dist_url: str = "auto",
+) -> Path:
+    """Train or evaluate, on the CPU where there is no GPU.
+
+    Args:
+        num_gpus: of each machine; a process each.
+        num_machines, machine_rank, dist_url: as of `detectron2.engine.launch`.
+
+    Returns:
+        The work directory.
+
+    Raises:
+        InputError: the config, the data or the devices are wrong, or the detector does not fit
+            its weights.
+        WeightsError: the weights cannot be had or read, or do not fit.
+    """
+    check_devices(num_gpus, num_machines, dist_url)
+    experiment = request.experiment()
+    check_data(experiment, train=not request.eval_only)
+    check_weights(experiment, evaluate=request.eval_only, allow_mismatch=request.allow_mismatch)
+    launch(_work, num_gpus, num_machines, machine_rank, dist_url, args=(request,))
+    return Path(experiment.work_dir)
+
+
+def _work(request: Request) -> None:
+    """What each process does."""
+    experiment = request.experiment()
+    default_setup(
+        experiment.cfg, Namespace(config_file=str(experiment.path), eval_only=request.eval_only)
+    )
+    setup_logger(experiment.work_dir, distributed_rank=comm.get_rank(), name=LOGGER)
+    engine = _Lazy(experiment) if isinstance(experiment, LazyExperiment) else _Yaml(experiment)
+    if request.eval_only:
+        model = create_ddp_model(experiment.build())
+        DetectionCheckpointer(model).load(experiment.checkpoint)
+        engine.evaluate(model)
+    else:
+        engine.train(request.resume)
+
+
+class _Lazy:
+    """The parts of the engine, as a LazyConfig names them."""
+
+    def __init__(self, experiment: LazyExperiment) -> None:
+        self.experiment = experiment
+        self.cfg = experiment.cfg
+
+    def train(self, resume: bool) -> None:
+        settings = self.cfg.train
+        model = self.experiment.build()
+        report(model, self.experiment)
+        self.cfg.optimizer.params.model = model
+        amp = settings.amp.enabled and torch.cuda.is_available()
+        trainer = (AMPTrainer if amp else SimpleTrainer)(
+            create_ddp_model(model, **settings.ddp),
+            instantiate(self.cfg.dataloader.train),
+            instantiate(self.cfg.optimizer),
+        )
+        checkpointer = DetectionCheckpointer(model, settings.output_dir, trainer=trainer)
+        registered = [
+            hooks.IterationTimer(),
+            hooks.LRScheduler(scheduler=instantiate(self.cfg.lr_multiplier)),
+        ]
+        evaluating = hooks.EvalHook(settings.eval_period, lambda: self.evaluate(trainer.model))
+        if comm.is_main_process():
+            writers = default_writers(settings.output_dir, settings.max_iter)
+            registered += [
+                hooks.PeriodicCheckpointer(checkpointer, **settings.checkpointer),
+                evaluating,
+                hooks.PeriodicWriter(writers, period=settings.log_period),
+            ]
+        else:
+            registered.append(evaluating)
+        trainer.register_hooks(registered)
+        checkpointer.resume_or_load(settings.init_checkpoint, resume=resume)
+        # A checkpoint says which iteration was the last to be finished.
+        first = trainer.iter + 1 if resume and checkpointer.has_checkpoint() else 0
+        trainer.train(first, settings.max_iter)
+
+    def evaluate(self, model: nn.Module) -> Any:
+        data = self.cfg.dataloader
+        if "evaluator" not in data:
+            return None
+        results = inference_on_dataset(model, instantiate(data.test), instantiate(data.evaluator))
+        print_csv_format(results)
+        return results
+
+
+class _Yaml:
+    """Detectron2's default trainer, as its YAML files expect it."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        assert isinstance(experiment, YamlExperiment)
+        self.experiment = experiment
+        self.cfg = experiment.cfg
+
+    def train(self, resume: bool) -> None:
+        trainer = _Trainer(self.cfg)
+        model: Any = trainer.model
+        report(getattr(model, "module", model), self.experiment)
+        trainer.resume_or_load(resume=resume)
+        trainer.train()
+
+    def evaluate(self, model: nn.Module) -> Any:
+        return _Trainer.test(self.cfg, model)
+
+
+class _Trainer(DefaultTrainer):
+    """With the evaluators, which Detectron2 leaves to its users."""
+
+    @classmethod
+    def build_evaluator(cls, cfg: Any, dataset_name: str) -> Any:
+        kind = MetadataCatalog.get(dataset_name).get("evaluator_type", "")
+        if kind not in EVALUATORS:
+            raise InputError(
+                f"data set {dataset_name}: its evaluator {kind!r} is none of "
+                f"{', '.join(EVALUATORS)}"
+            )
+        folder = str(Path(cfg.OUTPUT_DIR) / "inference")
+        return DatasetEvaluators(
+            [make(dataset_name, output_dir=folder) for make in EVALUATORS[kind]]
+        )
+
+
+def report(model: nn.Module, experiment: Experiment) -> None:
+    """Log what the training starts from."""
+    logger = logging.getLogger(LOGGER)
+    own = [m for m in model.modules() if isinstance(m, ResNeXtBackbone)]
+    for backbone in own:
+        trunk = backbone.trunk
+        lines = [
+            ("backbone", variant_of(trunk.state_dict())),
+            ("parameters", f"backbone {count(trunk)}; detector {count(model)}"),
+            ("frozen", frozen_parts(trunk)),
+            *(("norms", f"{name}: {norms(part)}") for name, part in parts(trunk)),
+            ("pixels", str(experiment.pixels)),
+        ]
+        for name, value in lines:
+            logger.info(f"{name}: {value}")
+        if source := backbone.loaded_weights or experiment.checkpoint:
+            logger.info(f"weights: {source}")
+        else:
+            logger.warning("weights: random: none given (--weights)")
