@@ -107,8 +107,9 @@ def test_every_backbone_of_the_zoo_gives_the_same_feature_maps() -> None:
             assert shapes(own.state_dict()) == shapes(peer.state_dict())
             assert own.output_shape() == peer.output_shape()
             assert own.size_divisibility == peer.size_divisibility
-            resnet_101 = cfg.MODEL.RESNETS.DEPTH == 101 and cfg.MODEL.RESNETS.NUM_GROUPS == 1
-            if not resnet_101 or any(cfg.MODEL.RESNETS.DEFORM_ON_PER_STAGE):
+            resnet = cfg.MODEL.RESNETS.NUM_GROUPS == 1
+            known = cfg.MODEL.RESNETS.DEPTH == 101 or cfg.MODEL.RESNETS.NORM != "FrozenBN"
+            if not (resnet and known):  # these differ in what small networks show below
                 randomise(peer)
                 own.to_empty(device="cpu").load_state_dict(peer.state_dict())
                 same_maps(own.eval(), peer.eval())

@@ -4,7 +4,8 @@ Raises:
     ImportError: Detectron2 is not installed, or too old; the message says how to install it.
 """
 
+from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
 from resnext_backbones.detection.detectron2.experiments import use_weights
 from resnext_backbones.detection.detectron2.run import Request, run
 
-__all__ = ["Request", "run", "use_weights"]
+__all__ = ["Request", "ResNeXtBackbone", "run", "use_weights"]
