@@ -62,12 +62,11 @@ def _read(format_: Format, module: Any, state: dict[str, Any], prefix: str, *_: 
         mean, var = (f"{name}.running_{what}" for what in ("mean", "var"))
         state.setdefault(inside + mean, torch.zeros_like(own[mean]))
         state.setdefault(inside + var, torch.ones_like(own[var]))
-    theirs = {key for key in state if key.startswith(inside) and key.endswith(COUNTER)}
-    ours = {f"{inside}{key}" for key in own if key.endswith(COUNTER)}
-    for key in theirs - ours:
-        del state[key]
-    for key in ours - theirs:
-        state[key] = own[key.removeprefix(inside)]
+    # Counters that are missing are no loss: PyTorch takes norms without a version for old ones.
+    counters = {inside + key for key in own if key.endswith(COUNTER)}
+    for key in [key for key in state if key.startswith(inside) and key.endswith(COUNTER)]:
+        if key not in counters:
+            del state[key]
 
 
 def _report(format_: Format, module: Any, incompatible: Any) -> None:

@@ -346,6 +346,18 @@ def test_counters_of_batches_may_be_there_or_not() -> None:
     frozen.load_state_dict(state)
 
 
+def test_new_weights_are_drawn_as_detectron2s() -> None:
+    torch.manual_seed(0)
+    cfg = small("MODEL.RESNETS.NORM", "BN", "MODEL.RESNETS.WIDTH_PER_GROUP", 16)
+    cfg.MODEL.RESNETS.DEFORM_ON_PER_STAGE = [False, False, True, False]
+    own, peer = build_backbone(ours(cfg)).state_dict(), build_backbone(cfg).state_dict()
+    for key, value in peer.items():
+        if value.dim() < 2 or not value.any():  # norms, which start as the identity, and offsets
+            assert value.equal(own[key]), key
+        elif value.numel() > 2000:
+            assert 0.8 < own[key].std() / value.std() < 1.25, key
+
+
 def test_a_copy_has_its_own_state() -> None:
     own, _ = pair(small())
     twin = pickle.loads(pickle.dumps(copy.deepcopy(own)))

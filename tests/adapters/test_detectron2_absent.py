@@ -1,21 +1,36 @@
-"""Without Detectron2 everything else works, and the adapter says in one line what to do."""
+"""Without Detectron2 the adapter and the tool say in one line what to do."""
 
 from __future__ import annotations
 
-import subprocess
+import re
+import runpy
 import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ADAPTER = ROOT / "resnext_backbones" / "adapters" / "detectron2.py"
+TOOL = ROOT / "tools" / "train_detectron2.py"
+MESSAGE = r"Detectron2 is not there .*not on PyPI.*git\+https://github.com/.*/detectron2\.git'"
+
+
+@pytest.fixture(autouse=True)
+def _no_detectron2(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(sys.modules):
+        if re.match(r"resnext_backbones\.(adapters|detection)\.detectron2", name):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "detectron2", None)
 
 
 def test_the_adapter_says_how_to_install_detectron2() -> None:
-    code = (
-        "import sys; sys.modules['detectron2'] = None\n"
-        "import resnext_backbones\n"
-        "try: import resnext_backbones.adapters.detectron2\n"
-        "except ImportError as error: print(error)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
-    )
-    assert len(done.stdout.splitlines()) == 1
-    assert "not on PyPI" in done.stdout
-    assert "git+https://github.com/facebookresearch/detectron2.git" in done.stdout
+    with pytest.raises(ImportError, match=rf"^{MESSAGE}$"):
+        runpy.run_path(str(ADAPTER))
+
+
+def test_so_does_the_tool(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", [TOOL.name, "mask_rcnn_x50_32x4d_fpn_1x"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(TOOL), run_name="__main__")
+    assert ended.value.code == 2
+    assert re.fullmatch(rf"error: {MESSAGE}\n", capsys.readouterr().err)

@@ -17,6 +17,7 @@ from detectron2.config import instantiate
 
 from resnext_backbones import ResNeXt, build_backbone
 from resnext_backbones.detection.detectron2 import Request, run
+from resnext_backbones.detection.detectron2.checkpoints import Checkpointer, last_checkpoint
 from resnext_backbones.detection.detectron2.checks import check_devices, check_weights
 from resnext_backbones.detection.detectron2.experiments import Experiment, read_experiment
 from resnext_backbones.detection.detectron2.zoo import Expected, expected_by, plain_name
@@ -140,6 +141,18 @@ def test_fused_norms_must_stay_frozen(file: Path, tmp_path: Path) -> None:
         check_weights(tiny(f"{UP}.norm=BN", weights=path))
 
 
+def test_a_detector_is_evaluated_with_the_pixels_of_its_weights() -> None:
+    request = Request(
+        LAZY,
+        ("train.init_checkpoint=detector.pth",),
+        weights="detectron2/X-101-32x8d",
+        eval_only=True,
+    )
+    experiment = request.experiment()
+    assert (experiment.checkpoint, experiment.weights) == ("detector.pth", "")
+    assert experiment.pixels == BGR
+
+
 def test_frozen_stages_need_weights() -> None:
     frozen = tiny(f"{UP}.freeze_at=2", f"{UP}.weights=null")
     with pytest.raises(InputError, match=rf"freeze_at=2.*random.*set {UP}.freeze_at to 0"):
@@ -240,11 +253,34 @@ def test_configs_that_cannot_be_read(name: str, overrides: tuple[str, ...], mess
         read_experiment(name, overrides)
 
 
+def test_a_run_that_is_killed_while_it_saves_has_the_checkpoint_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpointer = Checkpointer(torch.nn.Linear(1, 1), str(tmp_path))
+    checkpointer.save("model_1")
+    write = torch.save
+
+    def killed(_data: Any, file: Any) -> None:
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", killed)
+    for name in ("model_1", "model_2"):
+        with pytest.raises(KeyboardInterrupt):
+            checkpointer.save(name)
+        assert last_checkpoint(str(tmp_path)) == str(tmp_path / "model_1.pth")
+        assert "weight" in torch.load(tmp_path / "model_1.pth")["model"]
+    monkeypatch.setattr(torch, "save", write)
+    checkpointer.save("model_2")
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"last_checkpoint", "model_1.pth", "model_2.pth"}
+
+
 def test_data_and_devices_are_checked_first(tmp_path: Path, file: Path) -> None:
     request = Request(LAZY, ("dataloader.test.dataset.names=absent",), work_dir=str(tmp_path / "w"))
     with pytest.raises(InputError, match="data set absent: is not registered"):
         run(request)
-    missing = Request(LAZY, ("dataloader.train.dataset.names=coco_2014_train",))
+    missing = Request(LAZY, ("dataloader.test.dataset.names=coco_2014_val",))
     with pytest.raises(InputError, match=r"file .*2014.*set DETECTRON2_DATASETS"):
         run(missing)
     count = torch.cuda.device_count()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,9 @@ def test_one_word_makes_a_yaml_config_ours(datasets: Path, tmp_path: Path) -> No
         assert iterations(tmp_path / "run") == [1]
         with pytest.raises(InputError, match="go on with --resume"):
             run_here(request)
+        wrong = replace(request, overrides=(*overrides, "INPUT.FORMAT", "RGB"), resume=True)
+        with pytest.raises(InputError, match=r"model_final.pth expect pixels of BGR.* gives RGB"):
+            run_here(wrong)
         results = tmp_path / "run" / "inference" / "coco_instances_results.json"
         assert json.loads(results.read_text())
     finally:
@@ -142,14 +146,3 @@ def test_one_word_makes_a_yaml_config_ours(datasets: Path, tmp_path: Path) -> No
     saved = torch.load(tmp_path / "run" / "model_final.pth")["model"]
     assert saved.keys() == stock.state_dict().keys()
     assert all(value.equal(saved[key]) for key, value in stock.state_dict().items())
-
-
-def test_without_detectron2_the_tool_says_how_to_install_it() -> None:
-    code = (
-        "import runpy, sys; sys.modules['detectron2'] = None; "
-        f"sys.argv = ['train_detectron2.py', {LAZY!r}]; "
-        f"runpy.run_path({str(TOOLS / 'train_detectron2.py')!r}, run_name='__main__')"
-    )
-    done = run([sys.executable, "-c", code])
-    assert done.returncode == 2
-    assert re.fullmatch(r"error: Detectron2 is not there .*detectron2\.git'\n", done.stderr)

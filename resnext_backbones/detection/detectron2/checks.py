@@ -7,18 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.file_io import PathManager
-from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
+from resnext_backbones.detection.detectron2.checkpoints import PIXELS
 from resnext_backbones.detection.detectron2.experiments import Experiment
 from resnext_backbones.detection.detectron2.zoo import Expected, expected_by
 from resnext_backbones.detection.fit import Use, check_use
 from resnext_backbones.runs.errors import InputError
-from resnext_backbones.weights import load_weights
+from resnext_backbones.weights import Preprocessing, load_weights
 from resnext_backbones.weights.checkpoint import Checkpoint, variant_of
 from resnext_backbones.weights.files import read_file
 
@@ -40,12 +39,6 @@ def check_devices(num_gpus: int, num_machines: int, dist_url: str) -> None:
         raise InputError(f"--num-gpus {num_gpus}: this machine has {count} CUDA devices")
     if num_machines > 1 and dist_url == "auto":
         raise InputError("--dist-url: give tcp://HOST:PORT of the first machine, on all of them")
-
-
-def last_checkpoint(work_dir: str) -> str:
-    """The checkpoint with which a run in this folder goes on; "" if there is none."""
-    checkpointer = DetectionCheckpointer(nn.Identity(), work_dir)
-    return checkpointer.get_checkpoint_file() if checkpointer.has_checkpoint() else ""
 
 
 def check_data(experiment: Experiment, *, train: bool) -> None:
@@ -90,7 +83,8 @@ def check_weights(
         )
     if backbone is None:
         return
-    held = _read(checkpoint) if checkpoint else None
+    content = read_file(_local(checkpoint)) if checkpoint else {}
+    held = Checkpoint.of(content) if checkpoint else None
     if source:
         load_weights(backbone.trunk, source)  # without memory for the values: it checks all of them
     name = checkpoint or source or None
@@ -98,7 +92,7 @@ def check_weights(
     frozen = backbone.trunk.frozen_stages + 1
     use = Use(
         source=name,
-        wanted=expected.pixels,
+        wanted=Preprocessing.from_metadata(content.get(PIXELS, {})) or expected.pixels,
         given=experiment.pixels,
         giver="config",
         frozen=f"freeze_at={frozen}" if frozen else "",
@@ -140,10 +134,6 @@ def _strides(backbone: ResNeXtBackbone, expected: Expected, name: str) -> Iterat
             f"weights {name} were trained with stride_in_1x1={expected.stride_in_1x1}, and the "
             f"config has {given}: the same shapes, and another network"
         )
-
-
-def _read(name: str) -> Checkpoint:
-    return Checkpoint.of(read_file(_local(name)))
 
 
 def _local(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,11 +39,15 @@ from torch import nn
 
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
 from resnext_backbones.detection.describe import count, frozen_parts, norms, parts
+from resnext_backbones.detection.detectron2.checkpoints import (
+    Checkpointer,
+    SeenPixels,
+    last_checkpoint,
+)
 from resnext_backbones.detection.detectron2.checks import (
     check_data,
     check_devices,
     check_weights,
-    last_checkpoint,
 )
 from resnext_backbones.detection.detectron2.experiments import (
     Experiment,
@@ -93,13 +98,13 @@ class Request:
             InputError: it cannot be read, or there are no such weights.
         """
         found = read_experiment(self.config, self.overrides, work_dir=self.work_dir)
-        last = last_checkpoint(found.work_dir)
+        last, given = last_checkpoint(found.work_dir), found.checkpoint
         if self.weights is not None:
             found.start_from(weights=self.weights)
         if self.resume and last:
             found.start_from(checkpoint=last)
         elif self.eval_only:
-            found.start_from(checkpoint=found.checkpoint)
+            found.start_from(checkpoint=given)
         elif last and not self.resume:
             raise InputError(
                 f"--work-dir {found.work_dir}: holds the checkpoints of an earlier run; "
@@ -172,7 +177,12 @@ class _Lazy:
             instantiate(self.cfg.dataloader.train),
             instantiate(self.cfg.optimizer),
         )
-        checkpointer = DetectionCheckpointer(model, settings.output_dir, trainer=trainer)
+        checkpointer = Checkpointer(
+            model,
+            settings.output_dir,
+            trainer=trainer,
+            preprocessing=SeenPixels(self.experiment.pixels),
+        )
         registered = [
             hooks.IterationTimer(),
             hooks.LRScheduler(scheduler=instantiate(self.cfg.lr_multiplier)),
@@ -222,7 +232,16 @@ class _Yaml:
 
 
 class _Trainer(DefaultTrainer):
-    """With the evaluators, which Detectron2 leaves to its users."""
+    """With the evaluators, which Detectron2 leaves to its users, and whole checkpoints."""
+
+    def build_hooks(self) -> list[Any]:
+        self.checkpointer = Checkpointer(
+            self.model,
+            self.cfg.OUTPUT_DIR,
+            trainer=weakref.proxy(self),
+            preprocessing=SeenPixels(YamlExperiment(Path(), self.cfg).pixels),
+        )
+        return super().build_hooks()
 
     @classmethod
     def build_evaluator(cls, cfg: Any, dataset_name: str) -> Any:
