@@ -1,1 +1,1 @@
-"""Training and evaluating MMDetection's detectors on MMEngine's runner: what the tools call."""
+"""Training and evaluating: MMDetection's detectors on MMEngine, torchvision's without it."""

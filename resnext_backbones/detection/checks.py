@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import warnings
-from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
+from resnext_backbones.detection.annotations import check_images, read_coco, some
 from resnext_backbones.runs.config import dicts_with
 from resnext_backbones.runs.errors import InputError
 from resnext_backbones.weights.checkpoint import variant_of
@@ -54,26 +53,13 @@ def _check_dataset(dataset: Mapping[str, Any], model: Mapping[str, Any]) -> None
         raise InputError(f"annotation file {path}: there is no such file")
     if path.suffix != ".json":
         return
-    content = _read_coco(path)
+    content = read_coco(path)
     classes, things = _classes(dataset, "classes"), _classes(dataset, "thing_classes")
     if classes:
         _check_categories(path, content["categories"], classes)
         _check_heads(things or classes, model)
     folder = root / dataset.get("data_prefix", {}).get("img", "")
-    _check_images(path, content["images"], folder)
-
-
-def _read_coco(path: Path) -> dict[str, list[dict[str, Any]]]:
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise InputError(f"annotation file {path}: is no JSON: {error}") from error
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise InputError(
-                f"annotation file {path}: has no list {key!r}, so is not COCO's format"
-            )
-    return content
+    check_images(path, content["images"], folder)
 
 
 def _classes(dataset: Mapping[str, Any], key: str) -> tuple[str, ...]:
@@ -92,8 +78,8 @@ def _check_categories(
     names = {category["name"] for category in categories}
     if absent := [name for name in classes if name not in names]:
         raise InputError(
-            f"annotation file {path}: its {len(names)} categories ({_some(sorted(names))}) lack "
-            f"{len(absent)} of the config's {len(classes)} classes: {_some(absent)}; "
+            f"annotation file {path}: its {len(names)} categories ({some(sorted(names))}) lack "
+            f"{len(absent)} of the config's {len(classes)} classes: {some(absent)}; "
             "set metainfo.classes of the data sets, and num_classes of the heads"
         )
 
@@ -106,27 +92,8 @@ def _check_heads(classes: tuple[str, ...], model: Mapping[str, Any]) -> None:
             if head["num_classes"] != len(classes):
                 raise InputError(
                     f"{head['type']} has num_classes={head['num_classes']}, but the data set has "
-                    f"{len(classes)} classes ({_some(classes)}); set num_classes to {len(classes)}"
+                    f"{len(classes)} classes ({some(classes)}); set num_classes to {len(classes)}"
                 )
-
-
-def _check_images(path: Path, images: list[dict[str, Any]], folder: Path) -> None:
-    """Every image is there; one listing a folder, as there can be 100,000 of them."""
-    names: dict[Path, list[str]] = defaultdict(list)
-    for image in images:
-        if "file_name" not in image:
-            continue  # LVIS names its images by their address
-        file = folder / image["file_name"]
-        names[file.parent].append(file.name)
-    missing = []
-    for parent, files in names.items():
-        present = {path.name for path in parent.iterdir()} if parent.is_dir() else set()
-        missing += [str(parent / file) for file in files if file not in present]
-    if missing:
-        raise InputError(
-            f"annotation file {path}: {len(missing)} of its {len(images)} images are missing: "
-            f"{_some(sorted(missing))}"
-        )
 
 
 def check_checkpoint(path: str | Path, cfg: Config, *, to_resume: bool = False) -> None:
@@ -159,7 +126,7 @@ def check_checkpoint(path: str | Path, cfg: Config, *, to_resume: bool = False) 
         held, wanted = (variant_of(_backbone(s)) or "no ResNeXt" for s in (state, own))
         raise InputError(
             f"checkpoint {path}: its backbone is {held} and the config's is {wanted}; "
-            f"{len(wrong)} tensors do not fit: {_some(wrong)}"
+            f"{len(wrong)} tensors do not fit: {some(wrong)}"
         )
 
 
@@ -180,8 +147,3 @@ def build_on_meta(cfg: Config) -> nn.Module:
 def _backbone(state: Mapping[str, Any]) -> dict[str, Any]:
     marker = "backbone."
     return {k.split(marker, 1)[1]: v for k, v in state.items() if marker in k}
-
-
-def _some(names: Any, limit: int = 5) -> str:
-    names = list(names)
-    return ", ".join(names[:limit]) + (f", ... ({len(names)})" if len(names) > limit else "")

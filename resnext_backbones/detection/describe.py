@@ -51,7 +51,7 @@ def is_frozen(backbone: nn.Module) -> bool:
 
 
 def count(module: nn.Module) -> str:
-    """Of parameters."""
+    """Of its parameters."""
     sizes = {True: 0, False: 0}
     for parameter in module.parameters():
         sizes[parameter.requires_grad] += parameter.numel()

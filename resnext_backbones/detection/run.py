@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner import Runner
-from rich.console import Console
-from rich.table import Table
 
 from resnext_backbones.detection.checks import (
     BUILD_ERRORS,
@@ -17,6 +14,7 @@ from resnext_backbones.detection.checks import (
     check_data,
 )
 from resnext_backbones.detection.report import ReportHook
+from resnext_backbones.detection.table import coco_table, write_whole
 from resnext_backbones.detection.weights import check_weights
 from resnext_backbones.runs.checkpoints import MissedValidationHook, newest_checkpoint
 from resnext_backbones.runs.curves import CurvesHook
@@ -26,17 +24,6 @@ from resnext_backbones.runs.environment import (
     start_process_group,
 )
 from resnext_backbones.runs.errors import InputError
-from resnext_backbones.whole import whole_file
-
-COLUMNS = {
-    "mAP": "AP",
-    "mAP_50": "AP50",
-    "mAP_75": "AP75",
-    "mAP_s": "APs",
-    "mAP_m": "APm",
-    "mAP_l": "APl",
-}
-"""MMDetection's names of COCO's metrics, and COCO's own."""
 
 
 def train(cfg: Config, *, allow_mismatch: bool = False) -> Path:
@@ -93,8 +80,8 @@ def evaluate(
         table = coco_table(metrics)
         out = out or Path(cfg.work_dir) / "coco_metrics.json"
         content = {"checkpoint": str(checkpoint), **metrics}
-        _write_whole(out, json.dumps(content, indent=2) + "\n")
-        _write_whole(out.with_suffix(".txt"), table)
+        write_whole(out, json.dumps(content, indent=2) + "\n")
+        write_whole(out.with_suffix(".txt"), table)
         print(table)
     return metrics
 
@@ -107,23 +94,3 @@ def _runner(cfg: Config, mode: str) -> Runner:
         return Runner.from_cfg(cfg)
     except BUILD_ERRORS as error:
         raise InputError(f"config {cfg.filename}: {error}") from error
-
-
-def _write_whole(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def coco_table(metrics: dict[str, Any]) -> str:
-    """Box and mask AP in percent: at all IoUs, at 0.5 and 0.75, and by object size."""
-    table = Table("", *COLUMNS.values(), title="COCO")
-    for label, kind in (("box", "bbox"), ("mask", "segm")):
-        values = [metrics.get(f"coco/{kind}_{name}") for name in COLUMNS]
-        if any(value is not None for value in values):
-            # COCO gives -1 where there is no object of a size.
-            table.add_row(label, *("-" if v is None or v < 0 else f"{100 * v:.1f}" for v in values))
-    console = Console(width=80)
-    with console.capture() as capture:
-        console.print(table)
-    return capture.get()

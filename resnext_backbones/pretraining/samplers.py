@@ -10,7 +10,7 @@ import torch
 from mmengine.dataset import DefaultSampler
 
 from resnext_backbones.adapters.registry import DATA_SAMPLERS
-from resnext_backbones.runs.loop import Draw
+from resnext_backbones.runs.seeds import Draw
 
 
 @DATA_SAMPLERS.register_module()

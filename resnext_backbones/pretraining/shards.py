@@ -22,7 +22,7 @@ from resnext_backbones.adapters.registry import DATASETS, TRANSFORMS
 from resnext_backbones.pretraining.data import BLACK, UNREADABLE
 from resnext_backbones.pretraining.sources import read_class_list
 from resnext_backbones.runs.errors import InputError
-from resnext_backbones.runs.loop import seed_of, seeded
+from resnext_backbones.runs.seeds import seed_of, seeded
 
 IMAGE_KEYS = ("jpg", "jpeg", "png", "webp")
 

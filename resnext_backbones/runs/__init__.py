@@ -1,1 +1,1 @@
-"""What every run on MMEngine shares: command lines, devices, configs, checkpoints, curves."""
+"""What runs share: command lines, devices, seeds, checkpoints; and configs, hooks on MMEngine."""

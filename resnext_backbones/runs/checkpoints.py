@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,14 @@ from mmengine.logging import print_log
 from torch import distributed
 
 from resnext_backbones.adapters.registry import HOOKS
-from resnext_backbones.runs.errors import InputError
-from resnext_backbones.weights.download import hash_of
+from resnext_backbones.runs.journal import (
+    TERMINATED,
+    enter,
+    newest_whole,
+    read_journal,
+    write_journal,
+)
 from resnext_backbones.whole import remove_leftovers, whole_file
-
-JOURNAL = "checkpoints.json"
-"""In a work directory: the checkpoints that are there, the oldest first."""
-
-TERMINATED = 128 + signal.SIGTERM
-"""Exit status of a run that was asked to end, and saved its state before it did."""
 
 BACKEND = "resnext_backbones.whole_files"
 
@@ -49,76 +48,9 @@ class WholeFiles(LocalBackend):
             temporary.write_bytes(obj)
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A line of the journal.
-
-    Attributes:
-        file: its name in the work directory.
-        sha256: of the file.
-        iter: steps that were done.
-        metrics: what its weights were evaluated to, once they are.
-    """
-
-    file: str
-    sha256: str
-    iter: int
-    metrics: Mapping[str, float] = field(default_factory=dict)
-
-
-def read_journal(work_dir: Path) -> list[Entry]:
-    """What a work directory's journal says; nothing where there is none.
-
-    Raises:
-        InputError: it is damaged.
-    """
-    path = work_dir / JOURNAL
-    if not path.exists():
-        return []
-    try:
-        return [Entry(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"{path}: is damaged ({error}); name the checkpoint to go on from: --resume CHECKPOINT"
-        ) from error
-
-
-def write_journal(work_dir: Path, entries: list[Entry]) -> None:
-    """Replace a work directory's journal."""
-    with whole_file(work_dir / JOURNAL) as temporary:
-        lines = [asdict(entry) for entry in entries]
-        temporary.write_text(json.dumps(lines, indent=1) + "\n", encoding="utf-8")
-
-
 def newest_checkpoint(work_dir: str | Path) -> Path | None:
-    """The checkpoint that a run goes on from; None where there is none.
-
-    One that is missing, or not as it was written, is passed over with a warning.
-
-    Raises:
-        InputError: there are checkpoints, but none that is known to be whole.
-    """
-    work_dir = Path(work_dir)
-    entries = read_journal(work_dir)
-    for entry in reversed(entries):
-        path = work_dir / entry.file
-        if path.is_file() and hash_of(path) == entry.sha256:
-            return path
-        what = "is damaged" if path.is_file() else "is missing"
-        print_log(
-            f"checkpoint {path}: {what}; going on from the one before it",
-            logger="current",
-            level=logging.WARNING,
-        )
-    note = work_dir / "last_checkpoint"
-    if not entries and note.is_file():  # a run of MMEngine's own hook
-        return Path(note.read_text(encoding="utf-8"))
-    if any(work_dir.glob("*.pth")):
-        raise InputError(
-            f"--resume: {work_dir} has checkpoints, but {JOURNAL} names none that is whole; name "
-            "the one to go on from: --resume CHECKPOINT"
-        )
-    return None
+    """As `newest_whole`, with warnings in MMEngine's log."""
+    return newest_whole(work_dir, partial(print_log, logger="current", level=logging.WARNING))
 
 
 @HOOKS.register_module()
@@ -226,13 +158,7 @@ class CheckpointHook(MMEngineCheckpointHook):
     @master_only
     def _enter(self, runner: Any, step: int) -> None:
         """Note the new checkpoint, and let go of those that are too many."""
-        work_dir, path = Path(runner.work_dir), Path(str(self.last_ckpt))
-        entries = [e for e in read_journal(work_dir) if e.file != path.name and e.iter <= step]
-        entries.append(Entry(path.name, hash_of(path), step))
-        first = max(0, len(entries) - self.keep) if self.keep > 0 else 0
-        write_journal(work_dir, entries[first:])
-        for entry in entries[:first]:
-            (work_dir / entry.file).unlink(missing_ok=True)
+        enter(Path(runner.work_dir), Path(str(self.last_ckpt)), step, self.keep)
 
 
 class MissedValidationHook(Hook):

@@ -15,6 +15,7 @@ from mmengine.logging import print_log
 
 from resnext_backbones.runs.errors import InputError
 from resnext_backbones.runs.find import find_config
+from resnext_backbones.runs.journal import refuse_earlier_run
 
 REGISTERED = tuple(f"resnext_backbones.runs.{name}" for name in ("amp", "checkpoints", "loop"))
 """The modules whose classes a config names."""
@@ -69,12 +70,9 @@ def for_training(cfg: Config, *, resume: str | None = None, amp: str | None = No
     Raises:
         InputError: a run in the work directory would be overwritten.
     """
-    if resume is None and any(Path(cfg.work_dir).glob("*.pth")):
-        raise InputError(
-            f"--work-dir {cfg.work_dir}: holds the checkpoints of an earlier run; "
-            "go on with --resume, or name another folder"
-        )
-    if resume is not None:
+    if resume is None:
+        refuse_earlier_run(Path(cfg.work_dir))
+    else:
         cfg.resume = True
         cfg.load_from = None if resume == "auto" else resume
     _lose_nothing(cfg)

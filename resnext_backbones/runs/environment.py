@@ -95,21 +95,9 @@ def start_process_group(cfg: Any) -> None:
     """
     if cfg.launcher == "none":
         return
-    _warn_of_shared_store()
-    rank, world_size, local_rank = read_ranks(cfg.launcher)
-    # MMEngine reads LOCAL_RANK under every launcher, and mpirun does not set it.
-    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world_size), LOCAL_RANK=str(local_rank))
+    prepare_processes(cfg.launcher)
     if torch.cuda.is_available():
-        if local_rank >= (count := torch.cuda.device_count()):
-            raise InputError(
-                f"process {local_rank} of this node has no GPU: there are {count}; "
-                f"start at most {count} processes a node"
-            )
         return
-    if "MASTER_ADDR" not in os.environ and _several_nodes(world_size):
-        raise InputError("MASTER_ADDR: set it to the first node's name, the same on every node")
-    os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-    os.environ.setdefault("MASTER_PORT", "29500")
     distributed.init_process_group("gloo")
     # MMEngine's default wrapper names a CUDA device; this one names none.
     cfg.model_wrapper_cfg = {
@@ -132,12 +120,66 @@ def _warn_of_shared_store() -> None:
         )
 
 
+def join_processes(launcher: str) -> torch.device:
+    """Join the process group without MMEngine, if there is one, and take this process's device.
+
+    Raises:
+        InputError: as `start_process_group`.
+    """
+    local_rank = 0
+    if launcher != "none":
+        local_rank = prepare_processes(launcher)
+    device = torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if launcher != "none":
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return device
+
+
+def leave_processes() -> None:
+    """Leave the process group, if there is one."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def prepare_processes(launcher: str) -> int:
+    """Set the variables that a process group is made from; the rank on this node.
+
+    Raises:
+        InputError: there are more processes than GPUs, or several nodes and no MASTER_ADDR.
+    """
+    _warn_of_shared_store()
+    rank, world_size, local_rank = read_ranks(launcher)
+    # MMEngine reads LOCAL_RANK under every launcher, and mpirun does not set it.
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world_size), LOCAL_RANK=str(local_rank))
+    if torch.cuda.is_available():
+        if local_rank >= (count := torch.cuda.device_count()):
+            raise InputError(
+                f"process {local_rank} of this node has no GPU: there are {count}; "
+                f"start at most {count} processes a node"
+            )
+        return local_rank
+    if "MASTER_ADDR" not in os.environ and _several_nodes(world_size):
+        raise InputError("MASTER_ADDR: set it to the first node's name, the same on every node")
+    os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
+    os.environ.setdefault("MASTER_PORT", "29500")
+    return local_rank
+
+
 def _several_nodes(world_size: int) -> bool:
     nodes = int(os.environ.get("SLURM_NNODES", "1"))
     on_this_node = int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", world_size))
     return nodes > 1 or on_this_node < world_size
 
 
+def place() -> tuple[int, int]:
+    """Rank and world size, once the processes have joined."""
+    if not distributed.is_initialized():
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
+
+
 def is_main_process() -> bool:
     """Whether this is rank 0, or the only process; once the processes have joined."""
-    return not distributed.is_initialized() or distributed.get_rank() == 0
+    return place()[0] == 0

@@ -1,31 +1,14 @@
-"""Training that can go on from the middle of an epoch as if it had never stopped.
-
-What is drawn at random depends on where it is drawn and on nothing before: for a sample on the
-run's seed, the epoch and the sample's index, for a step on the seed, the step and the rank. So it
-is the same for any number of workers, and after a restart.
-"""
+"""Training that can go on from the middle of an epoch as if it had never stopped."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import islice
 from typing import Any
 
-import numpy as np
-import torch
 from mmengine.dist import get_rank
 from mmengine.runner import EpochBasedTrainLoop as MMEngineEpochBasedTrainLoop
-from torch.utils.data import DataLoader, IterableDataset
 
 from resnext_backbones.adapters.registry import LOOPS
-
-KEPT_OPTIONS = (
-    "num_workers", "collate_fn", "pin_memory", "timeout", "worker_init_fn",
-    "multiprocessing_context", "prefetch_factor", "persistent_workers",
-)  # fmt: skip
-"""Of a `DataLoader`, beside the data set and what draws from it."""
+from resnext_backbones.runs.seeds import Batches, reproducible, seed_everything, seed_of
 
 EPOCH_LENGTH = "batches_in_an_epoch"
 """Under this name a checkpoint says how many there were."""
@@ -33,113 +16,6 @@ EPOCH_LENGTH = "batches_in_an_epoch"
 KEPT_SCALARS = 10_000
 """Of each value that is logged at every step. MMEngine copies all that it keeps, a million, at each
 of them."""
-
-
-def seed_of(*numbers: int) -> int:
-    """A seed for the place that these numbers name; near places have unlike seeds."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint32)[0])
-
-
-def seed_everything(seed: int) -> None:
-    """Seed the generators of Python, NumPy and PyTorch."""
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed the generators for the length of a block, and put them back as they were."""
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.random.default_generator.manual_seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
-
-
-class Draw(int):
-    """An index of a data set, with the number of times that it was drawn before in the epoch.
-
-    Attributes:
-        copy: that number; it makes another augmentation.
-        seed: of the sample, once `Batches` has given one.
-    """
-
-    copy = 0
-    seed = 0
-
-    @classmethod
-    def of(cls, index: int, copy: int = 0, seed: int = 0) -> Draw:
-        """An index with what belongs to it."""
-        draw = cls(index)
-        draw.copy, draw.seed = copy, seed
-        return draw
-
-
-class Batches:
-    """A batch sampler that gives each sample its seed, and can begin in the middle of an epoch.
-
-    Attributes:
-        inner: the batch sampler whose batches these are.
-        first: the batch that the next epoch begins with; the one after it begins with the first.
-    """
-
-    def __init__(self, inner: Any, seed: int) -> None:
-        self.inner, self.seed, self.first = inner, seed, 0
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "inner":  # while it is unpickled
-            raise AttributeError(name)
-        return getattr(self.inner, name)
-
-    def __len__(self) -> int:
-        return len(self.inner)
-
-    def __iter__(self) -> Iterator[list[Draw]]:
-        first, self.first = self.first, 0
-        epoch = getattr(self.inner.sampler, "epoch", 0)
-        for batch in islice(self.inner, first, None):
-            yield [self._draw(index, epoch) for index in batch]
-
-    def _draw(self, index: int, epoch: int) -> Draw:
-        copy = getattr(index, "copy", 0)
-        return Draw.of(index, copy, seed_of(self.seed, epoch, int(index), copy))
-
-
-class SeededDataset:
-    """A data set whose samples are drawn with the seeds that `Batches` gives them."""
-
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-
-    def __getattr__(self, name: str) -> Any:
-        # Fetching many samples at once would pass by `__getitem__`.
-        if name == "inner" or name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self.inner, name)
-
-    def __len__(self) -> int:
-        return len(self.inner)
-
-    def __getitem__(self, draw: Draw) -> Any:
-        with seeded(draw.seed):
-            return self.inner[int(draw)]
-
-
-def reproducible(loader: DataLoader, seed: int) -> DataLoader:
-    """The loader with `Batches` of a `SeededDataset`; a stream of samples is left as it is."""
-    if isinstance(loader.dataset, IterableDataset):
-        return loader
-    return DataLoader(
-        SeededDataset(loader.dataset),  # type: ignore[arg-type]
-        batch_sampler=Batches(loader.batch_sampler, seed),
-        **{name: getattr(loader, name) for name in KEPT_OPTIONS},
-    )
 
 
 @LOOPS.register_module()

@@ -12,8 +12,8 @@ import pytest
 
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
-from resnext_backbones.runs.checkpoints import read_journal
 from resnext_backbones.runs.environment import UNSHARED_STORE
+from resnext_backbones.runs.journal import read_journal
 
 TOOL = Path(__file__).parents[2] / "tools" / "pretrain_imagenet.py"
 

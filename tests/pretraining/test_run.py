@@ -21,9 +21,10 @@ pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
 from resnext_backbones import ResNeXtClassifier, load_weights, preprocessing_of
 from resnext_backbones.pretraining.run import pretrain, set_data_root
-from resnext_backbones.runs.checkpoints import TERMINATED, newest_checkpoint, read_journal
+from resnext_backbones.runs.checkpoints import newest_checkpoint
 from resnext_backbones.runs.config import for_training, read_config
 from resnext_backbones.runs.errors import InputError
+from resnext_backbones.runs.journal import TERMINATED, read_journal
 from resnext_backbones.weights.registry import RGB
 
 TOOL = Path(__file__).parents[2] / "tools" / "pretrain_imagenet.py"

@@ -10,15 +10,9 @@ pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
 from mmengine.fileio import get_file_backend
 
-from resnext_backbones.runs.checkpoints import (
-    BACKEND,
-    JOURNAL,
-    Entry,
-    newest_checkpoint,
-    read_journal,
-    write_journal,
-)
+from resnext_backbones.runs.checkpoints import BACKEND, newest_checkpoint
 from resnext_backbones.runs.errors import InputError
+from resnext_backbones.runs.journal import JOURNAL, Entry, read_journal, write_journal
 from resnext_backbones.weights.download import hash_of
 
 

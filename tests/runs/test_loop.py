@@ -14,7 +14,7 @@ pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
 from mmengine.dataset import DefaultSampler
 
-from resnext_backbones.runs.loop import (
+from resnext_backbones.runs.seeds import (
     Batches,
     Draw,
     SeededDataset,

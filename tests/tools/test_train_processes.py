@@ -16,7 +16,7 @@ from tooling import QUICK, ROOT, TOOLS, losses, run, train_shapes
 
 pytest.importorskip("mmdet", reason="MMDetection is not installed")
 
-from resnext_backbones.runs.checkpoints import TERMINATED
+from resnext_backbones.runs.journal import TERMINATED
 from resnext_backbones.weights.files import read_file
 
 

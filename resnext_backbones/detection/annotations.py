@@ -1,0 +1,58 @@
+"""Annotation files in COCO's format."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from resnext_backbones.runs.errors import InputError
+
+
+def read_coco(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """What an annotation file holds.
+
+    Raises:
+        InputError: it is not in COCO's format.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise InputError(f"annotation file {path}: is no JSON: {error}") from error
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(content, dict) or not isinstance(content.get(key), list):
+            raise InputError(
+                f"annotation file {path}: has no list {key!r}, so is not COCO's format"
+            )
+    return content
+
+
+def check_images(path: Path, images: list[dict[str, Any]], folder: Path) -> None:
+    """Every image is there; one listing a folder, as there can be 100,000 of them.
+
+    Raises:
+        InputError: some are not.
+    """
+    names: dict[Path, list[str]] = defaultdict(list)
+    for image in images:
+        if "file_name" not in image:
+            continue  # LVIS names its images by their address
+        file = folder / image["file_name"]
+        names[file.parent].append(file.name)
+    missing = []
+    for parent, files in names.items():
+        present = {path.name for path in parent.iterdir()} if parent.is_dir() else set()
+        missing += [str(parent / file) for file in files if file not in present]
+    if missing:
+        raise InputError(
+            f"annotation file {path}: {len(missing)} of its {len(images)} images are missing: "
+            f"{some(sorted(missing))}"
+        )
+
+
+def some(names: Iterable[str], limit: int = 5) -> str:
+    """The first few, and how many there are."""
+    names = list(names)
+    return ", ".join(names[:limit]) + (f", ... ({len(names)})" if len(names) > limit else "")

@@ -1,0 +1,43 @@
+"""COCO's numbers as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from resnext_backbones.whole import whole_file
+
+COLUMNS = {
+    "mAP": "AP",
+    "mAP_50": "AP50",
+    "mAP_75": "AP75",
+    "mAP_s": "APs",
+    "mAP_m": "APm",
+    "mAP_l": "APl",
+}
+"""MMDetection's names of COCO's metrics, and COCO's own."""
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text, whole or not at all; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def coco_table(metrics: Mapping[str, Any]) -> str:
+    """Box and mask AP in percent: at all IoUs, at 0.5 and 0.75, and by object size."""
+    table = Table("", *COLUMNS.values(), title="COCO")
+    for label, kind in (("box", "bbox"), ("mask", "segm")):
+        values = [metrics.get(f"coco/{kind}_{name}") for name in COLUMNS]
+        if any(value is not None for value in values):
+            # COCO gives -1 where there is no object of a size.
+            table.add_row(label, *("-" if v is None or v < 0 else f"{100 * v:.1f}" for v in values))
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
