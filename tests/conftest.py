@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from resnext_backbones.datasets import generate_shapes
+from resnext_backbones.models.options import DEPTHS
+from resnext_backbones.variants import VARIANTS, Variant
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Processes that share the cores; more threads than cores are many times slower.
@@ -37,3 +39,11 @@ def shapes_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small tree in COCO's layout."""
     root = tmp_path_factory.mktemp("shapes") / "data"
     return generate_shapes(root, num_train=16, num_val=8)
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a network of one block a stage, for the length of a test."""
+    monkeypatch.setitem(DEPTHS, 14, (1, 1, 1, 1))
+    monkeypatch.setitem(VARIANTS, "tiny_4x4d", Variant(14, 4, 4))
+    return "tiny_4x4d"
