@@ -19,6 +19,8 @@ MMDET = [
     "matplotlib",
     "rich",
 ]
+# Training torchvision's detectors; nothing is compiled.
+TORCHVISION = ["pycocotools", "rich"]
 # Reads the files of the authors of ResNeXt.
 TORCH7 = ["torchfile"]
 # MMEngine without MMDetection, timm's LAMB and RandAugment.
@@ -57,5 +59,11 @@ setup(
         "huggingface_hub>=0.30",
         "filelock",
     ],
-    extras_require={"mmdet": MMDET, "pretrain": PRETRAIN, "torch7": TORCH7, "dev": [*DEV, *TORCH7]},
+    extras_require={
+        "mmdet": MMDET,
+        "torchvision": TORCHVISION,
+        "pretrain": PRETRAIN,
+        "torch7": TORCH7,
+        "dev": [*DEV, *TORCHVISION, *TORCH7],
+    },
 )
