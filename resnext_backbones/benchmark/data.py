@@ -20,7 +20,7 @@ from resnext_backbones.benchmark.surroundings import surroundings
 from resnext_backbones.pretraining.transforms import RandomResizedCrop
 from resnext_backbones.runs.config import find_config
 from resnext_backbones.runs.errors import InputError
-from resnext_backbones.runs.loop import reproducible
+from resnext_backbones.runs.seeds import reproducible
 
 RECIPE = "imagenet/resnext50_32x4d_paper"
 REFERENCE = "decode and resize"
@@ -116,7 +116,7 @@ def measure(
         "recipe": config,
         "images": {"count": len(files), "mean_bytes": round(statistics.mean(sizes))},
         "rows": rows,
-        "runner": overhead.measure(files, config, workers=cores, batch=8, steps=steps),
+        "runner": overhead.measure(files, config, workers=max(1, cores - 1), batch=8, steps=steps),
         **surroundings("cpu"),
     }
 

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mmengine.logging import MessageHub
+
 from resnext_backbones.adapters.registry import MODELS
 from resnext_backbones.pretraining.model import ImageClassifier
 from resnext_backbones.pretraining.run import pretrain, set_data_root
@@ -41,6 +43,10 @@ def measure(files: list[Path], config: str, *, workers: int, batch: int, steps: 
         files: photographs.
         config: a recipe for ImageNet, of which all but the network is taken.
         batch: images a step, of which the workers are to deliver more than a step takes.
+
+    Returns:
+        Among others `overhead`, all of that share, and `waiting`, the part of it in which the next
+        batch is taken from the workers. With a GPU a thread does that (`pin_memory`).
     """
     TimedClassifier.steps.clear()
     with tempfile.TemporaryDirectory() as folder:
@@ -70,7 +76,9 @@ def measure(files: list[Path], config: str, *, workers: int, batch: int, steps: 
         set_data_root(cfg, str(root))
         for_training(cfg)
         pretrain(cfg)
+    waiting = MessageHub.get_current_instance().get_scalar("train/data_time")
     kept = TimedClassifier.steps[SKIPPED:]
+    between = len(kept) - 1
     stepping = sum(end - start for start, end in kept)
     whole = kept[-1][1] - kept[0][0]
     return {
@@ -79,4 +87,5 @@ def measure(files: list[Path], config: str, *, workers: int, batch: int, steps: 
         "workers": workers,
         "step_seconds": stepping / len(kept),
         "overhead": whole / stepping - 1,
+        "waiting": waiting.mean(between) * between / stepping,
     }

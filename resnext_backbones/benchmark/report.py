@@ -166,7 +166,9 @@ def loading_section(result: dict[str, Any]) -> str:
             textwrap.fill(
                 f"A run of {runner['steps']} steps of {1e3 * runner['step_seconds']:.0f} ms, "
                 f"{runner['batch']} images each from {runner['workers']} workers, took "
-                f"{runner['overhead']:.1%} more than its steps.",
+                f"{runner['overhead']:.1%} more than its steps: {runner['waiting']:.1%} to take "
+                "batches from the workers, which a thread does where there is a GPU, and "
+                f"{runner['overhead'] - runner['waiting']:.1%} for all else.",
                 100,
             ),
         )

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from resnext_backbones.datasets import coco_subset, generate_shapes, object_crops
-from resnext_backbones.runs.checkpoints import read_journal
 from resnext_backbones.runs.errors import InputError
+from resnext_backbones.runs.journal import read_journal
 
 TOOLS = Path(__file__).parents[2] / "tools"
 RANDOM = "random_weights"

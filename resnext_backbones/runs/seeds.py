@@ -32,7 +32,10 @@ def seed_everything(seed: int) -> None:
     """Seed the generators of Python, NumPy and PyTorch."""
     random.seed(seed)
     np.random.seed(seed)
-    torch.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.manual_seed(seed)
+    else:  # where that one would write down the whole stack for later, which takes milliseconds
+        torch.random.default_generator.manual_seed(seed)
 
 
 @contextmanager
