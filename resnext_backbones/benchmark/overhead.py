@@ -87,5 +87,5 @@ def measure(files: list[Path], config: str, *, workers: int, batch: int, steps: 
         "workers": workers,
         "step_seconds": stepping / len(kept),
         "overhead": whole / stepping - 1,
-        "waiting": waiting.mean(between) * between / stepping,
+        "waiting": float(waiting.mean(between)) * between / stepping,
     }

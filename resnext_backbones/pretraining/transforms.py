@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torchvision.transforms import v2
 
@@ -22,6 +21,9 @@ MARGIN = 2
 
 COARSE = 32
 """Pixels a side that are averaged before an image's mean is taken."""
+
+CONTRAST, SATURATION = 1, 2
+"""Among the three blends of `ColorNoise`; brightness is 0."""
 
 FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -128,8 +130,9 @@ class ColorNoise(torch.nn.Module):
 
     As the authors of ResNeXt do it: blends with black, with the mean grey and with each pixel's
     grey, by 1 - strength to 1 + strength and in any order, then noise along the principal
-    components of ImageNet's pixels (Krizhevsky et al., 2012, 4.1). All of it is affine in a pixel's
-    channels; so it is one matrix, and values are cut off once, at the end.
+    components of ImageNet's pixels (Krizhevsky et al., 2012, 4.1). Any order of blends makes of a
+    channel `own` times itself, `grey` times the pixel's grey, and a `level` that is the same for
+    all; so it is one matrix, and values are cut off once, at the end.
 
     Args:
         brightness, contrast, saturation: their strengths, from 0 to 1.
@@ -151,33 +154,40 @@ class ColorNoise(torch.nn.Module):
         lighting: float = 0.1,
     ) -> None:
         super().__init__()
-        self.strengths = np.array([brightness, contrast, saturation])
+        self.strengths = (brightness, contrast, saturation)
         self.lighting = lighting
 
     def forward(self, image: Image.Image) -> Image.Image:
         """An RGB image, and the same with other colours."""
-        factors = 1 + self.strengths * (2 * torch.rand(3).numpy() - 1)
-        order = torch.randperm(3).tolist()
-        noise = self.VECTORS @ (self.lighting * torch.randn(3).numpy() * self.VALUES)
-        matrix, offset = self.affine(image, factors, order)
-        return image.convert("RGB", tuple(np.column_stack([matrix, offset + 255 * noise]).flat))
+        draws = (2 * torch.rand(3) - 1).tolist()
+        factors = [1 + s * draw for s, draw in zip(self.strengths, draws, strict=True)]
+        own, grey, level = self.blend(image, factors, torch.randperm(3).tolist())
+        noise = 255 * self.VECTORS @ (self.lighting * torch.randn(3).numpy() * self.VALUES)
+        matrix: list[float] = []
+        for channel in range(3):
+            row = [grey * weight for weight in self.GREY]
+            row[channel] += own
+            matrix += [*row, level + noise[channel]]
+        return image.convert("RGB", tuple(matrix))
 
-    def affine(
+    def blend(
         self, image: Image.Image, factors: Sequence[float], order: Sequence[int]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The matrix (3, 3) and the offset (3,) of the three blends in an order.
+    ) -> tuple[float, float, float]:
+        """`own`, `grey` and `level` of the three blends in an order.
 
         Args:
             factors: of brightness, contrast and saturation; 1 changes nothing.
             order: of these three, by number.
         """
-        mean = np.asarray(image.reduce(COARSE)).mean((0, 1))  # which of all pixels is slow
-        matrix: NDArray[np.float64] = np.eye(3)
-        offset: NDArray[np.float64] = np.zeros(3)
+        # The mean of all pixels would be slow.
+        mean = np.asarray(image.reduce(COARSE)).mean((0, 1)) @ self.GREY
+        own, grey, level = 1.0, 0.0, 0.0
         for number in order:
             factor = factors[number]
-            grey = np.tile(self.GREY, (3, 1))  # which gives all channels a pixel's grey
-            mixed = factor * np.eye(3) + (1 - factor) * grey if number == 2 else factor * np.eye(3)
-            level = grey @ (matrix @ mean + offset) if number == 1 else np.zeros(3)
-            matrix, offset = mixed @ matrix, mixed @ offset + (1 - factor) * level
-        return matrix, offset
+            if number == SATURATION:  # a level, being grey, stays as it is
+                own, grey = factor * own, factor * grey + (1 - factor) * (own + grey)
+                continue
+            target = (own + grey) * mean + level if number == CONTRAST else 0
+            own, grey = factor * own, factor * grey
+            level = factor * level + (1 - factor) * target
+        return own, grey, level
