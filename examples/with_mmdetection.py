@@ -13,6 +13,7 @@ from mmengine.hub import get_config
 from mmengine.structures import InstanceData
 
 import resnext_backbones.adapters.openmmlab  # noqa: F401  registers resnext_backbones.ResNeXt
+from resnext_backbones.detection.weights import use_weights
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--weights", help="of the backbone: a file, an address or an alias")
@@ -23,7 +24,7 @@ register_all_modules()
 cfg = get_config("mmdet::faster_rcnn/faster-rcnn_x101-32x4d_fpn_1x_coco.py")
 cfg.model.backbone.update(type="resnext_backbones.ResNeXt", init_cfg=None)
 if args.weights:
-    cfg.model.backbone.init_cfg = {"type": "Pretrained", "checkpoint": args.weights}
+    use_weights(cfg, args.weights)  # and the pixels that they expect
 detector = MODELS.build(cfg.model)
 detector.init_weights()
 

@@ -3,47 +3,74 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 from helpers import randomise, relative_error
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor
 
-from resnext_backbones import ResNeXt, build_backbone, load_weights
+from resnext_backbones import ResNeXt, build_backbone, load_weights, preprocessing_of
 from resnext_backbones.weights.registry import RGB
 from resnext_backbones.weights.write import write_state
 
 VARIANT = "resnext50_32x4d"
 FROZEN = 1
 STEM = ("conv1", "bn1", "layer1")
+SIZE = (128, 160)
 
 
-def mmdetection(file: Path) -> tuple[nn.Module, ResNeXt]:
+@dataclass
+class Built:
+    """A detector of a framework.
+
+    Attributes:
+        detector: all of it.
+        trunk: this package's network in it.
+        maps: from an image (3, H, W) of RGB bytes to what its backbone gives, with the detector's
+            own preprocessing.
+    """
+
+    detector: nn.Module
+    trunk: ResNeXt
+    maps: Callable[[Tensor], Sequence[Tensor]]
+
+
+def mmdetection(file: Path) -> Built:
     from mmdet.registry import MODELS
+    from mmdet.structures import DetDataSample
     from mmdet.utils import register_all_modules
     from mmengine.hub import get_config
 
     import resnext_backbones.adapters.openmmlab  # noqa: F401
+    from resnext_backbones.detection.weights import use_weights
 
     register_all_modules()
-    model = get_config("mmdet::faster_rcnn/faster-rcnn_x101-32x4d_fpn_1x_coco.py").model
-    model.backbone.update(
+    cfg = get_config("mmdet::faster_rcnn/faster-rcnn_x101-32x4d_fpn_1x_coco.py")
+    cfg.model.backbone.update(
         type="resnext_backbones.ResNeXt",
         depth=50,
         frozen_stages=FROZEN,
         norm_cfg={"type": "BN", "requires_grad": False},
-        init_cfg={"type": "Pretrained", "checkpoint": str(file)},
     )
-    detector = MODELS.build(model)
+    use_weights(cfg, str(file))
+    detector = MODELS.build(cfg.model)
     detector.init_weights()
-    return detector, detector.backbone
+
+    def maps(image: Tensor) -> Sequence[Tensor]:
+        sample = DetDataSample(metainfo={"img_shape": tuple(image.shape[1:])})
+        bgr = image[[2, 1, 0]]  # as MMDetection reads images
+        batch = detector.data_preprocessor({"inputs": [bgr], "data_samples": [sample]})
+        return detector.backbone(batch["inputs"])
+
+    return Built(detector, detector.backbone, maps)
 
 
-def detectron2(file: Path) -> tuple[nn.Module, ResNeXt]:
+def detectron2(file: Path) -> Built:
     from detectron2 import model_zoo
     from detectron2.modeling import build_model
 
@@ -54,21 +81,37 @@ def detectron2(file: Path) -> tuple[nn.Module, ResNeXt]:
     cfg.MODEL.BACKBONE.FREEZE_AT = FROZEN + 1
     cfg.MODEL.RESNETS.DEPTH, cfg.MODEL.RESNETS.WIDTH_PER_GROUP = 50, 4
     cfg.MODEL.DEVICE = "cpu"
+    pixels = preprocessing_of(file)
+    cfg.INPUT.FORMAT = pixels.order
+    cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = list(pixels.mean), list(pixels.std)
     detector = build_model(cfg)
-    load_weights(detector.backbone.bottom_up.trunk, file)
-    return detector, detector.backbone.bottom_up.trunk
+    bottom_up = detector.backbone.bottom_up
+    load_weights(bottom_up.trunk, file)
+
+    def maps(image: Tensor) -> Sequence[Tensor]:
+        found = bottom_up(detector.preprocess_image([{"image": image}]).tensor)
+        return [found[name] for name in ("res2", "res3", "res4", "res5")]
+
+    return Built(detector, bottom_up.trunk, maps)
 
 
-def torchvision(file: Path) -> tuple[nn.Module, ResNeXt]:
+def torchvision(file: Path) -> Built:
     from torchvision.models.detection import FasterRCNN
 
-    from resnext_backbones.adapters.torchvision import resnext_fpn
+    from resnext_backbones.adapters.torchvision import pixel_options, resnext_fpn
 
     backbone = resnext_fpn(VARIANT, weights=file, trainable_layers=4 - FROZEN)
-    return FasterRCNN(backbone, num_classes=81), backbone.body
+    sizes = {"min_size": SIZE[0], "max_size": SIZE[1]}
+    detector = FasterRCNN(backbone, num_classes=81, **sizes, **pixel_options(file))
+
+    def maps(image: Tensor) -> Sequence[Tensor]:
+        batch, _ = detector.transform([image / 255])
+        return list(backbone.body(batch.tensors).values())
+
+    return Built(detector, backbone.body, maps)
 
 
-FRAMEWORKS: dict[str, tuple[str, Callable[[Path], tuple[nn.Module, ResNeXt]]]] = {
+FRAMEWORKS: dict[str, tuple[str, Callable[[Path], Built]]] = {
     "MMDetection": ("mmdet", mmdetection),
     "Detectron2": ("detectron2", detectron2),
     "torchvision": ("torchvision", torchvision),
@@ -84,53 +127,53 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def image(coco_tiny: Path) -> torch.Tensor:
+def image(coco_tiny: Path) -> Tensor:
     with Image.open(sorted((coco_tiny / "val2017").glob("*.jpg"))[0]) as opened:
-        pixels = pil_to_tensor(opened.convert("RGB").resize((160, 128))).float()
+        return pil_to_tensor(opened.convert("RGB").resize(SIZE[::-1]))
+
+
+def trunk_alone(file: Path) -> Built:
+    """The network by itself, on pixels that are normalised by hand."""
+    trunk = build_backbone(VARIANT, frozen_stages=FROZEN, norm="FrozenBN")
+    load_weights(trunk, file)
     mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (RGB.mean, RGB.std))
-    return ((pixels - mean) / std)[None]
+    return Built(trunk, trunk, lambda image: trunk(((image - mean) / std)[None]))
 
 
-def trained_step(trunk: ResNeXt, image: torch.Tensor) -> tuple[list[torch.Tensor], set[str]]:
-    """The feature maps in training, and what is trained, once it has taken a step."""
-    names = {name for name, p in trunk.named_parameters() if p.requires_grad}
-    optimizer = torch.optim.SGD([p for p in trunk.parameters() if p.requires_grad], lr=1e-3)
-    maps = ResNeXt.forward(trunk, image)
+def trained(built: Built, image: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """The feature maps in training, and what a step on all that is trained made of the trunk's."""
+    built.detector.train()
+    names = [name for name, p in built.trunk.named_parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(
+        [p for p in built.detector.parameters() if p.requires_grad], lr=1e-3
+    )
+    maps = built.maps(image)
     sum(m.square().mean() for m in maps).backward()
     optimizer.step()
-    return [m.detach() for m in maps], names
-
-
-@pytest.fixture(scope="module")
-def expected(file: Path, image: torch.Tensor):
-    trunk = build_backbone(VARIANT, frozen_stages=FROZEN, norm="FrozenBN").train()
-    load_weights(trunk, file)
-    maps, names = trained_step(trunk, image)
-    return maps, names, trunk.state_dict()
+    state = dict(built.trunk.named_parameters())
+    return [m.detach() for m in maps], {name: state[name].detach() for name in names}
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_one_file_gives_the_same_maps_and_the_same_step(
-    framework: str, file: Path, image: torch.Tensor, expected
+    framework: str, file: Path, image: Tensor
 ) -> None:
     package, build = FRAMEWORKS[framework]
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"{framework} is not installed")
-    detector, trunk = build(file)
-    detector.train()
-    maps, names = trained_step(trunk, image)
-    wanted_maps, wanted_names, wanted_state = expected
-    for found, wanted in zip(maps, wanted_maps, strict=True):
-        assert relative_error(found, wanted) < 1e-5
-    assert names == wanted_names
-    assert names
-    assert not any(name.startswith(STEM) for name in names)
-    state = ResNeXt.state_dict(trunk)
-    before = build_backbone(VARIANT)
-    load_weights(before, file)
-    for name in names:
-        assert relative_error(state[name], wanted_state[name]) < 1e-6
-        moved = state[name] - before.state_dict()[name]
-        assert relative_error(moved, wanted_state[name] - before.state_dict()[name]) < 1e-3
-    frozen = state.keys() - names
-    assert all(torch.equal(state[n], before.state_dict()[n]) for n in frozen if "num_b" not in n)
+    built = build(file)
+    before = {name: p.detach().clone() for name, p in built.trunk.named_parameters()}
+    maps, moved = trained(built, image)
+    plain = trunk_alone(file)
+    wanted_maps, wanted = trained(plain, image)
+    kept, alone = (dict(b.trunk.named_parameters()) for b in (built, plain))
+    for found, expected in zip(maps, wanted_maps, strict=True):
+        assert relative_error(found, expected) < 1e-5
+    assert moved.keys() == wanted.keys()
+    assert moved
+    assert not any(name.startswith(STEM) for name in moved)
+    for name, value in moved.items():
+        assert relative_error(value, wanted[name]) < 1e-6
+        assert not torch.equal(value, before[name])
+        assert relative_error(kept[name].grad, alone[name].grad) < 1e-3
+    assert all(torch.equal(kept[n], before[n]) for n in kept.keys() - moved.keys())

@@ -49,7 +49,7 @@ def parse_args() -> argparse.Namespace:
     network.add_argument(
         "--trainable-layers", type=int, metavar="0..5", help="of the backbone, from the top"
     )
-    network.add_argument("--output-stride", type=int, default=8, choices=(8, 16))
+    network.add_argument("--output-stride", type=int, choices=(8, 16), help="default 8")
     network.add_argument(
         "--min-size", type=int, nargs="+", default=[], help="of the shorter side; several: drawn"
     )

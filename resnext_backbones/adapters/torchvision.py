@@ -223,7 +223,7 @@ def pixel_options(source: str | Path) -> dict[str, list[float]]:
         WeightsError: it is not known, or the weights want BGR pixels.
     """
     pixels = preprocessing_of(source)
-    options = _unit_pixels(pixels)
+    options = unit_pixels(pixels)
     if pixels.order != "RGB":
         values = ", ".join(f"{name}={value}" for name, value in options.items())
         raise WeightsError(
@@ -234,7 +234,7 @@ def pixel_options(source: str | Path) -> dict[str, list[float]]:
     return options
 
 
-def _unit_pixels(pixels: Preprocessing) -> dict[str, list[float]]:
+def unit_pixels(pixels: Preprocessing) -> dict[str, list[float]]:
     """torchvision counts pixels from 0 to 1."""
     scaled = {"image_mean": pixels.mean, "image_std": pixels.std}
     return {name: [round(v / 255, 8) for v in values] for name, values in scaled.items()}

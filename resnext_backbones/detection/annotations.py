@@ -29,6 +29,29 @@ def read_coco(path: Path) -> dict[str, list[dict[str, Any]]]:
     return content
 
 
+def complete_annotations(path: Path, content: dict[str, list[dict[str, Any]]]) -> None:
+    """Give annotations what COCO's evaluation reads and many tools leave out: area and iscrowd.
+
+    Raises:
+        InputError: one has no box, or is of an image or a category that is not listed.
+    """
+    images = {image.get("id") for image in content["images"]}
+    kinds = {category.get("id") for category in content["categories"]}
+    for annotation in content["annotations"]:
+        box: Any = annotation.get("bbox")
+        problems = {
+            "no bbox of four numbers": not isinstance(box, list) or len(box) != 4,
+            "an image_id that is not listed": annotation.get("image_id") not in images,
+            "a category_id that is not listed": annotation.get("category_id") not in kinds,
+        }
+        if wrong := [problem for problem, there in problems.items() if there]:
+            raise InputError(
+                f"annotation file {path}: annotation {annotation.get('id')} has {wrong[0]}"
+            )
+        annotation.setdefault("iscrowd", 0)
+        annotation.setdefault("area", box[2] * box[3])
+
+
 def check_images(path: Path, images: list[dict[str, Any]], folder: Path) -> None:
     """Every image is there; one listing a folder, as there can be 100,000 of them.
 

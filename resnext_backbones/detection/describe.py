@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from resnext_backbones.weights.checkpoint import variant_of
+
 STATISTICS = {True: "statistics of the batch", False: "statistics frozen"}
 
 
@@ -56,3 +58,20 @@ def count(module: nn.Module) -> str:
     for parameter in module.parameters():
         sizes[parameter.requires_grad] += parameter.numel()
     return f"{sizes[True]:,} trained, {sizes[False]:,} frozen"
+
+
+def summary(trunk: nn.Module, model: nn.Module, pixels: str) -> list[tuple[str, str]]:
+    """What training starts from, as names and values for the log.
+
+    Args:
+        trunk: the backbone, with this package's names or another's.
+        model: all that it is in.
+        pixels: that the trunk sees.
+    """
+    return [
+        ("backbone", variant_of(trunk.state_dict()) or type(trunk).__name__),
+        ("parameters", f"backbone {count(trunk)}; all {count(model)}"),
+        ("frozen", frozen_parts(trunk)),
+        *(("norms", f"{name}: {norms(part)}") for name, part in parts(trunk)),
+        ("pixels", pixels),
+    ]

@@ -8,8 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from torch import nn
 
-from resnext_backbones.detection.describe import count, frozen_parts, is_frozen, norms, parts
-from resnext_backbones.weights.checkpoint import variant_of
+from resnext_backbones.detection.describe import is_frozen, summary
 
 
 class ReportHook(Hook):
@@ -21,14 +20,7 @@ class ReportHook(Hook):
         """Log the report; random weights are a warning."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         backbone = find_backbone(model)
-        lines = [
-            ("backbone", variant_of(backbone.state_dict()) or type(backbone).__name__),
-            ("parameters", f"backbone {count(backbone)}; detector {count(model)}"),
-            ("frozen", frozen_parts(backbone)),
-            *(("norms", f"{name}: {norms(part)}") for name, part in parts(backbone)),
-            ("pixels", pixels(model.data_preprocessor)),
-        ]
-        for name, value in lines:
+        for name, value in summary(backbone, model, pixels(model.data_preprocessor)):
             runner.logger.info(f"{name}: {value}")
         source = weights_source(runner, backbone)
         if source:

@@ -14,7 +14,7 @@ from resnext_backbones.detection.checks import (
     check_data,
 )
 from resnext_backbones.detection.report import ReportHook
-from resnext_backbones.detection.table import coco_table, write_whole
+from resnext_backbones.detection.table import coco_table
 from resnext_backbones.detection.weights import check_weights
 from resnext_backbones.runs.checkpoints import MissedValidationHook, newest_checkpoint
 from resnext_backbones.runs.curves import CurvesHook
@@ -24,6 +24,7 @@ from resnext_backbones.runs.environment import (
     start_process_group,
 )
 from resnext_backbones.runs.errors import InputError
+from resnext_backbones.whole import write_whole
 
 
 def train(cfg: Config, *, allow_mismatch: bool = False) -> Path:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-
-from resnext_backbones.whole import whole_file
 
 COLUMNS = {
     "mAP": "AP",
@@ -20,13 +17,6 @@ COLUMNS = {
     "mAP_l": "APl",
 }
 """MMDetection's names of COCO's metrics, and COCO's own."""
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text, whole or not at all; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def coco_table(metrics: Mapping[str, Any]) -> str:

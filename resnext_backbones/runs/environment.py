@@ -137,6 +137,28 @@ def join_processes(launcher: str) -> torch.device:
     return device
 
 
+def agree(value: str, what: str) -> None:
+    """Check that all processes found the same, in a folder say that all of them must see.
+
+    Args:
+        value: that this process found.
+        what: the setting that it was found by.
+
+    Raises:
+        InputError: they did not.
+    """
+    if not distributed.is_initialized():
+        return
+    found: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(found, value)
+    if len(set(found)) > 1:
+        listed = ", ".join(sorted({name or "none" for name in found}))
+        raise InputError(
+            f"{what}: the processes found different checkpoints ({listed}); name a folder that all "
+            "machines see"
+        )
+
+
 def leave_processes() -> None:
     """Leave the process group, if there is one."""
     if distributed.is_initialized():

@@ -18,8 +18,9 @@ from detectron2.config import instantiate
 from resnext_backbones import ResNeXt, build_backbone
 from resnext_backbones.detection.detectron2 import Request, run
 from resnext_backbones.detection.detectron2.checkpoints import Checkpointer, last_checkpoint
-from resnext_backbones.detection.detectron2.checks import check_devices, check_weights
-from resnext_backbones.detection.detectron2.experiments import Experiment, read_experiment
+from resnext_backbones.detection.detectron2.checks import check_batch, check_data, check_weights
+from resnext_backbones.detection.detectron2.experiments import Experiment
+from resnext_backbones.detection.detectron2.read import read_experiment
 from resnext_backbones.detection.detectron2.zoo import Expected, expected_by, plain_name
 from resnext_backbones.runs.errors import InputError
 from resnext_backbones.weights import WeightsError
@@ -276,7 +277,7 @@ def test_a_run_that_is_killed_while_it_saves_has_the_checkpoint_before(
     assert names == {"last_checkpoint", "model_1.pth", "model_2.pth"}
 
 
-def test_data_and_devices_are_checked_first(tmp_path: Path, file: Path) -> None:
+def test_data_and_devices_are_checked_first(tmp_path: Path) -> None:
     request = Request(LAZY, ("dataloader.test.dataset.names=absent",), work_dir=str(tmp_path / "w"))
     with pytest.raises(InputError, match="data set absent: is not registered"):
         run(request)
@@ -287,9 +288,47 @@ def test_data_and_devices_are_checked_first(tmp_path: Path, file: Path) -> None:
     with pytest.raises(InputError, match=rf"--num-gpus 99: this machine has {count} CUDA devices"):
         run(request, num_gpus=99)
     with pytest.raises(InputError, match="at least 1"):
-        check_devices(0, 1, "auto")
+        run(request, num_gpus=0)
+    with pytest.raises(InputError, match="--machine-rank 1: must be from 0 to 0"):
+        run(request, machine_rank=1)
+    with pytest.raises(InputError, match="total_batch_size 16: must be a multiple of the 3"):
+        check_batch(tiny(), 3)
+    with pytest.raises(InputError, match=r"voc_2007_test: its evaluator 'pascal_voc' is none of"):
+        check_data(yaml("DATASETS.TEST", "('voc_2007_test',)"), train=False)
     with pytest.raises(InputError, match="nothing to evaluate; add --resume"):
         check_weights(Request(LAZY, eval_only=True).experiment(), evaluate=True)
-    with pytest.raises(InputError, match="hold a backbone alone"):
-        check_weights(tiny(f"train.init_checkpoint={file}"), evaluate=True)
     assert not (tmp_path / "w").exists()
+
+
+def test_weights_are_for_this_backbone_alone(file: Path) -> None:
+    with pytest.raises(InputError, match=r"set MODEL.BACKBONE.NAME to build_resnext_fpn_backbone"):
+        check_weights(Request(YAML, weights=str(file)).experiment())
+    with pytest.raises(InputError, match=r"absent.pth"):
+        check_weights(yaml("MODEL.BACKBONE.WEIGHTS", "absent.pth"))
+
+
+def test_a_part_of_a_detector_is_not_evaluated(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="hold a backbone and 0 other tensors, no detector"):
+        check_weights(tiny(f"train.init_checkpoint={file}"), evaluate=True)
+    whole = tiny().detector().state_dict()
+    state = {name: torch.zeros(value.shape) for name, value in whole.items()}
+    torch.save({"model": state}, tmp_path / "whole.pth")
+    check_weights(
+        tiny(f"train.init_checkpoint={tmp_path / 'whole.pth'}"), evaluate=True, allow_mismatch=True
+    )
+    lost = next(name for name in state if name.startswith("roi_heads."))
+    del state[lost]
+    torch.save({"model": state}, tmp_path / "part.pth")
+    with pytest.raises(InputError, match=f"{lost} of the detector are missing"):
+        check_weights(
+            tiny(f"train.init_checkpoint={tmp_path / 'part.pth'}"),
+            evaluate=True,
+            allow_mismatch=True,
+        )
+
+
+def test_the_work_directory_is_that_of_the_override_or_the_name() -> None:
+    assert tiny("train.output_dir=mine").work_dir == "mine"
+    assert yaml("OUTPUT_DIR", "mine").work_dir == "mine"
+    assert tiny().work_dir == f"work_dirs/{LAZY}"
+    assert yaml().work_dir == f"work_dirs/{YAML.removesuffix('.yaml')}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import resource
 import shutil
 import signal
 from collections.abc import Callable
@@ -23,10 +24,11 @@ from torch import nn
 from resnext_backbones import build_backbone
 from resnext_backbones.detection.torchvision import Settings, evaluate, loop, train
 from resnext_backbones.detection.torchvision.data import load_data
-from resnext_backbones.detection.torchvision.instances import TRAIN, VAL
-from resnext_backbones.detection.torchvision.network import IGNORED, Network
+from resnext_backbones.detection.torchvision.instances import TRAIN, VAL, coco_split
+from resnext_backbones.detection.torchvision.network import Network
 from resnext_backbones.detection.torchvision.pixels import VOC_OF_COCO
 from resnext_backbones.detection.torchvision.scores import as_results, coco_scores, pixel_scores
+from resnext_backbones.detection.torchvision.settings import IGNORED
 from resnext_backbones.runs.cli import REPORTED
 from resnext_backbones.runs.errors import InputError
 from resnext_backbones.runs.journal import TERMINATED, read_journal
@@ -363,7 +365,23 @@ def empty(_: Settings, folder: Path) -> dict[str, Any]:
     return {"coco_root": folder / "coco"}
 
 
+def unknown_category(run: Settings, folder: Path) -> dict[str, Any]:
+    shutil.copytree(run.coco_root / "annotations", folder / "coco" / "annotations")
+    path = folder / "coco" / "annotations" / f"instances_{TRAIN}.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0].update(id=77, category_id=9999)
+    path.write_text(json.dumps(content))
+    return {"coco_root": folder / "coco"}
+
+
 BAD = {
+    "category": (unknown_category, "annotation 77 has a category_id that is not listed"),
+    "log": (lambda *_: {"log_every": 0}, "--log-every 0: must be at least 1"),
+    "steps": (lambda *_: {"lr_steps": (11, 8)}, "--lr-steps 11 8: must be increasing epochs"),
+    "classes": (
+        lambda _, f: {"mask_root": f, "num_classes": 300, "model": "fcn"},
+        "--num-classes 300: at most 255",
+    ),
     "model": (lambda *_: {"model": "yolo"}, "--model yolo: there is none; use one of faster_rcnn"),
     "backbone": (lambda *_: {"backbone": "x101"}, "--backbone x101: there is none"),
     "three stages": (
@@ -403,6 +421,42 @@ def test_bad_input_is_named(what: str, settings: Callable[..., Settings], tmp_pa
     with pytest.raises(REPORTED, match=message):
         train(dataclasses.replace(settings(), **breaks(settings(), tmp_path)), CPU)
     assert not list((tmp_path / "run").glob("*.pth"))
+
+
+def test_annotations_without_area_and_iscrowd_are_evaluated(
+    coco_tiny: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "coco"
+    (root / "annotations").mkdir(parents=True)
+    (root / VAL).symlink_to(coco_tiny / VAL)
+    content = json.loads((coco_tiny / "annotations" / f"instances_{VAL}.json").read_text())
+    for annotation in content["annotations"]:
+        del annotation["area"], annotation["iscrowd"]
+    (root / "annotations" / f"instances_{VAL}.json").write_text(json.dumps(content))
+    split = coco_split(root, VAL, limit=2, check=True)
+    metrics = coco_scores(split.coco, [], split.ids, ("bbox",))
+    assert metrics["coco/bbox_mAP"] == 0
+
+
+def test_a_full_disk_does_not_end_a_run(
+    settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = settings(epochs=1)
+    save = torch.save
+
+    def limited(content: Any, path: Path) -> None:  # what a process can be given for a full disk
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+        try:
+            save(content, path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+
+    monkeypatch.setattr(torch, "save", limited)
+    assert (train(run, CPU) / "coco_metrics.json").is_file()
+    assert not list(run.work_dir.glob("*.pth"))
+    assert "epoch_1.pth: not written" in (run.work_dir / "log.txt").read_text()
 
 
 def test_a_broken_image_is_named(

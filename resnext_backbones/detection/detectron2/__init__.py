@@ -5,7 +5,7 @@ Raises:
 """
 
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
-from resnext_backbones.detection.detectron2.experiments import use_weights
+from resnext_backbones.detection.detectron2.lazy import use_weights
 from resnext_backbones.detection.detectron2.run import Request, run
 
 __all__ = ["Request", "ResNeXtBackbone", "run", "use_weights"]

@@ -9,7 +9,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
 from resnext_backbones.weights import Preprocessing
-from resnext_backbones.whole import whole_file
+from resnext_backbones.whole import flush, whole_file
 
 PIXELS = "preprocessing"
 """Under which a checkpoint says which pixels the detector saw."""
@@ -35,6 +35,7 @@ class Checkpointer(DetectionCheckpointer):
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Called when the file is written."""
         folder, name = Path(self.save_dir), last_filename_basename.replace(UNFINISHED, "")
+        flush(folder / last_filename_basename)
         (folder / last_filename_basename).replace(folder / name)
         with whole_file(folder / LAST) as temporary:
             temporary.write_text(name, encoding="utf-8")

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.evaluation import (
+    COCOEvaluator,
+    COCOPanopticEvaluator,
+    LVISEvaluator,
+    SemSegEvaluator,
+)
 from detectron2.utils.file_io import PathManager
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
+from resnext_backbones.detection.annotations import some
 from resnext_backbones.detection.detectron2.checkpoints import PIXELS
 from resnext_backbones.detection.detectron2.experiments import Experiment
 from resnext_backbones.detection.detectron2.zoo import Expected, expected_by
@@ -22,11 +30,22 @@ from resnext_backbones.weights.checkpoint import Checkpoint, variant_of
 from resnext_backbones.weights.files import read_file
 
 COUNTER = "num_batches_tracked"
+TRUNK = ("stem.", "res2.", "res3.", "res4.", "res5.")
+BUFFERS = ("pixel_mean", "pixel_std", "cell_anchors", COUNTER)
 DATASETS = "DETECTRON2_DATASETS"
 """Environment variable: the folder that holds coco/, as Detectron2 has it."""
 
 
-def check_devices(num_gpus: int, num_machines: int, dist_url: str) -> None:
+EVALUATORS: dict[str, tuple[Callable[..., Any], ...]] = {
+    "coco": (COCOEvaluator,),
+    "lvis": (LVISEvaluator,),
+    "sem_seg": (SemSegEvaluator,),
+    "coco_panoptic_seg": (SemSegEvaluator, COCOEvaluator, COCOPanopticEvaluator),
+}
+"""Detectron2's own, by what its data sets say of themselves."""
+
+
+def check_devices(num_gpus: int, num_machines: int, machine_rank: int, dist_url: str) -> None:
     """Check that there are as many GPUs as processes, and an address where machines meet.
 
     Raises:
@@ -35,14 +54,47 @@ def check_devices(num_gpus: int, num_machines: int, dist_url: str) -> None:
     count = torch.cuda.device_count()
     if num_gpus < 1 or num_machines < 1:
         raise InputError("--num-gpus and --num-machines: at least 1; without a GPU, 1 is the CPU")
+    if not 0 <= machine_rank < num_machines:
+        raise InputError(
+            f"--machine-rank {machine_rank}: must be from 0 to {num_machines - 1}, another one on "
+            "each machine"
+        )
     if num_gpus > max(count, 1) or (num_machines > 1 and not count):
         raise InputError(f"--num-gpus {num_gpus}: this machine has {count} CUDA devices")
     if num_machines > 1 and dist_url == "auto":
         raise InputError("--dist-url: give tcp://HOST:PORT of the first machine, on all of them")
 
 
+def check_batch(experiment: Experiment, processes: int) -> None:
+    """Check that the processes can share out the images of a step.
+
+    Raises:
+        InputError: they cannot.
+    """
+    if experiment.batch % processes:
+        raise InputError(
+            f"{experiment.batch_key} {experiment.batch}: must be a multiple of the {processes} "
+            "processes"
+        )
+
+
+def evaluators_of(name: str) -> tuple[Callable[..., Any], ...]:
+    """What a data set is evaluated with.
+
+    Raises:
+        InputError: nothing here does.
+    """
+    kind = MetadataCatalog.get(name).get("evaluator_type", "")
+    if kind not in EVALUATORS:
+        raise InputError(
+            f"data set {name}: its evaluator {kind!r} is none of {', '.join(EVALUATORS)}"
+        )
+    return EVALUATORS[kind]
+
+
 def check_data(experiment: Experiment, *, train: bool) -> None:
-    """Check that the data sets are known, and that COCO's annotations and images are there.
+    """Check that the data sets are known and can be evaluated, and that COCO's annotations and
+    images are there.
 
     Raises:
         InputError: they are not.
@@ -51,6 +103,8 @@ def check_data(experiment: Experiment, *, train: bool) -> None:
     for name in [*names, *(experiment.datasets(train=True) if train else ())]:
         if name not in DatasetCatalog.list():
             raise InputError(f"data set {name}: is not registered in Detectron2's DatasetCatalog")
+        if name in names and not experiment.has_evaluators:
+            evaluators_of(name)
         metadata = MetadataCatalog.get(name)
         for what, key in (("annotation file", "json_file"), ("image folder", "image_root")):
             path = metadata.get(key)
@@ -82,11 +136,19 @@ def check_weights(
             f"directory, or name one: {experiment.checkpoint_key}"
         )
     if backbone is None:
+        if source:
+            raise InputError(
+                f"--weights {source}: the config's backbone is not this package's; set "
+                "MODEL.BACKBONE.NAME to build_resnext_fpn_backbone"
+            )
         return
     content = read_file(_local(checkpoint)) if checkpoint else {}
     held = Checkpoint.of(content) if checkpoint else None
     if source:
-        load_weights(backbone.trunk, source)  # without memory for the values: it checks all of them
+        try:
+            load_weights(backbone.trunk, source)  # without memory for the values: all are checked
+        except FileNotFoundError as error:
+            raise InputError(str(error)) from error
     name = checkpoint or source or None
     expected = expected_by(name) if name else Expected()
     frozen = backbone.trunk.frozen_stages + 1
@@ -102,13 +164,34 @@ def check_weights(
         fused=lambda: (held or Checkpoint.of(read_file(_local(source)))).fused,
     )
     problems = [*_unfit(backbone, held, checkpoint), *_strides(backbone, expected, name or "")]
-    if evaluate and held and not held.outside:
-        raise InputError(f"weights {checkpoint}: hold a backbone alone, and no detector")
+    if evaluate and held:
+        _check_detector(experiment, held, checkpoint)
     check_use(use, *problems, allow_mismatch=allow_mismatch, warn=_warn)
 
 
 def _warn(message: str) -> None:
     logging.getLogger(__name__).warning(message)
+
+
+def _check_detector(experiment: Experiment, held: Checkpoint, name: str) -> None:
+    """Check that there is a whole detector beside the backbone of a file.
+
+    Names of Caffe2 are matched by Detectron2 alone; of such a file only their number is known.
+
+    Raises:
+        InputError: there is none, or another.
+    """
+    own = experiment.detector().state_dict()
+    heads = {k: v for k, v in own.items() if not any(p in k for p in TRUNK)}
+    parameters = {k for k in heads if not k.endswith(BUFFERS)}
+    given = set(held.outside)
+    missing = sorted(parameters - given) if given & parameters else []
+    if len(given) < len(parameters) or missing:
+        what = f"{some(missing)} of the detector are missing" if missing else "no detector"
+        raise InputError(
+            f"weights {name}: hold a backbone and {len(given)} other tensors, {what}; the config's "
+            f"detector has {len(parameters)}"
+        )
 
 
 def _unfit(backbone: ResNeXtBackbone, held: Checkpoint | None, name: str) -> Iterator[str]:

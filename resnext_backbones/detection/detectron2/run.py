@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import weakref
 from argparse import Namespace
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from typing import Any
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import instantiate
-from detectron2.data import MetadataCatalog
 from detectron2.engine import (
     AMPTrainer,
     DefaultTrainer,
@@ -24,49 +22,33 @@ from detectron2.engine import (
     hooks,
     launch,
 )
-from detectron2.evaluation import (
-    COCOEvaluator,
-    COCOPanopticEvaluator,
-    DatasetEvaluators,
-    LVISEvaluator,
-    SemSegEvaluator,
-    inference_on_dataset,
-    print_csv_format,
-)
+from detectron2.evaluation import DatasetEvaluators, inference_on_dataset, print_csv_format
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 from torch import nn
 
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
-from resnext_backbones.detection.describe import count, frozen_parts, norms, parts
+from resnext_backbones.detection.describe import summary
 from resnext_backbones.detection.detectron2.checkpoints import (
     Checkpointer,
     SeenPixels,
     last_checkpoint,
 )
 from resnext_backbones.detection.detectron2.checks import (
+    check_batch,
     check_data,
     check_devices,
     check_weights,
+    evaluators_of,
 )
-from resnext_backbones.detection.detectron2.experiments import (
-    Experiment,
-    LazyExperiment,
-    YamlExperiment,
-    read_experiment,
-)
-from resnext_backbones.runs.errors import InputError
-from resnext_backbones.weights.checkpoint import variant_of
+from resnext_backbones.detection.detectron2.experiments import Experiment
+from resnext_backbones.detection.detectron2.lazy import LazyExperiment
+from resnext_backbones.detection.detectron2.read import read_experiment
+from resnext_backbones.detection.detectron2.yaml_files import YamlExperiment
+from resnext_backbones.runs.environment import agree
+from resnext_backbones.runs.journal import refuse_earlier_run
 
 LOGGER = "resnext_backbones"
-
-EVALUATORS: dict[str, tuple[Callable[..., Any], ...]] = {
-    "coco": (COCOEvaluator,),
-    "lvis": (LVISEvaluator,),
-    "sem_seg": (SemSegEvaluator,),
-    "coco_panoptic_seg": (SemSegEvaluator, COCOEvaluator, COCOPanopticEvaluator),
-}
-"""Detectron2's own, by what its data sets say of themselves."""
 
 
 @dataclass(frozen=True)
@@ -106,10 +88,7 @@ class Request:
         elif self.eval_only:
             found.start_from(checkpoint=given)
         elif last and not self.resume:
-            raise InputError(
-                f"--work-dir {found.work_dir}: holds the checkpoints of an earlier run; "
-                "go on with --resume, or name another folder"
-            )
+            refuse_earlier_run(Path(found.work_dir))
         return found
 
 
@@ -135,8 +114,9 @@ def run(
             its weights.
         WeightsError: the weights cannot be had or read, or do not fit.
     """
-    check_devices(num_gpus, num_machines, dist_url)
+    check_devices(num_gpus, num_machines, machine_rank, dist_url)
     experiment = request.experiment()
+    check_batch(experiment, num_gpus * num_machines)
     check_data(experiment, train=not request.eval_only)
     check_weights(experiment, evaluate=request.eval_only, allow_mismatch=request.allow_mismatch)
     launch(_work, num_gpus, num_machines, machine_rank, dist_url, args=(request,))
@@ -146,6 +126,7 @@ def run(
 def _work(request: Request) -> None:
     """What each process does."""
     experiment = request.experiment()
+    agree(experiment.checkpoint, f"--work-dir {experiment.work_dir}")
     default_setup(
         experiment.cfg, Namespace(config_file=str(experiment.path), eval_only=request.eval_only)
     )
@@ -245,15 +226,9 @@ class _Trainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(cls, cfg: Any, dataset_name: str) -> Any:
-        kind = MetadataCatalog.get(dataset_name).get("evaluator_type", "")
-        if kind not in EVALUATORS:
-            raise InputError(
-                f"data set {dataset_name}: its evaluator {kind!r} is none of "
-                f"{', '.join(EVALUATORS)}"
-            )
         folder = str(Path(cfg.OUTPUT_DIR) / "inference")
         return DatasetEvaluators(
-            [make(dataset_name, output_dir=folder) for make in EVALUATORS[kind]]
+            [make(dataset_name, output_dir=folder) for make in evaluators_of(dataset_name)]
         )
 
 
@@ -262,15 +237,7 @@ def report(model: nn.Module, experiment: Experiment) -> None:
     logger = logging.getLogger(LOGGER)
     own = [m for m in model.modules() if isinstance(m, ResNeXtBackbone)]
     for backbone in own:
-        trunk = backbone.trunk
-        lines = [
-            ("backbone", variant_of(trunk.state_dict())),
-            ("parameters", f"backbone {count(trunk)}; detector {count(model)}"),
-            ("frozen", frozen_parts(trunk)),
-            *(("norms", f"{name}: {norms(part)}") for name, part in parts(trunk)),
-            ("pixels", str(experiment.pixels)),
-        ]
-        for name, value in lines:
+        for name, value in summary(backbone.trunk, model, str(experiment.pixels)):
             logger.info(f"{name}: {value}")
         if source := backbone.loaded_weights or experiment.checkpoint:
             logger.info(f"weights: {source}")

@@ -13,7 +13,7 @@ from torch import Tensor, distributed
 from torch.nn.functional import interpolate
 from torch.utils.data import Dataset, default_collate
 
-from resnext_backbones.detection.table import coco_table, write_whole
+from resnext_backbones.detection.table import coco_table
 from resnext_backbones.detection.torchvision.instances import (
     TRAIN,
     VAL,
@@ -40,6 +40,7 @@ from resnext_backbones.detection.torchvision.scores import (
 )
 from resnext_backbones.detection.torchvision.settings import Settings
 from resnext_backbones.runs.environment import is_main_process, place
+from resnext_backbones.whole import write_whole
 
 RESULTS = "detections.json"
 

@@ -16,7 +16,12 @@ from torchvision import tv_tensors
 from torchvision.datasets import CocoDetection, wrap_dataset_for_transforms_v2
 from torchvision.transforms import v2
 
-from resnext_backbones.detection.annotations import check_images, read_coco, some
+from resnext_backbones.detection.annotations import (
+    check_images,
+    complete_annotations,
+    read_coco,
+    some,
+)
 from resnext_backbones.runs.errors import InputError
 
 TRAIN, VAL = "train2017", "val2017"
@@ -44,6 +49,7 @@ def coco_split(root: Path, split: str, *, limit: int | None, check: bool) -> Coc
     if not path.is_file():
         raise InputError(f"annotation file {path}: there is no such file")
     content = read_coco(path)
+    complete_annotations(path, content)
     if check:
         check_images(path, content["images"], root / split)
     dataset = CocoDetection(root / split, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,15 +17,18 @@ from resnext_backbones.adapters.torchvision import (
     fcn,
     pixel_options,
     resnext_fpn,
+    unit_pixels,
 )
-from resnext_backbones.detection.torchvision.settings import EVERYTHING, Settings
+from resnext_backbones.detection.torchvision.settings import (
+    EVERYTHING,
+    IGNORED,
+    OUTPUT_STRIDE,
+    Settings,
+)
 from resnext_backbones.models.sync import SyncBatchNorm
 from resnext_backbones.runs.errors import InputError
 from resnext_backbones.weights import WeightsError
 from resnext_backbones.weights.registry import RGB
-
-IGNORED = 255
-"""Of a mask: pixels without a class."""
 
 AUX_WEIGHT, AUX_LR = 0.5, 10.0
 """Of the auxiliary classifier: its part of the loss, and its learning rate over the others'."""
@@ -65,13 +68,13 @@ class Network:
         if settings.weights:
             norm, default, pixels = recipe.norm, recipe.trainable_layers, _pixels(settings.weights)
         else:
-            norm, default, pixels = "BN", EVERYTHING, _RGB
+            norm, default, pixels = "BN", EVERYTHING, _listed(unit_pixels(RGB))
         return cls(
             settings.model,
             settings.backbone,
             settings.norm or norm,
             default if layers is None else layers,
-            settings.output_stride,
+            settings.output_stride or OUTPUT_STRIDE,
             classes,
             *pixels,
         )
@@ -87,10 +90,10 @@ class Network:
             k: tuple(v) if isinstance(v, list) else v for k, v in content.items()
         }
         network = cls(**found)
-        for option in ("model", "backbone"):
+        for option in ("model", "backbone", "norm", "trainable_layers", "output_stride"):
             asked, has = getattr(settings, option), getattr(network, option)
-            if asked != has:
-                raise InputError(f"--{option} {asked}: the checkpoint has {has}")
+            if asked not in (None, has):
+                raise InputError(f"--{option.replace('_', '-')} {asked}: the checkpoint has {has}")
         return network
 
     def to_checkpoint(self) -> dict[str, Any]:
@@ -138,14 +141,15 @@ class Network:
         )
 
 
-_RGB = tuple(tuple(round(v / 255, 8) for v in values) for values in (RGB.mean, RGB.std))
-
-
 def _pixels(weights: str) -> tuple[tuple[float, ...], ...]:
     try:
         options = pixel_options(weights)
     except FileNotFoundError as error:
         raise InputError(str(error)) from error
+    return _listed(options)
+
+
+def _listed(options: Mapping[str, Sequence[float]]) -> tuple[tuple[float, ...], ...]:
     return tuple(options["image_mean"]), tuple(options["image_std"])
 
 

@@ -15,11 +15,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.datasets import CocoDetection, VOCSegmentation
+from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
 
 from resnext_backbones.detection.annotations import some
 from resnext_backbones.detection.torchvision.instances import TRAIN, VAL
-from resnext_backbones.detection.torchvision.network import IGNORED, Network
+from resnext_backbones.detection.torchvision.network import Network
+from resnext_backbones.detection.torchvision.settings import IGNORED
 from resnext_backbones.runs.errors import InputError
 
 VOC_OF_COCO = {
@@ -153,7 +155,7 @@ def folder_samples(
         if not folder.is_dir():
             raise InputError(f"{option}: there is no folder {folder}")
     paths = sorted(
-        path for path in (images / split).iterdir() if path.suffix.lower() in (".jpg", ".png")
+        path for path in (images / split).iterdir() if path.suffix.lower() in IMG_EXTENSIONS
     )[:limit]
     return _pairs(paths, [masks / split / f"{path.stem}.png" for path in paths], num_classes, limit)
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
-from resnext_backbones.detection.describe import count, frozen_parts, norms, parts
+from resnext_backbones.detection.describe import summary
 from resnext_backbones.detection.torchvision.data import Data, load_data
 from resnext_backbones.detection.torchvision.loop import (
     Trainer,
@@ -37,11 +37,10 @@ from resnext_backbones.detection.torchvision.state import (
     load_trainer,
     read_checkpoint,
 )
-from resnext_backbones.runs.environment import is_main_process, place
+from resnext_backbones.runs.environment import agree, is_main_process, place
 from resnext_backbones.runs.errors import InputError
 from resnext_backbones.runs.journal import refuse_earlier_run
 from resnext_backbones.runs.seeds import seed_everything
-from resnext_backbones.weights.checkpoint import variant_of
 from resnext_backbones.whole import remove_leftovers
 
 METRICS = {True: "coco_metrics", False: "segmentation_metrics"}
@@ -68,6 +67,7 @@ def train(settings: Settings, device: torch.device) -> Path:
         refuse_earlier_run(work_dir)
     elif path := find_checkpoint(work_dir, settings.resume):
         content = read_checkpoint(path)
+    agree(str(path or ""), f"--work-dir {work_dir}")
     data = load_data(settings, train=True)
     network = _network(settings, data, content)
     progress = Progress(content["seed"] if content else settings.seed)
@@ -83,6 +83,8 @@ def train(settings: Settings, device: torch.device) -> Path:
     amp = _amp(settings, device)
     trainer = Trainer(model.to(device).train(), loader, settings, progress, device=device, amp=amp)
     with _logging(work_dir):
+        if is_main_process():
+            remove_leftovers(work_dir, "*.pth")
         if content and path:
             load_trainer(trainer, content, path)
         _report(trainer, network, len(data.split(network, train=False)), path)  # type: ignore[arg-type]
@@ -191,13 +193,10 @@ def _report(trainer: Trainer, network: Network, num_val: int, path: Path | None)
     trunk, batch = trunk_of(model), trainer.batch
     loaded = f"resumed from {path} at step {progress.done}" if path else trunk.loaded_weights
     images = len(trainer.loader.dataset)  # type: ignore[arg-type]
+    pixels = f"RGB, mean {network.image_mean}, std {network.image_std}, of 0 to 1"
     for name, value in (
         ("model", f"{network.model}, {len(network.classes)} classes"),
-        ("backbone", variant_of(trunk.state_dict())),
-        ("parameters", f"backbone {count(trunk)}; all {count(model)}"),
-        ("frozen", frozen_parts(trunk)),
-        *(("norms", f"{part}: {norms(module)}") for part, module in parts(trunk)),
-        ("pixels", f"RGB, mean {network.image_mean}, std {network.image_std}, of 0 to 1"),
+        *summary(trunk, model, pixels),
         ("weights", loaded or "random: none given (--weights)"),
         ("images", f"{images} to train with, {num_val} to evaluate on"),
         (
@@ -218,7 +217,6 @@ def _logging(work_dir: Path) -> Iterator[None]:
     handlers: list[logging.Handler] = [logging.NullHandler()]
     if is_main_process():
         work_dir.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(work_dir, "*.pth")
         handlers = [logging.StreamHandler(sys.stdout), logging.FileHandler(work_dir / "log.txt")]
     LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False

@@ -10,6 +10,12 @@ from typing import Any
 from resnext_backbones.runs.errors import InputError
 from resnext_backbones.variants import list_variants
 
+OUTPUT_STRIDE = 8
+"""Of segmentation networks, where nothing else is said."""
+
+IGNORED = 255
+"""Of a mask: pixels without a class."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -69,7 +75,7 @@ class Settings:
         num_classes: that the pixels of `mask_root` tell apart.
         weights: of the backbone, a source of `load_weights`.
         norm, trainable_layers: of the backbone; None is the recipe's.
-        output_stride: of segmentation networks.
+        output_stride: of segmentation networks; None is 8.
         epochs, lr: None is the recipe's.
         lr_steps: epochs after which a detector's learning rate falls; None is those of `STEPS`.
         batch_size: images a process.
@@ -100,7 +106,7 @@ class Settings:
     weights: str | None = None
     norm: str | None = None
     trainable_layers: int | None = None
-    output_stride: int = 8
+    output_stride: int | None = None
     epochs: int | None = None
     lr: float | None = None
     lr_steps: tuple[int, ...] | None = None
@@ -133,11 +139,18 @@ class Settings:
             ("--eval-every", self.eval_every, 1),
             ("--num-classes", self.num_classes, 2),
             ("--seed", self.seed, 0),
+            ("--log-every", self.log_every, 1),
+            ("--keep", self.keep, 1),
+            ("--max-size", self.max_size, 32),
+            ("--checkpoint-minutes", self.checkpoint_minutes, 0),
             *(("--min-size", size, 32) for size in self.min_size),
         ):
             if number is not None and number < least:
                 why = ", since norms follow a batch" if number == least - 1 == 1 else ""
                 raise InputError(f"{option} {number}: must be at least {least}{why}")
+        falls = self.lr_steps or ()
+        if list(falls) != sorted(set(falls)) or any(fall < 1 for fall in falls):
+            raise InputError(f"--lr-steps {' '.join(map(str, falls))}: must be increasing epochs")
         if self.lr is not None and not self.lr > 0:
             raise InputError(f"--lr {self.lr}: must be more than 0")
         layers = self.trainable_layers
@@ -157,6 +170,10 @@ class Settings:
             raise InputError("give --coco-root or --voc-root, one of them")
         if self.mask_root and (self.num_classes is None or self.coco_root is None):
             raise InputError("--mask-root: needs --num-classes, and --coco-root for the images")
+        if self.num_classes and self.num_classes > IGNORED:
+            raise InputError(
+                f"--num-classes {self.num_classes}: at most {IGNORED}, which stands for none"
+            )
         if self.num_classes and not self.mask_root:
             raise InputError("--num-classes: goes with --mask-root; the data say it otherwise")
 

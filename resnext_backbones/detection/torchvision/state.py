@@ -80,7 +80,7 @@ class Checkpoints:
             with whole_file(path) as temporary:
                 torch.save(content, temporary)
             enter(self.work_dir, path, progress.done, self.keep)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # PyTorch's writer says it in its own way
             LOGGER.error("checkpoint %s: not written: %s; training goes on", path, error)
         self.saved = time.monotonic()
 
