@@ -10,7 +10,7 @@ _base_ = ["./_base_/mask_rcnn.py", "./_base_/coco_instance.py", "./_base_/runtim
 
 image_scale = (128, 128)
 batch_size = 4
-max_epochs = 4
+max_epochs = 3
 
 # Random weights, or those of a minute: nothing is frozen and the statistics are learned, in the
 # neck as well. A quarter of the channels, and few regions: on a processor RoIAlign costs as much as
@@ -52,7 +52,7 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=2)
+train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=max_epochs)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 optim_wrapper = dict(

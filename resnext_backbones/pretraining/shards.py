@@ -22,7 +22,7 @@ from resnext_backbones.adapters.registry import DATASETS, TRANSFORMS
 from resnext_backbones.pretraining.data import BLACK, UNREADABLE
 from resnext_backbones.pretraining.sources import read_class_list
 from resnext_backbones.runs.errors import InputError
-from resnext_backbones.runs.seeds import seed_of, seeded
+from resnext_backbones.runs.seeds import seed_cpu, seed_of
 
 IMAGE_KEYS = ("jpg", "jpeg", "png", "webp")
 
@@ -180,8 +180,8 @@ class ShardedImages(IterableDataset):
         for raw in stream:
             name = f"{raw['__url__']}: {raw['__key__']}"
             try:
-                with seeded(seed_of(seed, epoch, zlib.crc32(name.encode()))):
-                    sample = self._sample(raw)
+                seed_cpu(seed_of(seed, epoch, zlib.crc32(name.encode())))
+                sample = self._sample(raw)
             except UNREADABLE as error:
                 broken.append(f"{name}: {error}")
                 if self.train:

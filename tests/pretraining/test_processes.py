@@ -79,16 +79,29 @@ def test_a_killed_worker_is_restarted_by_torchrun(config: Path, tmp_path: Path) 
     assert [entry.iter for entry in read_journal(tmp_path / "run")] == [6, 9, 12]
 
 
-@pytest.mark.parametrize("norm", ["SyncBN", "GN"])
+OPTIONS = {
+    "SyncBN": ["model.network.norm=SyncBN"],
+    # Which has 32 groups.
+    "GN": ["model.network.norm=GN", "model.network.base_channels=32", "model.network.base_width=8"],
+}
+SHORT = ["train_cfg.max_epochs=2", "param_scheduler.0.T_max=2"]
+
+
+@pytest.fixture(scope="module", params=OPTIONS)
+def alone(
+    request: pytest.FixtureRequest, config: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, list[float], dict[str, float]]:
+    """A norm, and what one process trains with it."""
+    options = [*OPTIONS[request.param], *SHORT]
+    return request.param, *losses(config, tmp_path_factory.mktemp("alone"), 1, *options)
+
+
 @pytest.mark.parametrize("processes", [2, 4])
 def test_losses_are_those_of_one_process(
-    norm: str, processes: int, config: Path, tmp_path: Path
+    alone: tuple[str, list[float], dict[str, float]], processes: int, config: Path, tmp_path: Path
 ) -> None:
-    options = [f"model.network.norm={norm}", "train_cfg.max_epochs=2", "param_scheduler.0.T_max=2"]
-    if norm == "GN":  # which has 32 groups
-        options += ["model.network.base_channels=32", "model.network.base_width=8"]
-    alone, metrics = losses(config, tmp_path / "1", 1, *options)
-    together, others = losses(config, tmp_path / "n", processes, *options)
-    assert len(alone) == 6
-    assert together == pytest.approx(alone, rel=1e-5)
+    norm, expected, metrics = alone
+    found, others = losses(config, tmp_path, processes, *OPTIONS[norm], *SHORT)
+    assert len(expected) == 6
+    assert found == pytest.approx(expected, rel=1e-5)
     assert others == pytest.approx(metrics, abs=1e-9)

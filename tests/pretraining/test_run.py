@@ -28,8 +28,8 @@ from resnext_backbones.runs.journal import TERMINATED, read_journal
 from resnext_backbones.weights.registry import RGB
 
 TOOL = Path(__file__).parents[2] / "tools" / "pretrain_imagenet.py"
-KILLS = int(os.environ.get("KILLS", "3"))
-"""By each signal, at random moments."""
+KILLS = int(os.environ.get("KILLS", "2"))
+"""By each signal, at random moments; more of them are a matter of patience."""
 
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 TINY = {"depth": (1, 1, 1), "cardinality": 4, "base_width": 4, "base_channels": 8}
