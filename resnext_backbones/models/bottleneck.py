@@ -104,6 +104,8 @@ class Bottleneck(nn.Module):
         """Keys of the state dict of plugins, and of modules inside the 3x3 convolution."""
         inside = tuple(f"conv2.{name}." for name, _ in self.conv2.named_children())
         plugins = tuple(f"{name}." for names in self._plugin_names.values() for name in names)
+        if not inside + plugins:  # as in most networks, of whose load this would be a part
+            return []
         return [key for key in self.state_dict() if key.startswith(inside + plugins)]
 
     def fuse_(self) -> None:

@@ -129,7 +129,7 @@ def load_state(model: ResNeXt, content: Mapping[str, Any], source: str) -> Loade
         )
     # These share the memory of the model's; `load_state_dict` costs twice the time.
     with torch.no_grad():
-        for key in both:
+        for key in reversed(both):  # the last ones that were looked at are still in the cache
             own[key].copy_(kept[key])
     return LoadedWeights(
         source,
