@@ -65,14 +65,6 @@ def test_an_epoch_goes_on_in_its_middle() -> None:
     assert len(batches(whole)) == 4  # the next epoch begins at its beginning
 
 
-def test_generators_are_left_as_they_were() -> None:
-    states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
-    SeededDataset(Drawing())[Draw.of(3, seed=1)]
-    assert random.getstate() == states[0]
-    assert np.random.get_state()[1].tolist() == states[1]
-    assert torch.equal(torch.get_rng_state(), states[2])
-
-
 def test_a_draw_comes_to_a_worker_as_it_is() -> None:
     draw = pickle.loads(pickle.dumps(Draw.of(4, copy=2, seed=9)))
     assert (draw, draw.copy, draw.seed) == (4, 2, 9)

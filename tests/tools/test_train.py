@@ -25,7 +25,7 @@ def test_training_reports_what_it_starts_from(trained: tuple[Path, str]) -> None
     before = log[: log.index("Epoch(train)")]
     for line in (
         r"backbone: a 8x4d network of 1-1-1-1 blocks",
-        r"parameters: backbone [\d,]+ trained, 0 frozen; detector [\d,]+ trained, 0 frozen",
+        r"parameters: backbone [\d,]+ trained, 0 frozen; all [\d,]+ trained, 0 frozen",
         r"frozen: none",
         r"norms: stage 4: BatchNorm2d \(statistics of the batch, affine trained\)",
         r"pixels: RGB, mean \(123.675, 116.28, 103.53\), std \(58.395, 57.12, 57.375\)",
