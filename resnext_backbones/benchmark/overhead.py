@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from mmengine.logging import MessageHub
 
@@ -25,7 +25,7 @@ SKIPPED = 10
 class TimedClassifier(ImageClassifier):
     """The classifier whose steps take `STEP` seconds, and are kept with the time of their start."""
 
-    steps: list[tuple[float, float]] = []  # noqa: RUF012
+    steps: ClassVar[list[tuple[float, float]]] = []
 
     def train_step(self, *arguments: Any, **options: Any) -> Any:
         """A step of the real network, and the rest of the time."""

@@ -38,8 +38,8 @@ def seed_everything(seed: int) -> None:
 def seed_cpu(seed: int) -> None:
     """Seed them without the generators of GPUs, which no sample draws from.
 
-    Nothing is put back, for that takes a tenth of a sample's time: whatever draws at random in a
-    run is seeded by its place.
+    Nothing is put back, which would take many times longer than to seed: whatever draws at random
+    in a run is seeded by its place.
     """
     random.seed(seed)
     np.random.seed(seed)

@@ -68,16 +68,16 @@ class LazyExperiment(Experiment):
         return [names] if isinstance(names, str) else list(names)
 
     def _build(self) -> nn.Module:
-        options = _bottom_up(self.cfg.model).copy()
-        if "weights" in options:
-            options.weights = None
-        return instantiate(options)
+        return instantiate(_bottom_up(self._without_weights()))
 
     def _build_detector(self) -> nn.Module:
+        return instantiate(self._without_weights())
+
+    def _without_weights(self) -> DictConfig:
         model = copy.deepcopy(self.cfg.model)
         if "weights" in _bottom_up(model):
             _bottom_up(model).weights = None
-        return instantiate(model)
+        return model
 
     def build(self) -> nn.Module:
         return instantiate(self.cfg.model).to(self.cfg.train.device)

@@ -75,14 +75,15 @@ class YamlExperiment(Experiment):
         return list(self.cfg.DATASETS.TRAIN if train else self.cfg.DATASETS.TEST)
 
     def _build(self) -> nn.Module:
-        cfg: CfgNode = self.cfg.clone()
-        cfg.MODEL.BACKBONE.WEIGHTS = ""
-        return build_backbone(cfg)
+        return build_backbone(self._without_weights())
 
     def _build_detector(self) -> nn.Module:
+        return build_model(self._without_weights())
+
+    def _without_weights(self) -> CfgNode:
         cfg: CfgNode = self.cfg.clone()
         cfg.MODEL.BACKBONE.WEIGHTS, cfg.MODEL.DEVICE = "", "meta"
-        return build_model(cfg)
+        return cfg
 
     def build(self) -> nn.Module:
         return DefaultTrainer.build_model(self.cfg)
