@@ -17,6 +17,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
 
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read when its kernels are first imported
+
 ROOT = Path(__file__).parents[1]
 COCO_TINY = Path(os.environ.get("COCO_TINY", ROOT.parent / "shared" / "data" / "coco_tiny"))
 

@@ -1,4 +1,4 @@
-"""Which grouped convolutions are faster with groups merged: what `models.grouped.MERGED` holds."""
+"""Which grouped convolutions are faster in another way: what `models.grouped.FASTEST` holds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from resnext_backbones.benchmark.clock import seconds
 from resnext_backbones.benchmark.job import PRECISIONS
 from resnext_backbones.benchmark.surroundings import surroundings
 from resnext_backbones.models.geometry import Geometry
-from resnext_backbones.models.grouped import Merging, merged_conv2d, merged_gradients
+from resnext_backbones.models.grouped import PLAIN, Way, Ways, grouped_conv2d, grouped_gradients
+from resnext_backbones.models.grouped_triton import AVAILABLE
 from resnext_backbones.variants import VARIANTS
 
 K = TypeVar("K")
@@ -23,12 +24,17 @@ NETWORKS = ("resnext101_32x4d", "resnext101_64x4d", "resnext101_32x8d")
 IMAGES = ((1, 800, 1344), (8, 224, 224))
 """Batch, height and width: a detector's, and a classifier's."""
 
-MERGED_COUNTS = (1, 2, 4, 8, 16)
+WAYS = tuple(Way(merged) for merged in (1, 2, 4, 8, 16))
 WIDEST = 64
 """Channels a merged group: with more, zeros are most of the work."""
 
+TRITON_WAYS = tuple(Way(merged, triton=True) for merged in (1, 2, 4, 8))
+TILES = (16, 32)
+"""Channels a tile of the Triton kernels: with fewer there are no matrix instructions, and for more
+in float32 the smaller GPUs have no room."""
+
 MARGIN = 0.9
-"""Merging must take at most this part of the plain call's time, over all shapes."""
+"""Another way must take at most this part of the plain call's time, over all shapes."""
 
 NOISE = 1.05
 """And for no shape more than this."""
@@ -54,7 +60,7 @@ def shapes() -> list[dict[str, int]]:
 def measure(
     device: str, precisions: Iterable[str], *, turns: int, say: Callable[[str], None] = print
 ) -> dict[str, Any]:
-    """Seconds of the three passes of each shape, for every number of merged groups.
+    """Seconds of the three passes of each shape, in every way that the device has.
 
     What is compared takes turns; the medians are kept.
     """
@@ -63,17 +69,25 @@ def measure(
         for shape in shapes():
             say(f"{precision} {shape}")
             passes = _passes(shape, device, PRECISIONS[precision])
-            medians: dict[str, dict[int, float]] = {}
-            for (name, merged), median in in_turn(passes, turns, device).items():
-                medians.setdefault(name, {})[merged] = median
+            medians: dict[str, dict[str, float]] = {}
+            for (name, way), median in in_turn(passes, turns, device).items():
+                medians.setdefault(name, {})[str(way)] = median
             rows.append({"precision": precision, **shape, "seconds": medians})
     return {"device": device, "rows": rows, **surroundings(device)}
 
 
+def ways_on(device: str, groups: int, channels: int) -> list[Way]:
+    """The ways of a convolution with so many channels a group, the plain one first."""
+    found = [way for way in WAYS if way == Way() or way.merged * channels <= WIDEST]
+    if torch.device(device).type == "cuda" and AVAILABLE:
+        found += [way for way in TRITON_WAYS if way.merged * channels in TILES]
+    return [way for way in found if groups % way.merged == 0]
+
+
 def _passes(
     shape: dict[str, int], device: str, dtype: torch.dtype
-) -> dict[tuple[str, int], Callable[[], Any]]:
-    """What is timed, by pass and number of merged groups."""
+) -> dict[tuple[str, Way], Callable[[], Any]]:
+    """What is timed, by pass and way."""
     batch, channels, groups, height, width, stride = (shape[key] for key in SHAPE)
     geometry = Geometry((stride, stride), (1, 1), (1, 1), groups)
     settings: dict[str, Any] = {"device": device, "dtype": dtype}
@@ -81,15 +95,13 @@ def _passes(
     x = x.contiguous(memory_format=torch.channels_last)
     weight = torch.randn(channels, channels // groups, 3, 3, **settings)
     weight = weight.contiguous(memory_format=torch.channels_last)
-    grad = torch.randn_like(merged_conv2d(x, weight, None, geometry, 1))
-    backward = partial(merged_gradients, grad, x, weight, geometry)
-    passes: dict[tuple[str, int], Callable[[], Any]] = {}
-    for merged in MERGED_COUNTS:
-        if groups % merged == 0 and (merged == 1 or merged * channels // groups <= WIDEST):
-            forward = partial(merged_conv2d, x, weight, None, geometry, merged)
-            passes["forward", merged] = forward
-            passes["grad_input", merged] = partial(backward, merged, (True, False, False))
-            passes["grad_weight", merged] = partial(backward, merged, (False, True, False))
+    grad = torch.randn_like(grouped_conv2d(x, weight, None, geometry, Way()))
+    backward = partial(grouped_gradients, grad, x, weight, geometry)
+    passes: dict[tuple[str, Way], Callable[[], Any]] = {}
+    for way in ways_on(device, groups, channels // groups):
+        passes["forward", way] = partial(grouped_conv2d, x, weight, None, geometry, way)
+        passes["grad_input", way] = partial(backward, way, (True, False, False))
+        passes["grad_weight", way] = partial(backward, way, (False, True, False))
     return passes
 
 
@@ -105,53 +117,53 @@ def in_turn(functions: dict[K, Callable[[], Any]], turns: int, device: str) -> d
     return {key: statistics.median(values) for key, values in taken.items()}
 
 
-def choose(result: dict[str, Any]) -> dict[tuple[str, torch.dtype], dict[int, Merging]]:
-    """The table that the measurements ask for, in the form of `models.grouped.MERGED`."""
+def choose(result: dict[str, Any]) -> dict[tuple[str, torch.dtype], dict[int, Ways]]:
+    """The table that the measurements ask for, in the form of `models.grouped.FASTEST`."""
     device = torch.device(result["device"]).type
-    table: dict[tuple[str, torch.dtype], dict[int, Merging]] = {}
+    table: dict[tuple[str, torch.dtype], dict[int, Ways]] = {}
     for (precision, width), rows in _by_width(result).items():
         chosen = table.setdefault((device, PRECISIONS[precision]), {})
-        passes = (_medians(rows, name) for name in Merging._fields)
-        if (merging := Merging(*map(_fastest, passes))) != Merging():
-            chosen[width] = merging
+        passes = (_medians(rows, name) for name in Ways._fields)
+        if (ways := Ways(*map(_fastest, passes))) != PLAIN:
+            chosen[width] = ways
     return table
 
 
-def _medians(rows: Sequence[dict[str, Any]], name: str) -> list[dict[int, float]]:
-    """Seconds of a pass by number of merged groups; in a file those are strings."""
-    return [{int(k): v for k, v in row["seconds"][name].items()} for row in rows]
+def _medians(rows: Sequence[dict[str, Any]], name: str) -> list[dict[Way, float]]:
+    """Seconds of a pass by way."""
+    return [{Way.parse(way): s for way, s in row["seconds"][name].items()} for row in rows]
 
 
-def _fastest(medians: Sequence[dict[int, float]]) -> int:
-    """How many groups to merge, of measurements over several shapes."""
-    best, best_mean = 1, MARGIN
-    for merged in medians[0]:
-        mean, worst = _ratios(medians, merged)
+def _fastest(medians: Sequence[dict[Way, float]]) -> Way:
+    """Of measurements over several shapes."""
+    best, best_mean = Way(), MARGIN
+    for way in medians[0]:
+        mean, worst = _ratios(medians, way)
         if mean < best_mean and worst <= NOISE:
-            best, best_mean = merged, mean
+            best, best_mean = way, mean
     return best
 
 
-def _ratios(medians: Sequence[dict[int, float]], merged: int) -> tuple[float, float]:
+def _ratios(medians: Sequence[dict[Way, float]], way: Way) -> tuple[float, float]:
     """Geometric mean and largest of the seconds over those of the plain call."""
-    ratios = [m[merged] / m[1] for m in medians]
+    ratios = [m[way] / m[Way()] for m in medians]
     return prod(ratios) ** (1 / len(ratios)), max(ratios)
 
 
 def markdown(result: dict[str, Any]) -> str:
     """What was measured of every width and pass: seconds over the plain call's."""
-    counts = [merged for merged in MERGED_COUNTS if merged > 1]
-    head = ["precision", "channels a group", "pass", *(f"{merged} merged" for merged in counts)]
+    measured = {Way.parse(way) for row in result["rows"] for way in row["seconds"]["forward"]}
+    ways = sorted(measured - {Way()}, key=lambda way: (way.triton, way.merged))
+    headings = [f"{way.merged} in a tile" if way.triton else f"{way.merged} merged" for way in ways]
+    head = ["precision", "channels a group", "pass", *headings]
     lines = [head, ["---"] * len(head)]
     for (precision, width), rows in _by_width(result).items():
-        for name in Merging._fields:
+        for name in Ways._fields:
             medians = _medians(rows, name)
-            ratios = [_ratios(medians, m) for m in counts if m in medians[0]]
-            if not ratios:
-                continue
-            cells = [f"{mean:.2f} (at most {worst:.2f})" for mean, worst in ratios]
-            cells += [""] * (len(counts) - len(cells))
-            lines.append([precision, str(width), name.replace("_", " of "), *cells])
+            ratios = [_ratios(medians, way) if way in medians[0] else None for way in ways]
+            if any(ratios):
+                cells = [f"{r[0]:.2f} (at most {r[1]:.2f})" if r else "" for r in ratios]
+                lines.append([precision, str(width), name.replace("_", " of "), *cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -13,7 +13,7 @@ from resnext_backbones.benchmark.grouped import IMAGES, MARGIN, NETWORKS, NOISE,
 from resnext_backbones.benchmark.job import PRECISIONS
 from resnext_backbones.benchmark.surroundings import surroundings
 from resnext_backbones.models.geometry import Geometry
-from resnext_backbones.models.grouped import merged_gradients
+from resnext_backbones.models.grouped import Way, grouped_gradients
 from resnext_backbones.models.pointwise import product_gradients
 from resnext_backbones.variants import VARIANTS
 
@@ -72,7 +72,7 @@ def _ways(shape: dict[str, int], device: str, dtype: torch.dtype) -> dict[str, C
     weight = torch.randn(out_channels, in_channels, 1, 1, **settings)
     needed = True, True, True
     return {
-        "convolution": partial(merged_gradients, grad, x, weight, GEOMETRY, 1, needed),
+        "convolution": partial(grouped_gradients, grad, x, weight, GEOMETRY, Way(), needed),
         "products": partial(product_gradients, grad, x, weight, needed),
     }
 

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from resnext_backbones.models.geometry import Geometry
-from resnext_backbones.models.grouped import PLAIN, merged_conv2d, merged_gradients, merging_of
+from resnext_backbones.models.grouped import PLAIN, fastest, grouped_conv2d, grouped_gradients
 from resnext_backbones.models.pointwise import is_product, product_gradients
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
     """(N, C_in, H, W) to (N, C_out, H', W'); the weight is (C_out, C_in / groups, kH, kW)."""
-    merging = merging_of(x, weight, geometry)
-    own_backward = merging != PLAIN or is_product(x, weight, geometry)
+    ways = fastest(x, weight, geometry)
+    own_backward = ways != PLAIN or is_product(x, weight, geometry)
     if torch.is_grad_enabled() and own_backward:
         return _Conv2d.apply(x, weight, bias, geometry)
-    return merged_conv2d(x, weight, bias, geometry, merging.forward)
+    return grouped_conv2d(x, weight, bias, geometry, ways.forward)
 
 
 def conv2d_backward(
@@ -29,17 +29,17 @@ def conv2d_backward(
     if is_product(x, weight, geometry):
         return product_gradients(grad, x, weight, needed)
     need_x, *need_weight_bias = needed
-    merging = merging_of(x, weight, geometry)
-    if merging.grad_input == merging.grad_weight:
-        return merged_gradients(grad, x, weight, geometry, merging.grad_input, needed)
+    ways = fastest(x, weight, geometry)
+    if ways.grad_input == ways.grad_weight:
+        return grouped_gradients(grad, x, weight, geometry, ways.grad_input, needed)
     grad_x = grad_weight = grad_bias = None
     if need_x:
         only = True, False, False
-        grad_x = merged_gradients(grad, x, weight, geometry, merging.grad_input, only)[0]
+        grad_x = grouped_gradients(grad, x, weight, geometry, ways.grad_input, only)[0]
     if any(need_weight_bias):
         but = False, *need_weight_bias
-        merged = merging.grad_weight
-        _, grad_weight, grad_bias = merged_gradients(grad, x, weight, geometry, merged, but)
+        way = ways.grad_weight
+        _, grad_weight, grad_bias = grouped_gradients(grad, x, weight, geometry, way, but)
     return grad_x, grad_weight, grad_bias
 
 
@@ -52,8 +52,8 @@ class _Conv2d(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.geometry = geometry
-        merged = merging_of(x, weight, geometry).forward
-        return merged_conv2d(x, weight, bias, geometry, merged)
+        way = fastest(x, weight, geometry).forward
+        return grouped_conv2d(x, weight, bias, geometry, way)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:

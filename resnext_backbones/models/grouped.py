@@ -1,4 +1,4 @@
-"""Grouped convolutions, with several groups computed as one where that is faster."""
+"""Grouped convolutions: with several groups computed as one, or by other kernels, if faster."""
 
 from __future__ import annotations
 
@@ -10,21 +10,49 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from resnext_backbones.models.geometry import Geometry
+from resnext_backbones.models.grouped_triton import AVAILABLE, tiled_conv2d, tiled_gradients
+
+is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)
+"""Of PyTorch 2.7 and later."""
 
 
-class Merging(NamedTuple):
-    """How many groups run as one in each of the three passes; 1 is the plain call."""
+class Way(NamedTuple):
+    """How a pass is computed."""
 
-    forward: int = 1
-    grad_input: int = 1
-    grad_weight: int = 1
+    merged: int = 1
+    """So many groups as one."""
+    triton: bool = False
+    """By the kernels of `models.triton_kernels` instead of PyTorch's."""
+
+    def __str__(self) -> str:
+        return f"{self.merged} triton" if self.triton else f"{self.merged}"
+
+    @classmethod
+    def parse(cls, text: str) -> Way:
+        """The inverse of `str`."""
+        merged, *triton = text.split()
+        return cls(int(merged), bool(triton))
 
 
-PLAIN = Merging()
+class Ways(NamedTuple):
+    """How the three passes are computed."""
 
-MERGED: dict[tuple[str, torch.dtype], dict[int, Merging]] = {
-    ("cpu", torch.float32): {4: Merging(1, 1, 4), 8: Merging(1, 1, 2)},
-    ("cpu", torch.bfloat16): {4: Merging(4, 8, 8), 8: Merging(1, 1, 2)},
+    forward: Way = Way()
+    grad_input: Way = Way()
+    grad_weight: Way = Way()
+
+
+PLAIN = Ways()
+
+FASTEST: dict[tuple[str, torch.dtype], dict[int, Ways]] = {
+    ("cpu", torch.float32): {
+        4: Ways(grad_weight=Way(4)),
+        8: Ways(grad_weight=Way(2)),
+    },
+    ("cpu", torch.bfloat16): {
+        4: Ways(Way(4), Way(8), Way(8)),
+        8: Ways(grad_weight=Way(2)),
+    },
 }
 """Device and type of the input; then channels a group, and what is fastest there.
 
@@ -33,12 +61,15 @@ the table is computed by the plain call.
 """
 
 
-def merging_of(x: Tensor, weight: Tensor, geometry: Geometry) -> Merging:
+def fastest(x: Tensor, weight: Tensor, geometry: Geometry) -> Ways:
     """The fastest way to compute a grouped convolution that keeps the number of channels."""
     channels = weight.shape[1]
-    merging = MERGED.get((x.device.type, x.dtype), {}).get(channels, PLAIN)
-    even = weight.shape[0] == channels * geometry.groups and geometry.groups % max(merging) == 0
-    return merging if even and not torch.jit.is_tracing() else PLAIN
+    ways = FASTEST.get((x.device.type, x.dtype), {}).get(channels, PLAIN)
+    if not AVAILABLE or is_exporting():  # an exported program may run elsewhere
+        ways = Ways(*(Way() if way.triton else way for way in ways))
+    even = all(geometry.groups % way.merged == 0 for way in ways)
+    keeps = weight.shape[0] == channels * geometry.groups
+    return ways if even and keeps and not torch.jit.is_tracing() else PLAIN
 
 
 def merge_groups(weight: Tensor, groups: int, merged: int) -> Tensor:
@@ -72,23 +103,29 @@ def split_groups(weight: Tensor, groups: int, merged: int) -> Tensor:
     return blocks.movedim(-1, 1).reshape(out_channels, channels // merged, *kernel)
 
 
-def merged_conv2d(
-    x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, merged: int
+def grouped_conv2d(
+    x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, way: Way
 ) -> Tensor:
-    """The convolution with that many groups computed as one."""
+    """The convolution, computed in that way."""
+    merged, triton = way
+    if triton:
+        return tiled_conv2d(x, weight, bias, *geometry, merged)
     wide = merge_groups(weight, geometry.groups, merged)
     return F.conv2d(x, wide, bias, *geometry.merged(merged))
 
 
-def merged_gradients(
+def grouped_gradients(
     grad: Tensor,
     x: Tensor,
     weight: Tensor,
     geometry: Geometry,
-    merged: int,
+    way: Way,
     needed: Sequence[bool],
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Those gradients of `x`, `weight` and bias that are needed, with groups computed as one."""
+    """Those gradients of `x`, `weight` and bias that are needed, computed in that way."""
+    merged, triton = way
+    if triton:
+        return tiled_gradients(grad, x, weight, geometry, merged, needed)
     stride, padding, dilation, groups = geometry.merged(merged)
     wide = merge_groups(weight, geometry.groups, merged)
     grad_x, grad_weight, grad_bias = torch.ops.aten.convolution_backward(

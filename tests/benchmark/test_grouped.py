@@ -1,4 +1,4 @@
-"""The table of merged groups is what was measured."""
+"""The table of the fastest ways is what was measured."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from resnext_backbones.benchmark import grouped
-from resnext_backbones.models.grouped import MERGED, Merging
+from resnext_backbones.models.grouped import FASTEST, Way, Ways
 
 MEASURED = sorted((Path(__file__).parents[2] / "docs" / "benchmarks").glob("grouped_conv_*.json"))
 
@@ -17,14 +17,32 @@ MEASURED = sorted((Path(__file__).parents[2] / "docs" / "benchmarks").glob("grou
 def test_the_table_holds_what_was_measured_and_nothing_else() -> None:
     tables = [grouped.choose(json.loads(path.read_text(encoding="utf-8"))) for path in MEASURED]
     assert tables
-    assert {key: chosen for table in tables for key, chosen in table.items()} == MERGED
+    assert {key: chosen for table in tables for key, chosen in table.items()} == FASTEST
 
 
 def test_never_slower_than_the_plain_call() -> None:
-    # Twice as fast on one shape is no help where another one gets slower.
-    assert grouped._fastest([{1: 1.0, 2: 0.5}, {1: 1.0, 2: 0.8}]) == 2
-    assert grouped._fastest([{1: 1.0, 2: 0.5}, {1: 1.0, 2: 1.2}]) == 1
-    assert grouped._fastest([{1: 1.0, 2: 0.95}]) == 1
+    plain, other = Way(), Way(2, triton=True)
+
+    def fastest(*seconds: float) -> Way:
+        """Of two shapes, with a second for the plain call."""
+        return grouped._fastest([{plain: 1.0, other: taken} for taken in seconds])
+
+    assert fastest(0.5, 0.8) == other
+    assert fastest(0.5, 1.2) == plain, "no help where another shape gets slower"
+    assert fastest(0.95) == plain
+
+
+def test_ways_are_read_as_they_are_written() -> None:
+    for way in (*grouped.WAYS, *grouped.TRITON_WAYS):
+        assert Way.parse(str(way)) == way
+
+
+def test_a_gpu_has_tiles_that_fill_its_matrix_instructions() -> None:
+    def tiles(channels: int) -> list[int]:
+        return [way.merged for way in grouped.ways_on("cuda", 32, channels) if way.triton]
+
+    assert [tiles(channels) for channels in (4, 8, 16, 32, 64)] == [[4, 8], [2, 4], [1, 2], [1], []]
+    assert not any(way.triton for way in grouped.ways_on("cpu", 32, 4))
 
 
 @pytest.fixture
@@ -38,7 +56,7 @@ def test_measures_every_pass_of_every_stage() -> None:
     result = grouped.measure("cpu", ["float32"], turns=1, say=lambda _: None)
     assert {row["channels"] for row in result["rows"]} == {128, 256, 512, 1024}
     for row in result["rows"]:
-        assert row["seconds"].keys() == set(Merging._fields)
+        assert row["seconds"].keys() == set(Ways._fields)
         assert all(seconds > 0 for passes in row["seconds"].values() for seconds in passes.values())
     again = json.loads(json.dumps(result))
     assert grouped.choose(again) == grouped.choose(result)

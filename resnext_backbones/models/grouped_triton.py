@@ -1,0 +1,120 @@
+"""The kernels of `models.triton_kernels` as operators of PyTorch, which a compiler can call.
+
+Triton comes with PyTorch's builds for GPUs; it is imported when an operator first computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.library import custom_op
+
+from resnext_backbones.models.geometry import Geometry
+
+AVAILABLE = find_spec("triton") is not None
+
+
+@custom_op("resnext_backbones::tiled_conv2d", mutates_args=())
+def tiled_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    tile_groups: int,
+) -> Tensor:
+    """`torch.nn.functional.conv2d` with as many output as input channels.
+
+    Args:
+        x, weight, bias, stride, padding, dilation, groups: as of PyTorch's.
+        tile_groups: groups that a tile holds; their channels are a power of two, 16 or more.
+
+    Returns:
+        (N, C, H', W') in channels_last, like those of the other two.
+    """
+    from resnext_backbones.models import triton_kernels
+
+    geometry = Geometry(tuple(stride), tuple(padding), tuple(dilation), groups)
+    return triton_kernels.convolve(x, weight, bias, geometry, tile_groups)
+
+
+@tiled_conv2d.register_fake
+def _(x: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:
+    y = torch.nn.functional.conv2d(x, weight, bias, *options[:-1])
+    return torch.empty_like(y, memory_format=torch.channels_last)
+
+
+@custom_op("resnext_backbones::tiled_conv2d_grad_input", mutates_args=())
+def tiled_grad_input(
+    grad: Tensor,
+    weight: Tensor,
+    height: int,
+    width: int,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    tile_groups: int,
+) -> Tensor:
+    """The gradient of the input, (N, C, height, width)."""
+    from resnext_backbones.models import triton_kernels
+
+    geometry = Geometry(tuple(stride), tuple(padding), tuple(dilation), groups)
+    return triton_kernels.grad_input(grad, weight, geometry, tile_groups, [height, width])
+
+
+@tiled_grad_input.register_fake
+def _(grad: Tensor, weight: Tensor, height: int, width: int, *_: Any) -> Tensor:
+    y = grad.new_empty(len(grad), len(weight), height, width)
+    return torch.empty_like(y, memory_format=torch.channels_last)
+
+
+@custom_op("resnext_backbones::tiled_conv2d_grad_weight", mutates_args=())
+def tiled_grad_weight(
+    grad: Tensor,
+    x: Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    tile_groups: int,
+) -> Tensor:
+    """The gradient of the weight, (C, C / groups, kH, kW), in float32."""
+    from resnext_backbones.models import triton_kernels
+
+    geometry = Geometry(tuple(stride), tuple(padding), tuple(dilation), groups)
+    return triton_kernels.grad_weight(grad, x, list(kernel), geometry, tile_groups)
+
+
+@tiled_grad_weight.register_fake
+def _(_grad: Tensor, x: Tensor, kernel: Sequence[int], *options: Any) -> Tensor:
+    channels, groups = x.shape[1], options[3]
+    weight = x.new_empty(channels, channels // groups, *kernel, dtype=torch.float32)
+    return torch.empty_like(weight, memory_format=torch.channels_last)
+
+
+def tiled_gradients(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    geometry: Geometry,
+    tile_groups: int,
+    needed: Sequence[bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Those gradients of `x`, `weight` and bias that are needed."""
+    need_x, need_weight, need_bias = needed
+    options = *geometry, tile_groups
+    grad_x = tiled_grad_input(grad, weight, *x.shape[2:], *options) if need_x else None
+    grad_weight = grad_bias = None
+    if need_weight:
+        grad_weight = tiled_grad_weight(grad, x, weight.shape[2:], *options).to(weight.dtype)
+    if need_bias:
+        grad_bias = grad.sum((0, 2, 3))
+    return grad_x, grad_weight, grad_bias

@@ -1,0 +1,30 @@
+"""The Triton kernels as a compiler sees them; what they compute is in test_grouped.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton", reason="Triton is not installed")
+
+SMALLEST_GPU = 99 * 1024
+"""Shared memory of a block where it is least since 2020: capabilities 8.6 and 8.9."""
+
+
+def test_they_compile_for_gpus_with_matrix_instructions(tmp_path: Path) -> None:
+    environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
+    script = Path(__file__).with_name("compile_triton.py")
+    done = subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(rows) == 12
+    for capability, name, tile, shared, matrix in rows:
+        assert shared <= SMALLEST_GPU, (capability, name, tile)
+        assert matrix, (capability, name, tile)
