@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -277,7 +278,7 @@ def test_a_run_that_is_killed_while_it_saves_has_the_checkpoint_before(
     assert names == {"last_checkpoint", "model_1.pth", "model_2.pth"}
 
 
-def test_data_and_devices_are_checked_first(tmp_path: Path) -> None:
+def test_data_and_devices_are_checked_first(tmp_path: Path, monkeypatch) -> None:
     request = Request(LAZY, ("dataloader.test.dataset.names=absent",), work_dir=str(tmp_path / "w"))
     with pytest.raises(InputError, match="data set absent: is not registered"):
         run(request)
@@ -295,6 +296,9 @@ def test_data_and_devices_are_checked_first(tmp_path: Path) -> None:
         check_batch(tiny(), 3)
     with pytest.raises(InputError, match=r"voc_2007_test: its evaluator 'pascal_voc' is none of"):
         check_data(yaml("DATASETS.TEST", "('voc_2007_test',)"), train=False)
+    monkeypatch.setitem(sys.modules, "lvis", None)
+    with pytest.raises(InputError, match=r"lvis_v1_val: is evaluated with .*: pip install lvis"):
+        check_data(yaml("DATASETS.TEST", "('lvis_v1_val',)"), train=False)
     with pytest.raises(InputError, match="nothing to evaluate; add --resume"):
         check_weights(Request(LAZY, eval_only=True).experiment(), evaluate=True)
     assert not (tmp_path / "w").exists()

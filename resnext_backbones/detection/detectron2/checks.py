@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,15 @@ EVALUATORS: dict[str, tuple[Callable[..., Any], ...]] = {
 }
 """Detectron2's own, by what its data sets say of themselves."""
 
+PACKAGES = {
+    "lvis": ("lvis", "pip install lvis"),
+    "coco_panoptic_seg": (
+        "panopticapi",
+        "pip install 'git+https://github.com/cocodataset/panopticapi.git'",
+    ),
+}
+"""What these evaluators import when the training is over, and how to get it."""
+
 
 def check_devices(num_gpus: int, num_machines: int, machine_rank: int, dist_url: str) -> None:
     """Check that there are as many GPUs as processes, and an address where machines meet.
@@ -82,13 +92,16 @@ def evaluators_of(name: str) -> tuple[Callable[..., Any], ...]:
     """What a data set is evaluated with.
 
     Raises:
-        InputError: nothing here does.
+        InputError: nothing here does, or it needs a package that is not installed.
     """
     kind = MetadataCatalog.get(name).get("evaluator_type", "")
     if kind not in EVALUATORS:
         raise InputError(
             f"data set {name}: its evaluator {kind!r} is none of {', '.join(EVALUATORS)}"
         )
+    package, command = PACKAGES.get(kind, ("detectron2", ""))
+    if find_spec(package) is None:
+        raise InputError(f"data set {name}: is evaluated with the package {package}: {command}")
     return EVALUATORS[kind]
 
 
