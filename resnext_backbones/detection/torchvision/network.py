@@ -61,10 +61,15 @@ class Network:
         """That of a new run.
 
         Raises:
-            InputError: there are no such weights.
+            InputError: there are no such weights, or none for layers that are not trained.
             WeightsError: it is not known which pixels they expect, or these are BGR.
         """
         recipe, layers = settings.recipe, settings.trainable_layers
+        if layers is not None and layers < EVERYTHING and not settings.weights:
+            raise InputError(
+                f"--trainable-layers {layers}: without --weights the frozen ones would keep random "
+                "values"
+            )
         if settings.weights:
             norm, default, pixels = recipe.norm, recipe.trainable_layers, _pixels(settings.weights)
         else:

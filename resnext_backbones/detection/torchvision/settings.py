@@ -156,11 +156,6 @@ class Settings:
         layers = self.trainable_layers
         if layers is not None and not 0 <= layers <= EVERYTHING:
             raise InputError(f"--trainable-layers {layers}: must be from 0 to {EVERYTHING}")
-        if layers is not None and layers < EVERYTHING and not self.weights and not self.resume:
-            raise InputError(
-                f"--trainable-layers {layers}: without --weights the frozen ones would keep random "
-                "values"
-            )
         self._check_data()
 
     def _check_data(self) -> None:
