@@ -28,10 +28,10 @@ WAYS = tuple(Way(merged) for merged in (1, 2, 4, 8, 16))
 WIDEST = 64
 """Channels a merged group: with more, zeros are most of the work."""
 
-TRITON_WAYS = tuple(Way(merged, triton=True) for merged in (1, 2, 4, 8))
-TILES = (16, 32)
-"""Channels a tile of the Triton kernels: with fewer there are no matrix instructions, and for more
-in float32 the smaller GPUs have no room."""
+TRITON_WAYS = tuple(Way(merged, triton=True) for merged in (1, 2, 4, 8, 16))
+NARROWEST, LINE = 16, 128
+"""A tile of the Triton kernels: fewer channels have no matrix instructions, and what is longer than
+a line of the cache, in bytes, has no room in smaller GPUs."""
 
 MARGIN = 0.9
 """Another way must take at most this part of the plain call's time, over all shapes."""
@@ -76,11 +76,12 @@ def measure(
     return {"device": device, "rows": rows, **surroundings(device)}
 
 
-def ways_on(device: str, groups: int, channels: int) -> list[Way]:
+def ways_on(device: str, dtype: torch.dtype, groups: int, channels: int) -> list[Way]:
     """The ways of a convolution with so many channels a group, the plain one first."""
     found = [way for way in WAYS if way == Way() or way.merged * channels <= WIDEST]
     if torch.device(device).type == "cuda" and AVAILABLE:
-        found += [way for way in TRITON_WAYS if way.merged * channels in TILES]
+        widest = LINE // dtype.itemsize
+        found += [w for w in TRITON_WAYS if NARROWEST <= w.merged * channels <= widest]
     return [way for way in found if groups % way.merged == 0]
 
 
@@ -98,7 +99,7 @@ def _passes(
     grad = torch.randn_like(grouped_conv2d(x, weight, None, geometry, Way()))
     backward = partial(grouped_gradients, grad, x, weight, geometry)
     passes: dict[tuple[str, Way], Callable[[], Any]] = {}
-    for way in ways_on(device, groups, channels // groups):
+    for way in ways_on(device, dtype, groups, channels // groups):
         passes["forward", way] = partial(grouped_conv2d, x, weight, None, geometry, way)
         passes["grad_input", way] = partial(backward, way, (True, False, False))
         passes["grad_weight", way] = partial(backward, way, (False, True, False))

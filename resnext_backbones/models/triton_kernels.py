@@ -18,8 +18,9 @@ from resnext_backbones.models.geometry import Geometry
 PIXELS = 128
 """Of a tile."""
 
-SPLITS = 64
-"""Parts that the pixels are divided into for the gradient of the weight; each sums on its own."""
+PROGRAMS = 4096
+"""That the gradient of the weight is divided among, as far as there are pixels: each sums some of
+them up on its own. The largest GPUs have 132 multiprocessors."""
 
 
 def convolve(
@@ -49,12 +50,12 @@ def grad_weight(
     grad, x = (t.contiguous(memory_format=torch.channels_last) for t in (grad, x))
     channels, *size = x.shape[1:]
     pixels = grad.numel() // channels
-    splits = min(SPLITS, triton.cdiv(pixels, PIXELS))
     group = channels // geometry.groups
     tile = group * tile_groups
+    tiles = triton.cdiv(channels, tile) * kernel[0] * kernel[1]
+    splits = min(triton.cdiv(PROGRAMS, tiles), triton.cdiv(pixels, PIXELS))
     partial = x.new_empty(splits, channels, *kernel, group, dtype=torch.float32)
-    grid = kernel[0] * kernel[1], triton.cdiv(channels, tile), splits
-    _grad_weight[grid](
+    _grad_weight[tiles * splits,](
         grad,
         x,
         partial,
@@ -62,6 +63,7 @@ def grad_weight(
         *grad.shape[2:],
         *size,
         channels,
+        splits,
         *_constants(kernel, geometry),
         GROUP=group,
         TILE=tile,
@@ -93,7 +95,7 @@ def _launch(
         memory_format=torch.channels_last,
     )
     pixels = y.numel() // channels
-    _convolve[triton.cdiv(pixels, PIXELS), triton.cdiv(channels, tile)](
+    _convolve[triton.cdiv(pixels, PIXELS) * triton.cdiv(channels, tile),](
         x,
         weight,
         weight if bias is None else bias,
@@ -150,9 +152,10 @@ def _convolve(
     PRECISION: tl.constexpr,
 ):
     """A tile of y; transposed it is the gradient of the input, with x the upstream gradient."""
-    pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
-    start = tl.program_id(1) * TILE
-    channel = start + tl.arange(0, TILE)
+    # Programs side by side share the pixels, whose channels lie side by side in memory.
+    tiles = (channels + TILE - 1) // TILE
+    pixel = tl.program_id(0) // tiles * PIXELS + tl.arange(0, PIXELS)
+    channel = tl.program_id(0) % tiles * TILE + tl.arange(0, TILE)
     column = pixel % y_width
     row = pixel // y_width % y_height
     image = pixel // y_width // y_height
@@ -208,6 +211,7 @@ def _grad_weight(
     x_height,
     x_width,
     channels,
+    splits,
     KERNEL_H: tl.constexpr,
     KERNEL_W: tl.constexpr,
     STRIDE_H: tl.constexpr,
@@ -222,12 +226,14 @@ def _grad_weight(
     PRECISION: tl.constexpr,
 ):
     """What a part of the pixels gives to one place of the kernel, in the channels of a tile."""
-    tap = tl.program_id(0)
-    channel = tl.program_id(1) * TILE + tl.arange(0, TILE)
-    part = tl.program_id(2)
+    taps = KERNEL_H * KERNEL_W
+    tiles = (channels + TILE - 1) // TILE
+    channel = tl.program_id(0) % tiles * TILE + tl.arange(0, TILE)
+    tap = tl.program_id(0) // tiles % taps
+    part = tl.program_id(0) // tiles // taps
     within = channel < channels
     total = tl.full((TILE, TILE), 0.0, tl.float32)
-    for start in range(part * PIXELS, pixels, tl.num_programs(2) * PIXELS):
+    for start in range(part * PIXELS, pixels, splits * PIXELS):
         pixel = start + tl.arange(0, PIXELS)
         column = pixel % grad_width
         row = pixel // grad_width % grad_height
@@ -249,7 +255,6 @@ def _grad_weight(
         )
         total = tl.dot(values, upstream, total, input_precision=PRECISION)
     outer, inner = channel[None, :], channel[:, None] % GROUP
-    taps = KERNEL_H * KERNEL_W
     place = ((part * channels + outer) * taps + tap) * GROUP + inner
     same_group = (channel // GROUP)[:, None] == (channel // GROUP)[None, :]
     tl.store(partial_ptr + place, total, mask=same_group & within[:, None])

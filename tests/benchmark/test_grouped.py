@@ -38,11 +38,12 @@ def test_ways_are_read_as_they_are_written() -> None:
 
 
 def test_a_gpu_has_tiles_that_fill_its_matrix_instructions() -> None:
-    def tiles(channels: int) -> list[int]:
-        return [way.merged for way in grouped.ways_on("cuda", 32, channels) if way.triton]
+    def tiles(dtype: torch.dtype, channels: int) -> list[int]:
+        return [w.merged for w in grouped.ways_on("cuda", dtype, 32, channels) if w.triton]
 
-    assert [tiles(channels) for channels in (4, 8, 16, 32, 64)] == [[4, 8], [2, 4], [1, 2], [1], []]
-    assert not any(way.triton for way in grouped.ways_on("cpu", 32, 4))
+    assert [tiles(torch.float32, width) for width in (4, 16, 64)] == [[4, 8], [1, 2], []]
+    assert [tiles(torch.bfloat16, width) for width in (4, 16, 64)] == [[4, 8, 16], [1, 2, 4], [1]]
+    assert not any(way.triton for way in grouped.ways_on("cpu", torch.float32, 32, 4))
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def compile_for(capability: int, name: str, tile: int, kind: str) -> triton.comp
 
 for capability in (80, 90):
     for name in KERNELS:
-        for tile, kind in ((16, "bf16"), (32, "fp32")):
+        for tile, kind in ((64, "bf16"), (32, "fp32")):
             compiled = compile_for(capability, name, tile, kind)
             matrix = any(word in compiled.asm["ptx"] for word in ("mma.sync", "wgmma"))
             print(json.dumps([capability, name, tile, compiled.metadata.shared, matrix]))
