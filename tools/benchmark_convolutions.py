@@ -14,6 +14,7 @@ import torch
 from rich.console import Console
 
 from resnext_backbones.benchmark.report import CONVOLUTIONS
+from resnext_backbones.runs.cli import run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,4 +41,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_tool(main)

@@ -10,6 +10,7 @@ import statistics
 from pathlib import Path
 
 from resnext_backbones.benchmark.loading import measure
+from resnext_backbones.runs.cli import run_tool
 from resnext_backbones.variants import list_variants
 
 
@@ -24,10 +25,11 @@ def main() -> None:
         print(f"{name}: {1e3 * statistics.median(seconds):.0f} ms")
     print(f"ratio {result['ratio']:.2f}, {result['bytes'] / 1e6:.0f} MB, {result['hardware']}")
     if args.out:
+        args.out.mkdir(parents=True, exist_ok=True)
         path = args.out / "loading_cpu.json"
         path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         print(path)
 
 
 if __name__ == "__main__":
-    main()
+    run_tool(main)

@@ -9,9 +9,9 @@ classification head if there is one; of a detector's checkpoint nothing else.
 """
 
 import argparse
-import sys
 
-from resnext_backbones.weights import WeightsError
+from resnext_backbones.runs.cli import run_tool
+from resnext_backbones.runs.errors import InputError
 from resnext_backbones.weights.registry import PIXEL_NAMES
 from resnext_backbones.weights.write import TARGETS, convert
 
@@ -46,9 +46,9 @@ def main() -> None:
             overwrite=args.overwrite,
         )
     except FileExistsError as error:
-        sys.exit(f"error: {error}; --overwrite replaces it")
-    except (FileNotFoundError, WeightsError) as error:
-        sys.exit(f"error: {error}")
+        raise InputError(f"{error}; --overwrite replaces it") from error
+    except FileNotFoundError as error:
+        raise InputError(str(error)) from error
     print(f"{done.path}: {done.variant}, from names of {done.family}")
     print(f"pixels: {done.preprocessing or 'not known; --pixels says it'}")
     if done.unused:
@@ -56,4 +56,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_tool(main)

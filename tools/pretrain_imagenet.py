@@ -7,7 +7,12 @@ torchrun --nproc_per_node 8 tools/pretrain_imagenet.py configs/imagenet/... --am
 
 import argparse
 
-from resnext_backbones.runs.cli import add_resume_argument, add_shared_arguments, run_tool
+from resnext_backbones.runs.cli import (
+    add_amp_argument,
+    add_resume_argument,
+    add_shared_arguments,
+    run_tool,
+)
 from resnext_backbones.runs.environment import find_launcher, select_device
 
 
@@ -16,7 +21,7 @@ def parse_args() -> argparse.Namespace:
     add_shared_arguments(parser)
     parser.add_argument("--data-root", help="the images, in place of the config's data_root")
     add_resume_argument(parser)
-    parser.add_argument("--amp", choices=("bf16", "fp16"), help="mixed precision")
+    add_amp_argument(parser)
     parser.add_argument("--compile", action="store_true", help="compile the model")
     return parser.parse_args()
 

@@ -2,12 +2,17 @@
 """Train a detector.
 
 python tools/train.py configs/mask_rcnn_x101_32x4d_fpn_coco.py --weights open-mmlab/resnext101_32x4d
-torchrun --nproc_per_node 8 tools/train.py configs/mask_rcnn_x101_32x4d_fpn_coco.py --amp
+torchrun --nproc_per_node 8 tools/train.py configs/... --weights ... --amp bf16
 """
 
 import argparse
 
-from resnext_backbones.runs.cli import add_resume_argument, add_shared_arguments, run_tool
+from resnext_backbones.runs.cli import (
+    add_amp_argument,
+    add_resume_argument,
+    add_shared_arguments,
+    run_tool,
+)
 from resnext_backbones.runs.environment import find_launcher, select_device
 
 
@@ -23,13 +28,7 @@ def parse_args() -> argparse.Namespace:
         help="warn, and go on, where pixels, norms or frozen stages do not fit the weights",
     )
     add_resume_argument(parser)
-    parser.add_argument(
-        "--amp",
-        nargs="?",
-        const="fp16",
-        choices=("bf16", "fp16"),
-        help="mixed precision; fp16, which is the default, on GPUs only",
-    )
+    add_amp_argument(parser)
     return parser.parse_args()
 
 

@@ -9,7 +9,7 @@ torchrun --nproc_per_node 8 tools/train_torchvision.py ... --amp bf16
 import argparse
 from pathlib import Path
 
-from resnext_backbones.runs.cli import add_resume_argument, run_tool
+from resnext_backbones.runs.cli import add_amp_argument, add_resume_argument, run_tool
 from resnext_backbones.runs.environment import (
     find_launcher,
     is_main_process,
@@ -56,14 +56,14 @@ def parse_args() -> argparse.Namespace:
     network.add_argument("--max-size", type=int, default=1333, help="of the longer side")
 
     training = parser.add_argument_group("training")
-    add_resume_argument(parser)
+    add_resume_argument(training)
     training.add_argument("--epochs", type=int)
     training.add_argument("--batch-size", type=int, default=2, help="images a process")
     training.add_argument(
         "--lr", type=float, help="for 16 images a step (segmentation: 32); scaled to the batch"
     )
     training.add_argument("--lr-steps", type=int, nargs="+", help="epochs after which it falls")
-    training.add_argument("--amp", nargs="?", const="fp16", choices=("bf16", "fp16"))
+    add_amp_argument(training)
     training.add_argument("--seed", type=int, default=0)
     training.add_argument("--checkpoint-minutes", type=float, default=0, help="within an epoch")
     training.add_argument("--eval-every", type=int, default=1, metavar="EPOCHS")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from resnext_backbones.runs.errors import InputError
+from resnext_backbones.runs.errors import InputError, some
 
 
 def read_coco(path: Path) -> dict[str, list[dict[str, Any]]]:
@@ -73,9 +72,3 @@ def check_images(path: Path, images: list[dict[str, Any]], folder: Path) -> None
             f"annotation file {path}: {len(missing)} of its {len(images)} images are missing: "
             f"{some(sorted(missing))}"
         )
-
-
-def some(names: Iterable[str], limit: int = 5) -> str:
-    """The first few, and how many there are."""
-    names = list(names)
-    return ", ".join(names[:limit]) + (f", ... ({len(names)})" if len(names) > limit else "")

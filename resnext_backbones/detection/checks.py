@@ -13,15 +13,14 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from resnext_backbones.detection.annotations import check_images, read_coco, some
+from resnext_backbones.detection.annotations import check_images, read_coco
 from resnext_backbones.runs.config import dicts_with
-from resnext_backbones.runs.errors import InputError
+from resnext_backbones.runs.errors import BUILD_ERRORS, InputError, some
 from resnext_backbones.weights.checkpoint import variant_of
 from resnext_backbones.weights.files import read_file
 
 HEADS = ("bbox_head", "mask_head")
 RESUMED = ("meta", "message_hub", "optimizer")
-BUILD_ERRORS = (ValueError, TypeError, KeyError, AssertionError)
 LOADERS = {"train": ("train_dataloader", "val_dataloader"), "test": ("test_dataloader",)}
 
 
@@ -45,8 +44,9 @@ def _check_dataset(dataset: Mapping[str, Any], model: Mapping[str, Any]) -> None
     root = Path(dataset.get("data_root") or ".")
     if not root.is_dir():
         raise InputError(
-            f"data root {root}: there is no such folder; set COCO_ROOT to the folder that holds "
-            "annotations/, train2017/ and val2017/"
+            f"data root {root}: there is no such folder. The configs of this package take it from "
+            "COCO_ROOT, which names the folder with annotations/, train2017/ and val2017/; others "
+            "have it as `data_root` in each data set"
         )
     path = root / dataset["ann_file"]
     if not path.is_file():

@@ -28,6 +28,21 @@ class ReportHook(Hook):
         else:
             frozen = "; frozen stages keep these random values" if is_frozen(backbone) else ""
             runner.logger.warning(f"weights: random: none given (--weights){frozen}")
+        if warning := unscaled_rate(runner):
+            runner.logger.warning(f"learning rate: {warning}")
+
+
+def unscaled_rate(runner: Any) -> str:
+    """That the learning rate is for another batch than the real one; '' where it is not."""
+    scaling = runner.auto_scale_lr or {}
+    base = scaling.get("base_batch_size")
+    batch = runner.world_size * runner.train_dataloader.batch_sampler.batch_size
+    if scaling.get("enable") or base in (None, batch):
+        return ""
+    return (
+        f"the config's is for {base} images a step, and there are {batch}; "
+        "auto_scale_lr.enable=True scales it"
+    )
 
 
 def find_backbone(model: nn.Module) -> nn.Module:

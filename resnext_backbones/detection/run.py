@@ -8,11 +8,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from resnext_backbones.detection.checks import (
-    BUILD_ERRORS,
-    check_checkpoint,
-    check_data,
-)
+from resnext_backbones.detection.checks import check_checkpoint, check_data
 from resnext_backbones.detection.report import ReportHook
 from resnext_backbones.detection.table import coco_table
 from resnext_backbones.detection.weights import check_weights
@@ -23,7 +19,7 @@ from resnext_backbones.runs.environment import (
     read_ranks,
     start_process_group,
 )
-from resnext_backbones.runs.errors import InputError
+from resnext_backbones.runs.errors import BUILD_ERRORS, InputError
 from resnext_backbones.whole import write_whole
 
 

@@ -26,7 +26,7 @@ them up on its own. The largest GPUs have 132 multiprocessors."""
 def convolve(
     x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, tile_groups: int
 ) -> Tensor:
-    """The convolution of `models.grouped.merged_conv2d`, computed tile by tile."""
+    """The convolution of `models.grouped.grouped_conv2d`, computed tile by tile."""
     sizes = [
         (size + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
         for size, kernel, stride, pad, dilation in zip(

@@ -20,7 +20,7 @@ from resnext_backbones.pretraining import (  # noqa: F401
 from resnext_backbones.runs.checkpoints import MissedValidationHook, newest_checkpoint
 from resnext_backbones.runs.curves import CurvesHook
 from resnext_backbones.runs.environment import start_process_group
-from resnext_backbones.runs.errors import InputError
+from resnext_backbones.runs.errors import BUILD_ERRORS, InputError
 from resnext_backbones.weights.files import read_file
 
 
@@ -35,12 +35,14 @@ def pretrain(cfg: Config) -> Path:
         WeightsError: the checkpoint cannot be read.
     """
     if cfg.get("resume") and (checkpoint := cfg.load_from or newest_checkpoint(cfg.work_dir)):
+        if not Path(checkpoint).is_file():
+            raise InputError(f"checkpoint {checkpoint}: there is no such file")
         read_file(checkpoint)  # which is to run no code
         cfg.load_from = str(checkpoint)
     start_process_group(cfg)
     try:
         runner = Runner.from_cfg(cfg)
-    except (TypeError, ValueError, KeyError) as error:
+    except BUILD_ERRORS as error:
         raise InputError(f"config {cfg.filename}: {error}") from error
     runner.register_hook(hooks.ClassesHook())
     runner.register_hook(CurvesHook())

@@ -12,7 +12,7 @@ from PIL import Image
 from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 
-from resnext_backbones.runs.errors import InputError
+from resnext_backbones.runs.errors import InputError, some
 
 
 class Images:
@@ -70,13 +70,13 @@ def folder_a_class(root: str | Path, classes: Sequence[str] | None = None) -> Im
     if not wanted:
         raise InputError(f"images {root}: has no folder for a class")
     if missing := sorted(set(wanted) - set(present)):
-        raise InputError(f"images {root}: has no folder for {_some(missing)}")
+        raise InputError(f"images {root}: has no folder for {some(missing)}")
     numbers = {name: number for number, name in enumerate(wanted)}
     samples = make_dataset(str(root), numbers, IMG_EXTENSIONS, allow_empty=True)
     files, labels = [file for file, _ in samples], [label for _, label in samples]
     filled = set(labels)
     if empty := [name for name in wanted if numbers[name] not in filled]:
-        raise InputError(f"images {root}: no image of {_some(empty)}")
+        raise InputError(f"images {root}: no image of {some(empty)}")
     return Images(wanted, labels, files, lambda index: Image.open(files[index]))
 
 
@@ -103,7 +103,7 @@ def flat_folder(root: str | Path, ground_truth: str | Path, classes: Sequence[st
     numbers = {name: number for number, name in enumerate(classes)}
     numbers |= {str(number): number - 1 for number in range(1, len(classes) + 1)}
     if unknown := sorted(set(lines) - numbers.keys()):
-        raise InputError(f"ground truth {path}: classes that are not known: {_some(unknown)}")
+        raise InputError(f"ground truth {path}: classes that are not known: {some(unknown)}")
     labels = [numbers[line] for line in lines]
     names = [str(file) for file in files]
     return Images(classes, labels, names, lambda index: Image.open(files[index]))
@@ -130,8 +130,3 @@ def cifar(root: str | Path, *, train: bool, classes: int = 10) -> Images:
     return Images(
         stored.classes, stored.targets, names, lambda index: Image.fromarray(stored.data[index])
     )
-
-
-def _some(names: Sequence[str], limit: int = 5) -> str:
-    more = f", ... ({len(names)})" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

@@ -1,4 +1,4 @@
-"""What the command lines of the detection tools share."""
+"""What the command lines of the tools share."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_resume_argument(parser: argparse.ArgumentParser) -> None:
+def add_resume_argument(parser: argparse._ActionsContainer) -> None:
     """Going on with a run, which every tool that trains can."""
     parser.add_argument(
         "--resume",
@@ -44,6 +44,17 @@ def add_resume_argument(parser: argparse.ArgumentParser) -> None:
         const="auto",
         metavar="CHECKPOINT",
         help="go on from the newest checkpoint of the work directory, or from this one",
+    )
+
+
+def add_amp_argument(parser: argparse._ActionsContainer) -> None:
+    """Mixed precision, which every tool on a loop of this package's can."""
+    parser.add_argument(
+        "--amp",
+        nargs="?",
+        const="fp16",
+        choices=("bf16", "fp16"),
+        help="mixed precision; fp16, which is the default, on GPUs only",
     )
 
 

@@ -13,7 +13,7 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
 
-from resnext_backbones.runs.errors import InputError
+from resnext_backbones.runs.errors import NO_GPU_FOR_FP16, InputError
 from resnext_backbones.runs.find import find_config
 from resnext_backbones.runs.journal import refuse_earlier_run
 
@@ -77,15 +77,13 @@ def for_training(cfg: Config, *, resume: str | None = None, amp: str | None = No
         cfg.load_from = None if resume == "auto" else resume
     _lose_nothing(cfg)
     if amp == "bf16":
+        for option in ("loss_scale", "dtype"):  # an AmpOptimWrapper's
+            cfg.optim_wrapper.pop(option, None)
         cfg.optim_wrapper.type = "resnext_backbones.Bfloat16OptimWrapper"
     elif amp and torch.cuda.is_available():
         cfg.optim_wrapper.update(type="AmpOptimWrapper", loss_scale="dynamic")
     elif amp:
-        print_log(
-            f"--amp {amp}: no GPU here, training in float32; bf16 would do",
-            logger="current",
-            level=logging.WARNING,
-        )
+        print_log(NO_GPU_FOR_FP16, logger="current", level=logging.WARNING)
     visualizer = cfg.get("visualizer") or {}
     backends = visualizer.setdefault("vis_backends", [])
     if not any(backend["type"] == "TensorboardVisBackend" for backend in backends):

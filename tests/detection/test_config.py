@@ -130,12 +130,15 @@ def test_options_reach_the_config() -> None:
 
 def test_training_options(tmp_path: Path, monkeypatch) -> None:
     cfg = load_config(MASK, work_dir=str(tmp_path / "run"))
-    for_training(cfg, amp=True)
+    for_training(cfg, amp="fp16")
     assert cfg.optim_wrapper.type == "OptimWrapper", "no GPU: float32"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    for_training(cfg, amp=True, resume="auto")
+    for_training(cfg, amp="fp16", resume="auto")
     assert (cfg.optim_wrapper.type, cfg.optim_wrapper.loss_scale) == ("AmpOptimWrapper", "dynamic")
     assert cfg.resume is True
+    for_training(cfg, amp="bf16")  # over a config that scales its loss
+    assert cfg.optim_wrapper.keys().isdisjoint({"loss_scale", "dtype"})
+    assert cfg.optim_wrapper.type == "resnext_backbones.Bfloat16OptimWrapper"
 
 
 def test_an_earlier_run_is_not_overwritten(tmp_path: Path) -> None:

@@ -283,6 +283,13 @@ def test_another_batch_size_begins_the_epoch_anew(
     assert read_journal(tmp_path / "other")[-1].iter == 20
 
 
+def test_a_checkpoint_that_is_not_there_is_named(config: Path, tmp_path: Path) -> None:
+    cfg = read_config(str(config), work_dir=str(tmp_path / "run"))
+    for_training(cfg, resume=str(tmp_path / "absent.pth"))
+    with pytest.raises(InputError, match=r"absent.pth: there is no such file"):
+        pretrain(cfg)
+
+
 def test_a_finished_run_is_not_overwritten(config: Path, finished: Path) -> None:
     with pytest.raises(InputError, match=r"go on with --resume"):
         for_training(read_config(str(config), work_dir=str(finished)))

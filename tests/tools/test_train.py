@@ -33,6 +33,7 @@ def test_training_reports_what_it_starts_from(trained: tuple[Path, str]) -> None
         r"LR is set based on batch size of \d+ and the current batch size is \d+",
     ):
         assert re.search(line, before), line
+    assert "WARNING - learning rate" not in before
     assert re.search(r"Epoch\(train\).*eta: \d+:\d\d:\d\d", log)
 
 
@@ -49,11 +50,15 @@ def test_weights_are_taken_and_named(trained, shapes_root: Path, tmp_path: Path)
     checkpoint = trained[0] / "epoch_2.pth"
     done = train_shapes(
         tmp_path / "run", shapes_root, "--weights", checkpoint,
-        options=[*QUICK, "train_cfg.max_epochs=1", "model.backbone.frozen_stages=2"],
+        options=[
+            *QUICK, "train_cfg.max_epochs=1", "model.backbone.frozen_stages=2",
+            "auto_scale_lr.enable=False", "auto_scale_lr.base_batch_size=16",
+        ],
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert re.search(rf"weights: {checkpoint} \(a 8x4d network .* other tensors", done.stdout)
     assert "frozen: stem, stage 1, stage 2" in done.stdout
+    assert re.search(r"WARNING - learning rate: .* is for 16 images .* there are 4;", done.stdout)
     first = torch.load(checkpoint, weights_only=False)["state_dict"]
     second = torch.load(tmp_path / "run" / "epoch_1.pth", weights_only=False)["state_dict"]
     moved = {k for k in first if k.startswith("backbone") and not first[k].equal(second[k])}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from itertools import permutations
@@ -172,6 +173,8 @@ def test_the_tool(published, tmp_path: Path) -> None:
     assert "left out: 1 tensors beside the trunk, neck.weight" in done.stdout
     assert preprocessing_of(dest) == RGB
     again = run(*arguments)
-    assert again.returncode == 1
+    assert again.returncode == 2
     assert "there is a file already; --overwrite replaces it" in again.stderr
-    assert "no such file" in run(tmp_path / "absent.pth", f"{dest}2", "--to", "timm").stderr
+    absent = run(tmp_path / "absent.pth", f"{dest}2", "--to", "timm")
+    assert absent.returncode == 2
+    assert re.fullmatch(r"error: .*absent.pth: there is no such file\n", absent.stderr)

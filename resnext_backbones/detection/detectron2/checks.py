@@ -20,12 +20,11 @@ from detectron2.utils.file_io import PathManager
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
-from resnext_backbones.detection.annotations import some
 from resnext_backbones.detection.detectron2.checkpoints import PIXELS
 from resnext_backbones.detection.detectron2.experiments import Experiment
 from resnext_backbones.detection.detectron2.zoo import Expected, expected_by
 from resnext_backbones.detection.fit import Use, check_use
-from resnext_backbones.runs.errors import InputError
+from resnext_backbones.runs.errors import InputError, some
 from resnext_backbones.weights import Preprocessing, load_weights
 from resnext_backbones.weights.checkpoint import Checkpoint, variant_of
 from resnext_backbones.weights.files import read_file
@@ -215,11 +214,10 @@ def _unfit(backbone: ResNeXtBackbone, held: Checkpoint | None, name: str) -> Ite
     missing = [key for key in own if key not in state and not key.endswith(COUNTER)]
     shapes = [key for key in own if key in state and state[key].shape != own[key].shape]
     if missing or shapes:
-        some = ", ".join([*shapes, *missing][:5])
         yield (
             f"weights {name}: their backbone is {held.variant or 'no ResNeXt'} and the config's is "
             f"{variant_of(own)}; {len(missing)} tensors are missing and {len(shapes)} of another "
-            f"shape: {some}"
+            f"shape: {some([*shapes, *missing])}"
         )
 
 

@@ -11,13 +11,11 @@ import torch
 from torch import nn
 
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
-from resnext_backbones.runs.errors import InputError
+from resnext_backbones.runs.errors import BUILD_ERRORS, InputError
 from resnext_backbones.weights import Preprocessing
 
 OUTPUT = "./output"
 """Detectron2's own work directory, where nothing else is said."""
-
-BUILD_ERRORS = (ValueError, TypeError, KeyError, AssertionError)
 
 
 class Experiment(ABC):

@@ -18,11 +18,10 @@ from torchvision.datasets import CocoDetection, VOCSegmentation
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
 
-from resnext_backbones.detection.annotations import some
 from resnext_backbones.detection.torchvision.instances import TRAIN, VAL
 from resnext_backbones.detection.torchvision.network import Network
 from resnext_backbones.detection.torchvision.settings import IGNORED
-from resnext_backbones.runs.errors import InputError
+from resnext_backbones.runs.errors import InputError, some
 
 VOC_OF_COCO = {
     "aeroplane": "airplane", "bicycle": "bicycle", "bird": "bird", "boat": "boat",

@@ -38,7 +38,7 @@ from resnext_backbones.detection.torchvision.state import (
     read_checkpoint,
 )
 from resnext_backbones.runs.environment import agree, is_main_process, place
-from resnext_backbones.runs.errors import InputError
+from resnext_backbones.runs.errors import NO_GPU_FOR_FP16, InputError
 from resnext_backbones.runs.journal import refuse_earlier_run
 from resnext_backbones.runs.seeds import seed_everything
 from resnext_backbones.whole import remove_leftovers
@@ -208,7 +208,7 @@ def _report(trainer: Trainer, network: Network, num_val: int, path: Path | None)
     ):
         LOGGER.info(f"{name}: {value}")
     if settings.amp and trainer.amp is None:
-        LOGGER.warning("--amp fp16: no GPU here, training in float32; bf16 would do")
+        LOGGER.warning(NO_GPU_FOR_FP16)
 
 
 @contextmanager

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from resnext_backbones.detection.annotations import some
 from resnext_backbones.detection.torchvision.network import Network
-from resnext_backbones.runs.errors import InputError
+from resnext_backbones.runs.errors import InputError, some
 from resnext_backbones.runs.journal import enter, newest_whole
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.whole import whole_file
