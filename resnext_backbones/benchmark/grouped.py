@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from resnext_backbones.benchmark.clock import seconds
+from resnext_backbones.benchmark.clock import device_seconds
 from resnext_backbones.benchmark.job import PRECISIONS
 from resnext_backbones.benchmark.surroundings import surroundings
 from resnext_backbones.models.geometry import Geometry
@@ -112,7 +112,7 @@ def in_turn(functions: dict[K, Callable[[], Any]], turns: int, device: str) -> d
     taken: dict[K, list[float]] = {key: [] for key in functions}
     for turn in range(turns + 1):
         for key, function in functions.items():
-            lasted = seconds(function, device)
+            lasted = device_seconds(function, device)
             if turn:
                 taken[key].append(lasted)
     return {key: statistics.median(values) for key, values in taken.items()}

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from resnext_backbones.models.geometry import Geometry
-from resnext_backbones.models.grouped_triton import AVAILABLE, tiled_conv2d, tiled_gradients
+from resnext_backbones.models.grouped_triton import runs_on, tiled_conv2d, tiled_gradients
 
-is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)
-"""Of PyTorch 2.7 and later."""
+is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
+"""Before PyTorch 2.7 a compiler may be exporting."""
 
 
 class Way(NamedTuple):
@@ -65,10 +65,11 @@ def fastest(x: Tensor, weight: Tensor, geometry: Geometry) -> Ways:
     """The fastest way to compute a grouped convolution that keeps the number of channels."""
     channels = weight.shape[1]
     ways = FASTEST.get((x.device.type, x.dtype), {}).get(channels, PLAIN)
-    if not AVAILABLE or is_exporting():  # an exported program may run elsewhere
+    # An exported program may run where the operators are not known.
+    if any(way.triton for way in ways) and (is_exporting() or not runs_on(x)):
         ways = Ways(*(Way() if way.triton else way for way in ways))
     even = all(geometry.groups % way.merged == 0 for way in ways)
-    keeps = weight.shape[0] == channels * geometry.groups
+    keeps = x.shape[1] == weight.shape[0] == channels * geometry.groups
     return ways if even and keeps and not torch.jit.is_tracing() else PLAIN
 
 

@@ -1,12 +1,16 @@
 """The kernels of `models.triton_kernels` as operators of PyTorch, which a compiler can call.
 
-Triton comes with PyTorch's builds for GPUs; it is imported when an operator first computes.
+Triton comes with PyTorch's builds for GPUs; it is imported when an operator first computes. What
+is not finite spreads over the groups of a tile, whose zeros it is multiplied with. The gradients
+cannot be differentiated again.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib.util import find_spec
+from shutil import which
 from typing import Any
 
 import torch
@@ -15,7 +19,22 @@ from torch.library import custom_op
 
 from resnext_backbones.models.geometry import Geometry
 
-AVAILABLE = find_spec("triton") is not None
+AVAILABLE = (
+    find_spec("triton") is not None
+    and torch.version.hip is None
+    and any(map(which, (os.environ.get("CC", "cc"), "gcc", "clang")))
+)
+"""Triton is there, and the C compiler that it needs when it first computes."""
+
+FIRST_CAPABILITY = 8
+"""Of GPUs with matrix instructions for the types that are trained in: Ampere."""
+
+
+def runs_on(x: Tensor) -> bool:
+    """Whether the operators can compute, and are of use, where a tensor is."""
+    if not AVAILABLE:
+        return False
+    return not x.is_cuda or torch.cuda.get_device_properties(x.device).major >= FIRST_CAPABILITY
 
 
 @custom_op("resnext_backbones::tiled_conv2d", mutates_args=())

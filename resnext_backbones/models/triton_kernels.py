@@ -18,9 +18,10 @@ from resnext_backbones.models.geometry import Geometry
 PIXELS = 128
 """Of a tile."""
 
-PROGRAMS = 4096
+PROGRAMS = 1024
 """That the gradient of the weight is divided among, as far as there are pixels: each sums some of
-them up on its own. The largest GPUs have 132 multiprocessors."""
+them up on its own. The largest GPUs have 132 multiprocessors, of a few programs each; more of them
+would write more sums than there are activations to read."""
 
 
 def convolve(
@@ -55,21 +56,22 @@ def grad_weight(
     tiles = triton.cdiv(channels, tile) * kernel[0] * kernel[1]
     splits = min(triton.cdiv(PROGRAMS, tiles), triton.cdiv(pixels, PIXELS))
     partial = x.new_empty(splits, channels, *kernel, group, dtype=torch.float32)
-    _grad_weight[tiles * splits,](
-        grad,
-        x,
-        partial,
-        pixels,
-        *grad.shape[2:],
-        *size,
-        channels,
-        splits,
-        *_constants(kernel, geometry),
-        GROUP=group,
-        TILE=tile,
-        PIXELS=PIXELS,
-        PRECISION=_precision(),
-    )
+    with torch.cuda.device_of(x):
+        _grad_weight[tiles * splits,](
+            grad,
+            x,
+            partial,
+            pixels,
+            *grad.shape[2:],
+            *size,
+            channels,
+            splits,
+            *_constants(kernel, geometry),
+            GROUP=group,
+            TILE=tile,
+            PIXELS=PIXELS,
+            PRECISION=_precision(),
+        )
     return partial.sum(0).movedim(-1, 1)
 
 
@@ -95,23 +97,24 @@ def _launch(
         memory_format=torch.channels_last,
     )
     pixels = y.numel() // channels
-    _convolve[triton.cdiv(pixels, PIXELS) * triton.cdiv(channels, tile),](
-        x,
-        weight,
-        weight if bias is None else bias,
-        y,
-        pixels,
-        *size,
-        *x.shape[2:],
-        channels,
-        *_constants(kernel, geometry),
-        GROUP=group,
-        TILE=tile,
-        PIXELS=PIXELS,
-        HAS_BIAS=bias is not None,
-        TRANSPOSED=transposed,
-        PRECISION=_precision(),
-    )
+    with torch.cuda.device_of(x):  # a kernel goes to the current device, wherever its tensors are
+        _convolve[triton.cdiv(pixels, PIXELS) * triton.cdiv(channels, tile),](
+            x,
+            weight,
+            weight if bias is None else bias.contiguous(),
+            y,
+            pixels,
+            *size,
+            *x.shape[2:],
+            channels,
+            *_constants(kernel, geometry),
+            GROUP=group,
+            TILE=tile,
+            PIXELS=PIXELS,
+            HAS_BIAS=bias is not None,
+            TRANSPOSED=transposed,
+            PRECISION=_precision(),
+        )
     return y
 
 
@@ -121,10 +124,14 @@ def _constants(kernel: list[int], geometry: Geometry) -> tuple[int, ...]:
 
 def _precision() -> str:
     """Of products of float32, as PyTorch's own convolutions are asked to have it."""
-    return "tf32" if torch.backends.cudnn.allow_tf32 else "ieee"
+    setting = getattr(torch.backends.cudnn, "conv", None)  # of PyTorch 2.9; the older one may raise
+    if setting is None:
+        return "tf32" if torch.backends.cudnn.allow_tf32 else "ieee"
+    return "tf32" if setting.fp32_precision == "tf32" else "ieee"
 
 
-@triton.jit
+# Of sizes, which change with every image, nothing is made a constant: no new compilation.
+@triton.jit(do_not_specialize=["pixels", "y_height", "y_width", "x_height", "x_width"])
 def _convolve(
     x_ptr,
     weight_ptr,
@@ -200,7 +207,9 @@ def _convolve(
     )
 
 
-@triton.jit
+@triton.jit(
+    do_not_specialize=["pixels", "grad_height", "grad_width", "x_height", "x_width", "splits"]
+)
 def _grad_weight(
     grad_ptr,
     x_ptr,

@@ -1,7 +1,7 @@
 """Compile the Triton kernels for GPUs that need not be there: a process of test_triton_kernels.py.
 
-Prints a line for each: capability, kernel, channels of a tile, shared memory in bytes, and whether
-there are matrix instructions.
+Prints which arguments each kernel is specialised for, and then a line for each compilation: shared
+memory in bytes, and whether there are matrix instructions and loads of 16 bytes.
 """
 
 import json
@@ -21,26 +21,40 @@ KERNELS = {
 }
 
 
-def compile_for(capability: int, name: str, tile: int, kind: str) -> triton.compiler.CompiledKernel:
+CASES = (
+    {"TILE": 16, "kind": "bf16", "PRECISION": "tf32"},
+    {"TILE": 64, "kind": "bf16", "PRECISION": "tf32"},
+    {"TILE": 32, "kind": "fp32", "PRECISION": "tf32"},
+    {"TILE": 32, "kind": "fp32", "PRECISION": "ieee"},
+)
+
+
+def compile_for(capability: int, name: str, case: dict) -> triton.compiler.CompiledKernel:
     kernel = triton_kernels._grad_weight if name == "_grad_weight" else triton_kernels._convolve
-    pixels = triton_kernels.PIXELS
-    constants = SETTING | {"GROUP": 4, "TILE": tile, "PIXELS": pixels, "PRECISION": "tf32"}
-    constants |= KERNELS[name]
+    constants = SETTING | case | KERNELS[name] | {"GROUP": 4, "PIXELS": triton_kernels.PIXELS}
+    kind = constants.pop("kind")
     signature, aligned = {}, {}
-    for place, argument in enumerate(kernel.arg_names):
-        if argument.endswith("_ptr"):
-            signature[argument] = "*fp32" if argument == "partial_ptr" else f"*{kind}"
+    for place, parameter in enumerate(kernel.params):
+        if parameter.name.endswith("_ptr"):
+            signature[parameter.name] = "*fp32" if parameter.name == "partial_ptr" else f"*{kind}"
         else:
-            signature[argument] = "constexpr" if argument in constants else "i32"
-        if argument.endswith("_ptr") or argument == "channels":
+            signature[parameter.name] = "constexpr" if parameter.name in constants else "i32"
+        if not parameter.is_constexpr and not parameter.do_not_specialize:
             aligned[(place,)] = [["tt.divisibility", 16]]
     source = ASTSource(kernel, signature, constants, aligned)
     return triton.compile(source, target=GPUTarget("cuda", capability, 32))
 
 
+for kernel in (triton_kernels._convolve, triton_kernels._grad_weight):
+    specialised = [p.name for p in kernel.params if not p.is_constexpr and not p.do_not_specialize]
+    print(json.dumps({"specialised": specialised}))
 for capability in (80, 90):
     for name in KERNELS:
-        for tile, kind in ((64, "bf16"), (32, "fp32")):
-            compiled = compile_for(capability, name, tile, kind)
-            matrix = any(word in compiled.asm["ptx"] for word in ("mma.sync", "wgmma"))
-            print(json.dumps([capability, name, tile, compiled.metadata.shared, matrix]))
+        for case in CASES:
+            compiled = compile_for(capability, name, case)
+            assembly = compiled.asm["ptx"]
+            row = {"capability": capability, "kernel": name, **case}
+            row["shared"] = compiled.metadata.shared
+            row["matrix"] = any(word in assembly for word in ("mma.sync", "wgmma"))
+            row["wide_loads"] = "cp.async.cg" in assembly
+            print(json.dumps(row))

@@ -10,7 +10,7 @@ from helpers import relative_error
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn import functional as F
 
-from resnext_backbones.models import grouped
+from resnext_backbones.models import grouped, grouped_triton
 from resnext_backbones.models.convolution import conv2d, conv2d_backward
 from resnext_backbones.models.geometry import Geometry
 from resnext_backbones.models.grouped import PLAIN, Way, Ways, fastest
@@ -73,11 +73,16 @@ def test_only_the_gradients_that_are_asked_for(needed: tuple[bool, ...], monkeyp
     assert [gradient is not None for gradient in found] == list(needed)
 
 
-def test_more_pixels_than_a_tile_and_fewer_channels(monkeypatch) -> None:
-    """10 groups in tiles of 4: the last one is half empty."""
+@pytest.mark.parametrize("programs", [1, 1024])
+@pytest.mark.parametrize("kernel", [(3, 3), (1, 3)], ids=str)
+def test_more_pixels_than_a_tile_and_fewer_channels(kernel, programs: int, monkeypatch) -> None:
+    """10 groups in tiles of 4: the last one is half empty. One program sums up many tiles."""
     kernels = pytest.importorskip("resnext_backbones.models.triton_kernels")
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr(kernels, "PROGRAMS", programs)
     x, weight, bias = (tensor.detach() for tensor in tensors(10, (17, 19)))
+    weight = weight[:, :, : kernel[0], : kernel[1]]
+    bias = torch.stack((bias, bias), 1)[:, 0]  # with a gap between its values
     geometry = Geometry((1, 1), (1, 1), (1, 1), 10)
     assert x[:, 0].numel() > 2 * kernels.PIXELS
     reference = F.conv2d(x, weight, bias, *geometry)
@@ -88,7 +93,7 @@ def test_more_pixels_than_a_tile_and_fewer_channels(monkeypatch) -> None:
     )
     found = kernels.grad_input(upstream, weight, geometry, 4, [17, 19])
     assert relative_error(found, expected[0]) <= 1e-6
-    found = kernels.grad_weight(upstream, x, [3, 3], geometry, 4)
+    found = kernels.grad_weight(upstream, x, list(kernel), geometry, 4)
     assert relative_error(found, expected[1]) <= 1e-6
 
 
@@ -141,8 +146,6 @@ def test_compiled_without_a_break_for_any_size(ways: Ways, monkeypatch) -> None:
 @pytest.mark.parametrize("geometry", [SMALL[0], UNEVEN], ids=str)
 def test_operators_are_what_pytorch_expects(name: str, geometry: Geometry) -> None:
     """Their shapes and strides without data, and that they change none of their arguments."""
-    from resnext_backbones.models import grouped_triton
-
     x, weight, bias = (tensor.detach() for tensor in tensors(8))
     grad = torch.randn_like(F.conv2d(x, weight, bias, *geometry))
     arguments = {
@@ -155,7 +158,8 @@ def test_operators_are_what_pytorch_expects(name: str, geometry: Geometry) -> No
     torch.library.opcheck(operator, (*arguments, *geometry, 4), test_utils=checks)
 
 
-def test_what_is_exported_calls_no_operator_of_ours(monkeypatch) -> None:
+@pytest.mark.parametrize("strict", [False, True])
+def test_what_is_exported_calls_no_operator_of_ours(strict: bool, monkeypatch) -> None:
     table(monkeypatch, WAYS[4])
     x, weight, _ = (tensor.detach() for tensor in tensors(8))
 
@@ -163,14 +167,14 @@ def test_what_is_exported_calls_no_operator_of_ours(monkeypatch) -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return conv2d(x, weight, None, SMALL[0])
 
-    program = torch.export.export(Network(), (x,))
+    program = torch.export.export(Network(), (x,), strict=strict)
     assert "resnext_backbones" not in str(program.graph)
     assert relative_error(program.module()(x), F.conv2d(x, weight, None, *SMALL[0])) <= 1e-6
 
 
 def test_without_triton_its_ways_are_plain(monkeypatch) -> None:
     table(monkeypatch, Ways(Way(4, triton=True), Way(4), Way()))
-    monkeypatch.setattr(grouped, "AVAILABLE", False)
+    monkeypatch.setattr(grouped_triton, "AVAILABLE", False)
     x, weight, _ = tensors(8)
     assert fastest(x, weight, SMALL[0]) == Ways(Way(), Way(4), Way())
 
@@ -181,3 +185,32 @@ def test_groups_that_do_not_merge_evenly_are_left_alone(monkeypatch) -> None:
     geometry = Geometry((1, 1), (1, 1), (1, 1), 3)
     assert fastest(x, weight, geometry) == PLAIN
     assert torch.equal(conv2d(x, weight, bias, geometry), F.conv2d(x, weight, bias, *geometry))
+
+
+def test_wrong_channels_are_left_to_pytorch(monkeypatch) -> None:
+    table(monkeypatch, WAYS[4])
+    x, weight, _ = tensors(8)
+    with pytest.raises(RuntimeError, match="channels"):
+        conv2d(x[:, :24], weight, None, SMALL[0])
+
+
+def test_no_images_have_no_features(monkeypatch) -> None:
+    table(monkeypatch, WAYS[4])
+    x, weight, bias = tensors(8)
+    y = conv2d(x[:0], weight, bias, SMALL[0])
+    assert y.shape == (0, 32, 9, 11)
+    assert not torch.autograd.grad(y.sum(), weight)[0].any()
+
+
+def test_precision_follows_pytorchs_newer_switch() -> None:
+    kernels = pytest.importorskip("resnext_backbones.models.triton_kernels")
+    conv = getattr(torch.backends.cudnn, "conv", None)
+    if conv is None:
+        pytest.skip("this PyTorch has the older switch alone")
+    before = conv.fp32_precision
+    try:
+        for setting in ("ieee", "tf32"):
+            conv.fp32_precision = setting
+            assert kernels._precision() == setting
+    finally:
+        conv.fp32_precision = before
