@@ -7,7 +7,7 @@ from typing import Any
 
 from resnext_backbones import ResNeXt, build_backbone, build_classifier, list_variants, load_weights
 
-dependencies = ["torch", "torchvision", "safetensors", "huggingface_hub"]
+dependencies = ["torch", "torchvision", "numpy", "safetensors", "huggingface_hub", "filelock"]
 
 
 def _entry(name: str) -> Any:

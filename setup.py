@@ -12,7 +12,7 @@ VERSION = re.search(
 
 MMDET = [
     "onedl-mmengine>=0.10.8",
-    # Compiled against the installed torch: see the README, "In one's own detector".
+    # Compiled against the installed torch: see the README, "Install".
     "onedl-mmcv>=2.3",
     "onedl-mmdetection>=3.5",
     "tensorboard",

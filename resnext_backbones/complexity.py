@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from resnext_backbones.variants import VARIANTS, build_classifier
+from resnext_backbones.whole import write_between
 
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "docs" / "model_complexity.json"
@@ -76,8 +77,5 @@ def update_record() -> tuple[Path, Path]:
     """Count every variant; rewrite the record and the table in the README."""
     record = {name: count(name) for name in VARIANTS}
     RECORD.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    text = README.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN, 1)
-    after = rest.split(END, 1)[1]
-    README.write_text(f"{before}{BEGIN}\n{table(record)}\n{END}{after}", encoding="utf-8")
+    write_between(README, BEGIN, END, table(record))
     return RECORD, README

@@ -20,12 +20,13 @@ class Variant:
 
 
 # Sources: [1] Xie et al. (2017), Tables 1, 3 and 4; [2] Mahajan et al. (2018), arXiv:1805.00932;
-# [3] torchvision; [4] Detectron2's model zoo; [5] timm; [6] He et al. (2016), Table 1;
-# [7] Zagoruyko and Komodakis (2016), as torchvision has it: twice the bottleneck width.
+# [3] torchvision; [4] Detectron2's model zoo; [5] MMPretrain; [6] He et al. (2016), Table 1;
+# [7] Zagoruyko and Komodakis (2016), as torchvision has it: twice the bottleneck width;
+# [8] by the rule of [1], with no published weights.
 VARIANTS: dict[str, Variant] = {
-    "resnext26_32x4d": Variant(26, 32, 4),  # [5]
+    "resnext26_32x4d": Variant(26, 32, 4),  # [8]
     "resnext50_32x4d": Variant(50, 32, 4),  # [1]
-    "resnext50_32x8d": Variant(50, 32, 8),  # [5]
+    "resnext50_32x8d": Variant(50, 32, 8),  # [8]
     "resnext101_32x4d": Variant(101, 32, 4),  # [1]
     "resnext101_32x8d": Variant(101, 32, 8),  # [2, 3]
     "resnext101_64x4d": Variant(101, 64, 4),  # [1]
@@ -33,7 +34,7 @@ VARIANTS: dict[str, Variant] = {
     "resnext101_32x32d": Variant(101, 32, 32),  # [2]
     "resnext101_32x48d": Variant(101, 32, 48),  # [2]
     "resnext152_32x4d": Variant(152, 32, 4),  # [5]
-    "resnext152_64x4d": Variant(152, 64, 4),  # [5]
+    "resnext152_64x4d": Variant(152, 64, 4),  # [8]
     "resnext152_32x8d": Variant(152, 32, 8),  # [4]
     "resnext29_8x64d": Variant(29, 8, 64, small_images=True),  # [1], section 5.3
     "resnext29_16x64d": Variant(29, 16, 64, small_images=True),  # [1], section 5.3

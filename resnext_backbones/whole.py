@@ -31,6 +31,13 @@ def write_whole(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_between(path: Path, begin: str, end: str, body: str) -> None:
+    """Put a text in the place of what stands between two markers of a document."""
+    before, rest = path.read_text(encoding="utf-8").split(begin, 1)
+    after = rest.split(end, 1)[1]
+    write_whole(path, f"{before}{begin}\n\n{body}\n\n{end}{after}")
+
+
 def remove_leftovers(folder: Path, pattern: str) -> None:
     """Remove what writers of `pattern` left in a folder when they were killed."""
     for path in folder.glob(f".{pattern}.*"):

@@ -72,6 +72,28 @@ def test_every_mmdetection_config_that_a_document_names_is_there() -> None:
             assert (configs / name).is_file(), name
 
 
+def test_the_configs_that_the_training_page_shows_are_read(tmp_path: Path, monkeypatch) -> None:
+    pytest.importorskip("mmdet", reason="MMDetection is not installed")
+    from resnext_backbones.detection.checks import build_on_meta
+    from resnext_backbones.detection.config import load_config
+
+    monkeypatch.setenv("COCO_ROOT", "/data/coco")
+    blocks = indented_blocks((ROOT / "docs" / "training.md").read_text(encoding="utf-8"))
+    stock, as_here, own = (
+        next(block for block in blocks if start in block)
+        for start in ("dconv-c3-c5", "auto_scale_lr = ", "num_classes=2")
+    )
+    own = own.replace('"./', f'"{ROOT}/configs/')
+    for text, classes in ((stock + as_here, 80), (own, 2)):
+        (tmp_path / "shown.py").write_text(text)
+        cfg = load_config(str(tmp_path / "shown.py"))
+        assert cfg.train_dataloader.dataset.data_root == "/data/coco"
+        assert cfg.test_evaluator.ann_file == "/data/coco/annotations/instances_val2017.json"
+        assert cfg.auto_scale_lr.enable
+        head = build_on_meta(cfg).roi_head.bbox_head
+        assert head.num_classes == classes
+
+
 def test_the_numbers_of_the_comparison_are_those_measured() -> None:
     text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
     for path in (ROOT / "docs" / "benchmarks").glob("*.json"):

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from resnext_backbones.benchmark.contestants import CONTESTANTS
 from resnext_backbones.benchmark.job import LAYOUTS, MODES, PRECISIONS, TASKS, Entry, Setting
-from resnext_backbones.benchmark.report import loading_section, table, update_document, write
+from resnext_backbones.benchmark.report import runner_sentence, table, update_document, write
 from resnext_backbones.benchmark.run import run
 from resnext_backbones.runs.cli import run_tool
 from resnext_backbones.runs.errors import InputError
@@ -72,7 +72,7 @@ def report_data(args: argparse.Namespace, console: Console) -> None:
     result = data.measure(args.data_root, cores=cores, turns=args.turns)
     result["command"] = "python tools/benchmark.py --task data --data-root IMAGES"
     console.print(table(result))
-    console.print(loading_section(result).rsplit("\n\n", 1)[1])
+    console.print(runner_sentence(result["runner"]))
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / "data_cpu.json"
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from resnext_backbones.weights.registry import REGISTRY, markdown
+from resnext_backbones.whole import write_between
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "weights.md"
 BEGIN, END = "<!-- table: tools/list_weights.py --document -->", "<!-- end -->"
@@ -25,10 +26,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     if args.document:
-        before, rest = DOCUMENT.read_text(encoding="utf-8").split(BEGIN)
-        after = rest.split(END)[1]
-        table = f"{before}{BEGIN}\n\n{markdown()}\n\n{END}{after}"
-        DOCUMENT.write_text(table, encoding="utf-8")
+        write_between(DOCUMENT, BEGIN, END, markdown())
         print(DOCUMENT)
         return
     for alias in sorted(name for name in REGISTRY if args.contains in name):

@@ -66,6 +66,7 @@ def parse_args() -> argparse.Namespace:
     add_amp_argument(training)
     training.add_argument("--seed", type=int, default=0)
     training.add_argument("--checkpoint-minutes", type=float, default=0, help="within an epoch")
+    training.add_argument("--keep", type=int, default=3, help="checkpoints; default 3")
     training.add_argument("--eval-every", type=int, default=1, metavar="EPOCHS")
     training.add_argument("--log-every", type=int, default=20, metavar="STEPS")
     training.add_argument(

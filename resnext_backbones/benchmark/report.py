@@ -14,6 +14,7 @@ from rich.table import Table
 
 from resnext_backbones.benchmark import grouped, pointwise
 from resnext_backbones.benchmark.contestants import OWN
+from resnext_backbones.whole import write_between
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
@@ -37,7 +38,7 @@ COLUMNS = (
 )
 """Heading, and what stands in a row."""
 
-LOADING = (
+DATA_COLUMNS = (
     ("what", lambda row: row["what"]),
     ("cores", lambda row: str(row["cores"])),
     ("images/s", lambda row: f"{row['images_per_second']:.0f}"),
@@ -70,7 +71,7 @@ def title(result: dict[str, Any]) -> str:
 
 def _columns(result: dict[str, Any]) -> list[tuple[str, list[str]]]:
     """The columns in which something stands."""
-    wanted = COLUMNS if "setting" in result else LOADING
+    wanted = COLUMNS if "setting" in result else DATA_COLUMNS
     columns = [(head, [cell(row) for row in result["rows"]]) for head, cell in wanted]
     return [(head, cells) for head, cells in columns if any(cells)]
 
@@ -150,7 +151,7 @@ def section(result: dict[str, Any]) -> str:
     )
 
 
-def loading_section(result: dict[str, Any]) -> str:
+def data_section(result: dict[str, Any]) -> str:
     """What the input pipeline delivers, and what the runner takes beside the step."""
     images, runner = result["images"], result["runner"]
     return "\n\n".join(
@@ -163,15 +164,20 @@ def loading_section(result: dict[str, Any]) -> str:
                 100,
             ),
             markdown(result),
-            textwrap.fill(
-                f"A run of {runner['steps']} steps of {1e3 * runner['step_seconds']:.0f} ms, "
-                f"{runner['batch']} images each from {runner['workers']} workers, took "
-                f"{runner['overhead']:.1%} more than its steps: {runner['waiting']:.1%} to take "
-                "batches from the workers, which a thread does where there is a GPU, and "
-                f"{runner['overhead'] - runner['waiting']:.1%} for all else.",
-                100,
-            ),
+            runner_sentence(runner),
         )
+    )
+
+
+def runner_sentence(runner: dict[str, Any]) -> str:
+    """What the runner takes beside the step."""
+    return textwrap.fill(
+        f"A run of {runner['steps']} steps of {1e3 * runner['step_seconds']:.0f} ms, "
+        f"{runner['batch']} images each from {runner['workers']} workers, took "
+        f"{runner['overhead']:.1%} more than its steps: {runner['waiting']:.1%} to take "
+        "batches from the workers, which a thread does where there is a GPU, and "
+        f"{runner['overhead'] - runner['waiting']:.1%} for all else.",
+        100,
     )
 
 
@@ -185,12 +191,8 @@ def update_document(document: Path = DOCUMENT, data: Path = DATA) -> Path:
             name = f"### {kind.capitalize()} convolutions, {result['device']}"
             sections.append(f"{name}\n\n{where}\n\n{module.markdown(result)}")
     for path in sorted(data.glob("data_*.json")):
-        sections.append(loading_section(json.loads(path.read_text(encoding="utf-8"))))
-    text = document.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN, 1)
-    after = rest.split(END, 1)[1]
-    body = "\n\n".join(sections)
-    document.write_text(f"{before}{BEGIN}\n\n{body}\n\n{END}{after}", encoding="utf-8")
+        sections.append(data_section(json.loads(path.read_text(encoding="utf-8"))))
+    write_between(document, BEGIN, END, "\n\n".join(sections))
     return document
 
 

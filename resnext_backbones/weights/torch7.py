@@ -90,8 +90,7 @@ def _library() -> ModuleType:
     spec = find_spec("torchfile")
     if spec is None or spec.loader is None:
         raise ModuleNotFoundError(
-            "a Torch7 file, which the package torchfile reads: "
-            "pip install 'resnext_backbones[torch7]'"
+            "a Torch7 file, which the package torchfile reads: pip install torchfile"
         )
     library = module_from_spec(spec)
     spec.loader.exec_module(library)

@@ -10,7 +10,7 @@ from rich.console import Console
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
 from resnext_backbones.benchmark import data
-from resnext_backbones.benchmark.report import loading_section, table
+from resnext_backbones.benchmark.report import data_section, table
 from resnext_backbones.runs.errors import InputError
 
 
@@ -25,7 +25,7 @@ def test_every_part_is_measured(coco_tiny: Path) -> None:
     assert result["runner"]["step_seconds"] >= 0.1
     assert result["runner"]["overhead"] > result["runner"]["waiting"] > 0
     result["command"] = "python"
-    section = loading_section(result)
+    section = data_section(result)
     assert "| full loader | 2 |" in section
     assert "80 photographs" in section
     console = Console(width=100, record=True)

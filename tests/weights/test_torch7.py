@@ -85,5 +85,5 @@ def test_without_the_package_it_is_named(tmp_path: Path, monkeypatch) -> None:
     _library.cache_clear()
     monkeypatch.setattr("resnext_backbones.weights.torch7.find_spec", lambda _: None)
     (tmp_path / "w").write_bytes(torch7.dump({"a": 1}))
-    with pytest.raises(WeightsError, match=r"torchfile.*pip install 'resnext_backbones\[torch7\]'"):
+    with pytest.raises(WeightsError, match=r"torchfile.*pip install torchfile"):
         read_file(tmp_path / "w")

@@ -148,6 +148,10 @@ class Settings:
             if number is not None and number < least:
                 why = ", since norms follow a batch" if number == least - 1 == 1 else ""
                 raise InputError(f"{option} {number}: must be at least {least}{why}")
+        if max(self.sizes) > self.max_size:
+            raise InputError(
+                f"--min-size {max(self.sizes)}: is more than --max-size, which is {self.max_size}"
+            )
         falls = self.lr_steps or ()
         if list(falls) != sorted(set(falls)) or any(fall < 1 for fall in falls):
             raise InputError(f"--lr-steps {' '.join(map(str, falls))}: must be increasing epochs")

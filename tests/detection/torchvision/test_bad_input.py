@@ -66,6 +66,7 @@ def unknown_category(run: Settings, folder: Path) -> dict[str, Any]:
 
 BAD = {
     "category": (unknown_category, "annotation 77 has a category_id that is not listed"),
+    "sizes": (lambda *_: {"min_size": (90,)}, "--min-size 90: .* --max-size, which is 80"),
     "log": (lambda *_: {"log_every": 0}, "--log-every 0: must be at least 1"),
     "steps": (lambda *_: {"lr_steps": (11, 8)}, "--lr-steps 11 8: must be increasing epochs"),
     "classes": (
