@@ -19,6 +19,7 @@ from resnext_backbones.benchmark import overhead
 from resnext_backbones.benchmark.surroundings import surroundings
 from resnext_backbones.pretraining.transforms import RandomResizedCrop
 from resnext_backbones.runs.config import find_config
+from resnext_backbones.runs.environment import share_batches_by_name
 from resnext_backbones.runs.errors import InputError
 from resnext_backbones.runs.seeds import reproducible
 
@@ -134,6 +135,7 @@ def _loaded(
     """Sizes of batches. A loader lives from its first turn to the end, and its workers wait for
     their turn, once they have filled their queues.
     """
+    share_batches_by_name()  # as runs do
     dataset = Photographs(files, transform, times=1000)
     loader = DataLoader(
         dataset,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -40,10 +39,6 @@ def pretrain(cfg: Config) -> Path:
             raise InputError(f"checkpoint {checkpoint}: there is no such file")
         read_file(checkpoint)  # which is to run no code
         cfg.load_from = str(checkpoint)
-    if not torch.cuda.is_available():
-        # By their names: else a batch is asked for from a worker that decodes the next images,
-        # where a GPU has a thread that does so ahead.
-        torch.multiprocessing.set_sharing_strategy("file_system")
     start_process_group(cfg)
     try:
         runner = Runner.from_cfg(cfg)

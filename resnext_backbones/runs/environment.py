@@ -7,7 +7,7 @@ import warnings
 from typing import Any
 
 import torch
-from torch import distributed
+from torch import distributed, multiprocessing
 
 from resnext_backbones.runs.errors import InputError
 
@@ -20,6 +20,16 @@ LAUNCHERS: dict[str, tuple[str, str, str]] = {
 
 UNSHARED_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 """Environment variable of torchrun's: a new store of addresses after each restart."""
+
+
+def share_batches_by_name() -> None:
+    """Take batches from workers without asking them, where there is no GPU.
+
+    PyTorch's default asks a worker for a tensor's file, and it answers between its next images.
+    With a GPU a thread does that ahead, and shared memory outlives no process that was killed.
+    """
+    if not torch.cuda.is_available():
+        multiprocessing.set_sharing_strategy("file_system")
 
 
 def find_launcher() -> str:

@@ -8,6 +8,7 @@ from mmengine.dist import get_rank
 from mmengine.runner import EpochBasedTrainLoop as MMEngineEpochBasedTrainLoop
 
 from resnext_backbones.adapters.registry import LOOPS
+from resnext_backbones.runs.environment import share_batches_by_name
 from resnext_backbones.runs.seeds import Batches, reproducible, seed_everything, seed_of
 
 EPOCH_LENGTH = "batches_in_an_epoch"
@@ -27,6 +28,7 @@ class EpochBasedTrainLoop(MMEngineEpochBasedTrainLoop):
 
     def __init__(self, runner: Any, dataloader: Any, max_epochs: int, **options: Any) -> None:
         super().__init__(runner, dataloader, max_epochs, **options)
+        share_batches_by_name()
         self.dataloader = reproducible(self.dataloader, runner.seed)
 
     def run(self) -> Any:

@@ -21,7 +21,7 @@ from torch.utils.data.distributed import DistributedSampler
 from resnext_backbones.detection.torchvision.network import autocast, losses, parameter_groups
 from resnext_backbones.detection.torchvision.settings import Settings
 from resnext_backbones.detection.torchvision.state import LOGGER, Progress
-from resnext_backbones.runs.environment import place
+from resnext_backbones.runs.environment import place, share_batches_by_name
 from resnext_backbones.runs.errors import InputError
 from resnext_backbones.runs.journal import TERMINATED
 from resnext_backbones.runs.seeds import reproducible, seed_everything, seed_of
@@ -158,6 +158,7 @@ def training_loader(
         collate_fn=collate,
         pin_memory=device.type == "cuda",
     )
+    share_batches_by_name()
     return reproducible(loader, seed)
 
 
