@@ -26,7 +26,8 @@ def share_batches_by_name() -> None:
     """Take batches from workers without asking them, where there is no GPU.
 
     PyTorch's default asks a worker for a tensor's file, and it answers between its next images.
-    With a GPU a thread does that ahead, and shared memory outlives no process that was killed.
+    With a GPU a thread does that ahead. The memory of a run that was killed is freed by PyTorch's
+    manager of it.
     """
     if not torch.cuda.is_available():
         multiprocessing.set_sharing_strategy("file_system")
