@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 import textwrap
 from pathlib import Path
 
 import pytest
 import torch
 
-from resnext_backbones import build_backbone
+from resnext_backbones import ResNeXtClassifier, build_backbone
 from resnext_backbones.weights.download import path_of
 from resnext_backbones.weights.registry import REGISTRY
 
@@ -110,3 +111,28 @@ def test_the_numbers_of_the_comparison_are_those_measured() -> None:
             assert f"{seconds:.1f}" in text
         assert f"{result['seconds_ratio']:.2f}" in text
         assert result["hardware"] in text
+
+
+def test_the_table_of_cardinalities_is_what_was_measured() -> None:
+    config = pytest.importorskip("mmengine.config", reason="MMEngine is not installed")
+    flop_count = pytest.importorskip(
+        "fvcore.nn", reason="fvcore is not installed"
+    ).FlopCountAnalysis
+    text = (ROOT / "docs" / "pretraining.md").read_text(encoding="utf-8")
+    path = ROOT / "docs" / "benchmarks" / "pretraining_cardinality_cifar10.json"
+    result = json.loads(path.read_text(encoding="utf-8"))
+    for name, network in result["networks"].items():
+        cfg = config.Config.fromfile(ROOT / f"configs/cifar/resnext29_{name}_cifar10_quick.py")
+        model = ResNeXtClassifier(num_classes=10, **cfg.model.network).eval()
+        assert sum(p.numel() for p in model.parameters()) == network["parameters"]
+        counted = flop_count(model, torch.zeros(1, 3, 32, 32)).unsupported_ops_warnings(False)
+        multiply_adds = counted.by_operator()["conv"] + counted.by_operator()["linear"]
+        assert multiply_adds == pytest.approx(network["multiply_adds"], rel=1e-3)
+        top1 = [100 * run["top1"] for run in result["runs"] if run["network"] == name]
+        cells = (
+            f"{network['parameters'] / 1e6:.3f} M",
+            f"{network['multiply_adds'] / 1e6:.1f} M",
+            ", ".join(f"{value:.2f}" for value in top1),
+            f"{statistics.mean(top1):.2f}, {statistics.stdev(top1):.2f}",
+        )
+        assert f"| {name.replace('x', ' x ', 1)} | {' | '.join(cells)} |" in text
