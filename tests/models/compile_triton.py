@@ -48,9 +48,9 @@ def compile_for(capability: int, name: str, case: dict) -> triton.compiler.Compi
 for kernel in (triton_kernels._convolve, triton_kernels._grad_weight):
     specialised = [p.name for p in kernel.params if not p.is_constexpr and not p.do_not_specialize]
     print(json.dumps({"specialised": specialised}))
-for capability in (80, 90):
+for capability, cases in ((80, CASES[1:3]), (90, CASES)):
     for name in KERNELS:
-        for case in CASES:
+        for case in cases:
             compiled = compile_for(capability, name, case)
             assembly = compiled.asm["ptx"]
             row = {"capability": capability, "kernel": name, **case}
