@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import tarfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 CIFAR10 = Path(
@@ -20,6 +22,15 @@ CIFAR10 = Path(
 COUNTS = {"train": 200, "test": 20}
 
 COLOURS = ("red", "green", "blue", "yellow", "white", "black", "cyan", "magenta")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """As in the processes whose weights are compared bit for bit."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
