@@ -116,7 +116,7 @@ def test_accuracy_on_cifar_rises_well_above_chance(cifar10: Path, tmp_path: Path
     ]  # fmt: skip
     done = run(root, tmp_path / "run", "--data-root", str(cifar10), "--cfg-options", *options)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert read_journal(tmp_path / "run")[-1].metrics["accuracy/top1"] > 0.25  # by chance 0.1
+    assert read_journal(tmp_path / "run")[-1].metrics["accuracy/top1"] > 0.3  # by chance 0.1
 
 
 def test_the_number_of_workers_changes_nothing(config: Path, finished: Path) -> None:
