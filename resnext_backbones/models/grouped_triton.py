@@ -37,30 +37,26 @@ def runs_on(x: Tensor) -> bool:
     return not x.is_cuda or torch.cuda.get_device_properties(x.device).major >= FIRST_CAPABILITY
 
 
-@custom_op("resnext_backbones::tiled_conv2d", mutates_args=())
-def tiled_conv2d(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    tile_groups: int,
-) -> Tensor:
-    """`torch.nn.functional.conv2d` with as many output as input channels.
+OPTIONS = "SymInt[] stride, SymInt[] padding, SymInt[] dilation, SymInt groups, SymInt tile_groups"
+"""Last arguments of each operator: a `Geometry`, and the groups that a tile holds, whose channels
+are a power of two, 16 or more. What an operator gives is in channels_last."""
 
-    Args:
-        x, weight, bias, stride, padding, dilation, groups: as of PyTorch's.
-        tile_groups: groups that a tile holds; their channels are a power of two, 16 or more.
 
-    Returns:
-        (N, C, H', W') in channels_last, like those of the other two.
-    """
+def _split(options: Sequence[Any]) -> tuple[Geometry, int]:
+    stride, padding, dilation, groups, tile_groups = options
+    return Geometry(tuple(stride), tuple(padding), tuple(dilation), groups), tile_groups
+
+
+@custom_op(
+    "resnext_backbones::tiled_conv2d",
+    mutates_args=(),
+    schema=f"(Tensor x, Tensor weight, Tensor? bias, {OPTIONS}) -> Tensor",
+)
+def tiled_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:
+    """`torch.nn.functional.conv2d` with as many output as input channels: (N, C, H', W')."""
     from resnext_backbones.models import triton_kernels
 
-    geometry = Geometry(tuple(stride), tuple(padding), tuple(dilation), groups)
-    return triton_kernels.convolve(x, weight, bias, geometry, tile_groups)
+    return triton_kernels.convolve(x, weight, bias, *_split(options))
 
 
 @tiled_conv2d.register_fake
@@ -69,23 +65,18 @@ def _(x: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:
     return torch.empty_like(y, memory_format=torch.channels_last)
 
 
-@custom_op("resnext_backbones::tiled_conv2d_grad_input", mutates_args=())
+@custom_op(
+    "resnext_backbones::tiled_conv2d_grad_input",
+    mutates_args=(),
+    schema=f"(Tensor grad, Tensor weight, SymInt height, SymInt width, {OPTIONS}) -> Tensor",
+)
 def tiled_grad_input(
-    grad: Tensor,
-    weight: Tensor,
-    height: int,
-    width: int,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    tile_groups: int,
+    grad: Tensor, weight: Tensor, height: int, width: int, *options: Any
 ) -> Tensor:
     """The gradient of the input, (N, C, height, width)."""
     from resnext_backbones.models import triton_kernels
 
-    geometry = Geometry(tuple(stride), tuple(padding), tuple(dilation), groups)
-    return triton_kernels.grad_input(grad, weight, geometry, tile_groups, [height, width])
+    return triton_kernels.grad_input(grad, weight, *_split(options), [height, width])
 
 
 @tiled_grad_input.register_fake
@@ -94,22 +85,16 @@ def _(grad: Tensor, weight: Tensor, height: int, width: int, *_: Any) -> Tensor:
     return torch.empty_like(y, memory_format=torch.channels_last)
 
 
-@custom_op("resnext_backbones::tiled_conv2d_grad_weight", mutates_args=())
-def tiled_grad_weight(
-    grad: Tensor,
-    x: Tensor,
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    tile_groups: int,
-) -> Tensor:
+@custom_op(
+    "resnext_backbones::tiled_conv2d_grad_weight",
+    mutates_args=(),
+    schema=f"(Tensor grad, Tensor x, SymInt[] kernel, {OPTIONS}) -> Tensor",
+)
+def tiled_grad_weight(grad: Tensor, x: Tensor, kernel: Sequence[int], *options: Any) -> Tensor:
     """The gradient of the weight, (C, C / groups, kH, kW), in float32."""
     from resnext_backbones.models import triton_kernels
 
-    geometry = Geometry(tuple(stride), tuple(padding), tuple(dilation), groups)
-    return triton_kernels.grad_weight(grad, x, list(kernel), geometry, tile_groups)
+    return triton_kernels.grad_weight(grad, x, list(kernel), *_split(options))
 
 
 @tiled_grad_weight.register_fake

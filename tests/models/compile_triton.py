@@ -19,8 +19,6 @@ KERNELS = {
     "_grad_input": {"HAS_BIAS": False, "TRANSPOSED": True},
     "_grad_weight": {},
 }
-
-
 CASES = (
     {"TILE": 16, "kind": "bf16", "PRECISION": "tf32"},
     {"TILE": 64, "kind": "bf16", "PRECISION": "tf32"},
