@@ -10,16 +10,17 @@ import pytest
 import torch
 import yaml
 
-mmdet = pytest.importorskip("mmdet", reason="MMDetection is not installed")
+pytest.importorskip("mmdet", reason="MMDetection is not installed")
 
-from mmdet.registry import MODELS  # noqa: E402
-from mmdet.utils import register_all_modules  # noqa: E402
-from mmengine.config import Config  # noqa: E402
+import mmdet
+from mmdet.registry import MODELS
+from mmdet.utils import register_all_modules
+from mmengine.config import Config
 
-from resnext_backbones.detection.config import load_config  # noqa: E402
-from resnext_backbones.runs.config import for_training  # noqa: E402
-from resnext_backbones.runs.errors import InputError  # noqa: E402
-from resnext_backbones.runs.find import INSTALLED_CONFIGS, find_config  # noqa: E402
+from resnext_backbones.detection.config import load_config
+from resnext_backbones.runs.config import for_training
+from resnext_backbones.runs.errors import InputError
+from resnext_backbones.runs.find import INSTALLED_CONFIGS, find_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 NAMES = sorted(path.stem for path in CONFIGS.glob("*_coco.py") if "demo" not in path.stem)
