@@ -158,7 +158,9 @@ def _running_statistics_kept(module: nn.Module) -> Iterator[None]:
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training]
     kept = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
+        norm.momentum = 0.0
+        if norm.num_batches_tracked is not None:  # SyncBatchNorm asks for one
+            norm.num_batches_tracked = norm.num_batches_tracked.clone()
     try:
         yield
     finally:

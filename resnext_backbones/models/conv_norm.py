@@ -5,8 +5,9 @@ convolution it is folded into the weight,
 
     norm(conv(x, w)) = conv(x, w * gamma / sigma) + beta - mu * gamma / sigma,
 
-which saves the norm's pass over the activations, and its input, which it would keep for the
-backward pass. The gradients of w, gamma and beta are those of this expression.
+which saves the norm's pass over the activations (cuDNN leaves that of the bias), and its input,
+which it would keep for the backward pass. The gradients of w, gamma and beta are those of this
+expression.
 """
 
 from __future__ import annotations
@@ -22,8 +23,14 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from resnext_backbones.models.convolution import conv2d, conv2d_backward
 from resnext_backbones.models.geometry import Geometry
+from resnext_backbones.models.sync import SyncBatchNorm
 
-FOLDABLE_NORMS = (nn.BatchNorm2d.forward, nn.SyncBatchNorm.forward, FrozenBatchNorm2d.forward)
+FOLDABLE_NORMS = (
+    nn.BatchNorm2d.forward,
+    nn.SyncBatchNorm.forward,
+    SyncBatchNorm.forward,
+    FrozenBatchNorm2d.forward,
+)
 """What a norm's `forward` must be: a subclass with one of its own computes something else."""
 
 
@@ -74,7 +81,7 @@ def conv_norm(x: Tensor, conv: nn.Module, norm: nn.Module, *, fold: bool = True)
     geometry = Geometry.of(conv)
     # A tracer sees through the folding, and a compiler repeats it in the backward pass by itself.
     traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    if not traced and not folding.is_trained():
+    if not traced and conv in _KEPT and not folding.is_trained():
         return conv2d(x, *_kept(conv, folding, x.dtype), geometry)
     if traced or not torch.is_grad_enabled():
         return conv2d(x, *folding.fold(x.dtype), geometry)
@@ -218,8 +225,20 @@ class _Kept(NamedTuple):
     folded: tuple[Tensor, Tensor]
 
 
-# Beside the modules and not in them: a copy or a pickle of a network has no part in it.
-_KEPT: WeakKeyDictionary[nn.Module, _Kept] = WeakKeyDictionary()
+# Beside the modules and not in them: a copy or a pickle of a network has no part in it. None stands
+# for what may be kept and was not folded yet.
+_KEPT: WeakKeyDictionary[nn.Module, _Kept | None] = WeakKeyDictionary()
+
+
+def keep(module: nn.Module) -> None:
+    """Keep the folded weights of a module's convolutions from now on: it is frozen.
+
+    Not of everything that takes no gradient: a teacher's weights, say, follow a student's, and are
+    mostly written through `Tensor.data`, which changes no version.
+    """
+    for conv in module.modules():
+        if isinstance(conv, nn.Conv2d):
+            _KEPT[conv] = None
 
 
 def _kept(conv: nn.Conv2d, folding: Folding, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -232,8 +251,14 @@ def _kept(conv: nn.Conv2d, folding: Folding, dtype: torch.dtype) -> tuple[Tensor
     tensors = folding.tensors()
     if any(tensor.is_inference() for tensor in tensors):  # these count no versions
         return folding.fold(dtype)
+    stream = None
+    if conv.weight.is_cuda:
+        # A graph that is captured must not hold on to what another forward pass replaces.
+        if torch.cuda.is_current_stream_capturing():
+            return folding.fold(dtype)
+        stream = torch.cuda.current_stream(conv.weight.device)  # nor one stream wait for another's
     state = [(t.device, t.dtype, t.data_ptr(), t._version) for t in tensors]
-    key = dtype, folding.eps, state
+    key = dtype, folding.eps, stream, state
     kept = _KEPT.get(conv)
     if kept is None or kept.key != key:
         # Not as inference tensors, which a later training step could not use.

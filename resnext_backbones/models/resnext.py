@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnext_backbones.models.bottleneck import Bottleneck
-from resnext_backbones.models.conv_norm import conv_norm, forget, fuse_, is_plain
+from resnext_backbones.models.conv_norm import conv_norm, forget, fuse_, is_plain, keep
 from resnext_backbones.models.layers import (
     Conv,
     Layers,
@@ -283,13 +283,13 @@ class ResNeXt(
 
     def _freeze(self) -> None:
         for module in self.frozen_modules():
-            module.eval().requires_grad_(False)
+            keep(module.eval().requires_grad_(False))
 
     def train(self, mode: bool = True) -> ResNeXt:
         """Set the mode, but keep frozen stages and, with `norm_eval`, batch norms in eval."""
         super().train(mode)
-        self._freeze()
         forget(self)
+        self._freeze()
         if self.norm_eval:
             for module in self.modules():
                 if isinstance(module, _BatchNorm):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 from helpers import relative_error, small
-from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnext_backbones import ResNeXt
 
 
-def test_checkpointing_changes_nothing_but_memory() -> None:
-    plain, cp = small(zero_init_last_norm=False), small(with_cp=True)
+@pytest.mark.parametrize("norm", ["BN", "SyncBN"])
+def test_checkpointing_changes_nothing_but_memory(norm: str) -> None:
+    plain, cp = small(norm=norm, zero_init_last_norm=False), small(norm=norm, with_cp=True)
     cp.load_state_dict(plain.state_dict())
     images = torch.randn(2, 3, 64, 64)
     kept = []
@@ -31,7 +32,7 @@ def test_checkpointing_changes_nothing_but_memory() -> None:
         assert torch.allclose(value.grad, reference.grad, rtol=1e-4, atol=1e-6), name
     for (name, value), reference in zip(cp.named_buffers(), plain.buffers(), strict=True):
         assert torch.equal(value, reference), f"{name}: counted twice"
-    norms = [m for m in cp.modules() if isinstance(m, nn.BatchNorm2d)]
+    norms = [m for m in cp.modules() if isinstance(m, _BatchNorm)]
     assert all(m.momentum == 0.1 and m.num_batches_tracked == 1 for m in norms)
 
 

@@ -15,6 +15,7 @@ from resnext_backbones.benchmark.memory import kept_bytes
 from resnext_backbones.models import Plugin
 from resnext_backbones.models import conv_norm as module
 from resnext_backbones.models.conv_norm import can_fold, conv_norm
+from resnext_backbones.models.sync import SyncBatchNorm
 
 
 def pair(norm: nn.Module | None = None, **options) -> tuple[nn.Module, nn.Module]:
@@ -104,7 +105,7 @@ def test_a_hook_is_called(which: int, register: str) -> None:
     assert can_fold(*modules)
 
 
-@pytest.mark.parametrize("norm", [nn.SyncBatchNorm, FrozenBatchNorm2d])
+@pytest.mark.parametrize("norm", [nn.SyncBatchNorm, SyncBatchNorm, FrozenBatchNorm2d])
 def test_other_frozen_statistics_fold_as_well(norm) -> None:
     conv, norm = pair(norm(16).eval())
     assert can_fold(conv, norm)
@@ -266,6 +267,33 @@ def test_frozen_weights_are_folded_once_until_they_change(monkeypatch, change: s
     for a, b, old in zip(after, plain(images), before, strict=True):
         assert relative_error(a, b) <= 1e-5
         assert not torch.equal(a, old)
+
+
+def test_a_teacher_follows_its_student() -> None:
+    """Mean teachers take no gradient, and their weights are written through `data`."""
+    model = small().eval().requires_grad_(False)
+    images = torch.randn(1, 3, 64, 64)
+    before = model(images)
+    for parameter in model.parameters():
+        parameter.data.mul_(1.1)
+    after = copy.deepcopy(model)(images)
+    for own, expected, old in zip(model(images), after, before, strict=True):
+        assert torch.equal(own, expected)
+        assert not torch.equal(own, old)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_captured_graph_outlives_what_is_kept() -> None:
+    model, images = small(frozen_stages=4).cuda(), torch.randn(1, 3, 64, 64, device="cuda")
+    expected = model(images)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        outputs = model(images)
+    model.train()  # which throws the folded weights away
+    filler = [torch.full((1 << 20,), 1e3, device="cuda") for _ in range(64)]
+    graph.replay()
+    assert filler
+    assert all(torch.allclose(a, b, rtol=1e-4) for a, b in zip(outputs, expected, strict=True))
 
 
 def test_frozen_stages_keep_nothing_and_travel_light() -> None:
