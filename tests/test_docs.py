@@ -75,8 +75,8 @@ def test_every_mmdetection_config_that_a_document_names_is_there() -> None:
 
 def test_the_configs_that_the_training_page_shows_are_read(tmp_path: Path, monkeypatch) -> None:
     pytest.importorskip("mmdet", reason="MMDetection is not installed")
-    from resnext_backbones.detection.checks import build_on_meta
     from resnext_backbones.detection.config import load_config
+    from resnext_backbones.runs.runner import build_on_meta
 
     monkeypatch.setenv("COCO_ROOT", "/data/coco")
     blocks = indented_blocks((ROOT / "docs" / "training.md").read_text(encoding="utf-8"))

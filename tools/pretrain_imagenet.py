@@ -39,7 +39,8 @@ def main() -> None:
     if args.data_root is not None:
         set_data_root(cfg, args.data_root)
     for_training(cfg, resume=args.resume, amp=args.amp)
-    cfg.model.compiled = args.compile
+    if args.compile:
+        cfg.model.compiled = True
     print(f"done: {pretrain(cfg)}")
 
 

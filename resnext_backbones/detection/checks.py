@@ -1,26 +1,19 @@
-"""What is looked at before anything is built: data, categories, checkpoints."""
+"""What is looked at before anything is built: data and categories."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from mmdet.registry import DATASETS, MODELS
+from mmdet.registry import DATASETS
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from torch import nn
 
 from resnext_backbones.detection.annotations import check_images, read_coco
 from resnext_backbones.runs.config import dicts_with
-from resnext_backbones.runs.errors import BUILD_ERRORS, InputError, some
-from resnext_backbones.weights.checkpoint import variant_of
-from resnext_backbones.weights.files import read_file
+from resnext_backbones.runs.errors import InputError, some
 
 HEADS = ("bbox_head", "mask_head")
-RESUMED = ("meta", "message_hub", "optimizer")
 LOADERS = {"train": ("train_dataloader", "val_dataloader"), "test": ("test_dataloader",)}
 
 
@@ -94,56 +87,3 @@ def _check_heads(classes: tuple[str, ...], model: Mapping[str, Any]) -> None:
                     f"{head['type']} has num_classes={head['num_classes']}, but the data set has "
                     f"{len(classes)} classes ({some(classes)}); set num_classes to {len(classes)}"
                 )
-
-
-def check_checkpoint(path: str | Path, cfg: Config, *, to_resume: bool = False) -> None:
-    """Check that a checkpoint is of the config's very detector, key by key.
-
-    MMEngine loads what fits and logs the rest; a test or a resumed run wants all of it. Nothing
-    is written before this is known.
-
-    Args:
-        to_resume: the checkpoint must hold the optimiser's state and the progress as well.
-
-    Raises:
-        InputError: there is no such file, or it is another detector's.
-        WeightsError: it cannot be read.
-    """
-    if not Path(path).is_file():
-        raise InputError(f"checkpoint {path}: there is no such file")
-    content = read_file(path)
-    if to_resume and (absent := [key for key in RESUMED if key not in content]):
-        raise InputError(f"checkpoint {path}: has no {', '.join(absent)}, so is none of a run")
-    state = {k.removeprefix("module."): v for k, v in content.get("state_dict", content).items()}
-    model = build_on_meta(cfg)
-    own = model.state_dict()
-    fitting = {k: v for k, v in state.items() if k not in own or own[k].shape == v.shape}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that copying to the meta device copies nothing
-        result = model.load_state_dict(fitting, strict=False)
-    missing = [key for key in result.missing_keys if not key.endswith("num_batches_tracked")]
-    if wrong := sorted([*missing, *result.unexpected_keys]):
-        held, wanted = (variant_of(_backbone(s)) or "no ResNeXt" for s in (state, own))
-        raise InputError(
-            f"checkpoint {path}: its backbone is {held} and the config's is {wanted}; "
-            f"{len(wrong)} tensors do not fit: {some(wrong)}"
-        )
-
-
-def build_on_meta(cfg: Config) -> nn.Module:
-    """The config's detector without memory for its weights.
-
-    Raises:
-        InputError: the config does not build.
-    """
-    init_default_scope(cfg.get("default_scope", "mmdet"))
-    try:
-        with torch.device("meta"):
-            return MODELS.build(cfg.model)
-    except BUILD_ERRORS as error:
-        raise InputError(f"config {cfg.filename}: {error}") from error
-
-
-def _backbone(state: Mapping[str, Any]) -> dict[str, Any]:
-    marker = "backbone."
-    return {k.split(marker, 1)[1]: v for k, v in state.items() if marker in k}

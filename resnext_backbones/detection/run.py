@@ -6,20 +6,14 @@ import json
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.runner import Runner
 
-from resnext_backbones.detection.checks import check_checkpoint, check_data
+from resnext_backbones.detection.bfloat16 import Bfloat16Hook
+from resnext_backbones.detection.checks import check_data
 from resnext_backbones.detection.report import ReportHook
 from resnext_backbones.detection.table import coco_table
 from resnext_backbones.detection.weights import check_weights
-from resnext_backbones.runs.checkpoints import MissedValidationHook, newest_checkpoint
-from resnext_backbones.runs.curves import CurvesHook
-from resnext_backbones.runs.environment import (
-    is_main_process,
-    read_ranks,
-    start_process_group,
-)
-from resnext_backbones.runs.errors import BUILD_ERRORS, InputError
+from resnext_backbones.runs import runner
+from resnext_backbones.runs.environment import is_main_process, read_ranks
 from resnext_backbones.whole import write_whole
 
 
@@ -37,18 +31,10 @@ def train(cfg: Config, *, allow_mismatch: bool = False) -> Path:
             the detector does not fit the backbone's weights.
         WeightsError: the backbone's weights do not fit.
     """
-    if cfg.get("resume"):
-        checkpoint = cfg.load_from or newest_checkpoint(cfg.work_dir)
-        if checkpoint:
-            check_checkpoint(checkpoint, cfg, to_resume=True)
-            cfg.load_from = str(checkpoint)
+    runner.resume(cfg)
     check_weights(cfg, allow_mismatch=allow_mismatch)
-    runner = _runner(cfg, "train")
-    runner.register_hook(ReportHook())
-    runner.register_hook(CurvesHook())
-    runner.register_hook(MissedValidationHook())
-    runner.train()
-    return Path(cfg.work_dir)
+    _check_data(cfg, "train")
+    return runner.train(cfg, ReportHook(), Bfloat16Hook())
 
 
 def evaluate(
@@ -65,14 +51,15 @@ def evaluate(
     Raises:
         InputError: the data or the checkpoint is wrong.
     """
-    check_checkpoint(checkpoint, cfg)
+    runner.check_checkpoint(checkpoint, cfg)
     if show_dir is not None:
         drawing = {"type": "DetVisualizationHook", "draw": True}
         drawing["test_out_dir"] = str(show_dir.absolute())
         cfg.merge_from_dict({"default_hooks.visualization": drawing})
-    runner = _runner(cfg, "test")
-    runner.load_checkpoint(checkpoint)
-    metrics = runner.test()
+    _check_data(cfg, "test")
+    built = runner.build_runner(cfg, "test_loop")
+    built.load_checkpoint(checkpoint)
+    metrics = built.test()
     if is_main_process():
         table = coco_table(metrics)
         out = out or Path(cfg.work_dir) / "coco_metrics.json"
@@ -83,11 +70,7 @@ def evaluate(
     return metrics
 
 
-def _runner(cfg: Config, mode: str) -> Runner:
+def _check_data(cfg: Config, mode: str) -> None:
+    """In one process for all."""
     if read_ranks(cfg.launcher)[0] == 0:
         check_data(cfg, mode)
-    start_process_group(cfg)
-    try:
-        return Runner.from_cfg(cfg)
-    except BUILD_ERRORS as error:
-        raise InputError(f"config {cfg.filename}: {error}") from error

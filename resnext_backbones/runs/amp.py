@@ -17,8 +17,10 @@ from resnext_backbones.adapters.registry import OPTIM_WRAPPERS
 class Bfloat16OptimWrapper(OptimWrapper):
     """The forward pass under autocast. Gradients in bfloat16 need no scaling."""
 
+    cast_dtype = torch.bfloat16  # by MMEngine's name for it
+
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Around the forward pass."""
-        with super().optim_context(model), torch.autocast(get_device(), torch.bfloat16):
+        with super().optim_context(model), torch.autocast(get_device(), self.cast_dtype):
             yield

@@ -15,13 +15,10 @@ import torch
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 
-from resnext_backbones.detection.checks import (
-    build_on_meta,
-    check_checkpoint,
-    check_data,
-)
+from resnext_backbones.detection.checks import check_data
 from resnext_backbones.detection.config import load_config
 from resnext_backbones.runs.errors import InputError
+from resnext_backbones.runs.runner import build_on_meta, check_checkpoint
 
 TRAIN = "annotations/instances_train2017.json"
 
