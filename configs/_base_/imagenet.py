@@ -1,8 +1,8 @@
 """ImageNet-1k as train/ and val/ with a folder a class.
 
 The validation images in one folder, as they come, need two more keys in
-val_dataloader.dataset: ground_truth, the official list of a class for each image, and class_list,
-the 1000 classes in the order that the list counts them in.
+val_dataloader.dataset: ground_truth, the official list of a class for each image, and
+ground_truth_classes, a file that names the 1000 classes in the order that the list counts them in.
 """
 
 _base_ = "./pretraining.py"

@@ -37,6 +37,8 @@ custom_hooks = [
     dict(type="resnext_backbones.FiniteLossHook"),
     dict(type="resnext_backbones.BrokenImagesHook", limit=0.001),
 ]
+# Norms go by the statistics of the first process: one set of them, whatever is resumed or saved.
+model_wrapper_cfg = dict(type="MMDistributedDataParallel", broadcast_buffers=True)
 env_cfg = dict(
     cudnn_benchmark=True,
     mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),

@@ -34,8 +34,11 @@ class LabelledImages(Dataset):
     Args:
         root: the folder.
         pipeline: transforms, from an image of Pillow's to a tensor (3, H, W) of bytes.
-        class_list: a file that names the classes to take; None is every folder.
+        class_list: a file that names the classes to take, in the order of their numbers; None is
+            all of them, sorted.
         ground_truth: a file that says the class of each image of a flat folder.
+        ground_truth_classes: a file that names the classes in the order that `ground_truth` counts
+            them in; None is the order of their numbers.
         stored_as: `folders`, or `cifar10` or `cifar100` for torchvision's format.
         train: which part of the latter. In training a broken image is replaced by the next one; in
             evaluation, which counts each image once, by a black one.
@@ -51,10 +54,14 @@ class LabelledImages(Dataset):
         *,
         class_list: str | None = None,
         ground_truth: str | None = None,
+        ground_truth_classes: str | None = None,
         stored_as: str = "folders",
         train: bool = True,
     ) -> None:
-        self.images = _images(root, class_list, ground_truth, stored_as, train)
+        if ground_truth and stored_as == "folders":
+            self.images = flat_folder(root, ground_truth, class_list, ground_truth_classes)
+        else:
+            self.images = _images(root, class_list, stored_as, train)
         self.transform = v2.Compose([TRANSFORMS.build(dict(step)) for step in pipeline])
         self.train = train
 
@@ -86,18 +93,14 @@ class LabelledImages(Dataset):
         raise InputError(f"image {self.images.names[0]}: it and all others cannot be read")
 
 
-def _images(
-    root: str, class_list: str | None, ground_truth: str | None, stored_as: str, train: bool
-) -> Images:
-    classes = read_class_list(class_list) if class_list else None
+def count_images(dataset: Any) -> int:
+    """How many there are for all processes together; a stream's length is that of one's part."""
+    return getattr(dataset, "total", None) or len(dataset)
+
+
+def _images(root: str, class_list: str | None, stored_as: str, train: bool) -> Images:
     if stored_as in ("cifar10", "cifar100"):
         return cifar(root, train=train, classes=int(stored_as.removeprefix("cifar")))
     if stored_as != "folders":
         raise InputError(f"stored_as {stored_as!r}: use folders, cifar10 or cifar100")
-    if ground_truth:
-        if classes is None:
-            raise InputError(
-                f"ground truth {ground_truth}: needs class_list, which says the classes' order"
-            )
-        return flat_folder(root, ground_truth, classes)
-    return folder_a_class(root, classes)
+    return folder_a_class(root, read_class_list(class_list) if class_list else None)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mmengine.dist import broadcast
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import EMAHook
 from mmengine.runner import ValLoop as MMEngineValLoop
 
 from resnext_backbones.adapters.registry import LOOPS, METRICS
+from resnext_backbones.pretraining.data import count_images
 
 
 @METRICS.register_module()
@@ -33,7 +35,8 @@ class ValLoop(MMEngineValLoop):
     """MMEngine's loop; where weights are averaged, those of the training are evaluated as well.
 
     The averaged ones are what is published, and have the plain names: `accuracy/top1`. The others
-    are `training/accuracy/top1`.
+    are `training/accuracy/top1`. All processes evaluate with the statistics of the first one's
+    norms, which are what is saved.
     """
 
     def run(self) -> dict[str, float]:
@@ -55,6 +58,8 @@ class ValLoop(MMEngineValLoop):
 
     def _evaluate(self) -> dict[str, float]:
         self.runner.model.eval()
+        for buffer in self.runner.model.buffers():
+            broadcast(buffer)
         for number, batch in enumerate(self.dataloader):
             self.run_iter(number, batch)
-        return self.evaluator.evaluate(len(self.dataloader.dataset))
+        return self.evaluator.evaluate(count_images(self.dataloader.dataset))

@@ -1,4 +1,4 @@
-"""What a run says before its first step, and what it stops at."""
+"""What a run says before its first step and of each, and what it stops at."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import resource
 from typing import Any
 
 import torch
-from mmengine.dist import get_world_size
+from mmengine.dist import all_gather_object, all_reduce, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
 from resnext_backbones.adapters.registry import HOOKS
+from resnext_backbones.pretraining.data import count_images
+from resnext_backbones.pretraining.shards import ShardedImages
 from resnext_backbones.runs.errors import InputError
 from resnext_backbones.weights.checkpoint import variant_of
 
@@ -19,8 +21,8 @@ SUBSTITUTES = {"train": "another one is taken", "val": "a black one is evaluated
 
 
 @HOOKS.register_module()
-class ClassesHook(Hook):
-    """Stops a run whose images and head do not tell the same classes apart."""
+class ImagesHook(Hook):
+    """Stops a run whose images and head do not tell the same classes apart, or are miscounted."""
 
     priority = "VERY_HIGH"
 
@@ -28,12 +30,13 @@ class ClassesHook(Hook):
         """Compare them.
 
         Raises:
-            InputError: they differ.
+            InputError: they differ, or a loader and its shards count in different batches.
         """
-        train, val = (
-            loader.dataset.metainfo["classes"]
-            for loader in (runner.train_dataloader, runner.val_dataloader)
-        )
+        loaders = runner.train_dataloader, runner.val_dataloader
+        for loader in loaders:
+            if isinstance(loader.dataset, ShardedImages):
+                loader.dataset.check_loader(loader)
+        train, val = (loader.dataset.metainfo["classes"] for loader in loaders)
         if train != val:
             lost = sorted(set(train) ^ set(val)) or "the same ones in another order"
             raise InputError(
@@ -49,15 +52,17 @@ class ClassesHook(Hook):
 
 @HOOKS.register_module()
 class BrokenImagesHook(Hook):
-    """Names images that could not be read, and stops where there are too many.
+    """Names images that could not be read by any process, and stops where there are too many.
 
     Args:
         limit: share of the images to train on, and of those to evaluate with, that may be broken.
+        interval: steps after which the processes tell one another what they found.
     """
 
-    def __init__(self, limit: float = 0.001) -> None:
-        self.limit = limit
+    def __init__(self, limit: float = 0.001, interval: int = 50) -> None:
+        self.limit, self.interval = limit, interval
         self.found: dict[str, set[str]] = {"train": set(), "val": set()}
+        self._new: dict[str, set[str]] = {"train": set(), "val": set()}
 
     def after_train_iter(
         self,
@@ -66,12 +71,19 @@ class BrokenImagesHook(Hook):
         data_batch: Any = None,
         outputs: Any = None,
     ) -> None:
-        """Log what is broken in the batch.
+        """Look at the batch.
 
         Raises:
-            InputError: more than the limit are.
+            InputError: more images than the limit are broken.
         """
-        self._note(runner, data_batch, "train", len(runner.train_dataloader.dataset))
+        self._note(data_batch, "train")
+        if self.every_n_train_iters(runner, self.interval):
+            self._report(runner, "train", runner.train_dataloader.dataset)
+
+    def after_train_epoch(self, runner: Any) -> None:
+        """Log how many there are so far; errors as in training."""
+        self._report(runner, "train", runner.train_dataloader.dataset)
+        self._log_count(runner, "so far")
 
     def after_val_iter(
         self,
@@ -80,27 +92,39 @@ class BrokenImagesHook(Hook):
         data_batch: Any = None,
         outputs: Any = None,
     ) -> None:
-        """As in training."""
-        self._note(runner, data_batch, "val", len(runner.val_dataloader.dataset))
+        """Look at the batch."""
+        self._note(data_batch, "val")
 
-    def _note(self, runner: Any, batch: Any, part: str, count: int) -> None:
-        new = {line for text in batch.get("broken", ()) for line in text.split("\n") if line}
-        new -= self.found[part]
-        if not new:
-            return
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        """As in training."""
+        self._report(runner, "val", runner.val_dataloader.dataset)
+
+    def after_train(self, runner: Any) -> None:
+        """Log how many there were."""
+        self._log_count(runner, "in all")
+
+    def _note(self, batch: Any, part: str) -> None:
+        lines = {line for text in batch.get("broken", ()) for line in text.split("\n") if line}
+        self._new[part] |= lines - self.found[part]
+
+    def _report(self, runner: Any, part: str, dataset: Any) -> None:
+        """All processes take part, so all of them end where the limit is passed."""
+        new = set().union(*all_gather_object(self._new[part])) - self.found[part]
+        self._new[part] = set()
         for line in sorted(new):
             runner.logger.warning(f"image that cannot be read, {SUBSTITUTES[part]}: {line}")
         self.found[part] |= new
-        if (broken := len(self.found[part])) > self.limit * count / get_world_size():
+        broken, count = len(self.found[part]), count_images(dataset)
+        if new and broken > self.limit * count:
             raise InputError(
                 f"{broken} of {count} images cannot be read, the last one {max(new)}: "
                 f"more than {self.limit:.2%}; mend them, or raise the limit of BrokenImagesHook"
             )
 
-    def after_train_epoch(self, runner: Any) -> None:
-        """Log how many there are so far."""
+    def _log_count(self, runner: Any, when: str) -> None:
+        # No warning, of which MMEngine drops those that repeat themselves.
         if count := sum(map(len, self.found.values())):
-            runner.logger.warning(f"{count} images could not be read so far")
+            runner.logger.info(f"{count} images could not be read {when}")
 
 
 @HOOKS.register_module()
@@ -132,9 +156,13 @@ class SpeedHook(Hook):
 
 @HOOKS.register_module()
 class FiniteLossHook(Hook):
-    """Stops a run whose loss is NaN or infinite, before anything of it is saved."""
+    """Stops a run whose loss is NaN or infinite, before anything of it is saved.
 
-    priority = "HIGH"
+    The loss is the mean over all processes, and is logged as such. It is taken once the backward
+    pass is under way: before it the processes would wait for one another at each step.
+    """
+
+    priority = "HIGHEST"  # before MMEngine reads the loss
 
     def after_train_iter(
         self,
@@ -148,7 +176,10 @@ class FiniteLossHook(Hook):
         Raises:
             InputError: it is not finite.
         """
-        if not math.isfinite(loss := outputs["loss"].item()):
+        mean = outputs["loss"].detach().clone()
+        all_reduce(mean, op="mean")
+        outputs["loss"] = mean
+        if not math.isfinite(loss := mean.item()):
             raise InputError(
                 f"the loss of step {runner.iter + 1} is {loss}: lower the learning rate or clip "
                 "the gradients; the checkpoints are from before, and --resume takes the last one"
@@ -175,8 +206,8 @@ class PretrainingReportHook(Hook):
             ("classes", len(loader.dataset.metainfo["classes"])),
             (
                 "images",
-                f"{len(loader.dataset)} to train on, "
-                f"{len(runner.val_dataloader.dataset)} to evaluate with",
+                f"{count_images(loader.dataset)} to train on, "
+                f"{count_images(runner.val_dataloader.dataset)} to evaluate with",
             ),
             ("batch", f"{batch * ranks}: {batch} in each of {ranks} processes"),
             ("learning rate", ", ".join(f"{rate:.4g}" for rate in rates)),

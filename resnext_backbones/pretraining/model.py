@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.dist import all_reduce
 from mmengine.model import BaseDataPreprocessor, BaseModel
 from torch import Tensor
 from torchvision.transforms import v2
@@ -39,7 +38,7 @@ class BatchPreprocessor(BaseDataPreprocessor):
         mixup: float = 0,
         cutmix: float = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(non_blocking=True)  # pinned batches, while the step before still runs
         for name, values in (("mean", mean), ("std", std)):
             tensor = torch.tensor(values, dtype=torch.float32).reshape(-1, 1, 1)
             self.register_buffer(name, tensor, persistent=False)
@@ -99,14 +98,6 @@ class ImageClassifier(BaseModel):
         if compiled:
             self.network.compile()
         self.loss, self.label_smoothing = loss, label_smoothing
-
-    def parse_losses(self, losses: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss to differentiate, and what is logged: its mean over all processes."""
-        loss, logged = super().parse_losses(losses)
-        means = {name: value.detach().clone() for name, value in logged.items()}
-        for value in means.values():
-            all_reduce(value, op="mean")
-        return loss, means
 
     def forward(self, inputs: Tensor, labels: Tensor | None = None, mode: str = "tensor") -> Any:
         """Logits (N, classes); in `loss` mode the loss; in `predict` mode a place for each image:

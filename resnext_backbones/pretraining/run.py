@@ -30,7 +30,7 @@ def pretrain(cfg: Config) -> Path:
         WeightsError: the checkpoint cannot be read.
     """
     runner.resume(cfg)
-    return runner.train(cfg, hooks.ClassesHook())
+    return runner.train(cfg, hooks.ImagesHook())
 
 
 def set_data_root(cfg: Config, root: str) -> None:
@@ -41,7 +41,7 @@ def set_data_root(cfg: Config, root: str) -> None:
     """
     for part in ("train", "val"):
         dataset = cfg[f"{part}_dataloader"].dataset
-        for key in ("root", "class_list", "ground_truth"):
+        for key in ("root", "class_list", "ground_truth", "ground_truth_classes"):
             if dataset.get(key, "").startswith(cfg.data_root):
                 dataset[key] = root + dataset[key].removeprefix(cfg.data_root)
     cfg.data_root = root

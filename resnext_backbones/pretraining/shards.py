@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 from mmengine.dist import get_dist_info
-from PIL import Image
-from torch.utils.data import IterableDataset, get_worker_info
+from PIL import Image, UnidentifiedImageError
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from torchvision.transforms import v2
 
 from resnext_backbones.adapters.registry import DATASETS, TRANSFORMS
@@ -124,11 +124,29 @@ class ShardedImages(IterableDataset):
     def _part(self) -> tuple[int, int]:
         """The samples of this rank, from one number up to another, of an epoch's order."""
         rank, ranks = get_dist_info()
-        total = sum(self.sizes)
         if self.train:
-            count = -(-total // ranks)
+            count = -(-self.total // ranks)
             return rank * count, (rank + 1) * count
-        return total * rank // ranks, total * (rank + 1) // ranks
+        return self.total * rank // ranks, self.total * (rank + 1) // ranks
+
+    @property
+    def total(self) -> int:
+        """Samples of all ranks together, each counted once."""
+        return sum(self.sizes)
+
+    def check_loader(self, loader: DataLoader) -> None:
+        """Check that a loader counts in the same batches, of which the last may be a part.
+
+        Raises:
+            InputError: it does not; samples would be left out, or a resumed run go on elsewhere.
+        """
+        if loader.batch_size != self.batch_size:
+            raise InputError(
+                f"shards: dataset.batch_size is {self.batch_size} and the loader's "
+                f"{loader.batch_size}; give both the same"
+            )
+        if loader.drop_last:
+            raise InputError("shards: each worker would leave samples out; set drop_last=False")
 
     def __len__(self) -> int:
         """Samples of this rank."""
@@ -156,8 +174,6 @@ class ShardedImages(IterableDataset):
 
     def _raw(self, seed: int, epoch: int, begin: int, end: int) -> Iterator[dict[str, Any]]:
         """Samples as they lie in the shards; behind the last one comes the first again."""
-        from webdataset.tariterators import tarfile_samples
-
         order = list(range(len(self.urls)))
         if self.train:
             random.Random(seed_of(seed, epoch)).shuffle(order)
@@ -167,9 +183,26 @@ class ShardedImages(IterableDataset):
                 size = self.sizes[shard]
                 low, high = max(0, begin - passed), min(size, end - passed)
                 if low < high:
-                    samples: Iterable[Any] = tarfile_samples(iter([{"url": self.urls[shard]}]))
-                    yield from islice(samples, low, high)
+                    yield from self._shard(shard, low, high)
                 passed += size
+
+    def _shard(self, number: int, low: int, high: int) -> Iterator[dict[str, Any]]:
+        """The samples of one shard from one number up to another."""
+        from webdataset.tariterators import tarfile_samples
+
+        url, found = self.urls[number], low
+        try:
+            samples: Iterable[Any] = tarfile_samples(iter([{"url": url}]))
+            for sample in islice(samples, low, high):
+                found += 1
+                yield sample
+        except (OSError, tarfile.TarError) as error:
+            raise InputError(f"shard {url}: cannot be read: {error}") from error
+        if found < high:
+            raise InputError(
+                f"shard {url}: has {found} samples, and {self.sizes[number]} were expected; "
+                "mend the shard, or dataset.sizes"
+            )
 
     def _decoded(
         self, stream: Iterable[dict[str, Any]], seed: int, epoch: int
@@ -183,7 +216,9 @@ class ShardedImages(IterableDataset):
                 seed_cpu(seed_of(seed, epoch, zlib.crc32(name.encode())))
                 sample = self._sample(raw)
             except UNREADABLE as error:
-                broken.append(f"{name}: {error}")
+                # What Pillow says of a file in memory has another address in it each time.
+                what = "is no image" if isinstance(error, UnidentifiedImageError) else error
+                broken.append(f"{name}: {what}")
                 if self.train:
                     continue
                 black = {"inputs": self.transform(Image.new("RGB", BLACK))}

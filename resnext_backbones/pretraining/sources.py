@@ -80,13 +80,21 @@ def folder_a_class(root: str | Path, classes: Sequence[str] | None = None) -> Im
     return Images(wanted, labels, files, lambda index: Image.open(files[index]))
 
 
-def flat_folder(root: str | Path, ground_truth: str | Path, classes: Sequence[str]) -> Images:
+def flat_folder(
+    root: str | Path,
+    ground_truth: str | Path,
+    class_list: str | Path | None = None,
+    counted: str | Path | None = None,
+) -> Images:
     """A folder of images whose classes a list says, as ImageNet's validation images come.
 
     Args:
         ground_truth: a class for each image in the order of their names, one a line: its name, or
             its number counted from 1 as in ILSVRC2012_validation_ground_truth.txt.
-        classes: names, in the order of their numbers.
+        class_list: of `read_class_list`, in the order of the classes' numbers; None sorts those of
+            `counted`, as folders are.
+        counted: of `read_class_list`, in the order that the ground truth counts in, which
+            ImageNet's development kit says and is not the sorted one; None is that of `class_list`.
 
     Raises:
         InputError: there is no such folder or list, or they do not fit each other.
@@ -96,12 +104,22 @@ def flat_folder(root: str | Path, ground_truth: str | Path, classes: Sequence[st
         raise InputError(f"images {root}: there is no such folder")
     if not path.is_file():
         raise InputError(f"ground truth {path}: there is no such file")
+    first = counted or class_list
+    if first is None:
+        raise InputError(
+            f"ground truth {path}: needs ground_truth_classes, which names the classes in the "
+            "order that it counts them in"
+        )
+    order = read_class_list(first)
+    classes = read_class_list(class_list) if class_list else sorted(order)
+    if lost := sorted(set(order) ^ set(classes)):
+        raise InputError(f"class list {class_list} and {counted} differ: {some(lost)}")
     files = sorted(path for path in root.iterdir() if path.suffix.lower() in IMG_EXTENSIONS)
     lines = path.read_text(encoding="utf-8").split()
     if len(lines) != len(files):
         raise InputError(f"ground truth {path}: has {len(lines)} lines for {len(files)} images")
     numbers = {name: number for number, name in enumerate(classes)}
-    numbers |= {str(number): number - 1 for number in range(1, len(classes) + 1)}
+    numbers |= {str(count): numbers[name] for count, name in enumerate(order, 1)}
     if unknown := sorted(set(lines) - numbers.keys()):
         raise InputError(f"ground truth {path}: classes that are not known: {some(unknown)}")
     labels = [numbers[line] for line in lines]

@@ -20,6 +20,7 @@ from mmengine.logging import print_log
 from torch import distributed
 
 from resnext_backbones.adapters.registry import HOOKS
+from resnext_backbones.runs.errors import InputError
 from resnext_backbones.runs.journal import (
     TERMINATED,
     enter,
@@ -113,6 +114,16 @@ class CheckpointHook(MMEngineCheckpointHook):
         if terminated:
             self._end(runner)
 
+    def after_val_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
+        """End where the run was asked to: the epoch was saved, and is evaluated on resuming.
+
+        Raises:
+            SystemExit: as in training. The ranks need not agree, for nothing is saved here.
+        """
+        super().after_val_iter(runner, *args, **kwargs)
+        if self._terminated:
+            self._end(runner)
+
     def after_val_epoch(self, runner: Any, metrics: dict[str, float]) -> None:
         """Save the best, and end where the run was asked to: the epoch before was saved."""
         super().after_val_epoch(runner, metrics)
@@ -135,6 +146,16 @@ class CheckpointHook(MMEngineCheckpointHook):
         return terminated, due
 
     def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
+        """Save, unless a step has spoilt the weights, which the loss of the next one would tell.
+
+        Raises:
+            InputError: it has.
+        """
+        if not all(weight.isfinite().all() for weight in runner.model.parameters()):
+            raise InputError(
+                f"weights are NaN or infinite after step {meta['iter']}, and were not saved: lower "
+                "the learning rate or clip the gradients; --resume takes the last checkpoint"
+            )
         try:
             super()._save_checkpoint_with_step(runner, step, meta)
             self._enter(runner, meta["iter"])

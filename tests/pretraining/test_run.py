@@ -251,17 +251,20 @@ from resnext_backbones.pretraining import evaluation
 evaluate = evaluation.ValLoop._evaluate
 def killed(self):
     if self.runner.epoch == 4:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.KIND)
     return evaluate(self)
 evaluation.ValLoop._evaluate = killed
 """
 
 
+@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM])
 def test_an_evaluation_that_was_killed_is_done_on_resuming(
-    config: Path, finished: Path, tmp_path: Path
+    kind: signal.Signals, config: Path, finished: Path, tmp_path: Path
 ) -> None:
-    killed = prepared(KILLED_IN_VALIDATION, config, tmp_path / "killed")
-    assert subprocess.run(killed, check=False, env=ONE_THREAD).returncode == -signal.SIGKILL
+    script = KILLED_IN_VALIDATION.replace("KIND", kind.name)
+    killed = prepared(script, config, tmp_path / "killed")
+    status = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: TERMINATED}[kind]
+    assert subprocess.run(killed, check=False, env=ONE_THREAD).returncode == status
     assert not read_journal(tmp_path / "killed")[-1].metrics
     assert run(config, tmp_path / "killed", "--resume").returncode == 0
     assert read_journal(tmp_path / "killed")[-1].metrics == read_journal(finished)[-1].metrics
@@ -319,6 +322,19 @@ def test_a_loss_that_is_not_finite_ends_the_run(config: Path, tmp_path: Path) ->
     assert not list((tmp_path / "bad").glob("*.pth"))
 
 
+def test_weights_that_a_step_has_spoilt_are_not_saved(config: Path, tmp_path: Path) -> None:
+    """The loss of an epoch's last step is still finite."""
+    options = [f"optim_wrapper.optimizer.{name}=1e30" for name in ("lr", "weight_decay")]
+    options.append("train_dataloader.batch_size=96")
+    cfg = read_config(str(config), options, work_dir=str(tmp_path / "spoilt"))
+    for_training(cfg)
+    cfg.auto_scale_lr.enable = False
+    cfg.experiment_name = "spoilt"
+    with pytest.raises(InputError, match=r"weights are NaN or infinite after step 1, and were not"):
+        pretrain(cfg)
+    assert not list((tmp_path / "spoilt").glob("*.pth"))
+
+
 @pytest.mark.parametrize("limit", [0.02, 0.001])
 def test_broken_images_are_named_and_counted(
     limit: float, config: Path, coloured: Path, tmp_path: Path
@@ -338,7 +354,8 @@ def test_broken_images_are_named_and_counted(
     pretrain(cfg)
     log = next((tmp_path / "run").glob("*/*.log")).read_text()
     assert f"another one is taken: {image}: " in log
-    assert "1 images could not be read so far" in log
+    assert log.count("1 images could not be read so far") == 4
+    assert "1 images could not be read in all" in log
 
 
 def test_a_full_disk_leaves_the_older_checkpoints(config: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tarfile
 import threading
 from collections import Counter
@@ -16,6 +17,8 @@ from torch.utils.data import DataLoader
 
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
 pytest.importorskip("webdataset", reason="webdataset is not installed")
+
+from mmengine.config import Config
 
 from resnext_backbones.pretraining import shards as module
 from resnext_backbones.pretraining.run import pretrain
@@ -134,7 +137,7 @@ def test_broken_images_are_replaced_and_named(folder: Path, tmp_path: Path) -> N
     assert len(samples) == 96
     named = [sample["broken"] for sample in samples if sample["broken"]]
     assert len(named) == 1
-    assert "train-1.tar: " in named[0]
+    assert re.search(r"train-1.tar: \w+: is no image$", named[0])
     evaluated = list(dataset(tmp_path, train=False))
     assert len(evaluated) == 96
     (black,) = [sample for sample in evaluated if sample["broken"]]
@@ -153,17 +156,64 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
         list(dataset(folder, num_classes=7))
 
 
-def test_a_run_on_shards(folder: Path, config: Path, tmp_path: Path) -> None:
-    cfg = read_config(str(config), work_dir=str(tmp_path / "run"))
-    cfg.train_dataloader.update(sampler=None)
-    cfg.train_dataloader.dataset = {
+@pytest.mark.parametrize("damage", ["cut off", "too few", "absent"])
+def test_a_shard_that_cannot_be_read_is_named(damage: str, folder: Path, tmp_path: Path) -> None:
+    for path in [*folder.glob("*.tar"), folder / "sizes.json"]:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    data = dataset(tmp_path, sizes=str(tmp_path / "sizes.json"))
+    data.start(5, 0, 0)
+    shard = tmp_path / "train-2.tar"
+    if damage == "cut off":
+        shard.write_bytes(shard.read_bytes()[:20_000])
+    elif damage == "too few":
+        shard.write_bytes((tmp_path / "train-1.tar").read_bytes())
+    else:
+        shard.unlink()
+    expected = "has 7 samples, and 31 were expected" if damage == "too few" else "cannot be read"
+    with pytest.raises(InputError, match=rf"{shard}: {expected}"):
+        list(data)
+
+
+def on_shards(folder: Path, config: Path, work_dir: Path, batch_size: int) -> Config:
+    cfg = read_config(str(config), work_dir=str(work_dir))
+    cfg.experiment_name = work_dir.name
+    shards = {
         "type": "resnext_backbones.ShardedImages",
         "urls": str(folder / "train-{0..3}.tar"),
-        "batch_size": 32,
         "class_list": str(folder / "classes.txt"),
         "pipeline": PIPELINE,
     }
+    for loader, options in (
+        (cfg.train_dataloader, {"batch_size": batch_size}),
+        (cfg.val_dataloader, {"batch_size": 16, "train": False}),
+    ):
+        loader.update(sampler=None, drop_last=False, batch_size=options["batch_size"])
+        loader.dataset = shards | options
     cfg.train_cfg.max_epochs = 2
+    cfg.default_hooks.checkpoint.update(minutes=1e-9, max_keep_ckpts=-1)
     for_training(cfg)
-    pretrain(cfg)
-    assert (tmp_path / "run" / "epoch_2.pth").is_file()
+    return cfg
+
+
+def test_a_run_on_shards_goes_on_in_an_epoch(folder: Path, config: Path, tmp_path: Path) -> None:
+    """Its epochs end with a part of a batch: 96 images are 2 batches of 40 and one of 16."""
+    pretrain(on_shards(folder, config, tmp_path / "whole", 40))
+    expected = torch.load(tmp_path / "whole" / "epoch_2.pth", weights_only=False)["state_dict"]
+    for step in (2, 3, 5):
+        cfg = on_shards(folder, config, tmp_path / f"from_{step}", 40)
+        cfg.resume, cfg.load_from = True, str(tmp_path / "whole" / f"iter_{step}.pth")
+        pretrain(cfg)
+        found = torch.load(tmp_path / f"from_{step}" / "epoch_2.pth", weights_only=False)
+        assert all(torch.equal(expected[k], v) for k, v in found["state_dict"].items())
+
+
+@pytest.mark.parametrize(
+    ("option", "message"), [("drop_last", "set drop_last=False"), ("batch_size", "is 32 and the")]
+)
+def test_a_loader_that_counts_otherwise_is_named(
+    option: str, message: str, folder: Path, config: Path, tmp_path: Path
+) -> None:
+    cfg = on_shards(folder, config, tmp_path / option, 32)
+    cfg.train_dataloader[option] = {"drop_last": True, "batch_size": 16}[option]
+    with pytest.raises(InputError, match=message):
+        pretrain(cfg)

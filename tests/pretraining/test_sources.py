@@ -38,20 +38,34 @@ def test_a_class_list_chooses_and_orders(coloured: Path, tmp_path: Path) -> None
 
 
 def test_a_flat_folder_with_a_list(coloured: Path, tmp_path: Path) -> None:
-    classes, lines, numbers = ["blue", "red"], [], []
+    order, lines, numbers = ["red", "blue"], [], []  # which is not that of sorted folders
+    (images := tmp_path / "images").mkdir()
     for number, name in enumerate(["red", "blue", "red"]):
-        Image.open(coloured / "val" / name / "0.jpg").save(tmp_path / f"image_{number}.JPEG")
+        Image.open(coloured / "val" / name / "0.jpg").save(images / f"image_{number}.JPEG")
         lines.append(name)
-        numbers.append(str(classes.index(name) + 1))
+        numbers.append(str(order.index(name) + 1))
+    (truth := tmp_path / "truth.txt").write_text("")
+    (counted := tmp_path / "counted.txt").write_text("red the first\nblue\n")
+    (classes := tmp_path / "classes.txt").write_text("blue\nred\n")
     for text in (lines, numbers):
-        (tmp_path / "truth.txt").write_text("\n".join(text) + "\n")
-        assert flat_folder(tmp_path, tmp_path / "truth.txt", classes).labels == [1, 0, 1]
-    (tmp_path / "truth.txt").write_text("1\n2\n")
+        truth.write_text("\n".join(text) + "\n")
+        for class_list in (None, classes):  # as the folders to train on are numbered
+            found = flat_folder(images, truth, class_list, counted)
+            assert found.classes == ["blue", "red"]
+            assert found.labels == [1, 0, 1]
+        assert flat_folder(images, truth, counted).labels == [0, 1, 0]
+        assert flat_folder(images, truth, counted, classes).classes == ["red", "blue"]
+    truth.write_text("1\n2\n")
     with pytest.raises(InputError, match=r"2 lines for 3 images"):
-        flat_folder(tmp_path, tmp_path / "truth.txt", classes)
-    (tmp_path / "truth.txt").write_text("1\n2\n9\n")
+        flat_folder(images, truth, classes)
+    truth.write_text("1\n2\n9\n")
     with pytest.raises(InputError, match=r"not known: 9"):
-        flat_folder(tmp_path, tmp_path / "truth.txt", classes)
+        flat_folder(images, truth, classes)
+    with pytest.raises(InputError, match=r"needs ground_truth_classes"):
+        flat_folder(images, truth)
+    counted.write_text("red\ngreen\n")
+    with pytest.raises(InputError, match=r"differ: blue, green"):
+        flat_folder(images, truth, classes, counted)
 
 
 def test_cifar_as_torchvision_stores_it(tmp_path: Path, monkeypatch) -> None:
