@@ -30,9 +30,10 @@ from resnext_backbones.weights.sources import locate
 DEFAULT_BASE_WIDTH = 4
 
 BUILD_MMCV = (
-    "make setup, or: pip install --force-reinstall --no-deps --no-build-isolation "
+    "pip install --force-reinstall --no-deps --no-build-isolation --no-cache-dir "
     "--no-binary onedl-mmcv onedl-mmcv"
 )
+"""Without the cache, where a wheel may lie that was built for something else."""
 
 InitCfg = dict[str, Any] | list[dict[str, Any]] | None
 
@@ -154,15 +155,23 @@ def require_operators() -> None:
     """Check that mmcv has its compiled operators; deformable convolutions and detectors need them.
 
     Raises:
-        ImportError: it has none, or ones that were compiled for another torch.
+        ImportError: it has none, or ones that were compiled for another torch, or none for the GPUs
+            of this machine.
     """
     try:
         import_module("mmcv._ext")
     except ImportError as error:
         raise ImportError(
             f"mmcv has no compiled operators for torch {torch.__version__} ({error}); "
-            f"compile them: {BUILD_MMCV}"
+            f"compile them: make setup, or: {BUILD_MMCV}"
         ) from error
+    # mmcv leaves them out where it is compiled without a GPU, as on the login node of a cluster.
+    compiled_for = import_module("mmcv.ops").get_compiling_cuda_version()
+    if torch.cuda.is_available() and compiled_for == "not available":
+        raise ImportError(
+            "mmcv was compiled without operators for GPUs; with CUDA's compiler (nvcc) of version "
+            f"{torch.version.cuda}: FORCE_CUDA=1 {BUILD_MMCV}"
+        )
 
 
 def _network(

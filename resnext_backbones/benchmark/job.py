@@ -19,10 +19,12 @@ from resnext_backbones.variants import VARIANTS
 PRECISIONS = {
     "float64": torch.float64,
     "float32": torch.float32,
+    "tf32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-"""Of the convolutions. The half precisions are by autocast, with weights in float32."""
+"""Of the convolutions. The half precisions are by autocast, with weights in float32; tf32 is how
+GPUs convolve in float32 by default, with 10 bits of mantissa."""
 
 HALF = ("bfloat16", "float16")
 
@@ -131,11 +133,18 @@ class Entry:
         fuses = contestant.fuses and not task.training
         return (
             contestant.is_installed()
+            and (self.precision != "tf32" or torch.device(setting.device).type == "cuda")
             and VARIANTS[setting.variant].depth in contestant.depths
             and getattr(contestant, task.part) is not None
             and (contestant.has_relu_modules or not setting.smooth)
             and (fuses or not self.mode.startswith("fused"))
         )
+
+
+def set_tf32(precision: str) -> None:
+    """Round what convolutions and matrix products in float32 multiply, or not, in this process."""
+    tf32 = precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
 
 
 class Job:

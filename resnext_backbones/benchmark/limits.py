@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from resnext_backbones.benchmark.clock import seconds
-from resnext_backbones.benchmark.job import PRECISIONS
+from resnext_backbones.benchmark.job import PRECISIONS, set_tf32
 
 MATRIX_SIZE = {"cpu": 2048, "cuda": 8192}
 COPIED_BYTES = 2**28
@@ -24,6 +24,7 @@ def limits(device: str, precisions: Iterable[str]) -> dict[str, Any]:
     size = MATRIX_SIZE.get(torch.device(device).type, 2048)
     products = {}
     for precision in sorted(precisions):
+        set_tf32(precision)
         a = torch.randn(size, size, device=device).to(PRECISIONS[precision])
         products[precision] = 2 * size**3 / _best(partial(torch.matmul, a, a), device) / 1e9
     source = torch.empty(COPIED_BYTES, dtype=torch.uint8, device=device).zero_()

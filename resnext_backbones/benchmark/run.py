@@ -19,7 +19,9 @@ from resnext_backbones.benchmark.limits import limits
 from resnext_backbones.benchmark.surroundings import surroundings
 from resnext_backbones.benchmark.worker import Worker
 
-LARGEST_ERROR = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 0.2, "float16": 0.05}
+LARGEST_ERROR = {
+    "float64": 1e-12, "float32": 1e-5, "tf32": 0.05, "bfloat16": 0.2, "float16": 0.05,
+}  # fmt: skip
 """Above it, outputs are not those of the same network. The error is the norm of the difference
 over the norm of the reference. Rounding to 8 bits of mantissa in each of a hundred layers leaves
 a few hundredths."""

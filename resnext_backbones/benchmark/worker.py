@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from resnext_backbones.benchmark.job import Entry, Job, Setting
+from resnext_backbones.benchmark.job import Entry, Job, Setting, set_tf32
 
 T = TypeVar("T")
 
@@ -37,6 +37,7 @@ class Worker:
 
 def _start(setting: Setting, entry: Entry) -> None:
     global _job
+    set_tf32(entry.precision)
     _job = Job(setting, entry)
 
 

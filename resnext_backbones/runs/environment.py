@@ -108,7 +108,10 @@ def start_process_group(cfg: Any) -> None:
         return
     prepare_processes(cfg.launcher)
     if torch.cuda.is_available():
+        if cfg.launcher != "slurm":  # there MMEngine asks Slurm for the address
+            set_address()
         return
+    set_address()
     distributed.init_process_group("gloo")
     # MMEngine's default wrapper names a CUDA device; this one names none.
     cfg.model_wrapper_cfg = {
@@ -140,6 +143,7 @@ def join_processes(launcher: str) -> torch.device:
     local_rank = 0
     if launcher != "none":
         local_rank = prepare_processes(launcher)
+        set_address()
     device = torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -177,27 +181,40 @@ def leave_processes() -> None:
 
 
 def prepare_processes(launcher: str) -> int:
-    """Set the variables that a process group is made from; the rank on this node.
+    """Set the variables that a process group is made from, but for its address.
+
+    Returns:
+        The rank on this node, which is the number of the process's GPU.
 
     Raises:
-        InputError: there are more processes than GPUs, or several nodes and no MASTER_ADDR.
+        InputError: there are more processes than GPUs.
     """
     _warn_of_shared_store()
     rank, world_size, local_rank = read_ranks(launcher)
+    if launcher == "slurm" and os.environ.get("SLURM_GPUS_PER_TASK") == "1":
+        # Each task sees its own GPU alone, whose number is 0. MMEngine reads Slurm's variable.
+        local_rank = 0
+        os.environ["SLURM_LOCALID"] = "0"
     # MMEngine reads LOCAL_RANK under every launcher, and mpirun does not set it.
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(world_size), LOCAL_RANK=str(local_rank))
-    if torch.cuda.is_available():
-        if local_rank >= (count := torch.cuda.device_count()):
-            raise InputError(
-                f"process {local_rank} of this node has no GPU: there are {count}; "
-                f"start at most {count} processes a node"
-            )
-        return local_rank
-    if "MASTER_ADDR" not in os.environ and _several_nodes(world_size):
+    if torch.cuda.is_available() and local_rank >= (count := torch.cuda.device_count()):
+        raise InputError(
+            f"process {local_rank} of this node has no GPU: there are {count}; "
+            f"start at most {count} processes a node"
+        )
+    return local_rank
+
+
+def set_address() -> None:
+    """Have the processes of one node meet there, unless MASTER_ADDR says where.
+
+    Raises:
+        InputError: there are several nodes, and no MASTER_ADDR.
+    """
+    if "MASTER_ADDR" not in os.environ and _several_nodes(int(os.environ["WORLD_SIZE"])):
         raise InputError("MASTER_ADDR: set it to the first node's name, the same on every node")
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     os.environ.setdefault("MASTER_PORT", "29500")
-    return local_rank
 
 
 def _several_nodes(world_size: int) -> bool:

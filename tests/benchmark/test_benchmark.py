@@ -15,7 +15,7 @@ from helpers import relative_error
 from resnext_backbones.benchmark import report
 from resnext_backbones.benchmark.contestants import CONTESTANTS, OWN, random_state
 from resnext_backbones.benchmark.flops import step_flops
-from resnext_backbones.benchmark.job import TASKS, Entry, Job, Setting
+from resnext_backbones.benchmark.job import TASKS, Entry, Job, Setting, set_tf32
 from resnext_backbones.benchmark.run import DisagreementError, _compare
 from resnext_backbones.benchmark.surroundings import commit
 from resnext_backbones.complexity import read_record
@@ -206,3 +206,15 @@ def test_the_commit_is_dirty_where_code_was_changed(tmp_path: Path) -> None:
     (tmp_path / "installed").mkdir()
     (tmp_path / "installed" / "code.py").write_text("3")
     assert commit(tmp_path / "installed") == commit(tmp_path.parent) == ""
+
+
+def test_single_precision_is_not_rounded_unless_it_is_asked_for(monkeypatch) -> None:
+    """As GPUs do by default in convolutions; the others have no such precision."""
+    for flags in (torch.backends.cudnn, torch.backends.cuda.matmul):
+        monkeypatch.setattr(flags, "allow_tf32", True)
+    for precision in ("float32", "tf32"):
+        set_tf32(precision)
+        assert torch.backends.cudnn.allow_tf32 == (precision == "tf32")
+        assert torch.backends.cuda.matmul.allow_tf32 == (precision == "tf32")
+    assert not Entry(OWN, "tf32").is_possible(setting("detector"))
+    assert Entry(OWN, "tf32").is_possible(replace(setting("detector"), device="cuda"))

@@ -84,11 +84,16 @@ def test_a_launcher_without_its_variables() -> None:
 
 
 @pytest.mark.parametrize(
-    ("launcher", "variable", "value"),
-    [("slurm", "SLURM_NNODES", "2"), ("mpi", "OMPI_COMM_WORLD_LOCAL_SIZE", "1")],
+    ("launcher", "variable", "value", "gpus"),
+    [
+        ("slurm", "SLURM_NNODES", "2", False),
+        ("mpi", "OMPI_COMM_WORLD_LOCAL_SIZE", "1", False),
+        ("mpi", "OMPI_COMM_WORLD_LOCAL_SIZE", "1", True),
+    ],
 )
-def test_several_nodes_need_an_address(launcher, variable, value, monkeypatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+def test_several_nodes_need_an_address(launcher, variable, value, gpus, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setenv(variable, value)
     for name, number in zip(LAUNCHERS[launcher], ("0", "2", "0"), strict=True):
         monkeypatch.setenv(name, number)
@@ -112,6 +117,18 @@ def test_more_processes_than_gpus(monkeypatch) -> None:
         monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match=r"process 3 .* no GPU: there are 2"):
         start_process_group(Cfg(launcher="pytorch"))
+
+
+def test_tasks_of_slurm_that_see_one_gpu_each(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("SLURM_GPUS_PER_TASK", "1")
+    for name, value in zip(LAUNCHERS["slurm"], ("3", "4", "3"), strict=True):
+        monkeypatch.setenv(name, value)
+    start_process_group(Cfg(launcher="slurm"))
+    assert (os.environ["RANK"], os.environ["LOCAL_RANK"]) == ("3", "0")
+    assert os.environ["SLURM_LOCALID"] == "0"
+    assert "MASTER_ADDR" not in os.environ
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)

@@ -99,10 +99,11 @@ class Trainer:
         images, targets = _moved(images, self.device), _moved(targets, self.device)
         with autocast(self.amp, self.device):
             found = losses(self.wrapped, images, targets)
-        means = _means({**found, _ENDED: images[0].new_tensor(float(self.asked))})
-        self._check_finite(means)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(torch.stack(list(found.values())).sum()).backward()
+        # A GPU is busy with the backward pass while this waits for the losses.
+        means = _means({**found, _ENDED: images[0].new_full((), float(self.asked))})
+        self._check_finite(means)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         progress.step += 1
