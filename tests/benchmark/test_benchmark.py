@@ -208,13 +208,16 @@ def test_the_commit_is_dirty_where_code_was_changed(tmp_path: Path) -> None:
     assert commit(tmp_path / "installed") == commit(tmp_path.parent) == ""
 
 
-def test_single_precision_is_not_rounded_unless_it_is_asked_for(monkeypatch) -> None:
+def test_single_precision_is_not_rounded_unless_it_is_asked_for() -> None:
     """As GPUs do by default in convolutions; the others have no such precision."""
-    for flags in (torch.backends.cudnn, torch.backends.cuda.matmul):
-        monkeypatch.setattr(flags, "allow_tf32", True)
-    for precision in ("float32", "tf32"):
-        set_tf32(precision)
-        assert torch.backends.cudnn.allow_tf32 == (precision == "tf32")
-        assert torch.backends.cuda.matmul.allow_tf32 == (precision == "tf32")
+    backends = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [backend.allow_tf32 for backend in backends]
+    try:
+        for precision in ("tf32", "float32"):
+            set_tf32(precision)
+            assert all(b.allow_tf32 == (precision == "tf32") for b in backends)
+    finally:
+        for backend, allowed in zip(backends, before, strict=True):
+            backend.allow_tf32 = allowed
     assert not Entry(OWN, "tf32").is_possible(setting("detector"))
     assert Entry(OWN, "tf32").is_possible(replace(setting("detector"), device="cuda"))
