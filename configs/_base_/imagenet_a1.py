@@ -23,7 +23,8 @@ model = dict(
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs)
 optim_wrapper = dict(optimizer=dict(lr=5e-3, weight_decay=0.01))
 param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-4, begin=0, end=_base_.warmup_epochs),
+    # The whole rate comes with the first epoch behind the warm-up, which MMEngine counts in.
+    dict(type="LinearLR", start_factor=1e-4, begin=0, end=_base_.warmup_epochs + 1),
     dict(
         type="CosineAnnealingLR",
         T_max=max_epochs - _base_.warmup_epochs,

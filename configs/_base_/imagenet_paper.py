@@ -1,8 +1,9 @@
 """Xie et al. (2017), section 4, with what the authors' code adds.
 
 SGD with a rate of 0.1 for a batch of 256, Nesterov momentum 0.9 and weight decay 1e-4 on all
-parameters; a tenth of the rate every 30 epochs, 90 in all. Crops of 8 to 100% of an image, mirrored
-at random, with colours that vary; evaluated on the middle 224 pixels of a shorter side of 256.
+parameters; a tenth of the rate every 30 epochs, 90 in all. Crops of 8 to 100% of an image, resized
+by bicubic interpolation, mirrored at random, with colours that vary; evaluated on the middle 224
+pixels of a shorter side of 256.
 """
 
 _base_ = "./imagenet.py"
@@ -13,7 +14,7 @@ train_dataloader = dict(
     batch_size=32,
     dataset=dict(
         pipeline=[
-            dict(type="resnext_backbones.RandomResizedCrop", size=224),
+            dict(type="resnext_backbones.RandomResizedCrop", size=224, interpolation="bicubic"),
             dict(type="resnext_backbones.RandomHorizontalFlip"),
             dict(
                 type="resnext_backbones.ColorNoise",
@@ -29,7 +30,9 @@ train_dataloader = dict(
 val_dataloader = dict(
     dataset=dict(
         pipeline=[
-            dict(type="resnext_backbones.CenterCrop", size=224, resize=256),
+            dict(
+                type="resnext_backbones.CenterCrop", size=224, resize=256, interpolation="bicubic"
+            ),
             dict(type="resnext_backbones.PILToTensor"),
         ]
     ),

@@ -27,6 +27,7 @@ val_dataloader = dict(
 model = dict(loss="binary")
 optim_wrapper = dict(
     type="OptimWrapper",
+    constructor="resnext_backbones.FewGroups",
     optimizer=dict(type="resnext_backbones.Lamb", lr=5e-3, weight_decay=0.02),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
 )

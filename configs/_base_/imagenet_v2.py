@@ -37,11 +37,13 @@ model = dict(label_smoothing=0.1, data_preprocessor=dict(mixup=0.2, cutmix=1.0))
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs)
 optim_wrapper = dict(
     type="OptimWrapper",
+    constructor="resnext_backbones.FewGroups",
     optimizer=dict(type="SGD", lr=0.5, momentum=0.9, weight_decay=2e-5, fused=True),
     paramwise_cfg=dict(norm_decay_mult=0.0),
 )
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, begin=0, end=warmup_epochs),
+    # The whole rate comes with the first epoch behind the warm-up, which MMEngine counts in.
+    dict(type="LinearLR", start_factor=0.01, begin=0, end=warmup_epochs + 1),
     dict(
         type="CosineAnnealingLR",
         T_max=max_epochs - warmup_epochs,
@@ -50,6 +52,13 @@ param_scheduler = [
     ),
 ]
 auto_scale_lr = dict(enable=True, base_batch_size=1024)
-# A share of (1 - 0.99998) x 1024 x 32 / 600, as torchvision's training computes it.
-ema = dict(type="EMAHook", momentum=1.1e-3, interval=32, update_buffers=True)
+# A share of (1 - 0.99998) x 1024 x 32 / 600, as torchvision's training computes it, which begins to
+# average behind the warm-up.
+ema = dict(
+    type="EMAHook",
+    momentum=1.1e-3,
+    interval=32,
+    update_buffers=True,
+    begin_epoch=warmup_epochs + 1,
+)
 custom_hooks = [*_base_.custom_hooks, dict(priority="ABOVE_NORMAL", **ema)]

@@ -6,6 +6,6 @@ python tools/pretrain_imagenet.py configs/cifar/resnext29_8x64d_cifar10.py \
 Made for one GPU. Expected: 3.65% top-1 error (Xie et al., 2017, Table 7).
 """
 
-_base_ = "../_base_/cifar.py"
+_base_ = "../_base_/cifar10.py"
 
 model = dict(network=dict(variant="resnext29_8x64d"))

@@ -54,11 +54,12 @@ def pipelines(config: str) -> dict[str, Callable[[Image.Image], Any]]:
         config: a recipe, whose training pipeline is the last one.
     """
     cfg = Config.fromfile(find_config(config))
-    recipe = v2.Compose([TRANSFORMS.build(d) for d in cfg.train_dataloader.dataset.pipeline])
+    steps = [TRANSFORMS.build(dict(d)) for d in cfg.train_dataloader.dataset.pipeline]
+    crops = [step for step in steps if isinstance(step, RandomResizedCrop)]
     return {
         "decode": _decoded,
-        REFERENCE: v2.Compose([RandomResizedCrop(224), v2.PILToTensor()]),
-        "decode and augment": recipe,
+        REFERENCE: v2.Compose([*crops, v2.PILToTensor()]),
+        "decode and augment": v2.Compose(steps),
     }
 
 

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from resnext_backbones.pretraining import (  # noqa: F401
     data,
     evaluation,
+    groups,
     hooks,
     model,
     publish,

@@ -1,0 +1,26 @@
+"""CIFAR-100, padded with its mean colour as CIFAR-10 is."""
+
+_base_ = "./cifar.py"
+
+data_root = "data/cifar100"
+stored_as = "cifar100"
+num_classes = 100
+
+dataset = dict(root=data_root, stored_as=stored_as)
+train_dataloader = dict(
+    dataset=dict(
+        **dataset,
+        pipeline=[
+            dict(type="resnext_backbones.RandomCrop", size=32, padding=4, fill=[129, 124, 112]),
+            dict(type="resnext_backbones.RandomHorizontalFlip"),
+            dict(type="resnext_backbones.PILToTensor"),
+        ],
+    ),
+)
+val_dataloader = dict(dataset=dataset)
+model = dict(
+    num_classes=num_classes,
+    data_preprocessor=dict(
+        num_classes=num_classes, mean=[129.3, 124.1, 112.4], std=[68.2, 65.4, 70.4]
+    ),
+)
