@@ -16,7 +16,6 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS
 
 from resnext_backbones.adapters.registry import TRANSFORMS
-from resnext_backbones.pretraining import groups  # noqa: F401
 from resnext_backbones.pretraining.run import pretrain
 from resnext_backbones.runs.config import for_training, read_config
 
