@@ -14,6 +14,7 @@ from resnext_backbones.adapters.registry import HOOKS
 from resnext_backbones.benchmark.surroundings import commit
 from resnext_backbones.runs.errors import InputError
 from resnext_backbones.runs.journal import read_journal
+from resnext_backbones.runs.logs import reported
 from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import Preprocessing
 from resnext_backbones.weights.checkpoint import Checkpoint
@@ -40,8 +41,9 @@ class PublishHook(Hook):
     def after_train(self, runner: Any) -> None:
         """Publish the checkpoint of the last epoch."""
         if journal := read_journal(Path(runner.work_dir)):
-            path = publish(Path(runner.work_dir) / journal[-1].file)
-            runner.logger.info(f"published: {path}")
+            with reported(runner, "the published weights (tools/publish.py makes them)"):
+                path = publish(Path(runner.work_dir) / journal[-1].file)
+                runner.logger.info(f"published: {path}")
 
 
 def facts(runner: Any) -> dict[str, str]:

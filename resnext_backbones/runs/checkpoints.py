@@ -28,6 +28,7 @@ from resnext_backbones.runs.journal import (
     read_journal,
     write_journal,
 )
+from resnext_backbones.runs.logs import reported
 from resnext_backbones.whole import remove_leftovers, whole_file
 
 BACKEND = "resnext_backbones.whole_files"
@@ -172,9 +173,9 @@ class CheckpointHook(MMEngineCheckpointHook):
         entries = read_journal(Path(runner.work_dir))
         if entries and entries[-1].iter == runner.iter:
             numbers = {name: float(value) for name, value in metrics.items()}
-            write_journal(
-                Path(runner.work_dir), [*entries[:-1], replace(entries[-1], metrics=numbers)]
-            )
+            entries[-1] = replace(entries[-1], metrics=numbers)
+            with reported(runner, "the journal of checkpoints"):
+                write_journal(Path(runner.work_dir), entries)
 
     @master_only
     def _enter(self, runner: Any, step: int) -> None:

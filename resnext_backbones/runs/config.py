@@ -17,7 +17,9 @@ from resnext_backbones.runs.errors import NO_GPU_FOR_FP16, InputError
 from resnext_backbones.runs.find import find_config
 from resnext_backbones.runs.journal import refuse_earlier_run
 
-REGISTERED = tuple(f"resnext_backbones.runs.{name}" for name in ("amp", "checkpoints", "loop"))
+REGISTERED = tuple(
+    f"resnext_backbones.runs.{name}" for name in ("amp", "checkpoints", "logs", "loop")
+)
 """The modules whose classes a config names."""
 
 
@@ -98,7 +100,10 @@ def _lose_nothing(cfg: Config) -> None:
     """Checkpoints that are whole, and epochs that go on where they were left."""
     for module in REGISTERED:
         import_module(module)
-    hook = cfg.get("default_hooks", {}).get("checkpoint")
+    hooks = cfg.get("default_hooks", {})
+    if (hook := hooks.get("logger")) and hook["type"] == "LoggerHook":
+        hook["type"] = "resnext_backbones.LoggerHook"
+    hook = hooks.get("checkpoint")
     # Elsewhere than in the work directory, MMEngine's storage backends write as they do.
     if hook and hook["type"] == "CheckpointHook" and not {"out_dir", "backend_args"} & hook.keys():
         hook["type"] = "resnext_backbones.CheckpointHook"

@@ -13,6 +13,8 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 
+from resnext_backbones.runs.logs import reported
+
 FILE_NAME = "curves.png"
 
 MEASURES = {"mAP_50": "AP", "mAP": "AP", "top5": "accuracy", "top1": "accuracy"}
@@ -27,12 +29,14 @@ class CurvesHook(Hook):
     @master_only
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:  # noqa: ARG002
         """Bring the picture up to date."""
-        draw_curves(runner.work_dir)
+        with reported(runner, FILE_NAME):
+            draw_curves(runner.work_dir)
 
     @master_only
     def after_train(self, runner: Any) -> None:
         """Draw the picture of the whole run."""
-        draw_curves(runner.work_dir)
+        with reported(runner, FILE_NAME):
+            draw_curves(runner.work_dir)
 
 
 def draw_curves(work_dir: str | Path) -> Path | None:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -150,20 +151,24 @@ checkpoints.WholeFiles.put = half
 """
 
 FULL_DISK = """
-import resource, signal
-from resnext_backbones.runs import checkpoints
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-put = checkpoints.WholeFiles.put
-def limited(self, obj, path):
-    if "epoch_3" in str(path):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
-    try:
-        put(self, obj, path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))
-checkpoints.WholeFiles.put = limited
+import os
+from resnext_backbones.runs import loop
+step = loop.EpochBasedTrainLoop.run_iter
+def run_iter(self, *arguments):
+    filler = os.path.join(os.path.dirname(self.runner.work_dir), "filler")
+    if self._iter == 7:
+        with open(filler, "wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(bytes(4096))
+            except OSError:
+                pass
+    elif self._iter == 10:
+        os.unlink(filler)
+    step(self, *arguments)
+loop.EpochBasedTrainLoop.run_iter = run_iter
 """
-"""A limit on the size of files is what a process can be given in place of a full disk."""
+"""The disk is full from the eighth step to the tenth, and an epoch ends between them."""
 
 THE_TOOL = (
     "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], None, '__main__')"
@@ -358,10 +363,24 @@ def test_broken_images_are_named_and_counted(
     assert "1 images could not be read in all" in log
 
 
-def test_a_full_disk_leaves_the_older_checkpoints(config: Path, tmp_path: Path) -> None:
-    work_dir = tmp_path / "full"
-    subprocess.run(prepared(FULL_DISK, config, work_dir), check=True, capture_output=True)
-    log = next(work_dir.glob("*/*.log")).read_text()
-    assert "epoch_3.pth: not written" in log
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of eight megabytes."""
+    (disk := tmp_path / "disk").mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no right to mount a small file system")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_leaves_the_older_checkpoints(config: Path, small_disk: Path) -> None:
+    work_dir = small_disk / "run"
+    done = subprocess.run(
+        prepared(FULL_DISK, config, work_dir), capture_output=True, text=True, env=ONE_THREAD
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "epoch_3.pth: not written: " in done.stdout
     journal = json.loads((work_dir / "checkpoints.json").read_text())
     assert [entry["file"] for entry in journal] == ["epoch_1.pth", "epoch_2.pth", "epoch_4.pth"]
+    assert list(work_dir.glob("*.safetensors"))
