@@ -44,7 +44,7 @@ setup(
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     packages=find_packages(include=["resnext_backbones", "resnext_backbones.*"]),
     # `.mim/configs` is a link to configs/: where OpenMMLab packages keep theirs once installed.
     package_data={

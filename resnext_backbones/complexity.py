@@ -21,7 +21,7 @@ BEGIN, END = "<!-- complexity: tools/model_complexity.py -->", "<!-- end -->"
 
 
 def task(name: str) -> tuple[int, int]:
-    """Height and width of the images, and number of classes, that a variant is counted for."""
+    """Pixels a side of the square images, and classes of the head, to count a variant for."""
     return (32, 10) if VARIANTS[name].small_images else (224, 1000)
 
 

@@ -16,8 +16,8 @@ try:
     import detectron2
 except ImportError as error:
     raise ImportError(
-        f"Detectron2 is not there ({error}); it is not on PyPI, install it from its maintainers: "
-        "python -m pip install --no-build-isolation "
+        f"Detectron2 cannot be imported ({error}); it is not on PyPI, install it from its "
+        "maintainers: python -m pip install --no-build-isolation "
         "'git+https://github.com/facebookresearch/detectron2.git'"
     ) from error
 

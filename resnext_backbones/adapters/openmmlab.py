@@ -23,9 +23,8 @@ from resnext_backbones.models import Plugin
 from resnext_backbones.models import ResNeXt as Trunk
 from resnext_backbones.models.layers import Conv
 from resnext_backbones.variants import variant_options
-from resnext_backbones.weights import LoadedWeights, WeightsError, load_state
-from resnext_backbones.weights.files import read_file
-from resnext_backbones.weights.sources import locate
+from resnext_backbones.weights import LoadedWeights, WeightsError, load_weights
+from resnext_backbones.weights.sources import row_of
 
 DEFAULT_BASE_WIDTH = 4
 
@@ -147,8 +146,13 @@ class ResNeXt(Trunk):
             self.reset_parameters()
         for cfg in cfgs:
             if cfg["type"] == "Pretrained":
-                content = _read(cfg["checkpoint"], cfg.get("prefix", ""))
-                self.loaded_weights = load_state(self, content, cfg["checkpoint"])
+                self.loaded_weights = self._load(cfg["checkpoint"], cfg.get("prefix", ""))
+
+    def _load(self, source: str, prefix: str) -> LoadedWeights:
+        try:
+            return load_weights(self, address_of(source), prefix=prefix)
+        except OSError as error:
+            raise WeightsError(f"weights {source}: {error}") from error
 
 
 def require_operators() -> None:
@@ -263,25 +267,17 @@ def _plugin(cfg: Mapping[str, Any], channels: int) -> tuple[str, nn.Module]:
 NAMED_WEIGHTS = {"open-mmlab://": get_external_models, "torchvision://": get_torchvision_models}
 
 
-def _read(source: str, prefix: str) -> Mapping[str, Any]:
-    """A checkpoint from a path, a URL or a name; with a prefix, the part behind it.
+def address_of(source: str) -> str:
+    """The address of what MMEngine has a name for; registered weights, and all else, as they are.
 
     Raises:
-        WeightsError: it cannot be found, had or read.
+        WeightsError: MMEngine has no such name.
     """
-    url = source
     for scheme, table in NAMED_WEIGHTS.items():
-        if source.startswith(scheme):
+        if source.startswith(scheme) and row_of(source) is None:
             names = table()
             if (name := source.removeprefix(scheme)) not in names:
                 close = difflib.get_close_matches(name, names, cutoff=0) or sorted(names)
                 raise WeightsError(f"weights {source}: no such name; try {', '.join(close)}")
-            url = names[name]
-    try:
-        content = read_file(locate(url))
-    except OSError as error:
-        raise WeightsError(f"weights {source}: {error}") from error
-    if not prefix:
-        return content
-    state = content.get("state_dict", content)
-    return {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
+            return names[name]
+    return source

@@ -19,7 +19,7 @@ def read_coco(path: Path) -> dict[str, list[dict[str, Any]]]:
     try:
         content = json.loads(path.read_bytes())
     except ValueError as error:
-        raise InputError(f"annotation file {path}: is no JSON: {error}") from error
+        raise InputError(f"annotation file {path}: is not JSON: {error}") from error
     for key in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise InputError(

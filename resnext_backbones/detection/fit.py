@@ -56,8 +56,8 @@ class Use:
             )
         if self.norms_move and self.fused():
             yield (
-                f"weights {self.source} have fused norms, which only scale and shift: statistics "
-                f"of a batch make another network of them; set {self.still_norms}"
+                f"weights {self.source} have fused norms, which only scale and shift: with "
+                f"statistics of a batch they compute something else; set {self.still_norms}"
             )
 
 
@@ -79,7 +79,7 @@ def check_use(
     """
     for problem in (*more, *use.problems()):
         if not allow_mismatch:
-            raise InputError(f"{problem}; --allow-mismatch trains all the same")
+            raise InputError(f"{problem}; pass --allow-mismatch to train anyway")
         warn(problem)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from resnext_backbones.models.options import check_positive
 from resnext_backbones.models.resnext import ResNeXt
 
 
@@ -24,8 +25,7 @@ class ResNeXtClassifier(ResNeXt):
     """
 
     def __init__(self, *, num_classes: int = 1000, **options: Any) -> None:
-        if not isinstance(num_classes, int) or num_classes < 1:
-            raise ValueError(f"num_classes must be a positive integer, got {num_classes!r}")
+        check_positive(num_classes=num_classes)
         if "out_indices" in options:
             raise ValueError("out_indices: a classifier takes the output of its last stage only")
         super().__init__(**options)

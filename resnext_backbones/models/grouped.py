@@ -13,7 +13,7 @@ from resnext_backbones.models.geometry import Geometry
 from resnext_backbones.models.grouped_triton import runs_on, tiled_conv2d, tiled_gradients
 
 is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
-"""Before PyTorch 2.7 a compiler may be exporting."""
+"""PyTorch before 2.7 cannot tell exporting from compiling: any compilation counts as an export."""
 
 
 class Way(NamedTuple):

@@ -1,8 +1,8 @@
 """The kernels of `models.triton_kernels` as operators of PyTorch, which a compiler can call.
 
-Triton comes with PyTorch's builds for GPUs; it is imported when an operator first computes. What
-is not finite spreads over the groups of a tile, whose zeros it is multiplied with. The gradients
-cannot be differentiated again.
+Triton comes with PyTorch's builds for GPUs; it is imported when an operator first computes. A NaN
+or infinity in one group spreads to the other groups of its tile, because it is multiplied by their
+zeros. The gradients cannot be differentiated again.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def is_integer(value: object) -> bool:
 
 
 def check_positive(**values: int) -> None:
-    """Each value is an integer of at least 1.
+    """Check that each value is an integer of at least 1.
 
     Raises:
         ValueError: one is not; its name and value are in the message.
@@ -62,7 +62,7 @@ def check_positive(**values: int) -> None:
 
 
 def check_range(name: str, value: int, low: int, high: int) -> None:
-    """The value is an integer from `low` to `high`.
+    """Check that a value is an integer from `low` to `high`.
 
     Raises:
         ValueError: it is not.

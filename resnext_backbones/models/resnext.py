@@ -80,10 +80,10 @@ class ResNeXt(
         conv: builds the convolutions; called as `torch.nn.Conv2d`.
         conv3x3: for each stage what builds the 3x3 convolutions of its blocks (deformable ones,
             say), or None for `conv`.
-        plugins: for each stage the modules that its blocks run besides.
+        plugins: for each stage the extra modules that its blocks run.
         zero_init_last_norm: start every block as the identity (Goyal et al., 2017, section 5.1).
-        drop_path: chance that the last block is passed by in training, for each image; it grows
-            from none in the first (Huang et al., 2016).
+        drop_path: probability of skipping a block's residual branch, for each image, in training:
+            this value in the last block, growing from 0 in the first (Huang et al., 2016).
         with_cp: activation checkpointing: the backward pass computes each block again.
         fold_norm: fold batch norms with frozen statistics into the convolutions, also while
             their affine parameters are trained: the same arithmetic with less memory and time.

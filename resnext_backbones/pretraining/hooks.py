@@ -118,7 +118,7 @@ class BrokenImagesHook(Hook):
         if new and broken > self.limit * count:
             raise InputError(
                 f"{broken} of {count} images cannot be read, the last one {max(new)}: "
-                f"more than {self.limit:.2%}; mend them, or raise the limit of BrokenImagesHook"
+                f"more than {self.limit:.2%}; fix them, or raise the limit of BrokenImagesHook"
             )
 
     def _log_count(self, runner: Any, when: str) -> None:

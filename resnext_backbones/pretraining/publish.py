@@ -79,7 +79,7 @@ def publish(checkpoint: str | Path, out_dir: str | Path | None = None) -> Path:
     content = read_file(checkpoint)
     meta = content.get("meta")
     if not isinstance(meta, Mapping) or FACTS not in meta:
-        raise InputError(f"checkpoint {checkpoint}: is none of tools/pretrain_imagenet.py")
+        raise InputError(f"checkpoint {checkpoint}: was not written by tools/pretrain_imagenet.py")
     found = Checkpoint.of(content)
     metadata = {
         "variant": found.variant,

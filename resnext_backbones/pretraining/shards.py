@@ -201,7 +201,7 @@ class ShardedImages(IterableDataset):
         if found < high:
             raise InputError(
                 f"shard {url}: has {found} samples, and {self.sizes[number]} were expected; "
-                "mend the shard, or dataset.sizes"
+                "fix the shard, or dataset.sizes"
             )
 
     def _decoded(
@@ -238,6 +238,9 @@ class ShardedImages(IterableDataset):
 
     def _label(self, raw: dict[str, Any]) -> torch.Tensor:
         text = raw.get("cls", b"").decode(errors="replace")
-        if not text.isdigit() or int(text) >= len(self.metainfo["classes"]):
-            raise InputError(f"image {raw['__key__']}: is of class {text!r}, which there is not")
+        count = len(self.metainfo["classes"])
+        if not text.isdigit() or int(text) >= count:
+            raise InputError(
+                f"image {raw['__key__']}: class {text!r} is not a number from 0 to {count - 1}"
+            )
         return torch.tensor(int(text))

@@ -104,7 +104,7 @@ def enter(work_dir: Path, path: Path, step: int, keep: int) -> None:
 
 
 def refuse_earlier_run(work_dir: Path) -> None:
-    """A new run begins in a folder without checkpoints.
+    """Refuse to begin a new run in a folder with checkpoints.
 
     Raises:
         InputError: the folder has some.

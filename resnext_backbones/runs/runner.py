@@ -99,7 +99,7 @@ def check_checkpoint(path: str | Path, cfg: Config, *, to_resume: bool = False) 
         raise InputError(f"checkpoint {path}: there is no such file")
     content = read_file(path)
     if to_resume and (absent := [key for key in RESUMED if key not in content]):
-        raise InputError(f"checkpoint {path}: has no {', '.join(absent)}, so is none of a run")
+        raise InputError(f"checkpoint {path}: has no {', '.join(absent)}, so it cannot be resumed")
     state = {k.removeprefix("module."): v for k, v in content.get("state_dict", content).items()}
     model = build_on_meta(cfg)
     own = model.state_dict()

@@ -25,7 +25,7 @@ WRAPPERS = {
 are what one wants where a file has both."""
 
 MOST_WRAPPERS = 4
-"""One in another. A file can be made in which a mapping holds itself."""
+"""How deep they may nest: a crafted file can hold a mapping that contains itself."""
 
 NORM = re.compile(r"(bn\d|(?:layer\d\.\d+\.)(?:bn\d|downsample\.1))\.weight")
 

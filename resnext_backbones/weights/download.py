@@ -63,8 +63,8 @@ def download(urls: Sequence[str], sha256: str = "") -> Path:
             except NETWORK_ERRORS as error:
                 failures.append(f"{url} ({str(error) or type(error).__name__})")
     raise WeightsError(
-        f"weights {path.name}: cannot be had from {', nor from '.join(failures)}; get it where "
-        f"there is a network, and put the file at {path}"
+        f"weights {path.name}: could not be downloaded from {' or '.join(failures)}; download the "
+        f"file on a machine with network access, and put it at {path}"
     )
 
 

@@ -138,8 +138,8 @@ def _reader(start: bytes) -> Callable[[Path, BinaryIO], Content]:
 
 def _read_nothing(path: Path, _: BinaryIO) -> Content:
     raise WeightsError(
-        f"weights {path}: neither a safetensors nor a PyTorch file, a pickle of arrays nor a "
-        "Torch7 file, or a damaged one"
+        f"weights {path}: not a safetensors file, nor one of torch.save, a pickle of arrays or a "
+        "Torch7 file; or it is damaged"
     )
 
 
@@ -173,7 +173,7 @@ def _read_zip(path: Path, file: BinaryIO) -> Content:
     except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, struct.error) as error:
         raise WeightsError(f"weights {path}: a damaged PyTorch file: {error}") from error
     if len(starts) != 1:
-        raise WeightsError(f"weights {path}: an archive, but none of torch.save")
+        raise WeightsError(f"weights {path}: a zip archive that torch.save did not write")
     sizes = {}
     for entry in entries:
         if entry.compress_type != zipfile.ZIP_STORED:

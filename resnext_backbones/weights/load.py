@@ -60,16 +60,18 @@ class LoadedWeights:
         return f"{self.source} ({', '.join(filter(None, parts))})"
 
 
-def load_weights(model: ResNeXt, source: str | Path) -> LoadedWeights:
+def load_weights(model: ResNeXt, source: str | Path, *, prefix: str = "") -> LoadedWeights:
     """Load weights into a trunk or a classifier, whole or not at all.
-
-    Args:
-        source: a path, an address, `hf://OWNER/REPOSITORY/FILE`, or an alias such as
-            `torchvision/resnext50_32x4d.v2`, one of `weights.registry.REGISTRY`.
 
     The file holds the weights of a trunk, of a classifier or of a whole detector, by the names of
     any family in `weights.formats.FORMATS`, as safetensors, from `torch.save`, or as a pickle of
     arrays. The head of a classifier and the other parts of a detector are left out and reported.
+
+    Args:
+        source: a path, an address, `hf://OWNER/REPOSITORY/FILE`, or an alias such as
+            `torchvision/resnext50_32x4d.v2`, one of `weights.registry.REGISTRY`.
+        prefix: take only the tensors whose names begin so, without it: the one of several trunks
+            in a file.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -83,11 +85,17 @@ def load_weights(model: ResNeXt, source: str | Path) -> LoadedWeights:
             "convolutions, and this one does not: build it with conv=mmcv.cnn.ConvWS2d, or "
             "conv_cfg=dict(type='ConvWS') in a config"
         )
-    loaded = load_state(model, read_file(locate(source)), str(source))
+    content = read_file(locate(source))
+    if prefix:
+        state = content.get("state_dict", content)
+        content = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    loaded = load_state(model, content, str(source))
     if row is None:
         return loaded
     if row.source.licence == NONCOMMERCIAL:
-        warnings.warn(f"weights {source}: licence {NONCOMMERCIAL}, not for commerce", stacklevel=2)
+        warnings.warn(
+            f"weights {source}: licence {NONCOMMERCIAL}, non-commercial use only", stacklevel=2
+        )
     return replace(loaded, licence=row.source.licence)
 
 
@@ -115,12 +123,12 @@ def load_state(model: ResNeXt, content: Mapping[str, Any], source: str) -> Loade
     ]
     if missing or unexpected or shapes or types:
         raise WeightsError(
-            f"weights {source}: this file is {checkpoint.variant or 'no ResNeXt'}; the network is "
-            f"{variant_of(own)}. {_names(checkpoint)}Nothing was loaded."
+            f"weights {source}: the file holds {checkpoint.variant or 'no ResNeXt'}; the network "
+            f"is {variant_of(own)}. {_names(checkpoint)}Nothing was loaded."
             + _listing("missing", missing)
             + _listing("unexpected", unexpected)
             + _listing("of another shape", shapes)
-            + _listing("no floating point numbers", types)
+            + _listing("not floating point", types)
         )
     if broken := [key for key in both if not is_finite(kept[key])]:
         raise WeightsError(

@@ -10,6 +10,8 @@ from resnext_backbones.weights.registry import REGISTRY, Preprocessing, Publishe
 
 HUB = "hf://"
 
+ADDRESSES = ("https://", "http://", "file://")
+
 SCHEMES = {
     "open-mmlab://": "open-mmlab/{}",
     "mmcls://": "mmpretrain/{}",
@@ -37,12 +39,30 @@ def locate(source: str | Path) -> Path:
     if row := row_of(source):
         return _of_row(row)
     if "://" in text:
+        _check_scheme(text)
         return download([text])
     if Path(source).exists() or _is_path(source):
         if not Path(source).is_file():
             raise FileNotFoundError(f"weights {source}: there is no such file")
         return Path(source)
     return _of_row(published(text))
+
+
+def _check_scheme(address: str) -> None:
+    """Refuse an address that is none, before a download of it is tried.
+
+    Raises:
+        WeightsError: it is one of MMEngine's names that stands for no alias, or of another scheme.
+    """
+    for scheme, alias in SCHEMES.items():
+        if address.startswith(scheme):
+            # Raises, and names the aliases that are close.
+            published(alias.format(address.removeprefix(scheme)))
+    if not address.startswith(ADDRESSES):
+        raise WeightsError(
+            f"weights {address}: use a path, an alias of docs/weights.md, or an address that "
+            f"begins with one of {', '.join((*ADDRESSES, HUB))}"
+        )
 
 
 def row_of(source: str | Path) -> Published | None:
@@ -81,8 +101,8 @@ def preprocessing_of(source: str | Path) -> Preprocessing:
         raise WeightsError(f"weights {source}: its pixel normalisation: {error}") from error
     if found is None:
         raise WeightsError(
-            f"weights {source}: it is not known which pixels they expect; write them into a file "
-            "that says so: tools/convert_weights.py SOURCE DEST --to safetensors --pixels ..."
+            f"weights {source}: the file does not record its pixel normalisation; record it with "
+            "tools/convert_weights.py SOURCE DEST --to safetensors --pixels ..."
         )
     return found
 

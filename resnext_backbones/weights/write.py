@@ -97,12 +97,15 @@ def convert(
         overwrite: put the new file in the place of one that is there.
 
     Raises:
+        ValueError: there is no such target.
         FileNotFoundError: there is no such source, or no folder to write to.
         FileExistsError: there is a file already.
         WeightsError: the source cannot be read, it holds no whole trunk, or the target has no
             names for its tensors.
     """
     path = Path(path)
+    if to not in TARGETS:
+        raise ValueError(f"to must be one of {', '.join(TARGETS)}, got {to!r}")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path}: there is a file already")
     if not path.parent.is_dir():

@@ -12,7 +12,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ADAPTER = ROOT / "resnext_backbones" / "adapters" / "detectron2.py"
 TOOL = ROOT / "tools" / "train_detectron2.py"
-MESSAGE = r"Detectron2 is not there .*not on PyPI.*git\+https://github.com/.*/detectron2\.git'"
+MESSAGE = (
+    r"Detectron2 cannot be imported .*not on PyPI.*git\+https://github.com/.*/detectron2\.git'"
+)
 
 
 @pytest.fixture(autouse=True)

@@ -281,7 +281,9 @@ def test_published_weights_and_their_pixels(tiny: str, tmp_path: Path) -> None:
     trunk = build_backbone(tiny)
     load_state(trunk, {f"backbone.{k}": v for k, v in own.state_dict().items()}, "own")
     assert trunk.layer4[0].conv3.weight.equal(state["layer4.0.conv3.weight"])
-    with pytest.raises(WeightsError, match=f"this file is {tiny}; the network is resnext26_32x4d"):
+    with pytest.raises(
+        WeightsError, match=f"the file holds {tiny}; the network is resnext26_32x4d"
+    ):
         load_weights(resnext_fpn("resnext26_32x4d").body, file)
 
 

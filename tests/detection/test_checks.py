@@ -50,7 +50,7 @@ def edit(path: Path, change) -> None:
 BROKEN = {
     "no root": (lambda root: shutil.rmtree(root), ["data root", "COCO_ROOT"]),
     "no annotations": (lambda root: (root / TRAIN).unlink(), [TRAIN, "no such file"]),
-    "no JSON": (lambda root: (root / TRAIN).write_text("{'"), [TRAIN, "is no JSON"]),
+    "no JSON": (lambda root: (root / TRAIN).write_text("{'"), [TRAIN, "is not JSON"]),
     "not COCO": (lambda root: (root / TRAIN).write_text("[]"), [TRAIN, "'images'"]),
     "category missing": (
         lambda root: edit(root / TRAIN, lambda c: c["categories"].pop()),

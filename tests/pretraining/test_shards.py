@@ -152,7 +152,7 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "sizes.json").write_text('{"train-0.tar": 3}')
     with pytest.raises(InputError, match=r"does not say the size of each shard: 'train-1.tar'"):
         dataset(folder, sizes=str(tmp_path / "sizes.json"))
-    with pytest.raises(InputError, match=r"of class '7', which there is not"):
+    with pytest.raises(InputError, match=r"class '7' is not a number from 0 to 6"):
         list(dataset(folder, num_classes=7))
 
 

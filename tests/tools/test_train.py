@@ -93,7 +93,7 @@ GROUP_NORM = ["model.backbone.norm_cfg.type=GN", "model.backbone.norm_cfg.num_gr
 BAD_INPUT = {
     "data root": (lambda _, tmp: (tmp / "absent", []), [], "data root .*absent.*COCO_ROOT"),
     "image": (truncated_image, [], r"image .*train2017/\d+.jpg: corrupt or truncated"),
-    "weights": (other_weights, [], r"this file is resnet50; the network is a 8x4d"),
+    "weights": (other_weights, [], r"the file holds resnet50; the network is a 8x4d"),
     "resume": (other_checkpoint, [], r"checkpoint .*weights.pth: has no meta, message_hub"),
     "groups": (lambda root, _: (root, []), ["model.backbone.groups=0"], r"cardinality .* got 0"),
     "width": (

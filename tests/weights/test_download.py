@@ -132,7 +132,7 @@ def test_offline_the_message_says_where_to_put_it(server: str, monkeypatch) -> N
     path = path_of("weights.pth")
     with pytest.raises(WeightsError, match=re.escape(url)) as caught:
         download.download([url, f"{server}/absent/weights.pth"])
-    assert f"put the file at {path}" in str(caught.value)
+    assert f"put it at {path}" in str(caught.value)
     assert "404" in str(caught.value)
     path.write_bytes(b"by hand")
     assert download.download([url]) == path

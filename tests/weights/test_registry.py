@@ -115,7 +115,7 @@ def test_preprocessing_of_a_file(tmp_path: Path) -> None:
     save_file({"a": torch.ones(1)}, path, metadata=pixels.to_metadata())
     assert preprocessing_of(path) == pixels
     save_file({"a": torch.ones(1)}, path)
-    with pytest.raises(WeightsError, match=r"not known which pixels.*convert_weights"):
+    with pytest.raises(WeightsError, match=r"does not record its pixel.*convert_weights"):
         preprocessing_of(path)
     save_file({"a": torch.ones(1)}, path, metadata={**pixels.to_metadata(), "pixel_std": "[0]"})
     with pytest.raises(WeightsError, match=r"pixel normalisation"):
@@ -126,7 +126,7 @@ def test_a_published_file_is_known_wherever_it_lies(tmp_path: Path, monkeypatch)
     """By its name and its hash: another file of that name is another file."""
     path = tmp_path / "resnext50_32x4d-7cdf4587.pth"
     torch.save({}, path)
-    with pytest.raises(WeightsError, match="not known"):
+    with pytest.raises(WeightsError, match="does not record"):
         preprocessing_of(path)
     monkeypatch.setattr(module, "hash_of", lambda _: "7cdf4587" + 56 * "0")
     assert preprocessing_of(path) == RGB
@@ -164,6 +164,18 @@ def test_standardised_weights_need_convolutions_that_do_it(tmp_path: Path, monke
 def test_a_wrong_alias_is_answered_with_close_ones() -> None:
     with pytest.raises(WeightsError, match=r"torchvision/resnext50_32x4d.v2"):
         load_weights(build_backbone("resnext26_32x4d"), "torchvision/resnext50_32x4d.v3")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("open-mmlab://resnet50", r"no such alias; try open-mmlab/"),
+        ("s3://bucket/weights.pth", r"s3://bucket/weights.pth: use a path, an alias .* https://"),
+    ],
+)
+def test_an_address_that_is_none_is_not_asked_for(name: str, message: str) -> None:
+    with pytest.raises(WeightsError, match=message):
+        load_weights(build_backbone("resnext26_32x4d"), name)
 
 
 def test_a_path_is_never_taken_for_an_alias(tmp_path: Path) -> None:

@@ -130,10 +130,12 @@ class Settings:
             ("--backbone", self.backbone, list_variants()),
         ):
             if value not in names:
-                raise InputError(f"{option} {value}: there is none; use one of {', '.join(names)}")
+                raise InputError(f"{option} {value}: unknown; choose from {', '.join(names)}")
+        if not self.recipe.detects and self.batch_size == 1:
+            raise InputError("--batch-size 1: must be at least 2, since norms follow a batch")
         for option, number, least in (
             ("--epochs", self.epochs, 1),
-            ("--batch-size", self.batch_size, 1 if self.recipe.detects else 2),
+            ("--batch-size", self.batch_size, 1),
             ("--limit-images", self.limit_images, 1),
             ("--workers", self.workers, 0),
             ("--eval-every", self.eval_every, 1),
@@ -146,8 +148,7 @@ class Settings:
             *(("--min-size", size, 32) for size in self.min_size),
         ):
             if number is not None and number < least:
-                why = ", since norms follow a batch" if number == least - 1 == 1 else ""
-                raise InputError(f"{option} {number}: must be at least {least}{why}")
+                raise InputError(f"{option} {number}: must be at least {least}")
         if max(self.sizes) > self.max_size:
             raise InputError(
                 f"--min-size {max(self.sizes)}: is more than --max-size, which is {self.max_size}"

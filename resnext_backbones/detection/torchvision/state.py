@@ -106,7 +106,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     content = dict(read_file(path))
     if absent := [key for key in OF_A_RUN if key not in content]:
-        raise InputError(f"checkpoint {path}: has no {', '.join(absent)}, so is none of this tool")
+        raise InputError(
+            f"checkpoint {path}: has no {', '.join(absent)}, so this tool did not write it"
+        )
     return content
 
 

@@ -73,8 +73,8 @@ BAD = {
         lambda _, f: {"mask_root": f, "num_classes": 300, "model": "fcn"},
         "--num-classes 300: at most 255",
     ),
-    "model": (lambda *_: {"model": "yolo"}, "--model yolo: there is none; use one of faster_rcnn"),
-    "backbone": (lambda *_: {"backbone": "x101"}, "--backbone x101: there is none"),
+    "model": (lambda *_: {"model": "yolo"}, "--model yolo: unknown; choose from faster_rcnn"),
+    "backbone": (lambda *_: {"backbone": "x101"}, "--backbone x101: unknown"),
     "three stages": (
         lambda *_: {"backbone": "resnext29_8x64d", "model": "fcn", "model_options": {}},
         "--backbone resnext29_8x64d: name must be a network of 4 stages",
@@ -96,7 +96,7 @@ BAD = {
     ),
     "frozen": (lambda *_: {"trainable_layers": 3}, "--trainable-layers 3: without --weights"),
     "bgr": (bgr_weights, "expect BGR pixels"),
-    "other weights": (other_weights, "this file is resnext26_32x4d; the network is tiny_4x4d"),
+    "other weights": (other_weights, "the file holds resnext26_32x4d; the network is tiny_4x4d"),
     "no weights": (lambda _, f: {"weights": str(f / "a.pth")}, "a.pth: there is no such file"),
     "learning rate": (lambda *_: {"lr": 1e30}, "epoch 1, step 2: the loss is not finite"),
     "checkpoint": (
