@@ -33,7 +33,7 @@ demo: setup
 	$(BIN)/python tools/demo.py $(if $(filter command,$(origin COCO_ROOT)),--coco-root "$(COCO_ROOT)")
 
 test: setup
-	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
 lint: setup
 	$(BIN)/ruff check .
