@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from resnext_backbones import build_backbone
-from resnext_backbones.weights.registry import BGR, RGB
+from resnext_backbones.weights.preprocessing import BGR, RGB
 from resnext_backbones.weights.write import write_state
 
 ROOT = Path(__file__).parents[1]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor
 
 from resnext_backbones import ResNeXt, build_backbone, load_weights, preprocessing_of
-from resnext_backbones.weights.registry import RGB
+from resnext_backbones.weights.preprocessing import RGB
 from resnext_backbones.weights.write import write_state
 
 VARIANT = "resnext50_32x4d"

@@ -12,7 +12,7 @@ import argparse
 
 from resnext_backbones.runs.cli import run_tool
 from resnext_backbones.runs.errors import InputError
-from resnext_backbones.weights.registry import PIXEL_NAMES
+from resnext_backbones.weights.preprocessing import PIXEL_NAMES
 from resnext_backbones.weights.write import TARGETS, convert
 
 PIXELS = {name: pixels for pixels, name in PIXEL_NAMES.items()}

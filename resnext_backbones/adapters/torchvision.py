@@ -29,7 +29,6 @@ from resnext_backbones.models.options import MAX_STAGES, check_range, stage_bloc
 from resnext_backbones.variants import variant_options
 from resnext_backbones.weights import (
     LoadedWeights,
-    Preprocessing,
     WeightsError,
     load_weights,
     preprocessing_of,
@@ -223,7 +222,7 @@ def pixel_options(source: str | Path) -> dict[str, list[float]]:
         WeightsError: it is not known, or the weights want BGR pixels.
     """
     pixels = preprocessing_of(source)
-    options = unit_pixels(pixels)
+    options = dict(zip(("image_mean", "image_std"), pixels.unit(), strict=True))
     if pixels.order != "RGB":
         values = ", ".join(f"{name}={value}" for name, value in options.items())
         raise WeightsError(
@@ -232,12 +231,6 @@ def pixel_options(source: str | Path) -> dict[str, list[float]]:
             f"images[[2, 1, 0]] and build the detector with {values}"
         )
     return options
-
-
-def unit_pixels(pixels: Preprocessing) -> dict[str, list[float]]:
-    """torchvision counts pixels from 0 to 1."""
-    scaled = {"image_mean": pixels.mean, "image_std": pixels.std}
-    return {name: [round(v / 255, 8) for v in values] for name, values in scaled.items()}
 
 
 def _variant(name: str, options: dict[str, Any], *settled: str) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +22,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from resnext_backbones.models.convolution import conv2d, conv2d_backward
 from resnext_backbones.models.geometry import Geometry
+from resnext_backbones.models.kept import is_kept, kept
 from resnext_backbones.models.sync import SyncBatchNorm
 
 FOLDABLE_NORMS = (
@@ -81,8 +81,8 @@ def conv_norm(x: Tensor, conv: nn.Module, norm: nn.Module, *, fold: bool = True)
     geometry = Geometry.of(conv)
     # A tracer sees through the folding, and a compiler repeats it in the backward pass by itself.
     traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    if not traced and conv in _KEPT and not folding.is_trained():
-        return conv2d(x, *_kept(conv, folding, x.dtype), geometry)
+    if not traced and is_kept(conv) and not folding.is_trained():
+        return conv2d(x, *kept(conv, folding, x.dtype), geometry)
     if traced or not torch.is_grad_enabled():
         return conv2d(x, *folding.fold(x.dtype), geometry)
     return _FoldedConv.apply(x, geometry, *folding)
@@ -215,67 +215,6 @@ class _FoldedConv(torch.autograd.Function):
         inputs = [leaf for leaf, need in zip(leaves, needed, strict=True) if need]
         found = iter(torch.autograd.grad(outputs, inputs, given))
         return grad_x, None, *(next(found) if need else None for need in needed), None
-
-
-class _Kept(NamedTuple):
-    """The folded weight of a frozen convolution, and what it was computed from."""
-
-    folding: Folding
-    key: tuple[Any, ...]
-    folded: tuple[Tensor, Tensor]
-
-
-# Beside the modules and not in them: a copy or a pickle of a network has no part in it. None stands
-# for what may be kept and was not folded yet.
-_KEPT: WeakKeyDictionary[nn.Module, _Kept | None] = WeakKeyDictionary()
-
-
-def keep(module: nn.Module) -> None:
-    """Keep the folded weights of a module's convolutions from now on: it is frozen.
-
-    Not of everything that takes no gradient: a teacher's weights, say, follow a student's, and are
-    mostly written through `Tensor.data`, which changes no version.
-    """
-    for conv in module.modules():
-        if isinstance(conv, nn.Conv2d):
-            _KEPT[conv] = None
-
-
-def _kept(conv: nn.Conv2d, folding: Folding, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The folded weight and bias of a frozen convolution, folded anew when a tensor has changed.
-
-    A tensor that was moved lies elsewhere, and one that was changed in place, as loading weights
-    does, has another version. The tensors are held, so that nothing else can come to lie where
-    they were.
-    """
-    tensors = folding.tensors()
-    if any(tensor.is_inference() for tensor in tensors):  # these count no versions
-        return folding.fold(dtype)
-    stream = None
-    if conv.weight.is_cuda:
-        # A graph that is captured must not hold on to what another forward pass replaces.
-        if torch.cuda.is_current_stream_capturing():
-            return folding.fold(dtype)
-        stream = torch.cuda.current_stream(conv.weight.device)  # nor one stream wait for another's
-    state = [(t.device, t.dtype, t.data_ptr(), t._version) for t in tensors]
-    key = dtype, folding.eps, stream, state
-    kept = _KEPT.get(conv)
-    if kept is None or kept.key != key:
-        # Not as inference tensors, which a later training step could not use.
-        with torch.inference_mode(False), torch.no_grad():
-            folded = folding.fold(dtype)
-        values: list[Any] = [v.detach() if isinstance(v, Tensor) else v for v in folding]
-        kept = _KEPT[conv] = _Kept(Folding(*values), key, folded)
-    return kept.folded
-
-
-def forget(module: nn.Module) -> None:
-    """Throw away the folded weights that are kept for a module's convolutions.
-
-    Writing through `Tensor.data` changes no version, so changes of the mode call this.
-    """
-    for conv in module.modules():
-        _KEPT.pop(conv, None)
 
 
 def is_plain(conv: nn.Module) -> bool:

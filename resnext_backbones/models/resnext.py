@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnext_backbones.models.bottleneck import Bottleneck
-from resnext_backbones.models.conv_norm import conv_norm, forget, fuse_, is_plain, keep
+from resnext_backbones.models.conv_norm import conv_norm, fuse_, is_plain
+from resnext_backbones.models.kept import forget, keep
 from resnext_backbones.models.layers import (
     Conv,
     Layers,

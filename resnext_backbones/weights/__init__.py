@@ -2,7 +2,7 @@
 
 from resnext_backbones.weights.files import WeightsError
 from resnext_backbones.weights.load import LoadedWeights, load_state, load_weights
-from resnext_backbones.weights.registry import Preprocessing
+from resnext_backbones.weights.preprocessing import Preprocessing
 from resnext_backbones.weights.sources import preprocessing_of
 
 __all__ = [

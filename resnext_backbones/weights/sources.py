@@ -6,7 +6,8 @@ from pathlib import Path, PurePosixPath
 
 from resnext_backbones.weights.download import download, from_hub, hash_of
 from resnext_backbones.weights.files import WeightsError, read_metadata
-from resnext_backbones.weights.registry import REGISTRY, Preprocessing, Published, published
+from resnext_backbones.weights.preprocessing import Preprocessing
+from resnext_backbones.weights.registry import REGISTRY, Published, published
 
 HUB = "hf://"
 

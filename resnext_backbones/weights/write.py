@@ -14,7 +14,7 @@ from torch import Tensor
 from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.files import WeightsError, is_finite, read_content
 from resnext_backbones.weights.formats import FORMATS
-from resnext_backbones.weights.registry import Preprocessing
+from resnext_backbones.weights.preprocessing import Preprocessing
 from resnext_backbones.weights.sources import locate, preprocessing_of, row_of
 from resnext_backbones.whole import whole_file
 

@@ -26,7 +26,7 @@ from resnext_backbones import build_backbone as build_trunk
 from resnext_backbones.adapters import detectron2 as adapter
 from resnext_backbones.weights import WeightsError
 from resnext_backbones.weights.formats import FORMATS
-from resnext_backbones.weights.registry import RGB
+from resnext_backbones.weights.preprocessing import RGB
 from resnext_backbones.weights.write import convert
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
-from functools import cache, partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from functools import cache
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -26,7 +24,6 @@ from mmengine.registry import MODELS as ROOT_MODELS  # noqa: E402
 
 from resnext_backbones import build_backbone  # noqa: E402
 from resnext_backbones.adapters import openmmlab  # noqa: E402
-from resnext_backbones.weights import WeightsError  # noqa: E402
 
 CONFIGS = Path(mmdet.__file__).parent / ".mim" / "configs"
 OWN = "resnext_backbones.ResNeXt"
@@ -233,119 +230,6 @@ def test_wide_resnet_by_width_and_resnet_by_default() -> None:
     assert wide.stages[0][0].conv2.out_channels == 128
 
 
-def test_checkpoint_of_a_whole_detector_loads(tmp_path: Path) -> None:
-    name = "mask_rcnn/mask-rcnn_x101-32x4d_fpn_1x_coco.py"
-    model = shipped()[name]
-    peer = randomise(on_meta(model))
-    ours = copy.deepcopy(model)
-    next(backbones(ours))["type"] = OWN
-    own = on_meta(ours).to_empty(device="cpu")
-    result = own.load_state_dict(peer.state_dict())
-    assert not result.missing_keys
-    assert not result.unexpected_keys
-    torch.save({"meta": {}, "state_dict": peer.state_dict()}, tmp_path / "detector.pth")
-    init_cfg = {"type": "Pretrained", "checkpoint": str(tmp_path / "detector.pth")}
-    backbone = MODELS.build({"type": OWN, "variant": "resnext101_32x4d", "init_cfg": init_cfg})
-    backbone.init_weights()
-    assert backbone.loaded_weights.variant == "resnext101_32x4d"
-    for key, value in backbone.state_dict().items():
-        assert torch.equal(value, peer.backbone.state_dict()[key])
-
-
-def test_pretrained_weights_of_another_variant_are_refused(tmp_path: Path) -> None:
-    torch.save(build_backbone("resnext26_32x4d").state_dict(), tmp_path / "weights.pth")
-    init_cfg = {"type": "Pretrained", "checkpoint": str(tmp_path / "weights.pth")}
-    model = MODELS.build({"type": OWN, "variant": "resnext50_32x4d", "init_cfg": init_cfg})
-    with pytest.raises(WeightsError, match=r"resnext26_32x4d; the network is resnext50_32x4d"):
-        model.init_weights()
-
-
-def test_pretrained_weights_behind_a_prefix(tmp_path: Path) -> None:
-    state = build_backbone("resnext26_32x4d").state_dict()
-    torch.save({f"teacher.{k}": v for k, v in state.items()}, tmp_path / "weights.pth")
-    init_cfg = {"type": "Pretrained", "checkpoint": str(tmp_path / "weights.pth")}
-    cfg = {
-        "type": OWN,
-        "variant": "resnext26_32x4d",
-        "init_cfg": {**init_cfg, "prefix": "teacher."},
-    }
-    model = MODELS.build(cfg)
-    model.init_weights()
-    assert torch.equal(model.conv1.weight, state["conv1.weight"])
-
-
-def test_weights_of_a_plain_trunk_go_into_one_with_more_parts(tmp_path: Path) -> None:
-    source = build_backbone("resnext50_32x4d")
-    torch.save(source.state_dict(), tmp_path / "weights.pth")
-    pretrained = {"type": "Pretrained", "checkpoint": str(tmp_path / "weights.pth")}
-    cfg = {
-        "type": OWN,
-        "variant": "resnext50_32x4d",
-        "dcn": {"type": "DCNv2", "deform_groups": 1},
-        "stage_with_dcn": (False, False, False, True),
-        "plugins": [{"cfg": {"type": "ContextBlock", "ratio": 0.25}, "position": "after_conv3"}],
-    }
-    for init_cfg in (pretrained, [{"type": "Constant", "layer": "Conv2d", "val": 1}, pretrained]):
-        model = MODELS.build({**cfg, "init_cfg": init_cfg})
-        model.init_weights()
-        state = model.state_dict()
-        assert all(torch.equal(state[key], value) for key, value in source.state_dict().items())
-        untouched = model.loaded_weights.untouched
-        assert set(untouched) == state.keys() - source.state_dict().keys()
-        kinds = {"conv_offset" in key or "context_block" in key for key in untouched}
-        assert kinds == {True}
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
-    """The address of a server for the files in a folder `www`."""
-    (tmp_path / "www").mkdir()
-    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "www"))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
-        Thread(target=http.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{http.server_port}"
-        http.shutdown()
-
-
-class Bomb:
-    """Opens a file for writing where it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = str(path)
-
-    def __reduce__(self):
-        return open, (self.path, "w")
-
-
-def test_weights_by_address_and_by_name(server: str, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
-    state = build_backbone("resnext26_32x4d").state_dict()
-    torch.save(state, tmp_path / "www" / "weights.pth")
-    torch.save({"state_dict": state, "x": Bomb(tmp_path / "ran")}, tmp_path / "www" / "bomb.pth")
-    table = {"resnext26": f"{server}/weights.pth"}
-    monkeypatch.setitem(openmmlab.NAMED_WEIGHTS, "open-mmlab://", lambda: table)
-
-    def load(source: str) -> openmmlab.ResNeXt:
-        init_cfg = {"type": "Pretrained", "checkpoint": source}
-        model = MODELS.build({"type": OWN, "variant": "resnext26_32x4d", "init_cfg": init_cfg})
-        model.init_weights()
-        return model
-
-    for source in (f"{server}/weights.pth", "open-mmlab://resnext26"):
-        assert torch.equal(load(source).conv1.weight, state["conv1.weight"])
-    assert (tmp_path / "cache" / "hub" / "checkpoints" / "weights.pth").is_file()
-    for source, message in (
-        ("open-mmlab://resnext62", "no such name; try resnext26"),
-        ("open-mmlab://jhu/resnext50_32x4d_gn_ws", "standardises the weights of its conv"),
-        (f"{server}/absent.pth", "404.*put it at .*absent.pth"),
-        (f"{server}/bomb.pth", "refused"),
-        (str(tmp_path / "absent.pth"), "no such file"),
-    ):
-        with pytest.raises(WeightsError, match=message):
-            load(source)
-    assert not (tmp_path / "ran").exists()
-
-
 def test_other_initialisations_are_mmengines() -> None:
     init_cfg = [{"type": "Constant", "layer": "Conv2d", "val": 0.25}]
     model = MODELS.build({"type": OWN, "variant": "resnext26_32x4d", "init_cfg": init_cfg})
@@ -373,3 +257,22 @@ def test_wrong_arguments_are_named(options: dict[str, Any], names: list[str]) ->
         openmmlab.ResNeXt(**options)
     for name in names:
         assert name in str(error.value)
+
+
+def test_checkpoint_of_a_whole_detector_loads(tmp_path: Path) -> None:
+    name = "mask_rcnn/mask-rcnn_x101-32x4d_fpn_1x_coco.py"
+    model = shipped()[name]
+    peer = randomise(on_meta(model))
+    ours = copy.deepcopy(model)
+    next(backbones(ours))["type"] = OWN
+    own = on_meta(ours).to_empty(device="cpu")
+    result = own.load_state_dict(peer.state_dict())
+    assert not result.missing_keys
+    assert not result.unexpected_keys
+    torch.save({"meta": {}, "state_dict": peer.state_dict()}, tmp_path / "detector.pth")
+    init_cfg = {"type": "Pretrained", "checkpoint": str(tmp_path / "detector.pth")}
+    backbone = MODELS.build({"type": OWN, "variant": "resnext101_32x4d", "init_cfg": init_cfg})
+    backbone.init_weights()
+    assert backbone.loaded_weights.variant == "resnext101_32x4d"
+    for key, value in backbone.state_dict().items():
+        assert torch.equal(value, peer.backbone.state_dict()[key])

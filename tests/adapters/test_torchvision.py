@@ -31,7 +31,7 @@ from resnext_backbones import build_backbone, build_classifier
 from resnext_backbones.adapters.torchvision import deeplabv3, fcn, pixel_options, resnext_fpn
 from resnext_backbones.models.conv_norm import Folding
 from resnext_backbones.weights import WeightsError, load_state, load_weights
-from resnext_backbones.weights.registry import BGR
+from resnext_backbones.weights.preprocessing import BGR
 
 NAME = "resnext50_32x4d"
 PEER = {"weights": None, "weights_backbone": None, "num_classes": 3}

@@ -27,7 +27,8 @@ from resnext_backbones.runs.errors import InputError
 from resnext_backbones.weights import WeightsError
 from resnext_backbones.weights.checkpoint import variant_of
 from resnext_backbones.weights.formats import FORMATS
-from resnext_backbones.weights.registry import BGR, BGR_UNSCALED, REGISTRY, RGB
+from resnext_backbones.weights.preprocessing import BGR, BGR_UNSCALED, RGB
+from resnext_backbones.weights.registry import REGISTRY
 from resnext_backbones.weights.write import convert
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "detectron2"

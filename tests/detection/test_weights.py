@@ -17,7 +17,7 @@ from resnext_backbones.detection.weights import check_weights, use_weights
 from resnext_backbones.runs.errors import InputError
 from resnext_backbones.weights import Preprocessing, WeightsError
 from resnext_backbones.weights.formats import FORMATS
-from resnext_backbones.weights.registry import BGR
+from resnext_backbones.weights.preprocessing import BGR
 from resnext_backbones.weights.write import convert, write_state
 
 MASK = "mask_rcnn_x101_32x4d_fpn_coco"

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-import pickle
-import re
-
 import pytest
 import timm
 import torch
 import torchvision
 from helpers import randomise, relative_error
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 from torchvision.models.resnet import Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 
@@ -205,82 +200,6 @@ def test_reset_draws_all_weights_anew() -> None:
     assert not model.stages[1][0].last_norm.weight.any()
 
 
-def frozen_state(model: nn.Module) -> dict[str, tuple[bool, bool]]:
-    """For each module with parameters of its own: whether they train, whether it is training."""
-    return {
-        name: (next(module.parameters(recurse=False)).requires_grad, module.training)
-        for name, module in model.named_modules()
-        if any(True for _ in module.parameters(recurse=False))
-    }
-
-
-def expected_state(model: ResNeXt, mode: bool) -> dict[str, tuple[bool, bool]]:
-    frozen = {-1: (), 0: ("conv1", "bn1"), 2: ("conv1", "bn1", "layer1.", "layer2.")}
-    names = frozen[model.frozen_stages]
-    expected = {}
-    for name, module in model.named_modules():
-        if any(True for _ in module.parameters(recurse=False)):
-            is_frozen = name.startswith(names) if names else False
-            still = is_frozen or (model.norm_eval and isinstance(module, nn.BatchNorm2d))
-            expected[name] = (not is_frozen, mode and not still)
-    return expected
-
-
-@pytest.mark.parametrize("norm_eval", [False, True])
-@pytest.mark.parametrize("frozen_stages", [-1, 0, 2])
-def test_frozen_parts_stay_frozen(frozen_stages: int, norm_eval: bool) -> None:
-    model = small(frozen_stages=frozen_stages, norm_eval=norm_eval)
-    assert frozen_state(model) == expected_state(model, True)
-    assert model.eval() is model
-    assert model.train() is model
-    for changed in (
-        copy.deepcopy(model),
-        pickle.loads(pickle.dumps(model)),
-        model.to(torch.float64).to(torch.float32),
-        model.eval().train(),
-        model.requires_grad_(True).train(),
-    ):
-        assert frozen_state(changed) == expected_state(model, True)
-        assert frozen_state(copy.deepcopy(changed).eval()) == expected_state(model, False)
-
-
-def test_frozen_parts_survive_ddp(tmp_path) -> None:
-    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
-    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
-    try:
-        model = small(frozen_stages=2, norm_eval=True)
-        before = {k: v.clone() for k, v in model.state_dict().items()}
-        wrapped = DistributedDataParallel(model).train()
-        optimizer = torch.optim.SGD(wrapped.parameters(), lr=0.1)
-        for _ in range(2):
-            optimizer.zero_grad()
-            sum(output.mean() for output in wrapped(torch.randn(2, 3, 64, 64))).backward()
-            optimizer.step()
-        assert frozen_state(model) == expected_state(model, True)
-        changed = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
-        assert changed
-        assert all(name.startswith(("layer3", "layer4")) for name in changed)
-        assert not any("running" in name for name in changed)
-    finally:
-        torch.distributed.destroy_process_group()
-
-
-def test_frozen_parts_keep_nothing_for_the_backward_pass() -> None:
-    images = torch.randn(1, 3, 64, 64)
-
-    def kept(model: ResNeXt) -> int:
-        saved = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
-            outputs = model(images)
-        del outputs
-        return len(saved)
-
-    assert kept(small(frozen_stages=4)) == 0
-    assert kept(small(frozen_stages=0, out_indices=(0,))) > 0
-    outputs = small(frozen_stages=1)(images)
-    assert [output.requires_grad for output in outputs] == [False, True, True, True]
-
-
 def test_plugins_run_where_they_are_asked_to() -> None:
     class Scale(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -301,57 +220,6 @@ def test_plugins_run_where_they_are_asked_to() -> None:
     residual = plain.stages[1][0]._residual(x) - plain.stages[1][0].downsample(x)
     expected = torch.relu(2 * residual + block.downsample(x))
     assert torch.allclose(block(x), expected, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("options", "names"),
-    [
-        ({"depth": 18}, ["depth", "18", "50"]),
-        ({"depth": (3, 0)}, ["depth", "(3, 0)"]),
-        ({"depth": (1, 1, 1, 1, 1)}, ["depth", "4"]),
-        ({"cardinality": 0}, ["cardinality", "0"]),
-        ({"cardinality": 2.5}, ["cardinality", "2.5"]),
-        ({"base_width": -4}, ["base_width", "-4"]),
-        ({"num_stages": 5}, ["num_stages", "5"]),
-        ({"strides": (1, 2)}, ["strides", "(1, 2)"]),
-        ({"dilations": (1, 1, 1, 0)}, ["dilations"]),
-        ({"out_indices": (0, 4)}, ["out_indices", "(0, 4)", "3"]),
-        ({"out_indices": ()}, ["out_indices"]),
-        ({"out_indices": (2, 1)}, ["out_indices", "(2, 1)"]),
-        ({"frozen_stages": 5}, ["frozen_stages", "5"]),
-        ({"cardinality": (8, 8)}, ["cardinality", "(8, 8)"]),
-        ({"depth": None}, ["depth", "None"]),
-        ({"num_stages": "3"}, ["num_stages", "'3'"]),
-        ({"strides": 2}, ["strides", "2"]),
-        ({"out_indices": 3}, ["out_indices", "3"]),
-        ({"frozen_stages": 1.5}, ["frozen_stages", "1.5"]),
-        ({"norm": {"type": "BN"}}, ["norm", "{'type': 'BN'}"]),
-        ({"norm": "LayerNorm"}, ["norm", "LayerNorm", "GN"]),
-        ({"cardinality": 3, "norm": "GN"}, ["norm", "12 channels"]),
-        ({"drop_path": 1.0}, ["drop_path", "1.0"]),
-        ({"deep_stem": True, "small_images": True}, ["deep_stem", "small_images"]),
-    ],
-)
-def test_wrong_arguments_are_named(options: dict, names: list[str]) -> None:
-    with pytest.raises(ValueError, match=re.escape(names[0])) as error:
-        ResNeXt(**options)
-    for name in names:
-        assert name in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("images", "kind", "message"),
-    [
-        (torch.zeros(3, 64, 64), ValueError, r"\(N, 3, H, W\).*\(3, 64, 64\)"),
-        (torch.zeros(1, 1, 64, 64), ValueError, r"\(1, 1, 64, 64\)"),
-        (torch.zeros(1, 3, 31, 64), ValueError, r"at least 32 x 32"),
-        (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), TypeError, r"uint8"),
-        (torch.zeros(1, 3, 64, 64, dtype=torch.float64), TypeError, r"float64.*float32"),
-    ],
-)
-def test_wrong_images_are_named(images: torch.Tensor, kind: type, message: str) -> None:
-    with pytest.raises(kind, match=message):
-        small()(images)
 
 
 def test_autocast_takes_images_of_another_type() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pretraining_runs import run
 
 CIFAR10 = Path(
     os.environ.get(
@@ -131,3 +133,17 @@ custom_hooks = _base_.custom_hooks + [
         encoding="utf-8",
     )
     return path
+
+
+@pytest.fixture(scope="session")
+def finished_once(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    work_dir = tmp_path_factory.mktemp("finished")
+    done = run(config, work_dir)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return work_dir
+
+
+@pytest.fixture
+def finished(finished_once: Path, tmp_path: Path) -> Path:
+    """The work directory of a run that nothing disturbed."""
+    return shutil.copytree(finished_once, tmp_path / "finished")

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import random
 import re
 import shutil
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from pretraining_runs import ONE_THREAD, TOOL, prepared, run, same, weights
 from safetensors import safe_open
 
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
@@ -25,58 +21,10 @@ from resnext_backbones.pretraining.run import pretrain, set_data_root
 from resnext_backbones.runs.checkpoints import newest_checkpoint
 from resnext_backbones.runs.config import for_training, read_config
 from resnext_backbones.runs.errors import InputError
-from resnext_backbones.runs.journal import TERMINATED, read_journal
-from resnext_backbones.weights.registry import RGB
+from resnext_backbones.runs.journal import read_journal
+from resnext_backbones.weights.preprocessing import RGB
 
-TOOL = Path(__file__).parents[2] / "tools" / "pretrain_imagenet.py"
-KILLS = int(os.environ.get("KILLS", "2"))
-"""By each signal, at random moments; more of them are a matter of patience."""
-
-ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 TINY = {"depth": (1, 1, 1), "cardinality": 4, "base_width": 4, "base_channels": 8}
-
-
-def command(config: Path, work_dir: Path, *arguments: str) -> list[str]:
-    return [sys.executable, str(TOOL), str(config), "--work-dir", str(work_dir), *arguments]
-
-
-def run(config: Path, work_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(config, work_dir, *arguments),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        env=ONE_THREAD,
-    )
-
-
-def weights(work_dir: Path) -> dict[str, torch.Tensor]:
-    checkpoint = torch.load(work_dir / "epoch_4.pth", weights_only=False)
-    ema = {f"ema.{key}": value for key, value in checkpoint["ema_state_dict"].items()}
-    optimiser = {
-        f"momentum.{key}": value["momentum_buffer"]
-        for key, value in checkpoint["optimizer"]["state"].items()
-    }
-    return checkpoint["state_dict"] | ema | optimiser
-
-
-def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
-
-
-@pytest.fixture(scope="module")
-def finished_once(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    work_dir = tmp_path_factory.mktemp("finished")
-    done = run(config, work_dir)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return work_dir
-
-
-@pytest.fixture
-def finished(finished_once: Path, tmp_path: Path) -> Path:
-    """The work directory of a run that nothing disturbed."""
-    return shutil.copytree(finished_once, tmp_path / "finished")
 
 
 def test_it_learns_and_publishes(finished: Path) -> None:
@@ -126,30 +74,6 @@ def test_the_number_of_workers_changes_nothing(config: Path, finished: Path) -> 
     assert same(weights(finished), weights(finished.with_name("workers")))
 
 
-SLOWLY = """
-import time
-from resnext_backbones.runs import loop
-step = loop.EpochBasedTrainLoop.run_iter
-def run_iter(*arguments):
-    time.sleep(0.1)
-    step(*arguments)
-loop.EpochBasedTrainLoop.run_iter = run_iter
-"""
-
-KILLED_WHILE_IT_WRITES = """
-import os, signal
-from resnext_backbones.runs import checkpoints
-put = checkpoints.WholeFiles.put
-def half(self, obj, path):
-    put(self, obj, path)
-    if "epoch_3" in str(path):
-        with open(str(path).replace("epoch_3", ".epoch_3") + ".1", "wb") as file:
-            file.write(obj[: len(obj) // 2])
-        os.unlink(path)
-        os.kill(os.getpid(), signal.SIGKILL)
-checkpoints.WholeFiles.put = half
-"""
-
 FULL_DISK = """
 import os
 from resnext_backbones.runs import loop
@@ -169,59 +93,6 @@ def run_iter(self, *arguments):
 loop.EpochBasedTrainLoop.run_iter = run_iter
 """
 """The disk is full from the eighth step to the tenth, and an epoch ends between them."""
-
-THE_TOOL = (
-    "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], None, '__main__')"
-)
-
-
-def prepared(script: str, config: Path, work_dir: Path) -> list[str]:
-    """The tool in a process that has run a script before."""
-    first, *others = command(config, work_dir, "--resume")
-    return [first, "-c", script + THE_TOOL, *others]
-
-
-@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM])
-def test_killed_again_and_again_it_ends_with_the_same_weights(
-    kill: signal.Signals, config: Path, finished: Path, tmp_path: Path
-) -> None:
-    work_dir, moments, killed = tmp_path / "killed", random.Random(kill), 0
-    for _ in range(KILLS):
-        process = subprocess.Popen(
-            prepared(SLOWLY, config, work_dir),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=ONE_THREAD,
-        )
-        begun = time.monotonic()
-        logs = set(work_dir.glob("*/*.log"))
-        while time.monotonic() - begun < 60 and process.poll() is None:
-            new = set(work_dir.glob("*/*.log")) - logs
-            if any("Checkpoints will be saved" in path.read_text() for path in new):
-                break
-            time.sleep(0.05)
-        time.sleep(moments.uniform(0, 1))
-        process.send_signal(kill)
-        _, errors = process.communicate(timeout=60)
-        killed += process.returncode in (-kill, TERMINATED)
-        assert process.returncode in (0, -kill, TERMINATED), errors[-2000:]
-    assert killed >= KILLS // 2
-    done = run(config, work_dir, "--resume")
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert same(weights(finished), weights(work_dir))
-
-
-def test_killed_while_it_writes_it_ends_with_the_same_weights(
-    config: Path, finished: Path, tmp_path: Path
-) -> None:
-    work_dir = tmp_path / "killed"
-    script = prepared(KILLED_WHILE_IT_WRITES, config, work_dir)
-    assert subprocess.run(script, env=ONE_THREAD, capture_output=True).returncode == -signal.SIGKILL
-    assert newest_checkpoint(work_dir) == work_dir / "epoch_2.pth"
-    assert run(config, work_dir, "--resume").returncode == 0
-    assert same(weights(finished), weights(work_dir))
-    assert not list(work_dir.glob(".epoch*"))
 
 
 def test_checkpoints_within_an_epoch(config: Path, finished: Path, tmp_path: Path) -> None:
@@ -248,31 +119,6 @@ def test_a_damaged_checkpoint_is_passed_over(config: Path, finished: Path) -> No
     done = run(config, finished, "--resume")
     assert "epoch_4.pth: is damaged" in done.stdout + done.stderr
     assert same(weights(finished), expected)
-
-
-KILLED_IN_VALIDATION = """
-import os, signal
-from resnext_backbones.pretraining import evaluation
-evaluate = evaluation.ValLoop._evaluate
-def killed(self):
-    if self.runner.epoch == 4:
-        os.kill(os.getpid(), signal.KIND)
-    return evaluate(self)
-evaluation.ValLoop._evaluate = killed
-"""
-
-
-@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM])
-def test_an_evaluation_that_was_killed_is_done_on_resuming(
-    kind: signal.Signals, config: Path, finished: Path, tmp_path: Path
-) -> None:
-    script = KILLED_IN_VALIDATION.replace("KIND", kind.name)
-    killed = prepared(script, config, tmp_path / "killed")
-    status = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: TERMINATED}[kind]
-    assert subprocess.run(killed, check=False, env=ONE_THREAD).returncode == status
-    assert not read_journal(tmp_path / "killed")[-1].metrics
-    assert run(config, tmp_path / "killed", "--resume").returncode == 0
-    assert read_journal(tmp_path / "killed")[-1].metrics == read_journal(finished)[-1].metrics
 
 
 def test_another_batch_size_begins_the_epoch_anew(

@@ -14,14 +14,8 @@ from safetensors.torch import save_file
 from resnext_backbones import build_backbone, list_variants, load_weights
 from resnext_backbones.weights import WeightsError, preprocessing_of
 from resnext_backbones.weights import sources as module
-from resnext_backbones.weights.registry import (
-    BGR,
-    REGISTRY,
-    RGB,
-    Preprocessing,
-    Published,
-    markdown,
-)
+from resnext_backbones.weights.preprocessing import BGR, RGB, Preprocessing
+from resnext_backbones.weights.registry import REGISTRY, Published, markdown
 
 VARIANTS = list_variants()
 

@@ -22,7 +22,8 @@ from resnext_backbones.benchmark.contestants import CONTESTANTS
 from resnext_backbones.weights import WeightsError, preprocessing_of
 from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.files import read_file
-from resnext_backbones.weights.registry import BGR, REGISTRY, RGB
+from resnext_backbones.weights.preprocessing import BGR, RGB
+from resnext_backbones.weights.registry import REGISTRY
 from resnext_backbones.weights.write import TARGETS, convert, write_state
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from detectron2.checkpoint.catalog import ModelCatalog
 
 from resnext_backbones.detection.fit import known_pixels
 from resnext_backbones.weights import Preprocessing
-from resnext_backbones.weights.registry import BGR_UNSCALED, RGB
+from resnext_backbones.weights.preprocessing import BGR_UNSCALED, RGB
 from resnext_backbones.weights.sources import row_of
 
 CATALOG = "catalog://"

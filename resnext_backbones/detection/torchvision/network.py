@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,7 +17,6 @@ from resnext_backbones.adapters.torchvision import (
     fcn,
     pixel_options,
     resnext_fpn,
-    unit_pixels,
 )
 from resnext_backbones.detection.torchvision.settings import (
     EVERYTHING,
@@ -28,7 +27,7 @@ from resnext_backbones.detection.torchvision.settings import (
 from resnext_backbones.models.sync import SyncBatchNorm
 from resnext_backbones.runs.errors import InputError
 from resnext_backbones.weights import WeightsError
-from resnext_backbones.weights.registry import RGB
+from resnext_backbones.weights.preprocessing import RGB
 
 AUX_WEIGHT, AUX_LR = 0.5, 10.0
 """Of the auxiliary classifier: its part of the loss, and its learning rate over the others'."""
@@ -73,7 +72,7 @@ class Network:
         if settings.weights:
             norm, default, pixels = recipe.norm, recipe.trainable_layers, _pixels(settings.weights)
         else:
-            norm, default, pixels = "BN", EVERYTHING, _listed(unit_pixels(RGB))
+            norm, default, pixels = "BN", EVERYTHING, RGB.unit()
         return cls(
             settings.model,
             settings.backbone,
@@ -81,7 +80,7 @@ class Network:
             default if layers is None else layers,
             settings.output_stride or OUTPUT_STRIDE,
             classes,
-            *pixels,
+            *map(tuple, pixels),
         )
 
     @classmethod
@@ -146,16 +145,12 @@ class Network:
         )
 
 
-def _pixels(weights: str) -> tuple[tuple[float, ...], ...]:
+def _pixels(weights: str) -> tuple[list[float], list[float]]:
     try:
         options = pixel_options(weights)
     except FileNotFoundError as error:
         raise InputError(str(error)) from error
-    return _listed(options)
-
-
-def _listed(options: Mapping[str, Sequence[float]]) -> tuple[tuple[float, ...], ...]:
-    return tuple(options["image_mean"]), tuple(options["image_std"])
+    return options["image_mean"], options["image_std"]
 
 
 def trunk_of(model: nn.Module) -> NamedResNeXt:

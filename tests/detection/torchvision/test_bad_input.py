@@ -18,7 +18,7 @@ from resnext_backbones.detection.torchvision import Settings, train
 from resnext_backbones.detection.torchvision.instances import TRAIN, VAL
 from resnext_backbones.runs.cli import REPORTED
 from resnext_backbones.runs.errors import InputError
-from resnext_backbones.weights.registry import BGR, RGB
+from resnext_backbones.weights.preprocessing import BGR, RGB
 
 CPU = torch.device("cpu")
 

@@ -1,0 +1,61 @@
+"""The pixels that weights were trained with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What pixels weights were trained with.
+
+    Attributes:
+        order: of the channels, `RGB` or `BGR`.
+        mean, std: of each channel in that order, for values from 0 to 255.
+    """
+
+    order: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __str__(self) -> str:
+        return f"{self.order}, mean {self.mean}, std {self.std}"
+
+    def to_metadata(self) -> dict[str, str]:
+        """As the strings that a safetensors file carries."""
+        values = {"pixel_mean": self.mean, "pixel_std": self.std}
+        return {"pixel_order": self.order} | {key: json.dumps(v) for key, v in values.items()}
+
+    def unit(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation for values from 0 to 1, as torchvision counts them."""
+        mean, std = ([round(v / 255, 8) for v in values] for values in (self.mean, self.std))
+        return mean, std
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> Preprocessing | None:
+        """What `to_metadata` wrote; None where it is not there.
+
+        Raises:
+            ValueError: it is not what `to_metadata` writes.
+        """
+        if "pixel_order" not in metadata:
+            return None
+        mean, std = (json.loads(metadata[key]) for key in ("pixel_mean", "pixel_std"))
+        return cls(metadata["pixel_order"], tuple(map(float, mean)), tuple(map(float, std)))
+
+    def __post_init__(self) -> None:
+        if self.order not in ("RGB", "BGR") or len(self.mean) != 3 or len(self.std) != 3:
+            raise ValueError(f"preprocessing is RGB or BGR with three means and stds, got {self}")
+        if not all(value > 0 for value in self.std):
+            raise ValueError(f"std must be positive, got {self.std}")
+
+
+RGB = Preprocessing("RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+BGR = Preprocessing("BGR", (103.53, 116.28, 123.675), (57.375, 57.12, 58.395))
+BGR_UNSCALED = Preprocessing("BGR", (103.53, 116.28, 123.675), (1.0, 1.0, 1.0))
+
+
+PIXEL_NAMES = {RGB: "RGB", BGR: "BGR", BGR_UNSCALED: "BGR-unscaled"}
+"""What the tools and the documents call them."""

@@ -1,0 +1,62 @@
+"""Wrong arguments and images, by name."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from helpers import small
+
+from resnext_backbones import ResNeXt
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"depth": 18}, ["depth", "18", "50"]),
+        ({"depth": (3, 0)}, ["depth", "(3, 0)"]),
+        ({"depth": (1, 1, 1, 1, 1)}, ["depth", "4"]),
+        ({"cardinality": 0}, ["cardinality", "0"]),
+        ({"cardinality": 2.5}, ["cardinality", "2.5"]),
+        ({"base_width": -4}, ["base_width", "-4"]),
+        ({"num_stages": 5}, ["num_stages", "5"]),
+        ({"strides": (1, 2)}, ["strides", "(1, 2)"]),
+        ({"dilations": (1, 1, 1, 0)}, ["dilations"]),
+        ({"out_indices": (0, 4)}, ["out_indices", "(0, 4)", "3"]),
+        ({"out_indices": ()}, ["out_indices"]),
+        ({"out_indices": (2, 1)}, ["out_indices", "(2, 1)"]),
+        ({"frozen_stages": 5}, ["frozen_stages", "5"]),
+        ({"cardinality": (8, 8)}, ["cardinality", "(8, 8)"]),
+        ({"depth": None}, ["depth", "None"]),
+        ({"num_stages": "3"}, ["num_stages", "'3'"]),
+        ({"strides": 2}, ["strides", "2"]),
+        ({"out_indices": 3}, ["out_indices", "3"]),
+        ({"frozen_stages": 1.5}, ["frozen_stages", "1.5"]),
+        ({"norm": {"type": "BN"}}, ["norm", "{'type': 'BN'}"]),
+        ({"norm": "LayerNorm"}, ["norm", "LayerNorm", "GN"]),
+        ({"cardinality": 3, "norm": "GN"}, ["norm", "12 channels"]),
+        ({"drop_path": 1.0}, ["drop_path", "1.0"]),
+        ({"deep_stem": True, "small_images": True}, ["deep_stem", "small_images"]),
+    ],
+)
+def test_wrong_arguments_are_named(options: dict, names: list[str]) -> None:
+    with pytest.raises(ValueError, match=re.escape(names[0])) as error:
+        ResNeXt(**options)
+    for name in names:
+        assert name in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("images", "kind", "message"),
+    [
+        (torch.zeros(3, 64, 64), ValueError, r"\(N, 3, H, W\).*\(3, 64, 64\)"),
+        (torch.zeros(1, 1, 64, 64), ValueError, r"\(1, 1, 64, 64\)"),
+        (torch.zeros(1, 3, 31, 64), ValueError, r"at least 32 x 32"),
+        (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), TypeError, r"uint8"),
+        (torch.zeros(1, 3, 64, 64, dtype=torch.float64), TypeError, r"float64.*float32"),
+    ],
+)
+def test_wrong_images_are_named(images: torch.Tensor, kind: type, message: str) -> None:
+    with pytest.raises(kind, match=message):
+        small()(images)
