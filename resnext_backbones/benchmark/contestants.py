@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnext_backbones.models.options import DEPTHS
 from resnext_backbones.variants import VARIANTS, Variant, build_backbone, build_classifier
+from resnext_backbones.weights.formats import FORMATS
 
 FROZEN_STAGES = 1
 
@@ -34,7 +34,7 @@ class Contestant:
             norms are frozen.
         classifier: logits, in training mode.
         mask_rcnn: the loss of a whole detector, in training mode.
-        names: patterns that turn its names of weights into torchvision's.
+        family: whose names its weights have, a key of `FORMATS`; None is torchvision's.
         same_network: whether it computes what the others do.
         fuses: whether its trunk has a `fuse()` that folds the norms for inference.
         depths: those that it can build.
@@ -46,7 +46,7 @@ class Contestant:
     frozen_trunk: Part
     classifier: Part | None = None
     mask_rcnn: Part | None = None
-    names: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = ()
+    family: str | None = None
     same_network: bool = True
     fuses: bool = False
     depths: Collection[int] = (26, 50, 101, 152)
@@ -58,9 +58,8 @@ class Contestant:
 
     def canonical(self, name: str) -> str:
         """torchvision's name of one of its weights."""
-        for pattern, replacement in self.names:
-            name = re.sub(pattern, replacement, name)
-        return name
+        name = name.removeprefix(WRAPPED)
+        return name if self.family is None else FORMATS[self.family].to_own(name) or name
 
     def load(self, module: nn.Module, state: Mapping[str, Tensor]) -> None:
         """Copy weights by torchvision's names; each tensor of the module must be among them."""
@@ -191,7 +190,6 @@ def _plain_library(
         package,
         *_both(trunk),
         lambda variant: network(VARIANTS[variant]).train(),
-        names=(WRAPPED,),
         same_network=same_network,
     )
 
@@ -241,7 +239,8 @@ def _detectron2_trunk(variant: str, training: bool) -> nn.Module:
 OWN = "resnext_backbones"
 """The contestant that is this package."""
 
-WRAPPED = (r"^model\.", "")
+WRAPPED = "model."
+"""What the modules here call the peer's network that they wrap."""
 
 CONTESTANTS: dict[str, Contestant] = {
     OWN: Contestant(
@@ -261,15 +260,7 @@ CONTESTANTS: dict[str, Contestant] = {
         "detectron2",
         *_both(_detectron2_trunk),
         has_relu_modules=False,
-        names=(
-            WRAPPED,
-            (r"^stem\.conv1\.norm\.", "bn1."),
-            (r"^stem\.", ""),
-            (r"^res(\d)\.", lambda match: f"layer{int(match[1]) - 1}."),
-            (r"conv(\d)\.norm\.", r"bn\1."),
-            (r"shortcut\.norm\.", "downsample.1."),
-            (r"shortcut\.", "downsample.0."),
-        ),
+        family="detectron2",
     ),
     "timm": _plain_library("timm", _timm_network, "act1"),
     "torchvision": _plain_library("torchvision", _torchvision_network, "relu"),

@@ -16,11 +16,11 @@ from torchvision.transforms import v2
 
 from resnext_backbones.adapters.registry import TRANSFORMS
 from resnext_backbones.benchmark import overhead
-from resnext_backbones.benchmark.surroundings import surroundings
 from resnext_backbones.pretraining.transforms import RandomResizedCrop
 from resnext_backbones.runs.config import find_config
 from resnext_backbones.runs.environment import share_batches_by_name
 from resnext_backbones.runs.errors import InputError
+from resnext_backbones.runs.provenance import provenance
 from resnext_backbones.runs.seeds import reproducible
 
 RECIPE = "imagenet/resnext50_32x4d_paper"
@@ -119,7 +119,7 @@ def measure(
         "images": {"count": len(files), "mean_bytes": round(statistics.mean(sizes))},
         "rows": rows,
         "runner": overhead.measure(files, config, workers=max(1, cores - 1), batch=8, steps=steps),
-        **surroundings("cpu"),
+        **provenance("cpu"),
     }
 
 

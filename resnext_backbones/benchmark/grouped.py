@@ -12,10 +12,10 @@ import torch
 
 from resnext_backbones.benchmark.clock import device_seconds
 from resnext_backbones.benchmark.job import PRECISIONS
-from resnext_backbones.benchmark.surroundings import surroundings
 from resnext_backbones.models.geometry import Geometry
 from resnext_backbones.models.grouped import PLAIN, Way, Ways, grouped_conv2d, grouped_gradients
 from resnext_backbones.models.grouped_triton import AVAILABLE
+from resnext_backbones.runs.provenance import provenance
 from resnext_backbones.variants import VARIANTS
 
 K = TypeVar("K")
@@ -73,7 +73,7 @@ def measure(
             for (name, way), median in in_turn(passes, turns, device).items():
                 medians.setdefault(name, {})[str(way)] = median
             rows.append({"precision": precision, **shape, "seconds": medians})
-    return {"device": device, "rows": rows, **surroundings(device)}
+    return {"device": device, "rows": rows, **provenance(device)}
 
 
 def ways_on(device: str, dtype: torch.dtype, groups: int, channels: int) -> list[Way]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from resnext_backbones.benchmark.surroundings import surroundings
+from resnext_backbones.runs.provenance import provenance
 from resnext_backbones.variants import build_backbone
 from resnext_backbones.weights import load_weights
 from resnext_backbones.weights.write import write_state
@@ -48,5 +48,5 @@ def measure(variant: str, turns: int) -> dict[str, Any]:
         "bytes": size,
         "seconds": seconds,
         "ratio": checked / plain,
-        **surroundings("cpu"),
+        **provenance("cpu"),
     }

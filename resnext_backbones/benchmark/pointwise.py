@@ -11,10 +11,10 @@ import torch
 
 from resnext_backbones.benchmark.grouped import IMAGES, MARGIN, NETWORKS, NOISE, in_turn
 from resnext_backbones.benchmark.job import PRECISIONS
-from resnext_backbones.benchmark.surroundings import surroundings
 from resnext_backbones.models.geometry import Geometry
 from resnext_backbones.models.grouped import Way, grouped_gradients
 from resnext_backbones.models.pointwise import product_gradients
+from resnext_backbones.runs.provenance import provenance
 from resnext_backbones.variants import VARIANTS
 
 GEOMETRY = Geometry((1, 1), (0, 0), (1, 1), 1)
@@ -57,7 +57,7 @@ def measure(
             say(f"{precision} {shape}")
             medians = in_turn(_ways(shape, device, PRECISIONS[precision]), turns, device)
             rows.append({"precision": precision, **shape, "seconds": medians})
-    return {"device": device, "rows": rows, **surroundings(device)}
+    return {"device": device, "rows": rows, **provenance(device)}
 
 
 def _ways(shape: dict[str, int], device: str, dtype: torch.dtype) -> dict[str, Callable[[], Any]]:

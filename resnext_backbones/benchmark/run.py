@@ -16,8 +16,8 @@ from resnext_backbones.benchmark.contestants import CONTESTANTS, OWN
 from resnext_backbones.benchmark.flops import step_flops
 from resnext_backbones.benchmark.job import PRECISIONS, TASKS, Entry, Setting, Task
 from resnext_backbones.benchmark.limits import limits
-from resnext_backbones.benchmark.surroundings import surroundings
 from resnext_backbones.benchmark.worker import Worker
+from resnext_backbones.runs.provenance import provenance
 
 LARGEST_ERROR = {
     "float64": 1e-12, "float32": 1e-5, "tf32": 0.05, "bfloat16": 0.2, "float16": 0.05,
@@ -68,7 +68,7 @@ def run(
         "setting": asdict(setting),
         "rows": rows,
         "limits": best,
-        **surroundings(setting.device),
+        **provenance(setting.device),
     }
 
 

@@ -14,9 +14,9 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from resnext_backbones.benchmark.surroundings import surroundings
 from resnext_backbones.detection.checks import check_data
 from resnext_backbones.detection.config import backbone_of, load_config
+from resnext_backbones.runs.provenance import provenance
 from resnext_backbones.variants import VARIANTS
 
 
@@ -78,7 +78,7 @@ def compare_training(
         losses; the ratio of the median seconds, this backbone's over MMDetection's; hardware,
         versions and commit.
     """
-    where = surroundings("cuda" if torch.cuda.is_available() else "cpu")
+    where = provenance("cuda" if torch.cuda.is_available() else "cpu")
     work_dir.mkdir(parents=True)
     runs: dict[str, Any] = {}
     for name in ("resnext_backbones", "mmdetection"):

@@ -11,10 +11,10 @@ from mmengine.hooks import Hook
 
 import resnext_backbones
 from resnext_backbones.adapters.registry import HOOKS
-from resnext_backbones.benchmark.surroundings import commit
 from resnext_backbones.runs.errors import InputError
 from resnext_backbones.runs.journal import read_journal
 from resnext_backbones.runs.logs import reported
+from resnext_backbones.runs.provenance import commit
 from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import Preprocessing
 from resnext_backbones.weights.checkpoint import Checkpoint

@@ -17,8 +17,8 @@ from resnext_backbones.benchmark.contestants import CONTESTANTS, OWN, random_sta
 from resnext_backbones.benchmark.flops import step_flops
 from resnext_backbones.benchmark.job import TASKS, Entry, Job, Setting, set_tf32
 from resnext_backbones.benchmark.run import DisagreementError, _compare
-from resnext_backbones.benchmark.surroundings import commit
 from resnext_backbones.complexity import read_record
+from resnext_backbones.runs.provenance import commit
 
 ROOT = Path(__file__).parents[2]
 VARIANT = "resnext50_32x4d"

@@ -22,7 +22,7 @@ LIBRARIES = (
 )
 
 
-def surroundings(device: str) -> dict[str, Any]:
+def provenance(device: str) -> dict[str, Any]:
     """Hardware, the versions of what is installed, and the commit of this package."""
     return {
         "hardware": hardware(device),
