@@ -11,7 +11,7 @@ from resnext_backbones.weights import Preprocessing, WeightsError, preprocessing
 
 
 @dataclass(frozen=True)
-class Use:
+class WeightsUse:
     """What a detector does with the weights of its backbone, and what its framework calls it.
 
     Attributes:
@@ -62,7 +62,7 @@ class Use:
 
 
 def check_use(
-    use: Use,
+    use: WeightsUse,
     *more: str,
     allow_mismatch: bool = False,
     warn: Callable[[str], None],

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from resnext_backbones.detection.config import backbone_of
-from resnext_backbones.detection.fit import Use, check_use, known_pixels
+from resnext_backbones.detection.fit import WeightsUse, check_use, known_pixels
 from resnext_backbones.weights import Preprocessing
 from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.files import read_file
@@ -59,7 +59,7 @@ def check_weights(cfg: Config, *, allow_mismatch: bool = False) -> None:
     source = _pretrained(backbone.get("init_cfg"))
     frozen = backbone.get("frozen_stages", -1)
     preprocessor = cfg.model.get("data_preprocessor") or {}
-    use = Use(
+    use = WeightsUse(
         source=source,
         wanted=known_pixels(source) if source else None,
         given=_pixels(preprocessor),

@@ -77,7 +77,7 @@ def for_training(cfg: Config, *, resume: str | None = None, amp: str | None = No
     else:
         cfg.resume = True
         cfg.load_from = None if resume == "auto" else resume
-    _lose_nothing(cfg)
+    _make_resumable(cfg)
     if amp == "bf16":
         for option in ("loss_scale", "dtype"):  # an AmpOptimWrapper's
             cfg.optim_wrapper.pop(option, None)
@@ -96,7 +96,7 @@ def for_training(cfg: Config, *, resume: str | None = None, amp: str | None = No
             norm["type"] = "BN"
 
 
-def _lose_nothing(cfg: Config) -> None:
+def _make_resumable(cfg: Config) -> None:
     """Checkpoints that are whole, and epochs that go on where they were left."""
     for module in REGISTERED:
         import_module(module)

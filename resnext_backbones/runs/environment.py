@@ -223,7 +223,7 @@ def _several_nodes(world_size: int) -> bool:
     return nodes > 1 or on_this_node < world_size
 
 
-def place() -> tuple[int, int]:
+def rank_and_world_size() -> tuple[int, int]:
     """Rank and world size, once the processes have joined."""
     if not distributed.is_initialized():
         return 0, 1
@@ -232,4 +232,4 @@ def place() -> tuple[int, int]:
 
 def is_main_process() -> bool:
     """Whether this is rank 0, or the only process; once the processes have joined."""
-    return place()[0] == 0
+    return rank_and_world_size()[0] == 0

@@ -23,7 +23,7 @@ from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
 from resnext_backbones.detection.detectron2.checkpoints import PIXELS
 from resnext_backbones.detection.detectron2.experiments import Experiment
 from resnext_backbones.detection.detectron2.zoo import Expected, expected_by
-from resnext_backbones.detection.fit import Use, check_use
+from resnext_backbones.detection.fit import WeightsUse, check_use
 from resnext_backbones.runs.errors import InputError, some
 from resnext_backbones.weights import Preprocessing, load_weights
 from resnext_backbones.weights.checkpoint import Checkpoint, variant_of
@@ -164,7 +164,7 @@ def check_weights(
     name = checkpoint or source or None
     expected = expected_by(name) if name else Expected()
     frozen = backbone.trunk.frozen_stages + 1
-    use = Use(
+    use = WeightsUse(
         source=name,
         wanted=Preprocessing.from_metadata(content.get(PIXELS, {})) or expected.pixels,
         given=experiment.pixels,

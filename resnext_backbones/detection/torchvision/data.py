@@ -39,7 +39,7 @@ from resnext_backbones.detection.torchvision.scores import (
     pixel_table,
 )
 from resnext_backbones.detection.torchvision.settings import Settings
-from resnext_backbones.runs.environment import is_main_process, place
+from resnext_backbones.runs.environment import is_main_process, rank_and_world_size
 from resnext_backbones.whole import write_whole
 
 RESULTS = "detections.json"
@@ -122,7 +122,7 @@ class InstanceScores(Scores):
 
     def finish(self) -> tuple[dict[str, Any], str]:
         """Gather what all processes found."""
-        rank, world = place()
+        rank, world = rank_and_world_size()
         if world > 1:
             shares: list[Any] = [None] * world
             distributed.gather_object(self.results, shares if rank == 0 else None)
@@ -189,7 +189,7 @@ class PixelScores(Scores):
     def finish(self) -> tuple[dict[str, Any], str]:
         """Add up what all processes counted."""
         counts = self.counts
-        if place()[1] > 1:
+        if rank_and_world_size()[1] > 1:
             # A process without an image still takes part, on the device of its group.
             device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
             zeros = torch.zeros(len(self.classes), len(self.classes), dtype=torch.int64)

@@ -21,7 +21,7 @@ from torch.utils.data.distributed import DistributedSampler
 from resnext_backbones.detection.torchvision.network import autocast, losses, parameter_groups
 from resnext_backbones.detection.torchvision.settings import Settings
 from resnext_backbones.detection.torchvision.state import LOGGER, Progress
-from resnext_backbones.runs.environment import place, share_batches_by_name
+from resnext_backbones.runs.environment import rank_and_world_size, share_batches_by_name
 from resnext_backbones.runs.errors import InputError
 from resnext_backbones.runs.journal import TERMINATED
 from resnext_backbones.runs.seeds import reproducible, seed_everything, seed_of
@@ -56,7 +56,7 @@ class Trainer:
         self.model, self.loader, self.settings, self.progress = model, loader, settings, progress
         self.device, self.amp = device, amp
         self.asked = False
-        self.rank, world = place()
+        self.rank, world = rank_and_world_size()
         self.batch = settings.batch_size * world
         self.optimizer = SGD(
             parameter_groups(model), lr=0.0, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY
@@ -143,7 +143,7 @@ def training_loader(
     Raises:
         InputError: there are fewer images than a step takes.
     """
-    rank, world = place()
+    rank, world = rank_and_world_size()
     batch, number = settings.batch_size * world, len(cast(Sized, dataset))
     if number < batch:
         raise InputError(
@@ -177,7 +177,7 @@ def stop_if(ended: bool) -> None:
 def _means(values: dict[str, Tensor]) -> dict[str, float]:
     """Over the processes."""
     stacked = torch.stack([value.detach().float() for value in values.values()])
-    world = place()[1]
+    world = rank_and_world_size()[1]
     if world > 1:
         distributed.all_reduce(stacked)
     return dict(zip(values, (stacked / world).tolist(), strict=True))

@@ -37,7 +37,7 @@ from resnext_backbones.detection.torchvision.state import (
     load_trainer,
     read_checkpoint,
 )
-from resnext_backbones.runs.environment import agree, is_main_process, place
+from resnext_backbones.runs.environment import agree, is_main_process, rank_and_world_size
 from resnext_backbones.runs.errors import NO_GPU_FOR_FP16, InputError
 from resnext_backbones.runs.journal import refuse_earlier_run
 from resnext_backbones.runs.seeds import seed_everything
@@ -76,7 +76,7 @@ def train(settings: Settings, device: torch.device) -> Path:
     progress.steps = len(loader)
     seed_everything(progress.seed)
     model = network.build(settings, None if content else settings.weights)
-    if place()[1] > 1:
+    if rank_and_world_size()[1] > 1:
         synchronise_norms(model)
     if content and path:
         load_network(model, content, path)
@@ -151,7 +151,7 @@ def _evaluate(
     write: bool,
 ) -> dict[str, Any]:
     """Each process takes its share of the images, each of which is counted once."""
-    rank, world = place()
+    rank, world = rank_and_world_size()
     dataset, scores = data.split(network, train=False), data.scores()
     share: Subset = Subset(dataset, range(rank, len(dataset), world))  # type: ignore[arg-type]
     loader: DataLoader = DataLoader(
