@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from resnext_backbones.runs.errors import InputError
+from resnext_backbones.runs.errors import InputError, some
 
 INSTALLED_CONFIGS = Path(__file__).parents[1] / ".mim" / "configs"
 
@@ -26,4 +26,4 @@ def find_config(name: str, *, folder: str = "") -> Path:
     paths = (path.relative_to(installed) for path in installed.rglob("*.py"))
     names = sorted(str(path.with_suffix("")) for path in paths if "_base_" not in path.parts)
     close = difflib.get_close_matches(Path(name).stem, names, n=3, cutoff=0.5) or names
-    raise InputError(f"config {name}: no such file, and no config of this name; try {close}")
+    raise InputError(f"config {name}: no such file, and no config of this name; try {some(close)}")

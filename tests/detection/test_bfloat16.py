@@ -18,7 +18,7 @@ from resnext_backbones.detection.bfloat16 import OPERATORS, Bfloat16Hook, keep_b
 from resnext_backbones.detection.config import load_config
 from resnext_backbones.runs.amp import Bfloat16OptimWrapper
 
-SIZE = (160, 224)
+SIZE = (96, 160)
 SMALL = ["model.backbone.variant=None", "model.backbone.depth=(1,1,1,1)", "model.backbone.groups=8"]
 DEFORMABLE = [
     "model.backbone.dcn.type=DCNv2", "model.backbone.dcn.deform_groups=1",
@@ -59,13 +59,15 @@ def test_the_loss_is_that_of_single_precision_but_for_rounding(name: str) -> Non
         if isinstance(module, BaseDenseHead | BBoxHead) or operator:
             module.register_forward_hook(lambda m, ins, out: given.append((m, (ins, out))))
     total, _ = loss(model, half=True)
-    assert total.item() == pytest.approx(expected.item(), rel=0.03)
+    assert total.item() == pytest.approx(expected.item(), rel=0.01)
     assert given
     for module, (_, outputs) in given:
         assert outputs_of(outputs) == {torch.float32}, type(module).__name__
     boxes = [ins[1] for module, (ins, _) in given if type(module).__name__ == "RoIAlign"]
     assert bool(boxes) == ("rcnn" in name)
-    assert all(not torch.equal(b, b.bfloat16().float()) for b in boxes if len(b))
+    if boxes:
+        every = torch.cat(boxes)
+        assert (every != every.bfloat16().float()).float().mean() > 0.3, "they were rounded"
     total.backward()
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 

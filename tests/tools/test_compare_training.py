@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tooling import run
+from tooling import FEW_BOXES, run
 
 pytest.importorskip("mmdet", reason="MMDetection is not installed")
 
@@ -15,7 +15,7 @@ def test_losses_are_those_of_mmdetections_backbone(coco_tiny: Path, tmp_path: Pa
     done = run(
         "compare_training.py", "mask_rcnn_x50_32x4d_fpn_coco", "--steps", 2,
         "--out", tmp_path / "result.json", "--unfolded",
-        "--cfg-options", "train_dataloader.dataset.pipeline.2.scale=(256,160)",
+        "--cfg-options", *FEW_BOXES, "train_dataloader.dataset.pipeline.2.scale=(256,160)",
         coco_root=coco_tiny,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tooling import QUICK, ROOT, TOOLS, losses, run, train_shapes
+from tooling import FEW_BOXES, QUICK, ROOT, TOOLS, losses, run, train_shapes
 
 pytest.importorskip("mmdet", reason="MMDetection is not installed")
 
@@ -141,6 +141,7 @@ def test_a_coco_config_trains_is_killed_resumes_and_is_evaluated(
         "default_hooks.logger.interval=1",
         "default_hooks.checkpoint.max_keep_ckpts=1",
         "randomness.seed=0",
+        *FEW_BOXES,
     ]
     command = [sys.executable, TOOLS / "train.py", config, "--work-dir", work_dir]
     command += ["--allow-mismatch", *options]  # frozen stages at random values
