@@ -10,14 +10,14 @@ train_dataloader = dict(
     pin_memory=True,
     drop_last=True,
     sampler=dict(type="DefaultSampler", shuffle=True),
-    collate_fn=dict(type="default_collate"),
+    collate_fn=dict(type="resnext_backbones.collate"),
 )
 val_dataloader = dict(
     num_workers=num_workers,
     persistent_workers=True,
     pin_memory=True,
     sampler=dict(type="DefaultSampler", shuffle=False),
-    collate_fn=dict(type="default_collate"),
+    collate_fn=dict(type="resnext_backbones.collate"),
 )
 val_evaluator = dict(type="resnext_backbones.Accuracy")
 val_cfg = dict(type="resnext_backbones.ValLoop")

@@ -15,6 +15,7 @@ def _child(parent: Registry) -> Registry:
 
 DATASETS = _child(registry.DATASETS)
 DATA_SAMPLERS = _child(registry.DATA_SAMPLERS)
+FUNCTIONS = _child(registry.FUNCTIONS)
 HOOKS = _child(registry.HOOKS)
 LOOPS = _child(registry.LOOPS)
 METRICS = _child(registry.METRICS)

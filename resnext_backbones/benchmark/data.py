@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from resnext_backbones.adapters.registry import TRANSFORMS
 from resnext_backbones.benchmark import overhead
+from resnext_backbones.pretraining.data import collate
 from resnext_backbones.pretraining.transforms import RandomResizedCrop
 from resnext_backbones.runs.config import find_config
 from resnext_backbones.runs.environment import share_batches_by_name
@@ -143,7 +144,7 @@ def _loaded(
         batch_size=batch,
         shuffle=True,
         num_workers=workers,
-        collate_fn=default_collate if whole else len,
+        collate_fn=collate if whole else len,
     )
     return (
         len(item["inputs"]) if whole else item

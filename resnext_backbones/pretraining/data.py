@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 from torchvision.transforms import v2
 
-from resnext_backbones.adapters.registry import DATASETS, TRANSFORMS
+from resnext_backbones.adapters.registry import DATASETS, FUNCTIONS, TRANSFORMS
 from resnext_backbones.pretraining.sources import (
     Images,
     cifar,
@@ -91,6 +91,16 @@ class LabelledImages(Dataset):
             label = torch.tensor(self.images.labels[i])
             return {"inputs": inputs, "labels": label, "broken": "\n".join(broken)}
         raise InputError(f"image {self.images.names[0]}: it and all others cannot be read")
+
+
+@FUNCTIONS.register_module()
+def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A batch of samples, whose `inputs` (N, 3, H, W) are in channels_last order.
+
+    Pillow's pixels are, and the network's are to be, so that none is moved on the way.
+    """
+    batch = default_collate([s | {"inputs": s["inputs"].permute(1, 2, 0)} for s in samples])
+    return batch | {"inputs": batch["inputs"].permute(0, 3, 1, 2)}
 
 
 def count_images(dataset: Any) -> int:

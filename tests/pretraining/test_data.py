@@ -8,14 +8,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
-from mmengine.registry import MODELS
+from mmengine.registry import FUNCTIONS, MODELS
 from PIL import Image
+from torch.utils.data import DataLoader, default_collate
 from torchvision.transforms import v2
 
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
 from resnext_backbones.adapters.registry import TRANSFORMS
-from resnext_backbones.pretraining.data import LabelledImages
+from resnext_backbones.pretraining.data import LabelledImages, collate
 from resnext_backbones.pretraining.evaluation import Accuracy
 from resnext_backbones.pretraining.model import LOSSES, BatchPreprocessor, ImageClassifier
 from resnext_backbones.pretraining.run import set_data_root
@@ -40,6 +41,19 @@ def test_samples(coloured: Path) -> None:
     assert dataset.metainfo["classes"][sample["labels"]] == "blue"
     # Noise around the colour: blue is (0, 0, 255).
     assert sample["inputs"].float().mean((1, 2)).round().argmax() == 2
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_keep_the_order_of_pillows_pixels(coloured: Path, workers: int) -> None:
+    dataset = LabelledImages(str(coloured / "val"), MIDDLE)
+    expected = default_collate([dataset[i] for i in range(4)])
+    wanted = Config.fromfile(CONFIGS / "_base_" / "pretraining.py").train_dataloader.collate_fn
+    assert FUNCTIONS.get(wanted.type) is collate
+    batch = next(iter(DataLoader(dataset, batch_size=4, num_workers=workers, collate_fn=collate)))
+    assert batch["inputs"].is_contiguous(memory_format=torch.channels_last)
+    assert batch["broken"] == expected["broken"]
+    for name in ("inputs", "labels"):
+        assert torch.equal(batch[name], expected[name]), name
 
 
 def test_a_broken_image_is_replaced_in_training_and_black_in_evaluation(
