@@ -6,7 +6,9 @@ and the rank. So it is the same for any number of workers, and after a restart.
 
 from __future__ import annotations
 
+import hashlib
 import random
+import struct
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -23,8 +25,13 @@ KEPT_OPTIONS = (
 
 
 def seed_of(*numbers: int) -> int:
-    """A seed for the place that these numbers name; near places have unlike seeds."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint32)[0])
+    """A seed of 32 bits for the place that these numbers name; near places have unlike seeds.
+
+    Every sample takes one, in the process that trains: NumPy's SeedSequence would take ten times
+    longer.
+    """
+    place = struct.pack(f"<{len(numbers)}q", *numbers)
+    return int.from_bytes(hashlib.blake2b(place, digest_size=4).digest(), "little")
 
 
 def seed_everything(seed: int) -> None:
