@@ -70,7 +70,8 @@ def report_data(args: argparse.Namespace, console: Console) -> None:
         raise InputError("--task data: needs --data-root, a folder of JPEGs")
     cores = len(os.sched_getaffinity(0))
     result = data.measure(args.data_root, cores=cores, turns=args.turns)
-    result["command"] = "python tools/benchmark.py --task data --data-root IMAGES"
+    command = "python tools/benchmark.py --task data --data-root IMAGES"
+    result["command"] = f"{command} --turns {args.turns}"
     console.print(table(result))
     console.print(runner_sentence(result["runner"]))
     args.out.mkdir(parents=True, exist_ok=True)

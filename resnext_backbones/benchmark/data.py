@@ -91,6 +91,7 @@ def measure(
     files = sorted(path for path in root.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     if not files:
         raise InputError(f"--data-root {root}: has no JPEG images")
+    surroundings = provenance("cpu")
     torch.set_num_threads(1)
     ways: dict[tuple[str, int], Iterator[int]] = {}
     for name, transform in pipelines(config).items():
@@ -120,7 +121,7 @@ def measure(
         "images": {"count": len(files), "mean_bytes": round(statistics.mean(sizes))},
         "rows": rows,
         "runner": overhead.measure(files, config, workers=max(1, cores - 1), batch=8, steps=steps),
-        **provenance("cpu"),
+        **surroundings,
     }
 
 
