@@ -244,7 +244,7 @@ def test_another_backbone_is_left_alone() -> None:
 @pytest.mark.parametrize(
     ("name", "overrides", "message"),
     [
-        ("mask_rcnn_x50_32x4d_fpn_1", (), r"try \['mask_rcnn_x50_32x4d_fpn_1x'"),
+        ("mask_rcnn_x50_32x4d_fpn_1", (), "try mask_rcnn_x50_32x4d_fpn_1x, "),
         ("COCO-Detection/absent.yaml", (), "none in Detectron2's zoo"),
         (LAZY, ("train.max_iter",), "config .*"),
         (YAML, ("MODEL.DEPTH", "5"), "Non-existent key: MODEL.DEPTH"),
