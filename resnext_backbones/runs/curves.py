@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 
@@ -60,15 +60,16 @@ def draw_curves(work_dir: str | Path) -> Path | None:
     left.set(title="Training loss", xlabel="iteration", ylabel="loss", yscale="log")
     # Plain numbers: powers of ten would look for fonts that few machines have.
     left.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    left.yaxis.set_minor_formatter(StrMethodFormatter("{x:g}"))
+    left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    left.yaxis.set_minor_locator(NullLocator())
     for name in drawn:
         _plot(right, val, name, marker="o")
     right.set(title="Evaluation", xlabel=_unit(val, train), ylabel=ylabel, ylim=(0, 1))
     for axes, names in ((left, losses), (right, drawn)):
         axes.grid(alpha=0.3)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         if names:
-            axes.legend(fontsize="small")
+            axes.legend(fontsize="small", framealpha=0.5)
     path = work_dir / FILE_NAME
     FigureCanvasAgg(figure).print_png(path)
     return path
