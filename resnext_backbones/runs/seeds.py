@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 KEPT_OPTIONS = (
     "num_workers", "collate_fn", "pin_memory", "timeout", "worker_init_fn",
@@ -102,7 +102,7 @@ class Batches:
         return Draw.of(index, copy, seed_of(self.seed, epoch, int(index), copy))
 
 
-class SeededDataset:
+class SeededDataset(Dataset):
     """A data set whose samples are drawn with the seeds that `Batches` gives them."""
 
     def __init__(self, inner: Any) -> None:
@@ -127,7 +127,7 @@ def reproducible(loader: DataLoader, seed: int) -> DataLoader:
     if isinstance(loader.dataset, IterableDataset):
         return loader
     return DataLoader(
-        SeededDataset(loader.dataset),  # type: ignore[arg-type]
+        SeededDataset(loader.dataset),
         batch_sampler=Batches(loader.batch_sampler, seed),
         **{name: getattr(loader, name) for name in KEPT_OPTIONS},
     )
