@@ -91,7 +91,7 @@ def measure(
     files = sorted(path for path in root.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     if not files:
         raise InputError(f"--data-root {root}: has no JPEG images")
-    surroundings = provenance("cpu")
+    surroundings = provenance("cpu")  # whose threads are the machine's, not those of a process here
     torch.set_num_threads(1)
     ways: dict[tuple[str, int], Iterator[int]] = {}
     for name, transform in pipelines(config).items():

@@ -160,10 +160,11 @@ def test_weights_of_any_source(tmp_path: Path) -> None:
         backbone = adapter.ResNeXtBackbone(depth=26, weights=tmp_path / name)
         assert backbone.loaded_weights.variant == "resnext26_32x4d"
         assert backbone.state_dict()["res5.1.conv3.weight"].equal(state["layer4.1.conv3.weight"])
-    with pytest.raises(WeightsError, match="26_32x4d; the network is resnext50_32x4d"):
+    message = "holds resnext26_32x4d; the network is resnext50_32x4d"
+    with pytest.raises(WeightsError, match=message):
         adapter.ResNeXtBackbone(depth=50, weights=tmp_path / "d2.pkl")
     cfg = small("MODEL.RESNETS.DEPTH", 50)
     adapter.add_resnext_config(cfg)
     cfg.MODEL.BACKBONE.WEIGHTS = str(tmp_path / "d2.pkl")
-    with pytest.raises(WeightsError, match=r"holds resnext26_32x4d"):
+    with pytest.raises(WeightsError, match="holds resnext26_32x4d"):
         build_backbone(ours(cfg))
