@@ -9,16 +9,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from functools import partial
-from importlib import import_module
 from typing import Any
 
-import torch
 from mmcv.cnn import build_conv_layer, build_norm_layer, build_plugin_layer
+from mmengine.logging import print_log
 from mmengine.model import initialize
 from mmengine.runner.checkpoint import get_external_models, get_torchvision_models
 from torch import Tensor, nn
 
 from resnext_backbones.adapters.registry import MODELS
+from resnext_backbones.mmcv_ops import OPERATORS
 from resnext_backbones.models import Plugin
 from resnext_backbones.models import ResNeXt as Trunk
 from resnext_backbones.models.layers import Conv
@@ -27,12 +27,6 @@ from resnext_backbones.weights import LoadedWeights, WeightsError, load_weights
 from resnext_backbones.weights.sources import row_of
 
 DEFAULT_BASE_WIDTH = 4
-
-BUILD_MMCV = (
-    "pip install --force-reinstall --no-deps --no-build-isolation --no-cache-dir "
-    "--no-binary onedl-mmcv onedl-mmcv"
-)
-"""Without the cache, where a wheel may lie that was built for something else."""
 
 InitCfg = dict[str, Any] | list[dict[str, Any]] | None
 
@@ -125,12 +119,15 @@ class ResNeXt(Trunk):
         self.loaded_weights: LoadedWeights | None = None
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """The trunk's feature maps, in NCHW order.
+        """The trunk's feature maps; in NCHW order where mmcv's compiled operators are in use.
 
-        Necks pass channels_last on, and mmcv's operators (RoIAlign is one) read memory as NCHW
+        Necks pass channels_last on, and those operators (RoIAlign is one) read memory as NCHW
         whatever the tensor says: they would compute on scrambled features without an error.
         """
-        return tuple(output.contiguous() for output in super().forward(images))
+        outputs = super().forward(images)
+        if OPERATORS.compiled:
+            return tuple(output.contiguous() for output in outputs)
+        return outputs
 
     def init_weights(self) -> None:
         """What `init_cfg` says; MMEngine calls this before training.
@@ -138,6 +135,7 @@ class ResNeXt(Trunk):
         Raises:
             WeightsError: the pretrained weights do not fit. The trunk is then unchanged.
         """
+        print_log(f"mmcv's operators: {OPERATORS}", logger="current")
         cfgs = [self.init_cfg] if isinstance(self.init_cfg, dict) else list(self.init_cfg or ())
         drawn = [cfg for cfg in cfgs if cfg["type"] != "Pretrained"]
         if drawn:
@@ -153,29 +151,6 @@ class ResNeXt(Trunk):
             return load_weights(self, address_of(source), prefix=prefix)
         except OSError as error:
             raise WeightsError(f"weights {source}: {error}") from error
-
-
-def require_operators() -> None:
-    """Check that mmcv has its compiled operators; deformable convolutions and detectors need them.
-
-    Raises:
-        ImportError: it has none, or ones that were compiled for another torch, or none for the GPUs
-            of this machine.
-    """
-    try:
-        import_module("mmcv._ext")
-    except ImportError as error:
-        raise ImportError(
-            f"mmcv has no compiled operators for torch {torch.__version__} ({error}); "
-            f"compile them: make setup, or: {BUILD_MMCV}"
-        ) from error
-    # mmcv leaves them out where it is compiled without a GPU, as on the login node of a cluster.
-    compiled_for = import_module("mmcv.ops").get_compiling_cuda_version()
-    if torch.cuda.is_available() and compiled_for == "not available":
-        raise ImportError(
-            "mmcv was compiled without operators for GPUs; with CUDA's compiler (nvcc) of version "
-            f"{torch.version.cuda}: FORCE_CUDA=1 {BUILD_MMCV}"
-        )
 
 
 def _network(
@@ -219,7 +194,6 @@ def _deformable(
     """What builds the 3x3 convolutions of each stage."""
     if dcn is None:
         return None
-    require_operators()
     if conv_cfg is not None:
         raise ValueError(f"conv_cfg must be None beside dcn, got {conv_cfg!r}")
     if len(stage_with_dcn) != num_stages:

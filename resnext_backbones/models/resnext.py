@@ -224,7 +224,7 @@ class ResNeXt(
         self.channels_last = channels_last and any(map(is_plain, self._stem_layers()))
         if self.channels_last:
             for module in plain:
-                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                module.to(memory_format=torch.channels_last)
 
     @property
     def stages(self) -> list[nn.Sequential]:

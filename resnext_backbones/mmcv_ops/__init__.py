@@ -1,0 +1,14 @@
+"""mmcv's operators on torchvision's and PyTorch's, where none are compiled.
+
+Importing this package makes `mmcv.ops` importable, and with it MMDetection. The environment
+variable RESNEXT_MMCV_OPS chooses the operators: `auto`, the default, takes compiled ones that fit
+this torch and its devices, `torchvision` never takes them, `compiled` nothing else.
+"""
+
+from resnext_backbones.mmcv_ops.absent import OperatorAbsent, check_operators
+from resnext_backbones.mmcv_ops.install import Operators, install
+
+__all__ = ["OPERATORS", "OperatorAbsent", "Operators", "check_operators"]
+
+OPERATORS = install()
+"""The operators that are in use."""

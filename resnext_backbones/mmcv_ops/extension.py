@@ -1,0 +1,52 @@
+"""What stands as `mmcv._ext` where no operators are compiled, by the names that mmcv calls them.
+
+mmcv allocates the outputs and hands them over; an operator fills them in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torchvision
+
+from resnext_backbones.mmcv_ops import (
+    attention,
+    boxes,
+    carafe,
+    deform_conv,
+    focal_loss,
+    masks,
+    roi_align,
+    roi_pool,
+    suppression,
+    sync_bn,
+)
+from resnext_backbones.mmcv_ops.absent import stand_in
+
+MODULES = (
+    attention, boxes, carafe, deform_conv, focal_loss, masks, roi_align, roi_pool,
+    suppression, sync_bn,
+)  # fmt: skip
+
+COMPUTED: dict[str, Callable[..., Any]] = {
+    name: getattr(module, name) for module in MODULES for name in module.__all__
+}
+
+
+def get_compiler_version() -> str:
+    """Returns what the operators come from; with compiled ones it is the compiler."""
+    return f"none: torchvision {torchvision.__version__}"
+
+
+def get_compiling_cuda_version() -> str:
+    """Returns the CUDA version of torch, which torchvision's operators share."""
+    return torch.version.cuda or "not available"
+
+
+def __getattr__(name: str) -> Callable[..., Any]:
+    """Returns an operator; one that raises, for whatever is not computed here."""
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return COMPUTED.get(name) or stand_in(name)
