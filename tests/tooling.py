@@ -47,10 +47,12 @@ def run(
     )
 
 
-def train_shapes(work_dir: Path, root: Path, *arguments: object, options: list[str] = QUICK):
+def train_shapes(
+    work_dir: Path, root: Path, *arguments: object, options: list[str] = QUICK, **env: str
+):
     return run(
         "train.py", "demo_shapes", "--work-dir", work_dir, *arguments,
-        "--cfg-options", *options, coco_root=root,
+        "--cfg-options", *options, coco_root=root, **env,
     )  # fmt: skip
 
 

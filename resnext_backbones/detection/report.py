@@ -9,12 +9,21 @@ from mmengine.model import is_model_wrapper
 from torch import nn
 
 from resnext_backbones.detection.describe import is_frozen, summary
+from resnext_backbones.mmcv_ops import OPERATORS, check_operators
 
 
 class ReportHook(Hook):
     """Logs what the training starts from, once the weights are loaded."""
 
     priority = "VERY_LOW"
+
+    def before_run(self, runner: Any) -> None:
+        """Check that the detector finds its operators, while nothing has been computed yet.
+
+        Raises:
+            OperatorAbsent: it does not; the message names them.
+        """
+        check_operators(runner.model, OPERATORS.has)
 
     def before_train(self, runner: Any) -> None:
         """Log the report; random weights are a warning."""

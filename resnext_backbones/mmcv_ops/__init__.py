@@ -6,9 +6,9 @@ this torch and its devices, `torchvision` never takes them, `compiled` nothing e
 """
 
 from resnext_backbones.mmcv_ops.absent import OperatorAbsent, check_operators
-from resnext_backbones.mmcv_ops.install import Operators, install
+from resnext_backbones.mmcv_ops.choice import Operators, install
 
-__all__ = ["OPERATORS", "OperatorAbsent", "Operators", "check_operators"]
+__all__ = ["OPERATORS", "OperatorAbsent", "Operators", "check_operators", "install"]
 
 OPERATORS = install()
 """The operators that are in use."""

@@ -11,6 +11,8 @@ from typing import Any, NoReturn
 
 from torch import nn
 
+from resnext_backbones.runs.errors import InputError
+
 BUILD_MMCV = (
     "MMCV_WITH_OPS=1 pip install --force-reinstall --no-deps --no-build-isolation --no-cache-dir "
     "--no-binary onedl-mmcv onedl-mmcv"
@@ -18,7 +20,7 @@ BUILD_MMCV = (
 """Compiles mmcv against the installed torch. The cache may hold a wheel that was built without."""
 
 
-class OperatorAbsent(RuntimeError):
+class OperatorAbsent(InputError):
     """An operator of mmcv is asked for that torchvision has nothing for, and none is compiled."""
 
 
@@ -55,12 +57,12 @@ def check_operators(model: nn.Module, available: Callable[[str], bool]) -> None:
     """
     for name, module in model.named_modules():
         source = type(module).__module__
-        called = _called_in(source) if source.startswith("mmcv.ops.") else []
+        called = called_in(source) if source.startswith("mmcv.ops.") else []
         if missing := [each for each in called if not available(each)]:
             raise OperatorAbsent(_message(missing, f" (of {type(module).__name__} in {name})"))
 
 
 @cache
-def _called_in(module: str) -> list[str]:
+def called_in(module: str) -> list[str]:
     """Returns the names of the operators that a module of mmcv.ops calls."""
     return sorted(set(re.findall(r"\bext_module\.(\w+)", getsource(sys.modules[module]))))

@@ -119,7 +119,13 @@ def _rebind(extension: ModuleType) -> None:
         if name.startswith("mmdet."):
             for key, value in list(vars(module).items()):
                 if wanted := _stub_of(value):
-                    setattr(module, key, getattr(import_module("mmcv.ops"), wanted))
+                    setattr(module, key, _part_of_mmcv(wanted))
+
+
+def _part_of_mmcv(name: str) -> object:
+    """Returns what `mmcv.ops` calls `name`, or its module of merging cells, which it leaves out."""
+    modules = map(import_module, ("mmcv.ops", "mmcv.ops.merge_cells"))
+    return next(getattr(module, name) for module in modules if hasattr(module, name))
 
 
 def _stub_of(value: object) -> str | None:
