@@ -69,7 +69,11 @@ def small(**options: Any) -> ResNeXt:
 
 
 def gradients(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    """Those of all parameters that are trained, from fixed gradients of the outputs."""
+    """Those of all parameters that are trained, from fixed gradients of the outputs.
+
+    To be compared in double precision: rounding in single precision turns some values round
+    ReLU's kink to its other side, on one processor and not on another.
+    """
     outputs = model(images)
     generator = torch.Generator().manual_seed(1)
     loss = sum((o * torch.randn(o.shape, generator=generator)).sum() for o in outputs)

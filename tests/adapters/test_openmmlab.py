@@ -184,9 +184,9 @@ def test_gradients_are_those_of_mmdetection() -> None:
     cfg = {"type": "ResNeXt", "depth": 50, "groups": 32, "frozen_stages": 1}
     peer, own = randomise(on_meta(cfg)), MODELS.build({**cfg, "type": OWN})
     own.load_state_dict(peer.state_dict())
-    images = torch.randn(1, 3, 64, 64)
+    images = torch.randn(1, 3, 64, 64, dtype=torch.float64)
     for model in (peer, own):
-        model.train()
+        model.double().train()
         sum(output.square().mean() for output in model(images)).backward()
     references = dict(peer.named_parameters())
     for name, parameter in own.named_parameters():
@@ -194,7 +194,7 @@ def test_gradients_are_those_of_mmdetection() -> None:
         if reference is None:
             assert parameter.grad is None, name
         else:
-            assert torch.allclose(parameter.grad, reference, rtol=1e-4, atol=1e-7), name
+            assert relative_error(parameter.grad, reference) <= 1e-10, name
 
 
 def test_the_scope_is_found_from_the_root_registry() -> None:
