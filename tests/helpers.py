@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -48,6 +49,13 @@ def _draw(tensor: Tensor, std: float, generator: torch.Generator, most: int = 13
 
 def _is_meta(module: nn.Module) -> bool:
     return any(tensor.is_meta for tensor in module.state_dict().values())
+
+
+def quick(names: Iterable[str], chosen: Collection[str]) -> list[Any]:
+    """Parameters of a test: all names of a table, those marked `whole` that are not chosen."""
+    names = list(names)
+    assert set(chosen) <= set(names), "a name that the table does not have"
+    return [pytest.param(n, marks=() if n in chosen else pytest.mark.whole) for n in names]
 
 
 def shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -73,6 +73,7 @@ def test_every_mmdetection_config_that_a_document_names_is_there() -> None:
             assert (configs / name).is_file(), name
 
 
+@pytest.mark.whole
 def test_the_configs_that_the_training_page_shows_are_read(tmp_path: Path, monkeypatch) -> None:
     pytest.importorskip("mmdet", reason="MMDetection is not installed")
     from resnext_backbones.detection.config import load_config
@@ -113,6 +114,7 @@ def test_the_numbers_of_the_comparison_are_those_measured() -> None:
         assert result["hardware"] in text
 
 
+@pytest.mark.whole
 def test_the_table_of_cardinalities_is_what_was_measured() -> None:
     config = pytest.importorskip("mmengine.config", reason="MMEngine is not installed")
     flop_count = pytest.importorskip(

@@ -42,6 +42,7 @@ EXAMPLES = {
 }
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_examples_take_a_step(name: str, tmp_path: Path) -> None:
     package, variant, pixels = EXAMPLES[name]

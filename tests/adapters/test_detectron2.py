@@ -63,6 +63,7 @@ def distinct() -> dict[str, CfgNode]:
     return dict(found.values())
 
 
+@pytest.mark.whole
 def test_every_config_of_the_zoo_is_found() -> None:
     assert len(shipped()) >= CONFIGS
     assert len(resnexts()) >= RESNEXTS
@@ -77,6 +78,7 @@ def test_every_resnext_detector_of_the_zoo_takes_this_backbone() -> None:
         assert any("bottom_up.res5" in key for key in own.state_dict())
 
 
+@pytest.mark.whole
 def test_every_backbone_of_the_zoo_gives_the_same_feature_maps() -> None:
     failed = {}
     for name, cfg in distinct().items():

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import SMALL, randomise
+from helpers import SMALL, quick, randomise
 
 pytest.importorskip("detectron2", reason="Detectron2 is not installed")
 
@@ -53,7 +53,7 @@ def test_the_configs_are_those_promised() -> None:
     }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", quick(NAMES, [LAZY, "faster_rcnn_x101_32x8d_fpn_3x"]))
 def test_a_config_is_what_its_name_says(name: str) -> None:
     experiment = read_experiment(name)
     cfg = experiment.cfg

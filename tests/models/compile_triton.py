@@ -1,10 +1,13 @@
-"""Compile the Triton kernels for GPUs that need not be there: a process of test_triton_kernels.py.
+"""Compile the Triton kernels for a GPU that need not be there: a process of test_triton_kernels.py.
+
+Its one argument is the GPU's capability, 80 or 90.
 
 Prints which arguments each kernel is specialised for, and then a line for each compilation: shared
 memory in bytes, and whether there are matrix instructions and loads of 16 bytes.
 """
 
 import json
+import sys
 
 import triton
 from triton.backends.compiler import GPUTarget
@@ -25,6 +28,7 @@ CASES = (
     {"TILE": 32, "kind": "fp32", "PRECISION": "tf32"},
     {"TILE": 32, "kind": "fp32", "PRECISION": "ieee"},
 )
+OF_CAPABILITY = {80: CASES[1:3], 90: CASES}
 
 
 def compile_for(capability: int, name: str, case: dict) -> triton.compiler.CompiledKernel:
@@ -46,13 +50,13 @@ def compile_for(capability: int, name: str, case: dict) -> triton.compiler.Compi
 for kernel in (triton_kernels._convolve, triton_kernels._grad_weight):
     specialised = [p.name for p in kernel.params if not p.is_constexpr and not p.do_not_specialize]
     print(json.dumps({"specialised": specialised}))
-for capability, cases in ((80, CASES[1:3]), (90, CASES)):
-    for name in KERNELS:
-        for case in cases:
-            compiled = compile_for(capability, name, case)
-            assembly = compiled.asm["ptx"]
-            row = {"capability": capability, "kernel": name, **case}
-            row["shared"] = compiled.metadata.shared
-            row["matrix"] = any(word in assembly for word in ("mma.sync", "wgmma"))
-            row["wide_loads"] = "cp.async.cg" in assembly
-            print(json.dumps(row))
+capability = int(sys.argv[1])
+for name in KERNELS:
+    for case in OF_CAPABILITY[capability]:
+        compiled = compile_for(capability, name, case)
+        assembly = compiled.asm["ptx"]
+        row = {"capability": capability, "kernel": name, **case}
+        row["shared"] = compiled.metadata.shared
+        row["matrix"] = any(word in assembly for word in ("mma.sync", "wgmma"))
+        row["wide_loads"] = "cp.async.cg" in assembly
+        print(json.dumps(row))

@@ -45,7 +45,8 @@ def test_compiles_as_one_graph_for_all_sizes(training: bool) -> None:
     compiled = torch.compile(model, backend=counter, fullgraph=True, dynamic=True)
     # Multiples of 32, as detectors pad them, and not tiny: PyTorch's max pooling sets a guard on
     # whether sizes are odd, and its convolutions one on 20480 elements.
-    sizes = [(160 + 32 * (i % 5), 192 + 32 * i) for i in range(20)]
+    sizes = [(160, 192), (192, 160), (192, 224), (256, 256), (288, 224), (160, 448), (224, 320)]
+    sizes += [(320, 192), (192, 480)]
     for number, (height, width) in enumerate(sizes):
         images = torch.randn(1, 3, height, width)
         with torch.set_grad_enabled(training):

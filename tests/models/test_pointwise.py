@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import pytest
 import torch
 from helpers import relative_error
@@ -100,14 +103,23 @@ def test_few_channels_and_other_formats_are_left_to_the_convolution(monkeypatch)
     assert not pointwise.is_product(x.double(), weight.double(), PLAIN)
 
 
-def test_compiles_once_for_few_and_many_pixels() -> None:
-    """The compiler sums 4096 values or more by other code than fewer.
+@pytest.mark.parametrize(
+    "backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.whole)]
+)
+def test_compiles_once_for_few_and_many_pixels(backend: str) -> None:
+    """PyTorch's compiler sums 4096 values or more by other code than fewer.
 
     Its convolutions have such a limit of their own, which all of these sizes lie above.
     """
+    if backend == "inductor" and shutil.which(os.environ.get("CXX", "g++")) is None:
+        pytest.skip("no C++ compiler")
     torch._dynamo.reset()
     weight, bias = torch.randn(8, 12, 1, 1, requires_grad=True), torch.zeros(8, requires_grad=True)
-    compiled = torch.compile(lambda x: conv2d(x, weight, bias, PLAIN), dynamic=True)
+
+    def product(x: torch.Tensor) -> torch.Tensor:
+        return conv2d(x, weight, bias, PLAIN)
+
+    compiled = torch.compile(product, backend=backend, dynamic=True)
     before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     for size in [(50, 60), (80, 90), (48, 70)]:
         x = torch.randn(1, 12, *size).contiguous(memory_format=torch.channels_last)

@@ -16,11 +16,20 @@ SMALLEST_GPU = 99 * 1024
 """Shared memory of a block where it is least since 2020: capabilities 8.6 and 8.9."""
 
 
-def test_they_compile_for_gpus_with_matrix_instructions(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("capability", "kinds"), [(80, 2), pytest.param(90, 4, marks=pytest.mark.whole)]
+)
+def test_they_compile_for_gpus_with_matrix_instructions(
+    capability: int, kinds: int, tmp_path: Path
+) -> None:
     environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
     script = Path(__file__).with_name("compile_triton.py")
     done = subprocess.run(
-        [sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, str(script), str(capability)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     *specialised, _ = (json.loads(line) for line in done.stdout.splitlines()[:3])
@@ -29,7 +38,7 @@ def test_they_compile_for_gpus_with_matrix_instructions(tmp_path: Path) -> None:
             "a new image size would compile the kernel again"
         )
     rows = [json.loads(line) for line in done.stdout.splitlines()[2:]]
-    assert len(rows) == 18
+    assert len(rows) == 3 * kinds
     for row in rows:
         assert row["shared"] <= SMALLEST_GPU, row
         assert row["matrix"] == (row["PRECISION"] != "ieee"), row

@@ -45,6 +45,7 @@ checkpoints.WholeFiles.put = half
 """
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_again_and_again_it_ends_with_the_same_weights(
     kill: signal.Signals, config: Path, finished: Path, tmp_path: Path
@@ -100,7 +101,9 @@ evaluation.ValLoop._evaluate = killed
 """
 
 
-@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "kind", [pytest.param(signal.SIGKILL, marks=pytest.mark.whole), signal.SIGTERM]
+)
 def test_an_evaluation_that_was_killed_is_done_on_resuming(
     kind: signal.Signals, config: Path, finished: Path, tmp_path: Path
 ) -> None:

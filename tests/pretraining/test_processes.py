@@ -74,6 +74,7 @@ runpy.run_path(sys.argv[0], None, "__main__")
 """One of two processes dies once; each writes down the statistics that it evaluates with."""
 
 
+@pytest.mark.whole
 def test_a_killed_worker_is_restarted_by_torchrun(
     config: Path, coloured: Path, tmp_path: Path
 ) -> None:
@@ -113,7 +114,7 @@ OPTIONS = {
 SHORT = ["train_cfg.max_epochs=2", "param_scheduler.0.T_max=2"]
 
 
-@pytest.fixture(scope="module", params=OPTIONS)
+@pytest.fixture(scope="module", params=["SyncBN", pytest.param("GN", marks=pytest.mark.whole)])
 def alone(
     request: pytest.FixtureRequest, config: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, list[float], dict[str, float]]:
@@ -122,7 +123,7 @@ def alone(
     return request.param, *losses(config, tmp_path_factory.mktemp("alone"), 1, *options)
 
 
-@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.whole)])
 def test_losses_are_those_of_one_process(
     alone: tuple[str, list[float], dict[str, float]], processes: int, config: Path, tmp_path: Path
 ) -> None:

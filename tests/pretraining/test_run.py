@@ -55,6 +55,7 @@ def test_it_learns_and_publishes(finished: Path) -> None:
     assert all(torch.equal(v, state[f"network.{k}"]) for k, v in model.state_dict().items())
 
 
+@pytest.mark.whole
 def test_accuracy_on_cifar_rises_well_above_chance(cifar10: Path, tmp_path: Path) -> None:
     root = TOOL.parents[1] / "configs" / "cifar" / "resnext29_8x4d_cifar10_quick.py"
     options = [
@@ -68,10 +69,15 @@ def test_accuracy_on_cifar_rises_well_above_chance(cifar10: Path, tmp_path: Path
     assert read_journal(tmp_path / "run")[-1].metrics["accuracy/top1"] > 0.3  # by chance 0.1
 
 
-def test_the_number_of_workers_changes_nothing(config: Path, finished: Path) -> None:
-    options = ("--cfg-options", "train_dataloader.num_workers=2")
-    assert run(config, finished.with_name("workers"), *options).returncode == 0
-    assert same(weights(finished), weights(finished.with_name("workers")))
+def test_the_number_of_workers_changes_nothing(
+    config: Path, finished: Path, tmp_path: Path
+) -> None:
+    options = ["train_dataloader.num_workers=2"]
+    cfg = read_config(str(config), options, work_dir=str(tmp_path / "workers"))
+    for_training(cfg)
+    cfg.experiment_name = "workers"
+    pretrain(cfg)
+    assert same(weights(finished), weights(tmp_path / "workers"))
 
 
 FULL_DISK = """

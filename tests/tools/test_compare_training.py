@@ -11,6 +11,7 @@ from tooling import FEW_BOXES, run
 pytest.importorskip("mmdet", reason="MMDetection is not installed")
 
 
+@pytest.mark.whole
 def test_losses_are_those_of_mmdetections_backbone(coco_tiny: Path, tmp_path: Path) -> None:
     done = run(
         "compare_training.py", "mask_rcnn_x50_32x4d_fpn_coco", "--steps", 2,

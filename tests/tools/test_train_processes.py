@@ -100,7 +100,10 @@ def slurm_on_this_machine(folder: Path) -> None:
         (folder / name).chmod(0o755)
 
 
-@pytest.mark.parametrize(("template", "nodes"), [("one_node", 1), ("two_nodes", 2)])
+@pytest.mark.parametrize(
+    ("template", "nodes"),
+    [pytest.param("one_node", 1, marks=pytest.mark.whole), ("two_nodes", 2)],
+)
 def test_slurm_templates(template: str, nodes: int, shapes_root: Path, tmp_path: Path) -> None:
     slurm_on_this_machine(tmp_path / "bin")
     script = str(TOOLS / "slurm" / f"{template}.sbatch")
@@ -122,6 +125,7 @@ def test_slurm_templates(template: str, nodes: int, shapes_root: Path, tmp_path:
     assert (tmp_path / "run" / "epoch_1.pth").is_file()
 
 
+@pytest.mark.whole
 def test_a_coco_config_trains_is_killed_resumes_and_is_evaluated(
     coco_tiny: Path, tmp_path: Path
 ) -> None:
