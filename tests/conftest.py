@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when its kernels are first imported
+
+with suppress(ImportError):  # without mmcv; MMDetection's models are peers in many tests
+    import resnext_backbones.mmcv_ops  # noqa: F401
 
 ROOT = Path(__file__).parents[1]
 COCO_TINY = Path(os.environ.get("COCO_TINY", ROOT.parent / "shared" / "data" / "coco_tiny"))

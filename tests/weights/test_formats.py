@@ -13,7 +13,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from helpers import randomise, relative_error
+from helpers import quick, randomise, relative_error
 from torch import nn
 
 from resnext_backbones import ResNeXt, build_backbone, build_classifier, list_variants, load_weights
@@ -131,7 +131,7 @@ NOT_BUILT = [(f"wide_resnet{depth}_2", "mmdetection") for depth in (50, 101)]
 """MMDetection's has a base width only where it has groups."""
 
 
-@pytest.mark.parametrize("name", list_variants())
+@pytest.mark.parametrize("name", quick(list_variants(), [VARIANT, "resnext101_32x8d"]))
 @pytest.mark.parametrize("peer", PEERS)
 def test_outputs_of_every_variant(name: str, peer: str) -> None:
     contestant = CONTESTANTS[peer]
@@ -197,7 +197,7 @@ def test_mmpretrain(deep_stem: bool, tmp_path: Path) -> None:
     assert all(torch.equal(own.state_dict()[k], v) for k, v in source.state_dict().items())
 
 
-@pytest.mark.parametrize("name", list_variants())
+@pytest.mark.parametrize("name", quick(list_variants(), [VARIANT, "resnext29_8x64d"]))
 @pytest.mark.parametrize("family", FORMATS)
 def test_names_there_and_back(name: str, family: str) -> None:
     """Of every variant, in every family."""
