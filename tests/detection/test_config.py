@@ -47,14 +47,6 @@ def _mmdet_scope() -> None:
     register_all_modules()
 
 
-def test_mmcv_without_operators_for_gpus_is_named(monkeypatch) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("mmcv has them here")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    with pytest.raises(InputError, match=r"without operators for GPUs.*FORCE_CUDA=1 pip install"):
-        load_config(MASK)
-
-
 def test_the_configs_are_those_promised() -> None:
     assert set(NAMES) == EXPECTED
 

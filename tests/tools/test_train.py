@@ -172,12 +172,13 @@ def test_mixed_precision_on_a_gpu(shapes_root: Path, tmp_path: Path) -> None:
     assert len(losses(done.stdout)) == 8
 
 
-def test_mmcv_without_operators_says_what_to_run(tmp_path: Path) -> None:
+def test_compiled_operators_that_are_not_there_are_named(tmp_path: Path) -> None:
     code = (
         "import runpy, sys; sys.modules['mmcv._ext'] = None; "
         f"sys.argv = ['train.py', 'demo_shapes', '--work-dir', {str(tmp_path / 'run')!r}]; "
         f"runpy.run_path({str(TOOLS / 'train.py')!r}, run_name='__main__')"
     )
-    done = run([sys.executable, "-c", code])
+    done = run([sys.executable, "-c", code], RESNEXT_MMCV_OPS="compiled")
     assert done.returncode == 2
-    assert re.search(r"error: mmcv has no compiled operators for torch .*make setup", done.stderr)
+    wanted = r"error: RESNEXT_MMCV_OPS=compiled, but mmcv has none compiled; compile them: "
+    assert re.search(wanted, done.stderr)
