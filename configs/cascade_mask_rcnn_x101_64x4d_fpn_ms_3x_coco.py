@@ -2,11 +2,11 @@ r"""Cascade Mask R-CNN, ResNeXt-101 64x4d, FPN, COCO, 36 epochs at 640 to 800 pi
 
 One node with 8 GPUs:
     torchrun --nproc_per_node 8 tools/train.py \
-        configs/cascade_mask_rcnn_x101_64x4d_fpn_ms_3x_coco.py --weights open-mmlab://resnext101_64x4d
+        configs/cascade_mask_rcnn_x101_64x4d_fpn_ms_3x_coco.py
 Two such nodes, on each, with NODE 0 and 1 and HOST the first one's name:
     torchrun --nnodes 2 --node_rank NODE --nproc_per_node 8 \
         --master_addr HOST --master_port 29500 tools/train.py \
-        configs/cascade_mask_rcnn_x101_64x4d_fpn_ms_3x_coco.py --weights open-mmlab://resnext101_64x4d
+        configs/cascade_mask_rcnn_x101_64x4d_fpn_ms_3x_coco.py
 
 Assumes 2 images a GPU: 16 a step at learning rate 0.02 on one node, 32 at 0.04 on two; other
 batches scale it in proportion.
@@ -21,4 +21,12 @@ _base_ = [
     "./_base_/runtime.py",
 ]
 
-model = dict(backbone=dict(variant="resnext101_64x4d"))
+from resnext_backbones.detection.weights import set_pixels
+
+model = dict(
+    backbone=dict(
+        variant="resnext101_64x4d",
+        init_cfg=dict(type="Pretrained", checkpoint="open-mmlab/resnext101_64x4d"),
+    )
+)
+set_pixels(model)

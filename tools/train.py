@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Train a detector.
 
-python tools/train.py configs/mask_rcnn_x101_32x4d_fpn_coco.py --weights open-mmlab/resnext101_32x4d
-torchrun --nproc_per_node 8 tools/train.py configs/... --weights ... --amp bf16
+python tools/train.py configs/mask_rcnn_x101_32x4d_fpn_coco.py
+torchrun --nproc_per_node 8 tools/train.py configs/... --amp bf16
 """
 
 import argparse
@@ -20,7 +20,9 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train a detector.")
     add_shared_arguments(parser)
     parser.add_argument(
-        "--weights", help="of the backbone: a file, an address or an alias of docs/weights.md"
+        "--weights",
+        help="of the backbone, in place of the config's: a file, an address or an alias of "
+        "docs/weights.md; none: random values, and nothing frozen",
     )
     parser.add_argument(
         "--allow-mismatch",

@@ -24,7 +24,9 @@ def parse_args() -> argparse.Namespace:
         "overrides", nargs="*", help="KEY=VALUE for a LazyConfig, KEY VALUE for a YAML file"
     )
     parser.add_argument(
-        "--weights", help="of the backbone: a file, an address or an alias of docs/weights.md"
+        "--weights",
+        help="of the backbone, in place of the config's: a file, an address or an alias of "
+        "docs/weights.md; none: random values, and nothing frozen",
     )
     parser.add_argument("--work-dir", help="for all output; default work_dirs/NAME")
     parser.add_argument(

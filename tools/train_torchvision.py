@@ -41,7 +41,9 @@ def parse_args() -> argparse.Namespace:
 
     network = parser.add_argument_group("network")
     network.add_argument(
-        "--weights", help="of the backbone: a file, an address or an alias of docs/weights.md"
+        "--weights",
+        help="of the backbone: a file, an address or an alias of docs/weights.md; none, which is the "
+        "default: random values, and nothing frozen",
     )
     network.add_argument(
         "--norm", choices=("FrozenBN", "BN", "SyncBN", "GN"), help="of the backbone"

@@ -122,6 +122,7 @@ def _train(
     )
     cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     backbone = backbone_of(cfg.model)
+    backbone["init_cfg"] = None  # both start from the values that the first one draws
     if name == "mmdetection":
         backbone.update(mmdetection_backbone(backbone))
         del backbone["variant"]

@@ -9,6 +9,9 @@ from pathlib import Path
 from resnext_backbones.runs.errors import InputError
 from resnext_backbones.weights import Preprocessing, WeightsError, preprocessing_of
 
+NONE = "none"
+"""In place of weights: random values, with nothing frozen and with norms that learn statistics."""
+
 
 @dataclass(frozen=True)
 class WeightsUse:
@@ -46,7 +49,8 @@ class WeightsUse:
             if self.frozen:
                 yield (
                     f"{self.frozen}, but the backbone has no weights: frozen stages would keep "
-                    f"random values; give --weights, or set {self.unfreeze}"
+                    f"random values; give --weights, or --weights {NONE}, which freezes nothing "
+                    f"(or set {self.unfreeze})"
                 )
             return
         if self.wanted and self.given and self.wanted != self.given:
@@ -65,6 +69,7 @@ def check_use(
     use: WeightsUse,
     *more: str,
     allow_mismatch: bool = False,
+    permit: str = "pass --allow-mismatch",
     warn: Callable[[str], None],
 ) -> None:
     """Stop at the first thing that does not fit.
@@ -72,6 +77,7 @@ def check_use(
     Args:
         more: problems that a framework has found by itself.
         allow_mismatch: hand all of them to `warn`, and go on.
+        permit: how to ask for that, in the message.
 
     Raises:
         InputError: something does not fit.
@@ -79,7 +85,7 @@ def check_use(
     """
     for problem in (*more, *use.problems()):
         if not allow_mismatch:
-            raise InputError(f"{problem}; pass --allow-mismatch to train anyway")
+            raise InputError(f"{problem}; {permit} to train anyway")
         warn(problem)
 
 

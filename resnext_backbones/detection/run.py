@@ -11,10 +11,14 @@ from resnext_backbones.detection.bfloat16 import Bfloat16Hook
 from resnext_backbones.detection.checks import check_data
 from resnext_backbones.detection.report import ReportHook
 from resnext_backbones.detection.table import coco_table
-from resnext_backbones.detection.weights import check_weights
+from resnext_backbones.detection.weights import check_weights, fetch_weights
 from resnext_backbones.runs import runner
+from resnext_backbones.runs.config import dicts_with
 from resnext_backbones.runs.environment import is_main_process, read_ranks
 from resnext_backbones.whole import write_whole
+
+CHECK = "resnext_backbones.CheckWeightsHook"
+"""What the configs of this package bring, for tools that do not check."""
 
 
 def train(cfg: Config, *, allow_mismatch: bool = False) -> Path:
@@ -29,11 +33,14 @@ def train(cfg: Config, *, allow_mismatch: bool = False) -> Path:
     Raises:
         InputError: the data, an argument of the model or the checkpoint to resume is wrong, or
             the detector does not fit the backbone's weights.
-        WeightsError: the backbone's weights do not fit.
+        WeightsError: the backbone's weights cannot be had, or do not fit.
     """
     runner.resume(cfg)
     check_weights(cfg, allow_mismatch=allow_mismatch)
+    for hook in dicts_with(cfg.get("custom_hooks"), lambda d: d.get("type") == CHECK):
+        hook["allow_mismatch"] = allow_mismatch  # it looks at the same once more
     _check_data(cfg, "train")
+    fetch_weights(cfg)
     return runner.train(cfg, ReportHook(), Bfloat16Hook())
 
 

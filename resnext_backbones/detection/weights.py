@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import print_log
 
 from resnext_backbones.detection.config import backbone_of
-from resnext_backbones.detection.fit import WeightsUse, check_use, known_pixels
+from resnext_backbones.detection.fit import NONE, WeightsUse, check_use, known_pixels
+from resnext_backbones.runs.environment import read_ranks
+from resnext_backbones.runs.errors import InputError
 from resnext_backbones.weights import Preprocessing
 from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.files import read_file
@@ -23,16 +25,46 @@ def use_weights(cfg: Config, weights: str) -> None:
     """Set the backbone's weights in a config, and the pixels that they expect, if these are known.
 
     Args:
-        weights: a path, an address or an alias of docs/weights.md.
+        weights: a path, an address or an alias of docs/weights.md; or "none", with which the
+            backbone starts from random values: nothing of it is frozen then, and its norms learn
+            their statistics. The pixels are then the config's.
 
     Raises:
         InputError: there are no such weights.
     """
-    backbone_of(cfg.model)["init_cfg"] = {"type": "Pretrained", "checkpoint": weights}
-    pixels = known_pixels(weights)
-    preprocessor = cfg.model.get("data_preprocessor")
-    if pixels and preprocessor:
-        preprocessor.update(
+    backbone = backbone_of(cfg.model)
+    if weights == NONE:
+        backbone["init_cfg"] = None
+        changed = ", ".join(_unfreeze(backbone)) or "as the config has it"
+        if read_ranks(cfg.get("launcher", "none"))[0] == 0:
+            print_log(
+                f"--weights {NONE}: the backbone starts from random values, nothing of it is "
+                f"frozen, and its norms learn their statistics ({changed})",
+                logger="current",
+            )
+        return
+    backbone["init_cfg"] = {"type": "Pretrained", "checkpoint": weights}
+    if cfg.model.get("data_preprocessor"):
+        set_pixels(cfg.model)
+
+
+def set_pixels(model: MutableMapping[str, Any]) -> None:
+    """Set the pixels that the weights of a detector's backbone expect, in its `data_preprocessor`.
+
+    A config calls it, so that the same pixels are there whatever reads the config: MMDetection's
+    own tools, too. Nothing is downloaded for an alias.
+
+    Args:
+        model: the config of a detector, as a config file has it. Where it is not known which pixels
+            its weights expect, it stays as it is.
+
+    Raises:
+        InputError: there are no such weights.
+        WeightsError: there is no such alias.
+    """
+    source = _pretrained(backbone_of(model).get("init_cfg"))
+    if source and (pixels := known_pixels(source)):
+        model.setdefault("data_preprocessor", {}).update(
             mean=list(pixels.mean),
             std=list(pixels.std),
             bgr_to_rgb=pixels.order == "RGB",
@@ -40,7 +72,23 @@ def use_weights(cfg: Config, weights: str) -> None:
         )
 
 
-def check_weights(cfg: Config, *, allow_mismatch: bool = False) -> None:
+def _unfreeze(backbone: MutableMapping[str, Any]) -> Iterator[str]:
+    """Let all of a backbone be trained, norms with their statistics; yields what that changes."""
+    wanted = {"frozen_stages": -1, "norm_eval": False}
+    for key, value in wanted.items():
+        # Backbones of others may not have the argument.
+        if (backbone.get("type") == OWN or key in backbone) and backbone.get(key) != value:
+            yield f"{key} {backbone.get(key, 'unset')} -> {value}"
+            backbone[key] = value
+    norm = backbone.get("norm_cfg") or {}
+    if not norm.get("requires_grad", True):
+        yield "norm_cfg.requires_grad False -> True"
+        norm["requires_grad"] = True
+
+
+def check_weights(
+    cfg: Config, *, allow_mismatch: bool = False, permit: str = "pass --allow-mismatch"
+) -> None:
     """Check that pixels, norms and frozen stages of a detector fit its backbone's weights.
 
     Detectors whose backbone is not this package's are left alone, and so are runs that start from
@@ -48,13 +96,14 @@ def check_weights(cfg: Config, *, allow_mismatch: bool = False) -> None:
 
     Args:
         allow_mismatch: log what does not fit as a warning, and go on.
+        permit: how to ask for that, in the message.
 
     Raises:
         InputError: something does not fit.
         WeightsError: the weights cannot be had or read.
     """
     backbone = backbone_of(cfg.model)
-    if backbone.get("type") != OWN or cfg.get("load_from") or cfg.get("resume"):
+    if backbone.get("type") != OWN or cfg.get("load_from"):
         return
     source = _pretrained(backbone.get("init_cfg"))
     frozen = backbone.get("frozen_stages", -1)
@@ -70,7 +119,27 @@ def check_weights(cfg: Config, *, allow_mismatch: bool = False) -> None:
         still_norms="model.backbone.norm_eval=True",
         fused=lambda: Checkpoint.of(read_file(locate(source or ""))).fused,
     )
-    check_use(use, allow_mismatch=allow_mismatch, warn=_warn)
+    check_use(use, allow_mismatch=allow_mismatch, permit=permit, warn=_warn)
+
+
+def fetch_weights(cfg: Config) -> None:
+    """Download the weights of a detector's backbone, if they are not here yet.
+
+    Detectors whose backbone is not this package's are left alone, and so are runs that start from
+    a whole detector.
+
+    Raises:
+        InputError: there is no such file.
+        WeightsError: they cannot be had; the message says where to put them.
+    """
+    backbone = backbone_of(cfg.model)
+    source = _pretrained(backbone.get("init_cfg"))
+    if backbone.get("type") != OWN or cfg.get("load_from") or source is None:
+        return
+    try:
+        locate(source)
+    except FileNotFoundError as error:
+        raise InputError(str(error)) from error
 
 
 def _warn(message: str) -> None:

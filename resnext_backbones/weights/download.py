@@ -64,7 +64,8 @@ def download(urls: Sequence[str], sha256: str = "") -> Path:
                 failures.append(f"{url} ({str(error) or type(error).__name__})")
     raise WeightsError(
         f"weights {path.name}: could not be downloaded from {' or '.join(failures)}; download the "
-        f"file on a machine with network access, and put it at {path}"
+        f"file on a machine with network access, and put it at {path}, or name it where it lies: "
+        "--weights FILE"
     )
 
 

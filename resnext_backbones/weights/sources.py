@@ -111,10 +111,13 @@ def preprocessing_of(source: str | Path) -> Preprocessing:
 def _of_row(row: Published) -> Path:
     try:
         return download(row.urls, row.sha256)
-    except WeightsError:
+    except WeightsError as error:
         if not row.hub:
             raise
-        return from_hub(row.hub, "model.safetensors")
+        try:
+            return from_hub(row.hub, "model.safetensors")
+        except WeightsError as hub:
+            raise WeightsError(f"{error}\n{hub}") from error
 
 
 def _row_of_file(path: Path) -> Published | None:

@@ -23,7 +23,7 @@ from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
 from resnext_backbones.detection.detectron2.checkpoints import PIXELS
 from resnext_backbones.detection.detectron2.experiments import Experiment
 from resnext_backbones.detection.detectron2.zoo import Expected, expected_by
-from resnext_backbones.detection.fit import WeightsUse, check_use
+from resnext_backbones.detection.fit import NONE, WeightsUse, check_use
 from resnext_backbones.runs.errors import InputError, some
 from resnext_backbones.weights import Preprocessing, load_weights
 from resnext_backbones.weights.checkpoint import Checkpoint, variant_of
@@ -148,9 +148,9 @@ def check_weights(
             f"directory, or name one: {experiment.checkpoint_key}"
         )
     if backbone is None:
-        if source:
+        if source or experiment.changed:
             raise InputError(
-                f"--weights {source}: the config's backbone is not this package's; set "
+                f"--weights {source or NONE}: the config's backbone is not this package's; set "
                 "MODEL.BACKBONE.NAME to build_resnext_fpn_backbone"
             )
         return

@@ -24,6 +24,7 @@ class Experiment(ABC):
     Attributes:
         path: of the config.
         cfg: the config itself.
+        changed: what was set so that random values can be trained; "" where that is not asked for.
         checkpoint_key, freeze_key, norm_key, batch_key: what the settings are called on the command
             line.
     """
@@ -36,6 +37,7 @@ class Experiment(ABC):
     def __init__(self, path: Path, cfg: Any) -> None:
         self.path = path
         self.cfg = cfg
+        self.changed = ""
 
     @property
     @abstractmethod
@@ -70,6 +72,27 @@ class Experiment(ABC):
     @abstractmethod
     def start_from(self, *, weights: str = "", checkpoint: str = "") -> None:
         """Set both."""
+
+    def start_at_random(self) -> None:
+        """Set no weights, and that random values can be trained: no frozen stage and no norm whose
+        statistics never change. A GroupNorm or SyncBN stays what it is."""
+        self.start_from()
+        before = self._frozen
+        self._unfreeze("BN" if before[1] == "FrozenBN" else before[1])
+        keys = self.freeze_key, self.norm_key
+        self.changed = ", ".join(
+            f"{key} {old} -> {new}" if old != new else f"{key} {old}"
+            for key, old, new in zip(keys, before, self._frozen, strict=True)
+        )
+
+    @property
+    @abstractmethod
+    def _frozen(self) -> tuple[int, str]:
+        """How many stages are frozen, the stem among them, and the kind of norm."""
+
+    @abstractmethod
+    def _unfreeze(self, norm: str) -> None:
+        """Freeze nothing, and set the kind of norm."""
 
     @abstractmethod
     def datasets(self, *, train: bool) -> list[str]:

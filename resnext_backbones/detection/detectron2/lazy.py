@@ -62,6 +62,14 @@ class LazyExperiment(Experiment):
             _bottom_up(self.cfg.model).weights = None
         self.cfg.train.init_checkpoint = checkpoint
 
+    @property
+    def _frozen(self) -> tuple[int, str]:
+        bottom_up = _bottom_up(self.cfg.model)
+        return bottom_up.get("freeze_at", 0), bottom_up.get("norm", "FrozenBN")
+
+    def _unfreeze(self, norm: str) -> None:
+        _bottom_up(self.cfg.model).update(freeze_at=0, norm=norm)
+
     def datasets(self, *, train: bool) -> list[str]:
         loader = self.cfg.dataloader.train if train else self.cfg.dataloader.test
         names = loader.dataset.names

@@ -45,6 +45,7 @@ from resnext_backbones.detection.detectron2.experiments import Experiment
 from resnext_backbones.detection.detectron2.lazy import LazyExperiment
 from resnext_backbones.detection.detectron2.read import read_experiment
 from resnext_backbones.detection.detectron2.yaml_files import YamlExperiment
+from resnext_backbones.detection.fit import NONE
 from resnext_backbones.runs.environment import agree
 from resnext_backbones.runs.journal import refuse_earlier_run
 
@@ -58,7 +59,8 @@ class Request:
     Attributes:
         config: as of `read_experiment`.
         overrides: settings, as the kind of config has them.
-        weights: of the backbone: a path, an address or an alias; None is the config's.
+        weights: of the backbone: a path, an address or an alias; "none" starts from random values,
+            freezes nothing and lets norms learn their statistics; None is the config's.
         work_dir: for all output; None is work_dirs/NAME.
         resume: go on from the last checkpoint of the work directory.
         eval_only: evaluate, and do not train.
@@ -81,7 +83,9 @@ class Request:
         """
         found = read_experiment(self.config, self.overrides, work_dir=self.work_dir)
         last, given = last_checkpoint(found.work_dir), found.checkpoint
-        if self.weights is not None:
+        if self.weights == NONE:
+            found.start_at_random()
+        elif self.weights is not None:
             found.start_from(weights=self.weights)
         if self.resume and last:
             found.start_from(checkpoint=last)
@@ -242,4 +246,5 @@ def report(model: nn.Module, experiment: Experiment) -> None:
         if source := backbone.loaded_weights or experiment.checkpoint:
             logger.info(f"weights: {source}")
         else:
-            logger.warning("weights: random: none given (--weights)")
+            why = f"--weights {NONE}: {experiment.changed}" if experiment.changed else "none given"
+            logger.warning(f"weights: random: {why}")

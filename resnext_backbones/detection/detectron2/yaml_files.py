@@ -71,6 +71,13 @@ class YamlExperiment(Experiment):
             self.cfg.INPUT.FORMAT = pixels.order
             model.PIXEL_MEAN, model.PIXEL_STD = list(pixels.mean), list(pixels.std)
 
+    @property
+    def _frozen(self) -> tuple[int, str]:
+        return self.cfg.MODEL.BACKBONE.FREEZE_AT, self.cfg.MODEL.RESNETS.NORM
+
+    def _unfreeze(self, norm: str) -> None:
+        self.cfg.MODEL.BACKBONE.FREEZE_AT, self.cfg.MODEL.RESNETS.NORM = 0, norm
+
     def datasets(self, *, train: bool) -> list[str]:
         return list(self.cfg.DATASETS.TRAIN if train else self.cfg.DATASETS.TEST)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from resnext_backbones.detection.fit import NONE
 from resnext_backbones.runs.errors import InputError
 from resnext_backbones.variants import list_variants
 
@@ -73,7 +74,8 @@ class Settings:
         mask_root: a folder with train2017/ and val2017/ of PNGs, whose pixels are classes and 255
             for none, named as the images in `coco_root`; for segmentation.
         num_classes: that the pixels of `mask_root` tell apart.
-        weights: of the backbone, a source of `load_weights`.
+        weights: of the backbone, a source of `load_weights`; None, or "none" as it is on a command
+            line, trains from random values.
         norm, trainable_layers: of the backbone; None is the recipe's.
         output_stride: of segmentation networks; None is 8.
         epochs, lr: None is the recipe's.
@@ -125,6 +127,8 @@ class Settings:
     model_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.weights == NONE:
+            object.__setattr__(self, "weights", None)  # frozen
         for option, value, names in (
             ("--model", self.model, list(RECIPES)),
             ("--backbone", self.backbone, list_variants()),
