@@ -50,21 +50,6 @@ def test_every_file_that_a_document_names_is_there() -> None:
             assert (ROOT / name).is_file(), f"{document.name}: {name}"
 
 
-def test_commands_with_frozen_stages_name_their_weights() -> None:
-    """Without them `tools/train.py` trains none of these."""
-    places = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "configs").glob("*.py")]
-    places += [ROOT / "tools" / "train.py", *(ROOT / "tools" / "slurm").iterdir()]
-    found = 0
-    for place in places:
-        text = re.sub(r"\\\n#?\s*", "", place.read_text(encoding="utf-8"))
-        for command in re.findall(
-            r"^.*(?:tools/train\.py|\.sbatch) configs/\w+_fpn_coco\.py.*$", text, re.M
-        ):
-            found += 1
-            assert "--weights" in command, f"{place.name}: {command}"
-    assert found > 20
-
-
 def test_every_mmdetection_config_that_a_document_names_is_there() -> None:
     mmdet = pytest.importorskip("mmdet", reason="MMDetection is not installed")
     configs = Path(mmdet.__file__).parent / ".mim" / "configs"

@@ -42,8 +42,8 @@ def parse_args() -> argparse.Namespace:
     network = parser.add_argument_group("network")
     network.add_argument(
         "--weights",
-        help="of the backbone: a file, an address or an alias of docs/weights.md; none, which is the "
-        "default: random values, and nothing frozen",
+        help="of the backbone: a file, an address or an alias of docs/weights.md; none, as without "
+        "it: random values",
     )
     network.add_argument(
         "--norm", choices=("FrozenBN", "BN", "SyncBN", "GN"), help="of the backbone"

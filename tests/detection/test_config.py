@@ -19,9 +19,13 @@ from mmdet.utils import register_all_modules
 from mmengine.config import Config
 
 from resnext_backbones.detection.config import load_config
+from resnext_backbones.detection.report import pixels
+from resnext_backbones.detection.weights import check_weights
 from resnext_backbones.runs.config import for_training
 from resnext_backbones.runs.errors import InputError
 from resnext_backbones.runs.find import INSTALLED_CONFIGS, find_config
+from resnext_backbones.weights import preprocessing_of
+from resnext_backbones.weights.sources import row_of
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 NAMES = sorted(path.stem for path in CONFIGS.glob("*_coco.py") if "demo" not in path.stem)
@@ -29,6 +33,12 @@ MASK = "mask_rcnn_x101_32x4d_fpn_coco"
 SOME = quick(
     NAMES, [MASK, "faster_rcnn_x101_32x8d_fpn_ms_3x_coco", "retinanet_x101_64x4d_fpn_coco"]
 )
+WEIGHTS = {
+    "x50_32x4d": "open-mmlab/resnext50_32x4d",
+    "x101_32x4d": "open-mmlab/resnext101_32x4d",
+    "x101_64x4d": "open-mmlab/resnext101_64x4d",
+    "x101_32x8d": "open-mmlab/detectron2/resnext101_32x8d",
+}
 EXPECTED = {
     f"{detector}_{network}_fpn{schedule}_coco"
     for detectors, networks in (
@@ -61,6 +71,10 @@ def test_config_builds_the_network_of_its_name(name: str, monkeypatch, tmp_path:
     assert cfg.model.backbone.variant == f"resnext{variant}"
     assert model.backbone.frozen_stages == 1
     assert model.backbone.norm_eval
+    network = re.search(r"x\d+_\d+x\d+d", name)[0]
+    assert model.backbone.init_cfg == {"type": "Pretrained", "checkpoint": WEIGHTS[network]}
+    assert pixels(model.data_preprocessor) == str(preprocessing_of(WEIGHTS[network]))
+    check_weights(cfg)
     epochs = 36 if "3x" in name else 12
     assert cfg.train_cfg.max_epochs == epochs
     assert cfg.auto_scale_lr == {"enable": True, "base_batch_size": 16}
@@ -80,7 +94,6 @@ def test_config_matches_its_opening_words(name: str) -> None:
     assert text.count(f"configs/{name}.py") == 2
     assert f"16 a step at learning rate {lr} on one node, 32 at {2 * lr} on two" in text
     assert cfg.train_dataloader.batch_size * 8 == 16
-    assert "BGR" in text or cfg.model.data_preprocessor.bgr_to_rgb
 
 
 def models_in(metafile: dict | list | None) -> list[dict]:
@@ -89,8 +102,10 @@ def models_in(metafile: dict | list | None) -> list[dict]:
 
 
 def test_expected_results_are_those_of_mmdetections_zoo() -> None:
+    """And so are the weights that they begin with, and the pixels."""
     zoo = {}
-    for path in (Path(mmdet.__file__).parent / ".mim" / "configs").glob("*/metafile.yml"):
+    configs = Path(mmdet.__file__).parent / ".mim" / "configs"
+    for path in configs.glob("*/metafile.yml"):
         for model in models_in(yaml.safe_load(path.read_text())):
             zoo[model["Name"]] = str(model.get("Results"))
     quoted = 0
@@ -98,6 +113,12 @@ def test_expected_results_are_those_of_mmdetections_zoo() -> None:
         text = (CONFIGS / f"{name}.py").read_text()
         if found := re.search(r"zoo, (\S+)\)", text):
             quoted += 1
+            own = Config.fromfile(CONFIGS / f"{name}.py").model
+            theirs = Config.fromfile(next(configs.glob(f"*/{found[1]}.py"))).model
+            for key in ("mean", "std", "bgr_to_rgb"):
+                assert own.data_preprocessor[key] == theirs.data_preprocessor[key], name
+            rows = (row_of(model.backbone.init_cfg.checkpoint) for model in (own, theirs))
+            assert next(rows) is next(rows) is not None, name
             for value, kind in re.findall(r"([\d.]+) (box AP|mask AP)", text):
                 # The zoo's file leaves out some mask APs that its README has.
                 assert kind not in zoo[found[1]] or f"'{kind}': {value}" in zoo[found[1]], name

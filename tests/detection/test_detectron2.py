@@ -15,6 +15,7 @@ from helpers import SMALL, quick, randomise
 pytest.importorskip("detectron2", reason="Detectron2 is not installed")
 
 from detectron2.config import instantiate
+from detectron2.layers import FrozenBatchNorm2d
 
 from resnext_backbones import ResNeXt, build_backbone
 from resnext_backbones.detection.detectron2 import Request, run
@@ -161,6 +162,27 @@ def test_frozen_stages_need_weights() -> None:
     with pytest.raises(InputError, match=rf"freeze_at=2.*random.*set {UP}.freeze_at to 0"):
         check_weights(frozen)
     check_weights(tiny(f"{UP}.weights=null"))
+
+
+def test_without_weights_all_of_the_backbone_learns() -> None:
+    yaml_keys = "MODEL.BACKBONE.FREEZE_AT 2 -> 0, MODEL.RESNETS.NORM FrozenBN -> BN"
+    for config, overrides, changed in (
+        (LAZY, (), f"{UP}.freeze_at 2 -> 0, {UP}.norm FrozenBN -> BN"),
+        (LAZY, (f"{UP}.norm=GN",), f"{UP}.freeze_at 2 -> 0, {UP}.norm GN"),
+        (YAML, OURS, yaml_keys),
+    ):
+        experiment = Request(config, overrides, weights="none").experiment()
+        check_weights(experiment)
+        assert (experiment.weights, experiment.checkpoint) == ("", "")
+        assert experiment.changed == changed
+        backbone = experiment.backbone().train()
+        assert all(parameter.requires_grad for parameter in backbone.parameters())
+        assert not any(isinstance(module, FrozenBatchNorm2d) for module in backbone.modules())
+        norms = [module for module in backbone.modules() if "Norm" in type(module).__name__]
+        assert norms
+        assert all(norm.training for norm in norms)
+    with pytest.raises(InputError, match=r"--weights none: the config's backbone is not this pack"):
+        check_weights(Request(YAML, weights="none").experiment())
 
 
 def test_a_checkpoint_of_another_depth_or_width_is_refused(file: Path, tmp_path: Path) -> None:

@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
+import mmdet
 import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.runner import Runner
 
 from resnext_backbones import ResNeXtClassifier, build_backbone
 from resnext_backbones.detection import weights
 from resnext_backbones.detection.config import load_config
-from resnext_backbones.detection.weights import check_weights, use_weights
+from resnext_backbones.detection.weights import check_weights, fetch_weights, use_weights
 from resnext_backbones.runs.errors import InputError
-from resnext_backbones.weights import Preprocessing, WeightsError
+from resnext_backbones.runs.find import find_config
+from resnext_backbones.runs.runner import build_on_meta
+from resnext_backbones.weights import Preprocessing, WeightsError, download
 from resnext_backbones.weights.formats import FORMATS
 from resnext_backbones.weights.preprocessing import BGR
+from resnext_backbones.weights.registry import REGISTRY
 from resnext_backbones.weights.write import convert, write_state
 
 MASK = "mask_rcnn_x101_32x4d_fpn_coco"
+MMDET_CONFIGS = Path(mmdet.__file__).parent / ".mim" / "configs"
 
 
 def config(checkpoint: str | Path | None, **backbone) -> Config:
     cfg = load_config(MASK)
     cfg.model.backbone.update(backbone)
-    if checkpoint is not None:
-        init_cfg = {"type": "Pretrained", "checkpoint": str(checkpoint)}
-        cfg.model.backbone.init_cfg = init_cfg
+    init_cfg = {"type": "Pretrained", "checkpoint": str(checkpoint)}
+    cfg.model.backbone.init_cfg = None if checkpoint is None else init_cfg
     return cfg
 
 
@@ -103,9 +109,77 @@ def test_weights_of_unknown_pixels_leave_the_config_as_it_is(file: Path) -> None
 
 
 def test_frozen_stages_need_weights() -> None:
-    with pytest.raises(InputError, match=r"frozen_stages=1.*random values; give --weights"):
+    with pytest.raises(InputError, match=r"frozen_stages=1.*random values; .* --weights none, wh"):
         check_weights(config(None))
     check_weights(config(None, frozen_stages=-1))
+
+
+@pytest.mark.parametrize("name", ["faster_rcnn_x101_32x8d_fpn_coco", "demo_shapes"])
+def test_without_weights_all_of_the_backbone_learns(name: str, monkeypatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(weights, "print_log", lambda message, **_: said.append(message))
+    cfg = load_config(name)
+    pixels = dict(cfg.model.data_preprocessor)
+    use_weights(cfg, "none")
+    check_weights(cfg)
+    fetch_weights(cfg)
+    assert cfg.model.data_preprocessor == pixels
+    backbone = build_on_meta(cfg).train().backbone
+    assert backbone.init_cfg is None
+    assert all(parameter.requires_grad for parameter in backbone.parameters())
+    norms = [module for module in backbone.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert norms
+    assert all(norm.training for norm in norms)
+    (word,) = said
+    assert "--weights none: the backbone starts from random values, nothing of it is frozen" in word
+    changed = (
+        r"frozen_stages 1 -> -1, norm_eval True -> False, norm_cfg.requires_grad False -> True"
+    )
+    assert (changed if "32x8d" in name else "as the config has it") in word
+
+
+def test_other_backbones_learn_too(monkeypatch) -> None:
+    monkeypatch.setattr(weights, "print_log", lambda *_, **__: None)
+    cfg = load_config(str(MMDET_CONFIGS / "faster_rcnn" / "faster-rcnn_r50_fpn_1x_coco.py"))
+    use_weights(cfg, "none")
+    backbone = build_on_meta(cfg).train().backbone
+    assert not any(cfg["type"] == "Pretrained" for cfg in backbone.init_cfg)
+    assert all(parameter.requires_grad for parameter in backbone.parameters())
+    assert backbone.bn1.training
+
+
+def test_offline_the_message_says_all_that_can_be_done(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(download, "TRIES", 1)
+    row = REGISTRY["open-mmlab/resnext101_32x4d"]
+    away = ("http://127.0.0.1:9/a", "http://127.0.0.1:9/b")  # nothing listens there
+    source = replace(row.source, bases=away)
+    monkeypatch.setitem(REGISTRY, row.alias, replace(row, source=source))
+    with pytest.raises(WeightsError) as caught:
+        fetch_weights(load_config(MASK))
+    message = str(caught.value)
+    for part in (
+        *(f"{base}/resnext101_32x4d-a5af3160.pth" for base in away),
+        f"put it at {tmp_path}/hub/checkpoints/resnext101_32x4d-a5af3160.pth",
+        "--weights FILE",
+    ):
+        assert part in message
+
+
+def test_mmengines_runner_refuses_other_pixels(
+    file: Path, shapes_root: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """As a config goes through MMDetection's own tool: nothing of this package has seen it."""
+    monkeypatch.setenv("COCO_ROOT", str(shapes_root))
+    convert(file, tmp_path / "w.safetensors", "safetensors", preprocessing=BGR)
+    cfg = Config.fromfile(find_config("demo_shapes"))
+    init_cfg = {"type": "Pretrained", "checkpoint": str(tmp_path / "w.safetensors")}
+    cfg.model.backbone.init_cfg = init_cfg
+    cfg.work_dir = str(tmp_path / "run")
+    with pytest.raises(
+        InputError, match=r"of BGR.*gives RGB.*allow_mismatch=True of CheckWeightsH"
+    ):
+        Runner.from_cfg(cfg).train()
 
 
 def test_a_run_that_goes_on_has_its_weights() -> None:

@@ -5,19 +5,29 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import torch
-from tooling import QUICK, TOOLS, losses, run, train_shapes
+from tooling import FEW_BOXES, QUICK, ROOT, TOOLS, losses, run, train_shapes
 
 pytest.importorskip("mmdet", reason="MMDetection is not installed")
 
+import mmdet
+from mmengine.config import Config
+
+from resnext_backbones import ResNeXt, build_backbone
 from resnext_backbones.detection.config import load_config
 from resnext_backbones.detection.run import train
 from resnext_backbones.detection.weights import use_weights
 from resnext_backbones.runs.cli import REPORTED
 from resnext_backbones.runs.config import for_training
+from resnext_backbones.weights.download import hash_of
+from resnext_backbones.weights.preprocessing import BGR
+from resnext_backbones.weights.registry import REGISTRY
 
 
 def test_training_reports_what_it_starts_from(trained: tuple[Path, str]) -> None:
@@ -66,6 +76,84 @@ def test_weights_are_taken_and_named(trained, shapes_root: Path, tmp_path: Path)
     assert not any(re.match(r"backbone\.(conv1|bn1|layer[12])", key) for key in moved)
 
 
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small trunk's weights, named by their hash as published ones are."""
+    folder = tmp_path_factory.mktemp("www")
+    state = ResNeXt(depth=(1, 1, 1, 1), cardinality=8, base_width=4).state_dict()
+    torch.save(state, folder / "weights.pth")
+    name = f"resnext101-{hash_of(folder / 'weights.pth')[:8]}.pth"
+    return (folder / "weights.pth").rename(folder / name)
+
+
+def on_coco(work_dir: Path) -> list[object]:
+    """Arguments for one short epoch of a config for COCO, with a small backbone."""
+    small = [f"{split}_dataloader.dataset.pipeline" for split in ("train", "val")]
+    return [
+        "--work-dir", work_dir, "--cfg-options", *FEW_BOXES,
+        *(f"{pipeline}.{i}.scale=(128,128)" for pipeline, i in zip(small, (2, 1), strict=True)),
+        *(f"{split}_dataloader.dataset.indices=2" for split in ("train", "val")),
+        *(f"{split}_dataloader.num_workers=0" for split in ("train", "val")),
+        *(f"{split}_dataloader.persistent_workers=False" for split in ("train", "val")),
+        "train_cfg.max_epochs=1", "default_hooks.logger.interval=1", "randomness.seed=0",
+        "model.backbone.variant=None", "model.backbone.depth=(1,1,1,1)", "model.backbone.groups=8",
+    ]  # fmt: skip
+
+
+def test_the_command_downloads_the_weights_of_its_config(
+    published: Path, coco_tiny: Path, tmp_path: Path
+) -> None:
+    """The tool as it is, but for the address and the hash in the registry."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(published.parent))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        Thread(target=http.serve_forever, daemon=True).start()
+        code = (
+            "import dataclasses, runpy, sys\n"
+            "from resnext_backbones.weights.registry import REGISTRY\n"
+            "row = REGISTRY['open-mmlab/resnext101_32x4d']\n"
+            f"bases = ('http://127.0.0.1:{http.server_port}',)\n"
+            "there = dataclasses.replace(row.source, bases=bases)\n"
+            f"row = dataclasses.replace(row, source=there, file={published.name!r})\n"
+            "REGISTRY[row.alias] = row\n"
+            f"sys.argv[0] = {str(TOOLS / 'train.py')!r}\n"
+            "runpy.run_path(sys.argv[0], run_name='__main__')"
+        )
+        done = run(
+            [sys.executable, "-c", code], ROOT / "configs" / "mask_rcnn_x101_32x4d_fpn_coco.py",
+            *on_coco(tmp_path / "run"), coco_root=coco_tiny, TORCH_HOME=str(tmp_path),
+        )  # fmt: skip
+        http.shutdown()
+    assert done.returncode == 0, done.stderr[-3000:]
+    downloaded = tmp_path / "hub" / "checkpoints" / published.name
+    assert downloaded.read_bytes() == published.read_bytes()
+    assert re.search(r"weights: open-mmlab/resnext101_32x4d \(a 8x4d network", done.stdout)
+    assert "frozen: stem, stage 1\n" in done.stdout
+    assert len(losses(done.stdout)) == 1
+
+
+def test_mmdetections_own_tool_takes_the_same_config(
+    published: Path, coco_tiny: Path, tmp_path: Path
+) -> None:
+    cache = tmp_path / "hub" / "checkpoints"
+    cache.mkdir(parents=True)
+    row = REGISTRY["open-mmlab/detectron2/resnext101_32x8d"]
+    shutil.copy(published, cache / row.file)
+    tool = Path(mmdet.__file__).parent / ".mim" / "tools" / "train.py"
+    done = run(
+        [sys.executable, str(tool)], ROOT / "configs" / "mask_rcnn_x101_32x8d_fpn_coco.py",
+        *on_coco(tmp_path / "run"), coco_root=coco_tiny, TORCH_HOME=str(tmp_path),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(losses(done.stdout)) == 1
+    used = Config.fromfile(tmp_path / "run" / "mask_rcnn_x101_32x8d_fpn_coco.py").model
+    given = used.data_preprocessor
+    assert (given.mean, given.std) == (list(BGR.mean), list(BGR.std))
+    assert given.bgr_to_rgb is False
+    trained = torch.load(tmp_path / "run" / "epoch_1.pth", weights_only=False)["state_dict"]
+    for key, value in torch.load(published).items():  # one step of warm-up moves next to nothing
+        torch.testing.assert_close(trained[f"backbone.{key}"], value, rtol=0, atol=1e-3)
+
+
 def copied(root: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(root, tmp_path / "data"))
 
@@ -78,8 +166,6 @@ def truncated_image(root: Path, tmp_path: Path) -> tuple[Path, list[object]]:
 
 
 def other_weights(root: Path, tmp_path: Path) -> tuple[Path, list[object]]:
-    from resnext_backbones import build_backbone
-
     torch.save(build_backbone("resnet50").state_dict(), tmp_path / "weights.pth")
     return root, ["--weights", tmp_path / "weights.pth"]
 

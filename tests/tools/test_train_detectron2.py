@@ -19,7 +19,7 @@ from tooling import TOOLS, run
 UP = "model.backbone.bottom_up"
 HEADS = "model.roi_heads"
 TINY = (
-    f"{UP}.depth=[1,1,1,1]", f"{UP}.num_groups=8", f"{UP}.weights=null", f"{UP}.freeze_at=0",
+    "--weights", "none", f"{UP}.depth=[1,1,1,1]", f"{UP}.num_groups=8",
     "model.backbone.out_channels=16", "model.proposal_generator.head.in_channels=16",
     f"{HEADS}.box_head.input_shape.channels=16", f"{HEADS}.box_head.fc_dims=[16]",
     f"{HEADS}.box_predictor.input_shape.channels=16",
@@ -70,11 +70,11 @@ def test_train_kill_resume_and_evaluate(datasets: Path, tmp_path: Path) -> None:
     env = {"DETECTRON2_DATASETS": str(datasets)}
     arguments = [LAZY, "--work-dir", work_dir, *TINY]
     command = [sys.executable, TOOLS / "train_detectron2.py", *arguments]
-    with (tmp_path / "log").open("w") as log:
+    with (tmp_path / "log").open("w") as file:
         killed = subprocess.Popen(
             [*map(str, command), "train.max_iter=100000"],
-            stdout=log,
-            stderr=log,
+            stdout=file,
+            stderr=file,
             env=os.environ | env,
         )
         deadline = time.monotonic() + 240
@@ -83,6 +83,9 @@ def test_train_kill_resume_and_evaluate(datasets: Path, tmp_path: Path) -> None:
             time.sleep(0.05)
         killed.send_signal(signal.SIGKILL)
         killed.wait()
+    log = (tmp_path / "log").read_text()
+    assert f"weights: random: --weights none: {UP}.freeze_at 2 -> 0, {UP}.norm Froz" in log
+    assert "frozen: none" in log
     last = (work_dir / "last_checkpoint").read_text()
     saved = torch.load(work_dir / last)
     step = saved["iteration"] + 1

@@ -94,7 +94,10 @@ BAD = {
         lambda *_: {"batch_size": 1, "model": "fcn"},
         "--batch-size 1: must be at least 2, since",
     ),
-    "frozen": (lambda *_: {"trainable_layers": 3}, "--trainable-layers 3: without --weights"),
+    "frozen": (
+        lambda *_: {"trainable_layers": 3, "weights": "none"},
+        "--trainable-layers 3: without --weights",
+    ),
     "bgr": (bgr_weights, "expect BGR pixels"),
     "other weights": (other_weights, "the file holds resnext26_32x4d; the network is tiny_4x4d"),
     "no weights": (lambda _, f: {"weights": str(f / "a.pth")}, "a.pth: there is no such file"),
