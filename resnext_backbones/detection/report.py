@@ -35,8 +35,9 @@ class ReportHook(Hook):
         if source:
             runner.logger.info(f"weights: {source}")
         else:
-            frozen = "; frozen stages keep these random values" if is_frozen(backbone) else ""
-            runner.logger.warning(f"weights: random: none given (--weights){frozen}")
+            keep = "frozen stages keep these random values"
+            kept = keep if is_frozen(backbone) else "all of the backbone is trained"
+            runner.logger.warning(f"weights: random: none given (--weights); {kept}")
         if warning := unscaled_rate(runner):
             runner.logger.warning(f"learning rate: {warning}")
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 
 from resnext_backbones.detection.bfloat16 import Bfloat16Hook
 from resnext_backbones.detection.checks import check_data
 from resnext_backbones.detection.report import ReportHook
+from resnext_backbones.detection.seen import unlike_its_run
 from resnext_backbones.detection.table import coco_table
 from resnext_backbones.detection.weights import check_weights, fetch_weights
 from resnext_backbones.runs import runner
 from resnext_backbones.runs.config import dicts_with
 from resnext_backbones.runs.environment import is_main_process, read_ranks
+from resnext_backbones.runs.errors import InputError
 from resnext_backbones.whole import write_whole
 
 CHECK = "resnext_backbones.CheckWeightsHook"
@@ -25,7 +29,7 @@ def train(cfg: Config, *, allow_mismatch: bool = False) -> Path:
     """Train as a config says; checkpoints, logs and curves go to its work directory.
 
     Args:
-        allow_mismatch: as of `check_weights`.
+        allow_mismatch: as of `check_weights`; also where a run goes on with other settings.
 
     Returns:
         The work directory.
@@ -35,7 +39,11 @@ def train(cfg: Config, *, allow_mismatch: bool = False) -> Path:
             the detector does not fit the backbone's weights.
         WeightsError: the backbone's weights cannot be had, or do not fit.
     """
-    runner.resume(cfg)
+    meta = runner.resume(cfg)
+    for problem in unlike_its_run(cfg, str(cfg.get("load_from")), meta, to_resume=True):
+        if not allow_mismatch:
+            raise InputError(f"{problem}; pass --allow-mismatch to go on anyway")
+        print_log(problem, logger="current", level=logging.WARNING)
     check_weights(cfg, allow_mismatch=allow_mismatch)
     for hook in dicts_with(cfg.get("custom_hooks"), lambda d: d.get("type") == CHECK):
         hook["allow_mismatch"] = allow_mismatch  # it looks at the same once more
@@ -56,9 +64,11 @@ def evaluate(
             boxes, masks and class names, on the right. None draws none.
 
     Raises:
-        InputError: the data or the checkpoint is wrong.
+        InputError: the data or the checkpoint is wrong, or it was trained on other pixels.
     """
-    runner.check_checkpoint(checkpoint, cfg)
+    meta = runner.check_checkpoint(checkpoint, cfg)
+    for problem in unlike_its_run(cfg, checkpoint, meta, to_resume=False):
+        raise InputError(problem)
     if show_dir is not None:
         drawing = {"type": "DetVisualizationHook", "draw": True}
         drawing["test_out_dir"] = str(show_dir.absolute())

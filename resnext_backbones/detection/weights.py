@@ -107,11 +107,10 @@ def check_weights(
         return
     source = _pretrained(backbone.get("init_cfg"))
     frozen = backbone.get("frozen_stages", -1)
-    preprocessor = cfg.model.get("data_preprocessor") or {}
     use = WeightsUse(
         source=source,
         wanted=known_pixels(source) if source else None,
-        given=_pixels(preprocessor),
+        given=given_pixels(cfg.model),
         giver="data_preprocessor",
         frozen=f"frozen_stages={frozen}" if frozen >= 0 else "",
         unfreeze="model.backbone.frozen_stages=-1",
@@ -153,8 +152,12 @@ def _pretrained(init_cfg: Any) -> str | None:
     return found[-1] if found else None
 
 
-def _pixels(preprocessor: Mapping[str, Any]) -> Preprocessing | None:
-    """What a detector gives its backbone; images are read as BGR."""
+def given_pixels(model: Mapping[str, Any]) -> Preprocessing | None:
+    """The pixels that a detector gives its backbone; None where its config does not say.
+
+    MMDetection reads images as BGR.
+    """
+    preprocessor = model.get("data_preprocessor") or {}
     mean, std = preprocessor.get("mean"), preprocessor.get("std")
     if mean is None or std is None:
         return None

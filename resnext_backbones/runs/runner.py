@@ -68,21 +68,25 @@ def build_runner(cfg: Config, *loops: str) -> Runner:
     return runner
 
 
-def resume(cfg: Config) -> None:
+def resume(cfg: Config) -> dict[str, Any]:
     """Find the checkpoint that a config is to go on from, if it is to, and check it.
+
+    Returns:
+        What the checkpoint says of its run; nothing where there is none.
 
     Raises:
         InputError: there is none at the path that is given, or it is none of such a run.
         WeightsError: it cannot be read.
     """
-    if not cfg.get("resume"):
-        return
-    if checkpoint := cfg.load_from or newest_checkpoint(cfg.work_dir):
-        check_checkpoint(checkpoint, cfg, to_resume=True)
-        cfg.load_from = str(checkpoint)
+    checkpoint = cfg.get("resume") and (cfg.load_from or newest_checkpoint(cfg.work_dir))
+    if not checkpoint:
+        return {}
+    meta = check_checkpoint(checkpoint, cfg, to_resume=True)
+    cfg.load_from = str(checkpoint)
+    return meta
 
 
-def check_checkpoint(path: str | Path, cfg: Config, *, to_resume: bool = False) -> None:
+def check_checkpoint(path: str | Path, cfg: Config, *, to_resume: bool = False) -> dict[str, Any]:
     """Check that a checkpoint is of the config's very network, key by key.
 
     MMEngine loads what fits and logs the rest; a test or a resumed run wants all of it. Nothing
@@ -90,6 +94,9 @@ def check_checkpoint(path: str | Path, cfg: Config, *, to_resume: bool = False) 
 
     Args:
         to_resume: the checkpoint must hold the optimiser's state and the progress as well.
+
+    Returns:
+        What it says of its run: MMEngine's `meta`, nothing where it has none.
 
     Raises:
         InputError: there is no such file, or it is another network's.
@@ -114,6 +121,7 @@ def check_checkpoint(path: str | Path, cfg: Config, *, to_resume: bool = False) 
             f"checkpoint {path}: its backbone is {held} and the config's is {wanted}; "
             f"{len(wrong)} tensors do not fit: {some(wrong)}"
         )
+    return content.get("meta", {})
 
 
 def build_on_meta(cfg: Config) -> nn.Module:

@@ -21,10 +21,11 @@ from mmengine.config import Config
 
 from resnext_backbones import ResNeXt, build_backbone
 from resnext_backbones.detection.config import load_config
-from resnext_backbones.detection.run import train
+from resnext_backbones.detection.run import evaluate, train
 from resnext_backbones.detection.weights import use_weights
 from resnext_backbones.runs.cli import REPORTED
 from resnext_backbones.runs.config import for_training
+from resnext_backbones.runs.errors import InputError
 from resnext_backbones.weights.download import hash_of
 from resnext_backbones.weights.preprocessing import BGR
 from resnext_backbones.weights.registry import REGISTRY
@@ -247,6 +248,19 @@ def test_an_earlier_run_is_not_overwritten(trained, shapes_root: Path) -> None:
     assert wrong.returncode == 2
     assert "its backbone is a 8x4d network" in wrong.stderr
     assert snapshot() == before
+
+
+def test_a_run_goes_on_and_is_evaluated_as_it_began(trained, shapes_root, monkeypatch) -> None:
+    monkeypatch.setenv("COCO_ROOT", str(shapes_root))
+    work_dir = str(trained[0])
+    cfg = load_config("demo_shapes", [*QUICK, "model.backbone.frozen_stages=1"], work_dir=work_dir)
+    for_training(cfg, resume="auto")
+    with pytest.raises(InputError, match=r"had frozen_stages -1, and the config has 1;.*--allow-m"):
+        train(cfg)
+    other = ["model.data_preprocessor.bgr_to_rgb=False"]
+    cfg = load_config("demo_shapes", [*QUICK, *other], work_dir=work_dir)
+    with pytest.raises(InputError, match=r"its run had pixels RGB, .* and the config has BGR"):
+        evaluate(cfg, str(trained[0] / "epoch_2.pth"))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
