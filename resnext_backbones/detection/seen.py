@@ -35,12 +35,12 @@ def unlike_its_run(
     if to_resume:
         then, now = backbone_of(model), backbone_of(cfg.model)
         pairs += [(key, then.get(key), now.get(key)) for key in TRAINED]
+    again = "give the options that it began with, such as --weights, or "
     for what, had, has in pairs:
         if had is not None and has is not None and had != has:
             yield (
                 f"checkpoint {checkpoint}: its run had {what} {had}, and the config has {has}; "
-                "give that run's --weights and settings, or the config that it wrote beside its "
-                "checkpoints"
+                f"{again if to_resume else ''}take the config that it wrote beside its checkpoints"
             )
 
 

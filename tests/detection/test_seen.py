@@ -45,7 +45,7 @@ def test_what_weights_changed_is_missed() -> None:
     (problem,) = unlike_its_run(plain, "x.pth", {"cfg": cfg.pretty_text}, to_resume=False)
     assert "checkpoint x.pth: its run had pixels RGB, mean (123.675, " in problem
     assert "the config has BGR, mean (103.53, " in problem
-    assert "give that run's --weights" in problem
+    assert "; take the config that it wrote" in problem
     cfg = load_config(NAMES[0])
     use_weights(cfg, "none")
     meta = {"cfg": cfg.pretty_text}
@@ -53,3 +53,4 @@ def test_what_weights_changed_is_missed() -> None:
     frozen, norms = unlike_its_run(plain, "x.pth", meta, to_resume=True)
     assert "had frozen_stages -1, and the config has 1" in frozen
     assert "had norm_eval False, and the config has True" in norms
+    assert "give the options that it began with, such as --weights, or take" in norms
