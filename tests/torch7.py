@@ -28,6 +28,8 @@ class _Writer:
     def write(self, value: Any) -> bytes:
         if value is None:
             return integer(0)
+        if isinstance(value, bytes):  # what stands there as it is
+            return value
         if isinstance(value, bool):
             return integer(BOOLEAN) + integer(value)
         if isinstance(value, int | float):

@@ -86,8 +86,7 @@ def read_content(path: str | Path) -> Content:
     Raises:
         FileNotFoundError: there is no such file.
         WeightsError: it is none of these, it is damaged or larger than this machine's memory, or
-            it holds objects that could run code; or it is Torch7's, and the package that reads
-            those is not installed.
+            it holds objects that could run code.
     """
     path = Path(path)
     if not path.is_file():
@@ -239,11 +238,8 @@ def _read_arrays(_: Path, file: BinaryIO) -> Content:
     return Content(read_pickle(file))
 
 
-def _read_torch7(path: Path, file: BinaryIO) -> Content:
-    try:
-        return Content(torch7.read_torch7(file))
-    except ModuleNotFoundError as error:
-        raise WeightsError(f"weights {path}: {error}") from error
+def _read_torch7(_: Path, file: BinaryIO) -> Content:
+    return Content(torch7.read_torch7(file))
 
 
 MAGIC_NUMBER = struct.pack("<QH", 0xA86A20F9469CFC6C, 0x1950)

@@ -1,16 +1,14 @@
-"""Torch7's files, as the authors of ResNeXt published theirs, by the package torchfile.
+"""Torch7's files, as the authors of ResNeXt published theirs.
 
-That package believes a file: it makes room for as many values as a storage is said to have, and
-looks at whatever a tensor's strides point to. So what it reads storages and tensors with is
-replaced here, and what it reads from has an end.
+The format is that of torch/File.lua in its binary form: values with their type before them, and
+objects with a number, by which a later place refers to them. A class's own table follows its name,
+but for tensors and storages, which write themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import cache, partial
-from importlib.util import find_spec, module_from_spec
-from types import ModuleType
+import struct
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import torch
@@ -21,13 +19,17 @@ from resnext_backbones.weights.pickles import RefusedError, bounded
 STARTS = (b"\3\0\0\0\1\0\0\0", b"\4\0\0\0\1\0\0\0")
 """A table or an object that is the file's first."""
 
-MOST_READS = 2_000_000
-"""The largest published file takes less than a tenth of it."""
+NIL, NUMBER, STRING, TABLE, OBJECT, BOOLEAN, OLD_FUNCTION = range(7)
+FUNCTIONS = (7, 8)
+"""Of Lua, in its byte code: skipped, with the values that they close over."""
 
-PARAMETERS = (b"weight", b"bias", b"running_mean", b"running_var")
+MOST_READS = 2_000_000
+"""Pieces of a file. The largest published one has less than a tenth of it."""
+
+PARAMETERS = ("weight", "bias", "running_mean", "running_var")
 """What a module keeps that is worth loading: files have its gradients as well."""
 
-TYPES = {
+CPU_TYPES = {
     "Byte": torch.uint8,
     "Char": torch.int8,
     "Short": torch.int16,
@@ -37,104 +39,146 @@ TYPES = {
     "Float": torch.float32,
     "Double": torch.float64,
 }
-"""Of storages and tensors, on the CPU; "torch.CudaTensor" is one of floats."""
+TYPES = {**CPU_TYPES, "Cuda": torch.float32, **{f"Cuda{k}": v for k, v in CPU_TYPES.items()}}
+"""Of storages and tensors; a "torch.CudaTensor" is one of floats."""
 
 
-class _Counted:
-    """What the package reads from: a file as memory, and no more often than weights need."""
+class _Module:
+    """An object of any other class of Torch7's, with the table of what it keeps."""
+
+    def __init__(self) -> None:
+        self.fields: Any = None
+
+
+class _Reader:
+    """Reads values one after the other, never more than the file has."""
 
     def __init__(self, data: Any) -> None:
-        self._data, self._left = data, MOST_READS
+        self._data = data
+        self._left = MOST_READS
+        self._objects: dict[int, Any] = {}
 
-    def read(self, size: int) -> bytes:
-        """The next bytes: all that are left, at most."""
+    def value(self) -> Any:
+        """Returns the next value: None, a number, text, a table as a dict, a tensor or a module."""
+        kind = self._integer()
+        if kind == NIL:
+            return None
+        if kind == NUMBER:
+            (number,) = struct.unpack("<d", self._bytes(8))
+            return int(number) if number.is_integer() else number
+        if kind == BOOLEAN:
+            return self._integer() == 1
+        if kind == STRING:
+            return self._text()
+        if kind == OLD_FUNCTION:
+            return self._function()
+        if kind not in (TABLE, OBJECT, *FUNCTIONS):
+            raise RefusedError(f"a value of type {kind}, which Torch7 does not have")
+        number = self._integer()
+        if number not in self._objects:
+            self._objects[number] = None
+            if kind == TABLE:
+                self._table(number)
+            elif kind == OBJECT:
+                self._object(number)
+            else:
+                self._function()
+        return self._objects[number]
+
+    def _bytes(self, size: int) -> bytes:
         self._left -= 1
         if self._left < 0:
             raise RefusedError(f"more than {MOST_READS} values beside its tensors")
-        found = self._data.read(size)
-        if len(found) != size:
-            raise RefusedError(f"{size} bytes where {len(found)} are left")
+        left = len(self._data) - self._data.tell()
+        if not 0 <= size <= left:
+            raise RefusedError(f"{size} bytes where {left} are left")
+        return self._data.read(size)
+
+    def _integer(self) -> int:
+        return struct.unpack("<i", self._bytes(4))[0]
+
+    def _longs(self, count: int) -> tuple[int, ...]:
+        return struct.unpack(f"<{count}q", self._bytes(8 * count))
+
+    def _text(self) -> str:
+        return self._bytes(self._integer()).decode("latin1")
+
+    def _function(self) -> None:
+        self._text()
+        self.value()
+
+    def _table(self, number: int) -> None:
+        # It is known before it is read, since it may hold itself.
+        table = self._objects[number] = {}
+        for _ in range(self._integer()):
+            key, item = self.value(), self.value()
+            if type(key) in (int, str):
+                table[key] = item
+
+    def _object(self, number: int) -> None:
+        name = self._text()
+        if name.startswith("V "):  # older files have no version before the name
+            name = self._text()
+        library, _, own = name.partition(".")
+        if library == "torch" and own.removesuffix("Storage") in TYPES:
+            self._objects[number] = self._storage(TYPES[own.removesuffix("Storage")])
+        elif library == "torch" and own.removesuffix("Tensor") in TYPES:
+            self._objects[number] = self._tensor()
+        else:
+            module = self._objects[number] = _Module()
+            module.fields = self.value()
+            if not isinstance(module.fields, dict):
+                raise RefusedError(f"an object of the class {name!r} that is no table")
+
+    def _storage(self, dtype: torch.dtype) -> Tensor:
+        (items,) = self._longs(1)
+        data = bytearray(self._bytes(items * dtype.itemsize))
+        return torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+
+    def _tensor(self) -> Tensor:
+        dimensions = self._integer()
+        shape, strides = self._longs(dimensions), self._longs(dimensions)
+        offset = self._longs(1)[0] - 1
+        storage = self.value()
+        if not isinstance(storage, Tensor) or not shape:
+            return torch.empty(0)
+        found = storage.as_strided(shape, strides, offset)  # which must lie within the storage
+        if found.numel() > storage.numel():
+            raise RefusedError(
+                f"a tensor of shape {shape} over a storage of {storage.numel()} items"
+            )
         return found
 
 
-def _storage(dtype: torch.dtype, reader: Any, _: bytes) -> Tensor:
-    data = reader.f.read(reader.read_long() * dtype.itemsize)
-    return torch.frombuffer(bytearray(data), dtype=dtype) if data else torch.empty(0, dtype=dtype)
-
-
-def _tensor(reader: Any, _: bytes) -> Tensor:
-    dimensions = reader.read_int()
-    shape, strides = (reader.read_long_array(dimensions) for _ in range(2))
-    offset = reader.read_long() - 1
-    storage = reader.read_obj()
-    if not isinstance(storage, Tensor) or not shape:
-        return torch.empty(0)
-    found = storage.as_strided(shape, strides, offset)  # which must lie within the storage
-    if found.numel() > storage.numel():
-        raise RefusedError(f"a tensor of shape {shape} over a storage of {storage.numel()} items")
-    return found
-
-
-def _handlers() -> dict[bytes, Callable[[Any, bytes], Tensor]]:
-    found: dict[bytes, Callable[[Any, bytes], Tensor]] = {}
-    names = {**TYPES, "Cuda": torch.float32, **{f"Cuda{name}": t for name, t in TYPES.items()}}
-    for name, dtype in names.items():
-        found[f"torch.{name}Storage".encode()] = partial(_storage, dtype)
-        found[f"torch.{name}Tensor".encode()] = _tensor
-    return found
-
-
-@cache
-def _library() -> ModuleType:
-    """The package torchfile, in a copy that is this module's alone."""
-    spec = find_spec("torchfile")
-    if spec is None or spec.loader is None:
-        raise ModuleNotFoundError(
-            "a Torch7 file, which the package torchfile reads: pip install torchfile"
-        )
-    library = module_from_spec(spec)
-    spec.loader.exec_module(library)
-    library.type_handlers.update(_handlers())
-    return library
-
-
 def read_torch7(file: BinaryIO) -> dict[str, Tensor]:
-    """The tensors of a network, named by their place in it, as PyTorch's `Sequential` would.
+    """Returns the tensors of a network by their place in it, as PyTorch's `Sequential` names them.
 
     Raises:
-        ModuleNotFoundError: the package torchfile is not installed.
         RefusedError: the file claims more than it holds, or is damaged.
     """
-    library = _library()
     with bounded(file) as data:
-        content = library.T7Reader(_Counted(data)).read_obj()
-        return dict(_named(content, "", set()))
+        return dict(_named(_Reader(data).value(), "", set()))
 
 
 def _named(value: Any, prefix: str, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
-    """All parameters under a table or a module.
+    """Yields all parameters under a table or a module, with their names.
 
     Args:
         seen: what was met before, since tables may hold one another.
     """
-    if id(value) in seen:
+    if id(value) in seen or not isinstance(value, dict | _Module):
         return
     seen.add(id(value))
-    module = isinstance(value, _library().TorchObject)
-    fields = value._obj if module else value
-    if isinstance(fields, list):
-        fields = dict(enumerate(fields))
-    if not isinstance(fields, dict):
-        return
+    module = isinstance(value, _Module)
+    fields = value.fields if isinstance(value, _Module) else value
+    # Lua counts a list's items from 1.
+    first = int(set(fields) == set(range(1, len(fields) + 1)))
     for key, item in fields.items():
         if isinstance(item, Tensor):
             if key in PARAMETERS:
-                yield prefix + key.decode(), item
-        elif module and key == b"modules":
+                yield prefix + key, item
+        elif module and key == "modules":
             yield from _named(item, prefix, seen)
-        elif not module and isinstance(key, int | bytes):
-            yield from _named(item, f"{prefix}{_text(key)}.", seen)
-
-
-def _text(key: int | bytes) -> str:
-    return str(key) if isinstance(key, int) else key.decode("latin1")
+        elif not module:
+            name = key - first if isinstance(key, int) else key
+            yield from _named(item, f"{prefix}{name}.", seen)

@@ -1,7 +1,8 @@
-"""Files of Torch7, against the package that reads them and torchvision's network."""
+"""Files of Torch7, against another reader, the package torchfile, and torchvision's network."""
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,6 @@ from helpers import randomise, relative_error
 from resnext_backbones import build_backbone, build_classifier, load_weights
 from resnext_backbones.weights import WeightsError
 from resnext_backbones.weights.files import read_file
-from resnext_backbones.weights.torch7 import _library
 
 VARIANT = "resnext50_32x4d"
 
@@ -43,8 +43,8 @@ def test_a_trunk_from_a_network_within_a_table(peer, tmp_path: Path) -> None:
     assert all("num_batches" in k or torch.equal(v, theirs[k]) for k, v in own.state_dict().items())
 
 
-def test_the_package_reads_the_same_values(tmp_path: Path) -> None:
-    """What the tests write is what the package takes for a Torch7 file."""
+def test_torchfile_reads_the_same_values(tmp_path: Path) -> None:
+    """What the tests write is what another reader takes for a Torch7 file."""
     layer = randomise(torch.nn.Conv2d(8, 4, 3, groups=2, bias=False))
     (tmp_path / "w").write_bytes(torch7.dump(torch7.module("nn.Sequential", torch7.of(layer))))
     theirs = torchfile.load(tmp_path / "w")
@@ -63,9 +63,38 @@ def test_strides_and_an_offset_within_the_storage(tmp_path: Path) -> None:
     assert torchfile.load(tmp_path / "w")[b"a"].weight.tolist() == expected.tolist()
 
 
-def test_the_packages_own_handlers_stay_as_they_are() -> None:
-    name = b"torch.FloatTensor"
-    assert torchfile.type_handlers[name] is not _library().type_handlers[name]
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int64, torch.float64])
+def test_values_of_all_kinds_beside_the_weights(kind: torch.dtype, tmp_path: Path) -> None:
+    """Text, numbers, tables that hold one another, and what is shared: as torchfile reads them."""
+    name = {torch.uint8: "Byte", torch.int64: "CudaLong", torch.float64: "CudaDouble"}[kind]
+    weight = torch7.tensor(torch.arange(3).to(kind), f"torch.{name}Tensor")
+    table = {"lr": 0.1, "epoch": 90, "on": True, "name": "x\0y", "no": None, 2: "two", 1.5: "half"}
+    table |= {"list": [torch7.Object("nn.Linear", {"weight": weight}), {7: {"bias": weight}}]}
+    table["itself"] = table
+    (tmp_path / "w").write_bytes(torch7.dump(table))
+    found = read_file(tmp_path / "w")
+    assert list(found) == ["list.0.weight", "list.1.7.bias"]
+    if kind != torch.int64:  # which torchfile has no reader for on GPUs
+        theirs = torchfile.load(tmp_path / "w")
+        assert theirs[b"itself"] is theirs
+        expected = [theirs[b"list"][0].weight, theirs[b"list"][1][7][b"bias"]]
+        assert [v.tolist() for v in found.values()] == [v.tolist() for v in expected]
+    assert all(v.dtype == kind and v.tolist() == [0, 1, 2] for v in found.values())
+
+
+@pytest.mark.parametrize("kind", [6, 7, 8])
+def test_functions_are_skipped(kind: int, tmp_path: Path) -> None:
+    """One of Lua's, in each of the three ways that it was written in, between two tensors."""
+    number = b"" if kind == 6 else torch7.integer(1000)
+    closes_over = struct.pack("<3i", 3, 1001, 1) + torch7.dump(1) + torch7.dump("upvalue")
+    function = torch7.integer(kind) + number + torch7.text("\x1bLJ code") + closes_over
+    ones = torch.ones(2)
+    (tmp_path / "w").write_bytes(torch7.dump({"weight": ones, "run": function, "bias": ones * 2}))
+    found = read_file(tmp_path / "w")
+    assert {key: value.tolist() for key, value in found.items()} == {
+        "weight": [1.0, 1.0],
+        "bias": [2.0, 2.0],
+    }
 
 
 def test_a_bias_that_does_something_is_unexpected(peer, tmp_path: Path) -> None:
@@ -79,11 +108,3 @@ def test_a_bias_that_does_something_is_unexpected(peer, tmp_path: Path) -> None:
                 load_weights(build_classifier(VARIANT), tmp_path / "w")
         else:
             assert load_weights(build_classifier(VARIANT), tmp_path / "w").unused == ("0.bias",)
-
-
-def test_without_the_package_it_is_named(tmp_path: Path, monkeypatch) -> None:
-    _library.cache_clear()
-    monkeypatch.setattr("resnext_backbones.weights.torch7.find_spec", lambda _: None)
-    (tmp_path / "w").write_bytes(torch7.dump({"a": 1}))
-    with pytest.raises(WeightsError, match=r"torchfile.*pip install torchfile"):
-        read_file(tmp_path / "w")
