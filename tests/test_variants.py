@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torchvision
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_model_weights
 
 from resnext_backbones import ResNeXt, build_backbone, build_classifier, list_variants
@@ -41,6 +42,21 @@ def test_parameters_are_those_recorded(name: str) -> None:
 @pytest.mark.parametrize("name", list_variants())
 def test_multiply_adds_are_those_recorded(name: str) -> None:
     assert count(name) == read_record()[name]
+
+
+@pytest.mark.parametrize("name", list_variants())
+def test_pytorch_counts_the_same_multiply_adds(name: str) -> None:
+    """Its counter sees the operators that run; fvcore, which made the record, sees a trace."""
+    size, classes = task(name)
+    with torch.device("meta"):
+        model = build_classifier(name, num_classes=classes).eval()
+        images = torch.empty(1, 3, size, size)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(images)
+    counted = {str(operator): n // 2 for operator, n in counter.get_flop_counts()["Global"].items()}
+    record = read_record()[name]
+    assert counted["aten.convolution"] == record["trunk_multiply_adds"]
+    assert sum(counted.values()) == record["multiply_adds"]
 
 
 @pytest.mark.parametrize("name", IN_TORCHVISION)

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import resnext_backbones.adapters.distributions  # noqa: F401
+
 from mmcv.cnn import build_conv_layer, build_norm_layer, build_plugin_layer
 from mmengine.logging import print_log
 from mmengine.model import initialize

@@ -3,6 +3,8 @@
 MMDetection has a `ResNeXt` as well, and keeps it.
 """
 
+import resnext_backbones.adapters.distributions  # noqa: F401
+
 from mmengine import registry
 from mmengine.registry import Registry
 

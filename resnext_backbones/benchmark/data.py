@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import resnext_backbones.adapters.distributions  # noqa: F401
+
 import torch
 from mmengine.config import Config
 from PIL import Image

@@ -10,6 +10,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import resnext_backbones.adapters.distributions  # noqa: F401
+
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
+import resnext_backbones.adapters.distributions  # noqa: F401
+
 from mmengine.config import Config
 
 from resnext_backbones.runs.config import dicts_with, read_config

@@ -5,6 +5,8 @@ variable RESNEXT_MMCV_OPS chooses the operators: `auto`, the default, takes comp
 this torch and its devices, `torchvision` never takes them, `compiled` nothing else.
 """
 
+import resnext_backbones.adapters.distributions  # noqa: F401
+
 from resnext_backbones.mmcv_ops.absent import OperatorAbsent, check_operators
 from resnext_backbones.mmcv_ops.choice import Operators, install
 

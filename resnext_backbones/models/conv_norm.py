@@ -243,6 +243,8 @@ def _is_watched(module: nn.Module) -> bool:
 def _autocast(tensor: Tensor) -> Tensor:
     """As autocast would give it to a convolution."""
     device = tensor.device.type
+    if device == "meta":  # which autocast does not know
+        return tensor
     if torch.is_autocast_enabled(device) and tensor.dtype != torch.float64:
         return tensor.to(torch.get_autocast_dtype(device))
     return tensor

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import resnext_backbones.adapters.distributions  # noqa: F401
+
 from mmengine.config import Config
 
 from resnext_backbones.pretraining import (  # noqa: F401

@@ -9,6 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import resnext_backbones.adapters.distributions  # noqa: F401
+
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.logging import print_log

@@ -1,0 +1,81 @@
+"""Which distributions `mmengine`, `mmcv` and `mmdet` come from; importing this module checks it.
+
+OpenMMLab's own no longer run on current versions of PyTorch. The maintained line has other names
+of distributions and the same names to import: pip installs both beside one another, where they
+overwrite each other's files. What imports MMEngine or mmcv first imports this module before it.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+from resnext_backbones.runs.errors import InputError
+
+REPLACED = {
+    "mmengine": "onedl-mmengine",
+    "mmengine-lite": "onedl-mmengine",
+    "mmcv": "onedl-mmcv",
+    "mmcv-full": "onedl-mmcv",
+    "mmcv-lite": "onedl-mmcv",
+    "mmdet": "onedl-mmdetection",
+}
+"""OpenMMLab's own distributions, and what has taken their place."""
+
+IMPORTED_AS = {"onedl-mmengine": "mmengine", "onedl-mmcv": "mmcv", "onedl-mmdetection": "mmdet"}
+
+
+def require_maintained_line() -> None:
+    """Checks that MMEngine, mmcv and MMDetection are the maintained line, each with its files.
+
+    Raises:
+        InputError: OpenMMLab's own are installed, alone or beside the maintained ones; or the files
+            of a maintained one went when OpenMMLab's own was removed. The message has the command
+            that mends it.
+    """
+    originals, maintained = _installed(REPLACED), _installed(IMPORTED_AS)
+    damaged = [name for name in maintained if _has_lost_files(IMPORTED_AS[name])]
+    if not originals and not damaged:
+        return
+    if originals:
+        beside = f" beside {_listed(maintained)}" if maintained else ""
+        what = (
+            f"{_listed(originals)}: installed{beside}, and this package needs the maintained line, "
+            f"{', '.join(IMPORTED_AS)}, which has the same names to import"
+        )
+    else:
+        what = f"{_listed({name: maintained[name] for name in damaged})}: the files are gone"
+    wanted = {REPLACED[name] for name in originals} | set(maintained)
+    pip = f"{shlex.quote(sys.executable)} -m pip"
+    raise InputError(
+        f"{what}; to mend it:\n"
+        f"{pip} uninstall -y {' '.join([*originals, *maintained])} && "
+        f"{pip} install {' '.join(name for name in IMPORTED_AS if name in wanted)}"
+    )
+
+
+def _installed(names: Iterable[str]) -> dict[str, str]:
+    """Returns the versions of those that are installed."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _has_lost_files(package: str) -> bool:
+    """Returns whether Python finds no such package, or a folder without its first file."""
+    spec = find_spec(package)
+    return spec is None or spec.origin is None
+
+
+def _listed(distributions: dict[str, str]) -> str:
+    return " and ".join(f"{name} {number}" for name, number in distributions.items())
+
+
+require_maintained_line()
