@@ -1,31 +1,31 @@
-# make setup      a virtual environment in .venv with everything
+# make setup      a virtual environment in .venv with everything; nothing is compiled
 # make demo       train and evaluate a small Mask R-CNN; COCO_ROOT=... takes a COCO tree for it
-# make test       the tests, in two processes; JOBS=4 takes four
+# make test       the tests, in two processes, at most 12 minutes; JOBS=4 takes four
+# make test-all   these, then those that run whole configs: at most 45 minutes together
 # make benchmark  time and memory beside the peers'
 # make lint       ruff and mypy
 #
-# onedl-mmcv has no wheel on PyPI: it is compiled here, which takes a quarter of an hour on two
-# cores. A wheel in a folder that PIP_FIND_LINKS names is taken instead.
+# Other versions: make test PYTHON=python3.13 VENV=.venv-3.13 CONSTRAINTS=constraints-oldest.txt
 
 PYTHON ?= python3
-VENV := .venv
-BIN := $(VENV)/bin
+VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
 JOBS ?= 2
-PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS)
+PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
-.PHONY: setup demo test lint complexity benchmark
+# mmcv is built where it sees no torch, as pip does by itself: else it would look for a compiler.
+unexport PIP_NO_BUILD_ISOLATION
+
+.PHONY: setup demo test test-whole test-all lint complexity benchmark
 
 setup: $(VENV)/.done
 
-$(VENV)/.done: setup.py constraints.txt
+$(VENV)/.done: pyproject.toml $(CONSTRAINTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	@echo "Installing torch (several GB) ..."
-	$(PIP) torch torchvision
-	@echo "Installing mmcv: compiled against this torch where there is no wheel of it ..."
-	$(PIP) setuptools wheel ninja psutil
-	$(PIP) --no-build-isolation onedl-mmcv
-	@echo "Installing this package, MMDetection and the tools ..."
+	@echo "Installing torch (several GB), MMDetection, this package and its tools ..."
 	$(PIP) --editable ".[mmdet,dev]"
 	touch $@
 
@@ -33,7 +33,12 @@ demo: setup
 	$(BIN)/python tools/demo.py $(if $(filter command,$(origin COCO_ROOT)),--coco-root "$(COCO_ROOT)")
 
 test: setup
-	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
+	$(PYTEST) -m "not whole"
+
+test-whole: setup
+	$(PYTEST) -m whole
+
+test-all: test test-whole
 
 lint: setup
 	$(BIN)/ruff check .

@@ -5,10 +5,17 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tarfile
+import tomllib
 import zipfile
+from email import message_from_bytes
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+import resnext_backbones
 
 ROOT = Path(__file__).parents[1]
 FRAMEWORKS = ("mmengine", "mmcv", "mmdet", "detectron2", "timm", "cv2", "matplotlib")
@@ -36,20 +43,82 @@ def test_the_core_needs_no_framework(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from what git would give."""
-    folder, source = tmp_path_factory.mktemp("wheel"), tmp_path_factory.mktemp("source")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `python -m build` makes of what git would give: an sdist, and from it the wheel."""
+    folder, source = tmp_path_factory.mktemp("dist"), tmp_path_factory.mktemp("source")
     listing = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     for name in filter(None, listing.stdout.split("\0")):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, source / name, follow_symlinks=False)
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
-    subprocess.run(
-        [*command, "--no-build-isolation", "--wheel-dir", folder, source], check=True, cwd=folder
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder]
+    subprocess.run([*build, source], check=True, cwd=folder, stdout=subprocess.DEVNULL)
+    direct = [*build[:-1], folder / "direct", "--wheel", source]
+    subprocess.run(direct, check=True, cwd=folder, stdout=subprocess.DEVNULL)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    return next(built.glob("*.whl"))
+
+
+def test_what_is_built_can_be_published(built: Path) -> None:
+    files = sorted(built.glob("*.*"))
+    assert [file.suffix for file in files] == [".whl", ".gz"]
+    command = [sys.executable, "-m", "twine", "check", "--strict", *files]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("PASSED") == 2
+
+
+def test_the_wheel_is_the_same_with_an_sdist_between(built: Path, wheel: Path) -> None:
+    made, direct = (zipfile.ZipFile(file) for file in (wheel, built / "direct" / wheel.name))
+    sums = [{item.filename: item.CRC for item in archive.infolist()} for archive in (made, direct)]
+    assert sums[0] == sums[1]
+
+
+def test_the_sdist_is_the_whole_project(built: Path) -> None:
+    with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    listing = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    return next(folder.glob("*.whl"))
+    left_out = {".gitignore", "resnext_backbones/.mim/configs"}  # the link's files are there
+    missing = set(listing.stdout.split()) - names - left_out
+    assert {name for name in missing if not name.startswith(".github/")} == set()
+
+
+def test_the_metadata(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    name = next(name for name in archive.namelist() if name.endswith("/METADATA"))
+    found = message_from_bytes(archive.read(name))
+    assert found["Version"] == resnext_backbones.__version__
+    assert found["License-Expression"] == "Apache-2.0"
+    assert found["Requires-Python"] == ">=3.11"
+    assert found.get_payload() == (ROOT / "README.md").read_text(encoding="utf-8")
+    extras = set(found.get_all("Provides-Extra"))
+    assert extras == {"mmdet", "torchvision", "pretrain", "dev"}
+
+
+def pins(file: str) -> dict[str, str]:
+    lines = (line.partition("#")[0].strip() for line in (ROOT / file).read_text().splitlines())
+    return dict(line.split("==") for line in lines if line)
+
+
+def test_the_oldest_versions_are_the_lower_bounds() -> None:
+    """Bounds that no test ran with would be a guess; upper ones would end with the next release."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {**project["optional-dependencies"], "dev": []}
+    needed = [Requirement(text) for text in sum(extras.values(), project["dependencies"])]
+    oldest, newest = pins("constraints-oldest.txt"), pins("constraints.txt")
+    for requirement in needed:
+        (bound,) = requirement.specifier
+        assert bound.operator == ">="
+        assert Version(bound.version) == Version(oldest[requirement.name])
+        assert requirement.specifier.contains(newest[requirement.name])
+    assert set(oldest) - {requirement.name for requirement in needed} == {"opencv-python"}
 
 
 def test_the_wheel_holds_every_config(wheel: Path) -> None:
