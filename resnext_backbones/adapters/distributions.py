@@ -43,8 +43,8 @@ def require_maintained_line() -> None:
     if originals:
         beside = f" beside {_listed(maintained)}" if maintained else ""
         what = (
-            f"{_listed(originals)}: installed{beside}, and this package needs the maintained line, "
-            f"{', '.join(IMPORTED_AS)}, which has the same names to import"
+            f"{_listed(originals)}: installed{beside}, but this package needs the maintained line, "
+            f"which has the same names to import: {', '.join(IMPORTED_AS)}"
         )
     else:
         what = f"{_listed({name: maintained[name] for name in damaged})}: the files are gone"
@@ -75,7 +75,7 @@ def _has_lost_files(package: str) -> bool:
 
 
 def _listed(distributions: dict[str, str]) -> str:
-    return " and ".join(f"{name} {number}" for name, number in distributions.items())
+    return ", ".join(f"{name} {number}" for name, number in distributions.items())
 
 
 require_maintained_line()
