@@ -1,8 +1,14 @@
 """ResNeXt backbones for detection: one trunk and one state dict."""
 
-from resnext_backbones.models import ResNeXt, ResNeXtClassifier
-from resnext_backbones.variants import build_backbone, build_classifier, list_variants
-from resnext_backbones.weights import load_weights, preprocessing_of
+from typing import TYPE_CHECKING
+
+from resnext_backbones.on_demand import names_on_demand
+
+if TYPE_CHECKING:
+    from resnext_backbones import models, variants, weights
+    from resnext_backbones.models import ResNeXt, ResNeXtClassifier
+    from resnext_backbones.variants import build_backbone, build_classifier, list_variants
+    from resnext_backbones.weights import load_weights, preprocessing_of
 
 __version__ = "0.1.0"
 
@@ -13,5 +19,28 @@ __all__ = [
     "build_classifier",
     "list_variants",
     "load_weights",
+    "models",
     "preprocessing_of",
+    "variants",
+    "weights",
 ]
+
+__getattr__ = names_on_demand(
+    __name__,
+    {
+        "ResNeXt": "models",
+        "ResNeXtClassifier": "models",
+        "build_backbone": "variants",
+        "build_classifier": "variants",
+        "list_variants": "variants",
+        "load_weights": "weights",
+        "models": "models",
+        "preprocessing_of": "weights",
+        "variants": "variants",
+        "weights": "weights",
+    },
+)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

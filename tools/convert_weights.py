@@ -1,59 +1,10 @@
 #!/usr/bin/env python3
-"""Write weights for another framework.
+"""Write weights for another framework: `resnext convert`, for a checkout.
 
 python tools/convert_weights.py torchvision/resnext50_32x4d.v2 x50.pkl --to detectron2
-python tools/convert_weights.py model_final.pth x101.safetensors --to safetensors --pixels BGR
-
-SOURCE is a file, an address, or an alias of docs/weights.md. The trunk is written, with its
-classification head if there is one; of a detector's checkpoint nothing else.
 """
 
-import argparse
-
-from resnext_backbones.runs.cli import run_tool
-from resnext_backbones.runs.errors import InputError
-from resnext_backbones.weights.preprocessing import PIXEL_NAMES
-from resnext_backbones.weights.write import TARGETS, convert
-
-PIXELS = {name: pixels for pixels, name in PIXEL_NAMES.items()}
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("source")
-    parser.add_argument("dest")
-    parser.add_argument("--to", choices=TARGETS, required=True)
-    parser.add_argument(
-        "--pixels",
-        choices=PIXELS,
-        help="what the weights expect, where the source does not say: "
-        + "; ".join(f"{name} is {pixels}" for name, pixels in PIXELS.items()),
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
-    try:
-        done = convert(
-            args.source,
-            args.dest,
-            args.to,
-            preprocessing=PIXELS.get(args.pixels),
-            overwrite=args.overwrite,
-        )
-    except FileExistsError as error:
-        raise InputError(f"{error}; --overwrite replaces it") from error
-    except FileNotFoundError as error:
-        raise InputError(str(error)) from error
-    print(f"{done.path}: {done.variant}, from names of {done.family}")
-    print(f"pixels: {done.preprocessing or 'not known; --pixels says it'}")
-    if done.unused:
-        print(f"left out: {len(done.unused)} tensors beside the trunk, {done.unused[0]} and so on")
-
+from resnext_backbones.cli import run_script
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_script("convert")

@@ -1,4 +1,7 @@
-"""What the command lines of the tools share."""
+"""What the commands share: arguments, and how an error ends them.
+
+Nothing here imports PyTorch, which takes seconds, until a command runs.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from resnext_backbones.runs import completion
+from resnext_backbones.runs.completion import completed
 from resnext_backbones.runs.errors import InputError
-from resnext_backbones.weights import WeightsError
+from resnext_backbones.weights.errors import WeightsError
 
 TRACEBACK = "RESNEXT_BACKBONES_TRACEBACK"
 """Environment variable: set it to see where an error was raised."""
@@ -19,15 +24,26 @@ REPORTED = (InputError, WeightsError)
 
 
 def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments that every tool on MMEngine's runner takes."""
-    parser.add_argument("config", help="a path, or the name of a config of this package")
+    """Adds the arguments that every command on MMEngine's runner takes."""
+    add_config_argument(parser)
     parser.add_argument("--work-dir", help="for all output; default work_dirs/NAME")
-    parser.add_argument("--device", help="cpu, cuda or cuda:N; default: the GPU if there is one")
+    add_device_argument(parser)
     parser.add_argument(
         "--launcher",
         choices=("none", "pytorch", "slurm", "mpi"),
         help="who started the processes; torchrun is found without it",
     )
+    add_options_argument(parser)
+
+
+def add_config_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds the config, by name or path."""
+    argument = parser.add_argument("config", help="a path, or the name of a config of this package")
+    completed(argument, completion.configs())
+
+
+def add_options_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds settings of the config."""
     parser.add_argument(
         "--cfg-options",
         nargs="+",
@@ -36,8 +52,23 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds the device."""
+    parser.add_argument("--device", help="cpu, cuda or cuda:N; default: the GPU if there is one")
+
+
+def add_weights_argument(parser: argparse._ActionsContainer) -> None:
+    """Adds the backbone's weights, which every command that trains a detector takes."""
+    argument = parser.add_argument(
+        "--weights",
+        help="of the backbone, in place of the config's: a file, an address or an alias of "
+        "`resnext list`; none: random values, and nothing frozen",
+    )
+    completed(argument, completion.weights)
+
+
 def add_resume_argument(parser: argparse._ActionsContainer) -> None:
-    """Going on with a run, which every tool that trains can."""
+    """Adds going on with a run, which every command that trains can."""
     parser.add_argument(
         "--resume",
         nargs="?",
@@ -48,7 +79,7 @@ def add_resume_argument(parser: argparse._ActionsContainer) -> None:
 
 
 def add_amp_argument(parser: argparse._ActionsContainer) -> None:
-    """Mixed precision, which every tool on a loop of this package's can."""
+    """Adds mixed precision, which every command on a loop of this package's can."""
     parser.add_argument(
         "--amp",
         nargs="?",
@@ -58,8 +89,24 @@ def add_amp_argument(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def start_process(args: argparse.Namespace) -> str:
+    """Makes the device of `args` this process's, before MMEngine is imported.
+
+    Returns:
+        The launcher: none, pytorch, slurm or mpi.
+
+    Raises:
+        InputError: there is no such device.
+    """
+    from resnext_backbones.runs.environment import find_launcher, select_device
+
+    launcher = args.launcher or find_launcher()
+    select_device(args.device, launcher)
+    return launcher
+
+
 def run_tool(main: Callable[[], None]) -> None:
-    """Run a tool; bad input ends it with one message on stderr and exit status 2."""
+    """Runs a command; bad input ends it with one message on stderr and exit status 2."""
     try:
         main()
     except REPORTED as error:

@@ -23,7 +23,13 @@ def find_config(name: str, *, folder: str = "") -> Path:
     for path in (Path(name), installed / name, installed / f"{name}.py"):
         if path.is_file():
             return path
-    paths = (path.relative_to(installed) for path in installed.rglob("*.py"))
-    names = sorted(str(path.with_suffix("")) for path in paths if "_base_" not in path.parts)
+    names = config_names(folder)
     close = difflib.get_close_matches(Path(name).stem, names, n=3, cutoff=0.5) or names
     raise InputError(f"config {name}: no such file, and no config of this name; try {some(close)}")
+
+
+def config_names(folder: str = "") -> list[str]:
+    """Returns the names that `find_config` knows, sorted."""
+    installed = INSTALLED_CONFIGS / folder
+    paths = (path.relative_to(installed) for path in installed.rglob("*.py"))
+    return sorted(str(path.with_suffix("")) for path in paths if "_base_" not in path.parts)

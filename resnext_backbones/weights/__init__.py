@@ -1,9 +1,14 @@
 """Weights: read from files without running code, checked key by key, and loaded."""
 
-from resnext_backbones.weights.files import WeightsError
-from resnext_backbones.weights.load import LoadedWeights, load_state, load_weights
+from typing import TYPE_CHECKING
+
+from resnext_backbones.on_demand import names_on_demand
+from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.preprocessing import Preprocessing
-from resnext_backbones.weights.sources import preprocessing_of
+
+if TYPE_CHECKING:
+    from resnext_backbones.weights.load import LoadedWeights, load_state, load_weights
+    from resnext_backbones.weights.sources import preprocessing_of
 
 __all__ = [
     "LoadedWeights",
@@ -13,3 +18,13 @@ __all__ = [
     "load_weights",
     "preprocessing_of",
 ]
+
+__getattr__ = names_on_demand(
+    __name__,
+    {
+        "LoadedWeights": "load",
+        "load_state": "load",
+        "load_weights": "load",
+        "preprocessing_of": "sources",
+    },
+)

@@ -17,7 +17,7 @@ import torch
 from filelock import FileLock
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-from resnext_backbones.weights.files import WeightsError
+from resnext_backbones.weights.errors import WeightsError
 
 TRIES = 5
 """Connections to one address: what has come goes on where the last one broke off."""

@@ -18,16 +18,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from resnext_backbones.weights import torch7
+from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.pickles import RefusedError, audit, read_pickle
 
 T = TypeVar("T")
 
 LARGEST_DIRECTORY = 2**24
 """Bytes of the list of what is in a file: more than 100,000 tensors."""
-
-
-class WeightsError(ValueError):
-    """Weights that cannot be read, or that do not fit the network."""
 
 
 @dataclass(frozen=True)

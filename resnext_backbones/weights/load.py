@@ -13,7 +13,8 @@ from torch import nn
 
 from resnext_backbones.models import ResNeXt
 from resnext_backbones.weights.checkpoint import Checkpoint, variant_of
-from resnext_backbones.weights.files import WeightsError, is_finite, read_file
+from resnext_backbones.weights.errors import WeightsError
+from resnext_backbones.weights.files import is_finite, read_file
 from resnext_backbones.weights.formats import FORMATS
 from resnext_backbones.weights.registry import NONCOMMERCIAL
 from resnext_backbones.weights.sources import locate, row_of

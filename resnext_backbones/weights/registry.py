@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from resnext_backbones.weights.files import WeightsError
+from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.preprocessing import (
     BGR,
     BGR_UNSCALED,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from resnext_backbones.weights.download import download, from_hub, hash_of
-from resnext_backbones.weights.files import WeightsError, read_metadata
+from resnext_backbones.weights.errors import WeightsError
+from resnext_backbones.weights.files import read_metadata
 from resnext_backbones.weights.preprocessing import Preprocessing
 from resnext_backbones.weights.registry import REGISTRY, Published, published
 

@@ -12,10 +12,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from resnext_backbones.weights.checkpoint import Checkpoint
-from resnext_backbones.weights.files import WeightsError, is_finite, read_content
+from resnext_backbones.weights.errors import WeightsError
+from resnext_backbones.weights.files import is_finite, read_content
 from resnext_backbones.weights.formats import FORMATS
 from resnext_backbones.weights.preprocessing import Preprocessing
 from resnext_backbones.weights.sources import locate, preprocessing_of, row_of
+from resnext_backbones.weights.targets import TARGETS
 from resnext_backbones.whole import whole_file
 
 
@@ -40,24 +42,13 @@ def _write_safetensors(
     save_file(dict(state), path, metadata={"format": "pt", **metadata})
 
 
-@dataclass(frozen=True)
-class Target:
-    """What is written for a framework: whose names, and which kind of file."""
-
-    family: str
-    write: Callable[[Mapping[str, Tensor], Path, Mapping[str, str]], None]
-
-
-TARGETS = {
-    "torchvision": Target("torchvision", _write_torch),
-    "timm": Target("timm", _write_torch),
-    "mmdet": Target("mmdet", _write_openmmlab),
-    "mmpretrain": Target("mmpretrain", _write_openmmlab),
-    "detectron2": Target("detectron2", _write_detectron2),
-    "safetensors": Target("mmdet", _write_safetensors),
+WRITERS: dict[str, Callable[[Mapping[str, Tensor], Path, Mapping[str, str]], None]] = {
+    "torch": _write_torch,
+    "openmmlab": _write_openmmlab,
+    "detectron2": _write_detectron2,
+    "safetensors": _write_safetensors,
 }
-"""By the name that the tool takes. A safetensors file has this package's own names, which are
-MMDetection's for all networks."""
+"""The kinds of file."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +83,7 @@ def convert(
     Args:
         source: as of `load_weights`.
         path: of the new file, which gets its name when it is whole.
-        to: of `TARGETS`.
+        to: of `targets.TARGETS`.
         preprocessing: the pixels that the weights expect; None is what the source says.
         overwrite: put the new file in the place of one that is there.
 
@@ -143,7 +134,7 @@ def write_state(
     # safetensors takes tensors in NCHW order only.
     renamed = {name: state[key].contiguous() for key, name in names.items() if name is not None}
     with whole_file(path) as temporary:
-        target.write(renamed, temporary, metadata)
+        WRITERS[target.file](renamed, temporary, metadata)
 
 
 def _has_stem(names: Iterable[str | None], family: str) -> bool:

@@ -24,7 +24,8 @@ from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.preprocessing import BGR, RGB
 from resnext_backbones.weights.registry import REGISTRY
-from resnext_backbones.weights.write import TARGETS, convert, write_state
+from resnext_backbones.weights.targets import TARGETS
+from resnext_backbones.weights.write import convert, write_state
 
 ROOT = Path(__file__).parents[2]
 VARIANT = "resnext50_32x4d"

@@ -1,0 +1,54 @@
+"""Write weights for another framework.
+
+resnext convert torchvision/resnext50_32x4d.v2 x50.pkl --to detectron2
+resnext convert model_final.pth x101.safetensors --to safetensors --pixels BGR
+
+SOURCE is a file, an address, or an alias of `resnext list`. The trunk is written, with its
+classification head if there is one; of a detector's checkpoint nothing else.
+"""
+
+import argparse
+
+from resnext_backbones.runs import completion
+from resnext_backbones.runs.completion import completed
+from resnext_backbones.runs.errors import InputError
+from resnext_backbones.weights.preprocessing import PIXEL_NAMES
+from resnext_backbones.weights.targets import TARGETS
+
+PIXELS = {name: pixels for pixels, name in PIXEL_NAMES.items()}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    completed(parser.add_argument("source"), completion.weights)
+    parser.add_argument("dest")
+    parser.add_argument("--to", choices=TARGETS, required=True)
+    parser.add_argument(
+        "--pixels",
+        choices=PIXELS,
+        help="what the weights expect, where the source does not say: "
+        + "; ".join(f"{name} is {pixels}" for name, pixels in PIXELS.items()),
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Convert."""
+    from resnext_backbones.weights.write import convert
+
+    try:
+        done = convert(
+            args.source,
+            args.dest,
+            args.to,
+            preprocessing=PIXELS.get(args.pixels),
+            overwrite=args.overwrite,
+        )
+    except FileExistsError as error:
+        raise InputError(f"{error}; --overwrite replaces it") from error
+    except FileNotFoundError as error:
+        raise InputError(str(error)) from error
+    print(f"{done.path}: {done.variant}, from names of {done.family}")
+    print(f"pixels: {done.preprocessing or 'not known; --pixels says it'}")
+    if done.unused:
+        print(f"left out: {len(done.unused)} tensors beside the trunk, {done.unused[0]} and so on")

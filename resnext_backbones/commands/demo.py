@@ -1,0 +1,41 @@
+"""Pretrain, train a Mask R-CNN, and say what it was worth.
+
+resnext demo                          on shapes that are drawn for it
+resnext demo --coco-root data/coco    on some images of COCO
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.add_argument("--coco-root", type=Path, help="a COCO tree; default: shapes are drawn")
+    parser.add_argument(
+        "--work-dir",
+        type=Path,
+        default=Path("work_dirs") / time.strftime("demo_%Y%m%d_%H%M%S"),
+        help="a new folder for all output; default %(default)s",
+    )
+    parser.add_argument("--num-train", type=int, default=400, help="images to train on")
+    parser.add_argument("--num-val", type=int, default=100, help="images to evaluate on")
+    parser.add_argument("--cfg-options", nargs="+", default=[], help="as `resnext train`")
+    parser.add_argument(
+        "--pretrain-options", nargs="+", default=[], help="as `resnext pretrain`'s --cfg-options"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run it."""
+    from resnext_backbones.detection.demo import run_demo
+
+    folder = run_demo(
+        args.work_dir,
+        coco_root=args.coco_root,
+        num_train=args.num_train,
+        num_val=args.num_val,
+        options=args.cfg_options,
+        pretrain_options=args.pretrain_options,
+    )
+    print(f"COCO table, curves.png and pictures/ are in\n{folder}")

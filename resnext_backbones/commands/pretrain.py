@@ -1,0 +1,39 @@
+"""Pretrain a classifier on ImageNet, or on CIFAR.
+
+resnext pretrain imagenet/resnext50_32x4d_paper --data-root data/imagenet
+torchrun --nproc_per_node 8 -m resnext_backbones pretrain imagenet/resnext50_32x4d_a2 \\
+    --data-root data/imagenet --amp bf16 --compile
+"""
+
+import argparse
+
+from resnext_backbones.runs.cli import (
+    add_amp_argument,
+    add_resume_argument,
+    add_shared_arguments,
+    start_process,
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    add_shared_arguments(parser)
+    parser.add_argument("--data-root", help="the images, in place of the config's data_root")
+    add_resume_argument(parser)
+    add_amp_argument(parser)
+    parser.add_argument("--compile", action="store_true", help="compile the model")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Pretrain."""
+    launcher = start_process(args)
+    from resnext_backbones.pretraining.run import pretrain, set_data_root
+    from resnext_backbones.runs.config import for_training, read_config
+
+    cfg = read_config(args.config, args.cfg_options, work_dir=args.work_dir, launcher=launcher)
+    if args.data_root is not None:
+        set_data_root(cfg, args.data_root)
+    for_training(cfg, resume=args.resume, amp=args.amp)
+    if args.compile:
+        cfg.model.compiled = True
+    print(f"done: {pretrain(cfg)}")
