@@ -1,9 +1,81 @@
-"""x."""
+"""Find objects in images without annotations.
+
+resnext predict mask_rcnn_x101_32x4d_fpn_coco epoch_12.pth street.jpg holiday/ --out found
+resnext predict mask_rcnn_x101_32x4d_fpn_coco epoch_12.pth 'data/**/*.png' --batch-size 8
+resnext predict mask_rcnn_x101_32x4d_fpn_coco epoch_12.pth data/coco/test2017 --no-pictures \\
+    --image-list data/coco/annotations/image_info_test-dev2017.json
+
+OUT gets predictions.json in COCO's results format, images.json with the ids of images and of
+categories, and pictures/. COCO("images.json").loadRes("predictions.json") reads both.
+"""
+
+import argparse
+from pathlib import Path
+
+from resnext_backbones.runs.cli import (
+    add_config_argument,
+    add_device_argument,
+    add_options_argument,
+    positive,
+    start_process,
+)
+from resnext_backbones.runs.errors import InputError, some
 
 
-def add_arguments(p):
-    pass
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    add_config_argument(parser)
+    parser.add_argument("checkpoint", help="of the same detector: a file or an address")
+    parser.add_argument(
+        "images", nargs="+", help="files, folders (searched at any depth), patterns in quotes"
+    )
+    parser.add_argument("--out", type=Path, help="a new folder; default work_dirs/NAME/predictions")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the results of an earlier call in OUT"
+    )
+    parser.add_argument("--batch-size", type=positive, default=1, help="default %(default)s")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="processes that read images; default %(default)s"
+    )
+    parser.add_argument(
+        "--score-thr", type=float, default=0.3, help="what pictures show; default %(default)s"
+    )
+    parser.add_argument("--no-pictures", action="store_true", help="write JSON alone")
+    parser.add_argument(
+        "--image-list",
+        type=Path,
+        metavar="JSON",
+        help="COCO's file with the images' ids and the categories; default: counted from 1, and "
+        "COCO's own categories if the classes are COCO's",
+    )
+    add_device_argument(parser)
+    add_options_argument(parser)
 
 
-def run(a):
-    pass
+def run(args: argparse.Namespace) -> None:
+    """Predict."""
+    args.launcher = None
+    if start_process(args) != "none":
+        raise InputError("predict: is one process; start it without torchrun")
+    from resnext_backbones.detection.config import load_config
+    from resnext_backbones.detection.find_images import find_images
+    from resnext_backbones.detection.predict import predict
+
+    images = find_images(args.images)
+    if images.skipped:
+        names = some(file.name for file in images.skipped)
+        print(f"skipped, as their names are not images': {names}")
+    cfg = load_config(args.config, args.cfg_options)
+    out = args.out or Path(cfg.work_dir) / "predictions"
+    count = predict(
+        cfg,
+        args.checkpoint,
+        images,
+        out,
+        batch_size=args.batch_size,
+        workers=args.workers,
+        score_thr=None if args.no_pictures else args.score_thr,
+        image_list=args.image_list,
+        overwrite=args.overwrite,
+    )
+    print(f"done: {count} detections in {len(images.names)} images: {out}")

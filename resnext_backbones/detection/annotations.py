@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from resnext_backbones.runs.errors import InputError, some
 
+COCO_LISTS = ("images", "annotations", "categories")
 
-def read_coco(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """What an annotation file holds.
+
+def read_coco(path: Path, needed: Sequence[str] = COCO_LISTS) -> dict[str, list[dict[str, Any]]]:
+    """Returns what an annotation file holds.
+
+    Args:
+        needed: the lists that must be there.
 
     Raises:
         InputError: it is not in COCO's format.
@@ -20,7 +26,7 @@ def read_coco(path: Path) -> dict[str, list[dict[str, Any]]]:
         content = json.loads(path.read_bytes())
     except ValueError as error:
         raise InputError(f"annotation file {path}: is not JSON: {error}") from error
-    for key in ("images", "annotations", "categories"):
+    for key in needed:
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise InputError(
                 f"annotation file {path}: has no list {key!r}, so is not COCO's format"

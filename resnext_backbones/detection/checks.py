@@ -47,16 +47,16 @@ def _check_dataset(dataset: Mapping[str, Any], model: Mapping[str, Any]) -> None
     if path.suffix != ".json":
         return
     content = read_coco(path)
-    classes, things = _classes(dataset, "classes"), _classes(dataset, "thing_classes")
+    classes, things = classes_of(dataset, "classes"), classes_of(dataset, "thing_classes")
     if classes:
         _check_categories(path, content["categories"], classes)
-        _check_heads(things or classes, model)
+        check_heads(things or classes, model)
     folder = root / dataset.get("data_prefix", {}).get("img", "")
     check_images(path, content["images"], folder)
 
 
-def _classes(dataset: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    """What the data set's config says, or else what its class does."""
+def classes_of(dataset: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """Returns the names that a data set's config says, or else its class; () if neither does."""
     named = (dataset.get("metainfo") or {}).get(key)
     if named is None and not dataset.get("metainfo"):
         named = getattr(DATASETS.get(dataset["type"]), "METAINFO", {}).get(key)
@@ -77,8 +77,12 @@ def _check_categories(
         )
 
 
-def _check_heads(classes: tuple[str, ...], model: Mapping[str, Any]) -> None:
-    """The heads that tell classes apart; others, as for stuff or proposals, count otherwise."""
+def check_heads(classes: tuple[str, ...], model: Mapping[str, Any]) -> None:
+    """Check the heads that tell classes apart; others, as for stuff or proposals, count otherwise.
+
+    Raises:
+        InputError: one has another number of classes.
+    """
     roi_head = model.get("roi_head") or {}
     for part in (model, roi_head):
         for head in dicts_with([part.get(name) for name in HEADS], lambda d: "num_classes" in d):

@@ -28,12 +28,17 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_argument(parser)
     parser.add_argument("--work-dir", help="for all output; default work_dirs/NAME")
     add_device_argument(parser)
+    add_launcher_argument(parser)
+    add_options_argument(parser)
+
+
+def add_launcher_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds who started the processes."""
     parser.add_argument(
         "--launcher",
         choices=("none", "pytorch", "slurm", "mpi"),
         help="who started the processes; torchrun is found without it",
     )
-    add_options_argument(parser)
 
 
 def add_config_argument(parser: argparse.ArgumentParser) -> None:
@@ -87,6 +92,13 @@ def add_amp_argument(parser: argparse._ActionsContainer) -> None:
         choices=("bf16", "fp16"),
         help="mixed precision; fp16, which is the default, on GPUs only",
     )
+
+
+def positive(text: str) -> int:
+    """Returns a whole number above zero, which an option is given as."""
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text}: use a whole number above zero")
+    return int(text)
 
 
 def start_process(args: argparse.Namespace) -> str:

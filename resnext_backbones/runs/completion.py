@@ -31,6 +31,15 @@ def weights(prefix: str, **_: Any) -> list[str]:
     return _beginning(prefix, REGISTRY)
 
 
+def published(prefix: str, **_: Any) -> list[str]:
+    """Returns the aliases, and the names in MMDetection's zoo, that begin with `prefix`."""
+    from resnext_backbones.detection.zoo import detector_files, installed_zoo
+
+    root = installed_zoo()
+    names = [*REGISTRY, *(detector_files(root) if root else ())]
+    return [name for name in names if name.startswith(prefix)]
+
+
 def _beginning(prefix: str, names: Any) -> list[str]:
     from argcomplete.completers import FilesCompleter
 

@@ -121,7 +121,7 @@ def check_checkpoint(path: str | Path, cfg: Config, *, to_resume: bool = False) 
             f"checkpoint {path}: its backbone is {held} and the config's is {wanted}; "
             f"{len(wrong)} tensors do not fit: {some(wrong)}"
         )
-    return content.get("meta", {})
+    return content.get("meta") or {}
 
 
 def build_on_meta(cfg: Config) -> nn.Module:

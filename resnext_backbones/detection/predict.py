@@ -1,0 +1,208 @@
+"""A detector's findings in images without annotations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import mmcv
+import mmengine.fileio
+from mmcv.transforms import Compose
+from mmdet.apis import init_detector
+from mmdet.utils import get_test_pipeline_cfg
+from mmdet.visualization import DetLocalVisualizer
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.device import get_device
+from rich.console import Console
+from rich.progress import track
+from torch.utils.data import DataLoader, Dataset
+
+from resnext_backbones.detection.checks import check_heads, classes_of
+from resnext_backbones.detection.coco_results import ImageList, own_categories, to_results
+from resnext_backbones.detection.find_images import FoundImages
+from resnext_backbones.runs import runner
+from resnext_backbones.runs.errors import BUILD_ERRORS, InputError
+from resnext_backbones.weights.sources import locate
+from resnext_backbones.whole import write_whole
+
+IMAGES, PREDICTIONS, PICTURES = "images.json", "predictions.json", "pictures"
+"""In the folder of results."""
+
+DRAWN_AS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+"""Names of images whose pictures have the same; of others, `.png` behind theirs."""
+
+
+def predict(
+    cfg: Config,
+    checkpoint: str,
+    images: FoundImages,
+    out: Path,
+    *,
+    batch_size: int = 1,
+    workers: int = 0,
+    score_thr: float | None = 0.3,
+    image_list: Path | None = None,
+    overwrite: bool = False,
+) -> int:
+    """Write what a detector finds in images, as COCO's results and as pictures.
+
+    An image is read, resized and normalised as the config's test data set does. The images of a
+    batch are padded to the same size, which moves boxes near the padding by fractions of a pixel;
+    with `batch_size` of the config's test data loader they are those of `evaluate`.
+
+    Args:
+        checkpoint: a path or an address; its classes are taken, or else the config's.
+        out: a folder, which gets images.json, with the ids of images and categories,
+            predictions.json in COCO's results format, and pictures/ by the names of the images.
+        workers: processes that read images; 0 reads them in this one.
+        score_thr: what pictures show; None draws none.
+        image_list: a file in COCO's format that says the ids of images and categories. None
+            counts images from 1; categories are COCO's or counted from 1.
+        overwrite: replace what an earlier call left in `out`.
+
+    Returns:
+        The number of detections.
+
+    Raises:
+        InputError: the checkpoint or the image list is wrong, or `out` has files of an earlier
+            call; or an image cannot be read, once all others are done.
+        WeightsError: the checkpoint cannot be read.
+    """
+    _make_room(out, overwrite)
+    model = _build(cfg, checkpoint)
+    classes = model.dataset_meta["classes"]
+    ids, categories = list(range(1, len(images.names) + 1)), own_categories(classes)
+    if image_list is not None:
+        listed = ImageList(image_list)
+        ids, categories = listed.image_ids(images.root, images.names), listed.category_list(classes)
+    category_ids = [kind["id"] for kind in categories]
+    visualizer = DetLocalVisualizer()
+    visualizer.dataset_meta = model.dataset_meta
+
+    rows, found, failures = [], [], []
+    for index, sample in _samples(model, cfg, images, batch_size, workers):
+        if isinstance(sample, InputError):
+            failures.append(str(sample))
+            continue
+        name = images.names[index]
+        height, width = map(int, sample.ori_shape)
+        rows.append({"id": ids[index], "file_name": name, "width": width, "height": height})
+        found += to_results(sample, ids[index], category_ids)
+        if score_thr is not None:
+            _draw(visualizer, sample, _picture(out, name), score_thr)
+    content = {
+        "info": {"description": f"images in {images.root}"},
+        "images": rows,
+        "annotations": [],
+        "categories": categories,
+    }
+    write_whole(out / IMAGES, json.dumps(content, indent=1) + "\n")
+    write_whole(out / PREDICTIONS, json.dumps(found) + "\n")
+    if failures:
+        raise InputError(
+            f"{len(failures)} of {len(images.names)} images cannot be read; the results of the "
+            f"others are in {out}\n" + "\n".join(failures)
+        )
+    return len(found)
+
+
+class _Images(Dataset):
+    """Images as the detector takes them; one that cannot be read is the error that says so."""
+
+    def __init__(self, images: FoundImages, pipeline: Compose) -> None:
+        self.images, self.pipeline = images, pipeline
+
+    def __len__(self) -> int:
+        return len(self.images.names)
+
+    def __getitem__(self, index: int) -> tuple[int, dict[str, Any] | InputError]:
+        path = self.images.root / self.images.names[index]
+        try:
+            return index, self.pipeline({"img_path": str(path), "img_id": index})
+        except InputError as error:
+            return index, error
+
+
+def _samples(
+    model: Any, cfg: Config, images: FoundImages, batch_size: int, workers: int
+) -> Iterator[tuple[int, Any]]:
+    """The index of each image, and its `DetDataSample` or the error that it cannot be read."""
+    # LoadAnnotations and its kin; PackDetInputs does without what they add.
+    steps = [step for step in get_test_pipeline_cfg(cfg) if "Annotations" not in step["type"]]
+    try:
+        pipeline = Compose(steps)
+    except BUILD_ERRORS as error:
+        raise InputError(f"config {cfg.filename}: its test pipeline: {error}") from error
+    loader = DataLoader(
+        _Images(images, pipeline), batch_size, num_workers=workers, collate_fn=_unchanged
+    )
+    for batch in track(loader, description="batches", console=Console(stderr=True)):
+        read = [(index, sample) for index, sample in batch if not isinstance(sample, InputError)]
+        yield from ((index, error) for index, error in batch if isinstance(error, InputError))
+        if read:
+            indices, samples = zip(*read, strict=True)
+            yield from zip(indices, model.test_step(pseudo_collate(samples)), strict=True)
+
+
+def _unchanged(batch: Sequence[Any]) -> Sequence[Any]:
+    return batch
+
+
+def _build(cfg: Config, checkpoint: str) -> Any:
+    """The detector with its weights, on its device; `dataset_meta` has its classes."""
+    if "backbone" not in cfg.model:
+        raise InputError(f"model {cfg.model.get('type')}: has no backbone of its own; name a "
+                         "config of the detector in it")  # fmt: skip
+    path = locate(checkpoint) if "://" in checkpoint else Path(checkpoint)
+    meta = runner.check_checkpoint(path, cfg)
+    own = classes_of(cfg.test_dataloader.dataset, "classes")
+    classes = _classes_in(meta) or own
+    if not classes:
+        raise InputError(f"checkpoint {path}: names no classes, and neither does the config")
+    check_heads(classes, cfg.model)
+    try:
+        model = init_detector(cfg, str(path), device=get_device())
+    except BUILD_ERRORS as error:
+        raise InputError(f"config {cfg.filename}: {error}") from error
+    model.dataset_meta["classes"] = classes
+    return model.requires_grad_(False)
+
+
+def _classes_in(meta: Mapping[str, Any]) -> tuple[str, ...]:
+    """As MMDetection 3 names them, or 2."""
+    lower = {key.lower(): value for key, value in (meta.get("dataset_meta") or {}).items()}
+    return tuple(lower.get("classes") or meta.get("CLASSES") or ())
+
+
+def _draw(visualizer: DetLocalVisualizer, sample: Any, path: Path, score_thr: float) -> None:
+    image = mmcv.imfrombytes(mmengine.fileio.get(sample.img_path), channel_order="rgb")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    visualizer.add_datasample(
+        path.name, image, sample, draw_gt=False, pred_score_thr=score_thr, out_file=str(path)
+    )
+
+
+def _picture(out: Path, name: str) -> Path:
+    path = out / PICTURES / name
+    return path if path.suffix.lower() in DRAWN_AS else path.with_name(f"{path.name}.png")
+
+
+def _make_room(out: Path, overwrite: bool) -> None:
+    """Refuse a folder with files, or remove what an earlier call wrote there."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: is a file; name a folder")
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    if not overwrite:
+        raise InputError(f"--out {out}: has files; name a new folder, or replace with --overwrite")
+    listing = out / IMAGES
+    if not listing.is_file():
+        raise InputError(
+            f"--out {out}: has no {IMAGES}, so its files are of something else; name a new folder"
+        )
+    # A picture that stayed would pass for one of the new detector's.
+    for image in json.loads(listing.read_bytes())["images"]:
+        _picture(out, image["file_name"]).unlink(missing_ok=True)
