@@ -33,10 +33,10 @@ def weights(prefix: str, **_: Any) -> list[str]:
 
 def published(prefix: str, **_: Any) -> list[str]:
     """Returns the aliases, and the names in MMDetection's zoo, that begin with `prefix`."""
-    from resnext_backbones.detection.zoo import detector_files, installed_zoo
+    from resnext_backbones.detection.zoo import installed_zoo, zoo_rows
 
     root = installed_zoo()
-    names = [*REGISTRY, *(detector_files(root) if root else ())]
+    names = [*REGISTRY, *(zoo_rows(root) if root else ())]
     return [name for name in names if name.startswith(prefix)]
 
 
