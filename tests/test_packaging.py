@@ -141,3 +141,23 @@ def test_configs_are_used_by_name_from_a_wheel(wheel: Path, tmp_path: Path) -> N
     output = python(code, cwd=tmp_path, path=tmp_path / "site")
     expected = f"{tmp_path / 'site' / 'resnext_backbones' / '__init__.py'} resnext101_32x4d"
     assert output.splitlines()[-1] == expected
+
+
+def test_the_command_runs_from_a_wheel(wheel: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    (entries,) = (tmp_path / "site").glob("*.dist-info/entry_points.txt")
+    assert "resnext = resnext_backbones.cli:main" in entries.read_text()
+    (empty := tmp_path / "empty").mkdir()
+    for arguments, message in {
+        ("list", "WSL"): "error: WSL: no alias has this in it",
+        ("pretrain", "cifar/resnext29_8x64d_cifar10"): "error: images data/cifar10: neither",
+    }.items():
+        done = subprocess.run(
+            [sys.executable, "-m", "resnext_backbones", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=empty,
+            env={"PYTHONPATH": str(tmp_path / "site")},
+            check=False,
+        )
+        assert (done.returncode, message in done.stderr) == (2, True), done.stderr

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Pretrain, train a Mask R-CNN, and say what it was worth: `resnext demo`, for a checkout.
 
-python tools/demo.py                          on shapes that are drawn for it
-python tools/demo.py --coco-root data/coco    on some images of COCO
+python tools/demo.py                          # on shapes that are drawn for it
+python tools/demo.py --coco-root data/coco    # on some images of COCO
 """
 
 from resnext_backbones.cli import run_script

@@ -1,7 +1,7 @@
 """Pretrain, train a Mask R-CNN, and say what it was worth.
 
-resnext demo                          on shapes that are drawn for it
-resnext demo --coco-root data/coco    on some images of COCO
+resnext demo                          # on shapes that are drawn for it
+resnext demo --coco-root data/coco    # on some images of COCO
 """
 
 import argparse

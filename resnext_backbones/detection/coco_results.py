@@ -30,7 +30,7 @@ def to_results(sample: Any, image_id: int, category_ids: Sequence[int]) -> list[
         and, where there are masks, `segmentation` as compressed RLE.
     """
     found = sample.pred_instances.cpu().numpy()
-    boxes = get_box_tensor(sample.pred_instances.bboxes).cpu().numpy().copy()
+    boxes = get_box_tensor(sample.pred_instances.bboxes).cpu().numpy().astype(float)
     boxes[:, 2:] -= boxes[:, :2]
     results = [
         {

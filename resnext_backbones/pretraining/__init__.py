@@ -1,1 +1,1 @@
-"""Pretraining a classifier on MMEngine's runner: what `tools/pretrain_imagenet.py` calls."""
+"""Pretraining a classifier on MMEngine's runner: what `resnext pretrain` calls."""

@@ -41,7 +41,7 @@ class PublishHook(Hook):
     def after_train(self, runner: Any) -> None:
         """Publish the checkpoint of the last epoch."""
         if journal := read_journal(Path(runner.work_dir)):
-            with reported(runner, "the published weights (tools/publish.py makes them)"):
+            with reported(runner, "the published weights (`resnext publish` makes them)"):
                 path = publish(Path(runner.work_dir) / journal[-1].file)
                 runner.logger.info(f"published: {path}")
 
@@ -79,7 +79,7 @@ def publish(checkpoint: str | Path, out_dir: str | Path | None = None) -> Path:
     content = read_file(checkpoint)
     meta = content.get("meta")
     if not isinstance(meta, Mapping) or FACTS not in meta:
-        raise InputError(f"checkpoint {checkpoint}: was not written by tools/pretrain_imagenet.py")
+        raise InputError(f"checkpoint {checkpoint}: was not written by `resnext pretrain`")
     found = Checkpoint.of(content)
     metadata = {
         "variant": found.variant,
@@ -130,5 +130,5 @@ model = {model}
 load_weights(model, "{path.name}")
 ```
 
-    python tools/train.py CONFIG --weights {path.name}
+    resnext train CONFIG --weights {path.name}
 """

@@ -104,7 +104,7 @@ def preprocessing_of(source: str | Path) -> Preprocessing:
     if found is None:
         raise WeightsError(
             f"weights {source}: the file does not record its pixel normalisation; record it with "
-            "tools/convert_weights.py SOURCE DEST --to safetensors --pixels ..."
+            "`resnext convert SOURCE DEST --to safetensors --pixels ...`"
         )
     return found
 

@@ -31,8 +31,8 @@ def test_two_processes_train_on_real_images(coco_tiny: Path, tmp_path: Path) -> 
         "model.backbone.norm_eval=True",
     ]
     done = run(
-        torchrun, "--nproc_per_node", 2, TOOLS / "train.py", "demo_coco", "--allow-mismatch",
-        "--work-dir", tmp_path / "run", "--cfg-options", *options,
+        torchrun, "--nproc_per_node", 2, "-m", "resnext_backbones", "train", "demo_coco",
+        "--allow-mismatch", "--work-dir", tmp_path / "run", "--cfg-options", *options,
         coco_root=coco_tiny, OMP_NUM_THREADS="1",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from resnext_backbones import build_backbone, list_variants, load_weights
 from resnext_backbones.weights import WeightsError, preprocessing_of
 from resnext_backbones.weights import sources as module
+from resnext_backbones.weights.crops import SIZE, Crop, crop_of
 from resnext_backbones.weights.preprocessing import BGR, RGB, Preprocessing
 from resnext_backbones.weights.registry import REGISTRY, Published, markdown
 
@@ -36,6 +37,7 @@ def test_every_row_can_be_built(alias: str) -> None:
     assert builds(row.variant, tuple(row.options.items()))
     assert all(url.startswith("https://") for url in row.urls)
     assert row.source.licence
+    assert row.top1 is None or row.source.preprocessing == RGB, "which `resnext verify` takes"
     assert row.source.reference.startswith("https://")
 
 
@@ -56,6 +58,8 @@ def test_every_weight_of_torchvision() -> None:
             assert own.source.preprocessing.mean == pytest.approx(
                 [255 * value for value in transforms.mean]
             )
+            (resize,), (size,) = transforms.resize_size, transforms.crop_size
+            assert (crop_of(own), SIZE) == (Crop(resize, transforms.interpolation.value), size)
 
 
 def test_every_resnext_of_timm() -> None:
@@ -73,6 +77,9 @@ def test_every_resnext_of_timm() -> None:
         assert pixels.order == "RGB"
         assert pixels.mean == pytest.approx([255 * value for value in theirs.mean])
         assert pixels.std == pytest.approx([255 * value for value in theirs.std])
+        if not own.alias.startswith("torchvision/"):  # which say it themselves
+            share = theirs.crop_pct
+            assert crop_of(own) == Crop(int(SIZE / share), theirs.interpolation), name
         assert own.options["deep_stem"] == (theirs.first_conv == "conv1.0")
 
 

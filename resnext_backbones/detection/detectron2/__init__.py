@@ -1,4 +1,4 @@
-"""Training and evaluating on Detectron2's engine: what `tools/train_detectron2.py` calls.
+"""Training and evaluating on Detectron2's engine: what `resnext train-detectron2` calls.
 
 Raises:
     ImportError: Detectron2 is not installed, or too old; the message says how to install it.

@@ -1,0 +1,132 @@
+"""The command `resnext`: its help, its commands and its completion."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tooling import ROOT, TOOLS
+
+from resnext_backbones import cli
+from resnext_backbones.weights.registry import REGISTRY
+
+RESNEXT = [sys.executable, "-m", "resnext_backbones"]
+HEAVY = {"torch", "torchvision", "numpy", "mmengine", "mmdet", "timm", "cv2"}
+
+
+def examples(name: str) -> list[list[str]]:
+    """The command lines in a command's help that are whole, each from its name on."""
+    text = cli.command_parser(name, f"resnext {name}").format_help().replace("\\\n", " ")
+    lines = re.findall(rf"^.*\b(?:resnext|-m resnext_backbones) {name}( .*)?$", text, re.M)
+    # The first one may be argparse's own.
+    return [
+        shlex.split(line, comments=True) for line in lines if "[" not in line and "..." not in line
+    ]
+
+
+def test_the_help_is_one_screen_with_every_command(capsys) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    for name in cli.COMMANDS:
+        assert any(re.match(rf"  {name} +\w.*\.$", line) for line in lines), name
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_examples_that_it_takes(name: str) -> None:
+    found = examples(name)
+    assert found
+    for arguments in found:
+        assert cli.command_parser(name).parse_intermixed_args(arguments)
+
+
+def test_the_scripts_are_the_commands() -> None:
+    started = [
+        (path.name, name)
+        for path in TOOLS.glob("*.py")
+        for name in re.findall(r"(?:run_script|command_parser)\(\"(.+)\"\)", path.read_text())
+    ]
+    assert sorted(name for _, name in started) == sorted(cli.COMMANDS)
+    done = subprocess.run(
+        [sys.executable, TOOLS / "list_weights.py", "wsl"], capture_output=True, text=True
+    )
+    assert len(done.stdout.splitlines()) == sum("wsl" in alias for alias in REGISTRY)
+
+
+def test_help_list_and_completion_do_without_pytorch() -> None:
+    code = (
+        "import sys; from resnext_backbones import cli; cli.parser(); cli.main(['list', '101']); "
+        f"sys.exit(str({HEAVY} & sys.modules.keys() or ''))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.strip() == ""
+    assert "fair/resnext101_32x8d.wsl" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "error: trian: no such command; try train, pretrain"),
+        (["list", "vgg"], "error: vgg: no alias has this in it; `resnext list` has all"),
+        (["publish", "none.pth"], "error: checkpoint none.pth: there is no such file"),
+        (["predict", "c", "w", "i", "--batch-size", "0"], "0: use a whole number above zero"),
+        ([], "commands:"),
+    ],
+)
+def test_what_is_wrong_ends_with_one_message(arguments: list[str], message: str, capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_reader_may_stop_early() -> None:
+    command = f"{shlex.join(RESNEXT)} list | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.count("\n") == 1
+    assert not done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("resnext tr", ["train", "train-torchvision", "train-detectron2"]),
+        ("resnext train mask_rcnn_x50", ["mask_rcnn_x50_32x4d_fpn_coco"]),
+        ("resnext convert torchvision/resnext101_64", ["torchvision/resnext101_64x4d.v1"]),
+        ("resnext convert a b --to mm", ["mmdet", "mmpretrain"]),
+        ("resnext train c --weights fair/resnext101_64", ["fair/resnext101_64x4d.torch7"]),
+        ("resnext test cli_te", ["cli_test.py"]),
+    ],
+)
+def test_bash_completes(line: str, offered: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("argcomplete", reason="argcomplete is not installed")
+    register = Path(sys.executable).with_name("register-python-argcomplete")
+    (tmp_path / "cli_test.py").touch()
+    (bin_ := tmp_path / "bin").mkdir()
+    (bin_ / "resnext").write_text(f'#!/bin/sh\nexec {shlex.join(RESNEXT)} "$@"\n')
+    (bin_ / "resnext").chmod(0o755)
+    script = f"""
+eval "$({shlex.quote(str(register))} resnext)"
+COMP_LINE={shlex.quote(line)} COMP_POINT={len(line)} COMP_TYPE=9
+COMP_WORDS=({line}) COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+_python_argcomplete resnext "${{COMP_WORDS[COMP_CWORD]}}" ""
+printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+    env = {**os.environ, "PATH": f"{bin_}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [shutil.which("bash") or "bash", "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=env,
+    )
+    found = [word.strip() for word in done.stdout.splitlines() if word.strip()]
+    assert found == offered, done.stderr
