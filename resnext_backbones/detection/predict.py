@@ -9,6 +9,7 @@ from typing import Any
 
 import mmcv
 import mmengine.fileio
+import torch
 from mmcv.transforms import Compose
 from mmdet.apis import init_detector
 from mmdet.utils import get_test_pipeline_cfg
@@ -87,6 +88,8 @@ def predict(
         if isinstance(sample, InputError):
             failures.append(str(sample))
             continue
+        if "pred_instances" not in sample:
+            raise InputError(f"model {cfg.model.type}: finds no boxes, which COCO's results are of")
         name = images.names[index]
         height, width = map(int, sample.ori_shape)
         rows.append({"id": ids[index], "file_name": name, "width": width, "height": height})
@@ -144,7 +147,9 @@ def _samples(
         yield from ((index, error) for index, error in batch if isinstance(error, InputError))
         if read:
             indices, samples = zip(*read, strict=True)
-            yield from zip(indices, model.test_step(pseudo_collate(samples)), strict=True)
+            with torch.no_grad():
+                found = model.test_step(pseudo_collate(samples))
+            yield from zip(indices, found, strict=True)
 
 
 def _unchanged(batch: Sequence[Any]) -> Sequence[Any]:
@@ -168,7 +173,7 @@ def _build(cfg: Config, checkpoint: str) -> Any:
     except BUILD_ERRORS as error:
         raise InputError(f"config {cfg.filename}: {error}") from error
     model.dataset_meta["classes"] = classes
-    return model.requires_grad_(False)
+    return model
 
 
 def _classes_in(meta: Mapping[str, Any]) -> tuple[str, ...]:

@@ -44,8 +44,8 @@ def save_classifier(images: Path, folder: Path) -> tuple[str, float]:
         model(inputs)
         handle.remove()
         truth = torch.tensor(labels)
-        # Of every other image of a class, so that some of the others are taken for another's.
-        means = torch.stack([features[0][truth == n][::8].mean(0) for n in range(max(labels) + 1)])
+        means = torch.stack([features[0][truth == n].mean(0) for n in range(max(labels) + 1)])
+        means[[0, 1]] = means[[1, 0]]  # so that not all are right
         model.fc.weight.copy_(means)
         model.fc.bias.copy_(-means.square().sum(1) / 2)
         top1 = (model(inputs).argmax(1) == truth).float().mean().item()
@@ -60,7 +60,7 @@ def test_a_classifier_is_verified(coloured: Path, tmp_path: Path, monkeypatch, c
     monkeypatch.chdir(tmp_path)
     (files := tmp_path / "files").mkdir()
     name, top1 = save_classifier(coloured / "val", files)
-    assert 20 < top1 < 100, "chance is 12.5"
+    assert 50 < top1 < 80
     command = ["verify", ALIAS, "--data-root", str(coloured)]
 
     def ends(row: Published, *arguments: str) -> int | None:
