@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -17,6 +17,7 @@ from resnext_backbones.runs.errors import InputError
 from resnext_backbones.runs.journal import read_journal
 
 TOOLS = Path(__file__).parents[2] / "tools"
+SCRIPTS = {"pretrain": "pretrain_imagenet.py", "train": "train.py", "test": "test.py"}
 RANDOM = "random_weights"
 """In the demo's folder, the run without pretraining."""
 
@@ -34,27 +35,29 @@ def run_demo(
     coco_root: Path | None = None,
     num_train: int,
     num_val: int,
+    compare: bool = False,
     options: Sequence[str] = (),
     pretrain_options: Sequence[str] = (),
 ) -> Path:
-    """Make a data set, pretrain on its objects, and train a detector with and without that.
+    """Makes a data set, pretrains on its objects, and trains a detector from these weights.
 
-    All of it by the tools that a user has: tools/pretrain_imagenet.py, whose published file
-    tools/train.py takes, and tools/test.py.
+    All of it by the commands that a user has: `pretrain`, whose published file `train` takes, and
+    `test`.
 
     Args:
         work_dir: a new folder; data, logs, checkpoints and results go there.
         coco_root: a COCO tree, of which the first images are taken; None draws shapes.
         num_train, num_val: images.
-        options: settings of the detector's config, as on the tools' command line.
+        compare: train another detector from random weights.
+        options: settings of the detector's config, as on the commands' line.
         pretrain_options: of the classifier's.
 
     Returns:
         The folder with coco_metrics.json, coco_metrics.txt, curves.png and pictures/ of the
-        pretrained detector, and in random_weights/ those of the other one.
+        detector, and in random_weights/ those of the one to compare it with.
 
     Raises:
-        InputError: `work_dir` exists, `coco_root` is no COCO tree, or a tool failed.
+        InputError: `work_dir` exists, `coco_root` is no COCO tree, or a command failed.
     """
     if work_dir.exists():
         raise InputError(f"--work-dir {work_dir}: exists already; name a new folder")
@@ -71,28 +74,30 @@ def run_demo(
         raise InputError(str(error)) from error
 
     _run(
-        "pretrain_imagenet.py", "demo_crops", "--data-root", crops, "--work-dir", pretraining,
+        "pretrain", "demo_crops", "--data-root", crops, "--work-dir", pretraining,
         "--cfg-options", f"model.num_classes={classes}",
         f"model.data_preprocessor.num_classes={classes}", *pretrain_options,
     )  # fmt: skip
     (weights,) = pretraining.glob("*.safetensors")
+    runs = {"pretraining": (work_dir, ["--weights", str(weights)])}
+    if compare:
+        runs["random weights"] = (work_dir / RANDOM, [])
     settings = ["--cfg-options", *options] if options else []
-    runs: dict[Path, list[str]] = {work_dir: ["--weights", str(weights)], work_dir / RANDOM: []}
-    for folder, arguments in runs.items():
+    for folder, arguments in runs.values():
         shared = ["--work-dir", str(folder), *settings]
-        _run("train.py", config, *arguments, *shared, coco_root=data)
+        _run("train", config, *arguments, *shared, coco_root=data)
         checkpoint = (folder / "last_checkpoint").read_text(encoding="utf-8").strip()
         show = ["--show-dir", str(folder / "pictures")]
-        _run("test.py", config, checkpoint, *show, *shared, coco_root=data)
+        _run("test", config, checkpoint, *show, *shared, coco_root=data)
     accuracy = read_journal(pretraining)[-1].metrics["accuracy/top1"]
     print(f"pretrained to {accuracy:.1%} top-1 on {classes} classes of crops: {weights}")
-    Console(width=80).print(_comparison(list(runs)))
+    Console(width=80).print(_table({name: folder for name, (folder, _) in runs.items()}))
     return work_dir.absolute()
 
 
-def _comparison(folders: list[Path]) -> Table:
+def _table(folders: Mapping[str, Path]) -> Table:
     table = Table("backbone from", *METRICS, title="On images not seen in training")
-    for name, folder in zip(("pretraining", "random weights"), folders, strict=True):
+    for name, folder in folders.items():
         metrics = json.loads((folder / "coco_metrics.json").read_text(encoding="utf-8"))
         # Where nothing was found at all, COCO's evaluation has no numbers.
         known = [metrics.get(key) for key in METRICS.values()]
@@ -100,13 +105,13 @@ def _comparison(folders: list[Path]) -> Table:
     return table
 
 
-def _run(tool: str, *arguments: str | Path, coco_root: Path | None = None) -> None:
-    command = [sys.executable, str(TOOLS / tool), *map(str, arguments)]
-    print("$", *command[1:], flush=True)
+def _run(command: str, *arguments: str | Path, coco_root: Path | None = None) -> None:
+    line = [sys.executable, str(TOOLS / SCRIPTS[command]), *map(str, arguments)]
+    print("$", *line[1:], flush=True)
     # Where other programs share the cores, threads that wait busily slow each other many times.
     env = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
     if coco_root is not None:
         env["COCO_ROOT"] = str(coco_root)
-    status = subprocess.run(command, env=env, check=False).returncode
+    status = subprocess.run(line, env=env, check=False).returncode
     if status:
-        raise InputError(f"{tool} ended with exit status {status}; its message is above")
+        raise InputError(f"{command} ended with exit status {status}; its message is above")

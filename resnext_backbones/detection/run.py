@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 
 from resnext_backbones.detection.bfloat16 import Bfloat16Hook
 from resnext_backbones.detection.checks import check_data
+from resnext_backbones.detection.pictures import PicturesHook
 from resnext_backbones.detection.report import ReportHook
 from resnext_backbones.detection.seen import unlike_its_run
 from resnext_backbones.detection.table import coco_table
@@ -60,8 +61,7 @@ def evaluate(
     Args:
         out: where the metrics are written as JSON, and beside it the table as text; None is
             coco_metrics.json in the work directory.
-        show_dir: where pictures are written: ground truth on the left, what was found, with
-            boxes, masks and class names, on the right. None draws none.
+        show_dir: where `PicturesHook` writes a picture of each image; None writes none.
 
     Raises:
         InputError: the data or the checkpoint is wrong, or it was trained on other pixels.
@@ -69,13 +69,11 @@ def evaluate(
     meta = runner.check_checkpoint(checkpoint, cfg)
     for problem in unlike_its_run(cfg, checkpoint, meta, to_resume=False):
         raise InputError(problem)
-    if show_dir is not None:
-        drawing = {"type": "DetVisualizationHook", "draw": True}
-        drawing["test_out_dir"] = str(show_dir.absolute())
-        cfg.merge_from_dict({"default_hooks.visualization": drawing})
     _check_data(cfg, "test")
     built = runner.build_runner(cfg, "test_loop")
     built.load_checkpoint(checkpoint)
+    if show_dir is not None:
+        built.register_hook(PicturesHook(show_dir))
     metrics = built.test()
     if is_main_process():
         table = coco_table(metrics)

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from tooling import QUICK, run
 
 pytest.importorskip("mmdet", reason="MMDetection is not installed")
@@ -24,7 +25,10 @@ def test_test_prints_writes_and_draws(trained, shapes_root: Path, tmp_path: Path
     table = (tmp_path / "metrics.txt").read_text()
     assert table in done.stdout
     assert re.search(r"AP50.*\n.*\n.*box +│ .*\n.*mask", table)
-    assert len(list((tmp_path / "pictures").glob("*.jpg"))) == 8
+    pictures = list((tmp_path / "pictures").glob("*.jpg"))
+    assert len(pictures) == 8
+    # Ground truth and what was found, side by side; the images are 128 pixels wide.
+    assert {Image.open(path).width for path in pictures} == {512 + 8 + 512}
 
 
 def test_a_metric_that_coco_does_not_have_is_a_dash() -> None:

@@ -1,0 +1,210 @@
+"""Pictures of detections: boxes, masks and names, each name beside the object that it is of."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import cv2
+import numpy as np
+from matplotlib.font_manager import findfont
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+Colour = tuple[int, int, int]
+Place = tuple[int, int, int, int]
+"""Left, top, right and bottom in pixels; right and bottom are outside."""
+
+LEAST_WIDTH = 512
+"""Pixels; smaller images are enlarged, so that names have room beside the objects."""
+
+PADDING = 3
+"""Pixels around the text of a label."""
+
+FILL = 0.35
+"""How much of a mask's colour is in the pixels that it covers."""
+
+GOLDEN = 0.381966
+"""Of a turn: hues that far apart are all different, however many there are."""
+
+
+@dataclass(frozen=True)
+class Detections:
+    """The objects on one image, N of them, in its own pixels.
+
+    Attributes:
+        boxes: (N, 4): left, top, right and bottom.
+        labels: (N,), the number of each one's class.
+        masks: (N, H, W), or None where there are none.
+        scores: (N,), or None for ground truth.
+    """
+
+    boxes: NDArray[np.floating]
+    labels: NDArray[np.integer]
+    masks: NDArray[np.bool_] | None = None
+    scores: NDArray[np.floating] | None = None
+
+
+def class_colours(classes: Sequence[str], palette: Sequence[Colour] | None = None) -> list[Colour]:
+    """Returns an RGB colour for each class: the palette's, or hues far from each other."""
+    if palette is not None and len(palette) >= len(classes):
+        return [(int(r), int(g), int(b)) for r, g, b in palette]
+    hues = (0.02 + number * GOLDEN for number in range(len(classes)))
+    rgb = (colorsys.hsv_to_rgb(hue % 1, 0.9, 1.0) for hue in hues)
+    return [(round(255 * r), round(255 * g), round(255 * b)) for r, g, b in rgb]
+
+
+def draw_detections(
+    image: NDArray[np.uint8],
+    found: Detections,
+    classes: Sequence[str],
+    colours: Sequence[Colour],
+    *,
+    title: str = "",
+) -> NDArray[np.uint8]:
+    """Draws objects on a copy of an image, which is enlarged to `LEAST_WIDTH` if it is smaller.
+
+    Labels are put beside their boxes, where they hide the least of any object and of each other.
+
+    Args:
+        image: (H, W, 3), RGB.
+        classes, colours: of each class; `class_colours` makes the colours.
+        title: written on a strip above the image; "" leaves out the strip.
+
+    Returns:
+        (H', W', 3), RGB.
+    """
+    factor = max(1.0, LEAST_WIDTH / image.shape[1])
+    height, width = (round(factor * side) for side in image.shape[:2])
+    picture = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
+    line = max(2, round(width / 300))
+    font = _font(max(15, round(width / 45)))
+    boxes = np.rint(factor * found.boxes).astype(int).reshape(-1, 4)
+    own = [colours[label] for label in found.labels]
+    objects = np.zeros((height, width), bool)
+    if found.masks is None:
+        for left, top, right, bottom in boxes.clip(0):
+            objects[top:bottom, left:right] = True
+    else:
+        masks = [_enlarged(mask, width, height) for mask in found.masks]
+        for mask, colour in zip(masks, own, strict=True):
+            objects |= mask
+            picture[mask] = (1 - FILL) * picture[mask] + FILL * np.array(colour)
+        for mask, colour in zip(masks, own, strict=True):
+            _outline(picture, mask, colour, line)
+    for (left, top, right, bottom), colour in zip(boxes.tolist(), own, strict=True):
+        cv2.rectangle(picture, (left, top), (right - 1, bottom - 1), colour, line)
+
+    names = [classes[label] for label in found.labels]
+    if found.scores is not None:
+        names = [f"{name} {score:.2f}" for name, score in zip(names, found.scores, strict=True)]
+    sizes = [_size(font, name) for name in names]
+    canvas = Image.fromarray(picture)
+    draw = ImageDraw.Draw(canvas)
+    for name, place, colour in zip(
+        names, place_labels(boxes.tolist(), sizes, objects), own, strict=True
+    ):
+        draw.rectangle((place[0], place[1], place[2] - 1, place[3] - 1), fill=colour)
+        _write(draw, (place[0] + PADDING, place[1] + PADDING), name, font, _readable_on(colour))
+    return np.asarray(_titled(canvas, title, font) if title else canvas)
+
+
+def place_labels(
+    boxes: Sequence[Sequence[int]], sizes: Sequence[tuple[int, int]], objects: NDArray[np.bool_]
+) -> list[Place]:
+    """Finds a place for the label of each box.
+
+    Args:
+        boxes: left, top, right and bottom.
+        sizes: width and height of each label.
+        objects: (H, W), where there is something that a label should not hide.
+
+    Returns:
+        A place for each box, touching it, on the image if the label fits there: the one that hides
+        the fewest pixels of objects and of earlier labels; of equals, the one above the top left
+        corner and then on around the box.
+    """
+    height, width = objects.shape
+    hidden = objects.astype(np.float32)
+    places = []
+    for box, (wide, high) in zip(boxes, sizes, strict=True):
+        best, least = (0, 0, 0, 0), np.inf
+        for x, y in _candidates(box, wide, high):
+            left = min(max(x, 0), max(width - wide, 0))
+            top = min(max(y, 0), max(height - high, 0))
+            place = (left, top, left + wide, top + high)
+            cost = float(hidden[top : place[3], left : place[2]].sum())
+            if cost < least:
+                best, least = place, cost
+        places.append(best)
+        # A label that lies on another one can be read as little as the other one.
+        hidden[best[1] : best[3], best[0] : best[2]] += 4
+    return places
+
+
+def _candidates(box: Sequence[int], wide: int, high: int) -> list[tuple[int, int]]:
+    """Left and top of the places of a label around a box, and then in it."""
+    left, top, right, bottom = box
+    columns = [left, right - wide, (left + right - wide) // 2]
+    rows = [top, bottom - high, (top + bottom - high) // 2]
+    return [
+        *((x, top - high) for x in columns),
+        *((x, bottom) for x in columns),
+        *((right, y) for y in rows),
+        *((left - wide, y) for y in rows),
+        *((x, y) for y in rows for x in columns),
+    ]
+
+
+def _enlarged(mask: NDArray[np.bool_], width: int, height: int) -> NDArray[np.bool_]:
+    """Returns the mask at a size of at least its own, its edge without the steps of its pixels."""
+    if mask.shape == (height, width):
+        return mask.astype(bool)
+    soft = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST)
+    # More would lose single pixels.
+    return np.asarray(cv2.GaussianBlur(soft, (0, 0), 0.4 * width / mask.shape[1]) >= 0.5)
+
+
+def _outline(
+    picture: NDArray[np.uint8], mask: NDArray[np.bool_], colour: Colour, line: int
+) -> None:
+    """Draws the edge of a mask, dark beside its colour, so that it shows on its own colour too."""
+    edges, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(picture, edges, -1, (0, 0, 0), line + 2, cv2.LINE_AA)
+    cv2.drawContours(picture, edges, -1, colour, line, cv2.LINE_AA)
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(findfont("DejaVu Sans"), size)
+
+
+def _size(font: ImageFont.FreeTypeFont, text: str) -> tuple[int, int]:
+    ascent, descent = font.getmetrics()
+    return round(font.getlength(text)) + 2 * PADDING, ascent + descent + PADDING
+
+
+def _write(
+    draw: ImageDraw.ImageDraw,
+    at: tuple[int, int],
+    text: str,
+    font: ImageFont.FreeTypeFont,
+    colour: Colour,
+) -> None:
+    draw.text((at[0], at[1] - PADDING // 2), text, font=font, fill=colour)
+
+
+def _readable_on(colour: Colour) -> Colour:
+    """Returns black or white, whichever stands out more (luma of ITU-R BT.601)."""
+    luma = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
+    return (0, 0, 0) if luma > 140 else (255, 255, 255)
+
+
+def _titled(picture: Image.Image, title: str, font: ImageFont.FreeTypeFont) -> Image.Image:
+    _, high = _size(font, title)
+    whole = Image.new("RGB", (picture.width, picture.height + high + PADDING), (255, 255, 255))
+    whole.paste(picture, (0, high + PADDING))
+    _write(ImageDraw.Draw(whole), (PADDING, PADDING), title, font, (0, 0, 0))
+    return whole
