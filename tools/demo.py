@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Pretrain, train a Mask R-CNN, and say what it was worth: `resnext demo`, for a checkout.
+"""Pretrain, train a Mask R-CNN, and draw what it finds: `resnext demo`, for a checkout.
 
 python tools/demo.py                          # on shapes that are drawn for it
 python tools/demo.py --coco-root data/coco    # on some images of COCO

@@ -1,4 +1,4 @@
-"""Pretrain, train a Mask R-CNN, and say what it was worth.
+"""Pretrain a small backbone, train a Mask R-CNN from it, and draw what it finds.
 
 resnext demo                          # on shapes that are drawn for it
 resnext demo --coco-root data/coco    # on some images of COCO
@@ -20,6 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--num-train", type=int, default=400, help="images to train on")
     parser.add_argument("--num-val", type=int, default=100, help="images to evaluate on")
+    parser.add_argument(
+        "--compare", action="store_true", help="train another one from random weights"
+    )
     parser.add_argument("--cfg-options", nargs="+", default=[], help="as `resnext train`")
     parser.add_argument(
         "--pretrain-options", nargs="+", default=[], help="as `resnext pretrain`'s --cfg-options"
@@ -35,6 +38,7 @@ def run(args: argparse.Namespace) -> None:
         coco_root=args.coco_root,
         num_train=args.num_train,
         num_val=args.num_val,
+        compare=args.compare,
         options=args.cfg_options,
         pretrain_options=args.pretrain_options,
     )
