@@ -10,7 +10,7 @@ _base_ = ["./_base_/mask_rcnn.py", "./_base_/coco_instance.py", "./_base_/runtim
 
 image_scale = (128, 128)
 batch_size = 4
-max_epochs = 3
+max_epochs = 2
 
 # Random weights, or those of a minute: nothing is frozen and the statistics are learned, in the
 # neck as well. A quarter of the channels, and few regions: on a processor RoIAlign costs as much as
@@ -29,7 +29,12 @@ model = dict(
         bbox_roi_extractor=roi_extractor,
         bbox_head=dict(in_channels=channels, fc_out_channels=256),
         mask_roi_extractor=roi_extractor,
-        mask_head=dict(num_convs=2, in_channels=channels, conv_out_channels=channels),
+        mask_head=dict(
+            num_convs=2,
+            in_channels=channels,
+            conv_out_channels=channels,
+            norm_cfg=dict(type="BN"),  # it learns in few steps
+        ),
     ),
     train_cfg=dict(
         rpn=dict(sampler=dict(num=64)),
@@ -57,12 +62,13 @@ val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 optim_wrapper = dict(
     type="OptimWrapper",
-    optimizer=dict(type="AdamW", lr=7e-4, weight_decay=0.05, fused=True),
+    optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05, fused=True),
     clip_grad=dict(max_norm=10),
 )
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(type="LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=20),
     dict(type="CosineAnnealingLR", T_max=max_epochs, end=max_epochs, convert_to_iter_based=True),
 ]
 auto_scale_lr = dict(enable=True, base_batch_size=batch_size)
 default_hooks = dict(logger=dict(interval=10))
+randomness = dict(seed=0)

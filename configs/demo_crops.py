@@ -7,7 +7,7 @@ _base_ = "./_base_/pretraining.py"
 
 data_root = "data/crops"
 num_classes = 5
-max_epochs = 3
+max_epochs = 2
 size = 48
 pixels = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=Path("work_dirs") / time.strftime("demo_%Y%m%d_%H%M%S"),
         help="a new folder for all output; default %(default)s",
     )
-    parser.add_argument("--num-train", type=int, default=400, help="images to train on")
+    parser.add_argument("--num-train", type=int, default=600, help="images to train on")
     parser.add_argument("--num-val", type=int, default=100, help="images to evaluate on")
     parser.add_argument(
         "--compare", action="store_true", help="train another one from random weights"

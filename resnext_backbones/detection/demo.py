@@ -16,8 +16,6 @@ from resnext_backbones.datasets import coco_subset, generate_shapes, object_crop
 from resnext_backbones.runs.errors import InputError
 from resnext_backbones.runs.journal import read_journal
 
-TOOLS = Path(__file__).parents[2] / "tools"
-SCRIPTS = {"pretrain": "pretrain_imagenet.py", "train": "train.py", "test": "test.py"}
 RANDOM = "random_weights"
 """In the demo's folder, the run without pretraining."""
 
@@ -106,12 +104,14 @@ def _table(folders: Mapping[str, Path]) -> Table:
 
 
 def _run(command: str, *arguments: str | Path, coco_root: Path | None = None) -> None:
-    line = [sys.executable, str(TOOLS / SCRIPTS[command]), *map(str, arguments)]
-    print("$", *line[1:], flush=True)
+    line = [command, *map(str, arguments)]
+    print("$ resnext", *line, flush=True)
     # Where other programs share the cores, threads that wait busily slow each other many times.
     env = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
     if coco_root is not None:
         env["COCO_ROOT"] = str(coco_root)
-    status = subprocess.run(line, env=env, check=False).returncode
+    status = subprocess.run(
+        [sys.executable, "-m", "resnext_backbones", *line], env=env, check=False
+    ).returncode
     if status:
         raise InputError(f"{command} ended with exit status {status}; its message is above")

@@ -1,4 +1,4 @@
-"""A picture of each image that a detector is tested on."""
+"""Pictures of what a detector found."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import mmengine.fileio
 import numpy as np
 import torch
 from mmengine.hooks import Hook
+from numpy.typing import NDArray
 
-from resnext_backbones.detection.drawing import Detections, class_colours, draw_detections
+from resnext_backbones.detection.drawing import Colour, Detections, class_colours, draw_detections
 
 GAP = 8
 """White pixels between the two halves of a picture."""
@@ -53,26 +54,45 @@ class PicturesHook(Hook):
             if name in self.written:  # data sets may have folders with images of equal names
                 name = f"{path.stem}_{sample.img_id}{path.suffix}"
             self.written.add(name)
-            content = mmengine.fileio.get(sample.img_path)
-            image = mmcv.imfrombytes(content, channel_order="rgb")
-            mmcv.imwrite(self._picture(image, sample)[..., ::-1], str(self.folder / name))
+            picture = picture_of(sample, self.classes, self.colours, truth=True)
+            mmcv.imwrite(picture[..., ::-1], str(self.folder / name))
 
-    def _picture(self, image: np.ndarray, sample: Any) -> np.ndarray:
-        found = sample.pred_instances
-        halves = {
-            "ground truth": detections(sample.gt_instances),
-            f"found, score at least {LEAST_SCORE}": detections(found[found.scores >= LEAST_SCORE]),
-        }
-        left, right = (
-            draw_detections(image, objects, self.classes, self.colours, title=title)
-            for title, objects in halves.items()
-        )
-        gap = np.full((len(left), GAP, 3), 255, np.uint8)
-        return np.concatenate([left, gap, right], axis=1)
+
+def picture_of(
+    sample: Any,
+    classes: Sequence[str],
+    colours: Sequence[Colour],
+    *,
+    least_score: float = LEAST_SCORE,
+    truth: bool = False,
+) -> NDArray[np.uint8]:
+    """Draws what was found on the image that it was found in.
+
+    Args:
+        sample: MMDetection's `DetDataSample` with predictions; the image is read from its path.
+        classes, colours: of each class; `class_colours` makes the colours.
+        least_score: of what is drawn.
+        truth: draw the sample's ground truth on the left.
+
+    Returns:
+        (H, W, 3), RGB.
+    """
+    image = mmcv.imfrombytes(mmengine.fileio.get(sample.img_path), channel_order="rgb")
+    found = sample.pred_instances
+    found = detections(found[found.scores >= least_score])
+    if not truth:
+        return draw_detections(image, found, classes, colours)
+    left = draw_detections(
+        image, detections(sample.gt_instances), classes, colours, title="ground truth"
+    )
+    title = f"found, score at least {least_score}"
+    right = draw_detections(image, found, classes, colours, title=title)
+    gap = np.full((len(left), GAP, 3), 255, np.uint8)
+    return np.concatenate([left, gap, right], axis=1)
 
 
 def detections(instances: Any) -> Detections:
-    """Returns the objects of MMDetection's InstanceData, ground truth or found."""
+    """Returns the objects of MMDetection's `InstanceData`, ground truth or found."""
     return Detections(
         boxes=_array(instances.bboxes),
         labels=_array(instances.labels),
@@ -82,7 +102,7 @@ def detections(instances: Any) -> Detections:
 
 
 def _array(values: Any) -> np.ndarray:
-    """Returns a tensor's values, a box structure's or a mask structure's."""
+    """Returns the values of a tensor, or of MMDetection's boxes or masks, as an array."""
     if hasattr(values, "to_ndarray"):
         return np.asarray(values.to_ndarray())
     values = getattr(values, "tensor", values)

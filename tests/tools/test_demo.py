@@ -17,20 +17,25 @@ PRETRAINING = [
 """The network of `QUICK`."""
 
 
-def test_demo_at_a_tiny_size(tmp_path: Path) -> None:
+@pytest.mark.parametrize("compare", [False, pytest.param(True, marks=pytest.mark.whole)])
+def test_demo_at_a_tiny_size(tmp_path: Path, compare: bool) -> None:
     done = run(
         "demo.py", "--work-dir", tmp_path / "demo", "--num-train", 16, "--num-val", 4,
+        *["--compare"] * compare,
         "--cfg-options", *QUICK, "--pretrain-options", *PRETRAINING,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    for line in ("pretraining ", "random weights "):
-        assert line in done.stdout
     folder = Path(done.stdout.rstrip().splitlines()[-1])
     assert folder == tmp_path / "demo"
-    assert {"coco_metrics.json", "coco_metrics.txt", "curves.png"} <= {
-        path.name for path in folder.iterdir()
-    }
-    assert len(list((folder / "pictures").iterdir())) == 4
+    results = [folder, *[folder / "random_weights"] * compare]
+    for row, result in zip(("pretraining ", "random weights "), results, strict=False):
+        assert row in done.stdout
+        assert {"coco_metrics.json", "coco_metrics.txt", "curves.png"} <= {
+            path.name for path in result.iterdir()
+        }
+        assert len(list((result / "pictures").iterdir())) == 4
+    assert ("random weights " in done.stdout) == compare
+    assert (folder / "random_weights").exists() == compare
 
 
 def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
