@@ -1,0 +1,1 @@
+"""mmcv's operators on torchvision's beside the compiled ones: results, and time."""
