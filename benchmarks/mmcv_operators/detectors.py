@@ -34,9 +34,7 @@ def run_step(model: dict[str, Any]) -> dict[str, Any]:
     return as_arrays(result)
 
 
-def measure(
-    models: Mapping[str, dict[str, Any]], say: Callable[[str], None]
-) -> dict[str, Any]:
+def measure(models: Mapping[str, dict[str, Any]], say: Callable[[str], None]) -> dict[str, Any]:
     """Returns for each config how far losses, gradients and detections lie apart."""
     rows = {}
     with process_with(REFERENCE, threads=1) as reference, process_with(OWN, threads=1) as own:

@@ -121,15 +121,13 @@ class ResNeXt(Trunk):
         self.loaded_weights: LoadedWeights | None = None
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """The trunk's feature maps; in NCHW order where mmcv's compiled operators are in use.
+        """Returns the trunk's feature maps, in NCHW order.
 
-        Necks pass channels_last on, and those operators (RoIAlign is one) read memory as NCHW
-        whatever the tensor says: they would compute on scrambled features without an error.
+        mmcv's compiled operators (RoIAlign is one) read memory as NCHW whatever the tensor says, and
+        would compute on scrambled features without an error. With this package's, which read any
+        order, necks and heads are no faster in channels_last on a CPU.
         """
-        outputs = super().forward(images)
-        if OPERATORS.compiled:
-            return tuple(output.contiguous() for output in outputs)
-        return outputs
+        return tuple(output.contiguous() for output in super().forward(images))
 
     def init_weights(self) -> None:
         """What `init_cfg` says; MMEngine calls this before training.

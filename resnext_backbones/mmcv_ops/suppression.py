@@ -121,16 +121,13 @@ def nms_rotated(
     """Returns the indices of the rotated boxes that are kept, by falling score.
 
     Args:
-        dets: (N, 5), centre, width, height and angle in radians; with a label as sixth number where
-            `multi_label`, and then boxes of different labels do not suppress one another.
+        dets: (N, 5), centre, width, height and angle in radians, or (N, 6) with a label, where
+            `multi_label`. As in mmcv, labels change nothing: `batched_nms` moves them apart.
         order, dets_sorted: by falling score.
         iou_threshold: a box goes if it overlaps a kept one by more.
     """
     overlaps = rotated_ious(dets_sorted[:, :5], dets_sorted[:, :5])
-    suppresses = overlaps > iou_threshold
-    if multi_label:
-        suppresses &= dets_sorted[:, 5, None] == dets_sorted[None, :, 5]
-    return order[_greedy(suppresses)]
+    return order[_greedy(overlaps > iou_threshold)]
 
 
 def line_nms_forward(

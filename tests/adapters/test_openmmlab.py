@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ from mmengine.registry import MODELS as ROOT_MODELS  # noqa: E402
 
 from resnext_backbones import build_backbone  # noqa: E402
 from resnext_backbones.adapters import openmmlab  # noqa: E402
-from resnext_backbones.mmcv_ops import OPERATORS  # noqa: E402
 
 CONFIGS = Path(mmdet.__file__).parent / ".mim" / "configs"
 OWN = "resnext_backbones.ResNeXt"
@@ -191,20 +189,13 @@ def test_same_as_mmdetection_option_by_option(options: dict[str, Any]) -> None:
             assert relative_error(value, reference) <= (1e-10 if exact else 1e-5)
 
 
-@pytest.mark.parametrize("compiled", [False, True])
-def test_feature_maps_are_in_an_order_that_the_operators_read(
-    compiled: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """mmcv's compiled ones read memory as NCHW, whatever its format."""
+def test_feature_maps_are_in_the_order_that_mmcvs_operators_read() -> None:
     from mmcv.ops import RoIAlign
-
-    monkeypatch.setattr(openmmlab, "OPERATORS", replace(OPERATORS, compiled=compiled))
 
     own = MODELS.build({"type": OWN, "variant": "resnext50_32x4d", "num_stages": 1,
                         "strides": (1,), "dilations": (1,), "out_indices": (0,)})  # fmt: skip
     (features,) = own(torch.randn(1, 3, 64, 64))
-    assert features.is_contiguous() == compiled
-    features = features.contiguous() if OPERATORS.compiled else features
+    assert features.is_contiguous()
     align = RoIAlign(4, spatial_scale=0.25)
     boxes = torch.tensor([[0.0, 8.0, 8.0, 40.0, 40.0]])
     found = align(features, boxes)
