@@ -123,9 +123,9 @@ class ResNeXt(Trunk):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Returns the trunk's feature maps, in NCHW order.
 
-        mmcv's compiled operators (RoIAlign is one) read memory as NCHW whatever the tensor says, and
-        would compute on scrambled features without an error. With this package's, which read any
-        order, necks and heads are no faster in channels_last on a CPU.
+        mmcv's compiled operators (RoIAlign is one) read memory as NCHW whatever the tensor says:
+        they would compute on scrambled features without an error. With this package's, which read
+        any order, necks and heads are no faster in channels_last on a CPU.
         """
         return tuple(output.contiguous() for output in super().forward(images))
 
