@@ -19,7 +19,10 @@ from resnext_backbones.detection.config import load_config
 from resnext_backbones.runs.amp import Bfloat16OptimWrapper
 
 SIZE = (96, 160)
-SMALL = ["model.backbone.variant=None", "model.backbone.depth=(1,1,1,1)", "model.backbone.groups=8"]
+SMALL = [
+    "model.backbone.variant=None", "model.backbone.depth=(1,1,1,1)", "model.backbone.groups=8",
+    "model.backbone.init_cfg=None",
+]  # fmt: skip
 DEFORMABLE = [
     "model.backbone.dcn.type=DCNv2", "model.backbone.dcn.deform_groups=1",
     "model.backbone.stage_with_dcn=(False,True,True,True)",
