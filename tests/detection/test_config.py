@@ -19,8 +19,7 @@ from mmdet.utils import register_all_modules
 from mmengine.config import Config
 
 from resnext_backbones.detection.config import load_config
-from resnext_backbones.detection.report import pixels
-from resnext_backbones.detection.weights import check_weights
+from resnext_backbones.detection.weights import check_weights, given_pixels
 from resnext_backbones.runs.config import for_training
 from resnext_backbones.runs.errors import InputError
 from resnext_backbones.runs.find import INSTALLED_CONFIGS, find_config
@@ -73,7 +72,7 @@ def test_config_builds_the_network_of_its_name(name: str, monkeypatch, tmp_path:
     assert model.backbone.norm_eval
     network = re.search(r"x\d+_\d+x\d+d", name)[0]
     assert model.backbone.init_cfg == {"type": "Pretrained", "checkpoint": WEIGHTS[network]}
-    assert pixels(model.data_preprocessor) == str(preprocessing_of(WEIGHTS[network]))
+    assert given_pixels(cfg.model) == preprocessing_of(WEIGHTS[network])
     check_weights(cfg)
     epochs = 36 if "3x" in name else 12
     assert cfg.train_cfg.max_epochs == epochs
