@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-import resnext_backbones.mmcv_ops  # isort: skip  before mmcv.ops
+import resnext_backbones.mmcv_ops  # noqa: F401 # isort: skip  before mmcv.ops
 
 import mmcv._ext
 import mmcv.utils
