@@ -99,7 +99,7 @@ def test_the_metadata(wheel: Path) -> None:
     assert found["Requires-Python"] == ">=3.11"
     assert found.get_payload() == (ROOT / "README.md").read_text(encoding="utf-8")
     extras = set(found.get_all("Provides-Extra"))
-    assert extras == {"mmdet", "torchvision", "pretrain", "dev"}
+    assert extras == {"mmdet", "torchvision", "pretrain", "completion", "dev"}
 
 
 def pins(file: str) -> dict[str, str]:

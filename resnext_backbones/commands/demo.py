@@ -1,4 +1,4 @@
-"""Pretrain a small backbone, train a Mask R-CNN from it, and draw what it finds.
+"""Pretrain, train a Mask R-CNN, and draw what it finds.
 
 resnext demo                          # on shapes that are drawn for it
 resnext demo --coco-root data/coco    # on some images of COCO

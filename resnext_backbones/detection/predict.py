@@ -13,7 +13,6 @@ import torch
 from mmcv.transforms import Compose
 from mmdet.apis import init_detector
 from mmdet.utils import get_test_pipeline_cfg
-from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
@@ -23,7 +22,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from resnext_backbones.detection.checks import check_heads, classes_of
 from resnext_backbones.detection.coco_results import ImageList, own_categories, to_results
+from resnext_backbones.detection.drawing import class_colours, draw_detections
 from resnext_backbones.detection.find_images import FoundImages
+from resnext_backbones.detection.pictures import detections
 from resnext_backbones.runs import runner
 from resnext_backbones.runs.errors import BUILD_ERRORS, InputError
 from resnext_backbones.weights.sources import locate
@@ -72,7 +73,7 @@ def predict(
             call; or an image cannot be read, once all others are done.
         WeightsError: the checkpoint cannot be read.
     """
-    _make_room(out, overwrite)
+    earlier = _earlier_pictures(out, overwrite)
     model = _build(cfg, checkpoint)
     classes = model.dataset_meta["classes"]
     ids, categories = list(range(1, len(images.names) + 1)), own_categories(classes)
@@ -80,9 +81,10 @@ def predict(
         listed = ImageList(image_list)
         ids, categories = listed.image_ids(images.root, images.names), listed.category_list(classes)
     category_ids = [kind["id"] for kind in categories]
-    visualizer = DetLocalVisualizer()
-    visualizer.dataset_meta = model.dataset_meta
 
+    # A picture that stayed would pass for one of this detector's.
+    for path in earlier:
+        path.unlink(missing_ok=True)
     rows, found, failures = [], [], []
     for index, sample in _samples(model, cfg, images, batch_size, workers):
         if isinstance(sample, InputError):
@@ -95,7 +97,7 @@ def predict(
         rows.append({"id": ids[index], "file_name": name, "width": width, "height": height})
         found += to_results(sample, ids[index], category_ids)
         if score_thr is not None:
-            _draw(visualizer, sample, _picture(out, name), score_thr)
+            _draw(sample, model.dataset_meta, _picture(out, name), score_thr)
     content = {
         "info": {"description": f"images in {images.root}"},
         "images": rows,
@@ -182,12 +184,15 @@ def _classes_in(meta: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(lower.get("classes") or meta.get("CLASSES") or ())
 
 
-def _draw(visualizer: DetLocalVisualizer, sample: Any, path: Path, score_thr: float) -> None:
+def _draw(sample: Any, meta: Mapping[str, Any], path: Path, score_thr: float) -> None:
     image = mmcv.imfrombytes(mmengine.fileio.get(sample.img_path), channel_order="rgb")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    visualizer.add_datasample(
-        path.name, image, sample, draw_gt=False, pred_score_thr=score_thr, out_file=str(path)
+    found = sample.pred_instances
+    palette = meta.get("palette")
+    colours = class_colours(meta["classes"], None if isinstance(palette, str) else palette)
+    picture = draw_detections(
+        image, detections(found[found.scores >= score_thr]), meta["classes"], colours
     )
+    mmcv.imwrite(picture[..., ::-1], str(path))  # which makes the folder
 
 
 def _picture(out: Path, name: str) -> Path:
@@ -195,12 +200,16 @@ def _picture(out: Path, name: str) -> Path:
     return path if path.suffix.lower() in DRAWN_AS else path.with_name(f"{path.name}.png")
 
 
-def _make_room(out: Path, overwrite: bool) -> None:
-    """Refuse a folder with files, or remove what an earlier call wrote there."""
+def _earlier_pictures(out: Path, overwrite: bool) -> list[Path]:
+    """The pictures that an earlier call left in the folder, if they may be replaced.
+
+    Raises:
+        InputError: it has files that may not be.
+    """
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: is a file; name a folder")
     if not out.is_dir() or not any(out.iterdir()):
-        return
+        return []
     if not overwrite:
         raise InputError(f"--out {out}: has files; name a new folder, or replace with --overwrite")
     listing = out / IMAGES
@@ -208,6 +217,6 @@ def _make_room(out: Path, overwrite: bool) -> None:
         raise InputError(
             f"--out {out}: has no {IMAGES}, so its files are of something else; name a new folder"
         )
-    # A picture that stayed would pass for one of the new detector's.
-    for image in json.loads(listing.read_bytes())["images"]:
-        _picture(out, image["file_name"]).unlink(missing_ok=True)
+    return [
+        _picture(out, image["file_name"]) for image in json.loads(listing.read_bytes())["images"]
+    ]

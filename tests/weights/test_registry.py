@@ -124,7 +124,7 @@ def test_preprocessing_of_a_file(tmp_path: Path) -> None:
     save_file({"a": torch.ones(1)}, path, metadata=pixels.to_metadata())
     assert preprocessing_of(path) == pixels
     save_file({"a": torch.ones(1)}, path)
-    with pytest.raises(WeightsError, match=r"does not record its pixel.*convert_weights"):
+    with pytest.raises(WeightsError, match=r"does not record its pixel.*resnext convert"):
         preprocessing_of(path)
     save_file({"a": torch.ones(1)}, path, metadata={**pixels.to_metadata(), "pixel_std": "[0]"})
     with pytest.raises(WeightsError, match=r"pixel normalisation"):
