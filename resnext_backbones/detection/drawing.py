@@ -48,8 +48,12 @@ class Detections:
 
 
 def class_colours(classes: Sequence[str], palette: Sequence[Colour] | None = None) -> list[Colour]:
-    """Returns an RGB colour for each class: the palette's, or hues far from each other."""
-    if palette is not None and len(palette) >= len(classes):
+    """Returns an RGB colour for each class: the palette's, or hues far from each other.
+
+    A data set with classes of its own keeps the palette of the one that it is derived from; it has
+    another number of colours then, and is left out.
+    """
+    if palette is not None and len(palette) == len(classes):
         return [(int(r), int(g), int(b)) for r, g, b in palette]
     hues = (0.02 + number * GOLDEN for number in range(len(classes)))
     rgb = (colorsys.hsv_to_rgb(hue % 1, 0.9, 1.0) for hue in hues)

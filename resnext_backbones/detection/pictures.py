@@ -18,7 +18,7 @@ from resnext_backbones.detection.drawing import Colour, Detections, class_colour
 GAP = 8
 """White pixels between the two halves of a picture."""
 
-LEAST_SCORE = 0.3
+LEAST_SCORE = 0.5
 """Of what is drawn; most of what a detector returns is below it."""
 
 

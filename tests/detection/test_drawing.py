@@ -105,7 +105,9 @@ def test_every_class_has_its_colour() -> None:
     distances = np.abs(colours[:, None] - colours[None]).sum(axis=2) + 1000 * np.eye(20, dtype=int)
     assert distances.min() > 30
     assert class_colours(["a", "b"], [RED, BLACK]) == [RED, BLACK]
-    assert len(class_colours(["a", "b"], [RED])) == 2
+    for other in ([RED], [RED, RED, RED]):
+        first, second = class_colours(["a", "b"], other)
+        assert first != second
 
 
 def test_without_objects_the_image_is_as_it_was() -> None:
