@@ -76,6 +76,8 @@ def test_a_whole_mask_rcnn_has_the_same_loss() -> None:
     # In double precision, where rounding gives no two proposals each other's place.
     entries = [Entry(name, "float64") for name in (OWN, "mmdetection")]
     jobs = [Job(setting("mask_rcnn", size), entry) for entry in entries]
+    for job in jobs:
+        job.module.detector.roi_head.bbox_sampler.num = 32  # double precision is slow
     own, peer = (job.warm_up() for job in jobs)
     assert own.keys() == peer.keys() == {"output 0"}
     assert relative_error(own["output 0"], peer["output 0"]) <= 1e-10
