@@ -57,10 +57,11 @@ def reduce(model: dict[str, Any]) -> None:
         if dict(node.get("init_cfg") or {}).get("type") == "Pretrained":
             node["init_cfg"] = None
         if node.get("type") == "ResNeXt":
+            node.update(type="resnext_backbones.ResNeXt", depth=(1, 1, 1, 1))
             # A last norm of zero would leave the convolutions before it without a gradient.
-            node.update(
-                type="resnext_backbones.ResNeXt", depth=(1, 1, 1, 1), zero_init_residual=False
-            )
+            # Compiled operators get maps in NCHW order from the adapter, others in the trunk's:
+            # convolutions round differently in another order, so here it is one.
+            node.update(zero_init_residual=False, channels_last=False)
         for key, most in (("max_per_img", PROPOSALS), ("nms_pre", PROPOSALS * 5)):
             if isinstance(node.get(key), int):
                 node[key] = min(node[key], most)

@@ -8,19 +8,16 @@ numbers it expects are compared: torch claims a GPU, and whatever is sent there 
 from __future__ import annotations
 
 import functools
-import inspect
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import pytest
-
-import resnext_backbones.mmcv_ops  # noqa: F401 # isort: skip  before mmcv.ops
-
-import mmcv._ext
 import mmcv.utils
+import pytest
 import torch
 from torch.overrides import TorchFunctionMode
+
+from resnext_backbones.mmcv_ops import OPERATORS
 
 AS_CPU = "CUDA_AS_CPU"
 called: set[str] = set()
@@ -50,8 +47,8 @@ class CudaAsCpu(TorchFunctionMode):
 
 
 def pytest_configure() -> None:
-    for name, function in inspect.getmembers(mmcv._ext, callable):
-        setattr(mmcv._ext, name, _noted(name, function))
+    for name, function in OPERATORS.module.COMPUTED.items():
+        setattr(OPERATORS.module, name, _noted(name, function))
     if os.environ.get(AS_CPU) == "1":
         torch.cuda.is_available = lambda: True
         mmcv.utils.IS_CUDA_AVAILABLE = True

@@ -30,15 +30,7 @@ def process_with(operators: str, threads: int) -> ProcessPoolExecutor:
 def _choose(operators: str, threads: int) -> None:
     os.environ[SWITCH] = operators
     torch.set_num_threads(threads)
-    import resnext_backbones.mmcv_ops  # noqa: F401  it reads the switch
+    from resnext_backbones.mmcv_ops import OPERATORS
 
-    if (found := in_use()) != operators:
-        raise RuntimeError(f"{SWITCH}={operators}, and the operators in use are {found}")
-
-
-def in_use() -> str:
-    """Returns which operators mmcv calls: compiled functions have no Python code."""
-    import mmcv.ops.nms
-
-    is_python = hasattr(mmcv.ops.nms.ext_module.nms, "__code__")
-    return OWN if is_python else REFERENCE
+    if OPERATORS.compiled != (operators == REFERENCE):
+        raise RuntimeError(f"{SWITCH}={operators}, and the operators in use are {OPERATORS}")
