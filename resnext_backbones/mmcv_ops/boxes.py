@@ -47,7 +47,7 @@ def rotated_ious(bboxes1: Tensor, bboxes2: Tensor) -> Tensor:
         bboxes2: (N, 5).
     """
     # torchvision counts degrees the other way round.
-    scale = bboxes1.new_tensor([1, 1, 1, 1, -180 / math.pi])
+    scale = bboxes1.new_tensor([1, 1, 1, 1, -180 / math.pi], dtype=widen(bboxes1).dtype)
     return ops.box_iou(bboxes1 * scale, bboxes2 * scale, fmt="cxcywhr")
 
 
@@ -63,9 +63,11 @@ def box_iou_rotated(
         mode_flag: as of `bbox_overlaps`.
     """
     first, second = widen(bboxes1), widen(bboxes2)
+    if not ious.numel():
+        return
     if aligned:
-        pairs = zip(first.split(1), second.split(1), strict=True)
-        overlaps = torch.cat([rotated_ious(*pair)[0] for pair in pairs] or [ious.new_empty(0)])
+        pairs = zip(first[:, None], second[:, None], strict=True)
+        overlaps = torch.stack([rotated_ious(*pair)[0, 0] for pair in pairs])
         areas, others = first[:, 2:4].prod(-1), second[:, 2:4].prod(-1)
     else:
         overlaps = rotated_ious(first, second)

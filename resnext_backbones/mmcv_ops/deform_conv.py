@@ -61,8 +61,8 @@ def deform_conv_backward_input(
     **geometry: int,
 ) -> None:
     """Fill in the gradients of the input and the offsets; else as the forward pass."""
-    tensors, flags = _arguments(input, weight, offset, geometry=[geometry[name] for name in PLAIN])
-    found = torch.ops.torchvision._deform_conv2d_backward(widen(grad_output), *tensors, *flags)
+    shape = [geometry[name] for name in PLAIN]
+    found = _gradients(grad_output, input, weight, offset, geometry=shape)
     grad_input.copy_(found[0])
     grad_offset.copy_(found[2])
     # torchvision computes all gradients at once, and mmcv asks for this one next.
@@ -82,12 +82,8 @@ def deform_conv_backward_parameters(
 ) -> None:
     """Add the gradient of the weight, times `scale`, to `grad_weight`; else as the forward pass."""
     if columns.shape != grad_weight.shape:  # no gradient of the input was asked for
-        tensors, flags = _arguments(
-            input, grad_weight, offset, geometry=[geometry[name] for name in PLAIN]
-        )
-        columns = torch.ops.torchvision._deform_conv2d_backward(
-            widen(grad_output), *tensors, *flags
-        )[1]
+        shape = [geometry[name] for name in PLAIN]
+        columns = _gradients(grad_output, input, grad_weight, offset, geometry=shape)[1]
     grad_weight.add_(columns, alpha=scale)
 
 
@@ -139,14 +135,51 @@ def modulated_deform_conv_backward(
     **geometry: int,
 ) -> None:
     """Fill in all gradients; else as the forward pass."""
-    tensors, flags = _arguments(
-        input, weight, offset, mask, bias if with_bias else None,
+    found = _gradients(
+        grad_output, input, weight, offset, mask, bias if with_bias else None,
         geometry=[geometry[name] for name in MODULATED],
     )  # fmt: skip
-    found = torch.ops.torchvision._deform_conv2d_backward(widen(grad_output), *tensors, *flags)
     filled = [grad_input, grad_weight, grad_offset, grad_mask]
     for gradient, value in zip([*filled, *[grad_bias] * with_bias], found, strict=False):
         gradient.copy_(value)
+
+
+def _gradients(
+    upstream: Tensor,
+    input: Tensor,
+    weight: Tensor,
+    offset: Tensor,
+    mask: Tensor | None = None,
+    bias: Tensor | None = None,
+    *,
+    geometry: list[int],
+) -> list[Tensor]:
+    """Returns the gradients of input, weight, offset, mask and bias."""
+    tensors, flags = _arguments(input, weight, offset, mask, bias, geometry=geometry)
+    found = list(torch.ops.torchvision._deform_conv2d_backward(widen(upstream), *tensors, *flags))
+    found[2] *= _moves_within(tensors[2], weight.shape[2:], geometry)
+    return found
+
+
+def _moves_within(offset: Tensor, kernel: torch.Size, geometry: list[int]) -> Tensor:
+    """Returns whether a point lies less than a pixel outside, as `offset`.
+
+    A whole pixel outside the value begins to rise from 0: mmcv has no gradient there, torchvision
+    that of the side within. Offsets begin at 0, and then all points in the padding lie there.
+    """
+    count, _, *size = offset.shape
+    moved = offset.reshape(count, geometry[-1], *kernel, 2, *size)
+    within = torch.ones_like(moved[..., 0, :, :], dtype=torch.bool)
+    for axis in (0, 1):
+        stride, padding, dilation = geometry[axis:6:2]
+        start = torch.arange(size[axis], device=offset.device) * stride - padding
+        tap = torch.arange(kernel[axis], device=offset.device) * dilation
+        # (kernel, 1, P, 1) for rows, (kernel, 1, Q) for columns
+        place = (
+            tap[:, None, None, None] + start[:, None] if axis == 0 else tap[:, None, None] + start
+        )
+        within &= place + moved[..., axis, :, :] > -1
+    return within[..., None, :, :].expand_as(moved).reshape(offset.shape)
 
 
 def _arguments(

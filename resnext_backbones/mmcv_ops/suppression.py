@@ -135,6 +135,9 @@ def line_nms_forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Suppress lanes by their mean distance (Zheng et al., CLRNet, CVPR 2022).
 
+    mmcv's kernel compares a lane that is sorted by its score with one that is not; where lanes do
+    not come sorted it keeps others.
+
     Args:
         lines: (N, 77): two scores, start y from 0 to 1, start x, length, and x at 72 rows.
         scores: (N,).

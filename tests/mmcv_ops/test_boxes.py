@@ -115,6 +115,8 @@ def test_rotated_boxes(clockwise: bool) -> None:
     boxes = torch.cat([first, second])
     scores = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
     assert nms_rotated(boxes, scores, 0.65, clockwise=clockwise)[1].tolist() == [0, 1, 2]
+    half = nms_rotated(boxes.bfloat16(), scores.bfloat16(), 0.65, clockwise=clockwise)
+    assert half[1].tolist() == [0, 1, 2]
     labels = torch.tensor([0, 0, 0, 1, 0, 0])
     assert nms_rotated(boxes, scores, 0.65, labels, clockwise)[1].tolist() == [0, 1, 2]
 

@@ -7,6 +7,7 @@ import torch
 from mmcv_ops import definitions
 from mmcv_ops.cases import CASES, random
 from torch.nn import functional as F
+from torchvision.ops import deform_conv2d as deform_conv2d_of_torchvision
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -51,6 +52,32 @@ def test_compiled_by_torch(case: str) -> None:
         results.append([output, *torch.autograd.grad(output.sum(), tensors)])
     for plain, other in zip(*results, strict=True):
         torch.testing.assert_close(other, plain, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("modulated", [False, True])
+def test_offsets_have_no_gradient_a_whole_pixel_outside(modulated: bool) -> None:
+    """As in mmcv; offsets begin at 0, with the padding's points at -1."""
+    from mmcv.ops import deform_conv2d, modulated_deform_conv2d
+
+    x, weight, geometry = random(2, 4, 5, 6), random(4, 2, 3, 3), (2, 1, 1, 2, 2)
+    offset = torch.zeros(2, 36, 3, 3, dtype=torch.float64, requires_grad=True)
+    mask = random(2, 18, 3, 3, low=0.1)
+    if modulated:
+        own = modulated_deform_conv2d(x, offset, mask, weight, None, *geometry)
+    else:
+        own = deform_conv2d(x, offset, weight, *geometry)
+    (found,) = torch.autograd.grad(own.square().sum(), offset)
+    # Just within, where there is only one side.
+    moved = torch.full_like(offset, 1e-9, requires_grad=True)
+    plain = deform_conv2d_of_torchvision(
+        x, moved, weight, None, 2, 1, 1, mask if modulated else None
+    )
+    (expected,) = torch.autograd.grad(plain.square().sum(), moved)
+    taps = expected.view(2, 2, 3, 3, 2, 3, 3).clone()
+    taps[:, :, 0, :, :, 0, :] = 0  # the upper row of the kernel, at the upper row of the output
+    taps[:, :, :, 0, :, :, 0] = 0
+    assert (taps != 0).sum() > 400
+    torch.testing.assert_close(found, taps.view_as(found), rtol=1e-6, atol=1e-6)
 
 
 def test_masked_convolution() -> None:
@@ -118,6 +145,7 @@ def test_nothing_to_compute() -> None:
     assert ops.soft_nms(boxes, scores)[1].tolist() == []
     assert ops.line_nms(torch.zeros(0, 77), scores, 1.0, 9)[1] == 0
     assert ops.box_iou_rotated(none, none).shape == (0, 0)
+    assert ops.box_iou_rotated(none, none, aligned=True).shape == (0,)
     assert ops.RoIAlign((2, 3))(x[:0], none).shape == (0, 3, 2, 3)
     empty = torch.zeros(0, 3, requires_grad=True)
     for loss in (ops.sigmoid_focal_loss, ops.softmax_focal_loss):
