@@ -112,7 +112,7 @@ def inputs(detector: nn.Module, training: bool) -> dict[str, Any]:
     )
 
 
-def losses_of(detector: nn.Module, seed: int) -> dict[str, Tensor]:
+def losses_of(detector: Any, seed: int) -> dict[str, Tensor]:
     """Returns the losses of a training step by name; samplers draw from the seed."""
     detector.train()
     data = detector.data_preprocessor(inputs(detector, training=True), True)
@@ -120,13 +120,13 @@ def losses_of(detector: nn.Module, seed: int) -> dict[str, Tensor]:
     np.random.seed(seed)
     losses = detector(**data, mode="loss")
     return {
-        name: sum(value) if isinstance(value, list) else value
+        name: torch.stack(value).sum() if isinstance(value, list) else value
         for name, value in losses.items()
         if "loss" in name
     }
 
 
-def detections_of(detector: nn.Module) -> list[dict[str, Tensor]]:
+def detections_of(detector: Any) -> list[dict[str, Tensor]]:
     """Returns what a test step finds in each image: boxes, scores, labels, masks."""
     detector.eval()
     data = detector.data_preprocessor(inputs(detector, training=False), False)

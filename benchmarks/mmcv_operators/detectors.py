@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from benchmarks.mmcv_operators.compare import as_arrays, norm_error, relative_error
 from benchmarks.mmcv_operators.switch import OWN, REFERENCE, process_with
@@ -27,12 +28,13 @@ def run_step(model: dict[str, Any]) -> dict[str, Any]:
     register_all_modules()
     detector = build(model, SEED)
     losses = losses_of(detector, SEED)
-    sum(losses.values()).backward()
+    torch.stack([loss.sum() for loss in losses.values()]).sum().backward()
     gradients = {
         name: parameter.grad
         for name, parameter in detector.named_parameters()
         if parameter.grad is not None
     }
+    detections: Any
     try:
         detections = detections_of(detector)
     except RuntimeError as error:

@@ -65,10 +65,10 @@ def run(checkout: Path, files: list[Path], as_cpu: str) -> list[dict[str, str]]:
         )
         if not report.is_file():
             raise InputError(f"pytest did not run:\n{done.stdout}{done.stderr}")
-        return list(_cases(ElementTree.parse(report)))
+        return list(_cases(ElementTree.parse(report).getroot()))
 
 
-def _cases(report: ElementTree.ElementTree) -> Iterator[dict[str, str]]:
+def _cases(report: ElementTree.Element) -> Iterator[dict[str, str]]:
     for case in report.iter("testcase"):
         noted = {p.get("name"): p.get("value") for p in case.iter("property")}
         row = {

@@ -35,7 +35,7 @@ class CudaAsCpu(TorchFunctionMode):
     ) -> Any:
         if func is torch.Tensor.cuda:
             return args[0]
-        if func == torch.Tensor.is_cuda.__get__:
+        if func == torch.Tensor.is_cuda.__get__:  # type: ignore[attr-defined]
             return True
         kwargs = {key: self._here(value) for key, value in (kwargs or {}).items()}
         return func(*(self._here(value) for value in args), **kwargs)
