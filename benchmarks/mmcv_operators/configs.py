@@ -59,9 +59,7 @@ def reduce(model: dict[str, Any]) -> None:
         if node.get("type") == "ResNeXt":
             node.update(type="resnext_backbones.ResNeXt", depth=(1, 1, 1, 1))
             # A last norm of zero would leave the convolutions before it without a gradient.
-            # Compiled operators get maps in NCHW order from the adapter, others in the trunk's:
-            # convolutions round differently in another order, so here it is one.
-            node.update(zero_init_residual=False, channels_last=False)
+            node.update(zero_init_residual=False)
         for key, most in (("max_per_img", PROPOSALS), ("nms_pre", PROPOSALS * 5)):
             if isinstance(node.get(key), int):
                 node[key] = min(node[key], most)
