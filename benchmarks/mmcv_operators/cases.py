@@ -131,10 +131,11 @@ def deform_conv(
     dilation: int = 1,
     images: int = 2,
     step: int = 32,
+    offsets: float = 1.0,
 ) -> Call:
     size = output_size(stride, padding, dilation)
     features = draw.train("input", draw.normal(images, 8, *SIZE))
-    offset = draw.train("offset", draw.normal(images, deform_groups * 18, *size))
+    offset = draw.train("offset", draw.normal(images, deform_groups * 18, *size, scale=offsets))
     weight = draw.train("weight", draw.normal(12, 8 // groups, 3, 3))
     return lambda: ops.deform_conv2d(
         features, offset, weight, stride, padding, dilation, groups, deform_groups, False, step
@@ -150,10 +151,11 @@ def modulated_deform_conv(
     dilation: int = 1,
     with_bias: bool = True,
     images: int = 3,
+    offsets: float = 1.0,
 ) -> Call:
     size = output_size(stride, padding, dilation)
     features = draw.train("input", draw.normal(images, 8, *SIZE))
-    offset = draw.train("offset", draw.normal(images, deform_groups * 18, *size))
+    offset = draw.train("offset", draw.normal(images, deform_groups * 18, *size, scale=offsets))
     mask = draw.train("mask", draw.uniform(images, deform_groups * 9, *size))
     weight = draw.train("weight", draw.normal(12, 8 // groups, 3, 3))
     bias = draw.train("bias", draw.normal(12)) if with_bias else None
@@ -245,6 +247,8 @@ CASES: dict[str, Callable[[Draw], Call]] = {
     "deform_roi_pool, adaptive samples": partial(deform_roi_pool, offset=True, ratio=0),
     "deform_roi_pool, no offset": partial(deform_roi_pool, offset=False, ratio=2),
     "deform_conv": deform_conv,
+    # A new layer has no offsets: all points are whole numbers, some just outside.
+    "deform_conv, offsets of 0": partial(deform_conv, offsets=0.0),
     "deform_conv, groups": partial(deform_conv, groups=4),
     "deform_conv, deform groups": partial(deform_conv, deform_groups=4),
     "deform_conv, both, stride, dilation": partial(
@@ -252,6 +256,7 @@ CASES: dict[str, Callable[[Draw], Call]] = {
     ),
     "deform_conv, six images in steps of two": partial(deform_conv, images=6, step=2),
     "modulated_deform_conv": modulated_deform_conv,
+    "modulated_deform_conv, offsets of 0": partial(modulated_deform_conv, offsets=0.0),
     "modulated_deform_conv, no bias": partial(modulated_deform_conv, with_bias=False),
     "modulated_deform_conv, groups": partial(modulated_deform_conv, groups=4),
     "modulated_deform_conv, deform groups": partial(modulated_deform_conv, deform_groups=4),
