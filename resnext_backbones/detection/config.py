@@ -32,10 +32,7 @@ def load_config(
     Raises:
         InputError: as `read_config`, or mmcv has none of the operators that were asked for.
     """
-    try:
-        import_module(ADAPTER)
-    except (ImportError, ValueError) as error:
-        raise InputError(str(error)) from error
+    import_module(ADAPTER)
     cfg = read_config(name, options, work_dir=work_dir, launcher=launcher)
     import_module(IMAGES)
     for transform in dicts_with(list(cfg.values()), lambda d: d.get("type") in CHECKED_TRANSFORMS):

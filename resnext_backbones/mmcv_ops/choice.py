@@ -16,6 +16,7 @@ import torch
 import torchvision
 
 from resnext_backbones.mmcv_ops.absent import BUILD_MMCV
+from resnext_backbones.runs.errors import InputError
 
 EXTENSION = "mmcv._ext"
 """The module of mmcv's compiled operators."""
@@ -61,15 +62,14 @@ def install(choice: str | None = None) -> Operators:
         choice: `auto`, `torchvision` or `compiled`; None takes what RESNEXT_MMCV_OPS says.
 
     Raises:
-        ValueError: there is no such choice.
-        ImportError: the choice is `compiled`, and there are none that fit.
+        InputError: there is no such choice; or it is `compiled`, and there are none that fit.
     """
     choice = choice or os.environ.get(CHOICE) or "auto"
     if choice not in CHOICES:
-        raise ValueError(f"{CHOICE} must be one of {', '.join(CHOICES)}, got {choice!r}")
+        raise InputError(f"{CHOICE} must be one of {', '.join(CHOICES)}, got {choice!r}")
     compiled, unfit = _compiled()
     if choice == "compiled" and unfit:
-        raise ImportError(f"{CHOICE}=compiled, but {unfit}; compile them: {BUILD_MMCV}")
+        raise InputError(f"{CHOICE}=compiled, but {unfit}; compile them: {BUILD_MMCV}")
     if compiled is None or unfit or choice == "torchvision":
         operators = Operators(_own(), compiled=False, why=unfit or f"{CHOICE}={choice}")
     else:

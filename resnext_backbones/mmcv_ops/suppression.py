@@ -34,7 +34,9 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
         corners = corners + corners.new_tensor([0, 0, offset, offset])
     # mmcv compares in the type of the boxes, torchvision in double precision.
     threshold = torch.tensor(iou_threshold, dtype=corners.dtype).item()
-    return ops.nms(corners, widen(scores), threshold)
+    # torchvision keeps the order of equal scores, which mmcv leaves to this sort.
+    order = scores.sort(descending=True).indices
+    return order[ops.nms(corners[order], widen(scores)[order], threshold)]
 
 
 def softnms(
@@ -97,7 +99,7 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
         dets: (N, 5), boxes with scores.
         iou_threshold: a box goes if it overlaps a kept one by this or more.
     """
-    order = widen(dets)[:, 4].sort(descending=True, stable=True).indices.numpy(force=True)
+    order = widen(dets)[:, 4].sort(descending=True).indices.numpy(force=True)
     rows = widen(dets).numpy(force=True)[order]
     groups = []
     left: NDArray = np.arange(len(rows))
