@@ -73,5 +73,5 @@ def box_iou_rotated(
         overlaps = rotated_ious(first, second)
         areas, others = first[:, 2:4].prod(-1)[:, None], second[:, 2:4].prod(-1)
     if mode_flag == IOF:
-        overlaps = overlaps * (areas + others) / (1 + overlaps) / areas
+        overlaps = (overlaps * (areas + others) / (1 + overlaps) / areas).where(areas > 0, 0)
     ious.copy_(overlaps.flatten())

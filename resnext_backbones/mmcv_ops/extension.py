@@ -30,8 +30,14 @@ MODULES = (
     suppression, sync_bn,
 )  # fmt: skip
 
+ROTATED = {"box_iou_rotated", "nms_rotated"}
+"""What torchvision has an operator for from 0.27 on."""
+
 COMPUTED: dict[str, Callable[..., Any]] = {
-    name: getattr(module, name) for module in MODULES for name in module.__all__
+    name: getattr(module, name)
+    for module in MODULES
+    for name in module.__all__
+    if name not in ROTATED or hasattr(torch.ops.torchvision, "box_iou_rotated")
 }
 
 

@@ -45,7 +45,7 @@ def roi_align_forward(
         aligned: whether the middle of a pixel is a whole number.
     """
     size = aligned_height, aligned_width
-    features, boxes = widen(input), widen(rois).to(widen(input))
+    features, boxes = widen(input), _boxes(rois, input)
     if pool_mode == AVERAGE:
         pooled = torch.ops.torchvision.roi_align(
             features, boxes, spatial_scale, *size, sampling_ratio, aligned
@@ -79,7 +79,7 @@ def roi_align_backward(
     aligned: bool,
 ) -> None:
     """Fill in the gradient of the input, `grad_input`, (N, C, H, W); else as the forward pass."""
-    upstream, boxes = widen(grad_output), widen(rois).to(widen(grad_output))
+    upstream, boxes = widen(grad_output), _boxes(rois, grad_output)
     if pool_mode == AVERAGE:
         gradient = torch.ops.torchvision._roi_align_backward(
             upstream, boxes, spatial_scale, aligned_height, aligned_width,
@@ -90,6 +90,7 @@ def roi_align_backward(
     count, channels = grad_input.shape[:2]
     size = aligned_height, aligned_width
     regions = _regions(boxes, size, spatial_scale, sampling_ratio, aligned)
+    regions = regions._replace(grid=regions.grid.clamp(min=1))  # a bin without points has no place
     bins = torch.arange(size[0], device=boxes.device)[:, None]
     y = regions.coordinate(0, bins, widen(argmax_y))
     x = regions.coordinate(1, torch.arange(size[1], device=boxes.device), widen(argmax_x))
@@ -108,3 +109,15 @@ def _regions(
 ) -> Regions:
     shift, least = (0.5, None) if aligned else (0.0, 1.0)
     return Regions.of(boxes, size, scale, sampling_ratio, shift=shift, least=least)
+
+
+def _boxes(rois: Tensor, like: Tensor) -> Tensor:
+    """Returns the boxes in the type of what they are cut from.
+
+    Raises:
+        ValueError: on a CPU, some are not finite; torchvision's operator would read anywhere.
+    """
+    boxes = widen(rois).to(widen(like).dtype)
+    if boxes.device.type == "cpu" and not boxes.isfinite().all():
+        raise ValueError("RoIAlign: some boxes are not finite, as after a loss that was not")
+    return boxes

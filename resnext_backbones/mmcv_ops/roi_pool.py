@@ -45,13 +45,13 @@ def roi_pool_forward(
     columns, column_there = _pixels(rois[:, [1, 3]], pooled_width, width, spatial_scale)
     output.zero_()
     argmax.fill_(-1)
-    for roi, image in enumerate(rois[:, 0].long().tolist()):
-        down, across = (int(each[roi].any(0).sum()) for each in (row_there, column_there))
+    counts = (there.any(1).sum(1).tolist() for there in (row_there, column_there))
+    for roi, (image, down, across) in enumerate(zip(rois[:, 0].tolist(), *counts, strict=True)):
         if not down or not across:
             continue
         y, x = rows[roi, :, None, :down, None], columns[roi, None, :, None, :across]
         there = row_there[roi, :, None, :down, None] & column_there[roi, None, :, None, :across]
-        values = features[image][:, y, x].masked_fill(~there, -torch.inf).flatten(3)
+        values = features[int(image)][:, y, x].masked_fill(~there, -torch.inf).flatten(3)
         best, point = values.max(3)  # the first of equal ones
         pixel = (y * width + x).flatten(2).expand(len(values), -1, -1, -1)
         filled = there.flatten(2).any(2)
@@ -142,11 +142,13 @@ def deform_roi_pool_backward(
     upstream, boxes = widen(grad_output), widen(rois)
     with torch.enable_grad():
         inputs = tuple(widen(each.detach()).requires_grad_() for each in (input, offset))
+        totals = [torch.zeros_like(each) for each in inputs]
         features, moved = inputs
         for rows, pooled in _moved_bins(features, boxes, moved, size, spatial_scale, ratio, gamma):
-            found = gradients(pooled, inputs, upstream[rows])
-            grad_input += found[0].to(grad_input)
-            grad_offset += found[1].to(grad_offset)
+            for total, part in zip(totals, gradients(pooled, inputs, upstream[rows]), strict=True):
+                total += part
+    grad_input.copy_(totals[0])
+    grad_offset.copy_(totals[1])
 
 
 def _moved_bins(

@@ -33,7 +33,8 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
     if offset:
         corners = corners + corners.new_tensor([0, 0, offset, offset])
     # mmcv compares in the type of the boxes, torchvision in double precision.
-    threshold = torch.tensor(iou_threshold, dtype=corners.dtype).item()
+    single = corners.dtype == torch.float32
+    threshold = float(np.float32(iou_threshold)) if single else iou_threshold
     # torchvision keeps the order of equal scores, which mmcv leaves to this sort.
     order = scores.sort(descending=True).indices
     return order[ops.nms(corners[order], widen(scores)[order], threshold)]

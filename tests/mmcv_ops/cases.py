@@ -19,6 +19,7 @@ ROIS = torch.tensor(
         [0, -3.2, -2.1, 9.4, 5.3],  # begins outside
         [0, 4.1, 3.3, 30.0, 40.0],  # ends outside
         [1, 6.2, 6.1, 6.9, 7.2],  # within a pixel
+        [0, 2, 3, 2, 9],  # without a width
     ],
     dtype=torch.float64,
 )
@@ -52,7 +53,7 @@ def _roi_pool() -> Case:
 def _deform_roi_pool(ratio: int, moved: bool) -> Case:
     from mmcv.ops import deform_roi_pool
 
-    inputs = [random(2, 3, 7, 8), *[random(4, 2, 2, 3)] * moved]
+    inputs = [random(2, 3, 7, 8), *[random(5, 2, 2, 3)] * moved]
 
     def reference(x: Tensor, offset: Tensor | None = None) -> Tensor:
         return definitions.roi_align(x, ROIS, (2, 3), 0.5, ratio, "avg", True, offset, gamma=0.3)

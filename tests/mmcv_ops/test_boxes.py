@@ -99,6 +99,12 @@ def test_bbox_overlaps(mode: str, aligned: bool, offset: int) -> None:
     torch.testing.assert_close(own, _bbox_overlaps_cpu(first, second, mode, aligned, offset))
 
 
+turned = pytest.mark.skipif(
+    not hasattr(torch.ops.torchvision, "box_iou_rotated"), reason="torchvision is older than 0.27"
+)
+
+
+@turned
 @pytest.mark.parametrize("clockwise", [True, False])
 def test_rotated_boxes(clockwise: bool) -> None:
     """Boxes turned by a right angle are upright boxes; an eighth of a turn is computed by hand."""
@@ -112,6 +118,8 @@ def test_rotated_boxes(clockwise: bool) -> None:
     torch.testing.assert_close(aligned, torch.tensor([1, shared / (8 - shared), 1]))
     iof = box_iou_rotated(first[:2], second[:2], "iof", clockwise=clockwise)
     torch.testing.assert_close(iof.diagonal(), torch.tensor([1, shared / 4]))
+    flat = torch.tensor([[0.0, 0, 0, 2, 0.1]])
+    assert box_iou_rotated(flat, second, "iof", clockwise=clockwise).tolist() == [[0, 0, 0]]
     boxes = torch.cat([first, second])
     scores = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
     assert nms_rotated(boxes, scores, 0.65, clockwise=clockwise)[1].tolist() == [0, 1, 2]
@@ -121,6 +129,7 @@ def test_rotated_boxes(clockwise: bool) -> None:
     assert nms_rotated(boxes, scores, 0.65, labels, clockwise)[1].tolist() == [0, 1, 2]
 
 
+@turned
 def test_the_angle_of_rotated_boxes_turns_as_mmcv_says() -> None:
     """Clockwise in an image: the corner at the right of a flat box moves down."""
     from mmcv.ops import box_iou_rotated

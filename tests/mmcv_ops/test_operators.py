@@ -144,9 +144,54 @@ def test_nothing_to_compute() -> None:
     assert ops.nms(boxes, scores, 0.5)[1].tolist() == []
     assert ops.soft_nms(boxes, scores)[1].tolist() == []
     assert ops.line_nms(torch.zeros(0, 77), scores, 1.0, 9)[1] == 0
-    assert ops.box_iou_rotated(none, none).shape == (0, 0)
-    assert ops.box_iou_rotated(none, none, aligned=True).shape == (0,)
+    if hasattr(torch.ops.torchvision, "box_iou_rotated"):
+        assert ops.box_iou_rotated(none, none).shape == (0, 0)
+        assert ops.box_iou_rotated(none, none, aligned=True).shape == (0,)
     assert ops.RoIAlign((2, 3))(x[:0], none).shape == (0, 3, 2, 3)
     empty = torch.zeros(0, 3, requires_grad=True)
     for loss in (ops.sigmoid_focal_loss, ops.softmax_focal_loss):
         assert loss(empty, torch.zeros(0, dtype=torch.long), 2.0, 0.25, None, "sum") == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_under_autocast(dtype: torch.dtype) -> None:
+    """What convolutions hand on in half precision is pooled and convolved in float32."""
+    from mmcv.ops import ModulatedDeformConv2dPack, RoIAlign, sigmoid_focal_loss
+
+    conv, align = ModulatedDeformConv2dPack(8, 8, 3, padding=1), RoIAlign(3, 0.5)
+    boxes = torch.tensor([[0, 1.0, 2, 13, 11], [0, 3, 3, 9, 15]])
+    x = torch.randn(1, 8, 8, 8)
+
+    def loss() -> torch.Tensor:
+        pooled = align(conv(x), boxes)
+        target = torch.arange(2)
+        return sigmoid_focal_loss(pooled.flatten(1), target, 2.0, 0.25, None, "mean")
+
+    expected = loss()
+    with torch.autocast("cpu", dtype):
+        assert align(conv(x), boxes).dtype == dtype
+        found = loss()
+    assert found.item() == pytest.approx(expected.item(), rel=0.02)
+    found.backward()
+    assert all(parameter.grad.isfinite().all() for parameter in conv.parameters())
+
+
+def test_the_gradient_of_a_deformable_weight() -> None:
+    """Alone, and twice over the memory that mmcv hands from one call to the next."""
+    own, _, (x, weight, offset) = CASES["deform_conv, strided, grouped"]()
+    weight.requires_grad_()
+    (alone,) = torch.autograd.grad(own(x, weight, offset).square().sum(), weight)
+    total = own(x.requires_grad_(), weight, offset.requires_grad_()).square().sum()
+    for _ in range(2):
+        found = torch.autograd.grad(total, (x, weight, offset), retain_graph=True)
+        torch.testing.assert_close(found[1], alone, rtol=1e-12, atol=1e-12)
+
+
+def test_boxes_that_are_not_finite_end_in_an_error() -> None:
+    """On a CPU torchvision's operator would end the process."""
+    from mmcv.ops import roi_align
+
+    x = torch.randn(1, 2, 4, 4)
+    for mode in ("avg", "max"):
+        with pytest.raises(ValueError, match="RoIAlign: some boxes are not finite"):
+            roi_align(x, torch.tensor([[0, 0, 0, float("nan"), 2]]), 2, 1.0, 0, mode, True)
