@@ -97,6 +97,9 @@ def test_the_metadata(wheel: Path) -> None:
     assert found["Version"] == resnext_backbones.__version__
     assert found["License-Expression"] == "Apache-2.0"
     assert found["Requires-Python"] == ">=3.11"
+    scripts = archive.read(name.replace("METADATA", "entry_points.txt")).decode()
+    assert "resnext = resnext_backbones.cli:main" in scripts
+    assert "resnext_backbones/cli.py" in archive.namelist()
     assert found.get_payload() == (ROOT / "README.md").read_text(encoding="utf-8")
     extras = set(found.get_all("Provides-Extra"))
     assert extras == {"mmdet", "torchvision", "pretrain", "completion", "dev"}
