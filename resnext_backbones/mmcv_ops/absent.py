@@ -14,10 +14,12 @@ from torch import nn
 from resnext_backbones.runs.errors import InputError
 
 BUILD_MMCV = (
-    "MMCV_WITH_OPS=1 pip install --force-reinstall --no-deps --no-build-isolation --no-cache-dir "
+    'pip install "setuptools<81" wheel packaging ninja psutil && '
+    "pip install --force-reinstall --no-deps --no-build-isolation --no-cache-dir "
     "--no-binary onedl-mmcv onedl-mmcv"
 )
-"""Compiles mmcv against the installed torch. The cache may hold a wheel that was built without."""
+"""Compiles mmcv against the installed torch, which its set-up sees without pip's isolation alone.
+The cache may hold a wheel that was built without."""
 
 
 class OperatorAbsent(InputError):
