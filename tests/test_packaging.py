@@ -106,8 +106,11 @@ def test_the_metadata(wheel: Path) -> None:
 
 
 def pins(file: str) -> dict[str, str]:
+    """What a file has for this Python, by name."""
     lines = (line.partition("#")[0].strip() for line in (ROOT / file).read_text().splitlines())
-    return dict(line.split("==") for line in lines if line)
+    named = [Requirement(line) for line in lines if line]
+    found = [each for each in named if each.marker is None or each.marker.evaluate()]
+    return {each.name: str(each.specifier).removeprefix("==") for each in found}
 
 
 def test_the_oldest_versions_are_the_lower_bounds() -> None:
