@@ -13,6 +13,7 @@ from types import ModuleType
 import resnext_backbones
 from resnext_backbones.runs.cli import run_tool
 from resnext_backbones.runs.errors import InputError
+from resnext_backbones.runs.extras import check_module
 
 COMMANDS = (
     "train",
@@ -101,7 +102,12 @@ def _main(arguments: Sequence[str]) -> None:
 
 def _run(name: str, arguments: Sequence[str], own: argparse.ArgumentParser) -> None:
     # Options may stand between positional arguments of any number.
-    _module(name).run(own.parse_intermixed_args(arguments))
+    args = own.parse_intermixed_args(arguments)
+    try:
+        _module(name).run(args)
+    except ModuleNotFoundError as error:
+        check_module(name, error)
+        raise
 
 
 def _module(name: str) -> ModuleType:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
 from tooling import ROOT, TOOLS
 
 from resnext_backbones import cli
+from resnext_backbones.runs.extras import EXTRAS, MODULES
 from resnext_backbones.weights.registry import REGISTRY
 
 RESNEXT = [sys.executable, "-m", "resnext_backbones"]
@@ -86,6 +89,76 @@ def test_what_is_wrong_ends_with_one_message(arguments: list[str], message: str,
         cli.main(arguments)
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
+
+
+RUN_ALL = """
+import contextlib, io, sys
+from resnext_backbones import cli
+for line in sys.argv[1:]:
+    with contextlib.redirect_stderr(io.StringIO()) as said, contextlib.suppress(SystemExit):
+        cli.main(line.split())
+    print(said.getvalue().strip())
+"""
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> dict[str, str]:
+    """The environment of a process that sees what `pip install` brings without an extra."""
+    hidden = {*MODULES} - {"PIL"}  # which torchvision brings
+    packages = packages_distributions()
+    names = {name.replace("-", "_") for module in hidden for name in packages.get(module, ())}
+    (site := tmp_path / "site").mkdir()
+    for folder in (Path(path) for path in sys.path if path.endswith("site-packages")):
+        for entry in folder.iterdir():
+            if {entry.name, entry.name.partition("-")[0]}.isdisjoint(hidden | names):
+                with contextlib.suppress(FileExistsError):  # the first one counts
+                    (site / entry.name).symlink_to(entry)
+    return {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{site}"}
+
+
+def test_without_its_extra_a_command_says_how_to_install_it(plain, tmp_path: Path) -> None:
+    detector = "--model mask_rcnn --backbone resnext50_32x4d --work-dir run --coco-root data"
+    arguments = {
+        "train": "demo_coco",
+        "test": "demo_coco epoch_1.pth",
+        "predict": "demo_coco epoch_1.pth street.jpg --out found",
+        "verify": "torchvision/resnext50_32x4d.v2 --data-root data",
+        "train-torchvision": detector,
+        "pretrain": "imagenet/resnext50_32x4d_paper",
+        "publish": "epoch_1.pth",
+        "demo": "",
+    }
+    assert arguments.keys() == EXTRAS.keys()
+    lines = [*map(" ".join, arguments.items()), "verify mask-rcnn_x101-32x4d_fpn_1x_coco"]
+    (work := tmp_path / "work").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", RUN_ALL, *lines],
+        capture_output=True,
+        text=True,
+        cwd=work,
+        env=plain,
+    )
+    assert done.returncode == 0, done.stderr
+    *said, zoo = done.stdout.splitlines()
+    for line, (name, extras) in zip(said, EXTRAS.items(), strict=True):
+        install = " or ".join(f'pip install "resnext_backbones[{extra}]"' for extra in extras)
+        wanted = rf"error: {name}: needs \w+, which is not installed: {re.escape(install)}"
+        assert re.fullmatch(wanted, line), line
+    assert zoo.endswith('is not installed: pip install "resnext_backbones[mmdet]"')
+    assert not list(work.iterdir())
+
+
+def test_the_modules_of_the_extras_are_known() -> None:
+    """Of what is installed; an extra's distribution brings a module of another name."""
+    packages = packages_distributions()
+    brought = {
+        name: {module for module, found in packages.items() if name in map(str.lower, found)}
+        for line in requires("resnext_backbones") or ()
+        if any(f'"{extra}"' in line for extras in EXTRAS.values() for extra in extras)
+        for name in re.findall(r"^[\w.-]+", line.lower())
+    }
+    assert len(brought) > 8
+    assert all(modules & {*MODULES} for modules in brought.values() if modules), brought
 
 
 def test_a_reader_may_stop_early() -> None:

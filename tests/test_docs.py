@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from resnext_backbones import ResNeXtClassifier, build_backbone
+from resnext_backbones.cli import COMMANDS
+from resnext_backbones.runs.extras import EXTRAS
 from resnext_backbones.weights.download import path_of
 from resnext_backbones.weights.registry import REGISTRY
 
@@ -41,6 +43,14 @@ def test_the_readmes_own_detector_runs(tmp_path: Path, monkeypatch, capsys) -> N
 def test_no_document_has_a_gap() -> None:
     for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         assert not re.search(r"\b[A-Z]+_BLOCK\b", document.read_text(encoding="utf-8"))
+
+
+def test_the_page_of_commands_has_their_extras() -> None:
+    text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w-]+)` \|.*\|(.*)\|$", text, re.M)
+    assert [name for name, _ in rows] == list(COMMANDS)
+    shown = {name: tuple(re.findall(r"`(\w+)`", cell)) for name, cell in rows}
+    assert {name: extras for name, extras in shown.items() if extras} == EXTRAS
 
 
 def test_every_file_that_a_document_names_is_there() -> None:
