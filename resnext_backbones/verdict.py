@@ -64,13 +64,19 @@ class Number:
 
     @property
     def agrees(self) -> bool:
-        """Whether they differ by the tolerance at most."""
+        """Tells whether they differ by the tolerance at most."""
         return abs(self.measured - self.published) <= self.tolerance + 1e-6
 
 
-def report(what: str, source: str, numbers: Sequence[Number]) -> str:
-    """Returns the numbers as lines of text, and the verdict as the last one."""
-    lines = [f"{what}, published in {source}"]
+def report(what: str, source: str, backbone: str, numbers: Sequence[Number]) -> str:
+    """Returns the numbers as lines of text, and the verdict as the last one.
+
+    Args:
+        what: has the numbers.
+        source: where they are published.
+        backbone: that was measured.
+    """
+    lines = [f"{what}, published in {source}", f"measured with the backbone {backbone}"]
     for number in numbers:
         difference = number.measured - number.published
         verdict = "agrees" if number.agrees else "DIFFERS"

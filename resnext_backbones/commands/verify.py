@@ -27,6 +27,12 @@ from resnext_backbones.runs.errors import InputError
 from resnext_backbones.verdict import Number, report
 from resnext_backbones.weights.registry import REGISTRY
 
+OPTIONS = {
+    "classifier": ("data_root", "ground_truth", "ground_truth_classes"),
+    "detector": ("coco_root", "stock_backbone", "cfg_options"),
+}
+"""Those of one kind alone."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
@@ -71,11 +77,11 @@ def run(args: argparse.Namespace) -> None:
     launcher = start_process(args)
     work_dir = args.work_dir or Path("work_dirs") / "verify" / args.alias
     measure = _classifier if args.alias in REGISTRY else _detector
-    source, numbers = measure(args, work_dir, launcher)
+    source, backbone, numbers = measure(args, work_dir, launcher)
     from resnext_backbones.runs.environment import is_main_process, leave_processes
 
     if is_main_process():
-        print(report(args.alias, source, numbers))
+        print(report(args.alias, source, backbone, numbers))
     leave_processes()
     if not all(number.agrees for number in numbers):
         sys.exit(1)
@@ -83,7 +89,8 @@ def run(args: argparse.Namespace) -> None:
 
 def _classifier(
     args: argparse.Namespace, work_dir: Path, launcher: str
-) -> tuple[str, list[Number]]:
+) -> tuple[str, str, list[Number]]:
+    _check_options(args, "classifier")
     if args.data_root is None:
         raise InputError(f"{args.alias}: is a classifier; --data-root says where ImageNet lies")
     from resnext_backbones.pretraining.verify import verify_classifier
@@ -99,18 +106,21 @@ def _classifier(
         tolerance=args.tolerance,
         launcher=launcher,
     )
-    return row.source.reference, numbers
+    return row.source.reference, f"resnext_backbones.{row.variant}", numbers
 
 
-def _detector(args: argparse.Namespace, work_dir: Path, launcher: str) -> tuple[str, list[Number]]:
+def _detector(
+    args: argparse.Namespace, work_dir: Path, launcher: str
+) -> tuple[str, str, list[Number]]:
     from resnext_backbones.detection.zoo import find_detector
 
     detector = find_detector(args.alias)
+    _check_options(args, "detector")
     if args.coco_root is None:
         raise InputError(f"{args.alias}: is a detector; --coco-root says where COCO lies")
     from resnext_backbones.detection.verify import verify_detector
 
-    numbers = verify_detector(
+    backbone, numbers = verify_detector(
         detector,
         args.coco_root,
         work_dir,
@@ -120,4 +130,19 @@ def _detector(args: argparse.Namespace, work_dir: Path, launcher: str) -> tuple[
         tolerance=args.tolerance,
         launcher=launcher,
     )
-    return detector.source, numbers
+    return detector.source, backbone, numbers
+
+
+def _check_options(args: argparse.Namespace, kind: str) -> None:
+    """Check that no option is of the other kind.
+
+    Raises:
+        InputError: one is.
+    """
+    for other, names in OPTIONS.items():
+        if other == kind:
+            continue
+        if given := [f"--{n.replace('_', '-')}" for n in names if getattr(args, n)]:
+            raise InputError(
+                f"{', '.join(given)}: only for a {other}, and {args.alias} is a {kind}"
+            )

@@ -8,7 +8,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from resnext_backbones.detection.annotations import read_coco
-from resnext_backbones.detection.config import load_config
+from resnext_backbones.detection.config import backbone_of, load_config
 from resnext_backbones.detection.run import evaluate
 from resnext_backbones.detection.weights import OWN
 from resnext_backbones.detection.zoo import METRICS, ZooDetector
@@ -31,7 +31,7 @@ def verify_detector(
     batch_size: int | None = None,
     tolerance: float | None = None,
     launcher: str = "none",
-) -> list[Number]:
+) -> tuple[str, list[Number]]:
     """Measure the AP of a published detector on COCO's validation images.
 
     Args:
@@ -41,6 +41,9 @@ def verify_detector(
         options: settings of the config.
         batch_size: None is the config's, 1, which the published numbers are measured with.
         tolerance: None is that of `AP`.
+
+    Returns:
+        The backbone that was measured, by its package and type, and the numbers.
 
     Raises:
         InputError: the images are not there, or are others than those of the published number and
@@ -53,11 +56,13 @@ def verify_detector(
     allowed = AP.chosen_tolerance(len(read_coco(path)["images"]), tolerance)
     cfg = load_config(str(detector.config), options, work_dir=str(work_dir), launcher=launcher)
     _use_data(cfg, coco_root, batch_size)
-    if own_backbone and cfg.model.get("backbone", {}).get("type") == "ResNeXt":
-        cfg.model.backbone.type = OWN
+    backbone = backbone_of(cfg.model)
+    if own_backbone and backbone["type"] == "ResNeXt":
+        backbone["type"] = OWN
     checkpoint = download(detector.urls, hash_in_name(detector.urls[0]))
     metrics = evaluate(cfg, str(checkpoint))
-    return [
+    kind = backbone["type"]
+    return kind if "." in kind else f"mmdet.{kind}", [
         # Where nothing was found at all, COCO's evaluation has no numbers.
         Number(name, published, 100 * metrics.get(METRICS[name], math.nan), allowed)
         for name, published in detector.published.items()

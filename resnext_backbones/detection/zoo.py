@@ -12,6 +12,7 @@ from urllib.parse import unquote
 import yaml
 
 from resnext_backbones.runs.errors import InputError
+from resnext_backbones.runs.extras import installation
 from resnext_backbones.weights.registry import MM_FILES, REGISTRY
 
 METRICS = {"box AP": "coco/bbox_mAP", "mask AP": "coco/segm_mAP"}
@@ -45,28 +46,36 @@ def find_detector(name: str, root: Path | None = None) -> ZooDetector:
 
     Raises:
         InputError: MMDetection is not installed, there is no such detector, or it has no
-            checkpoint or no AP on COCO.
+            config, no checkpoint or no AP on COCO.
     """
     root = root or installed_zoo()
     if root is None:
         raise InputError(
             f"{name}: no alias of `resnext list`; MMDetection, which has its zoo's names, is not "
-            "installed"
+            f"installed: {installation('mmdet')}"
         )
     rows = zoo_rows(root)
     if name in rows:
-        return _detector(rows[name], root)
+        return detector_of(rows[name], root)
     close = difflib.get_close_matches(name, [*REGISTRY, *rows], n=5, cutoff=0.5)
     hint = f"try {', '.join(close)}" if close else "`resnext list` has the aliases"
     raise InputError(f"{name}: no alias, and no detector of MMDetection's zoo; {hint}")
 
 
-def _detector(row: dict[str, Any], root: Path) -> ZooDetector:
+def detector_of(row: dict[str, Any], root: Path) -> ZooDetector:
+    """Returns the detector that a row of the zoo describes.
+
+    Args:
+        root: as of `find_detector`.
+
+    Raises:
+        InputError: the zoo has no config, no checkpoint or no AP on COCO of it.
+    """
     published = {
         metric: float(value)
         for result in row.get("Results") or ()
         if result.get("Dataset") == "COCO"
-        for metric, value in result["Metrics"].items()
+        for metric, value in (result.get("Metrics") or {}).items()
         if metric in METRICS
     }
     address = row.get("Weights")
@@ -76,6 +85,8 @@ def _detector(row: dict[str, Any], root: Path) -> ZooDetector:
     first, *mirrors = MM_FILES
     mirrored = [base + address.removeprefix(first) for base in mirrors if address.startswith(first)]
     config = Path(unquote(row["Config"]))  # which some rows have as a part of an address
+    if not (root / config).is_file():
+        raise InputError(f"{row['Name']}: the zoo names a config of it that is not there, {config}")
     readme = f"https://github.com/open-mmlab/mmdetection/tree/main/{config.parent.as_posix()}"
     return ZooDetector(row["Name"], root / config, (address, *mirrored), published, readme)
 

@@ -115,7 +115,7 @@ def _pipeline(row: Published) -> list[dict[str, Any]]:
 
 
 def _classes(row: Published) -> int:
-    """How many classes the file tells apart."""
+    """Returns how many classes the file tells apart."""
     bias = Checkpoint.of(read_file(locate(row.alias))).state.get("fc.bias")
     if bias is None:
         raise WeightsError(f"weights {row.alias}: have no classification head")

@@ -80,6 +80,7 @@ def test_a_classifier_is_verified(coloured: Path, tmp_path: Path, monkeypatch, c
     assert (
         f"top-1    published {top1:.2f}  measured {top1:.2f}  difference +0.00  agrees" in printed
     )
+    assert "measured with the backbone resnext_backbones.resnext26_32x4d\n" in printed
     assert printed.endswith("verified\n")
 
     # The file has been downloaded now.
@@ -89,6 +90,9 @@ def test_a_classifier_is_verified(coloured: Path, tmp_path: Path, monkeypatch, c
     assert "the published number is of ImageNet-1k's validation set's" in capsys.readouterr().err
     assert ends(replace(row, top1=None)) == 2
     assert "no accuracy is published in https://example.org/table" in capsys.readouterr().err
+    assert ends(row, "--stock-backbone", "--cfg-options", "a=1") == 2
+    message = f"--stock-backbone, --cfg-options: only for a detector, and {ALIAS} is a classifier"
+    assert message in capsys.readouterr().err
     (fewer := tmp_path / "fewer").mkdir()
     for colour in ("red", "blue"):
         (fewer / colour).symlink_to(coloured / "val" / colour)
