@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
     from resnext_backbones.runs.config import for_training
 
     cfg = load_config(args.config, args.cfg_options, work_dir=args.work_dir, launcher=launcher)
-    if args.weights is not None:
-        use_weights(cfg, args.weights)
+    changed = use_weights(cfg, args.weights) if args.weights is not None else ""
     for_training(cfg, resume=args.resume, amp=args.amp)
-    print(f"done: {train(cfg, allow_mismatch=args.allow_mismatch)}")
+    done = train(cfg, allow_mismatch=args.allow_mismatch, changed=changed)
+    print(f"done: {done}")

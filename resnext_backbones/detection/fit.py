@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from resnext_backbones.runs.errors import InputError
 from resnext_backbones.weights import Preprocessing, WeightsError, preprocessing_of
+from resnext_backbones.weights.errors import DownloadError
 
 NONE = "none"
 """In place of weights: random values, with nothing frozen and with norms that learn statistics."""
@@ -87,6 +89,22 @@ def check_use(
         if not allow_mismatch:
             raise InputError(f"{problem}; {permit} to train anyway")
         warn(problem)
+
+
+@contextmanager
+def given_by_option() -> Iterator[None]:
+    """Says of weights that cannot be had which option of the command names others.
+
+    Raises:
+        InputError: there is no such file.
+        WeightsError: they cannot be downloaded.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InputError(str(error)) from error
+    except DownloadError as error:
+        raise WeightsError(f"{error}, or name it where it lies: --weights FILE") from error
 
 
 def known_pixels(source: str) -> Preprocessing | None:

@@ -13,9 +13,16 @@ from resnext_backbones.mmcv_ops import OPERATORS, check_operators
 
 
 class ReportHook(Hook):
-    """Logs what the training starts from, once the weights are loaded."""
+    """Logs what the training starts from, once the weights are loaded.
+
+    Args:
+        changed: what was set so that random values can be trained; "" where no one asked for them.
+    """
 
     priority = "VERY_LOW"
+
+    def __init__(self, changed: str = "") -> None:
+        self.changed = changed
 
     def before_run(self, runner: Any) -> None:
         """Check that the detector finds its operators, while nothing has been computed yet.
@@ -37,7 +44,8 @@ class ReportHook(Hook):
         else:
             keep = "frozen stages keep these random values"
             kept = keep if is_frozen(backbone) else "all of the backbone is trained"
-            runner.logger.warning(f"weights: random: none given (--weights); {kept}")
+            why = self.changed or "none given (--weights)"
+            runner.logger.warning(f"weights: random: {why}; {kept}")
         if warning := unscaled_rate(runner):
             runner.logger.warning(f"learning rate: {warning}")
 

@@ -26,11 +26,12 @@ CHECK = "resnext_backbones.CheckWeightsHook"
 """What the configs of this package bring, for tools that do not check."""
 
 
-def train(cfg: Config, *, allow_mismatch: bool = False) -> Path:
+def train(cfg: Config, *, allow_mismatch: bool = False, changed: str = "") -> Path:
     """Train as a config says; checkpoints, logs and curves go to its work directory.
 
     Args:
         allow_mismatch: as of `check_weights`; also where a run goes on with other settings.
+        changed: what `use_weights` returned, for the log.
 
     Returns:
         The work directory.
@@ -50,7 +51,7 @@ def train(cfg: Config, *, allow_mismatch: bool = False) -> Path:
         hook["allow_mismatch"] = allow_mismatch  # it looks at the same once more
     _check_data(cfg, "train")
     fetch_weights(cfg)
-    return runner.train(cfg, ReportHook(), Bfloat16Hook())
+    return runner.train(cfg, ReportHook(changed), Bfloat16Hook())
 
 
 def evaluate(

@@ -60,7 +60,7 @@ def read_model(text: Any) -> dict[str, Any] | None:
 
 
 def _plain(node: ast.expr) -> Any:
-    """The value of dict(...), of a display, or of a literal.
+    """Returns the value of dict(...), of a display, or of a literal.
 
     Raises:
         ValueError: it is anything else.

@@ -10,9 +10,13 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from resnext_backbones.detection.config import backbone_of
-from resnext_backbones.detection.fit import NONE, WeightsUse, check_use, known_pixels
-from resnext_backbones.runs.environment import read_ranks
-from resnext_backbones.runs.errors import InputError
+from resnext_backbones.detection.fit import (
+    NONE,
+    WeightsUse,
+    check_use,
+    given_by_option,
+    known_pixels,
+)
 from resnext_backbones.weights import Preprocessing
 from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.files import read_file
@@ -21,13 +25,16 @@ from resnext_backbones.weights.sources import locate
 OWN = "resnext_backbones.ResNeXt"
 
 
-def use_weights(cfg: Config, weights: str) -> None:
+def use_weights(cfg: Config, weights: str) -> str:
     """Set the backbone's weights in a config, and the pixels that they expect, if these are known.
 
     Args:
         weights: a path, an address or an alias of docs/weights.md; or "none", with which the
             backbone starts from random values: nothing of it is frozen then, and its norms learn
             their statistics. The pixels are then the config's.
+
+    Returns:
+        What "none" has changed, for the log of the training; "" with weights.
 
     Raises:
         InputError: there are no such weights.
@@ -36,16 +43,11 @@ def use_weights(cfg: Config, weights: str) -> None:
     if weights == NONE:
         backbone["init_cfg"] = None
         changed = ", ".join(_unfreeze(backbone)) or "as the config has it"
-        if read_ranks(cfg.get("launcher", "none"))[0] == 0:
-            print_log(
-                f"--weights {NONE}: the backbone starts from random values, nothing of it is "
-                f"frozen, and its norms learn their statistics ({changed})",
-                logger="current",
-            )
-        return
+        return f"--weights {NONE}: {changed}"
     backbone["init_cfg"] = {"type": "Pretrained", "checkpoint": weights}
     if cfg.model.get("data_preprocessor"):
         set_pixels(cfg.model)
+    return ""
 
 
 def set_pixels(model: MutableMapping[str, Any]) -> None:
@@ -118,7 +120,8 @@ def check_weights(
         still_norms="model.backbone.norm_eval=True",
         fused=lambda: Checkpoint.of(read_file(locate(source or ""))).fused,
     )
-    check_use(use, allow_mismatch=allow_mismatch, permit=permit, warn=_warn)
+    with given_by_option():
+        check_use(use, allow_mismatch=allow_mismatch, permit=permit, warn=_warn)
 
 
 def fetch_weights(cfg: Config) -> None:
@@ -135,10 +138,8 @@ def fetch_weights(cfg: Config) -> None:
     source = _pretrained(backbone.get("init_cfg"))
     if backbone.get("type") != OWN or cfg.get("load_from") or source is None:
         return
-    try:
+    with given_by_option():
         locate(source)
-    except FileNotFoundError as error:
-        raise InputError(str(error)) from error
 
 
 def _warn(message: str) -> None:
@@ -146,14 +147,14 @@ def _warn(message: str) -> None:
 
 
 def _pretrained(init_cfg: Any) -> str | None:
-    """The checkpoint that an `init_cfg`, or a list of them, loads."""
+    """Returns the checkpoint that an `init_cfg`, or a list of them, loads."""
     cfgs = [init_cfg] if isinstance(init_cfg, Mapping) else list(init_cfg or ())
     found = [cfg["checkpoint"] for cfg in cfgs if cfg.get("type") == "Pretrained"]
     return found[-1] if found else None
 
 
 def given_pixels(model: Mapping[str, Any]) -> Preprocessing | None:
-    """The pixels that a detector gives its backbone; None where its config does not say.
+    """Returns the pixels that a detector gives its backbone; None where its config does not say.
 
     MMDetection reads images as BGR.
     """

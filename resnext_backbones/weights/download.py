@@ -17,7 +17,7 @@ import torch
 from filelock import FileLock
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-from resnext_backbones.weights.errors import WeightsError
+from resnext_backbones.weights.errors import DownloadError, WeightsError
 
 TRIES = 5
 """Connections to one address: what has come goes on where the last one broke off."""
@@ -47,8 +47,8 @@ def download(urls: Sequence[str], sha256: str = "") -> Path:
         sha256: its hash in hexadecimal, or the beginning of it; "" is not checked.
 
     Raises:
-        WeightsError: it cannot be had; the message says where to put it by hand. Or it has
-            another hash.
+        DownloadError: it cannot be had.
+        WeightsError: it has another hash.
     """
     path = path_of(urls[0])
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,10 +62,9 @@ def download(urls: Sequence[str], sha256: str = "") -> Path:
                 return path
             except NETWORK_ERRORS as error:
                 failures.append(f"{url} ({str(error) or type(error).__name__})")
-    raise WeightsError(
+    raise DownloadError(
         f"weights {path.name}: could not be downloaded from {' or '.join(failures)}; download the "
-        f"file on a machine with network access, and put it at {path}, or name it where it lies: "
-        "--weights FILE"
+        f"file on a machine with network access, and put it at {path}"
     )
 
 

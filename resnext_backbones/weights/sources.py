@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from resnext_backbones.weights.download import download, from_hub, hash_of
-from resnext_backbones.weights.errors import WeightsError
+from resnext_backbones.weights.errors import DownloadError, WeightsError
 from resnext_backbones.weights.files import read_metadata
 from resnext_backbones.weights.preprocessing import Preprocessing
 from resnext_backbones.weights.registry import REGISTRY, Published, published
@@ -112,13 +112,13 @@ def preprocessing_of(source: str | Path) -> Preprocessing:
 def _of_row(row: Published) -> Path:
     try:
         return download(row.urls, row.sha256)
-    except WeightsError as error:
+    except DownloadError as error:
         if not row.hub:
             raise
         try:
             return from_hub(row.hub, "model.safetensors")
         except WeightsError as hub:
-            raise WeightsError(f"{error}\n{hub}") from error
+            raise DownloadError(f"{hub}\n{error}") from error
 
 
 def _row_of_file(path: Path) -> Published | None:

@@ -185,6 +185,13 @@ def test_without_weights_all_of_the_backbone_learns() -> None:
         check_weights(Request(YAML, weights="none").experiment())
 
 
+def test_offline_the_message_names_the_option(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    request = Request(LAZY, weights="http://127.0.0.1:9/a.pth")  # nothing listens there
+    with pytest.raises(WeightsError, match=r"put it at .*a.pth, or name it .*: --weights FILE$"):
+        check_weights(request.experiment())
+
+
 def test_a_checkpoint_of_another_depth_or_width_is_refused(file: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"the network is resnext101_32x8d"):
         check_weights(yaml(weights=str(file)))

@@ -12,6 +12,6 @@ from tooling import train_shapes
 def trained(shapes_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A work directory of a finished run, and what the run printed."""
     work_dir = tmp_path_factory.mktemp("trained") / "run"
-    done = train_shapes(work_dir, shapes_root)
+    done = train_shapes(work_dir, shapes_root, "--weights", "none")
     assert done.returncode == 0, done.stderr
     return work_dir, done.stdout + done.stderr

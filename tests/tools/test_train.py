@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 import torch
+from loopback import served
 from tooling import FEW_BOXES, QUICK, ROOT, TOOLS, losses, run, train_shapes
 
 pytest.importorskip("mmdet", reason="MMDetection is not installed")
@@ -40,11 +38,13 @@ def test_training_reports_what_it_starts_from(trained: tuple[Path, str]) -> None
         r"frozen: none",
         r"norms: stage 4: BatchNorm2d \(statistics of the batch, affine trained\)",
         r"pixels: RGB, mean \(123.675, 116.28, 103.53\), std \(58.395, 57.12, 57.375\)",
-        r"WARNING - weights: random: none given",
+        r"WARNING - weights: random: --weights none: as the config has it; all of the backbone",
         r"LR is set based on batch size of \d+ and the current batch size is \d+",
     ):
         assert re.search(line, before), line
     assert "WARNING - learning rate" not in before
+    (file,) = trained[0].glob("*/*.log")
+    assert "weights: random: --weights none: as the config has it" in file.read_text()
     assert re.search(r"Epoch\(train\).*eta: \d+:\d\d:\d\d", log)
 
 
@@ -105,14 +105,12 @@ def test_the_command_downloads_the_weights_of_its_config(
     published: Path, coco_tiny: Path, tmp_path: Path
 ) -> None:
     """The tool as it is, but for the address and the hash in the registry."""
-    handler = partial(SimpleHTTPRequestHandler, directory=str(published.parent))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
-        Thread(target=http.serve_forever, daemon=True).start()
+    with served(published.parent) as address:
         code = (
             "import dataclasses, runpy, sys\n"
             "from resnext_backbones.weights.registry import REGISTRY\n"
             "row = REGISTRY['open-mmlab/resnext101_32x4d']\n"
-            f"bases = ('http://127.0.0.1:{http.server_port}',)\n"
+            f"bases = ({address!r},)\n"
             "there = dataclasses.replace(row.source, bases=bases)\n"
             f"row = dataclasses.replace(row, source=there, file={published.name!r})\n"
             "REGISTRY[row.alias] = row\n"
@@ -123,7 +121,6 @@ def test_the_command_downloads_the_weights_of_its_config(
             [sys.executable, "-c", code], ROOT / "configs" / "mask_rcnn_x101_32x4d_fpn_coco.py",
             *on_coco(tmp_path / "run"), coco_root=coco_tiny, TORCH_HOME=str(tmp_path),
         )  # fmt: skip
-        http.shutdown()
     assert done.returncode == 0, done.stderr[-3000:]
     downloaded = tmp_path / "hub" / "checkpoints" / published.name
     assert downloaded.read_bytes() == published.read_bytes()

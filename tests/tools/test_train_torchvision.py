@@ -48,7 +48,8 @@ def test_a_detector_is_trained_killed_and_resumed(
     tool: Path, coco_tiny: Path, tmp_path: Path
 ) -> None:
     work_dir = tmp_path / "run"
-    arguments = options(work_dir, coco_tiny, "faster_rcnn", "--epochs", 2, "--eval-every", 9)
+    more = ["--epochs", 2, "--eval-every", 9, "--weights", "none"]
+    arguments = options(work_dir, coco_tiny, "faster_rcnn", *more)
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen([sys.executable, tool, *arguments], stdout=log, stderr=log)
         deadline = time.monotonic() + 300
@@ -59,6 +60,8 @@ def test_a_detector_is_trained_killed_and_resumed(
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     assert not (work_dir / "epoch_2.pth").exists()
+    start = "weights: random: --weights none: trainable layers 3 -> 5, norm FrozenBN -> BN\n"
+    assert start in (work_dir / "log.txt").read_text()
     again = run([sys.executable, str(tool)], *arguments)
     assert again.returncode == 2
     assert [line for line in again.stderr.splitlines() if "rror" in line] == [

@@ -23,7 +23,7 @@ from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
 from resnext_backbones.detection.detectron2.checkpoints import PIXELS
 from resnext_backbones.detection.detectron2.experiments import Experiment
 from resnext_backbones.detection.detectron2.zoo import Expected, expected_by
-from resnext_backbones.detection.fit import NONE, WeightsUse, check_use
+from resnext_backbones.detection.fit import NONE, WeightsUse, check_use, given_by_option
 from resnext_backbones.runs.errors import InputError, some
 from resnext_backbones.weights import Preprocessing, load_weights
 from resnext_backbones.weights.checkpoint import Checkpoint, variant_of
@@ -157,10 +157,8 @@ def check_weights(
     content = read_file(_local(checkpoint)) if checkpoint else {}
     held = Checkpoint.of(content) if checkpoint else None
     if source:
-        try:
+        with given_by_option():
             load_weights(backbone.trunk, source)  # without memory for the values: all are checked
-        except FileNotFoundError as error:
-            raise InputError(str(error)) from error
     name = checkpoint or source or None
     expected = expected_by(name) if name else Expected()
     frozen = backbone.trunk.frozen_stages + 1

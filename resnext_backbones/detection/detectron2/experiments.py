@@ -88,7 +88,7 @@ class Experiment(ABC):
     @property
     @abstractmethod
     def _frozen(self) -> tuple[int, str]:
-        """How many stages are frozen, the stem among them, and the kind of norm."""
+        """Returns how many stages are frozen, the stem among them, and the kind of norm."""
 
     @abstractmethod
     def _unfreeze(self, norm: str) -> None:

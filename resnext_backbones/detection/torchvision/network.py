@@ -18,6 +18,7 @@ from resnext_backbones.adapters.torchvision import (
     pixel_options,
     resnext_fpn,
 )
+from resnext_backbones.detection.fit import given_by_option
 from resnext_backbones.detection.torchvision.settings import (
     EVERYTHING,
     IGNORED,
@@ -64,13 +65,13 @@ class Network:
             WeightsError: it is not known which pixels they expect, or these are BGR.
         """
         recipe, layers = settings.recipe, settings.trainable_layers
-        if layers is not None and layers < EVERYTHING and not settings.weights:
+        if layers is not None and layers < EVERYTHING and not settings.source:
             raise InputError(
                 f"--trainable-layers {layers}: without --weights the frozen ones would keep random "
                 "values"
             )
-        if settings.weights:
-            norm, default, pixels = recipe.norm, recipe.trainable_layers, _pixels(settings.weights)
+        if settings.source:
+            norm, default, pixels = recipe.norm, recipe.trainable_layers, _pixels(settings.source)
         else:
             norm, default, pixels = "BN", EVERYTHING, RGB.unit()
         return cls(
@@ -112,9 +113,8 @@ class Network:
             WeightsError: the weights do not fit.
         """
         try:
-            return self._build(settings, weights)
-        except FileNotFoundError as error:
-            raise InputError(str(error)) from error
+            with given_by_option():
+                return self._build(settings, weights)
         except WeightsError:
             raise
         except ValueError as error:
@@ -146,10 +146,8 @@ class Network:
 
 
 def _pixels(weights: str) -> tuple[list[float], list[float]]:
-    try:
+    with given_by_option():
         options = pixel_options(weights)
-    except FileNotFoundError as error:
-        raise InputError(str(error)) from error
     return options["image_mean"], options["image_std"]
 
 

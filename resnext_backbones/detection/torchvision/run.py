@@ -75,7 +75,7 @@ def train(settings: Settings, device: torch.device) -> Path:
     loader = training_loader(dataset, settings, progress.seed, data.collate, device)
     progress.steps = len(loader)
     seed_everything(progress.seed)
-    model = network.build(settings, None if content else settings.weights)
+    model = network.build(settings, None if content else settings.source)
     if rank_and_world_size()[1] > 1:
         synchronise_norms(model)
     if content and path:
@@ -197,7 +197,7 @@ def _report(trainer: Trainer, network: Network, num_val: int, path: Path | None)
     for name, value in (
         ("model", f"{network.model}, {len(network.classes)} classes"),
         *summary(trunk, model, pixels),
-        ("weights", loaded or "random: none given (--weights)"),
+        ("weights", loaded or f"random: {_random_start(settings, network)}"),
         ("images", f"{images} to train with, {num_val} to evaluate on"),
         (
             "learning rate",
@@ -209,6 +209,18 @@ def _report(trainer: Trainer, network: Network, num_val: int, path: Path | None)
         LOGGER.info(f"{name}: {value}")
     if settings.amp and trainer.amp is None:
         LOGGER.warning(NO_GPU_FOR_FP16)
+
+
+def _random_start(settings: Settings, network: Network) -> str:
+    """Returns who asked for random values, and what is trained that weights would keep."""
+    asked = f"--weights {settings.weights}" if settings.weights else "none given (--weights)"
+    recipe = settings.recipe
+    pairs = {
+        "trainable layers": (recipe.trainable_layers, network.trainable_layers),
+        "norm": (recipe.norm, network.norm),
+    }
+    changed = [f"{name} {old} -> {new}" for name, (old, new) in pairs.items() if old != new]
+    return f"{asked}: {', '.join(changed)}" if changed else asked
 
 
 @contextmanager

@@ -127,8 +127,6 @@ class Settings:
     model_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.weights == NONE:
-            object.__setattr__(self, "weights", None)  # frozen
         for option, value, names in (
             ("--model", self.model, list(RECIPES)),
             ("--backbone", self.backbone, list_variants()),
@@ -185,6 +183,11 @@ class Settings:
     def recipe(self) -> Recipe:
         """The model's."""
         return RECIPES[self.model]
+
+    @property
+    def source(self) -> str | None:
+        """Returns the source of the weights; None where the backbone starts from random values."""
+        return None if self.weights == NONE else self.weights
 
     @property
     def total_epochs(self) -> int:

@@ -101,6 +101,10 @@ BAD = {
     "bgr": (bgr_weights, "expect BGR pixels"),
     "other weights": (other_weights, "the file holds resnext26_32x4d; the network is tiny_4x4d"),
     "no weights": (lambda _, f: {"weights": str(f / "a.pth")}, "a.pth: there is no such file"),
+    "no network": (
+        lambda *_: {"weights": "http://127.0.0.1:9/a.pth"},  # nothing listens there
+        "put it at .*a.pth, or name it where it lies: --weights FILE$",
+    ),
     "learning rate": (lambda *_: {"lr": 1e30}, "epoch 1, step 2: the loss is not finite"),
     "checkpoint": (
         lambda run, f: {"resume": other_weights(run, f)["weights"]},
@@ -110,7 +114,10 @@ BAD = {
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_bad_input_is_named(what: str, settings: Callable[..., Settings], tmp_path: Path) -> None:
+def test_bad_input_is_named(
+    what: str, settings: Callable[..., Settings], tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     breaks, message = BAD[what]
     with pytest.raises(REPORTED, match=message):
         train(dataclasses.replace(settings(), **breaks(settings(), tmp_path)), CPU)

@@ -39,6 +39,8 @@ def test_a_run_that_ended_goes_on_to_the_same_weights(
     whole = settings("mask_rcnn", keep=1)
     metrics = json.loads((train(whole, CPU) / "coco_metrics.json").read_text())
     assert [path.name for path in whole.work_dir.glob("*.pth")] == ["epoch_2.pth"]
+    start_of = "weights: random: none given (--weights): trainable layers 3 -> 5, norm FrozenBN"
+    assert start_of in (whole.work_dir / "log.txt").read_text()
     part = dataclasses.replace(whole, work_dir=tmp_path / "part", workers=1, keep=2)
     log = loop.Trainer._log
 
