@@ -16,6 +16,7 @@ from resnext_backbones.runs.cli import (
     add_config_argument,
     add_device_argument,
     add_options_argument,
+    not_negative,
     positive,
     start_process,
 )
@@ -35,7 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch-size", type=positive, default=1, help="default %(default)s")
     parser.add_argument(
-        "--workers", type=int, default=2, help="processes that read images; default %(default)s"
+        "--workers",
+        type=not_negative,
+        default=2,
+        help="processes that read images; 0: none but this one; default %(default)s",
     )
     parser.add_argument(
         "--score-thr", type=float, default=0.3, help="what pictures show; default %(default)s"
@@ -59,14 +63,14 @@ def run(args: argparse.Namespace) -> None:
         raise InputError("predict: is one process; start it without torchrun")
     from resnext_backbones.detection.config import load_config
     from resnext_backbones.detection.find_images import find_images
-    from resnext_backbones.detection.predict import predict
+    from resnext_backbones.detection.predict import PICTURES, predict
 
-    images = find_images(args.images)
+    cfg = load_config(args.config, args.cfg_options)
+    out = args.out or Path(cfg.work_dir) / "predictions"
+    images = find_images(args.images, out / PICTURES)
     if images.skipped:
         names = some(file.name for file in images.skipped)
         print(f"skipped, as their names are not images': {names}")
-    cfg = load_config(args.config, args.cfg_options)
-    out = args.out or Path(cfg.work_dir) / "predictions"
     count = predict(
         cfg,
         args.checkpoint,

@@ -13,6 +13,7 @@ from resnext_backbones.runs.cli import (
     add_device_argument,
     add_resume_argument,
     add_weights_argument,
+    not_negative,
 )
 
 
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     data.add_argument("--num-classes", type=int, help="in the PNGs of --mask-root")
     data.add_argument("--limit-images", type=int, metavar="N", help="the first N of each split")
-    data.add_argument("--workers", type=int, default=2, help="that load images, a process")
+    data.add_argument("--workers", type=not_negative, default=2, help="that load images, a process")
 
     network = parser.add_argument_group("network")
     add_weights_argument(network)

@@ -47,13 +47,16 @@ class Detections:
     scores: NDArray[np.floating] | None = None
 
 
-def class_colours(classes: Sequence[str], palette: Sequence[Colour] | None = None) -> list[Colour]:
+def class_colours(
+    classes: Sequence[str], palette: Sequence[Colour] | str | None = None
+) -> list[Colour]:
     """Returns an RGB colour for each class: the palette's, or hues far from each other.
 
     A data set with classes of its own keeps the palette of the one that it is derived from; it has
-    another number of colours then, and is left out.
+    another number of colours then, and is left out. So is the name of a palette, of which
+    MMDetection has "random".
     """
-    if palette is not None and len(palette) == len(classes):
+    if palette is not None and not isinstance(palette, str) and len(palette) == len(classes):
         return [(int(r), int(g), int(b)) for r, g, b in palette]
     hues = (0.02 + number * GOLDEN for number in range(len(classes)))
     rgb = (colorsys.hsv_to_rgb(hue % 1, 0.9, 1.0) for hue in hues)
@@ -149,7 +152,7 @@ def place_labels(
 
 
 def _candidates(box: Sequence[int], wide: int, high: int) -> list[tuple[int, int]]:
-    """Left and top of the places of a label around a box, and then in it."""
+    """Returns left and top of the places of a label around a box, and then in it."""
     left, top, right, bottom = box
     columns = [left, right - wide, (left + right - wide) // 2]
     rows = [top, bottom - high, (top + bottom - high) // 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,24 +22,31 @@ GAP = 8
 LEAST_SCORE = 0.5
 """Of what is drawn; most of what a detector returns is below it."""
 
+DRAWN_AS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+"""Names of images whose pictures have the same; of others, `.png` behind theirs."""
+
 
 class PicturesHook(Hook):
     """Writes a picture of each test image: ground truth on the left, what was found on the right.
 
     Args:
-        folder: for the pictures, which have the images' names.
+        folder: for the pictures, which have the images' names, with the folders below the one that
+            all images are in.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def before_test(self, runner: Any) -> None:
-        """Make the folder, and choose the colours of the classes."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        metainfo = runner.test_dataloader.dataset.metainfo
+        """Choose the colours of the classes, and find the folder that all images are in."""
+        dataset = runner.test_dataloader.dataset
+        metainfo = dataset.metainfo
         self.classes = metainfo["classes"]
         self.colours = class_colours(self.classes, metainfo.get("palette"))
-        self.written: set[str] = set()
+        # A process sees its share of the images alone, and names must differ between all of them.
+        paths = (Path(dataset.get_data_info(i)["img_path"]) for i in range(len(dataset)))
+        # Without `..`, which Path.absolute keeps.
+        self.root = os.path.commonpath({os.path.abspath(path.parent) for path in paths})  # noqa: PTH100
 
     def after_test_iter(
         self,
@@ -49,13 +57,16 @@ class PicturesHook(Hook):
     ) -> None:
         """Write the pictures of a batch."""
         for sample in outputs or ():
-            path = Path(sample.img_path)
-            name = path.name
-            if name in self.written:  # data sets may have folders with images of equal names
-                name = f"{path.stem}_{sample.img_id}{path.suffix}"
-            self.written.add(name)
+            name = os.path.relpath(sample.img_path, self.root)
             picture = picture_of(sample, self.classes, self.colours, truth=True)
-            mmcv.imwrite(picture[..., ::-1], str(self.folder / name))
+            path = picture_path(self.folder, name)
+            mmcv.imwrite(picture[..., ::-1], str(path))  # which makes the folder
+
+
+def picture_path(folder: Path, name: str) -> Path:
+    """Returns the path in a folder of the picture of an image, which has the image's name."""
+    path = folder / name
+    return path if path.suffix.lower() in DRAWN_AS else path.with_name(f"{path.name}.png")
 
 
 def picture_of(

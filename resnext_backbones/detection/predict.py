@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import mmcv
-import mmengine.fileio
 import torch
 from mmcv.transforms import Compose
 from mmdet.apis import init_detector
@@ -22,9 +22,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from resnext_backbones.detection.checks import check_heads, classes_of
 from resnext_backbones.detection.coco_results import ImageList, own_categories, to_results
-from resnext_backbones.detection.drawing import class_colours, draw_detections
+from resnext_backbones.detection.drawing import class_colours
 from resnext_backbones.detection.find_images import FoundImages
-from resnext_backbones.detection.pictures import detections
+from resnext_backbones.detection.pictures import picture_of, picture_path
+from resnext_backbones.detection.seen import unlike_its_run
 from resnext_backbones.runs import runner
 from resnext_backbones.runs.errors import BUILD_ERRORS, InputError
 from resnext_backbones.weights.sources import locate
@@ -32,9 +33,6 @@ from resnext_backbones.whole import write_whole
 
 IMAGES, PREDICTIONS, PICTURES = "images.json", "predictions.json", "pictures"
 """In the folder of results."""
-
-DRAWN_AS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-"""Names of images whose pictures have the same; of others, `.png` behind theirs."""
 
 
 def predict(
@@ -59,6 +57,7 @@ def predict(
         checkpoint: a path or an address; its classes are taken, or else the config's.
         out: a folder, which gets images.json, with the ids of images and categories,
             predictions.json in COCO's results format, and pictures/ by the names of the images.
+            Until all is done, images.json lists all images, and there is no predictions.json.
         workers: processes that read images; 0 reads them in this one.
         score_thr: what pictures show; None draws none.
         image_list: a file in COCO's format that says the ids of images and categories. None
@@ -69,11 +68,12 @@ def predict(
         The number of detections.
 
     Raises:
-        InputError: the checkpoint or the image list is wrong, or `out` has files of an earlier
-            call; or an image cannot be read, once all others are done.
+        InputError: the checkpoint or the image list is wrong, the checkpoint was trained on other
+            pixels, or `out` has files of an earlier call; or an image cannot be read, once all
+            others are done.
         WeightsError: the checkpoint cannot be read.
     """
-    earlier = _earlier_pictures(out, overwrite)
+    earlier = _earlier_results(out, overwrite)
     model = _build(cfg, checkpoint)
     classes = model.dataset_meta["classes"]
     ids, categories = list(range(1, len(images.names) + 1)), own_categories(classes)
@@ -81,12 +81,17 @@ def predict(
         listed = ImageList(image_list)
         ids, categories = listed.image_ids(images.root, images.names), listed.category_list(classes)
     category_ids = [kind["id"] for kind in categories]
+    loader = _loader(cfg, images, batch_size, workers)
+    colours = class_colours(classes, model.dataset_meta.get("palette"))
 
-    # A picture that stayed would pass for one of this detector's.
+    # What stayed would pass for this detector's.
     for path in earlier:
         path.unlink(missing_ok=True)
+    # Pictures that no images.json lists are not replaced, so it is there before them.
+    named = [{"id": id_, "file_name": name} for id_, name in zip(ids, images.names, strict=True)]
+    _write_images(out, f"images in {images.root}, not all of them done", named, categories)
     rows, found, failures = [], [], []
-    for index, sample in _samples(model, cfg, images, batch_size, workers):
+    for index, sample in _samples(model, loader):
         if isinstance(sample, InputError):
             failures.append(str(sample))
             continue
@@ -97,14 +102,10 @@ def predict(
         rows.append({"id": ids[index], "file_name": name, "width": width, "height": height})
         found += to_results(sample, ids[index], category_ids)
         if score_thr is not None:
-            _draw(sample, model.dataset_meta, _picture(out, name), score_thr)
-    content = {
-        "info": {"description": f"images in {images.root}"},
-        "images": rows,
-        "annotations": [],
-        "categories": categories,
-    }
-    write_whole(out / IMAGES, json.dumps(content, indent=1) + "\n")
+            picture = picture_of(sample, classes, colours, least_score=score_thr)
+            path = picture_path(out / PICTURES, name)
+            mmcv.imwrite(picture[..., ::-1], str(path))  # which makes the folder
+    _write_images(out, f"images in {images.root}", rows, categories)
     write_whole(out / PREDICTIONS, json.dumps(found) + "\n")
     if failures:
         raise InputError(
@@ -131,19 +132,26 @@ class _Images(Dataset):
             return index, error
 
 
-def _samples(
-    model: Any, cfg: Config, images: FoundImages, batch_size: int, workers: int
-) -> Iterator[tuple[int, Any]]:
-    """The index of each image, and its `DetDataSample` or the error that it cannot be read."""
+def _loader(cfg: Config, images: FoundImages, batch_size: int, workers: int) -> DataLoader:
+    """Returns a loader of lists of pairs: an image's index, and the image or its error."""
     # LoadAnnotations and its kin; PackDetInputs does without what they add.
-    steps = [step for step in get_test_pipeline_cfg(cfg) if "Annotations" not in step["type"]]
+    steps = [s for s in get_test_pipeline_cfg(cfg) if "Annotations" not in _name_of(s["type"])]
     try:
         pipeline = Compose(steps)
     except BUILD_ERRORS as error:
         raise InputError(f"config {cfg.filename}: its test pipeline: {error}") from error
-    loader = DataLoader(
+    return DataLoader(
         _Images(images, pipeline), batch_size, num_workers=workers, collate_fn=_unchanged
     )
+
+
+def _name_of(kind: Any) -> str:
+    """Returns the name of a transform, which a config gives as a text or as the class itself."""
+    return kind if isinstance(kind, str) else kind.__name__
+
+
+def _samples(model: Any, loader: DataLoader) -> Iterator[tuple[int, Any]]:
+    """Yields each image's index, and its `DetDataSample` or the error that it cannot be read."""
     for batch in track(loader, description="batches", console=Console(stderr=True)):
         read = [(index, sample) for index, sample in batch if not isinstance(sample, InputError)]
         yield from ((index, error) for index, error in batch if isinstance(error, InputError))
@@ -159,12 +167,14 @@ def _unchanged(batch: Sequence[Any]) -> Sequence[Any]:
 
 
 def _build(cfg: Config, checkpoint: str) -> Any:
-    """The detector with its weights, on its device; `dataset_meta` has its classes."""
+    """Returns the detector with its weights, on its device; `dataset_meta` has its classes."""
     if "backbone" not in cfg.model:
         raise InputError(f"model {cfg.model.get('type')}: has no backbone of its own; name a "
                          "config of the detector in it")  # fmt: skip
     path = locate(checkpoint) if "://" in checkpoint else Path(checkpoint)
     meta = runner.check_checkpoint(path, cfg)
+    for problem in unlike_its_run(cfg, str(path), meta, to_resume=False):
+        raise InputError(problem)
     own = classes_of(cfg.test_dataloader.dataset, "classes")
     classes = _classes_in(meta) or own
     if not classes:
@@ -179,29 +189,25 @@ def _build(cfg: Config, checkpoint: str) -> Any:
 
 
 def _classes_in(meta: Mapping[str, Any]) -> tuple[str, ...]:
-    """As MMDetection 3 names them, or 2."""
+    """Returns the classes that a checkpoint names, as MMDetection 3 does it or as 2 does."""
     lower = {key.lower(): value for key, value in (meta.get("dataset_meta") or {}).items()}
     return tuple(lower.get("classes") or meta.get("CLASSES") or ())
 
 
-def _draw(sample: Any, meta: Mapping[str, Any], path: Path, score_thr: float) -> None:
-    image = mmcv.imfrombytes(mmengine.fileio.get(sample.img_path), channel_order="rgb")
-    found = sample.pred_instances
-    palette = meta.get("palette")
-    colours = class_colours(meta["classes"], None if isinstance(palette, str) else palette)
-    picture = draw_detections(
-        image, detections(found[found.scores >= score_thr]), meta["classes"], colours
-    )
-    mmcv.imwrite(picture[..., ::-1], str(path))  # which makes the folder
+def _write_images(
+    out: Path, description: str, rows: Sequence[Mapping], categories: Sequence[Mapping]
+) -> None:
+    content = {
+        "info": {"description": description},
+        "images": rows,
+        "annotations": [],
+        "categories": categories,
+    }
+    write_whole(out / IMAGES, json.dumps(content, indent=1) + "\n")
 
 
-def _picture(out: Path, name: str) -> Path:
-    path = out / PICTURES / name
-    return path if path.suffix.lower() in DRAWN_AS else path.with_name(f"{path.name}.png")
-
-
-def _earlier_pictures(out: Path, overwrite: bool) -> list[Path]:
-    """The pictures that an earlier call left in the folder, if they may be replaced.
+def _earlier_results(out: Path, overwrite: bool) -> list[Path]:
+    """Returns the files that an earlier call left in the folder, if they may be replaced.
 
     Raises:
         InputError: it has files that may not be.
@@ -217,6 +223,19 @@ def _earlier_pictures(out: Path, overwrite: bool) -> list[Path]:
         raise InputError(
             f"--out {out}: has no {IMAGES}, so its files are of something else; name a new folder"
         )
-    return [
-        _picture(out, image["file_name"]) for image in json.loads(listing.read_bytes())["images"]
-    ]
+    pictures = out / PICTURES
+    try:
+        names = [image["file_name"] for image in json.loads(listing.read_bytes())["images"]]
+        paths = [Path(os.path.normpath(picture_path(pictures, name))) for name in names]
+        outside = [path for path in paths if not path.is_relative_to(os.path.normpath(pictures))]
+    except (ValueError, LookupError, TypeError) as error:
+        raise InputError(
+            f"--out {out}: its {IMAGES} is damaged or of something else, and does not say which "
+            "pictures may be replaced; name a new folder"
+        ) from error
+    if outside:
+        raise InputError(
+            f"--out {out}: its {IMAGES} names images outside {PICTURES}/ ({outside[0]}), so it is "
+            "of something else; name a new folder"
+        )
+    return [*paths, out / PREDICTIONS]

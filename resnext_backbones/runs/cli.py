@@ -101,6 +101,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def not_negative(text: str) -> int:
+    """Returns a whole number, zero or more, which an option is given as."""
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text}: use a whole number, zero or more")
+    return int(text)
+
+
 def start_process(args: argparse.Namespace) -> str:
     """Makes the device of `args` this process's, before MMEngine is imported.
 

@@ -105,9 +105,11 @@ def test_every_class_has_its_colour() -> None:
     distances = np.abs(colours[:, None] - colours[None]).sum(axis=2) + 1000 * np.eye(20, dtype=int)
     assert distances.min() > 30
     assert class_colours(["a", "b"], [RED, BLACK]) == [RED, BLACK]
-    for other in ([RED], [RED, RED, RED]):
+    for other in ([RED], [RED, RED, RED], "none"):
         first, second = class_colours(["a", "b"], other)
         assert first != second
+    # The name of a palette of MMDetection's, as long as there are classes.
+    assert len(set(class_colours([*"abcdef"], "random"))) == 6
 
 
 def test_without_objects_the_image_is_as_it_was() -> None:

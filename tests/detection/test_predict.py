@@ -6,16 +6,20 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from detectors import DETECTOR
 from PIL import Image
 
 pytest.importorskip("mmdet", reason="MMDetection is not installed")
 
+from mmdet.registry import TRANSFORMS
 from pycocotools.coco import COCO
 
 from resnext_backbones.cli import main
 from resnext_backbones.datasets import coco_subset
+from resnext_backbones.detection import predict as module
 from resnext_backbones.detection.coco_results import ImageList, own_categories
+from resnext_backbones.detection.config import load_config
 from resnext_backbones.detection.find_images import find_images
 from resnext_backbones.runs.errors import InputError
 
@@ -24,9 +28,17 @@ ANNOTATIONS = "annotations/instances_val2017.json"
 
 @pytest.fixture
 def root(coco_tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Four images of COCO, in a tree that the configs take."""
+    """Four images of COCO, in a tree that the configs take; two folders have the same names."""
     monkeypatch.chdir(tmp_path)
     tree = coco_subset(coco_tiny, tmp_path / "coco", num_train=1, num_val=4)
+    content = json.loads((tree / ANNOTATIONS).read_text())
+    names = ("a/1.jpg", "b/1.jpg", "a/2.jpg", "b/2.jpg")
+    for image, name in zip(content["images"], names, strict=True):
+        path = tree / "val2017" / name
+        path.parent.mkdir(exist_ok=True)
+        (tree / "val2017" / image["file_name"]).rename(path)
+        image["file_name"] = name
+    (tree / ANNOTATIONS).write_text(json.dumps(content))
     monkeypatch.setenv("COCO_ROOT", str(tree))
     return tree
 
@@ -43,10 +55,15 @@ def predict(*arguments: object) -> tuple[list[dict], dict]:
 def test_predictions_are_those_of_an_evaluation(detector: Path, root: Path, capsys) -> None:
     prefix = root.parent / "tested"
     options = [*DETECTOR, f"test_evaluator.outfile_prefix={prefix}"]
-    main(["test", "demo_coco", str(detector), "--work-dir", "run", "--cfg-options", *options])
+    main(
+        ["test", "demo_coco", str(detector), "--work-dir", "run", "--show-dir", "shown",
+         "--cfg-options", *options]
+    )  # fmt: skip
     boxes, masks = (json.loads(Path(f"{prefix}.{kind}.json").read_text()) for kind in KINDS)
     names = [image["file_name"] for image in json.loads((root / ANNOTATIONS).read_text())["images"]]
     images = [root / "val2017" / name for name in names]
+    shown = [path.relative_to("shown").as_posix() for path in Path("shown").rglob("*.jpg")]
+    assert sorted(shown) == sorted(names)
     shared = [detector, *images, "--batch-size", 4, "--no-pictures"]
 
     listed, _ = predict(*shared, "--out", "listed", "--image-list", root / ANNOTATIONS)
@@ -72,7 +89,7 @@ KINDS = ("bbox", "segm")
 
 
 def test_folders_as_people_have_them(detector: Path, root: Path, capsys) -> None:
-    first, second, third, fourth = sorted((root / "val2017").iterdir())
+    first, second, third, fourth = sorted((root / "val2017").rglob("*.jpg"))
     for name in ("a", "b", ".hidden"):
         (root / "in" / name).mkdir(parents=True)
     (root / "in" / "a" / "x.jpg").write_bytes(first.read_bytes())
@@ -119,6 +136,91 @@ def test_folders_as_people_have_them(detector: Path, root: Path, capsys) -> None
 IMAGES = Path("found/images.json")
 
 
+def refused(capsys, *arguments: object) -> str:
+    """Run the command; the message of exit status 2."""
+    with pytest.raises(SystemExit) as ended:
+        predict(*arguments)
+    assert ended.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_what_an_interrupted_call_left_is_replaced_and_no_other_file(
+    detector: Path, root: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    drawn = []
+
+    def interrupted(*args: object, **options: object) -> object:
+        if len(drawn) == 2:
+            raise KeyboardInterrupt
+        drawn.append(args)
+        return picture_of(*args, **options)
+
+    picture_of = module.picture_of
+    folder = root / "val2017"
+    images, out = folder / "*" / "*.jpg", folder / "a" / "found"
+    command = (detector, images, folder, "--out", out, "--score-thr", 0.01)
+    predict(*command)
+    monkeypatch.setattr(module, "picture_of", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        predict(*command, "--overwrite")
+    monkeypatch.setattr(module, "picture_of", picture_of)
+    names = ["a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg"]
+    listed = [
+        image["file_name"] for image in json.loads((out / "images.json").read_text())["images"]
+    ]
+    assert listed == names
+    assert len(list((out / "pictures").rglob("*.jpg"))) == 2
+    assert not (out / "predictions.json").exists()
+    # The folder contains the pictures, which are no images to look at.
+    _, written = predict(detector, folder, "--out", out, "--overwrite")
+    assert [image["file_name"] for image in written["images"]] == names
+
+    again = (detector, folder, "--out", out, "--overwrite")
+    mine = root / "mine.jpg"
+    mine.touch()
+    outside = json.dumps({"images": [{"file_name": str(mine)}]})
+    up = json.dumps({"images": [{"file_name": "../../../../mine.jpg"}]})
+    for text, message in {
+        '{"images": [': "its images.json is damaged or of something else",
+        "[]": "its images.json is damaged or of something else",
+        outside: "its images.json names images outside pictures/",
+        up: "its images.json names images outside pictures/",
+    }.items():
+        (out / "images.json").write_text(text)
+        assert message in refused(capsys, *again)
+    assert mine.exists()
+    assert len(list((out / "pictures").rglob("*.jpg"))) == 4
+    message = refused(capsys, detector, out / "pictures" / "a" / "1.jpg", "--out", out)
+    assert "whose pictures are replaced; write to another folder" in message
+    assert "-1: use a whole number, zero or more" in refused(capsys, *again, "--workers", -1)
+
+
+def test_pixels_are_those_of_the_run(detector: Path, root: Path, capsys) -> None:
+    cfg = load_config("demo_coco", DETECTOR)
+    saved = torch.load(detector, weights_only=False)
+    for mean, pixels in ((cfg.model.data_preprocessor.mean, "same"), ([1.0, 2.0, 3.0], "other")):
+        cfg.model.data_preprocessor.mean = mean
+        meta = saved["meta"] | {"cfg": cfg.pretty_text}
+        torch.save(saved | {"meta": meta}, f"{pixels}.pth")
+    image = root / "val2017/a/1.jpg"
+    assert predict("same.pth", image, "--out", "same")[0]
+    message = refused(capsys, "other.pth", image, "--out", "other")
+    assert "checkpoint other.pth: its run had pixels" in message
+    assert not Path("other").exists()
+
+
+def test_transforms_may_be_classes(detector: Path, root: Path) -> None:
+    cfg = load_config("demo_coco", DETECTOR)
+    images = find_images([str(root / "val2017/a/1.jpg")])
+    expected = module.predict(cfg, str(detector), images, Path("names"), score_thr=None)
+    for step in cfg.test_dataloader.dataset.pipeline:
+        step.type = TRANSFORMS.get(step.type)
+        assert isinstance(step.type, type)
+    assert module.predict(cfg, str(detector), images, Path("classes"), score_thr=None) == expected
+    results = [Path(name, "predictions.json").read_bytes() for name in ("names", "classes")]
+    assert results[0] == results[1]
+
+
 def test_what_names_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("a/1.jpg", "a/b/2.PNG", "a/b/note.txt", "a/.cache/3.jpg", "c/1.jpg", "odd"):
@@ -132,6 +234,15 @@ def test_what_names_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert find_images(["a/*"]).names == ("1.jpg", "b/2.PNG")
     found = find_images(["odd", "c/1.jpg"])
     assert (found.root, found.names) == (tmp_path, ("odd", "c/1.jpg"))
+    above = ["odd", "c/../a/1.jpg", "a/b/../../c", "c/../a/*.jpg"]
+    found = find_images(above)
+    assert (found.root, found.names) == (tmp_path, ("odd", "a/1.jpg", "c/1.jpg"))
+    (tmp_path / "link").symlink_to("a/b")
+    assert find_images(["link/../1.jpg"]).root == tmp_path / "a"
+    assert find_images(["link/2.PNG"]).root == tmp_path / "link"
+    assert find_images(["a", "**/*.jpg"], Path("link")).names == ("a/1.jpg", "c/1.jpg")
+    with pytest.raises(InputError, match="images a/b: in link, whose pictures are replaced"):
+        find_images(["a/b"], Path("link"))
     for argument, message in {
         "none.jpg": "images none.jpg: there is no such file",
         "*.gif": r"images \*.gif: there is no such file",
