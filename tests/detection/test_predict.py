@@ -159,21 +159,22 @@ def test_what_an_interrupted_call_left_is_replaced_and_no_other_file(
     folder = root / "val2017"
     images, out = folder / "*" / "*.jpg", folder / "a" / "found"
     command = (detector, images, folder, "--out", out, "--score-thr", 0.01)
-    predict(*command)
+    monkeypatch.setattr(module, "picture_of", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        predict(*command)
+    names = ["a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg"]
+    listed = json.loads((out / "images.json").read_text())["images"]
+    assert [image["file_name"] for image in listed] == names
+    # The folder contains the pictures, which are no images to look at.
+    monkeypatch.setattr(module, "picture_of", picture_of)
+    _, written = predict(*command, "--overwrite")
+    assert [image["file_name"] for image in written["images"]] == names
+    drawn.clear()
     monkeypatch.setattr(module, "picture_of", interrupted)
     with pytest.raises(KeyboardInterrupt):
         predict(*command, "--overwrite")
-    monkeypatch.setattr(module, "picture_of", picture_of)
-    names = ["a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg"]
-    listed = [
-        image["file_name"] for image in json.loads((out / "images.json").read_text())["images"]
-    ]
-    assert listed == names
     assert len(list((out / "pictures").rglob("*.jpg"))) == 2
     assert not (out / "predictions.json").exists()
-    # The folder contains the pictures, which are no images to look at.
-    _, written = predict(detector, folder, "--out", out, "--overwrite")
-    assert [image["file_name"] for image in written["images"]] == names
 
     again = (detector, folder, "--out", out, "--overwrite")
     mine = root / "mine.jpg"
@@ -189,7 +190,7 @@ def test_what_an_interrupted_call_left_is_replaced_and_no_other_file(
         (out / "images.json").write_text(text)
         assert message in refused(capsys, *again)
     assert mine.exists()
-    assert len(list((out / "pictures").rglob("*.jpg"))) == 4
+    assert len(list((out / "pictures").rglob("*.jpg"))) == 2
     message = refused(capsys, detector, out / "pictures" / "a" / "1.jpg", "--out", out)
     assert "whose pictures are replaced; write to another folder" in message
     assert "-1: use a whole number, zero or more" in refused(capsys, *again, "--workers", -1)
