@@ -47,12 +47,11 @@ def test_soft_nms_orders_equal_scores_as_mmcv_does() -> None:
     """mmcv fills the place of a dropped box from the end, and takes the first of equal scores."""
     from mmcv.ops import soft_nms
 
-    apart = torch.arange(6.0)[:, None] * 100 + torch.tensor([0.0, 0, 10, 10])
-    boxes = torch.cat([apart, apart[:2]])  # the last two lie on the first two
-    _, kept = soft_nms(
-        boxes, torch.tensor([0.9, 0.8, 0.5, 0.5, 0.5, 0.5, 0.7, 0.6]), method="naive"
-    )
-    assert kept.tolist() == [0, 1, 2, 3, 4, 5]
+    places = torch.tensor([0.0, 0, 0, 1, 2, 3, 4])  # the first three lie on one another
+    boxes = places[:, None] * 100 + torch.tensor([0.0, 0, 10, 10])
+    scores = torch.tensor([0.9, 0.6, 0.7, 0.5, 0.5, 0.5, 0.5])
+    _, kept = soft_nms(boxes, scores, method="naive")
+    assert kept.tolist() == [0, 6, 5, 3, 4]
 
 
 def test_nms_match() -> None:
