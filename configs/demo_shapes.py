@@ -2,7 +2,7 @@
 
 make demo
 
-From the weights that the demo pretrains it reached 0.82 box and 0.79 mask AP at IoU 0.5.
+From the weights that the demo pretrains it reached 0.82 box and 0.78 mask AP at IoU 0.5.
 """
 
 _base_ = "./demo_coco.py"
