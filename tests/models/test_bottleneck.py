@@ -45,7 +45,8 @@ def test_checkpointing_reaches_the_first_block_behind_frozen_stages() -> None:
     x = torch.randn(1, 64, 16, 16)
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
         block(x)
-    assert len(saved) <= 2, "the input, and the sum that ReLU keeps"
+    # Some versions of PyTorch keep a tensor of no values as well.
+    assert sum(t.numel() > 0 for t in saved) <= 2, "the input, and the sum that ReLU keeps"
 
 
 def test_the_chance_to_be_passed_by_grows_block_by_block() -> None:
