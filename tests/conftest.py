@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read when the package is imported
+
 from resnext_backbones.datasets import generate_shapes
 from resnext_backbones.models.options import DEPTHS
 from resnext_backbones.variants import VARIANTS, Variant
@@ -17,9 +20,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Processes that share the cores; more threads than cores are many times slower.
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
-
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"  # read when its kernels are first imported
 
 with suppress(ImportError):  # without mmcv; MMDetection's models are peers in many tests
     import resnext_backbones.mmcv_ops  # noqa: F401

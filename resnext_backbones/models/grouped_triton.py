@@ -22,9 +22,13 @@ from resnext_backbones.models.geometry import Geometry
 AVAILABLE = (
     find_spec("triton") is not None
     and torch.version.hip is None
-    and any(map(which, (os.environ.get("CC", "cc"), "gcc", "clang")))
+    and (
+        os.environ.get("TRITON_INTERPRET") == "1"
+        or any(map(which, (os.environ.get("CC", "cc"), "gcc", "clang")))
+    )
 )
-"""Triton is there, and the C compiler that it needs when it first computes."""
+"""Triton is there, and the C compiler that it needs when it first computes: its interpreter does
+not."""
 
 FIRST_CAPABILITY = 8
 """Of GPUs with matrix instructions for the types that are trained in: Ampere."""
