@@ -22,7 +22,7 @@ PROPOSALS, SAMPLES = 60, 32
 CLASSES = 10
 """Labels go up to this; all configs know more classes."""
 SEMANTIC_STRIDE = 8
-"""Of the semantic labels of HTC and SCNet, as their pipelines scale them."""
+"""The stride of the semantic labels of HTC and SCNet, as their pipelines set it."""
 
 
 def nodes(tree: Any) -> Iterator[dict[str, Any]]:

@@ -13,7 +13,7 @@ from benchmarks.mmcv_operators.switch import OWN, REFERENCE, process_with
 
 SEEDS = range(3)
 BOUND = 1e-6
-"""Of the largest difference over the largest value, in float32."""
+"""The largest difference over the largest value may be this, in float32."""
 
 
 def run_case(name: str, seed: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from resnext_backbones.benchmark.clock import seconds
 
 SIZE = 480, 800
 BOUND = 1.05
-"""Of the medians of `OWN` and `REFERENCE`."""
+"""The ratio of the medians of `OWN` and `REFERENCE` may be this."""
 
 
 @cache

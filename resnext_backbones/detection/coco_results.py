@@ -1,4 +1,4 @@
-"""What a detector found, in COCO's results format."""
+"""Detections are written in COCO's results format here."""
 
 from __future__ import annotations
 
