@@ -65,9 +65,10 @@ def reduce(model: dict[str, Any]) -> None:
                 node[key] = min(node[key], most)
         if "Sampler" in str(node.get("type")) and "num" in node:
             node["num"] = min(node["num"], SAMPLES)
-        if "score_thr" in node:
-            # An untrained detector is sure of nothing.
-            node["score_thr"] = min(node["score_thr"], 0.01)
+        # An untrained detector is sure of nothing, and guided anchoring needs a location.
+        for key, threshold in (("score_thr", 0.01), ("loc_filter_thr", 0.005)):
+            if key in node:
+                node[key] = min(node[key], threshold)
 
 
 def build(model: dict[str, Any], seed: int) -> nn.Module:
