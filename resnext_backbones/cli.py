@@ -108,6 +108,10 @@ def _run(name: str, arguments: Sequence[str], own: argparse.ArgumentParser) -> N
     except ModuleNotFoundError as error:
         check_module(name, error)
         raise
+    if "torch.distributed" in sys.modules:  # `list` needs no PyTorch
+        from resnext_backbones.runs.environment import leave_processes
+
+        leave_processes()
 
 
 def _module(name: str) -> ModuleType:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from tooling import ROOT, TOOLS
+from torch import distributed
 
 from resnext_backbones import cli
 from resnext_backbones.runs.extras import EXTRAS, MODULES
@@ -159,6 +160,15 @@ def test_the_modules_of_the_extras_are_known() -> None:
     }
     assert len(brought) > 8
     assert all(modules & {*MODULES} for modules in brought.values() if modules), brought
+
+
+def test_a_command_leaves_the_processes_that_it_joined(monkeypatch) -> None:
+    def join(_: object) -> None:
+        distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+
+    monkeypatch.setattr("resnext_backbones.commands.list.run", join)
+    cli.main(["list"])
+    assert not distributed.is_initialized()
 
 
 def test_a_reader_may_stop_early() -> None:

@@ -81,7 +81,6 @@ def run(args: argparse.Namespace) -> None:
         find_launcher,
         is_main_process,
         join_processes,
-        leave_processes,
         select_device,
     )
 
@@ -102,4 +101,3 @@ def run(args: argparse.Namespace) -> None:
         work_dir = train(settings, device)
         if is_main_process():
             print(f"done: {work_dir}")
-    leave_processes()

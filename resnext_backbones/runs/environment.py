@@ -175,7 +175,12 @@ def agree(value: str, what: str) -> None:
 
 
 def leave_processes() -> None:
-    """Leave the process group, if there is one."""
+    """Leave the process group, if there is one, when all has gone well.
+
+    Gloo's threads may still run callbacks of the last collectives. One that needs the interpreter
+    while it ends aborts the process, and torchrun then calls a run that is done failed.
+    After an error it must not be called: it waits for collectives that the others never join.
+    """
     if distributed.is_initialized():
         distributed.destroy_process_group()
 
