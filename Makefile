@@ -46,8 +46,8 @@ lint: setup
 	$(BIN)/mypy
 
 complexity: setup
-	$(BIN)/python tools/model_complexity.py
+	$(BIN)/python -m benchmarks.complexity
 
 benchmark: setup
-	$(BIN)/python tools/benchmark.py --task inference detector \
+	$(BIN)/python -m benchmarks --task inference detector \
 		--precision float32 bfloat16 --turns 2

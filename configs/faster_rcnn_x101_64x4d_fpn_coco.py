@@ -21,7 +21,7 @@ _base_ = [
     "./_base_/runtime.py",
 ]
 
-from resnext_backbones.detection.weights import set_pixels
+from resnext_backbones.tasks.mmdetection.weights import set_pixels
 
 model = dict(
     backbone=dict(

@@ -11,9 +11,9 @@ from importlib import import_module
 from types import ModuleType
 
 import resnext_backbones
-from resnext_backbones.runs.cli import run_tool
-from resnext_backbones.runs.errors import InputError
-from resnext_backbones.runs.extras import check_module
+from resnext_backbones.commands.arguments import run_tool
+from resnext_backbones.errors import InputError
+from resnext_backbones.extras import check_module
 
 COMMANDS = (
     "train",
@@ -109,7 +109,7 @@ def _run(name: str, arguments: Sequence[str], own: argparse.ArgumentParser) -> N
         check_module(name, error)
         raise
     if "torch.distributed" in sys.modules:  # `list` needs no PyTorch
-        from resnext_backbones.runs.environment import leave_processes
+        from resnext_backbones.engine.processes import leave_processes
 
         leave_processes()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from resnext_backbones.runs.errors import InputError
+from resnext_backbones.errors import InputError
 
 
 @dataclass(frozen=True)

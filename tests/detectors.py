@@ -21,7 +21,7 @@ def save_detector(path: Path, seed: int) -> Path:
     from mmdet.datasets import CocoDataset
     from mmengine.registry import MODELS, init_default_scope
 
-    from resnext_backbones.detection.config import load_config
+    from resnext_backbones.tasks.mmdetection.config import load_config
 
     cfg = load_config("demo_coco", DETECTOR)
     init_default_scope("mmdet")

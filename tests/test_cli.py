@@ -17,7 +17,7 @@ from tooling import ROOT, TOOLS
 from torch import distributed
 
 from resnext_backbones import cli
-from resnext_backbones.runs.extras import EXTRAS, MODULES
+from resnext_backbones.extras import EXTRAS, MODULES
 from resnext_backbones.weights.registry import REGISTRY
 
 RESNEXT = [sys.executable, "-m", "resnext_backbones"]

@@ -13,7 +13,7 @@ import torch
 
 from resnext_backbones import ResNeXtClassifier, build_backbone
 from resnext_backbones.cli import COMMANDS
-from resnext_backbones.runs.extras import EXTRAS
+from resnext_backbones.extras import EXTRAS
 from resnext_backbones.weights.download import path_of
 from resnext_backbones.weights.registry import REGISTRY
 
@@ -71,8 +71,8 @@ def test_every_mmdetection_config_that_a_document_names_is_there() -> None:
 @pytest.mark.whole
 def test_the_configs_that_the_training_page_shows_are_read(tmp_path: Path, monkeypatch) -> None:
     pytest.importorskip("mmdet", reason="MMDetection is not installed")
-    from resnext_backbones.detection.config import load_config
-    from resnext_backbones.runs.runner import build_on_meta
+    from resnext_backbones.engine.runner import build_on_meta
+    from resnext_backbones.tasks.mmdetection.config import load_config
 
     monkeypatch.setenv("COCO_ROOT", "/data/coco")
     blocks = indented_blocks((ROOT / "docs" / "training.md").read_text(encoding="utf-8"))

@@ -140,7 +140,7 @@ def test_configs_are_used_by_name_from_a_wheel(wheel: Path, tmp_path: Path) -> N
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = (
         "import resnext_backbones\n"
-        "from resnext_backbones.detection.config import load_config\n"
+        "from resnext_backbones.tasks.mmdetection.config import load_config\n"
         "cfg = load_config('mask_rcnn_x101_32x4d_fpn_coco')\n"
         "print(resnext_backbones.__file__, cfg.model.backbone.variant)"
     )

@@ -8,8 +8,8 @@ import torchvision
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_model_weights
 
+from benchmarks.complexity import BEGIN, END, README, count, read_record, table, task
 from resnext_backbones import ResNeXt, build_backbone, build_classifier, list_variants
-from resnext_backbones.complexity import BEGIN, END, README, count, read_record, table, task
 from resnext_backbones.variants import VARIANTS, variant_name
 from resnext_backbones.weights.checkpoint import variant_of
 

@@ -9,10 +9,10 @@ python tools/list_weights.py resnext101
 from pathlib import Path
 
 from resnext_backbones.cli import command_parser
+from resnext_backbones.commands.arguments import run_tool
 from resnext_backbones.commands.list import run
-from resnext_backbones.runs.cli import run_tool
+from resnext_backbones.io import write_between
 from resnext_backbones.weights.registry import markdown
-from resnext_backbones.whole import write_between
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "weights.md"
 BEGIN, END = "<!-- table: tools/list_weights.py --document -->", "<!-- end -->"

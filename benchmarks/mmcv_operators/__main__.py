@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.mmcv_operators import detectors, mmcv_tests, operators, timing
-from resnext_backbones.runs.cli import run_tool
-from resnext_backbones.runs.errors import InputError
-from resnext_backbones.runs.provenance import provenance
+from resnext_backbones.commands.arguments import run_tool
+from resnext_backbones.engine.provenance import provenance
+from resnext_backbones.errors import InputError
 
 Result = tuple[dict[str, Any], bool]
 """Data, and whether all bounds hold."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from resnext_backbones.runs.errors import InputError
+from resnext_backbones.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = "benchmarks.mmcv_operators.pytest_plugin"

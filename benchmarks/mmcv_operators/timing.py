@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from benchmarks.clock import seconds
 from benchmarks.mmcv_operators.switch import OWN, REFERENCE, process_with
-from resnext_backbones.benchmark.clock import seconds
 
 SIZE = 480, 800
 BOUND = 1.05
@@ -18,7 +18,7 @@ BOUND = 1.05
 
 @cache
 def _detector() -> torch.nn.Module:
-    from resnext_backbones.benchmark.mask_rcnn import MaskRCNN
+    from benchmarks.mask_rcnn import MaskRCNN
 
     torch.manual_seed(0)
     return MaskRCNN("resnext101_32x4d", own=True)

@@ -8,7 +8,10 @@ biases, batch 2048; RandAugment, mixup and CutMix. Evaluated on the middle 224 p
 _base_ = "./imagenet.py"
 
 custom_imports = dict(
-    imports=["resnext_backbones.pretraining.run", "resnext_backbones.pretraining.optimizers"],
+    imports=[
+        "resnext_backbones.tasks.classification.run",
+        "resnext_backbones.tasks.classification.optimizers",
+    ],
     allow_failed_imports=False,
 )
 warmup_epochs = 5

@@ -1,6 +1,8 @@
 """What all pretraining shares: how it is evaluated, logged and kept."""
 
-custom_imports = dict(imports=["resnext_backbones.pretraining.run"], allow_failed_imports=False)
+custom_imports = dict(
+    imports=["resnext_backbones.tasks.classification.run"], allow_failed_imports=False
+)
 default_scope = "mmengine"
 
 num_workers = 8

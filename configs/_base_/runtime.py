@@ -7,7 +7,7 @@ backbone's weights expect.
 _base_ = "mmdet::_base_/default_runtime.py"
 
 custom_imports = dict(
-    imports=["resnext_backbones.adapters.openmmlab", "resnext_backbones.detection.hooks"],
+    imports=["resnext_backbones.adapters.openmmlab", "resnext_backbones.tasks.mmdetection.hooks"],
     allow_failed_imports=False,
 )
 custom_hooks = [dict(type="resnext_backbones.CheckWeightsHook")]

@@ -6,7 +6,7 @@ Hardware: 8 GPUs, 2 images each.
 Expected: 44.3 box and 39.5 mask AP, as in Detectron2's zoo with the same weights and schedule.
 """
 
-from resnext_backbones.detection.detectron2 import use_weights
+from resnext_backbones.tasks.detectron2 import use_weights
 
 from .._base_.detectron2 import lr_3x as lr_multiplier
 from .._base_.detectron2 import mask_rcnn as model

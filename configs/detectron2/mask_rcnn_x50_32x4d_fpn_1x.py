@@ -6,7 +6,7 @@ Hardware: 8 GPUs, 2 images each.
 No published result is known.
 """
 
-from resnext_backbones.detection.detectron2 import use_weights
+from resnext_backbones.tasks.detectron2 import use_weights
 
 from .._base_.detectron2 import lr_1x as lr_multiplier
 from .._base_.detectron2 import mask_rcnn as model

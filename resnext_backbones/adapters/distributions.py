@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
-from resnext_backbones.runs.errors import InputError
+from resnext_backbones.errors import InputError
 
 REPLACED = {
     "mmengine": "onedl-mmengine",

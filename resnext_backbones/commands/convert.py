@@ -9,9 +9,9 @@ classification head if there is one; of a detector's checkpoint nothing else.
 
 import argparse
 
-from resnext_backbones.runs import completion
-from resnext_backbones.runs.completion import completed
-from resnext_backbones.runs.errors import InputError
+from resnext_backbones.commands import completion
+from resnext_backbones.commands.completion import completed
+from resnext_backbones.errors import InputError
 from resnext_backbones.weights.preprocessing import PIXEL_NAMES
 from resnext_backbones.weights.targets import TARGETS
 

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run it."""
-    from resnext_backbones.detection.demo import run_demo
+    from resnext_backbones.tasks.demo import run_demo
 
     folder = run_demo(
         args.work_dir,

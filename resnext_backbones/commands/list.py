@@ -7,7 +7,7 @@ import argparse
 import os
 import sys
 
-from resnext_backbones.runs.errors import InputError
+from resnext_backbones.errors import InputError
 from resnext_backbones.weights.registry import REGISTRY
 
 

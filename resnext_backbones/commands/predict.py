@@ -12,7 +12,7 @@ categories, and pictures/. COCO("images.json").loadRes("predictions.json") reads
 import argparse
 from pathlib import Path
 
-from resnext_backbones.runs.cli import (
+from resnext_backbones.commands.arguments import (
     add_config_argument,
     add_device_argument,
     add_options_argument,
@@ -20,7 +20,7 @@ from resnext_backbones.runs.cli import (
     positive,
     start_process,
 )
-from resnext_backbones.runs.errors import InputError, some
+from resnext_backbones.errors import InputError, some
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,9 +61,9 @@ def run(args: argparse.Namespace) -> None:
     args.launcher = None
     if start_process(args) != "none":
         raise InputError("predict: is one process; start it without torchrun")
-    from resnext_backbones.detection.config import load_config
-    from resnext_backbones.detection.find_images import find_images
-    from resnext_backbones.detection.predict import PICTURES, predict
+    from resnext_backbones.data.find_images import find_images
+    from resnext_backbones.tasks.mmdetection.config import load_config
+    from resnext_backbones.tasks.mmdetection.predict import PICTURES, predict
 
     cfg = load_config(args.config, args.cfg_options)
     out = args.out or Path(cfg.work_dir) / "predictions"

@@ -7,7 +7,7 @@ torchrun --nproc_per_node 8 -m resnext_backbones pretrain imagenet/resnext50_32x
 
 import argparse
 
-from resnext_backbones.runs.cli import (
+from resnext_backbones.commands.arguments import (
     add_amp_argument,
     add_resume_argument,
     add_shared_arguments,
@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Pretrain."""
     launcher = start_process(args)
-    from resnext_backbones.pretraining.run import pretrain, set_data_root
-    from resnext_backbones.runs.config import for_training, read_config
+    from resnext_backbones.engine.config import for_training, read_config
+    from resnext_backbones.tasks.classification.run import pretrain, set_data_root
 
     cfg = read_config(args.config, args.cfg_options, work_dir=args.work_dir, launcher=launcher)
     if args.data_root is not None:

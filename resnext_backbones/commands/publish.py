@@ -16,6 +16,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Publish."""
-    from resnext_backbones.pretraining.publish import publish
+    from resnext_backbones.tasks.classification.publish import publish
 
     print(publish(args.checkpoint, args.out))

@@ -6,7 +6,7 @@ resnext test mask_rcnn_x101_32x4d_fpn_coco work_dirs/mask_rcnn_x101_32x4d_fpn_co
 import argparse
 from pathlib import Path
 
-from resnext_backbones.runs.cli import add_shared_arguments, start_process
+from resnext_backbones.commands.arguments import add_shared_arguments, start_process
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Evaluate."""
     launcher = start_process(args)
-    from resnext_backbones.detection.config import load_config
-    from resnext_backbones.detection.run import evaluate
+    from resnext_backbones.tasks.mmdetection.config import load_config
+    from resnext_backbones.tasks.mmdetection.run import evaluate
 
     cfg = load_config(args.config, args.cfg_options, work_dir=args.work_dir, launcher=launcher)
     evaluate(cfg, args.checkpoint, out=args.out, show_dir=args.show_dir)

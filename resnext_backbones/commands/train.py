@@ -6,7 +6,7 @@ torchrun --nproc_per_node 8 -m resnext_backbones train mask_rcnn_x101_32x4d_fpn_
 
 import argparse
 
-from resnext_backbones.runs.cli import (
+from resnext_backbones.commands.arguments import (
     add_amp_argument,
     add_resume_argument,
     add_shared_arguments,
@@ -31,10 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Train."""
     launcher = start_process(args)
-    from resnext_backbones.detection.config import load_config
-    from resnext_backbones.detection.run import train
-    from resnext_backbones.detection.weights import use_weights
-    from resnext_backbones.runs.config import for_training
+    from resnext_backbones.engine.config import for_training
+    from resnext_backbones.tasks.mmdetection.config import load_config
+    from resnext_backbones.tasks.mmdetection.run import train
+    from resnext_backbones.tasks.mmdetection.weights import use_weights
 
     cfg = load_config(args.config, args.cfg_options, work_dir=args.work_dir, launcher=launcher)
     changed = use_weights(cfg, args.weights) if args.weights is not None else ""

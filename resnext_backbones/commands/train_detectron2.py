@@ -7,10 +7,10 @@ resnext train-detectron2 COCO-Detection/faster_rcnn_X_101_32x8d_FPN_3x.yaml --nu
 
 import argparse
 
-from resnext_backbones.runs import completion
-from resnext_backbones.runs.cli import add_weights_argument
-from resnext_backbones.runs.completion import completed
-from resnext_backbones.runs.errors import InputError
+from resnext_backbones.commands import completion
+from resnext_backbones.commands.arguments import add_weights_argument
+from resnext_backbones.commands.completion import completed
+from resnext_backbones.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Train or evaluate."""
     try:
-        from resnext_backbones.detection.detectron2 import Request, run
+        from resnext_backbones.tasks.detectron2 import Request, run
     except ImportError as error:
         raise InputError(str(error)) from error
     request = Request(

@@ -8,7 +8,7 @@ torchrun --nproc_per_node 8 -m resnext_backbones train-torchvision ... --amp bf1
 import argparse
 from pathlib import Path
 
-from resnext_backbones.runs.cli import (
+from resnext_backbones.commands.arguments import (
     add_amp_argument,
     add_device_argument,
     add_resume_argument,
@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train or evaluate."""
-    from resnext_backbones.runs.environment import (
+    from resnext_backbones.engine.processes import (
         find_launcher,
         is_main_process,
         join_processes,
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
     select_device(options.pop("device"), launcher)
     checkpoint = options.pop("eval_only")
 
-    from resnext_backbones.detection.torchvision import Settings, evaluate, train
+    from resnext_backbones.tasks.torchvision import Settings, evaluate, train
 
     for name in ("min_size", "lr_steps"):
         options[name] = options[name] and tuple(options[name])

@@ -14,16 +14,16 @@ import argparse
 import sys
 from pathlib import Path
 
-from resnext_backbones.runs import completion
-from resnext_backbones.runs.cli import (
+from resnext_backbones.commands import completion
+from resnext_backbones.commands.arguments import (
     add_device_argument,
     add_launcher_argument,
     add_options_argument,
     positive,
     start_process,
 )
-from resnext_backbones.runs.completion import completed
-from resnext_backbones.runs.errors import InputError
+from resnext_backbones.commands.completion import completed
+from resnext_backbones.errors import InputError
 from resnext_backbones.verdict import Number, report
 from resnext_backbones.weights.registry import REGISTRY
 
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
     work_dir = args.work_dir or Path("work_dirs") / "verify" / args.alias
     measure = _classifier if args.alias in REGISTRY else _detector
     source, backbone, numbers = measure(args, work_dir, launcher)
-    from resnext_backbones.runs.environment import is_main_process, leave_processes
+    from resnext_backbones.engine.processes import is_main_process, leave_processes
 
     if is_main_process():
         print(report(args.alias, source, backbone, numbers))
@@ -93,7 +93,7 @@ def _classifier(
     _check_options(args, "classifier")
     if args.data_root is None:
         raise InputError(f"{args.alias}: is a classifier; --data-root says where ImageNet lies")
-    from resnext_backbones.pretraining.verify import verify_classifier
+    from resnext_backbones.tasks.classification.verify import verify_classifier
 
     row = REGISTRY[args.alias]
     lists = {name: getattr(args, name) for name in ("ground_truth", "ground_truth_classes")}
@@ -112,13 +112,13 @@ def _classifier(
 def _detector(
     args: argparse.Namespace, work_dir: Path, launcher: str
 ) -> tuple[str, str, list[Number]]:
-    from resnext_backbones.detection.zoo import find_detector
+    from resnext_backbones.tasks.mmdetection.zoo import find_detector
 
     detector = find_detector(args.alias)
     _check_options(args, "detector")
     if args.coco_root is None:
         raise InputError(f"{args.alias}: is a detector; --coco-root says where COCO lies")
-    from resnext_backbones.detection.verify import verify_detector
+    from resnext_backbones.tasks.mmdetection.verify import verify_detector
 
     backbone, numbers = verify_detector(
         detector,

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from torch import nn
 
-from resnext_backbones.runs.errors import InputError
+from resnext_backbones.errors import InputError
 
 BUILD_MMCV = (
     'pip install "setuptools<81" wheel packaging ninja psutil && '

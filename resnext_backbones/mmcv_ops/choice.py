@@ -15,8 +15,8 @@ from types import ModuleType
 import torch
 import torchvision
 
+from resnext_backbones.errors import InputError
 from resnext_backbones.mmcv_ops.absent import BUILD_MMCV
-from resnext_backbones.runs.errors import InputError
 
 EXTENSION = "mmcv._ext"
 """The module of mmcv's compiled operators."""

@@ -11,7 +11,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 from torchvision.ops import StochasticDepth
 
-from resnext_backbones.models.conv_norm import Steps, call, conv_norm, fuse_
+from resnext_backbones.compute.conv_norm import call, conv_norm
+from resnext_backbones.compute.fuse import fuse_
+from resnext_backbones.compute.steps import Steps
 from resnext_backbones.models.layers import Layers, make_norm
 
 

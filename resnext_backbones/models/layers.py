@@ -9,7 +9,7 @@ from functools import partial
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from resnext_backbones.models.sync import SyncBatchNorm
+from resnext_backbones.compute.sync_batch_norm import SyncBatchNorm
 
 Conv = Callable[..., nn.Module]
 """Called as `torch.nn.Conv2d` is: channels in, channels out, kernel size, and keywords."""

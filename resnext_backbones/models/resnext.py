@@ -13,9 +13,11 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from resnext_backbones.compute import folded_cache
+from resnext_backbones.compute.conv_norm import conv_norm
+from resnext_backbones.compute.fuse import fuse_
+from resnext_backbones.compute.plain import is_plain
 from resnext_backbones.models.bottleneck import Bottleneck
-from resnext_backbones.models.conv_norm import conv_norm, fuse_, is_plain
-from resnext_backbones.models.kept import forget, keep
 from resnext_backbones.models.layers import (
     Conv,
     Layers,
@@ -284,12 +286,12 @@ class ResNeXt(
 
     def _freeze(self) -> None:
         for module in self.frozen_modules():
-            keep(module.eval().requires_grad_(False))
+            folded_cache.hold(module.eval().requires_grad_(False))
 
     def train(self, mode: bool = True) -> ResNeXt:
         """Set the mode, but keep frozen stages and, with `norm_eval`, batch norms in eval."""
         super().train(mode)
-        forget(self)
+        folded_cache.drop(self)
         self._freeze()
         if self.norm_eval:
             for module in self.modules():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from resnext_backbones.models.conv_norm import Steps
+from resnext_backbones.compute.steps import Steps
 from resnext_backbones.models.layers import Conv, Norm, make_norm
 
 

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from resnext_backbones.io import whole_file
 from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.files import is_finite, read_content
@@ -18,7 +19,6 @@ from resnext_backbones.weights.formats import FORMATS
 from resnext_backbones.weights.preprocessing import Preprocessing
 from resnext_backbones.weights.sources import locate, preprocessing_of, row_of
 from resnext_backbones.weights.targets import TARGETS
-from resnext_backbones.whole import whole_file
 
 
 def _write_torch(state: Mapping[str, Tensor], path: Path, _: Mapping[str, str]) -> None:

@@ -13,30 +13,30 @@ from resnext_backbones.adapters.distributions import IMPORTED_AS, REPLACED, requ
 
 import pytest
 
-from resnext_backbones.runs.errors import InputError
+from resnext_backbones.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 
 IMPORTED_FIRST = (
-    "adapters.openmmlab",
-    "adapters.registry",
-    "benchmark.data",
-    "detection.compare",
-    "detection.config",
-    "mmcv_ops",
-    "pretraining.run",
-    "runs.config",
+    "resnext_backbones.adapters.openmmlab",
+    "resnext_backbones.adapters.registry",
+    "resnext_backbones.engine.config",
+    "resnext_backbones.mmcv_ops",
+    "resnext_backbones.tasks.classification.run",
+    "resnext_backbones.tasks.mmdetection.config",
+    "benchmarks.data",
+    "benchmarks.training",
 )
 """What tools, configs and users import before anything else that stands on MMEngine."""
 
 IMPORT_EACH = f"""
 import importlib, json, sys
-from resnext_backbones.runs.errors import InputError
+from resnext_backbones.errors import InputError
 import resnext_backbones.adapters.torchvision  # which MMEngine is nothing to
 said = {{}}
 for name in {IMPORTED_FIRST}:
     try:
-        importlib.import_module("resnext_backbones." + name)
+        importlib.import_module(name)
     except InputError as error:
         said[name] = str(error)
 print(json.dumps([said, "mmengine" in sys.modules]))

@@ -29,7 +29,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from resnext_backbones import build_backbone, build_classifier
 from resnext_backbones.adapters.torchvision import deeplabv3, fcn, pixel_options, resnext_fpn
-from resnext_backbones.models.conv_norm import Folding
+from resnext_backbones.compute.folding import Folding
 from resnext_backbones.weights import WeightsError, load_state, load_weights
 from resnext_backbones.weights.preprocessing import BGR
 

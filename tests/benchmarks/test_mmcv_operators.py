@@ -15,7 +15,7 @@ from benchmarks.mmcv_operators.cases import CASES
 from benchmarks.mmcv_operators.compare import norm_error, relative_error
 from benchmarks.mmcv_operators.mmcv_tests import measure, summary
 from benchmarks.mmcv_operators.switch import OWN, REFERENCE
-from resnext_backbones.runs.errors import InputError
+from resnext_backbones.errors import InputError
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -135,7 +135,7 @@ def test_compiled_ones_that_do_not_load_count_as_none(tmp_path: Path) -> None:
         PUT.format(folder=str(tmp_path))
         + """
 import resnext_backbones.mmcv_ops as own
-from resnext_backbones.runs.errors import InputError
+from resnext_backbones.errors import InputError
 print(own.OPERATORS)
 import mmcv.ops
 for choice in ("compiled", "cuda"):

@@ -12,8 +12,8 @@ from torchvision.models.resnet import Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 
 from resnext_backbones import ResNeXt, build_backbone
+from resnext_backbones.compute.sync_batch_norm import SyncBatchNorm
 from resnext_backbones.models import Plugin
-from resnext_backbones.models.sync import SyncBatchNorm
 
 SMALL = {"depth": (1, 1, 2, 1), "cardinality": 4, "base_width": 4, "base_channels": 16}
 """A network of all parts that runs in milliseconds."""

@@ -32,7 +32,7 @@ def test_test_prints_writes_and_draws(trained, shapes_root: Path, tmp_path: Path
 
 
 def test_a_metric_that_coco_does_not_have_is_a_dash() -> None:
-    from resnext_backbones.detection.table import coco_table
+    from resnext_backbones.data.coco_table import coco_table
 
     table = coco_table({"coco/bbox_mAP": 0.567, "coco/bbox_mAP_l": -1.0})
     row = next(line for line in table.splitlines() if "box" in line)

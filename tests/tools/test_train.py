@@ -18,12 +18,12 @@ import mmdet
 from mmengine.config import Config
 
 from resnext_backbones import ResNeXt, build_backbone
-from resnext_backbones.detection.config import load_config
-from resnext_backbones.detection.run import evaluate, train
-from resnext_backbones.detection.weights import use_weights
-from resnext_backbones.runs.cli import REPORTED
-from resnext_backbones.runs.config import for_training
-from resnext_backbones.runs.errors import InputError
+from resnext_backbones.commands.arguments import REPORTED
+from resnext_backbones.engine.config import for_training
+from resnext_backbones.errors import InputError
+from resnext_backbones.tasks.mmdetection.config import load_config
+from resnext_backbones.tasks.mmdetection.run import evaluate, train
+from resnext_backbones.tasks.mmdetection.weights import use_weights
 from resnext_backbones.weights.download import hash_of
 from resnext_backbones.weights.preprocessing import BGR
 from resnext_backbones.weights.registry import REGISTRY

@@ -114,10 +114,10 @@ def test_one_word_makes_a_yaml_config_ours(datasets: Path, tmp_path: Path) -> No
     from detectron2.data.datasets import register_coco_instances
     from detectron2.modeling import build_model
 
-    from resnext_backbones.detection.detectron2 import Request
-    from resnext_backbones.detection.detectron2 import run as run_here
-    from resnext_backbones.detection.detectron2.read import read_experiment
-    from resnext_backbones.runs.errors import InputError
+    from resnext_backbones.errors import InputError
+    from resnext_backbones.tasks.detectron2 import Request
+    from resnext_backbones.tasks.detectron2 import run as run_here
+    from resnext_backbones.tasks.detectron2.read import read_experiment
 
     names = {split: f"tiny_{split}_{tmp_path.name}" for split in ("train2017", "val2017")}
     for split, name in names.items():

@@ -14,7 +14,7 @@ import pytest
 import torch
 from tooling import TOOLS, run
 
-from resnext_backbones.runs.journal import read_journal
+from resnext_backbones.engine.journal import read_journal
 from resnext_backbones.weights.files import read_file
 
 BLOCKED = ("mmengine", "mmcv", "mmdet", "detectron2", "timm", "cv2", "matplotlib", "tensorboard")

@@ -16,8 +16,8 @@ import torchvision
 from helpers import quick, randomise, relative_error
 from torch import nn
 
+from benchmarks.contestants import CONTESTANTS
 from resnext_backbones import ResNeXt, build_backbone, build_classifier, list_variants, load_weights
-from resnext_backbones.benchmark.contestants import CONTESTANTS
 from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import WeightsError
 from resnext_backbones.weights.formats import FORMATS, Template, recognise

@@ -17,8 +17,8 @@ from helpers import randomise, relative_error
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from benchmarks.contestants import CONTESTANTS
 from resnext_backbones import ResNeXtClassifier, build_backbone, build_classifier, load_weights
-from resnext_backbones.benchmark.contestants import CONTESTANTS
 from resnext_backbones.weights import WeightsError, preprocessing_of
 from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.files import read_file

@@ -1,0 +1,88 @@
+"""Parameters and multiply-adds of the variants: counted here, recorded once.
+
+python -m benchmarks.complexity
+
+writes the record docs/model_complexity.json, which the tests read, and the README's table.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import torch
+
+from resnext_backbones.io import write_between
+from resnext_backbones.variants import VARIANTS, build_classifier
+
+ROOT = Path(__file__).parents[1]
+RECORD = ROOT / "docs" / "model_complexity.json"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- complexity: python -m benchmarks.complexity -->", "<!-- end -->"
+
+
+def task(name: str) -> tuple[int, int]:
+    """Pixels a side of the square images, and classes of the head, to count a variant for."""
+    return (32, 10) if VARIANTS[name].small_images else (224, 1000)
+
+
+def count(name: str) -> dict[str, int]:
+    """Parameters, and multiply-adds of convolutions and `fc` for one image.
+
+    Of the classifier, and of the trunk alone, as fvcore counts them.
+    """
+    from fvcore.nn import FlopCountAnalysis
+
+    logging.getLogger("fvcore").setLevel(logging.ERROR)
+    size, classes = task(name)
+    # fvcore traces, and a trace needs memory behind its tensors; what is in it does not matter.
+    with torch.device("meta"):
+        model = build_classifier(name, num_classes=classes).eval()
+    model.to_empty(device="cpu")
+    for tensor in model.state_dict().values():
+        tensor.zero_()
+    flops = FlopCountAnalysis(model, torch.zeros(1, 3, size, size))
+    flops.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    by_operator = flops.by_operator()
+    parameters = sum(p.numel() for p in model.parameters())
+    return {
+        "parameters": parameters,
+        "trunk_parameters": parameters - sum(p.numel() for p in model.fc.parameters()),
+        "multiply_adds": int(by_operator["conv"] + by_operator["linear"]),
+        "trunk_multiply_adds": int(by_operator["conv"]),
+    }
+
+
+def table(record: dict[str, dict[str, int]]) -> str:
+    """The record as a Markdown table."""
+    lines = [
+        "| variant | depth | C | d | parameters (M) | multiply-adds (G) | trunk alone (M) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, numbers in record.items():
+        variant = VARIANTS[name]
+        lines.append(
+            f"| {name} | {variant.depth} | {variant.cardinality} | {variant.base_width} "
+            f"| {numbers['parameters'] / 1e6:.2f} | {numbers['multiply_adds'] / 1e9:.2f} "
+            f"| {numbers['trunk_parameters'] / 1e6:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def read_record() -> dict[str, dict[str, int]]:
+    """The golden record."""
+    return json.loads(RECORD.read_text(encoding="utf-8"))
+
+
+def update_record() -> tuple[Path, Path]:
+    """Count every variant; rewrite the record and the table in the README."""
+    record = {name: count(name) for name in VARIANTS}
+    RECORD.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_between(README, BEGIN, END, table(record))
+    return RECORD, README
+
+
+if __name__ == "__main__":
+    for path in update_record():
+        print(path)

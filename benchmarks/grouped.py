@@ -1,0 +1,179 @@
+"""Which grouped convolutions are faster in another way: what `compute.grouped.FASTEST` holds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from math import prod
+from typing import Any, TypeVar
+
+import torch
+
+from benchmarks.clock import device_seconds
+from benchmarks.job import PRECISIONS
+from resnext_backbones.compute.geometry import Geometry
+from resnext_backbones.compute.grouped import PLAIN, Way, Ways, grouped_conv2d, grouped_gradients
+from resnext_backbones.compute.grouped_triton import AVAILABLE
+from resnext_backbones.engine.provenance import provenance
+from resnext_backbones.variants import VARIANTS
+
+K = TypeVar("K")
+
+NETWORKS = ("resnext101_32x4d", "resnext101_64x4d", "resnext101_32x8d")
+IMAGES = ((1, 800, 1344), (8, 224, 224))
+"""Batch, height and width: a detector's, and a classifier's."""
+
+WAYS = tuple(Way(merged) for merged in (1, 2, 4, 8, 16))
+WIDEST = 64
+"""Channels a merged group: with more, zeros are most of the work."""
+
+TRITON_WAYS = tuple(Way(merged, triton=True) for merged in (1, 2, 4, 8, 16))
+NARROWEST, LINE = 16, 128
+"""A tile of the Triton kernels: fewer channels have no matrix instructions, and what is longer than
+a line of the cache, in bytes, has no room in smaller GPUs."""
+
+MARGIN = 0.9
+"""Another way must take at most this part of the plain call's time, over all shapes."""
+
+NOISE = 1.05
+"""And for no shape more than this."""
+
+SHAPE = ("batch", "channels", "groups", "height", "width", "stride")
+
+
+def shapes() -> list[dict[str, int]]:
+    """The distinct 3x3 convolutions of stages 1 to 4 of the networks, on both kinds of images."""
+    found: dict[tuple[int, ...], None] = {}
+    for name in NETWORKS:
+        groups, base_width = VARIANTS[name].cardinality, VARIANTS[name].base_width
+        for batch, height, width in IMAGES:
+            for stage in range(4):
+                channels = groups * base_width * 2**stage
+                size = height // 4 // 2**stage, width // 4 // 2**stage
+                before = size if stage == 0 else (size[0] * 2, size[1] * 2)
+                for stride, (h, w) in ((1, size), (1 if stage == 0 else 2, before)):
+                    found[batch, channels, groups, h, w, stride] = None
+    return [dict(zip(SHAPE, shape, strict=True)) for shape in found]
+
+
+def measure(
+    device: str, precisions: Iterable[str], *, turns: int, say: Callable[[str], None] = print
+) -> dict[str, Any]:
+    """Seconds of the three passes of each shape, in every way that the device has.
+
+    What is compared takes turns; the medians are kept.
+    """
+    rows = []
+    for precision in precisions:
+        for shape in shapes():
+            say(f"{precision} {shape}")
+            passes = _passes(shape, device, PRECISIONS[precision])
+            medians: dict[str, dict[str, float]] = {}
+            for (name, way), median in in_turn(passes, turns, device).items():
+                medians.setdefault(name, {})[str(way)] = median
+            rows.append({"precision": precision, **shape, "seconds": medians})
+    return {"device": device, "rows": rows, **provenance(device)}
+
+
+def ways_on(device: str, dtype: torch.dtype, groups: int, channels: int) -> list[Way]:
+    """The ways of a convolution with so many channels a group, the plain one first."""
+    found = [way for way in WAYS if way == Way() or way.merged * channels <= WIDEST]
+    if torch.device(device).type == "cuda" and AVAILABLE:
+        widest = LINE // dtype.itemsize
+        found += [w for w in TRITON_WAYS if NARROWEST <= w.merged * channels <= widest]
+    return [way for way in found if groups % way.merged == 0]
+
+
+def _passes(
+    shape: dict[str, int], device: str, dtype: torch.dtype
+) -> dict[tuple[str, Way], Callable[[], Any]]:
+    """What is timed, by pass and way."""
+    batch, channels, groups, height, width, stride = (shape[key] for key in SHAPE)
+    geometry = Geometry((stride, stride), (1, 1), (1, 1), groups)
+    settings: dict[str, Any] = {"device": device, "dtype": dtype}
+    x = torch.randn(batch, channels, height, width, **settings)
+    x = x.contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(channels, channels // groups, 3, 3, **settings)
+    weight = weight.contiguous(memory_format=torch.channels_last)
+    grad = torch.randn_like(grouped_conv2d(x, weight, None, geometry, Way()))
+    backward = partial(grouped_gradients, grad, x, weight, geometry)
+    passes: dict[tuple[str, Way], Callable[[], Any]] = {}
+    for way in ways_on(device, dtype, groups, channels // groups):
+        passes["forward", way] = partial(grouped_conv2d, x, weight, None, geometry, way)
+        passes["grad_input", way] = partial(backward, way, (True, False, False))
+        passes["grad_weight", way] = partial(backward, way, (False, True, False))
+    return passes
+
+
+@torch.no_grad()
+def in_turn(functions: dict[K, Callable[[], Any]], turns: int, device: str) -> dict[K, float]:
+    """Median seconds of each function; they take turns, after one that warms up."""
+    taken: dict[K, list[float]] = {key: [] for key in functions}
+    for turn in range(turns + 1):
+        for key, function in functions.items():
+            lasted = device_seconds(function, device)
+            if turn:
+                taken[key].append(lasted)
+    return {key: statistics.median(values) for key, values in taken.items()}
+
+
+def choose(result: dict[str, Any]) -> dict[tuple[str, torch.dtype], dict[int, Ways]]:
+    """The table that the measurements ask for, in the form of `compute.grouped.FASTEST`."""
+    device = torch.device(result["device"]).type
+    table: dict[tuple[str, torch.dtype], dict[int, Ways]] = {}
+    for (precision, width), rows in _by_width(result).items():
+        chosen = table.setdefault((device, PRECISIONS[precision]), {})
+        passes = (_medians(rows, name) for name in Ways._fields)
+        if (ways := Ways(*map(_fastest, passes))) != PLAIN:
+            chosen[width] = ways
+    return table
+
+
+def _medians(rows: Sequence[dict[str, Any]], name: str) -> list[dict[Way, float]]:
+    """Seconds of a pass by way."""
+    return [{Way.parse(way): s for way, s in row["seconds"][name].items()} for row in rows]
+
+
+def _fastest(medians: Sequence[dict[Way, float]]) -> Way:
+    """Of measurements over several shapes."""
+    best, best_mean = Way(), MARGIN
+    for way in medians[0]:
+        mean, worst = _ratios(medians, way)
+        if mean < best_mean and worst <= NOISE:
+            best, best_mean = way, mean
+    return best
+
+
+def _ratios(medians: Sequence[dict[Way, float]], way: Way) -> tuple[float, float]:
+    """Geometric mean and largest of the seconds over those of the plain call."""
+    ratios = [m[way] / m[Way()] for m in medians]
+    return prod(ratios) ** (1 / len(ratios)), max(ratios)
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """What was measured of every width and pass: seconds over the plain call's."""
+    measured = {Way.parse(way) for row in result["rows"] for way in row["seconds"]["forward"]}
+    ways = sorted(measured - {Way()}, key=lambda way: (way.triton, way.merged))
+    headings = [f"{way.merged} in a tile" if way.triton else f"{way.merged} merged" for way in ways]
+    head = ["precision", "channels a group", "pass", *headings]
+    lines = [head, ["---"] * len(head)]
+    for (precision, width), rows in _by_width(result).items():
+        for name in Ways._fields:
+            medians = _medians(rows, name)
+            ratios = [_ratios(medians, way) if way in medians[0] else None for way in ways]
+            if any(ratios):
+                cells = [f"{r[0]:.2f} (at most {r[1]:.2f})" if r else "" for r in ratios]
+                lines.append([precision, str(width), name.replace("_", " of "), *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _by_width(result: dict[str, Any]) -> dict[tuple[str, int], list[dict[str, Any]]]:
+    """The rows of each precision and number of channels a group."""
+    found: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for row in result["rows"]:
+        key = row["precision"], row["channels"] // row["groups"]
+        found.setdefault(key, []).append(row)
+    return dict(
+        sorted(found.items(), key=lambda item: (list(PRECISIONS).index(item[0][0]), item[0][1]))
+    )

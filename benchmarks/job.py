@@ -1,0 +1,260 @@
+"""What is measured: an implementation at a task, and one turn of its work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import compress
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.clock import seconds
+from benchmarks.contestants import CONTESTANTS, Contestant, random_state
+from benchmarks.memory import kept_bytes
+from resnext_backbones.variants import VARIANTS
+
+PRECISIONS = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "tf32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+"""Of the convolutions. The half precisions are by autocast, with weights in float32; tf32 is how
+GPUs convolve in float32 by default, with 10 bits of mantissa."""
+
+HALF = ("bfloat16", "float16")
+
+LAYOUTS = {
+    "own": None,
+    "contiguous": torch.contiguous_format,
+    "channels_last": torch.channels_last,
+}
+"""The memory format of weights and images; `own` is what an implementation does by itself."""
+
+MODES = ("eager", "compiled", "fused", "fused+compiled")
+"""As it comes; by `torch.compile`; with the norms folded for inference, where it can do that."""
+
+USUAL = ("own", "eager")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a network is asked to do in a turn.
+
+    Attributes:
+        part: of a contestant, which builds the module for a variant; it may have none.
+        training: forward and backward pass, or forward pass alone.
+        reference: the precision of the outputs and gradients that all are compared with.
+        compared: what of them is; None is everything.
+        trunk: name of the submodule that takes the common weights; "" is the module itself.
+        amplifies: by how much more rounding shows in its outputs than in those of a trunk.
+        batch: images a step, if nothing else is asked for.
+        size: height and width of the images, likewise.
+    """
+
+    part: str
+    training: bool
+    reference: str = "float64"
+    compared: tuple[str, ...] | None = None
+    trunk: str = ""
+    amplifies: float = 1
+    batch: int = 1
+    size: tuple[int, int] = (800, 1344)
+
+    def build(self, contestant: Contestant, variant: str) -> Any:
+        """The module."""
+        return getattr(contestant, self.part)(variant)
+
+
+TASKS = {
+    "inference": Task("trunk", training=False),
+    "detector": Task("frozen_trunk", training=True),
+    # A hundred norms over few pixels: peers' outputs in float32 are 6e-5 from those in float64.
+    "classification": Task("classifier", training=True, amplifies=100, batch=8, size=(224, 224)),
+    # Operators of the heads know no double precision, and draw proposals at random.
+    "mask_rcnn": Task(
+        "mask_rcnn",
+        training=True,
+        reference="float32",
+        compared=("output 0",),
+        trunk="detector.backbone",
+    ),
+}
+"""Four feature maps; the same and their backward pass, with stem and stage 1 and all statistics
+frozen; the backward pass of a classifier whose norms are in training mode; and that of a whole
+Mask R-CNN."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all entries of a benchmark have in common.
+
+    Attributes:
+        task: of `TASKS`.
+        variant: of `list_variants()`.
+        batch: images a step.
+        sizes: height and width in pixels; a turn takes one step at each.
+        device: as PyTorch names it.
+        smooth: SiLU in the place of ReLU. Where an activation lies within rounding of zero, ReLU
+            makes a whole gradient of the rounding, which hides how exact the gradients are.
+    """
+
+    task: str
+    variant: str
+    batch: int
+    sizes: tuple[tuple[int, int], ...]
+    device: str
+    smooth: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A contestant of `CONTESTANTS`, and how it runs."""
+
+    contestant: str
+    precision: str = "float32"
+    layout: str = "own"
+    mode: str = "eager"
+
+    @property
+    def label(self) -> str:
+        """The contestant, and the settings that are not the usual ones."""
+        settings = [setting for setting in (self.mode, self.layout) if setting not in USUAL]
+        return ", ".join([self.contestant, *settings])
+
+    def is_possible(self, setting: Setting) -> bool:
+        """Whether the contestant is installed and can do this."""
+        contestant = CONTESTANTS[self.contestant]
+        task = TASKS[setting.task]
+        fuses = contestant.fuses and not task.training
+        return (
+            contestant.is_installed()
+            and (self.precision != "tf32" or torch.device(setting.device).type == "cuda")
+            and VARIANTS[setting.variant].depth in contestant.depths
+            and getattr(contestant, task.part) is not None
+            and (contestant.has_relu_modules or not setting.smooth)
+            and (fuses or not self.mode.startswith("fused"))
+        )
+
+
+def set_tf32(precision: str) -> None:
+    """Round what convolutions and matrix products in float32 multiply, or not, in this process."""
+    tf32 = precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
+
+
+class Job:
+    """A network with weights that all contestants share, and its inputs."""
+
+    def __init__(self, setting: Setting, entry: Entry) -> None:
+        contestant = CONTESTANTS[entry.contestant]
+        self.setting, self.entry, self.task = setting, entry, TASKS[setting.task]
+        module: Any = self.task.build(contestant, setting.variant)
+        if contestant.same_network:
+            contestant.load(module.get_submodule(self.task.trunk), random_state(setting.variant))
+        if setting.smooth:
+            _smooth(module)
+        self.dtype = torch.float64 if entry.precision == "float64" else torch.float32
+        module.to(setting.device, self.dtype)
+        layout = LAYOUTS[entry.layout]
+        if layout is not None:
+            module.to(memory_format=layout)
+        if entry.mode.startswith("fused"):
+            module = module.fuse()
+        self.module = module
+        self.run: Callable[[Tensor], Any] = module
+        if entry.mode.endswith("compiled"):
+            # In inference weights are constants, which the compiler may fold and lay out anew.
+            torch._inductor.config.freezing = not self.task.training
+            self.run = torch.compile(module, dynamic=len(setting.sizes) > 1)
+        self.canonical = contestant.canonical
+        self.images = [self._images(*size) for size in setting.sizes]
+        self.upstream: list[tuple[Tensor, ...]] = []
+
+    def _images(self, height: int, width: int) -> Tensor:
+        """The same for all contestants."""
+        shape = self.setting.batch, 3, height, width
+        values = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        layout = LAYOUTS[self.entry.layout] or torch.contiguous_format
+        return values.to(self.setting.device, self.dtype).contiguous(memory_format=layout)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Feature maps, or logits."""
+        with self._autocast(), torch.inference_mode(not self.task.training):
+            outputs = self.run(images)
+        return outputs if isinstance(outputs, tuple) else (outputs,)
+
+    def _autocast(self) -> AbstractContextManager:
+        precision = self.entry.precision
+        device = torch.device(self.setting.device).type
+        return torch.autocast(device, PRECISIONS[precision], enabled=precision in HALF)
+
+    def backward(self, outputs: tuple[Tensor, ...], upstream: tuple[Tensor, ...]) -> None:
+        """From gradients of the outputs, as the rest of a network would send them."""
+        # A frozen stage's output takes none.
+        takes = [output.requires_grad for output in outputs]
+        torch.autograd.backward(tuple(compress(outputs, takes)), tuple(compress(upstream, takes)))
+
+    def warm_up(self) -> dict[str, Tensor]:
+        """A turn before the clock runs; it also draws the gradients of the outputs.
+
+        Returns:
+            At the first size the outputs and, where it trains, the gradients by torchvision's
+            names.
+        """
+        found: dict[str, Tensor] = {}
+        for images in reversed(self.images):
+            outputs = self.forward(images)
+            found = {f"output {i}": output.detach() for i, output in enumerate(outputs)}
+            if self.task.training:
+                self.upstream.insert(0, tuple(_gradient_of(output) for output in outputs))
+                self.backward(outputs, self.upstream[0])
+                for name, parameter in self.module.named_parameters():
+                    if parameter.grad is not None:
+                        found[self.canonical(name)] = parameter.grad
+                self.module.zero_grad(set_to_none=True)
+        if self.task.compared is not None:
+            found = {name: found[name] for name in self.task.compared}
+        return found
+
+    def turn(self) -> float:
+        """Seconds of one step at each size."""
+        return seconds(self._steps, self.setting.device)
+
+    def _steps(self) -> None:
+        for i, images in enumerate(self.images):
+            outputs = self.forward(images)
+            if self.task.training:
+                self.backward(outputs, self.upstream[i])
+                self.module.zero_grad(set_to_none=True)
+            del outputs
+
+    def kept_bytes(self) -> int:
+        """What the forward pass keeps for the backward pass, at the first size."""
+        return kept_bytes(self.module, lambda: self.forward(self.images[0]))
+
+    @staticmethod
+    def graphs() -> int:
+        """How often the compiler had to compile so far."""
+        return torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
+def _smooth(module: nn.Module) -> None:
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.ReLU):
+                setattr(parent, name, nn.SiLU())
+
+
+def _gradient_of(output: Tensor) -> Tensor:
+    """What the layer behind an output might send back, in the layout of the output.
+
+    It is positive: with signs at random the gradients of weights would be small differences of
+    large sums, and rounding would be all that there is to compare.
+    """
+    values = torch.rand(output.shape, generator=torch.Generator().manual_seed(1))
+    return torch.empty_like(output).copy_(values)

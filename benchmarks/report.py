@@ -1,0 +1,202 @@
+"""The results of a benchmark as a table, as a picture, and as a page of the documents."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from benchmarks import grouped, pointwise
+from benchmarks.contestants import OWN
+from resnext_backbones.io import write_between
+
+ROOT = Path(__file__).parents[1]
+DOCUMENT = ROOT / "docs" / "benchmarks.md"
+DATA = ROOT / "docs" / "benchmarks"
+BEGIN, END = "<!-- results: python -m benchmarks --document -->", "<!-- end -->"
+
+COLUMNS = (
+    ("implementation", lambda row: row["label"]),
+    ("precision", lambda row: row["precision"]),
+    ("seconds", lambda row: f"{row['median']:.3f}"),
+    ("spread", lambda row: f"{row['spread']:.1%}"),
+    ("images/s", lambda row: f"{row['images_per_second']:.2f}"),
+    ("ratio", lambda row: _number(row, "ratio", "{:.2f}")),
+    ("kept for backward (MB)", lambda row: _number(row, "kept_bytes", "{:.0f}", 1e6)),
+    ("peak (GB)", lambda row: _number(row, "peak_bytes", "{:.2f}", 1e9)),
+    ("GFLOP/s", lambda row: _number(row, "gflops", "{:.0f}")),
+    ("of matrix product", lambda row: _number(row, "matrix_fraction", "{:.0%}")),
+    ("graphs compiled", lambda row: _number(row, "graphs", "{:.0f}")),
+    ("output error", lambda row: _number(row, "output_error", "{:.0e}")),
+    ("gradient error", lambda row: _number(row, "gradient_error", "{:.0e}")),
+)
+"""Heading, and what stands in a row."""
+
+DATA_COLUMNS = (
+    ("what", lambda row: row["what"]),
+    ("cores", lambda row: str(row["cores"])),
+    ("images/s", lambda row: f"{row['images_per_second']:.0f}"),
+    ("of decode and resize", lambda row: f"{row['ratio']:.2f}"),
+)
+"""The same of the task `data`."""
+
+CONVOLUTIONS: dict[str, Any] = {"grouped": grouped, "pointwise": pointwise}
+"""What python -m benchmarks.convolutions measures, by kind."""
+
+COLOURS = {OWN: "tab:blue"}
+OTHER_COLOUR = "tab:gray"
+
+
+def _number(row: dict[str, Any], key: str, form: str, unit: float = 1.0) -> str:
+    value = row.get(key)
+    return "" if value is None else form.format(value / unit)
+
+
+def title(result: dict[str, Any]) -> str:
+    """What was measured, in one line."""
+    if "setting" not in result:
+        return f"data, {result['recipe']}"
+    setting = result["setting"]
+    sizes = [f"{setting['batch']} x {height} x {width}" for height, width in setting["sizes"]]
+    size = sizes[0] if len(sizes) == 1 else f"{len(sizes)} sizes from {sizes[0]} to {sizes[-1]}"
+    smooth = ", SiLU in place of ReLU" if setting["smooth"] else ""
+    return f"{setting['task']}, {setting['variant']}, {size}{smooth}"
+
+
+def _columns(result: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    """The columns in which something stands."""
+    wanted = COLUMNS if "setting" in result else DATA_COLUMNS
+    columns = [(head, [cell(row) for row in result["rows"]]) for head, cell in wanted]
+    return [(head, cells) for head, cells in columns if any(cells)]
+
+
+def table(result: dict[str, Any]) -> Table:
+    """For a terminal."""
+    out = Table(title=title(result), caption=result["hardware"])
+    columns = _columns(result)
+    for i, (head, _) in enumerate(columns):
+        out.add_column(head, justify="right" if i > 1 else "left")
+    for row in zip(*(cells for _, cells in columns), strict=True):
+        out.add_row(*row)
+    return out
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """For a document."""
+    columns = _columns(result)
+    lines = [[head for head, _ in columns], ["---"] * len(columns)]
+    lines += [list(row) for row in zip(*(cells for _, cells in columns), strict=True)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def draw(result: dict[str, Any], path: Path) -> None:
+    """Bars of the median seconds, with the spread, one panel for each precision."""
+    precisions = list(dict.fromkeys(row["precision"] for row in result["rows"]))
+    figure = Figure(figsize=(5.5 * len(precisions), 4.5), layout="constrained")
+    figure.suptitle(f"{title(result)}\n{result['hardware']}", fontsize="medium")
+    panels = figure.subplots(1, len(precisions), squeeze=False)[0]
+    for axes, precision in zip(panels, precisions, strict=True):
+        rows = [row for row in result["rows"] if row["precision"] == precision]
+        bars = axes.barh(
+            [row["label"] for row in rows],
+            [row["median"] for row in rows],
+            xerr=[row["spread"] * row["median"] for row in rows],
+            color=[COLOURS.get(row["contestant"], OTHER_COLOUR) for row in rows],
+        )
+        axes.bar_label(bars, fmt="%.2f", padding=4)
+        axes.invert_yaxis()
+        axes.margins(x=0.15)
+        axes.set(title=precision, xlabel="seconds a step")
+    FigureCanvasAgg(figure).print_png(str(path))
+
+
+def write(result: dict[str, Any], folder: Path) -> list[Path]:
+    """The result as JSON and as a picture, named after the setting."""
+    setting = result["setting"]
+    parts = [setting["task"], setting["variant"], setting["device"].split(":")[0]]
+    if len(setting["sizes"]) > 1:
+        parts.append(f"{len(setting['sizes'])}_sizes")
+    if setting["smooth"]:
+        parts.append("smooth")
+    folder.mkdir(parents=True, exist_ok=True)
+    data, picture = (folder / f"{'_'.join(parts)}.{suffix}" for suffix in ("json", "png"))
+    data.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    draw(result, picture)
+    return [data, picture]
+
+
+def section(result: dict[str, Any]) -> str:
+    """A result as a part of a document: what, where and how it was measured, and the table."""
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    products = result["limits"]["matrix_gflops"].items()
+    limits = ", ".join(f"{gflops:.0f} GFLOP/s in {precision}" for precision, gflops in products)
+    copied = f"{result['limits']['copy_gb_per_second']:.0f} GB/s"
+    return "\n\n".join(
+        (
+            f"### {title(result)}",
+            f"    {result['command']}",
+            textwrap.fill(
+                f"{result['hardware']}; a matrix product reaches {limits}, a copy {copied}. "
+                f"{versions}; commit {result['commit']}.",
+                100,
+            ),
+            markdown(result),
+        )
+    )
+
+
+def data_section(result: dict[str, Any]) -> str:
+    """What the input pipeline delivers, and what the runner takes beside the step."""
+    images, runner = result["images"], result["runner"]
+    return "\n\n".join(
+        (
+            f"### {title(result)}",
+            f"    {result['command']}",
+            textwrap.fill(
+                f"{result['hardware']}; {images['count']} photographs of "
+                f"{images['mean_bytes'] / 1e3:.0f} KB on average; commit {result['commit']}.",
+                100,
+            ),
+            markdown(result),
+            runner_sentence(runner),
+        )
+    )
+
+
+def runner_sentence(runner: dict[str, Any]) -> str:
+    """What the runner takes beside the step."""
+    return textwrap.fill(
+        f"A run of {runner['steps']} steps of {1e3 * runner['step_seconds']:.0f} ms, "
+        f"{runner['batch']} images each from {runner['workers']} workers, took "
+        f"{runner['overhead']:.1%} more than its steps: {runner['waiting']:.1%} to take "
+        "batches from the workers, which a thread does where there is a GPU, and "
+        f"{runner['overhead'] - runner['waiting']:.1%} for all else.",
+        100,
+    )
+
+
+def update_document(document: Path = DOCUMENT, data: Path = DATA) -> Path:
+    """Write the sections of all results in a folder into a document, between its markers."""
+    sections = [section(result) for result in read(data.glob("*.json"))]
+    for kind, module in CONVOLUTIONS.items():
+        for path in sorted(data.glob(f"{kind}_conv_*.json")):
+            result = json.loads(path.read_text(encoding="utf-8"))
+            where = f"{result['hardware']}, torch {result['versions']['torch']}."
+            name = f"### {kind.capitalize()} convolutions, {result['device']}"
+            sections.append(f"{name}\n\n{where}\n\n{module.markdown(result)}")
+    for path in sorted(data.glob("data_*.json")):
+        sections.append(data_section(json.loads(path.read_text(encoding="utf-8"))))
+    write_between(document, BEGIN, END, "\n\n".join(sections))
+    return document
+
+
+def read(paths: Iterable[Path]) -> list[dict[str, Any]]:
+    """Results that `write` wrote, and nothing else that lies beside them."""
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(paths)]
+    return [result for result in results if "setting" in result]

@@ -1,0 +1,207 @@
+"""The same training with this backbone and with MMDetection's: losses and time, step by step.
+
+COCO_ROOT=data/coco python -m benchmarks.training configs/mask_rcnn_x101_32x4d_fpn_coco.py \\
+    --steps 20 --out docs/benchmarks/mask_rcnn_x101_32x4d.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import resnext_backbones.adapters.distributions  # noqa: F401
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from resnext_backbones.commands.arguments import run_tool
+from resnext_backbones.engine.provenance import provenance
+from resnext_backbones.tasks.mmdetection.checks import check_data
+from resnext_backbones.tasks.mmdetection.config import backbone_of, load_config
+from resnext_backbones.variants import VARIANTS
+
+
+class RecordHook(Hook):
+    """Keeps loss and seconds of every step, and seeds the samplers alike in both runs.
+
+    Building the two networks draws different numbers from PyTorch's generator, which the samplers
+    of the RPN and of the heads draw from as well.
+    """
+
+    priority = "VERY_LOW"
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.loss: list[float] = []
+        self.time: list[float] = []
+
+    def before_train(self, runner: Any) -> None:  # noqa: ARG002
+        """Seed the generator, and start the clock."""
+        torch.manual_seed(self.seed)
+        self._last = time.perf_counter()
+
+    def after_train_iter(
+        self,
+        runner: Any,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002
+        data_batch: Any = None,  # noqa: ARG002
+        outputs: Any = None,
+    ) -> None:
+        """Note the step; reading the loss waits for the device."""
+        self.loss.append(float(outputs["loss"].detach()))
+        now = time.perf_counter()
+        self.time.append(now - self._last)
+        self._last = now
+
+
+def compare_training(
+    config: str,
+    work_dir: Path,
+    *,
+    steps: int = 20,
+    seed: int = 0,
+    unfolded: bool = False,
+    options: list[str] | None = None,
+) -> dict[str, Any]:
+    """Train a config from the same weights with this backbone, then with MMDetection's.
+
+    Args:
+        config: of this package, a path or a name.
+        work_dir: for both runs' logs and their common initial weights; it must not exist.
+        steps: iterations of each run.
+        unfolded: let this backbone compute its norms on their own and in NCHW order, as
+            MMDetection's does. The losses are then equal bit for bit on a CPU. Otherwise rounding
+            may let proposals of almost equal score change places, and the heads draw other ones.
+        options: further settings of the config.
+
+    Returns:
+        For each run the loss and the seconds of every step; the largest difference of the
+        losses; the ratio of the median seconds, this backbone's over MMDetection's; hardware,
+        versions and commit.
+    """
+    where = provenance("cuda" if torch.cuda.is_available() else "cpu")
+    work_dir.mkdir(parents=True)
+    runs: dict[str, Any] = {}
+    for name in ("resnext_backbones", "mmdetection"):
+        # A process for each: the memory of the one is free again when the other begins.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            run = pool.submit(_train, name, config, work_dir, steps, seed, unfolded, options)
+            runs[name] = run.result()
+    ours, peers = runs.values()
+    differences = [abs(a - b) for a, b in zip(ours["loss"], peers["loss"], strict=True)]
+    return {
+        "config": Path(config).stem,
+        "steps": len(differences),
+        "unfolded": unfolded,
+        "largest_loss_difference": max(differences),
+        "seconds_ratio": _median(ours) / _median(peers),
+        "median_seconds": {name: _median(run) for name, run in runs.items()},
+        "runs": runs,
+        **where,
+    }
+
+
+def _train(
+    name: str,
+    config: str,
+    work_dir: Path,
+    steps: int,
+    seed: int,
+    unfolded: bool,
+    options: list[str] | None,
+) -> dict[str, list[float]]:
+    """One of the two runs; the first one leaves its initial weights for the second."""
+    cfg = load_config(config, options, work_dir=str(work_dir / name))
+    check_data(cfg, "train")
+    cfg.merge_from_dict(
+        {
+            "randomness": {"seed": seed},
+            "train_dataloader.dataset.indices": steps * cfg.train_dataloader.batch_size,
+            "train_cfg.max_epochs": 1,
+            "default_hooks.checkpoint.interval": -1,
+        }
+    )
+    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    backbone = backbone_of(cfg.model)
+    backbone["init_cfg"] = None  # both start from the values that the first one draws
+    if name == "mmdetection":
+        backbone.update(mmdetection_backbone(backbone))
+        del backbone["variant"]
+    elif unfolded:
+        backbone.update(fold_norm=False, channels_last=False)
+    runner = Runner.from_cfg(cfg)
+    initial = work_dir / "initial.pth"
+    if not initial.exists():
+        torch.save({"state_dict": runner.model.state_dict()}, initial)
+    runner._load_from = str(initial)
+    record = RecordHook(seed)
+    runner.register_hook(record)
+    runner.train()
+    return {"loss": record.loss, "time": record.time}
+
+
+def mmdetection_backbone(backbone: Mapping[str, Any]) -> dict[str, Any]:
+    """The type and the size of a backbone of this package, for MMDetection's own ResNeXt."""
+    variant = VARIANTS[backbone["variant"]]
+    return {
+        "type": "mmdet.ResNeXt",
+        "depth": variant.depth,
+        "groups": variant.cardinality,
+        "base_width": variant.base_width,
+    }
+
+
+def _median(run: Mapping[str, list[float]]) -> float:
+    """Of the seconds of a step; the first one warms up."""
+    return statistics.median(run["time"][1:])
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.training", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("config", help="a path, or the name of a config of this package")
+    parser.add_argument("--steps", type=int, default=20, help="of each run; default %(default)s")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--unfolded",
+        action="store_true",
+        help="compute norms on their own and in NCHW order, as MMDetection does: for equal losses",
+    )
+    parser.add_argument("--out", type=Path, help="write losses, seconds and hardware as JSON")
+    parser.add_argument("--cfg-options", nargs="+", help="settings of the config")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        result = compare_training(
+            args.config,
+            Path(folder) / "runs",
+            steps=args.steps,
+            seed=args.seed,
+            unfolded=args.unfolded,
+            options=args.cfg_options,
+        )
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(f"steps: {result['steps']}")
+    print(f"largest difference of the losses: {result['largest_loss_difference']:.2e}")
+    for name, seconds in result["median_seconds"].items():
+        print(f"seconds a step, {name}: {seconds:.2f}")
+    print(f"ratio: {result['seconds_ratio']:.3f}")
+
+
+if __name__ == "__main__":
+    run_tool(main)

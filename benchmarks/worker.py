@@ -1,0 +1,86 @@
+"""A job in a process of its own, which waits for its turns."""
+
+from __future__ import annotations
+
+import ctypes
+import resource
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from benchmarks.job import Entry, Job, Setting, set_tf32
+
+T = TypeVar("T")
+
+_job: Job
+
+
+class Worker:
+    """Builds a job in a new process, so that memory and compiled code are its own."""
+
+    def __init__(self, setting: Setting, entry: Entry) -> None:
+        self.entry = entry
+        self._pool = ProcessPoolExecutor(1, get_context("spawn"), _start, (setting, entry))
+
+    def call(self, function: Callable[..., T], *args: Any) -> T:
+        """Run one of this module's functions in the process, and wait."""
+        return self._pool.submit(function, *args).result()
+
+    def close(self) -> None:
+        """End the process."""
+        self._pool.shutdown()
+
+
+def _start(setting: Setting, entry: Entry) -> None:
+    global _job
+    set_tf32(entry.precision)
+    _job = Job(setting, entry)
+
+
+def warm_up(path: Path) -> None:
+    """Warm up, write outputs and gradients to a file, and forget what that took of memory."""
+    torch.save({name: tensor.cpu() for name, tensor in _job.warm_up().items()}, path)
+    _give_back()
+    if _on_gpu():
+        torch.cuda.reset_peak_memory_stats(_job.setting.device)
+
+
+def turn() -> float:
+    """Seconds of a turn, behind one that fills the allocator."""
+    _job.turn()
+    seconds = _job.turn()
+    _give_back()
+    return seconds
+
+
+def peak_bytes() -> int:
+    """Most memory so far: allocated on the GPU, or the resident size of the process."""
+    if _on_gpu():
+        return torch.cuda.max_memory_allocated(_job.setting.device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def kept_bytes() -> int:
+    """As `Job.kept_bytes`."""
+    return _job.kept_bytes()
+
+
+def graphs() -> int:
+    """As `Job.graphs`."""
+    return _job.graphs()
+
+
+def _give_back() -> None:
+    """Hand free memory in the allocator to the machine: the others need it for their turns."""
+    if _on_gpu():
+        torch.cuda.empty_cache()
+    elif trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # only glibc has it
+        trim(0)
+
+
+def _on_gpu() -> bool:
+    return torch.device(_job.setting.device).type == "cuda"

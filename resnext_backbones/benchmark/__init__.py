@@ -1,1 +1,0 @@
-"""Time and memory of this package's network beside those of its peers, in one run."""

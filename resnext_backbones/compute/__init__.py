@@ -1,0 +1,1 @@
+"""The network's arithmetic, in the ways that take less time or memory."""

@@ -1,0 +1,68 @@
+"""Gradients of 1x1 convolutions, as the matrix products that they are.
+
+Over pixels a 1x1 convolution is y = x w^T, so its gradients are g w and g^T x. Where the channels
+are last in memory these need no copies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from resnext_backbones.compute.geometry import Geometry
+
+PRODUCTS: dict[tuple[str, torch.dtype], int] = {
+    ("cpu", torch.float32): 64,
+    ("cpu", torch.bfloat16): 256,
+}
+"""Device and type of the input; then the fewest channels, of input and output, with which the
+products are faster than PyTorch's convolution.
+
+Measured by python -m benchmarks.convolutions, whose numbers are in docs/benchmarks.
+"""
+
+
+def is_product(x: Tensor, weight: Tensor, geometry: Geometry) -> bool:
+    """Whether the gradients are to be computed as products."""
+    fewest = PRODUCTS.get((x.device.type, x.dtype))
+    return (
+        fewest is not None
+        and min(weight.shape[:2]) >= fewest
+        and weight.shape[2:] == (1, 1)
+        and geometry.is_pointwise()
+        and x.is_contiguous(memory_format=torch.channels_last)
+        and not torch.jit.is_tracing()
+    )
+
+
+def product_gradients(
+    grad: Tensor, x: Tensor, weight: Tensor, needed: Sequence[bool]
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Those gradients of `x`, `weight` and bias that are needed.
+
+    Args:
+        grad: (N, C_out, H, W).
+        x: (N, C_in, H, W).
+        weight: (C_out, C_in, 1, 1).
+        needed: of x, weight and bias.
+    """
+    need_x, need_weight, need_bias = needed
+    upstream = _pixels(grad)
+    grad_x = grad_weight = grad_bias = None
+    if need_x:
+        rows = upstream @ weight.flatten(1)
+        grad_x = rows.reshape(*x.movedim(1, -1).shape).movedim(-1, 1)
+    if need_weight:
+        # Its channels are last in memory too, as those of the parameter: DDP copies it otherwise.
+        grad_weight = (upstream.t() @ _pixels(x))[:, None, None].movedim(-1, 1)
+    if need_bias:
+        # A sum would be code for few or for many pixels: a compiler makes two versions of it.
+        grad_bias = (upstream.new_ones(1, len(upstream)) @ upstream)[0]
+    return grad_x, grad_weight, grad_bias
+
+
+def _pixels(x: Tensor) -> Tensor:
+    """(N, C, H, W) to (N x H x W, C)."""
+    return x.movedim(1, -1).reshape(-1, x.shape[1])

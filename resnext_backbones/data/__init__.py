@@ -1,0 +1,1 @@
+"""Annotations and pixels, read in one way for every task."""

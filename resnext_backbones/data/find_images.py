@@ -1,0 +1,106 @@
+"""The images that a command line names: files, folders and patterns."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from resnext_backbones.errors import InputError
+
+
+@dataclass(frozen=True)
+class FoundImages:
+    """Images, and what was left out beside them.
+
+    Attributes:
+        root: the folder that all of them are in, at any depth.
+        names: of the images, from that folder on; no two are alike.
+        skipped: files in folders that are no images by their names.
+    """
+
+    root: Path
+    names: tuple[str, ...]
+    skipped: tuple[Path, ...]
+
+
+def find_images(arguments: Sequence[str], written: Path | None = None) -> FoundImages:
+    """Returns the images that arguments name, in their order, each one once.
+
+    A file is taken whatever its name is. Of a folder, and of what a pattern stands for, those
+    files are taken whose names end as an image's; folders are searched at any depth, but for
+    hidden files and folders. In a pattern, `**` stands for folders at any depth.
+
+    Args:
+        written: a folder that pictures are about to be written to, which an earlier call may have
+            done as well; folders and patterns leave it out.
+
+    Raises:
+        InputError: an argument names nothing, nothing that is an image, or only what is in
+            `written`.
+    """
+    files: dict[Path, None] = {}
+    skipped: dict[Path, None] = {}
+    for argument in arguments:
+        path = Path(argument)
+        if path.is_file():
+            named = [_absolute(path)]
+        else:
+            named = list(_walk(path)) if path.is_dir() else list(_match(argument))
+        candidates = _outside(named, written)
+        if named and not candidates:
+            raise InputError(
+                f"images {argument}: in {written}, whose pictures are replaced; write to another "
+                "folder (--out)"
+            )
+        if path.is_file():
+            files[candidates[0]] = None
+            continue
+        images = [file for file in candidates if file.suffix.lower() in IMG_EXTENSIONS]
+        if not images:
+            held = f"none of its {len(candidates)} files is an image" if candidates else ""
+            raise InputError(
+                f"images {argument}: {held or 'there is no such file'}; name files, folders or "
+                f"patterns such as 'images/**/*.jpg' of images ({', '.join(IMG_EXTENSIONS)})"
+            )
+        files |= dict.fromkeys(images)
+        skipped |= dict.fromkeys(file for file in candidates if file not in files)
+    root = Path(os.path.commonpath([file.parent for file in files]))
+    names = tuple(file.relative_to(root).as_posix() for file in files)
+    return FoundImages(root, names, tuple(file for file in skipped if file not in files))
+
+
+def _absolute(path: Path) -> Path:
+    """Returns the one path, without `..`, that a file or folder is known by."""
+    plain = Path(os.path.abspath(path))  # noqa: PTH100
+    # Behind a link to a folder, `..` is not the folder before it in the text.
+    return plain if plain.exists() and plain.samefile(path) else path.resolve()
+
+
+def _outside(files: Sequence[Path], folder: Path | None) -> list[Path]:
+    if folder is None:
+        return list(files)
+    real = folder.resolve()
+    parents = {file.parent for file in files}
+    inside = {parent for parent in parents if parent.resolve().is_relative_to(real)}
+    return [file for file in files if file.parent not in inside]
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(_absolute(folder)):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(parent) / name for name in sorted(names) if not name.startswith("."))
+
+
+def _match(pattern: str) -> Iterator[Path]:
+    # Path.glob takes no absolute pattern.
+    for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207
+        # With **, what is in a folder matches as well.
+        if Path(match).is_file():
+            yield _absolute(Path(match))
+        elif "**" not in pattern:
+            yield from _walk(Path(match))

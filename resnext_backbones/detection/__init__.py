@@ -1,1 +1,0 @@
-"""Training and evaluating: MMDetection's detectors on MMEngine, torchvision's without it."""

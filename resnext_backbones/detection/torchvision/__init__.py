@@ -1,6 +1,0 @@
-"""Training and evaluating torchvision's detectors and segmentation networks, without MMEngine."""
-
-from resnext_backbones.detection.torchvision.run import evaluate, train
-from resnext_backbones.detection.torchvision.settings import Settings
-
-__all__ = ["Settings", "evaluate", "train"]

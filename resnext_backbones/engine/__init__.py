@@ -1,0 +1,1 @@
+"""What every run shares: configs, processes, seeds, checkpoints, reports before the first step."""

@@ -1,0 +1,127 @@
+"""From a config's name and the command line to the config that runs."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import resnext_backbones.adapters.distributions  # noqa: F401
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.logging import print_log
+
+from resnext_backbones.engine.find import find_config
+from resnext_backbones.engine.journal import refuse_earlier_run
+from resnext_backbones.errors import NO_GPU_FOR_FP16, InputError
+
+REGISTERED = tuple(
+    f"resnext_backbones.engine.{name}" for name in ("amp", "checkpoints", "logs", "loop")
+)
+"""The modules whose classes a config names."""
+
+
+def read_config(
+    name: str,
+    options: Sequence[str] | None = None,
+    *,
+    work_dir: str | None = None,
+    launcher: str = "none",
+) -> Config:
+    """Read a config and apply what all tools share.
+
+    Args:
+        name: a path or a name, as `find_config` takes.
+        options: settings as on the command line: `optim_wrapper.optimizer.lr=0.01`.
+        work_dir: where everything is written; None is the config's, or work_dirs/NAME.
+        launcher: none, pytorch, slurm or mpi.
+
+    Raises:
+        InputError: there is no such config, or it cannot be read.
+    """
+    path = find_config(name)
+    try:
+        cfg = Config.fromfile(path)
+        cfg.merge_from_dict(_parsed(options or ()))
+    except Exception as error:  # a config is a program: it can raise anything
+        raise InputError(f"config {path}: {type(error).__name__}: {error}") from error
+    cfg.launcher = launcher
+    cfg.work_dir = work_dir or cfg.get("work_dir") or str(Path("work_dirs") / path.stem)
+    if Path(cfg.work_dir).exists() and not Path(cfg.work_dir).is_dir():
+        raise InputError(f"--work-dir {cfg.work_dir}: is a file; name a folder")
+    return cfg
+
+
+def _parsed(options: Sequence[str]) -> dict[str, Any]:
+    """Dotted keys and values, by the rules of MMEngine's `--cfg-options`."""
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("options", nargs="*", action=DictAction)
+    return parser.parse_args(list(options)).options or {}
+
+
+def for_training(cfg: Config, *, resume: str | None = None, amp: str | None = None) -> None:
+    """Apply the options of training to a config.
+
+    Args:
+        resume: `auto` for the newest checkpoint of the work directory, or a checkpoint's path.
+        amp: `bf16`; or `fp16` with dynamic loss scaling, which without a GPU is left out, with a
+            warning.
+
+    Raises:
+        InputError: a run in the work directory would be overwritten.
+    """
+    if resume is None:
+        refuse_earlier_run(Path(cfg.work_dir))
+    else:
+        cfg.resume = True
+        cfg.load_from = None if resume == "auto" else resume
+    _make_resumable(cfg)
+    if amp == "bf16":
+        for option in ("loss_scale", "dtype"):  # an AmpOptimWrapper's
+            cfg.optim_wrapper.pop(option, None)
+        cfg.optim_wrapper.type = "resnext_backbones.Bfloat16OptimWrapper"
+    elif amp and torch.cuda.is_available():
+        cfg.optim_wrapper.update(type="AmpOptimWrapper", loss_scale="dynamic")
+    elif amp:
+        print_log(NO_GPU_FOR_FP16, logger="current", level=logging.WARNING)
+    visualizer = cfg.get("visualizer") or {}
+    backends = visualizer.setdefault("vis_backends", [])
+    if not any(backend["type"] == "TensorboardVisBackend" for backend in backends):
+        backends.append({"type": "TensorboardVisBackend"})
+    if not torch.cuda.is_available():
+        # SyncBatchNorm has no CPU kernel for its statistics.
+        for norm in dicts_with(cfg.model, lambda d: d.get("type") in ("SyncBN", "MMSyncBN")):
+            norm["type"] = "BN"
+
+
+def _make_resumable(cfg: Config) -> None:
+    """Checkpoints that are whole, and epochs that go on where they were left."""
+    for module in REGISTERED:
+        import_module(module)
+    hooks = cfg.get("default_hooks", {})
+    if (hook := hooks.get("logger")) and hook["type"] == "LoggerHook":
+        hook["type"] = "resnext_backbones.LoggerHook"
+    hook = hooks.get("checkpoint")
+    # Elsewhere than in the work directory, MMEngine's storage backends write as they do.
+    if hook and hook["type"] == "CheckpointHook" and not {"out_dir", "backend_args"} & hook.keys():
+        hook["type"] = "resnext_backbones.CheckpointHook"
+    by_epoch = "EpochBasedTrainLoop" if cfg.train_cfg.get("by_epoch", True) else ""
+    if cfg.train_cfg.get("type", by_epoch) == "EpochBasedTrainLoop":
+        cfg.train_cfg.pop("by_epoch", None)
+        cfg.train_cfg.type = "resnext_backbones.EpochBasedTrainLoop"
+
+
+def dicts_with(node: Any, wanted: Callable[[Mapping[str, Any]], bool]) -> Iterator[dict[str, Any]]:
+    """Every mapping in a config, at any depth, that `wanted` says yes to."""
+    if isinstance(node, Mapping):
+        if wanted(node):
+            yield node  # type: ignore[misc]
+        children: Any = list(node.values())
+    else:
+        children = node if isinstance(node, list | tuple) else ()
+    for child in children:
+        yield from dicts_with(child, wanted)

@@ -1,0 +1,35 @@
+"""Configs by their names."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from resnext_backbones.errors import InputError, some
+
+INSTALLED_CONFIGS = Path(__file__).parents[1] / ".mim" / "configs"
+
+
+def find_config(name: str, *, folder: str = "") -> Path:
+    """A path as it is, or a name among the configs that come with this package.
+
+    Args:
+        folder: in which names are looked for.
+
+    Raises:
+        InputError: there is no such config.
+    """
+    installed = INSTALLED_CONFIGS / folder
+    for path in (Path(name), installed / name, installed / f"{name}.py"):
+        if path.is_file():
+            return path
+    names = config_names(folder)
+    close = difflib.get_close_matches(Path(name).stem, names, n=3, cutoff=0.5) or names
+    raise InputError(f"config {name}: no such file, and no config of this name; try {some(close)}")
+
+
+def config_names(folder: str = "") -> list[str]:
+    """Returns the names that `find_config` knows, sorted."""
+    installed = INSTALLED_CONFIGS / folder
+    paths = (path.relative_to(installed) for path in installed.rglob("*.py"))
+    return sorted(str(path.with_suffix("")) for path in paths if "_base_" not in path.parts)

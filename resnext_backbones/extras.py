@@ -1,0 +1,54 @@
+"""Which command needs which extra of the package, and what an extra brings."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from resnext_backbones.errors import InputError
+
+EXTRAS: dict[str, tuple[str, ...]] = {
+    "train": ("mmdet",),
+    "test": ("mmdet",),
+    "predict": ("mmdet",),
+    "verify": ("mmdet", "pretrain"),
+    "train-torchvision": ("torchvision",),
+    "pretrain": ("pretrain",),
+    "publish": ("pretrain",),
+    "demo": ("mmdet",),
+}
+"""By command; of several, each is enough for a part of what the command does."""
+
+MODULES = (
+    "cv2",
+    "matplotlib",
+    "mmcv",
+    "mmdet",
+    "mmengine",
+    "PIL",
+    "pycocotools",
+    "rich",
+    "tensorboard",
+    "timm",
+    "webdataset",
+)
+"""What the extras install, as Python imports it."""
+
+
+def installation(extra: str) -> str:
+    """Returns the command that installs an extra."""
+    return f'pip install "resnext_backbones[{extra}]"'
+
+
+def check_module(command: str, error: ModuleNotFoundError) -> None:
+    """Checks whether an extra brings the module that a command did not find.
+
+    Raises:
+        InputError: it does; the message says how to install it.
+    """
+    module = (error.name or "").partition(".")[0]
+    extras = EXTRAS.get(command, ())
+    if extras and module in MODULES and find_spec(module) is None:
+        raise InputError(
+            f"{command}: needs {module}, which is not installed: "
+            f"{' or '.join(map(installation, extras))}"
+        ) from error

@@ -1,1 +1,0 @@
-"""What runs share: command lines, devices, seeds, checkpoints; and configs, hooks on MMEngine."""

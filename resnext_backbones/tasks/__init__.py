@@ -1,0 +1,1 @@
+"""Training and evaluating, in a package for each library whose networks or engine are used."""

@@ -1,0 +1,116 @@
+"""The data set of labelled images that a run trains on or is evaluated with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torch.utils.data import Dataset, default_collate
+from torchvision.transforms import v2
+
+from resnext_backbones.adapters.registry import DATASETS, FUNCTIONS, TRANSFORMS
+from resnext_backbones.errors import InputError
+from resnext_backbones.tasks.classification.sources import (
+    Images,
+    cifar,
+    flat_folder,
+    folder_a_class,
+    read_class_list,
+)
+
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError)
+"""What Pillow raises for files that are missing, truncated, or no images."""
+
+BLACK = (256, 256)
+"""Pixels of what stands for an image that cannot be read."""
+
+
+@DATASETS.register_module()
+class LabelledImages(Dataset):
+    """Images of one folder a class, of a flat folder with a list, or CIFAR as torchvision has it.
+
+    Args:
+        root: the folder.
+        pipeline: transforms, from an image of Pillow's to a tensor (3, H, W) of bytes.
+        class_list: a file that names the classes to take, in the order of their numbers; None is
+            all of them, sorted.
+        ground_truth: a file that says the class of each image of a flat folder.
+        ground_truth_classes: a file that names the classes in the order that `ground_truth` counts
+            them in; None is the order of their numbers.
+        stored_as: `folders`, or `cifar10` or `cifar100` for torchvision's format.
+        train: which part of the latter. In training a broken image is replaced by the next one; in
+            evaluation, which counts each image once, by a black one.
+
+    Raises:
+        InputError: there are no such images.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        pipeline: Sequence[dict[str, Any]],
+        *,
+        class_list: str | None = None,
+        ground_truth: str | None = None,
+        ground_truth_classes: str | None = None,
+        stored_as: str = "folders",
+        train: bool = True,
+    ) -> None:
+        if ground_truth and stored_as == "folders":
+            self.images = flat_folder(root, ground_truth, class_list, ground_truth_classes)
+        else:
+            self.images = _images(root, class_list, stored_as, train)
+        self.transform = v2.Compose([TRANSFORMS.build(dict(step)) for step in pipeline])
+        self.train = train
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """Names of the classes."""
+        return {"classes": tuple(self.images.classes)}
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """`inputs` (3, H, W) in bytes, `labels`, and `broken`: names of images that could not be
+        read, a line each.
+        """
+        broken: list[str] = []
+        for offset in range(len(self)):
+            i = (index + offset) % len(self)
+            try:
+                with self.images.open(i) as image:
+                    inputs = self.transform(image)
+            except UNREADABLE as error:
+                broken.append(f"{self.images.names[i]}: {error}")
+                if self.train:
+                    continue
+                inputs = self.transform(Image.new("RGB", BLACK))
+            label = torch.tensor(self.images.labels[i])
+            return {"inputs": inputs, "labels": label, "broken": "\n".join(broken)}
+        raise InputError(f"image {self.images.names[0]}: it and all others cannot be read")
+
+
+@FUNCTIONS.register_module()
+def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A batch of samples, whose `inputs` (N, 3, H, W) are in channels_last order.
+
+    Pillow's pixels are, and the network's are to be, so that none is moved on the way.
+    """
+    batch = default_collate([s | {"inputs": s["inputs"].permute(1, 2, 0)} for s in samples])
+    return batch | {"inputs": batch["inputs"].permute(0, 3, 1, 2)}
+
+
+def count_images(dataset: Any) -> int:
+    """How many there are for all processes together; a stream's length is that of one's part."""
+    return getattr(dataset, "total", None) or len(dataset)
+
+
+def _images(root: str, class_list: str | None, stored_as: str, train: bool) -> Images:
+    if stored_as in ("cifar10", "cifar100"):
+        return cifar(root, train=train, classes=int(stored_as.removeprefix("cifar")))
+    if stored_as != "folders":
+        raise InputError(f"stored_as {stored_as!r}: use folders, cifar10 or cifar100")
+    return folder_a_class(root, read_class_list(class_list) if class_list else None)

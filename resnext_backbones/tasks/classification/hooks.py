@@ -1,0 +1,215 @@
+"""What a run says before its first step and of each, and what it stops at."""
+
+from __future__ import annotations
+
+import math
+import resource
+from typing import Any
+
+import torch
+from mmengine.dist import all_gather_object, all_reduce, get_world_size
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from resnext_backbones.adapters.registry import HOOKS
+from resnext_backbones.errors import InputError
+from resnext_backbones.tasks.classification.data import count_images
+from resnext_backbones.tasks.classification.shards import ShardedImages
+from resnext_backbones.weights.checkpoint import variant_of
+
+SUBSTITUTES = {"train": "another one is taken", "val": "a black one is evaluated"}
+
+
+@HOOKS.register_module()
+class ImagesHook(Hook):
+    """Stops a run whose images and head do not tell the same classes apart, or are miscounted."""
+
+    priority = "VERY_HIGH"
+
+    def before_train(self, runner: Any) -> None:
+        """Compare them.
+
+        Raises:
+            InputError: they differ, or a loader and its shards count in different batches.
+        """
+        loaders = runner.train_dataloader, runner.val_dataloader
+        for loader in loaders:
+            if isinstance(loader.dataset, ShardedImages):
+                loader.dataset.check_loader(loader)
+        train, val = (loader.dataset.metainfo["classes"] for loader in loaders)
+        if train != val:
+            lost = sorted(set(train) ^ set(val)) or "the same ones in another order"
+            raise InputError(
+                f"the images to train on and to evaluate with differ in classes: {lost}"
+            )
+        count = runner.cfg.model.num_classes
+        if len(train) != count:
+            raise InputError(
+                f"the images have {len(train)} classes, and model.num_classes is {count}; set it "
+                "with --cfg-options"
+            )
+
+
+@HOOKS.register_module()
+class BrokenImagesHook(Hook):
+    """Names images that could not be read by any process, and stops where there are too many.
+
+    Args:
+        limit: share of the images to train on, and of those to evaluate with, that may be broken.
+        interval: steps after which the processes tell one another what they found.
+    """
+
+    def __init__(self, limit: float = 0.001, interval: int = 50) -> None:
+        self.limit, self.interval = limit, interval
+        self.found: dict[str, set[str]] = {"train": set(), "val": set()}
+        self._new: dict[str, set[str]] = {"train": set(), "val": set()}
+
+    def after_train_iter(
+        self,
+        runner: Any,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Any = None,
+    ) -> None:
+        """Look at the batch.
+
+        Raises:
+            InputError: more images than the limit are broken.
+        """
+        self._note(data_batch, "train")
+        if self.every_n_train_iters(runner, self.interval):
+            self._report(runner, "train", runner.train_dataloader.dataset)
+
+    def after_train_epoch(self, runner: Any) -> None:
+        """Log how many there are so far; errors as in training."""
+        self._report(runner, "train", runner.train_dataloader.dataset)
+        self._log_count(runner, "so far")
+
+    def after_val_iter(
+        self,
+        runner: Any,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Any = None,
+    ) -> None:
+        """Look at the batch."""
+        self._note(data_batch, "val")
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        """As in training."""
+        self._report(runner, "val", runner.val_dataloader.dataset)
+
+    def after_train(self, runner: Any) -> None:
+        """Log how many there were."""
+        self._log_count(runner, "in all")
+
+    def _note(self, batch: Any, part: str) -> None:
+        lines = {line for text in batch.get("broken", ()) for line in text.split("\n") if line}
+        self._new[part] |= lines - self.found[part]
+
+    def _report(self, runner: Any, part: str, dataset: Any) -> None:
+        """All processes take part, so all of them end where the limit is passed."""
+        new = set().union(*all_gather_object(self._new[part])) - self.found[part]
+        self._new[part] = set()
+        for line in sorted(new):
+            runner.logger.warning(f"image that cannot be read, {SUBSTITUTES[part]}: {line}")
+        self.found[part] |= new
+        broken, count = len(self.found[part]), count_images(dataset)
+        if new and broken > self.limit * count:
+            raise InputError(
+                f"{broken} of {count} images cannot be read, the last one {max(new)}: "
+                f"more than {self.limit:.2%}; fix them, or raise the limit of BrokenImagesHook"
+            )
+
+    def _log_count(self, runner: Any, when: str) -> None:
+        # No warning, of which MMEngine drops those that repeat themselves.
+        if count := sum(map(len, self.found.values())):
+            runner.logger.info(f"{count} images could not be read {when}")
+
+
+@HOOKS.register_module()
+class SpeedHook(Hook):
+    """Logs images a second over all processes, and on a CPU the most memory that one took, in MB.
+
+    The memory of a GPU is logged by MMEngine.
+    """
+
+    priority = "NORMAL"  # behind the timer's hook, which is registered before, and before the log
+
+    def after_train_iter(
+        self,
+        runner: Any,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Any = None,
+    ) -> None:
+        """Take the mean time of a step since the last line of the log."""
+        hub, window = runner.message_hub, runner.log_processor.window_size
+        images = len(data_batch["inputs"]) * get_world_size()
+        hub.update_scalar(
+            "train/images_per_second", images / hub.get_scalar("train/time").mean(window)
+        )
+        if not torch.cuda.is_available():
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, on Linux
+            hub.update_scalar("train/memory", peak / 1024)
+
+
+@HOOKS.register_module()
+class FiniteLossHook(Hook):
+    """Stops a run whose loss is NaN or infinite, before anything of it is saved.
+
+    The loss is the mean over all processes, and is logged as such. It is taken once the backward
+    pass is under way: before it the processes would wait for one another at each step.
+    """
+
+    priority = "HIGHEST"  # before MMEngine reads the loss
+
+    def after_train_iter(
+        self,
+        runner: Any,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Any = None,
+    ) -> None:
+        """Look at the loss of the step.
+
+        Raises:
+            InputError: it is not finite.
+        """
+        mean = outputs["loss"].detach().clone()
+        all_reduce(mean, op="mean")
+        outputs["loss"] = mean
+        if not math.isfinite(loss := mean.item()):
+            raise InputError(
+                f"the loss of step {runner.iter + 1} is {loss}: lower the learning rate or clip "
+                "the gradients; the checkpoints are from before, and --resume takes the last one"
+            )
+
+
+@HOOKS.register_module()
+class PretrainingReportHook(Hook):
+    """Logs what is trained, on what, and by which learning rate."""
+
+    priority = "VERY_LOW"
+
+    def before_train(self, runner: Any) -> None:
+        """Log it."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        loader, ranks = runner.train_dataloader, get_world_size()
+        batch = loader.batch_sampler.batch_size
+        count = sum(parameter.numel() for parameter in model.parameters())
+        groups = runner.optim_wrapper.param_groups  # warm-up has begun in `lr`
+        rates = sorted({group.get("initial_lr", group["lr"]) for group in groups})
+        for name, value in (
+            ("network", variant_of(model.network.state_dict())),
+            ("parameters", f"{count / 1e6:.2f} M"),
+            ("classes", len(loader.dataset.metainfo["classes"])),
+            (
+                "images",
+                f"{count_images(loader.dataset)} to train on, "
+                f"{count_images(runner.val_dataloader.dataset)} to evaluate with",
+            ),
+            ("batch", f"{batch * ranks}: {batch} in each of {ranks} processes"),
+            ("learning rate", ", ".join(f"{rate:.4g}" for rate in rates)),
+        ):
+            runner.logger.info(f"{name}: {value}")

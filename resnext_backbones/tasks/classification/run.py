@@ -1,0 +1,50 @@
+"""Pretraining, from a config to weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import resnext_backbones.adapters.distributions  # noqa: F401
+
+from mmengine.config import Config
+
+from resnext_backbones.engine import runner
+from resnext_backbones.tasks.classification import (  # noqa: F401
+    data,
+    evaluation,
+    groups,
+    hooks,
+    model,
+    publish,
+    samplers,
+    shards,
+    transforms,
+)
+
+
+def pretrain(cfg: Config) -> Path:
+    """Train a classifier as a config says; all output goes to its work directory.
+
+    Returns:
+        The work directory.
+
+    Raises:
+        InputError: the data, an argument or the checkpoint to resume is wrong.
+        WeightsError: the checkpoint cannot be read.
+    """
+    runner.resume(cfg)
+    return runner.train(cfg, hooks.ImagesHook())
+
+
+def set_data_root(cfg: Config, root: str) -> None:
+    """Read the images of both parts from another folder than the config's.
+
+    Args:
+        root: in place of the config's `data_root`.
+    """
+    for part in ("train", "val"):
+        dataset = cfg[f"{part}_dataloader"].dataset
+        for key in ("root", "class_list", "ground_truth", "ground_truth_classes"):
+            if dataset.get(key, "").startswith(cfg.data_root):
+                dataset[key] = root + dataset[key].removeprefix(cfg.data_root)
+    cfg.data_root = root

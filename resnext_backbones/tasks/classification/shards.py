@@ -1,0 +1,246 @@
+"""Images in tar files, local or over HTTP, for data sets that no longer fit as files."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import tarfile
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+from mmengine.dist import get_dist_info
+from PIL import Image, UnidentifiedImageError
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torchvision.transforms import v2
+
+from resnext_backbones.adapters.registry import DATASETS, TRANSFORMS
+from resnext_backbones.engine.seeds import seed_cpu, seed_of
+from resnext_backbones.errors import InputError
+from resnext_backbones.tasks.classification.data import BLACK, UNREADABLE
+from resnext_backbones.tasks.classification.sources import read_class_list
+
+IMAGE_KEYS = ("jpg", "jpeg", "png", "webp")
+
+
+def shard_urls(urls: str | Sequence[str]) -> list[str]:
+    """Paths and addresses; braces stand for ranges, as in `train-{000..127}.tar`.
+
+    Raises:
+        ModuleNotFoundError: the package webdataset is not installed.
+    """
+    from webdataset.shardlists import expand_urls
+
+    return expand_urls(urls) if isinstance(urls, str) else list(urls)
+
+
+def shard_sizes(urls: Sequence[str], path: str | Path | None) -> list[int]:
+    """How many samples there are in each shard.
+
+    Args:
+        path: of a JSON file from a shard's file name to its number of samples; None counts them,
+            which needs files on this machine.
+
+    Raises:
+        InputError: they are not known, or a shard is not there.
+    """
+    if path is not None:
+        try:
+            known = json.loads(Path(path).read_text(encoding="utf-8"))
+            return [int(known[PurePosixPath(url).name]) for url in urls]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"sizes {path}: does not say the size of each shard: {error}"
+            ) from error
+    sizes = []
+    for url in urls:
+        if not Path(url).is_file():
+            raise InputError(
+                f"shard {url}: no file on this machine; for shards elsewhere name a file with "
+                "their sizes: dataset.sizes"
+            )
+        try:
+            with tarfile.open(url) as archive:
+                names = [Path(name) for name in archive.getnames()]
+        except tarfile.TarError as error:
+            raise InputError(f"shard {url}: is damaged: {error}") from error
+        sizes.append(sum(name.suffix.lstrip(".").lower() in IMAGE_KEYS for name in names))
+    return sizes
+
+
+@DATASETS.register_module()
+class ShardedImages(IterableDataset):
+    """Images and the numbers of their classes (`KEY.jpg`, `KEY.cls`) in tar files.
+
+    Each epoch puts the shards in another order. Ranks, and the workers within them, take equal
+    parts of it, which begin and end within shards: each sample is seen once an epoch. Where
+    the ranks' parts cannot be equal, a few samples are seen twice in training.
+
+    Args:
+        urls: as of `shard_urls`.
+        pipeline: transforms, from an image of Pillow's to a tensor (3, H, W) of bytes.
+        batch_size: of the loader, which counts in batches.
+        sizes: as of `shard_sizes`.
+        class_list: a file that names the classes in the order of their numbers.
+        num_classes: in its place, where they need no names.
+        shuffle: samples that are kept to draw the next one from; 0 leaves their order.
+        train: whether to shuffle, and to make the ranks' parts equal.
+
+    Raises:
+        InputError: shards or their sizes are missing.
+    """
+
+    def __init__(
+        self,
+        urls: str | Sequence[str],
+        pipeline: Sequence[dict[str, Any]],
+        *,
+        batch_size: int,
+        sizes: str | None = None,
+        class_list: str | None = None,
+        num_classes: int | None = None,
+        shuffle: int = 2000,
+        train: bool = True,
+    ) -> None:
+        self.urls = shard_urls(urls)
+        self.sizes = shard_sizes(self.urls, sizes)
+        self.transform = v2.Compose([TRANSFORMS.build(dict(step)) for step in pipeline])
+        self.batch_size, self.shuffle, self.train = batch_size, shuffle if train else 0, train
+        if (class_list is None) == (num_classes is None):
+            raise InputError("shards: give either class_list or num_classes")
+        names = read_class_list(class_list) if class_list else map(str, range(num_classes or 0))
+        self.metainfo = {"classes": tuple(names)}
+        # Workers that stay from epoch to epoch see what the loop writes here: seed, epoch, batch.
+        self._place = torch.zeros(3, dtype=torch.int64).share_memory_()
+
+    def start(self, seed: int, epoch: int, first: int) -> None:
+        """Say where the next pass begins: in which epoch, and at which of its batches."""
+        self._place.copy_(torch.tensor([seed, epoch, first]))
+
+    def _part(self) -> tuple[int, int]:
+        """The samples of this rank, from one number up to another, of an epoch's order."""
+        rank, ranks = get_dist_info()
+        if self.train:
+            count = -(-self.total // ranks)
+            return rank * count, (rank + 1) * count
+        return self.total * rank // ranks, self.total * (rank + 1) // ranks
+
+    @property
+    def total(self) -> int:
+        """Samples of all ranks together, each counted once."""
+        return sum(self.sizes)
+
+    def check_loader(self, loader: DataLoader) -> None:
+        """Check that a loader counts in the same batches, of which the last may be a part.
+
+        Raises:
+            InputError: it does not; samples would be left out, or a resumed run go on elsewhere.
+        """
+        if loader.batch_size != self.batch_size:
+            raise InputError(
+                f"shards: dataset.batch_size is {self.batch_size} and the loader's "
+                f"{loader.batch_size}; give both the same"
+            )
+        if loader.drop_last:
+            raise InputError("shards: each worker would leave samples out; set drop_last=False")
+
+    def __len__(self) -> int:
+        """Samples of this rank."""
+        begin, end = self._part()
+        return end - begin
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        seed, epoch, first = self._place.tolist()
+        info = get_worker_info()
+        workers = info.num_workers if info else 1
+        # The loader asks its workers in turn, and begins with the first of them.
+        role = ((info.id if info else 0) + first) % workers
+        begin, end = self._part()
+        batches, more = divmod(-(-(end - begin) // self.batch_size), workers)
+        own = begin + self.batch_size * (role * batches + min(role, more))
+        count = self.batch_size * (batches + (role < more))
+        stream = self._raw(seed, epoch, own, min(own + count, end))
+        if self.shuffle:
+            from webdataset.filters import shuffle
+
+            generator = random.Random(seed_of(seed, epoch, own))
+            stream = shuffle(self.shuffle, self.shuffle, rng=generator)(stream)
+        done = max(0, -(-(first - role) // workers))
+        return self._decoded(islice(stream, done * self.batch_size, None), seed, epoch)
+
+    def _raw(self, seed: int, epoch: int, begin: int, end: int) -> Iterator[dict[str, Any]]:
+        """Samples as they lie in the shards; behind the last one comes the first again."""
+        order = list(range(len(self.urls)))
+        if self.train:
+            random.Random(seed_of(seed, epoch)).shuffle(order)
+        passed = 0
+        while passed < end:
+            for shard in order:
+                size = self.sizes[shard]
+                low, high = max(0, begin - passed), min(size, end - passed)
+                if low < high:
+                    yield from self._shard(shard, low, high)
+                passed += size
+
+    def _shard(self, number: int, low: int, high: int) -> Iterator[dict[str, Any]]:
+        """The samples of one shard from one number up to another."""
+        from webdataset.tariterators import tarfile_samples
+
+        url, found = self.urls[number], low
+        try:
+            samples: Iterable[Any] = tarfile_samples(iter([{"url": url}]))
+            for sample in islice(samples, low, high):
+                found += 1
+                yield sample
+        except (OSError, tarfile.TarError) as error:
+            raise InputError(f"shard {url}: cannot be read: {error}") from error
+        if found < high:
+            raise InputError(
+                f"shard {url}: has {found} samples, and {self.sizes[number]} were expected; "
+                "fix the shard, or dataset.sizes"
+            )
+
+    def _decoded(
+        self, stream: Iterable[dict[str, Any]], seed: int, epoch: int
+    ) -> Iterator[dict[str, Any]]:
+        """Samples for a batch; a good one stands in for those before it that are broken."""
+        broken: list[str] = []
+        sample: dict[str, Any] | None = None
+        for raw in stream:
+            name = f"{raw['__url__']}: {raw['__key__']}"
+            try:
+                seed_cpu(seed_of(seed, epoch, zlib.crc32(name.encode())))
+                sample = self._sample(raw)
+            except UNREADABLE as error:
+                # What Pillow says of a file in memory has another address in it each time.
+                what = "is no image" if isinstance(error, UnidentifiedImageError) else error
+                broken.append(f"{name}: {what}")
+                if self.train:
+                    continue
+                black = {"inputs": self.transform(Image.new("RGB", BLACK))}
+                sample = black | {"labels": self._label(raw)}
+            for _ in range(len(broken) if self.train else 0):
+                yield sample | {"broken": ""}
+            yield sample | {"broken": "\n".join(broken)}
+            broken = []
+        if sample is not None:  # behind the last good one
+            for _ in range(len(broken)):
+                yield sample | {"broken": "\n".join(broken)}
+
+    def _sample(self, raw: dict[str, Any]) -> dict[str, Any]:
+        content = next((raw[key] for key in IMAGE_KEYS if key in raw), b"")
+        with Image.open(io.BytesIO(content)) as image:
+            return {"inputs": self.transform(image), "labels": self._label(raw)}
+
+    def _label(self, raw: dict[str, Any]) -> torch.Tensor:
+        text = raw.get("cls", b"").decode(errors="replace")
+        count = len(self.metainfo["classes"])
+        if not text.isdigit() or int(text) >= count:
+            raise InputError(
+                f"image {raw['__key__']}: class {text!r} is not a number from 0 to {count - 1}"
+            )
+        return torch.tensor(int(text))

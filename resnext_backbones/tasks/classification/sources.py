@@ -1,0 +1,150 @@
+"""Labelled images as people have them on their disks."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from torchvision.datasets import CIFAR10, CIFAR100
+from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
+
+from resnext_backbones.errors import InputError, some
+
+
+class Images:
+    """Images with the number of their class.
+
+    Attributes:
+        classes: names, by number.
+        labels: of each image.
+        names: of each image, for messages.
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        labels: Sequence[int],
+        names: Sequence[str],
+        open_: Callable[[int], Image.Image],
+    ) -> None:
+        self.classes, self.labels, self.names = list(classes), list(labels), list(names)
+        self.open = open_
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def read_class_list(path: str | Path) -> list[str]:
+    """The classes that a file names, one a line; what follows the first word is a description.
+
+    Raises:
+        InputError: there is no such file, or it names a class twice.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"class list {path}: there is no such file")
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    classes = [line.split()[0] for line in lines if line.strip()]
+    if twice := sorted(name for name, count in Counter(classes).items() if count > 1):
+        raise InputError(f"class list {path}: names {', '.join(twice[:5])} twice")
+    return classes
+
+
+def folder_a_class(root: str | Path, classes: Sequence[str] | None = None) -> Images:
+    """A folder with a folder of images for each class, at any depth within it.
+
+    Args:
+        classes: which folders to take, in the order of their numbers; None is all, sorted.
+
+    Raises:
+        InputError: there is no such folder, a class has none, or it is empty.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"images {root}: there is no such folder")
+    present = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+    wanted = list(classes) if classes is not None else present
+    if not wanted:
+        raise InputError(f"images {root}: has no folder for a class")
+    if missing := sorted(set(wanted) - set(present)):
+        raise InputError(f"images {root}: has no folder for {some(missing)}")
+    numbers = {name: number for number, name in enumerate(wanted)}
+    samples = make_dataset(str(root), numbers, IMG_EXTENSIONS, allow_empty=True)
+    files, labels = [file for file, _ in samples], [label for _, label in samples]
+    filled = set(labels)
+    if empty := [name for name in wanted if numbers[name] not in filled]:
+        raise InputError(f"images {root}: no image of {some(empty)}")
+    return Images(wanted, labels, files, lambda index: Image.open(files[index]))
+
+
+def flat_folder(
+    root: str | Path,
+    ground_truth: str | Path,
+    class_list: str | Path | None = None,
+    counted: str | Path | None = None,
+) -> Images:
+    """A folder of images whose classes a list says, as ImageNet's validation images come.
+
+    Args:
+        ground_truth: a class for each image in the order of their names, one a line: its name, or
+            its number counted from 1 as in ILSVRC2012_validation_ground_truth.txt.
+        class_list: of `read_class_list`, in the order of the classes' numbers; None sorts those of
+            `counted`, as folders are.
+        counted: of `read_class_list`, in the order that the ground truth counts in, which
+            ImageNet's development kit says and is not the sorted one; None is that of `class_list`.
+
+    Raises:
+        InputError: there is no such folder or list, or they do not fit each other.
+    """
+    root, path = Path(root), Path(ground_truth)
+    if not root.is_dir():
+        raise InputError(f"images {root}: there is no such folder")
+    if not path.is_file():
+        raise InputError(f"ground truth {path}: there is no such file")
+    first = counted or class_list
+    if first is None:
+        raise InputError(
+            f"ground truth {path}: needs ground_truth_classes, which names the classes in the "
+            "order that it counts them in"
+        )
+    order = read_class_list(first)
+    classes = read_class_list(class_list) if class_list else sorted(order)
+    if lost := sorted(set(order) ^ set(classes)):
+        raise InputError(f"class list {class_list} and {counted} differ: {some(lost)}")
+    files = sorted(path for path in root.iterdir() if path.suffix.lower() in IMG_EXTENSIONS)
+    lines = path.read_text(encoding="utf-8").split()
+    if len(lines) != len(files):
+        raise InputError(f"ground truth {path}: has {len(lines)} lines for {len(files)} images")
+    numbers = {name: number for number, name in enumerate(classes)}
+    numbers |= {str(count): numbers[name] for count, name in enumerate(order, 1)}
+    if unknown := sorted(set(lines) - numbers.keys()):
+        raise InputError(f"ground truth {path}: classes that are not known: {some(unknown)}")
+    labels = [numbers[line] for line in lines]
+    names = [str(file) for file in files]
+    return Images(classes, labels, names, lambda index: Image.open(files[index]))
+
+
+def cifar(root: str | Path, *, train: bool, classes: int = 10) -> Images:
+    """CIFAR-10 or CIFAR-100 as torchvision stores them, or in train/ and test/, a folder a class.
+
+    Raises:
+        InputError: they are not there, or damaged.
+    """
+    part = "train" if train else "test"
+    if (Path(root) / part).is_dir():
+        return folder_a_class(Path(root) / part)
+    kind: Any = {10: CIFAR10, 100: CIFAR100}[classes]
+    try:
+        stored = kind(root, train=train)
+    except RuntimeError as error:
+        raise InputError(
+            f"images {root}: neither torchvision's CIFAR-{classes} ({error}) nor {part}/ with a "
+            "folder a class"
+        ) from error
+    names = [f"{root}, {part} image {number}" for number in range(len(stored))]
+    return Images(
+        stored.classes, stored.targets, names, lambda index: Image.fromarray(stored.data[index])
+    )

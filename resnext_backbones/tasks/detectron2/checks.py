@@ -1,0 +1,238 @@
+"""What is looked at before a detector of Detectron2's is built."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.evaluation import (
+    COCOEvaluator,
+    COCOPanopticEvaluator,
+    LVISEvaluator,
+    SemSegEvaluator,
+)
+from detectron2.utils.file_io import PathManager
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
+from resnext_backbones.engine.fit import NONE, WeightsUse, check_use, given_by_option
+from resnext_backbones.errors import InputError, some
+from resnext_backbones.tasks.detectron2.checkpoints import PIXELS
+from resnext_backbones.tasks.detectron2.experiments import Experiment
+from resnext_backbones.tasks.detectron2.zoo import Expected, expected_by
+from resnext_backbones.weights import Preprocessing, load_weights
+from resnext_backbones.weights.checkpoint import Checkpoint, variant_of
+from resnext_backbones.weights.files import read_file
+
+COUNTER = "num_batches_tracked"
+TRUNK = ("stem.", "res2.", "res3.", "res4.", "res5.")
+BUFFERS = ("pixel_mean", "pixel_std", "cell_anchors", COUNTER)
+DATASETS = "DETECTRON2_DATASETS"
+"""Environment variable: the folder that holds coco/, as Detectron2 has it."""
+
+
+EVALUATORS: dict[str, tuple[Callable[..., Any], ...]] = {
+    "coco": (COCOEvaluator,),
+    "lvis": (LVISEvaluator,),
+    "sem_seg": (SemSegEvaluator,),
+    "coco_panoptic_seg": (SemSegEvaluator, COCOEvaluator, COCOPanopticEvaluator),
+}
+"""Detectron2's own, by what its data sets say of themselves."""
+
+PACKAGES = {
+    "lvis": ("lvis", "pip install lvis"),
+    "coco_panoptic_seg": (
+        "panopticapi",
+        "pip install 'git+https://github.com/cocodataset/panopticapi.git'",
+    ),
+}
+"""What these evaluators import when the training is over, and how to get it."""
+
+
+def check_devices(num_gpus: int, num_machines: int, machine_rank: int, dist_url: str) -> None:
+    """Check that there are as many GPUs as processes, and an address where machines meet.
+
+    Raises:
+        InputError: there are not.
+    """
+    count = torch.cuda.device_count()
+    if num_gpus < 1 or num_machines < 1:
+        raise InputError("--num-gpus and --num-machines: at least 1; without a GPU, 1 is the CPU")
+    if not 0 <= machine_rank < num_machines:
+        raise InputError(
+            f"--machine-rank {machine_rank}: must be from 0 to {num_machines - 1}, another one on "
+            "each machine"
+        )
+    if num_gpus > max(count, 1) or (num_machines > 1 and not count):
+        raise InputError(f"--num-gpus {num_gpus}: this machine has {count} CUDA devices")
+    if num_machines > 1 and dist_url == "auto":
+        raise InputError("--dist-url: give tcp://HOST:PORT of the first machine, on all of them")
+
+
+def check_batch(experiment: Experiment, processes: int) -> None:
+    """Check that the processes can share out the images of a step.
+
+    Raises:
+        InputError: they cannot.
+    """
+    if experiment.batch % processes:
+        raise InputError(
+            f"{experiment.batch_key} {experiment.batch}: must be a multiple of the {processes} "
+            "processes"
+        )
+
+
+def evaluators_of(name: str) -> tuple[Callable[..., Any], ...]:
+    """What a data set is evaluated with.
+
+    Raises:
+        InputError: nothing here does, or it needs a package that is not installed.
+    """
+    kind = MetadataCatalog.get(name).get("evaluator_type", "")
+    if kind not in EVALUATORS:
+        raise InputError(
+            f"data set {name}: its evaluator {kind!r} is none of {', '.join(EVALUATORS)}"
+        )
+    package, command = PACKAGES.get(kind, ("detectron2", ""))
+    if find_spec(package) is None:
+        raise InputError(f"data set {name}: is evaluated with the package {package}: {command}")
+    return EVALUATORS[kind]
+
+
+def check_data(experiment: Experiment, *, train: bool) -> None:
+    """Check that the data sets are known and can be evaluated, and that COCO's annotations and
+    images are there.
+
+    Raises:
+        InputError: they are not.
+    """
+    names = experiment.datasets(train=False)
+    for name in [*names, *(experiment.datasets(train=True) if train else ())]:
+        if name not in DatasetCatalog.list():
+            raise InputError(f"data set {name}: is not registered in Detectron2's DatasetCatalog")
+        if name in names and not experiment.has_evaluators:
+            evaluators_of(name)
+        metadata = MetadataCatalog.get(name)
+        for what, key in (("annotation file", "json_file"), ("image folder", "image_root")):
+            path = metadata.get(key)
+            if path and "://" not in path and not Path(path).exists():
+                raise InputError(
+                    f"{what} {path}: is not there; set {DATASETS} to the folder that holds coco/, "
+                    "with annotations/, train2017/ and val2017/ in it"
+                )
+
+
+def check_weights(
+    experiment: Experiment, *, evaluate: bool = False, allow_mismatch: bool = False
+) -> None:
+    """Check that the detector fits the weights that it starts from.
+
+    Args:
+        evaluate: they must be those of a whole detector.
+        allow_mismatch: log what does not fit as a warning, and go on.
+
+    Raises:
+        InputError: an argument of the backbone is out of its range, or something does not fit.
+        WeightsError: the weights cannot be had or read, or are no weights of this backbone.
+    """
+    backbone = experiment.backbone()
+    source, checkpoint = experiment.weights, experiment.checkpoint
+    if evaluate and not checkpoint:
+        raise InputError(
+            "--eval-only: nothing to evaluate; add --resume for the last checkpoint of the work "
+            f"directory, or name one: {experiment.checkpoint_key}"
+        )
+    if backbone is None:
+        if source or experiment.changed:
+            raise InputError(
+                f"--weights {source or NONE}: the config's backbone is not this package's; set "
+                "MODEL.BACKBONE.NAME to build_resnext_fpn_backbone"
+            )
+        return
+    content = read_file(_local(checkpoint)) if checkpoint else {}
+    held = Checkpoint.of(content) if checkpoint else None
+    if source:
+        with given_by_option():
+            load_weights(backbone.trunk, source)  # without memory for the values: all are checked
+    name = checkpoint or source or None
+    expected = expected_by(name) if name else Expected()
+    frozen = backbone.trunk.frozen_stages + 1
+    use = WeightsUse(
+        source=name,
+        wanted=Preprocessing.from_metadata(content.get(PIXELS, {})) or expected.pixels,
+        given=experiment.pixels,
+        giver="config",
+        frozen=f"freeze_at={frozen}" if frozen else "",
+        unfreeze=f"{experiment.freeze_key} to 0",
+        norms_move=any(isinstance(m, _BatchNorm) and m.training for m in backbone.modules()),
+        still_norms=f"{experiment.norm_key} to FrozenBN",
+        fused=lambda: (held or Checkpoint.of(read_file(_local(source)))).fused,
+    )
+    problems = [*_unfit(backbone, held, checkpoint), *_strides(backbone, expected, name or "")]
+    if evaluate and held:
+        _check_detector(experiment, held, checkpoint)
+    check_use(use, *problems, allow_mismatch=allow_mismatch, warn=_warn)
+
+
+def _warn(message: str) -> None:
+    logging.getLogger(__name__).warning(message)
+
+
+def _check_detector(experiment: Experiment, held: Checkpoint, name: str) -> None:
+    """Check that there is a whole detector beside the backbone of a file.
+
+    Names of Caffe2 are matched by Detectron2 alone; of such a file only their number is known.
+
+    Raises:
+        InputError: there is none, or another.
+    """
+    own = experiment.detector().state_dict()
+    heads = {k: v for k, v in own.items() if not any(p in k for p in TRUNK)}
+    parameters = {k for k in heads if not k.endswith(BUFFERS)}
+    given = set(held.outside)
+    missing = sorted(parameters - given) if given & parameters else []
+    if len(given) < len(parameters) or missing:
+        what = f"{some(missing)} of the detector are missing" if missing else "no detector"
+        raise InputError(
+            f"weights {name}: hold a backbone and {len(given)} other tensors, {what}; the config's "
+            f"detector has {len(parameters)}"
+        )
+
+
+def _unfit(backbone: ResNeXtBackbone, held: Checkpoint | None, name: str) -> Iterator[str]:
+    """What Detectron2's checkpointer would warn of, and leave at random values."""
+    if held is None:
+        return
+    own, state = backbone.trunk.state_dict(), held.state
+    missing = [key for key in own if key not in state and not key.endswith(COUNTER)]
+    shapes = [key for key in own if key in state and state[key].shape != own[key].shape]
+    if missing or shapes:
+        yield (
+            f"weights {name}: their backbone is {held.variant or 'no ResNeXt'} and the config's is "
+            f"{variant_of(own)}; {len(missing)} tensors are missing and {len(shapes)} of another "
+            f"shape: {some([*shapes, *missing])}"
+        )
+
+
+def _strides(backbone: ResNeXtBackbone, expected: Expected, name: str) -> Iterator[str]:
+    given = backbone.stride_in_1x1
+    if expected.stride_in_1x1 not in (None, given):
+        yield (
+            f"weights {name} were trained with stride_in_1x1={expected.stride_in_1x1}, and the "
+            f"config has {given}: the same shapes, and another network"
+        )
+
+
+def _local(name: str) -> str:
+    try:
+        path = PathManager.get_local_path(name)
+    except (OSError, RuntimeError, KeyError) as error:
+        raise InputError(f"weights {name}: {error}") from error
+    if not Path(path).is_file():
+        raise InputError(f"weights {name}: there is no such file")
+    return path

@@ -1,0 +1,1 @@
+"""Training and evaluating MMDetection's detectors on MMEngine's runner."""

@@ -1,0 +1,93 @@
+"""What is looked at before anything is built: data and categories."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmdet.registry import DATASETS
+from mmengine.config import Config
+
+from resnext_backbones.data.annotations import check_images, read_coco
+from resnext_backbones.engine.config import dicts_with
+from resnext_backbones.errors import InputError, some
+
+HEADS = ("bbox_head", "mask_head")
+LOADERS = {"train": ("train_dataloader", "val_dataloader"), "test": ("test_dataloader",)}
+
+
+def check_data(cfg: Config, mode: str) -> None:
+    """Check the data sets of a config in COCO's format, and that the heads fit them.
+
+    Args:
+        mode: `train` or `test`.
+
+    Raises:
+        InputError: a data root, annotation file or image is missing, an annotation file is not
+            in COCO's format, or its categories are not those of the config.
+    """
+    for loader in LOADERS[mode]:
+        for dataset in dicts_with(cfg.get(loader), lambda d: "ann_file" in d):
+            if dataset.get("backend_args") is None:
+                _check_dataset(dataset, cfg.model)
+
+
+def _check_dataset(dataset: Mapping[str, Any], model: Mapping[str, Any]) -> None:
+    root = Path(dataset.get("data_root") or ".")
+    if not root.is_dir():
+        raise InputError(
+            f"data root {root}: there is no such folder. The configs of this package take it from "
+            "COCO_ROOT, which names the folder with annotations/, train2017/ and val2017/; others "
+            "have it as `data_root` in each data set"
+        )
+    path = root / dataset["ann_file"]
+    if not path.is_file():
+        raise InputError(f"annotation file {path}: there is no such file")
+    if path.suffix != ".json":
+        return
+    content = read_coco(path)
+    classes, things = classes_of(dataset, "classes"), classes_of(dataset, "thing_classes")
+    if classes:
+        _check_categories(path, content["categories"], classes)
+        check_heads(things or classes, model)
+    folder = root / dataset.get("data_prefix", {}).get("img", "")
+    check_images(path, content["images"], folder)
+
+
+def classes_of(dataset: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """Returns the names that a data set's config says, or else its class; () if neither does."""
+    named = (dataset.get("metainfo") or {}).get(key)
+    if named is None and not dataset.get("metainfo"):
+        named = getattr(DATASETS.get(dataset["type"]), "METAINFO", {}).get(key)
+    return tuple(named or ())
+
+
+def _check_categories(
+    path: Path,
+    categories: list[dict[str, Any]],
+    classes: tuple[str, ...],
+) -> None:
+    names = {category["name"] for category in categories}
+    if absent := [name for name in classes if name not in names]:
+        raise InputError(
+            f"annotation file {path}: its {len(names)} categories ({some(sorted(names))}) lack "
+            f"{len(absent)} of the config's {len(classes)} classes: {some(absent)}; "
+            "set metainfo.classes of the data sets, and num_classes of the heads"
+        )
+
+
+def check_heads(classes: tuple[str, ...], model: Mapping[str, Any]) -> None:
+    """Check the heads that tell classes apart; others, as for stuff or proposals, count otherwise.
+
+    Raises:
+        InputError: one has another number of classes.
+    """
+    roi_head = model.get("roi_head") or {}
+    for part in (model, roi_head):
+        for head in dicts_with([part.get(name) for name in HEADS], lambda d: "num_classes" in d):
+            if head["num_classes"] != len(classes):
+                raise InputError(
+                    f"{head['type']} has num_classes={head['num_classes']}, but the data set has "
+                    f"{len(classes)} classes ({some(classes)}); set num_classes to {len(classes)}"
+                )

@@ -1,0 +1,166 @@
+"""Whether a detector and the weights of its backbone fit each other, before anything is built."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+
+from resnext_backbones.engine.fit import (
+    NONE,
+    WeightsUse,
+    check_use,
+    given_by_option,
+    known_pixels,
+)
+from resnext_backbones.tasks.mmdetection.config import backbone_of
+from resnext_backbones.weights import Preprocessing
+from resnext_backbones.weights.checkpoint import Checkpoint
+from resnext_backbones.weights.files import read_file
+from resnext_backbones.weights.sources import locate
+
+OWN = "resnext_backbones.ResNeXt"
+
+
+def use_weights(cfg: Config, weights: str) -> str:
+    """Set the backbone's weights in a config, and the pixels that they expect, if these are known.
+
+    Args:
+        weights: a path, an address or an alias of docs/weights.md; or "none", with which the
+            backbone starts from random values: nothing of it is frozen then, and its norms learn
+            their statistics. The pixels are then the config's.
+
+    Returns:
+        What "none" has changed, for the log of the training; "" with weights.
+
+    Raises:
+        InputError: there are no such weights.
+    """
+    backbone = backbone_of(cfg.model)
+    if weights == NONE:
+        backbone["init_cfg"] = None
+        changed = ", ".join(_unfreeze(backbone)) or "as the config has it"
+        return f"--weights {NONE}: {changed}"
+    backbone["init_cfg"] = {"type": "Pretrained", "checkpoint": weights}
+    if cfg.model.get("data_preprocessor"):
+        set_pixels(cfg.model)
+    return ""
+
+
+def set_pixels(model: MutableMapping[str, Any]) -> None:
+    """Set the pixels that the weights of a detector's backbone expect, in its `data_preprocessor`.
+
+    A config calls it, so that the same pixels are there whatever reads the config: MMDetection's
+    own tools, too. Nothing is downloaded for an alias.
+
+    Args:
+        model: the config of a detector, as a config file has it. Where it is not known which pixels
+            its weights expect, it stays as it is.
+
+    Raises:
+        InputError: there are no such weights.
+        WeightsError: there is no such alias.
+    """
+    source = _pretrained(backbone_of(model).get("init_cfg"))
+    if source and (pixels := known_pixels(source)):
+        model.setdefault("data_preprocessor", {}).update(
+            mean=list(pixels.mean),
+            std=list(pixels.std),
+            bgr_to_rgb=pixels.order == "RGB",
+            rgb_to_bgr=False,
+        )
+
+
+def _unfreeze(backbone: MutableMapping[str, Any]) -> Iterator[str]:
+    """Let all of a backbone be trained, norms with their statistics; yields what that changes."""
+    wanted = {"frozen_stages": -1, "norm_eval": False}
+    for key, value in wanted.items():
+        # Backbones of others may not have the argument.
+        if (backbone.get("type") == OWN or key in backbone) and backbone.get(key) != value:
+            yield f"{key} {backbone.get(key, 'unset')} -> {value}"
+            backbone[key] = value
+    norm = backbone.get("norm_cfg") or {}
+    if not norm.get("requires_grad", True):
+        yield "norm_cfg.requires_grad False -> True"
+        norm["requires_grad"] = True
+
+
+def check_weights(
+    cfg: Config, *, allow_mismatch: bool = False, permit: str = "pass --allow-mismatch"
+) -> None:
+    """Check that pixels, norms and frozen stages of a detector fit its backbone's weights.
+
+    Detectors whose backbone is not this package's are left alone, and so are runs that start from
+    a whole detector.
+
+    Args:
+        allow_mismatch: log what does not fit as a warning, and go on.
+        permit: how to ask for that, in the message.
+
+    Raises:
+        InputError: something does not fit.
+        WeightsError: the weights cannot be had or read.
+    """
+    backbone = backbone_of(cfg.model)
+    if backbone.get("type") != OWN or cfg.get("load_from"):
+        return
+    source = _pretrained(backbone.get("init_cfg"))
+    frozen = backbone.get("frozen_stages", -1)
+    use = WeightsUse(
+        source=source,
+        wanted=known_pixels(source) if source else None,
+        given=given_pixels(cfg.model),
+        giver="data_preprocessor",
+        frozen=f"frozen_stages={frozen}" if frozen >= 0 else "",
+        unfreeze="model.backbone.frozen_stages=-1",
+        norms_move=not backbone.get("norm_eval", True),
+        still_norms="model.backbone.norm_eval=True",
+        fused=lambda: Checkpoint.of(read_file(locate(source or ""))).fused,
+    )
+    with given_by_option():
+        check_use(use, allow_mismatch=allow_mismatch, permit=permit, warn=_warn)
+
+
+def fetch_weights(cfg: Config) -> None:
+    """Download the weights of a detector's backbone, if they are not here yet.
+
+    Detectors whose backbone is not this package's are left alone, and so are runs that start from
+    a whole detector.
+
+    Raises:
+        InputError: there is no such file.
+        WeightsError: they cannot be had; the message says where to put them.
+    """
+    backbone = backbone_of(cfg.model)
+    source = _pretrained(backbone.get("init_cfg"))
+    if backbone.get("type") != OWN or cfg.get("load_from") or source is None:
+        return
+    with given_by_option():
+        locate(source)
+
+
+def _warn(message: str) -> None:
+    print_log(message, logger="current", level=logging.WARNING)
+
+
+def _pretrained(init_cfg: Any) -> str | None:
+    """Returns the checkpoint that an `init_cfg`, or a list of them, loads."""
+    cfgs = [init_cfg] if isinstance(init_cfg, Mapping) else list(init_cfg or ())
+    found = [cfg["checkpoint"] for cfg in cfgs if cfg.get("type") == "Pretrained"]
+    return found[-1] if found else None
+
+
+def given_pixels(model: Mapping[str, Any]) -> Preprocessing | None:
+    """Returns the pixels that a detector gives its backbone; None where its config does not say.
+
+    MMDetection reads images as BGR.
+    """
+    preprocessor = model.get("data_preprocessor") or {}
+    mean, std = preprocessor.get("mean"), preprocessor.get("std")
+    if mean is None or std is None:
+        return None
+    order = "RGB" if preprocessor.get("bgr_to_rgb") or preprocessor.get("rgb_to_bgr") else "BGR"
+    return Preprocessing(order, tuple(map(float, mean)), tuple(map(float, std)))

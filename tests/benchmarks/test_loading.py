@@ -1,0 +1,30 @@
+"""What checking weights costs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_tool_measures_in_turn_and_reports(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.loading",
+        "--variant",
+        "resnext26_32x4d",
+        "--turns",
+        "2",
+    ]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "loading_cpu.json").read_text())
+    assert all(len(seconds) == 2 for seconds in result["seconds"].values())
+    assert result["bytes"] > 5e7
+    assert f"ratio {result['ratio']:.2f}" in done.stdout

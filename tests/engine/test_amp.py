@@ -1,0 +1,24 @@
+"""bfloat16 where there is no GPU."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+pytest.importorskip("mmengine", reason="MMEngine is not installed")
+
+from resnext_backbones.engine.amp import Bfloat16OptimWrapper
+
+
+def test_the_forward_pass_is_in_bfloat16_and_the_weights_are_not() -> None:
+    model = nn.Linear(4, 4)
+    wrapper = Bfloat16OptimWrapper(torch.optim.SGD(model.parameters(), lr=1.0))
+    before = model.weight.detach().clone()
+    with wrapper.optim_context(model):
+        out = model(torch.ones(2, 4))
+    assert out.dtype == torch.bfloat16
+    wrapper.update_params(out.float().sum())
+    assert model.weight.dtype == torch.float32
+    assert not torch.equal(model.weight, before)
+    assert model(torch.ones(2, 4)).dtype == torch.float32

@@ -1,0 +1,214 @@
+"""The recipes against their sources."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import lr_scheduler
+
+pytest.importorskip("mmengine", reason="MMEngine is not installed")
+
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import PARAM_SCHEDULERS
+
+from resnext_backbones.adapters.registry import TRANSFORMS
+from resnext_backbones.engine.config import for_training, read_config
+from resnext_backbones.tasks.classification.run import pretrain
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+
+SOURCES: dict[str, dict[str, Any]] = {
+    # Xie et al. (2017), section 4, and the authors' opts.lua, train.lua, datasets/imagenet.lua.
+    "imagenet/resnext50_32x4d_paper": {
+        "optim_wrapper.optimizer": {
+            "type": "SGD", "lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": True,
+            "fused": True,
+        },
+        "auto_scale_lr.base_batch_size": 256,
+        "train_cfg.max_epochs": 90,
+    },
+    # torchvision, references/classification, "TorchVision's latest primitives".
+    "imagenet/resnext50_32x4d_v2": {
+        "optim_wrapper.optimizer": {
+            "type": "SGD", "lr": 0.5, "momentum": 0.9, "weight_decay": 2e-5, "fused": True,
+        },
+        "optim_wrapper.paramwise_cfg": {"norm_decay_mult": 0.0},
+        "auto_scale_lr.base_batch_size": 1024,
+        "train_cfg.max_epochs": 600,
+        "train_dataloader.sampler.repeats": 4,
+        "model.label_smoothing": 0.1,
+        "model.data_preprocessor.mixup": 0.2,
+        "model.data_preprocessor.cutmix": 1.0,
+    },
+    # Wightman et al. (2021), Table 2.
+    "imagenet/resnext50_32x4d_a1": {
+        "optim_wrapper.optimizer": {
+            "type": "resnext_backbones.Lamb", "lr": 5e-3, "weight_decay": 0.01,
+        },
+        "auto_scale_lr.base_batch_size": 2048,
+        "train_cfg.max_epochs": 600,
+        "train_dataloader.sampler.repeats": 3,
+        "model.loss": "binary",
+        "model.label_smoothing": 0.1,
+        "model.network.drop_path": 0.05,
+        "model.data_preprocessor.mixup": 0.2,
+        "model.data_preprocessor.cutmix": 1.0,
+    },
+    "imagenet/resnext50_32x4d_a2": {
+        "optim_wrapper.optimizer": {
+            "type": "resnext_backbones.Lamb", "lr": 5e-3, "weight_decay": 0.02,
+        },
+        "train_cfg.max_epochs": 300,
+        "train_dataloader.sampler.repeats": 3,
+        "model.label_smoothing": 0.0,
+        "model.network.drop_path": 0.05,
+        "model.data_preprocessor.mixup": 0.1,
+        "model.data_preprocessor.cutmix": 1.0,
+    },
+    "imagenet/resnext50_32x4d_a3": {
+        "optim_wrapper.optimizer": {
+            "type": "resnext_backbones.Lamb", "lr": 8e-3, "weight_decay": 0.02,
+        },
+        "train_cfg.max_epochs": 100,
+        "model.label_smoothing": 0.0,
+        "model.network.drop_path": 0.0,
+        "model.data_preprocessor.mixup": 0.1,
+        "model.data_preprocessor.cutmix": 1.0,
+    },
+    # The authors' opts.lua and datasets/cifar10.lua; Xie et al. (2017), section 5.3, says epochs
+    # and weight decay.
+    "cifar/resnext29_8x64d_cifar10": {
+        "optim_wrapper.optimizer": {
+            "type": "SGD", "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": True,
+            "fused": True,
+        },
+        "train_dataloader.batch_size": 128,
+        "train_cfg.max_epochs": 300,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_settings_are_those_of_the_source(name: str) -> None:
+    cfg = read_config(name)
+    for key, expected in SOURCES[name].items():
+        value = cfg
+        for part in key.split("."):
+            value = value[part]
+        assert value == expected, key
+
+
+TRAINED_AND_EVALUATED = {
+    "imagenet/resnext50_32x4d_paper": (224, 224, 256, "bicubic"),
+    "imagenet/resnext50_32x4d_v2": (176, 224, 232, "bilinear"),
+    "imagenet/resnext50_32x4d_a1": (224, 224, 235, "bicubic"),
+    "imagenet/resnext50_32x4d_a3": (160, 224, 235, "bicubic"),
+}
+
+
+@pytest.mark.parametrize("name", TRAINED_AND_EVALUATED)
+def test_sizes_are_those_of_the_source(name: str) -> None:
+    cfg = read_config(name)
+    train, val = (cfg[f"{part}_dataloader"].dataset.pipeline[0] for part in ("train", "val"))
+    filters = {step.get("interpolation", "bilinear") for step in (train, val)}
+    (interpolation,) = filters
+    found = train["size"], val["size"], val["resize"], interpolation
+    assert found == TRAINED_AND_EVALUATED[name]
+
+
+def rates(cfg: Any, epochs: int) -> list[float]:
+    """The learning rate of each epoch, by MMEngine's schedulers."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], cfg.optim_wrapper.optimizer.lr)
+    schedulers = [
+        PARAM_SCHEDULERS.build(dict(s), default_args={"optimizer": optimizer})
+        for s in cfg.param_scheduler
+    ]
+    found = []
+    for _ in range(epochs):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    return found
+
+
+def test_the_second_recipes_rates_are_torchvisions() -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], 0.5)
+    parts = [
+        lr_scheduler.LinearLR(optimizer, start_factor=0.01, total_iters=5),
+        lr_scheduler.CosineAnnealingLR(optimizer, T_max=595),
+    ]
+    theirs = lr_scheduler.SequentialLR(optimizer, parts, milestones=[5])
+    expected = []
+    for _ in range(600):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        theirs.step()
+    found = rates(read_config("imagenet/resnext50_32x4d_v2"), 600)
+    assert found == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        ("imagenet/resnext50_32x4d_paper", {0: 0.1, 29: 0.1, 30: 0.01, 60: 0.001, 89: 0.001}),
+        ("cifar/resnext29_8x64d_cifar10", {0: 0.1, 149: 0.1, 150: 0.01, 225: 0.001, 299: 0.001}),
+        ("imagenet/resnext50_32x4d_a2", {0: 5e-7, 5: 5e-3}),
+        ("imagenet/resnext50_32x4d_a3", {0: 8e-7, 5: 8e-3}),
+    ],
+)
+def test_rates_are_those_of_the_source(name: str, steps: dict[int, float]) -> None:
+    cfg = read_config(name)
+    found = rates(cfg, cfg.train_cfg.max_epochs)
+    assert {epoch: found[epoch] for epoch in steps} == pytest.approx(steps)
+
+
+def test_the_average_begins_behind_the_warm_up() -> None:
+    cfg = read_config("imagenet/resnext50_32x4d_v2")
+    (ema,) = [hook for hook in cfg.custom_hooks if hook.type == "EMAHook"]
+    assert ema.begin_epoch == 6  # counted from 1
+    assert ema.momentum == pytest.approx((1 - 0.99998) * 1024 * 32 / 600, rel=0.01)
+
+
+@pytest.mark.parametrize("data", ["cifar10", "cifar100"])
+def test_cifar_is_padded_by_zeros_behind_the_normalisation(data: str) -> None:
+    cfg = read_config(f"cifar/resnext29_16x64d_{data}")
+    crop = TRANSFORMS.build(dict(cfg.train_dataloader.dataset.pipeline[0]) | {"size": 40})
+    padded = crop(torch.zeros(3, 32, 32, dtype=torch.uint8))
+    mean = cfg.model.data_preprocessor.mean
+    assert padded[:, 0, 0].tolist() == [round(value) for value in mean]
+    assert not padded[:, 4:-4, 4:-4].any()
+
+
+@pytest.mark.parametrize("recipe", ["v2", "a1"])
+def test_parameters_are_in_two_groups(recipe: str) -> None:
+    """Those that decay, and those of norms, and with LAMB biases, that do not."""
+    cfg = read_config(f"imagenet/resnext50_32x4d_{recipe}")
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 1, bias=False))
+    if recipe == "v2":
+        cfg.optim_wrapper.optimizer.pop("fused")
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    found = {
+        g["weight_decay"]: {id(p) for p in g["params"]} for g in wrapper.optimizer.param_groups
+    }
+    assert len(wrapper.optimizer.param_groups) == 2
+    still = [*model[1].parameters()] + ([model[0].bias] if recipe == "a1" else [])
+    assert found[0.0] == {id(p) for p in still}
+    assert set().union(*found.values()) == {id(p) for p in model.parameters()}
+
+
+def test_the_rate_follows_the_batch_and_is_logged(config: Path, tmp_path: Path) -> None:
+    options = ["train_dataloader.batch_size=48", "train_cfg.max_epochs=1"]
+    # Evaluated at another size, as FixRes does.
+    options += [f"val_dataloader.dataset.pipeline.0.{edge}=48" for edge in ("size", "resize")]
+    cfg = read_config(str(config), options, work_dir=str(tmp_path / "run"))
+    cfg.experiment_name = "scaled"
+    for_training(cfg)
+    pretrain(cfg)
+    log = next((tmp_path / "run").glob("*/*.log")).read_text()
+    assert "learning rate: 0.075" in log  # 0.05 for a batch of 32
+    assert "accuracy/top1" in log

@@ -1,0 +1,238 @@
+"""Pretraining from the command line: that it learns, publishes, and loses nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from pretraining_runs import ONE_THREAD, TOOL, prepared, run, same, weights
+from safetensors import safe_open
+
+pytest.importorskip("mmengine", reason="MMEngine is not installed")
+
+from resnext_backbones import ResNeXtClassifier, load_weights, preprocessing_of
+from resnext_backbones.engine.checkpoints import newest_checkpoint
+from resnext_backbones.engine.config import for_training, read_config
+from resnext_backbones.engine.journal import read_journal
+from resnext_backbones.errors import InputError
+from resnext_backbones.tasks.classification.run import pretrain, set_data_root
+from resnext_backbones.weights.preprocessing import RGB
+
+TINY = {"depth": (1, 1, 1), "cardinality": 4, "base_width": 4, "base_channels": 8}
+
+
+def test_it_learns_and_publishes(finished: Path) -> None:
+    journal = json.loads((finished / "checkpoints.json").read_text())
+    assert [entry["file"] for entry in journal] == ["epoch_2.pth", "epoch_3.pth", "epoch_4.pth"]
+    metrics = journal[-1]["metrics"]
+    assert metrics["training/accuracy/top1"] >= 0.5  # by chance 0.125
+    assert metrics["accuracy/top5"] >= metrics["accuracy/top1"]
+    assert (finished / "curves.png").stat().st_size > 10_000
+    log = next(finished.glob("*/*.log")).read_text()
+    for line in ("learning rate: 0.05", "batch: 32: 32 in each of 1 processes", "classes: 8"):
+        assert line in log
+    assert re.search(r"images_per_second: \d\d+\.", log)
+    assert re.search(r"memory: \d\d\d", log)
+    (published,) = finished.glob("*.safetensors")
+    with safe_open(published, "pt") as opened:
+        metadata = opened.metadata()
+    assert metadata["recipe"] == "tiny"
+    assert metadata["data_set"].startswith("coloured")
+    assert metadata["epoch"] == metadata["epochs"] == "4"
+    assert float(metadata["accuracy/top1"]) == pytest.approx(metrics["accuracy/top1"], abs=1e-4)
+    assert preprocessing_of(published) == RGB
+    assert published.name in published.with_suffix(".md").read_text()
+    model = ResNeXtClassifier(**TINY, num_classes=8, small_images=True)
+    load_weights(model, published)
+    # The averaged weights are those that MMEngine puts under the plain names.
+    state = torch.load(finished / "epoch_4.pth", weights_only=False)["state_dict"]
+    assert all(torch.equal(v, state[f"network.{k}"]) for k, v in model.state_dict().items())
+
+
+@pytest.mark.whole
+def test_accuracy_on_cifar_rises_well_above_chance(cifar10: Path, tmp_path: Path) -> None:
+    root = TOOL.parents[1] / "configs" / "cifar" / "resnext29_8x4d_cifar10_quick.py"
+    options = [
+        "model.network.depth=(1,1,1)", "train_dataloader.batch_size=25",
+        "train_cfg.max_epochs=3", "param_scheduler.1.end=3", "param_scheduler.1.T_max=2",
+        "train_dataloader.num_workers=0", "train_dataloader.persistent_workers=False",
+        "val_dataloader.num_workers=0", "val_dataloader.persistent_workers=False",
+    ]  # fmt: skip
+    done = run(root, tmp_path / "run", "--data-root", str(cifar10), "--cfg-options", *options)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert read_journal(tmp_path / "run")[-1].metrics["accuracy/top1"] > 0.3  # by chance 0.1
+
+
+def test_the_number_of_workers_changes_nothing(
+    config: Path, finished: Path, tmp_path: Path
+) -> None:
+    options = ["train_dataloader.num_workers=2"]
+    cfg = read_config(str(config), options, work_dir=str(tmp_path / "workers"))
+    for_training(cfg)
+    cfg.experiment_name = "workers"
+    pretrain(cfg)
+    assert same(weights(finished), weights(tmp_path / "workers"))
+
+
+FULL_DISK = """
+import os
+from resnext_backbones.engine import loop
+step = loop.EpochBasedTrainLoop.run_iter
+def run_iter(self, *arguments):
+    filler = os.path.join(os.path.dirname(self.runner.work_dir), "filler")
+    if self._iter == 7:
+        with open(filler, "wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(bytes(4096))
+            except OSError:
+                pass
+    elif self._iter == 10:
+        os.unlink(filler)
+    step(self, *arguments)
+loop.EpochBasedTrainLoop.run_iter = run_iter
+"""
+"""The disk is full from the eighth step to the tenth, and an epoch ends between them."""
+
+
+def test_checkpoints_within_an_epoch(config: Path, finished: Path, tmp_path: Path) -> None:
+    hook = {"default_hooks.checkpoint.minutes": 1e-9, "default_hooks.checkpoint.max_keep_ckpts": -1}
+    options = [f"{name}={value}" for name, value in hook.items()]
+    cfg = read_config(str(config), options, work_dir=str(tmp_path / "run"))
+    for_training(cfg)
+    pretrain(cfg)
+    files = {path.name for path in (tmp_path / "run").glob("*.pth")}
+    # The last step of all is the last epoch's, which has a checkpoint of its own.
+    assert files == {f"iter_{n}.pth" for n in range(1, 12)} | {
+        f"epoch_{n}.pth" for n in range(1, 5)
+    }
+    assert same(weights(finished), weights(tmp_path / "run"))
+
+
+def test_a_damaged_checkpoint_is_passed_over(config: Path, finished: Path) -> None:
+    expected = weights(finished)
+    newest = finished / "epoch_4.pth"
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    assert newest_checkpoint(finished) == finished / "epoch_3.pth"
+    done = run(config, finished, "--resume")
+    assert "epoch_4.pth: is damaged" in done.stdout + done.stderr
+    assert same(weights(finished), expected)
+
+
+def test_another_batch_size_begins_the_epoch_anew(
+    config: Path, finished: Path, tmp_path: Path
+) -> None:
+    cfg = read_config(
+        str(config),
+        ["train_dataloader.batch_size=24", "train_cfg.max_epochs=5"],
+        work_dir=str(tmp_path / "other"),
+    )
+    for_training(cfg, resume=str(finished / "epoch_4.pth"))
+    cfg.experiment_name = "another_batch_size"
+    pretrain(cfg)
+    log = next((tmp_path / "other").glob("*/*.log")).read_text()
+    assert "an epoch has 4 batches, and had 3 before" in log
+    assert read_journal(tmp_path / "other")[-1].iter == 20
+
+
+def test_a_checkpoint_that_is_not_there_is_named(config: Path, tmp_path: Path) -> None:
+    cfg = read_config(str(config), work_dir=str(tmp_path / "run"))
+    for_training(cfg, resume=str(tmp_path / "absent.pth"))
+    with pytest.raises(InputError, match=r"absent.pth: there is no such file"):
+        pretrain(cfg)
+
+
+def test_a_finished_run_is_not_overwritten(config: Path, finished: Path) -> None:
+    with pytest.raises(InputError, match=r"go on with --resume"):
+        for_training(read_config(str(config), work_dir=str(finished)))
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("model.num_classes=5", r"8 classes, and model.num_classes is 5"),
+        ("val_dataloader.dataset.root=/absent", r"/absent: there is no such folder"),
+        ("val_dataloader.dataset.class_list=CLASSES", r"differ in classes: \['black', 'white'"),
+    ],
+)
+def test_bad_data_is_named(option: str, message: str, config: Path, tmp_path: Path) -> None:
+    (tmp_path / "classes").write_text("red\ngreen\nblue\nyellow\ncyan\nmagenta\n")
+    option = option.replace("CLASSES", str(tmp_path / "classes"))
+    cfg = read_config(str(config), [option], work_dir=str(tmp_path / "run"))
+    for_training(cfg)
+    with pytest.raises(InputError, match=message):
+        pretrain(cfg)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(config: Path, tmp_path: Path) -> None:
+    done = run(config, tmp_path / "bad", "--cfg-options", "optim_wrapper.optimizer.lr=1e30")
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert "the loss of step 2 is nan" in done.stderr
+    assert not list((tmp_path / "bad").glob("*.pth"))
+
+
+def test_weights_that_a_step_has_spoilt_are_not_saved(config: Path, tmp_path: Path) -> None:
+    """The loss of an epoch's last step is still finite."""
+    options = [f"optim_wrapper.optimizer.{name}=1e30" for name in ("lr", "weight_decay")]
+    options.append("train_dataloader.batch_size=96")
+    cfg = read_config(str(config), options, work_dir=str(tmp_path / "spoilt"))
+    for_training(cfg)
+    cfg.auto_scale_lr.enable = False
+    cfg.experiment_name = "spoilt"
+    with pytest.raises(InputError, match=r"weights are NaN or infinite after step 1, and were not"):
+        pretrain(cfg)
+    assert not list((tmp_path / "spoilt").glob("*.pth"))
+
+
+@pytest.mark.parametrize("limit", [0.02, 0.001])
+def test_broken_images_are_named_and_counted(
+    limit: float, config: Path, coloured: Path, tmp_path: Path
+) -> None:
+    root = shutil.copytree(coloured, tmp_path / "broken")
+    image = root / "train" / "blue" / "3.jpg"
+    image.write_bytes(image.read_bytes()[:500])
+    cfg = read_config(str(config), work_dir=str(tmp_path / "run"))
+    set_data_root(cfg, str(root))
+    next(h for h in cfg.custom_hooks if h.type.endswith("BrokenImagesHook")).limit = limit
+    cfg.experiment_name = f"broken{limit}"
+    for_training(cfg)
+    if limit == 0.001:
+        with pytest.raises(InputError, match=rf"1 of 96 images cannot be read.*{image}"):
+            pretrain(cfg)
+        return
+    pretrain(cfg)
+    log = next((tmp_path / "run").glob("*/*.log")).read_text()
+    assert f"another one is taken: {image}: " in log
+    assert log.count("1 images could not be read so far") == 4
+    assert "1 images could not be read in all" in log
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of eight megabytes."""
+    (disk := tmp_path / "disk").mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no right to mount a small file system")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_leaves_the_older_checkpoints(config: Path, small_disk: Path) -> None:
+    work_dir = small_disk / "run"
+    done = subprocess.run(
+        prepared(FULL_DISK, config, work_dir), capture_output=True, text=True, env=ONE_THREAD
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "epoch_3.pth: not written: " in done.stdout
+    journal = json.loads((work_dir / "checkpoints.json").read_text())
+    assert [entry["file"] for entry in journal] == ["epoch_1.pth", "epoch_2.pth", "epoch_4.pth"]
+    assert list(work_dir.glob("*.safetensors"))

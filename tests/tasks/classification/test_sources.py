@@ -1,0 +1,109 @@
+"""Images as people have them."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from torchvision.datasets import CIFAR10, ImageFolder
+
+pytest.importorskip("mmengine", reason="MMEngine is not installed")
+
+from resnext_backbones.errors import InputError
+from resnext_backbones.tasks.classification.sources import (
+    cifar,
+    flat_folder,
+    folder_a_class,
+    read_class_list,
+)
+
+
+def test_folders_are_read_as_torchvision_reads_them(coloured: Path) -> None:
+    theirs, own = ImageFolder(coloured / "train"), folder_a_class(coloured / "train")
+    assert own.classes == theirs.classes
+    assert list(zip(own.names, own.labels, strict=True)) == theirs.samples
+    assert own.open(3).size == (48, 40)
+
+
+def test_a_class_list_chooses_and_orders(coloured: Path, tmp_path: Path) -> None:
+    path = tmp_path / "classes.txt"
+    path.write_text("white the colour of snow\n\nblue\n")
+    found = folder_a_class(coloured / "train", read_class_list(path))
+    assert found.classes == ["white", "blue"]
+    assert len(found) == 24
+    assert all(found.classes[n] in name for n, name in zip(found.labels, found.names, strict=True))
+
+
+def test_a_flat_folder_with_a_list(coloured: Path, tmp_path: Path) -> None:
+    order, lines, numbers = ["red", "blue"], [], []  # which is not that of sorted folders
+    (images := tmp_path / "images").mkdir()
+    for number, name in enumerate(["red", "blue", "red"]):
+        Image.open(coloured / "val" / name / "0.jpg").save(images / f"image_{number}.JPEG")
+        lines.append(name)
+        numbers.append(str(order.index(name) + 1))
+    (truth := tmp_path / "truth.txt").write_text("")
+    (counted := tmp_path / "counted.txt").write_text("red the first\nblue\n")
+    (classes := tmp_path / "classes.txt").write_text("blue\nred\n")
+    for text in (lines, numbers):
+        truth.write_text("\n".join(text) + "\n")
+        for class_list in (None, classes):  # as the folders to train on are numbered
+            found = flat_folder(images, truth, class_list, counted)
+            assert found.classes == ["blue", "red"]
+            assert found.labels == [1, 0, 1]
+        assert flat_folder(images, truth, counted).labels == [0, 1, 0]
+        assert flat_folder(images, truth, counted, classes).classes == ["red", "blue"]
+    truth.write_text("1\n2\n")
+    with pytest.raises(InputError, match=r"2 lines for 3 images"):
+        flat_folder(images, truth, classes)
+    truth.write_text("1\n2\n9\n")
+    with pytest.raises(InputError, match=r"not known: 9"):
+        flat_folder(images, truth, classes)
+    with pytest.raises(InputError, match=r"needs ground_truth_classes"):
+        flat_folder(images, truth)
+    counted.write_text("red\ngreen\n")
+    with pytest.raises(InputError, match=r"differ: blue, green"):
+        flat_folder(images, truth, classes, counted)
+
+
+def test_cifar_as_torchvision_stores_it(tmp_path: Path, monkeypatch) -> None:
+    folder = tmp_path / CIFAR10.base_folder
+    folder.mkdir()
+    pixels = np.arange(2 * 3072, dtype="uint32").reshape(2, 3072).astype("uint8")
+    for name, _ in CIFAR10.train_list + CIFAR10.test_list:
+        (folder / name).write_bytes(pickle.dumps({"data": pixels, "labels": [3, 9]}))
+    names = [f"class {number}" for number in range(10)]
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": names}))
+    monkeypatch.setattr(CIFAR10, "_check_integrity", lambda _: True)
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    train, test = (cifar(tmp_path, train=flag) for flag in (True, False))
+    assert (len(train), len(test), train.classes) == (10, 2, names)
+    assert test.labels == [3, 9]
+    expected = pixels[1].reshape(3, 32, 32).transpose(1, 2, 0)
+    assert np.array_equal(np.asarray(test.open(1)), expected)
+
+
+def test_cifar_as_folders(coloured: Path, tmp_path: Path) -> None:
+    (tmp_path / "train").symlink_to(coloured / "train")
+    (tmp_path / "test").symlink_to(coloured / "val")
+    assert len(cifar(tmp_path, train=True)) == 96
+    assert len(cifar(tmp_path, train=False)) == 40
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"absent: there is no such folder"):
+        folder_a_class(tmp_path / "absent")
+    with pytest.raises(InputError, match=r"no folder for a class"):
+        folder_a_class(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"no image of empty"):
+        folder_a_class(tmp_path)
+    with pytest.raises(InputError, match=r"no folder for a, b"):
+        folder_a_class(tmp_path, ["empty", "b", "a"])
+    with pytest.raises(InputError, match=r"neither torchvision's CIFAR-10"):
+        cifar(tmp_path, train=True)
+    (tmp_path / "list.txt").write_text("a\nb\na\n")
+    with pytest.raises(InputError, match=r"names a twice"):
+        read_class_list(tmp_path / "list.txt")

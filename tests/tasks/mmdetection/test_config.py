@@ -1,0 +1,185 @@
+"""The shipped configs, and what the command line makes of them."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from helpers import quick
+
+pytest.importorskip("mmdet", reason="MMDetection is not installed")
+
+import mmdet
+from mmdet.registry import MODELS
+from mmdet.utils import register_all_modules
+from mmengine.config import Config
+
+from resnext_backbones.engine.config import for_training
+from resnext_backbones.engine.find import INSTALLED_CONFIGS, find_config
+from resnext_backbones.errors import InputError
+from resnext_backbones.tasks.mmdetection.config import load_config
+from resnext_backbones.tasks.mmdetection.weights import check_weights, given_pixels
+from resnext_backbones.weights import preprocessing_of
+from resnext_backbones.weights.sources import row_of
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+NAMES = sorted(path.stem for path in CONFIGS.glob("*_coco.py") if "demo" not in path.stem)
+MASK = "mask_rcnn_x101_32x4d_fpn_coco"
+SOME = quick(
+    NAMES, [MASK, "faster_rcnn_x101_32x8d_fpn_ms_3x_coco", "retinanet_x101_64x4d_fpn_coco"]
+)
+WEIGHTS = {
+    "x50_32x4d": "open-mmlab/resnext50_32x4d",
+    "x101_32x4d": "open-mmlab/resnext101_32x4d",
+    "x101_64x4d": "open-mmlab/resnext101_64x4d",
+    "x101_32x8d": "open-mmlab/detectron2/resnext101_32x8d",
+}
+EXPECTED = {
+    f"{detector}_{network}_fpn{schedule}_coco"
+    for detectors, networks in (
+        (("faster_rcnn", "mask_rcnn"), ("x50_32x4d", "x101_32x4d", "x101_64x4d", "x101_32x8d")),
+        (("cascade_mask_rcnn", "retinanet"), ("x101_32x4d", "x101_64x4d")),
+    )
+    for detector in detectors
+    for network in networks
+    for schedule in ("", "_ms_3x")
+    if not (schedule and network.startswith("x50"))
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _mmdet_scope() -> None:
+    register_all_modules()
+
+
+def test_the_configs_are_those_promised() -> None:
+    assert set(NAMES) == EXPECTED
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_config_builds_the_network_of_its_name(name: str, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COCO_ROOT", str(tmp_path))
+    cfg = load_config(name)
+    with torch.device("meta"):
+        model = MODELS.build(cfg.model)
+    variant = re.search(r"x(\d+_\d+x\d+d)", name)[1]
+    assert cfg.model.backbone.variant == f"resnext{variant}"
+    assert model.backbone.frozen_stages == 1
+    assert model.backbone.norm_eval
+    network = re.search(r"x\d+_\d+x\d+d", name)[0]
+    assert model.backbone.init_cfg == {"type": "Pretrained", "checkpoint": WEIGHTS[network]}
+    assert given_pixels(cfg.model) == preprocessing_of(WEIGHTS[network])
+    check_weights(cfg)
+    epochs = 36 if "3x" in name else 12
+    assert cfg.train_cfg.max_epochs == epochs
+    assert cfg.auto_scale_lr == {"enable": True, "base_batch_size": 16}
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        assert loader.dataset.data_root == str(tmp_path)
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        assert evaluator.ann_file == f"{tmp_path}/annotations/instances_val2017.json"
+    resizes = [t.type for t in cfg.train_dataloader.dataset.pipeline if "Resize" in t.type]
+    assert resizes == (["RandomResize"] if "3x" in name else ["Resize"])
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_config_matches_its_opening_words(name: str) -> None:
+    text = (CONFIGS / f"{name}.py").read_text()
+    cfg = Config.fromfile(CONFIGS / f"{name}.py")
+    lr = cfg.optim_wrapper.optimizer.lr
+    assert text.count(f"configs/{name}.py") == 2
+    assert f"16 a step at learning rate {lr} on one node, 32 at {2 * lr} on two" in text
+    assert cfg.train_dataloader.batch_size * 8 == 16
+
+
+def models_in(metafile: dict | list | None) -> list[dict]:
+    """MMDetection writes its zoo as a mapping in some files and as a list in others."""
+    return metafile.get("Models", []) if isinstance(metafile, dict) else metafile or []
+
+
+def test_expected_results_are_those_of_mmdetections_zoo() -> None:
+    """And so are the weights that they begin with, and the pixels."""
+    zoo = {}
+    configs = Path(mmdet.__file__).parent / ".mim" / "configs"
+    for path in configs.glob("*/metafile.yml"):
+        for model in models_in(yaml.safe_load(path.read_text())):
+            zoo[model["Name"]] = str(model.get("Results"))
+    quoted = 0
+    for name in NAMES:
+        text = (CONFIGS / f"{name}.py").read_text()
+        if found := re.search(r"zoo, (\S+)\)", text):
+            quoted += 1
+            own = Config.fromfile(CONFIGS / f"{name}.py").model
+            theirs = Config.fromfile(next(configs.glob(f"*/{found[1]}.py"))).model
+            for key in ("mean", "std", "bgr_to_rgb"):
+                assert own.data_preprocessor[key] == theirs.data_preprocessor[key], name
+            rows = (row_of(model.backbone.init_cfg.checkpoint) for model in (own, theirs))
+            assert next(rows) is next(rows) is not None, name
+            for value, kind in re.findall(r"([\d.]+) (box AP|mask AP)", text):
+                # The zoo's file leaves out some mask APs that its README has.
+                assert kind not in zoo[found[1]] or f"'{kind}': {value}" in zoo[found[1]], name
+    assert quoted >= 15
+
+
+def test_data_root_has_a_default(monkeypatch) -> None:
+    monkeypatch.delenv("COCO_ROOT", raising=False)
+    assert load_config(MASK).train_dataloader.dataset.data_root == "data/coco"
+
+
+def test_configs_are_found_by_name_from_anywhere(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_config(MASK) == INSTALLED_CONFIGS / f"{MASK}.py"
+    assert load_config(MASK).model.backbone.variant == "resnext101_32x4d"
+
+
+def test_unknown_config_names_the_closest() -> None:
+    with pytest.raises(InputError, match=r"mask_rcnn_x101_32x4d_fpn_coc: .*mask_rcnn_x101_32x4d"):
+        find_config("mask_rcnn_x101_32x4d_fpn_coc")
+
+
+def test_a_config_with_an_error_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text("model = dict(\n")
+    with pytest.raises(InputError, match=re.escape(str(path))):
+        load_config(str(path))
+
+
+def test_options_reach_the_config() -> None:
+    cfg = load_config(MASK, ["optim_wrapper.optimizer.lr=0.5", "train_cfg.max_epochs=1"])
+    assert cfg.optim_wrapper.optimizer.lr == 0.5
+    assert cfg.train_cfg.max_epochs == 1
+
+
+def test_training_options(tmp_path: Path, monkeypatch) -> None:
+    cfg = load_config(MASK, work_dir=str(tmp_path / "run"))
+    for_training(cfg, amp="fp16")
+    assert cfg.optim_wrapper.type == "OptimWrapper", "no GPU: float32"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for_training(cfg, amp="fp16", resume="auto")
+    assert (cfg.optim_wrapper.type, cfg.optim_wrapper.loss_scale) == ("AmpOptimWrapper", "dynamic")
+    assert cfg.resume is True
+    for_training(cfg, amp="bf16")  # over a config that scales its loss
+    assert cfg.optim_wrapper.keys().isdisjoint({"loss_scale", "dtype"})
+    assert cfg.optim_wrapper.type == "resnext_backbones.Bfloat16OptimWrapper"
+
+
+def test_an_earlier_run_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "epoch_3.pth").touch()
+    cfg = load_config(MASK, work_dir=str(tmp_path))
+    with pytest.raises(InputError, match=r"--work-dir.*--resume"):
+        for_training(cfg)
+    for_training(cfg, resume="auto")
+
+
+def test_stock_configs_train_here_too() -> None:
+    path = Path(mmdet.__file__).parent / ".mim/configs/gfl/gfl_x101-32x4d_fpn_ms-2x_coco.py"
+    cfg = load_config(os.fspath(path))
+    for_training(cfg)
+    loads = [t.type for t in cfg.train_dataloader.dataset.pipeline if "Image" in t.type]
+    assert loads == ["resnext_backbones.LoadImageFromFile"]
+    assert any(
+        backend["type"] == "TensorboardVisBackend" for backend in cfg.visualizer.vis_backends
+    )

@@ -1,0 +1,42 @@
+"""Files are there whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from resnext_backbones.io import remove_leftovers, whole_file
+
+
+def test_a_file_takes_its_name_when_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("before")
+    with whole_file(path) as temporary:
+        temporary.write_text("after")
+        assert path.read_text() == "before"
+    assert path.read_text() == "after"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("before")
+
+    def write() -> None:
+        with whole_file(path) as temporary:
+            temporary.write_text("half")
+            raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        write()
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_leftovers_of_killed_writers_go(tmp_path: Path) -> None:
+    (tmp_path / ".a.pth.123").touch()
+    (tmp_path / "a.pth").touch()
+    (tmp_path / ".keep").touch()
+    remove_leftovers(tmp_path, "*.pth")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".keep", "a.pth"]
