@@ -17,10 +17,12 @@ from mmengine.logging import print_log
 
 from resnext_backbones.engine.find import find_config
 from resnext_backbones.engine.journal import refuse_earlier_run
+from resnext_backbones.engine.norms import SYNCHRONISED, use_own
 from resnext_backbones.errors import NO_GPU_FOR_FP16, InputError
 
 REGISTERED = tuple(
-    f"resnext_backbones.engine.{name}" for name in ("amp", "checkpoints", "logs", "loop")
+    f"resnext_backbones.engine.{name}"
+    for name in ("amp", "checkpoints", "logs", "loop", "losses", "norms")
 )
 """The modules whose classes a config names."""
 
@@ -93,9 +95,7 @@ def for_training(cfg: Config, *, resume: str | None = None, amp: str | None = No
     if not any(backend["type"] == "TensorboardVisBackend" for backend in backends):
         backends.append({"type": "TensorboardVisBackend"})
     if not torch.cuda.is_available():
-        # SyncBatchNorm has no CPU kernel for its statistics.
-        for norm in dicts_with(cfg.model, lambda d: d.get("type") in ("SyncBN", "MMSyncBN")):
-            norm["type"] = "BN"
+        use_own(dicts_with(cfg.model, lambda d: d.get("type") in SYNCHRONISED))
 
 
 def _make_resumable(cfg: Config) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from resnext_backbones.errors import InputError
 from resnext_backbones.weights import Preprocessing, WeightsError, preprocessing_of
+from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.errors import DownloadError
+from resnext_backbones.weights.files import read_file
+from resnext_backbones.weights.sources import locate
 
 NONE = "none"
 """In place of weights: random values, with nothing frozen and with norms that learn statistics."""
@@ -105,6 +110,44 @@ def given_by_option() -> Iterator[None]:
         raise InputError(str(error)) from error
     except DownloadError as error:
         raise WeightsError(f"{error}, or name it where it lies: --weights FILE") from error
+
+
+def check_weights(
+    use: WeightsUse | None, *, allow_mismatch: bool = False, permit: str = "pass --allow-mismatch"
+) -> None:
+    """As `check_use`, with warnings in MMEngine's log; None, where it is not known, is left alone.
+
+    Raises:
+        InputError: something does not fit.
+        WeightsError: the weights cannot be had or read.
+    """
+    from mmengine.logging import print_log
+
+    warn = partial(print_log, logger="current", level=logging.WARNING)
+    if use is not None:
+        with given_by_option():
+            check_use(use, allow_mismatch=allow_mismatch, permit=permit, warn=warn)
+
+
+def fetch_weights(use: WeightsUse | None) -> None:
+    """Downloads the weights of a backbone, if there are some and they are not here yet.
+
+    Raises:
+        InputError: there is no such file.
+        WeightsError: they cannot be had; the message says where to put them.
+    """
+    if use is not None and use.source is not None:
+        with given_by_option():
+            locate(use.source)
+
+
+def are_fused(source: str | None) -> bool:
+    """Tells whether the norms of weights only scale and shift.
+
+    Raises:
+        FileNotFoundError, WeightsError: the weights cannot be had or read.
+    """
+    return source is not None and Checkpoint.of(read_file(locate(source))).fused
 
 
 def known_pixels(source: str) -> Preprocessing | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmengine.dist import get_rank
+from mmengine.dist import get_rank, get_world_size
 from mmengine.runner import EpochBasedTrainLoop as MMEngineEpochBasedTrainLoop
 
 from resnext_backbones.adapters.registry import LOOPS
 from resnext_backbones.engine.processes import share_batches_by_name
 from resnext_backbones.engine.seeds import Batches, reproducible, seed_everything, seed_of
+from resnext_backbones.errors import InputError
 
 EPOCH_LENGTH = "batches_in_an_epoch"
 """Under this name a checkpoint says how many there were."""
@@ -28,6 +29,12 @@ class EpochBasedTrainLoop(MMEngineEpochBasedTrainLoop):
 
     def __init__(self, runner: Any, dataloader: Any, max_epochs: int, **options: Any) -> None:
         super().__init__(runner, dataloader, max_epochs, **options)
+        if not len(self.dataloader):
+            each, images = self.dataloader.batch_sampler.batch_size, len(self.dataloader.dataset)
+            raise InputError(
+                f"train_dataloader.batch_size {each}: a step takes {each * get_world_size()} "
+                f"images, and there are {images} to train with"
+            )
         share_batches_by_name()
         self.dataloader = reproducible(self.dataloader, runner.seed)
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from resnext_backbones.engine.checkpoints import MissedValidationHook, newest_checkpoint
 from resnext_backbones.engine.curves import CurvesHook
+from resnext_backbones.engine.losses import FiniteLossHook
 from resnext_backbones.engine.processes import agree, start_process_group
 from resnext_backbones.errors import BUILD_ERRORS, InputError, some
 from resnext_backbones.weights.checkpoint import variant_of
@@ -24,8 +25,8 @@ from resnext_backbones.weights.files import read_file
 RESUMED = ("meta", "message_hub", "optimizer")
 """What a checkpoint of a run holds beside the weights."""
 
-TRUNKS = ("backbone.", "network.")
-"""What keys of a trunk begin with, in a detector and in a classifier that is pretrained."""
+TRUNKS = ("backbone.body.", "backbone.", "network.")
+"""What keys of a trunk begin with: in torchvision's detectors, in others, in a classifier."""
 
 
 def train(cfg: Config, *hooks: Hook) -> Path:
@@ -42,8 +43,9 @@ def train(cfg: Config, *hooks: Hook) -> Path:
     """
     runner = build_runner(cfg, "train_loop", "val_loop")
     agree(cfg.get("load_from") or "", f"work directory {cfg.work_dir}")
-    for hook in (*hooks, CurvesHook(), MissedValidationHook()):
-        runner.register_hook(hook)
+    for hook in (*hooks, FiniteLossHook(), CurvesHook(), MissedValidationHook()):
+        if type(hook) not in map(type, runner.hooks):  # a config may name one as well
+            runner.register_hook(hook)
     runner.train()
     return Path(cfg.work_dir)
 
@@ -86,13 +88,32 @@ def resume(cfg: Config) -> dict[str, Any]:
     return meta
 
 
-def check_checkpoint(path: str | Path, cfg: Config, *, to_resume: bool = False) -> dict[str, Any]:
+def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
+    """Returns what a checkpoint holds.
+
+    Raises:
+        InputError: there is no such file.
+        WeightsError: it cannot be read.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"checkpoint {path}: there is no such file")
+    return read_file(path)
+
+
+def check_checkpoint(
+    path: str | Path,
+    cfg: Config,
+    content: Mapping[str, Any] | None = None,
+    *,
+    to_resume: bool = False,
+) -> dict[str, Any]:
     """Check that a checkpoint is of the config's very network, key by key.
 
     MMEngine loads what fits and logs the rest; a test or a resumed run wants all of it. Nothing
     is written before this is known.
 
     Args:
+        content: of the checkpoint; None reads it.
         to_resume: the checkpoint must hold the optimiser's state and the progress as well.
 
     Returns:
@@ -102,11 +123,13 @@ def check_checkpoint(path: str | Path, cfg: Config, *, to_resume: bool = False) 
         InputError: there is no such file, or it is another network's.
         WeightsError: it cannot be read.
     """
-    if not Path(path).is_file():
-        raise InputError(f"checkpoint {path}: there is no such file")
-    content = read_file(path)
+    if content is None:
+        content = read_checkpoint(path)
     if to_resume and (absent := [key for key in RESUMED if key not in content]):
-        raise InputError(f"checkpoint {path}: has no {', '.join(absent)}, so it cannot be resumed")
+        raise InputError(
+            f"checkpoint {path}: has no {', '.join(absent)}, so it cannot be resumed; a new run "
+            f"can begin from its weights: --weights {path}"
+        )
     state = {k.removeprefix("module."): v for k, v in content.get("state_dict", content).items()}
     model = build_on_meta(cfg)
     own = model.state_dict()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import resource
 from typing import Any
 
 import torch
-from mmengine.dist import all_gather_object, all_reduce, get_world_size
+from mmengine.dist import all_gather_object, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
@@ -152,38 +151,6 @@ class SpeedHook(Hook):
         if not torch.cuda.is_available():
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, on Linux
             hub.update_scalar("train/memory", peak / 1024)
-
-
-@HOOKS.register_module()
-class FiniteLossHook(Hook):
-    """Stops a run whose loss is NaN or infinite, before anything of it is saved.
-
-    The loss is the mean over all processes, and is logged as such. It is taken once the backward
-    pass is under way: before it the processes would wait for one another at each step.
-    """
-
-    priority = "HIGHEST"  # before MMEngine reads the loss
-
-    def after_train_iter(
-        self,
-        runner: Any,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Any = None,
-    ) -> None:
-        """Look at the loss of the step.
-
-        Raises:
-            InputError: it is not finite.
-        """
-        mean = outputs["loss"].detach().clone()
-        all_reduce(mean, op="mean")
-        outputs["loss"] = mean
-        if not math.isfinite(loss := mean.item()):
-            raise InputError(
-                f"the loss of step {runner.iter + 1} is {loss}: lower the learning rate or clip "
-                "the gradients; the checkpoints are from before, and --resume takes the last one"
-            )
 
 
 @HOOKS.register_module()

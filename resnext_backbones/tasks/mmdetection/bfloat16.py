@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from mmengine.device import get_device
 from mmengine.hooks import Hook
-from torch import Tensor, nn
+from torch import nn
+
+from resnext_backbones.engine.amp import in_float32
 
 OPERATORS = "mmcv.ops"
 """The modules in which mmcv's operators are called."""
@@ -43,15 +45,6 @@ def keep_boxes_exact(detector: nn.Module) -> None:
             module.register_forward_hook(lambda _, __, outputs: in_float32(outputs))
         elif type(module).__module__.startswith(OPERATORS):
             module.forward = _without_autocast(module.forward)
-
-
-def in_float32(value: Any) -> Any:
-    """The tensors in it that are of half precision; whole numbers and all else as they are."""
-    if isinstance(value, Tensor):
-        return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
-    if isinstance(value, tuple | list):
-        return type(value)(in_float32(item) for item in value)
-    return value
 
 
 def _without_autocast(forward: Callable[..., Any]) -> Callable[..., Any]:

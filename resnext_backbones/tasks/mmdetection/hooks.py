@@ -7,7 +7,8 @@ from typing import Any
 from mmengine.hooks import Hook
 
 from resnext_backbones.adapters.registry import HOOKS
-from resnext_backbones.tasks.mmdetection.weights import check_weights
+from resnext_backbones.engine.fit import check_weights
+from resnext_backbones.tasks.mmdetection.weights import use_of
 
 
 @HOOKS.register_module()
@@ -33,7 +34,7 @@ class CheckWeightsHook(Hook):
         """
         if runner._load_from is None and runner.iter == 0:
             check_weights(
-                runner.cfg,
+                use_of(runner.cfg),
                 allow_mismatch=self.allow_mismatch,
                 permit="set allow_mismatch=True of CheckWeightsHook in custom_hooks",
             )

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.logging import print_log
 
 from resnext_backbones.data.coco_table import coco_table
 from resnext_backbones.engine import runner
 from resnext_backbones.engine.config import dicts_with
+from resnext_backbones.engine.fit import check_weights, fetch_weights
 from resnext_backbones.engine.processes import is_main_process, read_ranks
+from resnext_backbones.engine.report import ReportHook
+from resnext_backbones.engine.seen import go_on
 from resnext_backbones.errors import InputError
 from resnext_backbones.io import write_whole
 from resnext_backbones.tasks.mmdetection.bfloat16 import Bfloat16Hook
 from resnext_backbones.tasks.mmdetection.checks import check_data
 from resnext_backbones.tasks.mmdetection.pictures import PicturesHook
-from resnext_backbones.tasks.mmdetection.report import ReportHook
+from resnext_backbones.tasks.mmdetection.report import OperatorsHook, find_backbone, pixels
 from resnext_backbones.tasks.mmdetection.seen import unlike_its_run
-from resnext_backbones.tasks.mmdetection.weights import check_weights, fetch_weights
+from resnext_backbones.tasks.mmdetection.weights import use_of
 
 CHECK = "resnext_backbones.CheckWeightsHook"
 """What the configs of this package bring, for tools that do not check."""
@@ -42,16 +43,15 @@ def train(cfg: Config, *, allow_mismatch: bool = False, changed: str = "") -> Pa
         WeightsError: the backbone's weights cannot be had, or do not fit.
     """
     meta = runner.resume(cfg)
-    for problem in unlike_its_run(cfg, str(cfg.get("load_from")), meta, to_resume=True):
-        if not allow_mismatch:
-            raise InputError(f"{problem}; pass --allow-mismatch to go on anyway")
-        print_log(problem, logger="current", level=logging.WARNING)
-    check_weights(cfg, allow_mismatch=allow_mismatch)
+    problems = unlike_its_run(cfg, str(cfg.get("load_from")), meta, to_resume=True)
+    go_on(problems, allow_mismatch=allow_mismatch)
+    check_weights(use_of(cfg), allow_mismatch=allow_mismatch)
     for hook in dicts_with(cfg.get("custom_hooks"), lambda d: d.get("type") == CHECK):
         hook["allow_mismatch"] = allow_mismatch  # it looks at the same once more
     _check_data(cfg, "train")
-    fetch_weights(cfg)
-    return runner.train(cfg, ReportHook(changed), Bfloat16Hook())
+    fetch_weights(use_of(cfg))
+    report = ReportHook(find_backbone, pixels, changed)
+    return runner.train(cfg, OperatorsHook(), report, Bfloat16Hook())
 
 
 def evaluate(

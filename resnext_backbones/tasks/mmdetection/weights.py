@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, MutableMapping
+from functools import partial
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.logging import print_log
 
 from resnext_backbones.engine.fit import (
     NONE,
     WeightsUse,
-    check_use,
-    given_by_option,
+    are_fused,
     known_pixels,
 )
 from resnext_backbones.tasks.mmdetection.config import backbone_of
 from resnext_backbones.weights import Preprocessing
-from resnext_backbones.weights.checkpoint import Checkpoint
-from resnext_backbones.weights.files import read_file
-from resnext_backbones.weights.sources import locate
 
 OWN = "resnext_backbones.ResNeXt"
 
@@ -88,28 +83,23 @@ def _unfreeze(backbone: MutableMapping[str, Any]) -> Iterator[str]:
         norm["requires_grad"] = True
 
 
-def check_weights(
-    cfg: Config, *, allow_mismatch: bool = False, permit: str = "pass --allow-mismatch"
-) -> None:
-    """Check that pixels, norms and frozen stages of a detector fit its backbone's weights.
+def use_of(cfg: Config) -> WeightsUse | None:
+    """Returns what a detector does with its backbone's weights.
 
-    Detectors whose backbone is not this package's are left alone, and so are runs that start from
-    a whole detector.
-
-    Args:
-        allow_mismatch: log what does not fit as a warning, and go on.
-        permit: how to ask for that, in the message.
+    Returns:
+        None for a backbone that is not this package's, and for a run that starts from a whole
+        detector: these are left alone.
 
     Raises:
-        InputError: something does not fit.
-        WeightsError: the weights cannot be had or read.
+        InputError: there are no such weights.
+        WeightsError: there is no such alias.
     """
     backbone = backbone_of(cfg.model)
     if backbone.get("type") != OWN or cfg.get("load_from"):
-        return
+        return None
     source = _pretrained(backbone.get("init_cfg"))
     frozen = backbone.get("frozen_stages", -1)
-    use = WeightsUse(
+    return WeightsUse(
         source=source,
         wanted=known_pixels(source) if source else None,
         given=given_pixels(cfg.model),
@@ -118,32 +108,8 @@ def check_weights(
         unfreeze="model.backbone.frozen_stages=-1",
         norms_move=not backbone.get("norm_eval", True),
         still_norms="model.backbone.norm_eval=True",
-        fused=lambda: Checkpoint.of(read_file(locate(source or ""))).fused,
+        fused=partial(are_fused, source),
     )
-    with given_by_option():
-        check_use(use, allow_mismatch=allow_mismatch, permit=permit, warn=_warn)
-
-
-def fetch_weights(cfg: Config) -> None:
-    """Download the weights of a detector's backbone, if they are not here yet.
-
-    Detectors whose backbone is not this package's are left alone, and so are runs that start from
-    a whole detector.
-
-    Raises:
-        InputError: there is no such file.
-        WeightsError: they cannot be had; the message says where to put them.
-    """
-    backbone = backbone_of(cfg.model)
-    source = _pretrained(backbone.get("init_cfg"))
-    if backbone.get("type") != OWN or cfg.get("load_from") or source is None:
-        return
-    with given_by_option():
-        locate(source)
-
-
-def _warn(message: str) -> None:
-    print_log(message, logger="current", level=logging.WARNING)
 
 
 def _pretrained(init_cfg: Any) -> str | None:

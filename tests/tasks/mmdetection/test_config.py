@@ -20,9 +20,10 @@ from mmengine.config import Config
 
 from resnext_backbones.engine.config import for_training
 from resnext_backbones.engine.find import INSTALLED_CONFIGS, find_config
+from resnext_backbones.engine.fit import check_weights
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.mmdetection.config import load_config
-from resnext_backbones.tasks.mmdetection.weights import check_weights, given_pixels
+from resnext_backbones.tasks.mmdetection.weights import given_pixels, use_of
 from resnext_backbones.weights import preprocessing_of
 from resnext_backbones.weights.sources import row_of
 
@@ -73,7 +74,7 @@ def test_config_builds_the_network_of_its_name(name: str, monkeypatch, tmp_path:
     network = re.search(r"x\d+_\d+x\d+d", name)[0]
     assert model.backbone.init_cfg == {"type": "Pretrained", "checkpoint": WEIGHTS[network]}
     assert given_pixels(cfg.model) == preprocessing_of(WEIGHTS[network])
-    check_weights(cfg)
+    check_weights(use_of(cfg))
     epochs = 36 if "3x" in name else 12
     assert cfg.train_cfg.max_epochs == epochs
     assert cfg.auto_scale_lr == {"enable": True, "base_batch_size": 16}

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import mmdet
+import mmengine.logging
 import pytest
 import torch
 from mmdet.registry import MODELS
@@ -15,11 +16,11 @@ from mmengine.runner import Runner
 
 from resnext_backbones import ResNeXtClassifier, build_backbone
 from resnext_backbones.engine.find import find_config
+from resnext_backbones.engine.fit import check_weights, fetch_weights
 from resnext_backbones.engine.runner import build_on_meta
 from resnext_backbones.errors import InputError
-from resnext_backbones.tasks.mmdetection import weights
 from resnext_backbones.tasks.mmdetection.config import load_config
-from resnext_backbones.tasks.mmdetection.weights import check_weights, fetch_weights, use_weights
+from resnext_backbones.tasks.mmdetection.weights import use_of, use_weights
 from resnext_backbones.weights import Preprocessing, WeightsError, download
 from resnext_backbones.weights.formats import FORMATS
 from resnext_backbones.weights.preprocessing import BGR
@@ -49,7 +50,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "source", ["open-mmlab/resnext101_32x4d", "open-mmlab://resnext101_32x4d", "timm/{}.gluon_in1k"]
 )
 def test_fitting_weights_are_taken(source: str) -> None:
-    check_weights(config(source.format("resnext101_32x4d")))
+    check_weights(use_of(config(source.format("resnext101_32x4d"))))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,7 @@ def test_fitting_weights_are_taken(source: str) -> None:
 )
 def test_other_pixels_are_shown_beside_those_given(source: str, wanted: str) -> None:
     with pytest.raises(InputError) as caught:
-        check_weights(config(source))
+        check_weights(use_of(config(source)))
     message = str(caught.value)
     assert wanted in message
     assert "data_preprocessor gives RGB, mean (123.675, 116.28, 103.53)" in message
@@ -71,9 +72,9 @@ def test_other_pixels_are_shown_beside_those_given(source: str, wanted: str) -> 
 
 def test_a_mismatch_may_be_a_warning(monkeypatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr(weights, "print_log", lambda message, **_: said.append(message))
-    check_weights(config("detectron2/X-101-32x8d"), allow_mismatch=True)
-    check_weights(config(None), allow_mismatch=True)
+    monkeypatch.setattr(mmengine.logging, "print_log", lambda message, **_: said.append(message))
+    check_weights(use_of(config("detectron2/X-101-32x8d")), allow_mismatch=True)
+    check_weights(use_of(config(None)), allow_mismatch=True)
     assert ["BGR" in said[0], "random values" in said[1], len(said)] == [True, True, 2]
 
 
@@ -81,10 +82,10 @@ def test_the_same_order_by_another_mean_is_a_mismatch(file: Path, tmp_path: Path
     path = tmp_path / "w.safetensors"
     convert(file, path, "safetensors", preprocessing=BGR)
     with pytest.raises(InputError, match="BGR"):
-        check_weights(config(path))
+        check_weights(use_of(config(path)))
     cfg = config(None)
     use_weights(cfg, str(path))
-    check_weights(cfg)
+    check_weights(use_of(cfg))
     pixels = cfg.model.data_preprocessor
     assert (pixels.mean, pixels.std) == (list(BGR.mean), list(BGR.std))
     assert pixels.bgr_to_rgb is False
@@ -97,7 +98,7 @@ def test_weights_bring_their_pixels() -> None:
     use_weights(cfg, "torchvision/resnext101_64x4d.v1")
     assert cfg.model.data_preprocessor.std == [58.395, 57.12, 57.375]
     assert cfg.model.data_preprocessor.bgr_to_rgb is True
-    check_weights(cfg)
+    check_weights(use_of(cfg))
 
 
 def test_weights_of_unknown_pixels_leave_the_config_as_it_is(file: Path) -> None:
@@ -105,13 +106,13 @@ def test_weights_of_unknown_pixels_leave_the_config_as_it_is(file: Path) -> None
     before = dict(cfg.model.data_preprocessor)
     use_weights(cfg, str(file))
     assert cfg.model.data_preprocessor == before
-    check_weights(cfg)
+    check_weights(use_of(cfg))
 
 
 def test_frozen_stages_need_weights() -> None:
     with pytest.raises(InputError, match=r"frozen_stages=1.*random values; .* --weights none, wh"):
-        check_weights(config(None))
-    check_weights(config(None, frozen_stages=-1))
+        check_weights(use_of(config(None)))
+    check_weights(use_of(config(None, frozen_stages=-1)))
 
 
 @pytest.mark.parametrize("name", ["faster_rcnn_x101_32x8d_fpn_coco", "demo_shapes"])
@@ -119,8 +120,8 @@ def test_without_weights_all_of_the_backbone_learns(name: str) -> None:
     cfg = load_config(name)
     pixels = dict(cfg.model.data_preprocessor)
     said = use_weights(cfg, "none")
-    check_weights(cfg)
-    fetch_weights(cfg)
+    check_weights(use_of(cfg))
+    fetch_weights(use_of(cfg))
     assert cfg.model.data_preprocessor == pixels
     backbone = build_on_meta(cfg).train().backbone
     assert backbone.init_cfg is None
@@ -149,7 +150,7 @@ def test_offline_the_message_says_all_that_can_be_done(tmp_path: Path, monkeypat
     source = replace(row.source, bases=away)
     monkeypatch.setitem(REGISTRY, row.alias, replace(row, source=source))
     with pytest.raises(WeightsError) as caught:
-        fetch_weights(load_config(MASK))
+        fetch_weights(use_of(load_config(MASK)))
     message = str(caught.value)
     for part in (
         *(f"{base}/resnext101_32x4d-a5af3160.pth" for base in away),
@@ -179,7 +180,7 @@ def test_mmengines_runner_refuses_other_pixels(
 def test_a_run_that_goes_on_has_its_weights() -> None:
     cfg = config(None)
     cfg.load_from = "whole_detector.pth"
-    check_weights(cfg)
+    check_weights(use_of(cfg))
 
 
 def test_fused_norms_must_stay_in_eval_mode(tmp_path: Path) -> None:
@@ -188,9 +189,9 @@ def test_fused_norms_must_stay_in_eval_mode(tmp_path: Path) -> None:
     blobs = {name: state[key].numpy() for key, name in names.items() if name}
     path = tmp_path / "fused.pkl"
     path.write_bytes(pickle.dumps(blobs, 2))
-    check_weights(config(path))
+    check_weights(use_of(config(path)))
     with pytest.raises(InputError, match=r"fused norms.*norm_eval=True"):
-        check_weights(config(path, norm_eval=False))
+        check_weights(use_of(config(path, norm_eval=False)))
 
 
 def test_what_is_not_there_is_named() -> None:
@@ -209,7 +210,7 @@ def test_a_published_cifar_trunk_goes_into_a_detector(tmp_path: Path) -> None:
     write_state(classifier.state_dict(), path, "safetensors", pixels.to_metadata())
     cfg = load_config("demo_shapes_resnext29")
     use_weights(cfg, str(path))
-    check_weights(cfg)
+    check_weights(use_of(cfg))
     assert cfg.model.data_preprocessor.mean == list(pixels.mean)
     model = MODELS.build(cfg.model)
     model.backbone.init_weights()
