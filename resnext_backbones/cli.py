@@ -20,7 +20,6 @@ COMMANDS = (
     "test",
     "predict",
     "verify",
-    "train-torchvision",
     "train-detectron2",
     "pretrain",
     "publish",

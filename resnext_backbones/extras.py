@@ -7,11 +7,10 @@ from importlib.util import find_spec
 from resnext_backbones.errors import InputError
 
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "train": ("mmdet",),
-    "test": ("mmdet",),
+    "train": ("mmdet", "torchvision"),
+    "test": ("mmdet", "torchvision"),
     "predict": ("mmdet",),
     "verify": ("mmdet", "pretrain"),
-    "train-torchvision": ("torchvision",),
     "pretrain": ("pretrain",),
     "publish": ("pretrain",),
     "demo": ("mmdet",),

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Evaluate a detector's checkpoint on COCO: `resnext test`, for a checkout.
+"""Evaluate a checkpoint: `resnext test`, for a checkout.
 
 python tools/test.py configs/mask_rcnn_x101_32x4d_fpn_coco.py work_dirs/.../epoch_12.pth
 """

@@ -94,6 +94,14 @@ def add_amp_argument(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_launch_arguments(parser: argparse._ActionsContainer) -> None:
+    """Adds how many processes Detectron2 starts, and how they find one another."""
+    parser.add_argument("--num-gpus", type=int, help="of each machine; default 1")
+    parser.add_argument("--num-machines", type=int, help="default 1")
+    parser.add_argument("--machine-rank", type=int, default=0, help="of this machine, from 0")
+    parser.add_argument("--dist-url", default="auto", help="tcp://HOST:PORT of the first machine")
+
+
 def positive(text: str) -> int:
     """Returns a whole number above zero, which an option is given as."""
     if not text.isdigit() or not int(text):

@@ -1,6 +1,7 @@
-"""Evaluate a detector's checkpoint on COCO.
+"""Evaluate a checkpoint: a detector's on COCO, a segmentation network's on its masks.
 
 resnext test mask_rcnn_x101_32x4d_fpn_coco work_dirs/mask_rcnn_x101_32x4d_fpn_coco/epoch_12.pth
+resnext test torchvision/deeplabv3_x50_32x4d_voc work_dirs/deeplabv3_x50_32x4d_voc/epoch_30.pth
 """
 
 import argparse
@@ -12,18 +13,22 @@ from resnext_backbones.commands.arguments import add_shared_arguments, start_pro
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     add_shared_arguments(parser)
-    parser.add_argument("checkpoint", help="of the same detector")
-    parser.add_argument("--out", type=Path, help="JSON; default WORK_DIR/coco_metrics.json")
+    parser.add_argument("checkpoint", help="of the same network")
     parser.add_argument(
-        "--show-dir", type=Path, help="write pictures with boxes, masks and class names here"
+        "--out", type=Path, help="JSON; default coco_metrics.json in WORK_DIR, or of segmentation"
+    )
+    parser.add_argument(
+        "--show-dir",
+        type=Path,
+        help="write pictures with boxes, masks and class names here; of MMDetection's detectors",
     )
 
 
 def run(args: argparse.Namespace) -> None:
     """Evaluate."""
     launcher = start_process(args)
-    from resnext_backbones.tasks.mmdetection.config import load_config
-    from resnext_backbones.tasks.mmdetection.run import evaluate
+    from resnext_backbones.tasks.engines import engine_of, task_of
 
-    cfg = load_config(args.config, args.cfg_options, work_dir=args.work_dir, launcher=launcher)
-    evaluate(cfg, args.checkpoint, out=args.out, show_dir=args.show_dir)
+    task = task_of(engine_of(args.config), "test")
+    cfg = task.load_config(args.config, args.cfg_options, work_dir=args.work_dir, launcher=launcher)
+    task.evaluate(cfg, args.checkpoint, out=args.out, show_dir=args.show_dir)

@@ -1,18 +1,22 @@
-"""Train a detector of MMDetection.
+"""Train a detector or segmentation network; the config decides on whose engine.
 
 resnext train mask_rcnn_x101_32x4d_fpn_coco
 torchrun --nproc_per_node 8 -m resnext_backbones train mask_rcnn_x101_32x4d_fpn_coco --amp bf16
+resnext train torchvision/mask_rcnn_x50_32x4d_fpn_coco
+resnext train detectron2/mask_rcnn_x101_32x8d_fpn_3x --num-gpus 8
 """
 
 import argparse
 
 from resnext_backbones.commands.arguments import (
     add_amp_argument,
+    add_launch_arguments,
     add_resume_argument,
     add_shared_arguments,
     add_weights_argument,
     start_process,
 )
+from resnext_backbones.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,18 +30,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_resume_argument(parser)
     add_amp_argument(parser)
+    add_launch_arguments(parser.add_argument_group("for Detectron2, which starts its processes"))
 
 
 def run(args: argparse.Namespace) -> None:
     """Train."""
     launcher = start_process(args)
-    from resnext_backbones.engine.config import for_training
-    from resnext_backbones.tasks.mmdetection.config import load_config
-    from resnext_backbones.tasks.mmdetection.run import train
-    from resnext_backbones.tasks.mmdetection.weights import use_weights
+    from resnext_backbones.tasks.engines import DETECTRON2, engine_of, task_of
 
-    cfg = load_config(args.config, args.cfg_options, work_dir=args.work_dir, launcher=launcher)
-    changed = use_weights(cfg, args.weights) if args.weights is not None else ""
+    engine = engine_of(args.config)
+    if engine == DETECTRON2:
+        from resnext_backbones.commands import train_detectron2
+
+        train_detectron2.run(train_detectron2.translated(args, launcher))
+        return
+    if args.num_gpus is not None or args.num_machines is not None:
+        raise InputError("--num-gpus, --num-machines: of Detectron2; start this with torchrun")
+    from resnext_backbones.engine.config import for_training
+
+    task = task_of(engine, "train")
+    cfg = task.load_config(args.config, args.cfg_options, work_dir=args.work_dir, launcher=launcher)
+    changed = task.use_weights(cfg, args.weights) if args.weights is not None else ""
     for_training(cfg, resume=args.resume, amp=args.amp)
-    done = train(cfg, allow_mismatch=args.allow_mismatch, changed=changed)
+    done = task.train(cfg, allow_mismatch=args.allow_mismatch, changed=changed)
     print(f"done: {done}")

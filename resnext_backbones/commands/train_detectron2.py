@@ -8,8 +8,9 @@ resnext train-detectron2 COCO-Detection/faster_rcnn_X_101_32x8d_FPN_3x.yaml --nu
 import argparse
 
 from resnext_backbones.commands import completion
-from resnext_backbones.commands.arguments import add_weights_argument
+from resnext_backbones.commands.arguments import add_launch_arguments, add_weights_argument
 from resnext_backbones.commands.completion import completed
+from resnext_backbones.engine.find import find_config
 from resnext_backbones.errors import InputError
 
 
@@ -29,14 +30,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--resume", action="store_true", help="go on from the last checkpoint of the work directory"
     )
     parser.add_argument("--eval-only", action="store_true", help="evaluate, and do not train")
-    parser.add_argument("--num-gpus", type=int, default=1, help="of each machine; default 1")
-    parser.add_argument("--num-machines", type=int, default=1)
-    parser.add_argument("--machine-rank", type=int, default=0, help="of this machine, from 0")
-    parser.add_argument("--dist-url", default="auto", help="tcp://HOST:PORT of the first machine")
+    add_launch_arguments(parser)
     parser.add_argument(
         "--allow-mismatch",
         action="store_true",
         help="warn, and go on, where the detector does not fit its weights",
+    )
+
+
+AMP = {True: ("SOLVER.AMP.ENABLED", "True"), False: ("train.amp.enabled=True",)}
+"""Settings that switch on mixed precision, of a YAML file and of a LazyConfig."""
+
+
+def translated(args: argparse.Namespace, launcher: str) -> argparse.Namespace:
+    """Returns the arguments of `resnext train` as this command has them.
+
+    Raises:
+        InputError: one is not known to Detectron2.
+    """
+    is_yaml = args.config.endswith((".yaml", ".yml"))
+    if launcher != "none":
+        raise InputError("Detectron2 starts its processes by itself: --num-gpus, not a launcher")
+    if args.resume not in (None, "auto"):
+        raise InputError(
+            f"--resume {args.resume}: Detectron2 goes on from the last checkpoint of --work-dir; "
+            "leave the name out"
+        )
+    if args.amp == "bf16":
+        raise InputError("--amp bf16: Detectron2 has fp16 alone")
+    given = args.cfg_options or []
+    if wrong := [option for option in given if "=" not in option]:
+        raise InputError(f"--cfg-options {wrong[0]}: use KEY=VALUE")
+    overrides = [p for o in given for p in o.split("=", 1)] if is_yaml else list(given)
+    config = args.config if is_yaml else str(find_config(args.config))
+    return argparse.Namespace(
+        **{**vars(args), "config": config, "resume": args.resume is not None, "eval_only": False},
+        overrides=[*overrides, *(AMP[is_yaml] if args.amp else ())],
     )
 
 
@@ -57,8 +86,8 @@ def run(args: argparse.Namespace) -> None:
     )
     done = run(
         request,
-        num_gpus=args.num_gpus,
-        num_machines=args.num_machines,
+        num_gpus=1 if args.num_gpus is None else args.num_gpus,
+        num_machines=1 if args.num_machines is None else args.num_machines,
         machine_rank=args.machine_rank,
         dist_url=args.dist_url,
     )

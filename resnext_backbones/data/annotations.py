@@ -34,6 +34,24 @@ def read_coco(path: Path, needed: Sequence[str] = COCO_LISTS) -> dict[str, list[
     return content
 
 
+def find_annotations(root: Path, name: str) -> Path:
+    """Returns the path of an annotation file in a data root.
+
+    Raises:
+        InputError: the folder or the file is not there.
+    """
+    if not root.is_dir():
+        raise InputError(
+            f"data root {root}: there is no such folder. The configs of this package take it from "
+            "COCO_ROOT, which names the folder with annotations/, train2017/ and val2017/; others "
+            "have it as `data_root` in each data set"
+        )
+    path = root / name
+    if not path.is_file():
+        raise InputError(f"annotation file {path}: there is no such file")
+    return path
+
+
 def complete_annotations(path: Path, content: dict[str, list[dict[str, Any]]]) -> None:
     """Give annotations what COCO's evaluation reads and many tools leave out: area and iscrowd.
 

@@ -17,7 +17,7 @@ from resnext_backbones.engine.logs import reported
 
 FILE_NAME = "curves.png"
 
-MEASURES = {"mAP_50": "AP", "mAP": "AP", "top5": "accuracy", "top1": "accuracy"}
+MEASURES = {"mAP_50": "AP", "mAP": "AP", "top5": "accuracy", "top1": "accuracy", "mIoU": "IoU"}
 """How the names of metrics end that are drawn, and what they measure."""
 
 

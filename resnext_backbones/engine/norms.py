@@ -31,8 +31,8 @@ def synchronise_norms(module: nn.Module) -> None:
     """Lets the batch norms in a module follow the batches of all processes."""
     for name, child in module.named_children():
         if type(child) is nn.BatchNorm2d:
-            norm = SyncBatchNorm(child.num_features, child.eps, child.momentum)
-            norm.load_state_dict(child.state_dict())
-            setattr(module, name, norm)
+            norm = SyncBatchNorm(child.num_features, child.eps, child.momentum, child.affine)
+            norm._parameters, norm._buffers = child._parameters, child._buffers  # frozen or not
+            setattr(module, name, norm.train(child.training))
         else:
             synchronise_norms(child)

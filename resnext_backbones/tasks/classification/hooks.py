@@ -11,6 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
 from resnext_backbones.adapters.registry import HOOKS
+from resnext_backbones.engine.classes import check_classes
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.classification.data import count_images
 from resnext_backbones.tasks.classification.shards import ShardedImages
@@ -35,18 +36,7 @@ class ImagesHook(Hook):
         for loader in loaders:
             if isinstance(loader.dataset, ShardedImages):
                 loader.dataset.check_loader(loader)
-        train, val = (loader.dataset.metainfo["classes"] for loader in loaders)
-        if train != val:
-            lost = sorted(set(train) ^ set(val)) or "the same ones in another order"
-            raise InputError(
-                f"the images to train on and to evaluate with differ in classes: {lost}"
-            )
-        count = runner.cfg.model.num_classes
-        if len(train) != count:
-            raise InputError(
-                f"the images have {len(train)} classes, and model.num_classes is {count}; set it "
-                "with --cfg-options"
-            )
+        check_classes(*loaders, runner.cfg.model.num_classes)
 
 
 @HOOKS.register_module()

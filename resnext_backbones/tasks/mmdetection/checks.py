@@ -9,7 +9,7 @@ from typing import Any
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 
-from resnext_backbones.data.annotations import check_images, read_coco
+from resnext_backbones.data.annotations import check_images, find_annotations, read_coco
 from resnext_backbones.engine.config import dicts_with
 from resnext_backbones.errors import InputError, some
 
@@ -35,15 +35,7 @@ def check_data(cfg: Config, mode: str) -> None:
 
 def _check_dataset(dataset: Mapping[str, Any], model: Mapping[str, Any]) -> None:
     root = Path(dataset.get("data_root") or ".")
-    if not root.is_dir():
-        raise InputError(
-            f"data root {root}: there is no such folder. The configs of this package take it from "
-            "COCO_ROOT, which names the folder with annotations/, train2017/ and val2017/; others "
-            "have it as `data_root` in each data set"
-        )
-    path = root / dataset["ann_file"]
-    if not path.is_file():
-        raise InputError(f"annotation file {path}: there is no such file")
+    path = find_annotations(root, dataset["ann_file"])
     if path.suffix != ".json":
         return
     content = read_coco(path)

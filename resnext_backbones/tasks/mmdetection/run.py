@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from mmengine.config import Config
@@ -13,9 +12,9 @@ from resnext_backbones.engine.config import dicts_with
 from resnext_backbones.engine.fit import check_weights, fetch_weights
 from resnext_backbones.engine.processes import is_main_process, read_ranks
 from resnext_backbones.engine.report import ReportHook
+from resnext_backbones.engine.results import write_metrics
 from resnext_backbones.engine.seen import go_on
 from resnext_backbones.errors import InputError
-from resnext_backbones.io import write_whole
 from resnext_backbones.tasks.mmdetection.bfloat16 import Bfloat16Hook
 from resnext_backbones.tasks.mmdetection.checks import check_data
 from resnext_backbones.tasks.mmdetection.pictures import PicturesHook
@@ -77,12 +76,8 @@ def evaluate(
         built.register_hook(PicturesHook(show_dir))
     metrics = built.test()
     if is_main_process():
-        table = coco_table(metrics)
         out = out or Path(cfg.work_dir) / "coco_metrics.json"
-        content = {"checkpoint": str(checkpoint), **metrics}
-        write_whole(out, json.dumps(content, indent=2) + "\n")
-        write_whole(out.with_suffix(".txt"), table)
-        print(table)
+        write_metrics(out, checkpoint, metrics, coco_table(metrics))
     return metrics
 
 

@@ -1,6 +1,1 @@
-"""Training and evaluating torchvision's detectors and segmentation networks, without MMEngine."""
-
-from resnext_backbones.tasks.torchvision.run import evaluate, train
-from resnext_backbones.tasks.torchvision.settings import Settings
-
-__all__ = ["Settings", "evaluate", "train"]
+"""torchvision's detectors and segmentation networks, trained and evaluated on MMEngine's runner."""

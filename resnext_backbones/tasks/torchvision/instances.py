@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,65 +15,57 @@ from torchvision import tv_tensors
 from torchvision.datasets import CocoDetection, wrap_dataset_for_transforms_v2
 from torchvision.transforms import v2
 
+from resnext_backbones.adapters.registry import DATASETS, FUNCTIONS
 from resnext_backbones.data.annotations import (
     check_images,
     complete_annotations,
+    find_annotations,
     read_coco,
-    some,
 )
+from resnext_backbones.engine.processes import is_main_process
 from resnext_backbones.errors import InputError
-
-TRAIN, VAL = "train2017", "val2017"
-"""The folders of COCO's images, and the names of its splits."""
 
 LEAST_SIDE = 1
 """A box must be wider and higher than this, in pixels, to be trained with."""
 
 
-def coco_split(root: Path, split: str, *, limit: int | None, check: bool) -> CocoDetection:
-    """The images of a split, or the first so many.
-
-    Args:
-        check: whether all of them are there.
+def read_index(path: Path) -> COCO:
+    """Returns an annotation file as pycocotools has it; what many tools leave out is there.
 
     Raises:
-        InputError: the folder or its annotations are missing or wrong, or there is no image.
+        InputError: it is not in COCO's format, or an annotation is wrong.
     """
-    if not root.is_dir():
-        raise InputError(
-            f"--coco-root {root}: there is no such folder; it holds annotations/, {TRAIN}/ and "
-            f"{VAL}/"
-        )
-    path = root / "annotations" / f"instances_{split}.json"
-    if not path.is_file():
-        raise InputError(f"annotation file {path}: there is no such file")
     content = read_coco(path)
     complete_annotations(path, content)
-    if check:
-        check_images(path, content["images"], root / split)
-    dataset = CocoDetection(root / split, None)
-    dataset.coco.dataset = content
+    coco = COCO()
+    coco.dataset = content
     with contextlib.redirect_stdout(io.StringIO()):
-        dataset.coco.createIndex()
-    dataset.ids = sorted(dataset.coco.imgs)[:limit]
-    if not dataset.ids:
-        raise InputError(f"annotation file {path}: lists no images")
-    return dataset
+        coco.createIndex()
+    return coco
 
 
-def categories(*splits: CocoDetection) -> dict[int, str]:
-    """COCO's ids and names, in the order of the labels.
+def coco_split(
+    data_root: str, ann_file: str, image_folder: str, indices: int | None
+) -> CocoDetection:
+    """Returns the images of an annotation file, or the first `indices` of them.
 
     Raises:
-        InputError: there are none, or the splits disagree.
+        InputError: the folder or its annotations are missing or wrong, an image is not there, or
+            none is listed.
     """
-    found = [{k: v["name"] for k, v in sorted(split.coco.cats.items())} for split in splits]
-    if not found[0] or any(other != found[0] for other in found):
-        listed = "; ".join(some(names.values()) or "none" for names in found)
-        raise InputError(
-            f"annotation files of --coco-root: must have the same categories: {listed}"
-        )
-    return found[0]
+    root = Path(data_root)
+    path = find_annotations(root, ann_file)
+    coco = read_index(path)
+    if is_main_process():
+        check_images(path, coco.dataset["images"], root / image_folder)
+    dataset = CocoDetection(root / image_folder, None)
+    dataset.coco = coco
+    dataset.ids = sorted(coco.imgs)[:indices]
+    if not dataset.ids:
+        raise InputError(f"annotation file {path}: lists no images")
+    if not coco.cats:
+        raise InputError(f"annotation file {path}: lists no categories")
+    return dataset
 
 
 def is_usable(annotation: dict[str, Any]) -> bool:
@@ -82,50 +73,71 @@ def is_usable(annotation: dict[str, Any]) -> bool:
     return not annotation.get("iscrowd") and min(annotation["bbox"][2:]) > LEAST_SIDE
 
 
-class Instances(Dataset):
+@DATASETS.register_module()
+class CocoInstances(Dataset):
     """Images and targets for a detector.
 
-    A sample is (3, H, W) from 0 to 1, and a dict of `image_id`, `boxes` (K, 4) as corners, `labels`
-    (K,) from 1 on, and, if asked for, `masks` (K, H, W).
+    A sample has `inputs`, (3, H, W) of bytes, and `targets`: `image_id` and, in training, `boxes`
+    (K, 4) as corners, `labels` (K,) from 1 on and, if asked for, `masks` (K, H, W).
 
     Args:
-        split: of `coco_split`.
-        ids: COCO's category ids in the order of the labels.
+        data_root: the folder of all.
+        ann_file: in COCO's format, below it.
+        image_folder: below it.
         masks: whether they are asked for.
         train: leave out images without instances, and flip at random.
+        indices: take the first so many images; None takes all.
+
+    Raises:
+        InputError: the annotations or images are missing or wrong, or there is nothing to learn.
     """
 
     def __init__(
-        self, split: CocoDetection, ids: Sequence[int], *, masks: bool, train: bool
+        self,
+        data_root: str,
+        ann_file: str,
+        image_folder: str,
+        *,
+        masks: bool,
+        train: bool,
+        indices: int | None = None,
     ) -> None:
+        split = coco_split(data_root, ann_file, image_folder, indices)
         index, self.train = split.coco.imgToAnns, train
         if train:
             split.ids = [i for i in split.ids if any(map(is_usable, index[i]))]
             if not split.ids:
                 raise InputError(f"images of {split.root}: none has an instance to train with")
-        self.image_ids = split.ids
+        self.image_ids: list[int] = split.ids
         self.coco: COCO = split.coco
         self.root = Path(split.root)
         keys = {"image_id", "boxes", "labels"} | ({"masks"} if masks else set())
         self.wrapped = wrap_dataset_for_transforms_v2(split, target_keys=keys if train else None)
-        self.labels = {category: label for label, category in enumerate(ids, 1)}
+        self.labels = {category: label for label, category in enumerate(sorted(self.coco.cats), 1)}
         steps: list[Any] = [v2.ToImage()]
         if train:
             steps += [v2.RandomHorizontalFlip(), v2.ClampBoundingBoxes()]
             steps += [v2.SanitizeBoundingBoxes(min_size=LEAST_SIDE)]
-        self.transform = v2.Compose([*steps, v2.ToDtype(torch.float32, scale=True)])
+        self.transform = v2.Compose(steps)
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """Names of the classes in the order of the labels, and COCO's ids of them."""
+        ids = tuple(self.labels)
+        return {"classes": tuple(self.coco.cats[i]["name"] for i in ids), "category_ids": ids}
 
     def __len__(self) -> int:
         return len(self.image_ids)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Any]]:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         try:
             image, target = self.wrapped[index]
         except (OSError, SyntaxError) as error:  # a PNG that is broken is a SyntaxError
             name = self.coco.imgs[self.image_ids[index]]["file_name"]
             raise InputError(f"image {self.root / name}: cannot be read: {error}") from error
         if not self.train:
-            return self._plain(self.transform(image)), {"image_id": self.image_ids[index]}
+            plain = self._plain(self.transform(image))
+            return {"inputs": plain, "targets": {"image_id": self.image_ids[index]}}
         labels = [self.labels[int(category)] for category in target["labels"]]
         target["labels"] = torch.tensor(labels)
         annotations = self.coco.imgToAnns[self.image_ids[index]]
@@ -135,14 +147,15 @@ class Instances(Dataset):
             for key, value in target.items()
         }
         image, target = self.transform(image, target)
-        return self._plain(image), {key: self._plain(value) for key, value in target.items()}
+        targets = {key: self._plain(value) for key, value in target.items()}
+        return {"inputs": self._plain(image), "targets": targets}
 
     @staticmethod
     def _plain(value: Any) -> Any:
         return value.as_subclass(Tensor) if isinstance(value, Tensor) else value
 
 
-def collate(samples: list[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
-    """Images and targets as two lists."""
-    images, targets = zip(*samples, strict=True)
-    return list(images), list(targets)
+@FUNCTIONS.register_module()
+def collate_lists(samples: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Returns the samples of a batch as lists: images may differ in size, targets in number."""
+    return {key: [sample[key] for sample in samples] for key in samples[0]}

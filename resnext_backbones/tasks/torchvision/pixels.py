@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,12 @@ from torchvision.datasets import CocoDetection, VOCSegmentation
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
 
+from resnext_backbones.adapters.registry import DATASETS
 from resnext_backbones.errors import InputError, some
-from resnext_backbones.tasks.torchvision.instances import TRAIN, VAL
-from resnext_backbones.tasks.torchvision.network import Network
-from resnext_backbones.tasks.torchvision.settings import IGNORED
+from resnext_backbones.tasks.torchvision.instances import coco_split
+
+IGNORED = 255
+"""Of a mask: pixels without a class."""
 
 VOC_OF_COCO = {
     "aeroplane": "airplane", "bicycle": "bicycle", "bird": "bird", "boat": "boat",
@@ -102,17 +104,24 @@ class Draw:
         return sum(a["area"] for a in found if a["category_id"] in self.classes)
 
 
-def coco_samples(split: CocoDetection, *, train: bool) -> list[Sample]:
-    """COCO's images with VOC's classes; for training those that show one.
+def coco_samples(
+    *, train: bool, indices: int | None, data_root: str, ann_file: str, image_folder: str
+) -> tuple[Sequence[str], list[Sample]]:
+    """Returns COCO's images with VOC's classes; for training those that show one.
+
+    Args:
+        data_root, ann_file, image_folder: as of `CocoInstances`.
 
     Raises:
-        InputError: its categories lack some of VOC's, or no image shows one.
+        InputError: its categories lack some of VOC's, or no image shows one; or as
+            `coco_split`.
     """
+    split = coco_split(data_root, ann_file, image_folder, indices)
     ids = {category["name"]: key for key, category in split.coco.cats.items()}
     if absent := [name for name in VOC_OF_COCO.values() if name not in ids]:
         raise InputError(
             f"annotations of {split.root}: lack {len(absent)} of the {len(VOC_OF_COCO)} categories "
-            f"that VOC has too: {some(absent)}; give masks with --mask-root"
+            f"that VOC has too: {some(absent)}; give masks, stored_as='folders'"
         )
     classes = {ids[name]: label for label, name in enumerate(VOC_OF_COCO.values(), 1)}
     found: list[Sample] = []
@@ -122,47 +131,61 @@ def coco_samples(split: CocoDetection, *, train: bool) -> list[Sample]:
             found.append((Path(split.root) / split.coco.imgs[image_id]["file_name"], draw))
     if not found:
         raise InputError(f"images of {split.root}: none shows one of VOC's categories")
-    return found
+    return VOC_CLASSES, found
 
 
-def voc_samples(root: Path, split: str, limit: int | None) -> list[Sample]:
-    """VOC's images and masks.
+def voc_samples(
+    *, train: bool, indices: int | None, data_root: str
+) -> tuple[Sequence[str], list[Sample]]:
+    """Returns VOC's images and masks.
+
+    Args:
+        data_root: the folder with VOCdevkit/VOC2012/.
 
     Raises:
         InputError: they are not there.
     """
-    name = {TRAIN: "train", VAL: "val"}[split]
+    name = "train" if train else "val"
     try:
-        found = VOCSegmentation(str(root), image_set=name)
+        found = VOCSegmentation(data_root, image_set=name)
     except (RuntimeError, OSError) as error:
         raise InputError(
-            f"--voc-root {root}: has no VOCdevkit/VOC2012 with JPEGImages, SegmentationClass and "
-            f"ImageSets/Segmentation/{name}.txt ({error})"
+            f"data root {data_root}: has no VOCdevkit/VOC2012 with JPEGImages, SegmentationClass "
+            f"and ImageSets/Segmentation/{name}.txt ({error}); VOC_ROOT names it, or data_root of "
+            "the data sets"
         ) from error
-    return _pairs(map(Path, found.images), map(Path, found.masks), len(VOC_CLASSES), limit)
+    images, masks = (list(map(Path, paths))[:indices] for paths in (found.images, found.masks))
+    return VOC_CLASSES, _pairs(images, masks, len(VOC_CLASSES))
 
 
 def folder_samples(
-    images: Path, masks: Path, split: str, num_classes: int, limit: int | None
-) -> list[Sample]:
-    """A folder of images, and the masks of the same names in another.
+    *, train: bool, indices: int | None, images: str, masks: str, num_classes: int
+) -> tuple[Sequence[str], list[Sample]]:
+    """Returns a folder of images, and the masks of the same names in another.
+
+    Args:
+        masks: PNGs of classes, `IGNORED` for none.
+        num_classes: that they tell apart, from 0 on.
 
     Raises:
-        InputError: a folder or a mask is not there.
+        InputError: a folder or a mask is not there, or there are too many classes.
     """
-    for option, folder in (("--coco-root", images / split), ("--mask-root", masks / split)):
-        if not folder.is_dir():
-            raise InputError(f"{option}: there is no folder {folder}")
-    paths = sorted(
-        path for path in (images / split).iterdir() if path.suffix.lower() in IMG_EXTENSIONS
-    )[:limit]
-    return _pairs(paths, [masks / split / f"{path.stem}.png" for path in paths], num_classes, limit)
+    del train  # the folders say it
+    if not 2 <= num_classes <= IGNORED:
+        raise InputError(
+            f"num_classes {num_classes}: must be from 2 to {IGNORED}, which stands for none"
+        )
+    for what, folder in (("images", images), ("masks", masks)):
+        if not Path(folder).is_dir():
+            raise InputError(f"{what} of the data set: there is no folder {folder}")
+    files = (path for path in Path(images).iterdir() if path.suffix.lower() in IMG_EXTENSIONS)
+    paths = sorted(files)[:indices]
+    pairs = _pairs(paths, [Path(masks) / f"{path.stem}.png" for path in paths], num_classes)
+    return tuple(map(str, range(num_classes))), pairs
 
 
-def _pairs(
-    images: Iterable[Path], masks: Iterable[Path], num_classes: int, limit: int | None
-) -> list[Sample]:
-    pairs = list(zip(images, masks, strict=True))[:limit]
+def _pairs(images: Iterable[Path], masks: Iterable[Path], num_classes: int) -> list[Sample]:
+    pairs = list(zip(images, masks, strict=True))
     missing = [str(path) for pair in pairs for path in pair if not path.is_file()]
     if missing or not pairs:
         what = f"{len(missing)} files are missing: {some(missing)}" if missing else "are none"
@@ -170,41 +193,64 @@ def _pairs(
     return [(image, Read(mask, num_classes)) for image, mask in pairs]
 
 
-class Pixels(Dataset):
+STORED: dict[str, Callable[..., tuple[Sequence[str], list[Sample]]]] = {
+    "coco": coco_samples,
+    "voc": voc_samples,
+    "folders": folder_samples,
+}
+"""What reads the names of the classes and the samples, by how they are stored."""
+
+
+@DATASETS.register_module()
+class ClassMasks(Dataset):
     """Images and a class for every pixel.
 
-    A sample is a normalised image (3, h, w) and a mask (H, W): of one size for training, a random
-    crop; for evaluation the image's shorter side is `size` and the mask as it was.
+    A sample has `inputs`, (3, h, w) of bytes, and `targets`: a `mask` (H, W), of one size for
+    training, a random crop; for evaluation the image's shorter side is `size` and the mask as it
+    was.
 
     Args:
-        samples: what to read.
-        network: whose pixels' mean and std count.
-        size: of the shorter side of an image.
+        stored_as: of `STORED`: `coco` draws its instances as VOC's classes.
+        size: of the shorter side of an image, in pixels.
         train: resize by 0.5 to 2, flip and crop at random.
+        indices: take the first so many images; None takes all.
+        where: arguments of what reads them.
+
+    Raises:
+        InputError: images or masks are missing or wrong.
+        ValueError: `stored_as` is unknown.
     """
 
-    def __init__(self, samples: list[Sample], network: Network, *, size: int, train: bool) -> None:
-        self.samples, self.train = samples, train
+    def __init__(
+        self, stored_as: str, *, size: int, train: bool, indices: int | None = None, **where: Any
+    ) -> None:
+        if stored_as not in STORED:
+            raise ValueError(f"stored_as {stored_as!r}: use {', '.join(STORED)}")
+        self.classes, self.samples = STORED[stored_as](train=train, indices=indices, **where)
+        self.train = train
         fill: dict[Any, int] = {tv_tensors.Mask: IGNORED, "others": 0}
         varied = [
             v2.RandomResize(size // 2, size * 2),
             v2.RandomHorizontalFlip(),
             v2.RandomCrop(round(size * CROP), pad_if_needed=True, fill=fill),
         ]
-        types = {tv_tensors.Image: torch.float32, tv_tensors.Mask: torch.int64, "others": None}
         self.transform = v2.Compose(
             [
                 *(varied if train else [v2.Resize(size)]),
-                v2.ToDtype(types, scale=True),
-                v2.Normalize(list(network.image_mean), list(network.image_std)),
+                v2.ToDtype({tv_tensors.Mask: torch.int64, "others": None}),
                 v2.ToPureTensor(),
             ]
         )
 
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """Names of the classes."""
+        return {"classes": tuple(self.classes)}
+
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         path, classes = self.samples[index]
         try:
             image = tv_tensors.Image(Image.open(path).convert("RGB"))
@@ -216,5 +262,7 @@ class Pixels(Dataset):
                 f"image {path}: is {tuple(image.shape[1:])}, and its mask {tuple(mask.shape)}"
             )
         if self.train:
-            return self.transform(image, mask)
-        return self.transform(image), mask.as_subclass(Tensor).long()
+            image, mask = self.transform(image, mask)
+        else:
+            image, mask = self.transform(image), mask.as_subclass(Tensor).long()
+        return {"inputs": image, "targets": {"mask": mask}}

@@ -1,0 +1,18 @@
+"""What a checkpoint was evaluated to, in files and on the screen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from resnext_backbones.io import write_whole
+
+
+def write_metrics(out: Path, checkpoint: str, metrics: Mapping[str, Any], table: str) -> None:
+    """Writes metrics as JSON and their table as text beside it, and prints the table."""
+    content = {"checkpoint": str(checkpoint), **metrics}
+    write_whole(out, json.dumps(content, indent=2) + "\n")
+    write_whole(out.with_suffix(".txt"), table)
+    print(table)

@@ -1,0 +1,239 @@
+"""torchvision's networks as MMEngine's runner trains them: losses, and what they find."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel, ImgDataPreprocessor
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, interpolate
+from torchvision.models.detection import FasterRCNN, MaskRCNN
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
+from torchvision.models.detection.rpn import RPNHead
+
+from resnext_backbones.adapters.registry import MODELS
+from resnext_backbones.adapters.torchvision import NamedResNeXt, deeplabv3, fcn, resnext_fpn
+from resnext_backbones.engine.amp import in_float32
+from resnext_backbones.engine.norms import synchronise_norms
+from resnext_backbones.engine.processes import rank_and_world_size
+from resnext_backbones.tasks.torchvision.pixels import IGNORED
+from resnext_backbones.weights import load_weights
+
+DETECTORS = {"faster_rcnn": FasterRCNN, "mask_rcnn": MaskRCNN}
+SEGMENTERS = {"deeplabv3": deeplabv3, "fcn": fcn}
+
+EVERYTHING = 5
+"""Trainable layers: the stem and four stages."""
+
+AUX_WEIGHT = 0.5
+"""Of the auxiliary classifier in the loss."""
+
+
+@MODELS.register_module()
+class ImagesPreprocessor(ImgDataPreprocessor):
+    """MMEngine's, for images (3, H, W) of bytes in RGB that stay apart, each of its own size.
+
+    Args:
+        mean, std: of each channel, for values from 0 to 255, in the order that the network takes.
+        rgb_to_bgr: the network takes BGR.
+    """
+
+    def __init__(
+        self, mean: Sequence[float], std: Sequence[float], *, rgb_to_bgr: bool = False
+    ) -> None:
+        super().__init__(mean, std, rgb_to_bgr=rgb_to_bgr, non_blocking=True)
+
+    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:  # noqa: ARG002
+        """Moves a batch to the device, its `inputs` as normalised floats."""
+        cast = self.cast_data(data)
+        return {**cast, "inputs": [self._normalised(image) for image in cast["inputs"]]}
+
+    def _normalised(self, image: Tensor) -> Tensor:
+        image = image[[2, 1, 0]] if self._channel_conversion else image
+        return (image.float() - self.mean) / self.std
+
+
+class _Model(BaseModel):
+    """What both kinds share: the network, and the weights that its trunk begins with."""
+
+    def __init__(
+        self, network: nn.Module, weights: str | None, data_preprocessor: dict[str, Any] | None
+    ) -> None:
+        super().__init__(data_preprocessor)
+        if rank_and_world_size()[1] > 1:
+            synchronise_norms(network)
+        self.network, self.weights = network, weights
+
+    def init_weights(self) -> None:
+        """Loads the trunk's weights; the runner calls it before the first step.
+
+        Raises:
+            FileNotFoundError, WeightsError: as `load_weights`.
+        """
+        if self.weights is not None:
+            trunk = find_trunk(self)
+            trunk.loaded_weights = load_weights(trunk, self.weights)
+
+
+@MODELS.register_module()
+class TorchvisionDetector(_Model):
+    """A detector of torchvision, with the names of torchvision's own behind `network.`.
+
+    Args:
+        network: of `DETECTORS`.
+        backbone: `variant`, a name of `list_variants()`; `weights`, any source of `load_weights`;
+            and further arguments of `resnext_fpn`.
+        num_classes: without the background.
+        min_size: of the shorter side of an image, in pixels; of several, one is drawn for each
+            image in training, and the last one is taken in evaluation.
+        max_size: of the longer side.
+        options: further arguments of torchvision's class.
+        data_preprocessor: of `ImagesPreprocessor`.
+
+    Raises:
+        ValueError: a name is unknown, or an argument out of its range.
+    """
+
+    def __init__(
+        self,
+        network: str,
+        backbone: Mapping[str, Any],
+        num_classes: int,
+        *,
+        min_size: int | Sequence[int] = 800,
+        max_size: int = 1333,
+        options: Mapping[str, Any] | None = None,
+        data_preprocessor: dict[str, Any] | None = None,
+    ) -> None:
+        sizes = (min_size,) if isinstance(min_size, int) else tuple(min_size)
+        if not sizes or min(sizes) < 32 or max(sizes) > max_size:
+            raise ValueError(
+                f"min_size {min_size}: must be from 32 to max_size, which is {max_size}"
+            )
+        build = _named(network, DETECTORS)
+        named = dict(backbone)
+        weights = named.pop("weights", None)
+        detector = build(
+            resnext_fpn(named.pop("variant"), **named),
+            num_classes=num_classes + 1,
+            min_size=sizes,
+            max_size=max_size,
+            # The pixels come normalised.
+            image_mean=[0.0] * 3,
+            image_std=[1.0] * 3,
+            **(options or {}),
+        )
+        for module in detector.modules():
+            if isinstance(module, RPNHead | FastRCNNPredictor):
+                module.register_forward_hook(lambda _, __, outputs: in_float32(outputs))
+        super().__init__(detector, weights, data_preprocessor)
+
+    def forward(
+        self, inputs: list[Tensor], targets: Sequence[Any] = (), mode: str = "tensor"
+    ) -> Any:
+        """Losses by torchvision's names in `loss` mode, else what was found in each image.
+
+        Args:
+            inputs: (3, H, W) each.
+            targets: what torchvision's detectors take in training; `image_id` in evaluation.
+        """
+        if mode == "loss":
+            return self.network(inputs, targets)
+        found = self.network(inputs)
+        if mode == "tensor":
+            return found
+        return [
+            {"image_id": target["image_id"], **each}
+            for target, each in zip(targets, found, strict=True)
+        ]
+
+
+@MODELS.register_module()
+class TorchvisionSegmenter(_Model):
+    """A segmentation network of torchvision with its auxiliary classifier.
+
+    Args:
+        network: of `SEGMENTERS`.
+        backbone: `variant`, a name of `list_variants()` with four stages; `weights`, any source of
+            `load_weights`; `trainable_layers`, as of `resnext_fpn`; and further arguments of
+            `deeplabv3` and `fcn`.
+        num_classes: with the background.
+        output_stride: 8 or 16.
+        data_preprocessor: of `ImagesPreprocessor`.
+
+    Raises:
+        ValueError: a name is unknown, or an argument out of its range.
+    """
+
+    def __init__(
+        self,
+        network: str,
+        backbone: Mapping[str, Any],
+        num_classes: int,
+        *,
+        output_stride: int = 8,
+        data_preprocessor: dict[str, Any] | None = None,
+    ) -> None:
+        build = _named(network, SEGMENTERS)
+        named = dict(backbone)
+        weights, layers = named.pop("weights", None), named.pop("trainable_layers", EVERYTHING)
+        if not 0 <= layers <= EVERYTHING:
+            raise ValueError(f"trainable_layers must be from 0 to {EVERYTHING}, got {layers}")
+        if not 2 <= num_classes <= IGNORED:
+            raise ValueError(f"num_classes must be from 2 to {IGNORED}, got {num_classes}")
+        segmenter = build(
+            named.pop("variant"),
+            output_stride=output_stride,
+            num_classes=num_classes,
+            aux_classifier=True,
+            frozen_stages=EVERYTHING - 1 - layers,
+            **named,
+        )
+        super().__init__(segmenter, weights, data_preprocessor)
+
+    def forward(
+        self, inputs: list[Tensor], targets: Sequence[Any] = (), mode: str = "tensor"
+    ) -> Any:
+        """Losses in `loss` mode; in `predict` mode the `found` and the true `mask` of each image,
+        (H, W) in the size of the mask; else torchvision's logits.
+
+        Args:
+            inputs: (3, h, w) each; of one size but in `predict` mode.
+            targets: `mask` (H, W) with classes and `IGNORED`.
+        """
+        if mode == "predict":
+            return [
+                {"found": self._found(image, target["mask"].shape), "mask": target["mask"]}
+                for image, target in zip(inputs, targets, strict=True)
+            ]
+        outputs = self.network(torch.stack(inputs))
+        if mode == "tensor":
+            return outputs
+        masks = torch.stack([target["mask"] for target in targets])
+        return {
+            "loss_out": pixel_loss(outputs["out"], masks),
+            "loss_aux": AUX_WEIGHT * pixel_loss(outputs["aux"], masks),
+        }
+
+    def _found(self, image: Tensor, shape: torch.Size) -> Tensor:
+        logits = self.network(image[None])["out"].float()
+        return interpolate(logits, shape, mode="bilinear", align_corners=False)[0].argmax(0)
+
+
+def pixel_loss(logits: Tensor, masks: Tensor) -> Tensor:
+    """Returns the mean over the pixels that have a class; 0 where none has, as in some crops."""
+    total = cross_entropy(logits.float(), masks, ignore_index=IGNORED, reduction="sum")
+    return total / (masks != IGNORED).sum().clamp(min=1)
+
+
+def find_trunk(model: nn.Module) -> NamedResNeXt:
+    """Returns the backbone without its pyramid."""
+    return next(module for module in model.modules() if isinstance(module, NamedResNeXt))
+
+
+def _named(network: str, table: Mapping[str, Any]) -> Any:
+    if network not in table:
+        raise ValueError(f"network {network}: unknown; choose from {', '.join(table)}")
+    return table[network]

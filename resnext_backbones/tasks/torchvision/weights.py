@@ -1,0 +1,90 @@
+"""What a config of torchvision's networks says of the backbone's weights, and of its pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from mmengine.config import Config
+
+from resnext_backbones.engine.fit import NONE, WeightsUse, are_fused, known_pixels
+from resnext_backbones.tasks.torchvision.models import EVERYTHING
+from resnext_backbones.weights import Preprocessing
+
+MOVING = ("BN", "SyncBN")
+"""The norms with the statistics of each batch."""
+
+TRAINED = {"trainable_layers": EVERYTHING, "norm": "BN"}
+"""What a backbone of random values is trained with."""
+
+
+def use_weights(cfg: Config, weights: str) -> str:
+    """Sets the backbone's weights in a config, and the pixels that they expect, if these are known.
+
+    Args:
+        weights: a path, an address or an alias of docs/weights.md; or "none", with which the
+            backbone starts from random values: all layers are trained then, and norms that were
+            frozen learn their statistics.
+
+    Returns:
+        What "none" has changed, for the log of the training; "" with weights.
+
+    Raises:
+        InputError: there are no such weights.
+        WeightsError: there is no such alias.
+    """
+    backbone = cfg.model.backbone
+    if weights != NONE:
+        backbone.weights = weights
+        if pixels := known_pixels(weights):
+            cfg.model.data_preprocessor.update(
+                mean=list(pixels.mean), std=list(pixels.std), rgb_to_bgr=pixels.order == "BGR"
+            )
+        return ""
+    backbone.weights = None
+    changed = []
+    for name, value in TRAINED.items():
+        old = backbone.get(name)
+        if old != value and not (name == "norm" and old != "FrozenBN"):
+            changed.append(f"{name} {old} -> {value}")
+            backbone[name] = value
+    return f"--weights {NONE}: {', '.join(changed) or 'as the config has it'}"
+
+
+def use_of(cfg: Config) -> WeightsUse | None:
+    """Returns what a network does with its backbone's weights; None where a run goes on.
+
+    Raises:
+        InputError: there are no such weights.
+        WeightsError: there is no such alias.
+    """
+    if cfg.get("load_from"):
+        return None
+    backbone = cfg.model.backbone
+    source, layers = backbone.get("weights"), backbone.get("trainable_layers", EVERYTHING)
+    return WeightsUse(
+        source=source,
+        wanted=known_pixels(source) if source else None,
+        given=given_pixels(cfg.model),
+        giver="data_preprocessor",
+        frozen=f"trainable_layers={layers}" if layers < EVERYTHING else "",
+        unfreeze=f"model.backbone.trainable_layers={EVERYTHING}",
+        norms_move=backbone.get("norm") in MOVING,
+        still_norms="model.backbone.norm=FrozenBN",
+        fused=partial(are_fused, source),
+    )
+
+
+def given_pixels(model: Mapping[str, Any]) -> Preprocessing:
+    """Returns the pixels that a network gives its backbone; images are read as RGB."""
+    preprocessor = model["data_preprocessor"]
+    order = "BGR" if preprocessor.get("rgb_to_bgr") else "RGB"
+    mean, std = (tuple(map(float, preprocessor[name])) for name in ("mean", "std"))
+    return Preprocessing(order, mean, std)
+
+
+def given(model: Mapping[str, Any], *, to_resume: bool) -> dict[str, Any]:
+    """Returns what of a config must be as it was in the run that a checkpoint is of."""
+    backbone = model["backbone"] if to_resume else {}
+    return {"pixels": given_pixels(model), **{name: backbone.get(name) for name in TRAINED}}
