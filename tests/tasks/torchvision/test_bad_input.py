@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -10,125 +9,154 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from mmengine.config import Config
 from safetensors.torch import save_file
 
 from resnext_backbones import build_backbone
 from resnext_backbones.commands.arguments import REPORTED
 from resnext_backbones.errors import InputError
-from resnext_backbones.tasks.torchvision import Settings, train
-from resnext_backbones.tasks.torchvision.instances import TRAIN, VAL
-from resnext_backbones.weights.preprocessing import BGR, RGB
+from resnext_backbones.tasks.torchvision.run import evaluate, train
+from resnext_backbones.weights.preprocessing import RGB
 
-CPU = torch.device("cpu")
+TRAIN, VAL = "train2017", "val2017"
+FCN, VOC, STUFF = "fcn_x50_32x4d_coco", "deeplabv3_x50_32x4d_voc", "fcn_x50_32x4d_cocostuff"
 
-
-def bgr_weights(run: Settings, folder: Path) -> dict[str, Any]:
-    state = {k: v.contiguous() for k, v in build_backbone(run.backbone).state_dict().items()}
-    save_file(state, folder / "weights.safetensors", metadata=BGR.to_metadata())
-    return {"weights": str(folder / "weights.safetensors")}
+Changes = tuple[tuple[str, ...], dict[str, Any]]
+"""Arguments of `config`: the name and settings, and options."""
 
 
-def other_weights(_: Settings, folder: Path) -> dict[str, Any]:
-    state = build_backbone("resnext26_32x4d").state_dict()
-    state = {k: v.contiguous() for k, v in state.items()}
+def given(*settings: str, name: str = "faster_rcnn_x50_32x4d_fpn_coco", **options: Any) -> Any:
+    """A fault that is in the settings alone."""
+    return lambda *_: ((name, *settings), options)
+
+
+def weights_of(name: str, folder: Path) -> str:
+    state = {k: v.contiguous() for k, v in build_backbone(name).state_dict().items()}
     save_file(state, folder / "weights.safetensors", metadata=RGB.to_metadata())
-    return {"weights": str(folder / "weights.safetensors")}
+    return str(folder / "weights.safetensors")
 
 
-def no_annotations(_: Settings, folder: Path) -> dict[str, Any]:
-    (folder / "coco").mkdir()
-    return {"coco_root": folder / "coco"}
+def data_at(root: Path) -> Changes:
+    """A detector whose images are elsewhere."""
+    loaders = (f"{split}_dataloader.dataset.data_root={root}" for split in ("train", "val"))
+    return ("faster_rcnn_x50_32x4d_fpn_coco", *loaders), {}
 
 
-def no_images(run: Settings, folder: Path) -> dict[str, Any]:
-    assert run.coco_root
-    shutil.copytree(run.coco_root / "annotations", folder / "coco/annotations")
-    return {"coco_root": folder / "coco"}
-
-
-def empty(_: Settings, folder: Path) -> dict[str, Any]:
-    (folder / "coco/annotations").mkdir(parents=True)
+def copied(coco: Path, folder: Path, change: Callable[[dict], None]) -> Changes:
+    """Annotations with a fault, and the real images."""
+    root = folder / "coco"
+    (root / "annotations").mkdir(parents=True)
     for split in (TRAIN, VAL):
-        text = json.dumps({"images": [], "annotations": [], "categories": []})
-        (folder / f"coco/annotations/instances_{split}.json").write_text(text)
-    return {"coco_root": folder / "coco"}
+        (root / split).symlink_to(coco / split)
+        content = json.loads((coco / f"annotations/instances_{split}.json").read_text())
+        if split == TRAIN:
+            change(content)
+        (root / f"annotations/instances_{split}.json").write_text(json.dumps(content))
+    return data_at(root)
 
 
-def unknown_category(run: Settings, folder: Path) -> dict[str, Any]:
-    shutil.copytree(run.coco_root / "annotations", folder / "coco" / "annotations")
-    path = folder / "coco" / "annotations" / f"instances_{TRAIN}.json"
-    content = json.loads(path.read_text())
-    content["annotations"][0].update(id=77, category_id=9999)
-    path.write_text(json.dumps(content))
-    return {"coco_root": folder / "coco"}
+def no_images(coco: Path, folder: Path) -> Changes:
+    shutil.copytree(coco / "annotations", folder / "coco/annotations")
+    return data_at(folder / "coco")
 
 
-BAD = {
+def empty(coco: Path, folder: Path) -> Changes:
+    return copied(coco, folder, lambda content: content.update(images=[], annotations=[]))
+
+
+def unknown_category(coco: Path, folder: Path) -> Changes:
+    def change(content: dict) -> None:
+        content["annotations"][0].update(id=77, category_id=9999)
+
+    return copied(coco, folder, change)
+
+
+def other_categories(coco: Path, folder: Path) -> Changes:
+    def change(content: dict) -> None:
+        content["categories"][0]["name"] = "somebody"
+
+    return copied(coco, folder, change)
+
+
+BAD: dict[str, tuple[Callable[[Path, Path], Changes], str]] = {
     "category": (unknown_category, "annotation 77 has a category_id that is not listed"),
-    "sizes": (lambda *_: {"min_size": (90,)}, "--min-size 90: .* --max-size, which is 80"),
-    "log": (lambda *_: {"log_every": 0}, "--log-every 0: must be at least 1"),
-    "steps": (lambda *_: {"lr_steps": (11, 8)}, "--lr-steps 11 8: must be increasing epochs"),
+    "categories": (other_categories, "differ in classes: .'person', 'somebody'"),
+    "sizes": (given("model.min_size=90"), "min_size 90: must be .* to max_size, which is 80"),
+    "number": (given("model.num_classes=7"), "images have 80 classes, and model.num_classes is 7"),
     "classes": (
-        lambda _, f: {"mask_root": f, "num_classes": 300, "model": "fcn"},
-        "--num-classes 300: at most 255",
+        given(*(f"{s}_dataloader.dataset.num_classes=300" for s in ("train", "val")), name=STUFF),
+        "num_classes 300: must be from 2 to 255",
     ),
-    "model": (lambda *_: {"model": "yolo"}, "--model yolo: unknown; choose from faster_rcnn"),
-    "backbone": (lambda *_: {"backbone": "x101"}, "--backbone x101: unknown"),
+    "network": (given("model.network=yolo"), "network yolo: unknown; choose from faster_rcnn"),
+    "backbone": (given("model.backbone.variant=x101"), "x101"),
+    "argument": (given("model.backbone.nrom=BN"), "nrom"),
     "three stages": (
-        lambda *_: {"backbone": "resnext29_8x64d", "model": "fcn", "model_options": {}},
-        "--backbone resnext29_8x64d: name must be a network of 4 stages",
+        given("model.backbone.variant=resnext29_8x64d", name=FCN),
+        "name must be a network of 4 stages",
     ),
-    "root": (lambda _, f: {"coco_root": f / "absent"}, "--coco-root .*absent: .*annotations/"),
-    "annotations": (no_annotations, "annotation file .*instances_train2017.json: there is no"),
+    "root": (lambda _, f: data_at(f / "absent"), "data root .*absent: .*COCO_ROOT.*annotations/"),
+    "annotations": (lambda _, f: data_at(f), "annotation file .*instances_val2017.json: there is"),
     "images": (no_images, "80 of its 80 images are missing"),
     "empty": (empty, "lists no images"),
-    "few": (lambda *_: {"batch_size": 7}, "a step takes 7 images, and there are 6"),
-    "voc": (
-        lambda _, f: {"coco_root": None, "voc_root": f, "model": "fcn"},
-        "--voc-root .*VOCdevkit",
-    ),
-    "two roots": (lambda _, f: {"voc_root": f, "model": "fcn"}, "--coco-root or --voc-root"),
-    "masks of a detector": (lambda _, f: {"mask_root": f}, "not masks of classes"),
+    "few": (given("train_dataloader.batch_size=7"), "a step takes 7 images, and there are 6"),
+    "voc": (given(name=VOC), "VOCdevkit/VOC2012 .*VOC_ROOT"),
+    "masks": (given(name=STUFF), "masks of the data set: there is no folder .*val2017"),
     "one of a batch": (
-        lambda *_: {"batch_size": 1, "model": "fcn"},
-        "--batch-size 1: must be at least 2, since",
+        given("train_dataloader.batch_size=1", name=FCN),
+        "batch_size 1: must be at least 2, since",
     ),
     "frozen": (
-        lambda *_: {"trainable_layers": 3, "weights": "none"},
-        "--trainable-layers 3: without --weights",
+        given("model.backbone.weights=None", weights=None),
+        "trainable_layers=3, but the backbone has no weights: .*random values",
     ),
-    "bgr": (bgr_weights, "expect BGR pixels"),
-    "other weights": (other_weights, "the file holds resnext26_32x4d; the network is tiny_4x4d"),
-    "no weights": (lambda _, f: {"weights": str(f / "a.pth")}, "a.pth: there is no such file"),
+    "other weights": (
+        lambda _, f: (given()()[0], {"weights": weights_of("resnext26_32x4d", f)}),
+        "the file holds resnext26_32x4d; the network is tiny_4x4d",
+    ),
+    "no weights": (
+        lambda _, f: (given()()[0], {"weights": str(f / "a.pth")}),
+        "a.pth: there is no such file",
+    ),
     "no network": (
-        lambda *_: {"weights": "http://127.0.0.1:9/a.pth"},  # nothing listens there
-        "put it at .*a.pth, or name it where it lies: --weights FILE$",
+        given("model.backbone.weights=http://127.0.0.1:9/a.pth", weights=None),  # no one listens
+        "put it at .*a.pth",
     ),
-    "learning rate": (lambda *_: {"lr": 1e30}, "epoch 1, step 2: the loss is not finite"),
+    "learning rate": (
+        given("optim_wrapper.optimizer.lr=1e30"),
+        r"loss of step \d is .*\(loss_.*lower the learning rate",
+    ),
     "checkpoint": (
-        lambda run, f: {"resume": other_weights(run, f)["weights"]},
-        "has no network, model, optimizer",
+        lambda _, f: (given()()[0], {"resume": weights_of("resnext26_32x4d", f)}),
+        "has no meta, message_hub, optimizer, so it cannot be resumed; .*--weights",
     ),
 }
 
 
 @pytest.mark.parametrize("what", BAD)
 def test_bad_input_is_named(
-    what: str, settings: Callable[..., Settings], tmp_path: Path, monkeypatch
+    what: str, config: Callable[..., Config], coco_tiny: Path, tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MASK_ROOT", str(tmp_path))
+    monkeypatch.setenv("VOC_ROOT", str(tmp_path))
     breaks, message = BAD[what]
+    positional, options = breaks(coco_tiny.absolute(), tmp_path)
     with pytest.raises(REPORTED, match=message):
-        train(dataclasses.replace(settings(), **breaks(settings(), tmp_path)), CPU)
+        train(config(*positional, **options))
     assert not list((tmp_path / "run").glob("*.pth"))
 
 
 def test_a_broken_image_is_named(
-    settings: Callable[..., Settings], coco_tiny: Path, tmp_path: Path
+    config: Callable[..., Config], coco_tiny: Path, tmp_path: Path
 ) -> None:
     root = Path(shutil.copytree(coco_tiny, tmp_path / "coco"))
     for path in (root / TRAIN).iterdir():
         path.write_bytes(path.read_bytes()[:1000])
+    positional, _ = data_at(root)
     with pytest.raises(InputError, match=r"image .*train2017/\d+.jpg: cannot be read"):
-        train(settings(coco_root=root), CPU)
+        train(config(*positional))
+
+
+def test_pictures_are_of_other_detectors(config: Callable[..., Config], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"--show-dir: .*MMDetection's"):
+        evaluate(config(), "epoch_1.pth", show_dir=tmp_path)

@@ -8,29 +8,32 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mmengine.config import Config
+from mmengine.registry import DATASETS
 from PIL import Image
 from pycocotools.coco import COCO
 
 from resnext_backbones.errors import InputError
-from resnext_backbones.tasks.torchvision import Settings
-from resnext_backbones.tasks.torchvision.data import load_data
-from resnext_backbones.tasks.torchvision.instances import TRAIN, VAL
-from resnext_backbones.tasks.torchvision.network import Network
-from resnext_backbones.tasks.torchvision.pixels import VOC_OF_COCO
-from resnext_backbones.tasks.torchvision.settings import IGNORED
+from resnext_backbones.tasks.torchvision.pixels import IGNORED, VOC_OF_COCO
+
+TRAIN, VAL = "train2017", "val2017"
 
 
-def test_instances_drawn_as_classes(settings: Callable[..., Settings], coco_tiny: Path) -> None:
-    run = settings("fcn", limit_images=None)
-    data = load_data(run, train=True)
-    network = Network.of(run, data.classes)
+def splits(cfg: Config) -> list:
+    """The data sets to train with and to evaluate on."""
+    loaders = cfg.train_dataloader, cfg.val_dataloader
+    return [DATASETS.build(loader.dataset) for loader in loaders]
+
+
+def test_instances_drawn_as_classes(config: Callable[..., Config], coco_tiny: Path) -> None:
+    train, val = splits(config("fcn_x50_32x4d_coco", images=None))
     coco = COCO(coco_tiny / "annotations/instances_val2017.json")
-    assert len(data.split(network, train=False)) == len(coco.imgs)
-    assert 0 < len(data.split(network, train=True)) < 80
+    assert len(val) == len(coco.imgs)
+    assert 0 < len(train) < 80
     names = ["background", *VOC_OF_COCO.values()]
     image_id = max(coco.imgs, key=lambda i: len(coco.imgToAnns[i]))
     index = sorted(coco.imgs).index(image_id)
-    image, mask = data.split(network, train=False)[index]
+    image, mask = val[index]["inputs"], val[index]["targets"]["mask"]
     assert min(image.shape[1:]) == 64
     assert mask.shape == (coco.imgs[image_id]["height"], coco.imgs[image_id]["width"])
     drawn = [
@@ -44,9 +47,9 @@ def test_instances_drawn_as_classes(settings: Callable[..., Settings], coco_tiny
     assert (mask.numpy()[covered > 1] == IGNORED).all()
     for label, pixels in drawn:
         assert (mask.numpy()[pixels & (covered == 1)] == label).all()
-    cropped, target = data.split(network, train=True)[0]
-    assert cropped.shape == (3, 59, 59)
-    assert target.shape == (59, 59)
+    cropped = train[0]
+    assert cropped["inputs"].shape == (3, 59, 59)
+    assert cropped["targets"]["mask"].shape == (59, 59)
 
 
 def masks_of(folder: Path, images: list[Path], highest: int) -> None:
@@ -76,25 +79,27 @@ def voc_tree(coco_tiny: Path, root: Path) -> Path:
     return root
 
 
-def test_masks_in_files(settings: Callable[..., Settings], coco_tiny: Path, tmp_path: Path) -> None:
+def test_masks_in_files(
+    config: Callable[..., Config], coco_tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """VOC's layout, and a folder of PNGs beside COCO's images; a class that is too high."""
-    voc = settings("fcn", coco_root=None, voc_root=voc_tree(coco_tiny, tmp_path / "voc"))
-    data = load_data(voc, train=True)
-    network = Network.of(voc, data.classes)
-    _, mask = data.split(network, train=False)[0]
-    assert len(data.split(network, train=True)) == 4
+    monkeypatch.setenv("VOC_ROOT", str(voc_tree(coco_tiny, tmp_path / "voc")))
+    train, val = splits(config("deeplabv3_x50_32x4d_voc"))
+    mask = val[0]["targets"]["mask"]
+    assert len(train) == 4
     assert (mask[:5] == IGNORED).all()
     assert mask[5:].max() == 20
 
     stuff = tmp_path / "stuff"
     for split in (TRAIN, VAL):
         masks_of(stuff / split, sorted((coco_tiny / split).iterdir())[:6], 181)
-    run = settings("fcn", mask_root=stuff, num_classes=182)
-    data = load_data(run, train=True)
-    assert len(data.classes) == 182
-    assert data.split(network, train=False)[0][1][5:].max() == 181
-    few = load_data(settings("fcn", mask_root=stuff, num_classes=90), train=True)
+    monkeypatch.setenv("MASK_ROOT", str(stuff))
+    cfg = config("fcn_x50_32x4d_cocostuff")
+    train, val = splits(cfg)
+    assert len(train.metainfo["classes"]) == 182
+    assert val[0]["targets"]["mask"][5:].max() == 181
+    cfg.train_dataloader.dataset.num_classes = 90
     with pytest.raises(InputError, match=r"mask .*png: has class 181, but there are 90"):
-        few.split(network, train=True)[0]
+        splits(cfg)[0][0]
     with pytest.raises(InputError, match="74 files are missing"):
-        load_data(settings("fcn", mask_root=stuff, num_classes=182, limit_images=None), train=True)
+        splits(config("fcn_x50_32x4d_cocostuff", images=None))

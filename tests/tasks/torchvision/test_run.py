@@ -1,11 +1,9 @@
-"""Runs that end and go on, and what a checkpoint says of its network."""
+"""Runs that end and go on, and what is evaluated."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
-import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -14,112 +12,174 @@ from typing import Any
 import pytest
 import torch
 from helpers import randomise
+from mmengine.config import Config
+from mmengine.registry import MODELS
 from safetensors.torch import save_file
 
-from resnext_backbones import build_backbone
+from resnext_backbones import build_backbone, load_weights
 from resnext_backbones.engine.journal import TERMINATED, read_journal
+from resnext_backbones.engine.losses import FiniteLossHook
 from resnext_backbones.errors import InputError
-from resnext_backbones.tasks.torchvision import Settings, evaluate, loop, train
-from resnext_backbones.tasks.torchvision.network import Network
+from resnext_backbones.tasks.torchvision.run import evaluate, train
 from resnext_backbones.weights.files import read_file
 
-CPU = torch.device("cpu")
+FASTER, MASK = "faster_rcnn_x50_32x4d_fpn_coco", "mask_rcnn_x50_32x4d_fpn_coco"
 
 
 def state_of(work_dir: Path, name: str) -> dict[str, torch.Tensor]:
     content = read_file(work_dir / name)
     momenta = {f"{k}": v["momentum_buffer"] for k, v in content["optimizer"]["state"].items()}
-    return {**content["model"], **momenta}
+    return {**content["state_dict"], **momenta}
+
+
+def log_of(work_dir: Path) -> str:
+    return "".join(path.read_text() for path in sorted(work_dir.glob("*/*.log")))
 
 
 def test_a_run_that_ended_goes_on_to_the_same_weights(
-    settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bit for bit: ended within the second epoch, and one without an end; whatever the workers."""
-    whole = settings("mask_rcnn", keep=1)
-    metrics = json.loads((train(whole, CPU) / "coco_metrics.json").read_text())
-    assert [path.name for path in whole.work_dir.glob("*.pth")] == ["epoch_2.pth"]
-    start_of = "weights: random: none given (--weights): trainable layers 3 -> 5, norm FrozenBN"
-    assert start_of in (whole.work_dir / "log.txt").read_text()
-    part = dataclasses.replace(whole, work_dir=tmp_path / "part", workers=1, keep=2)
-    log = loop.Trainer._log
+    keep = "default_hooks.checkpoint.max_keep_ckpts={}".format
+    whole = train(config(MASK, keep(1), work_dir="whole"))
+    assert [path.name for path in whole.glob("*.pth")] == ["epoch_2.pth"]
+    assert "weights: random: none given (--weights); all of the backbone" in log_of(whole)
+    assert (whole / "curves.png").is_file()
+    assert list(whole.glob("*/vis_data/events.out.tfevents.*"))
+    assert read_journal(whole)[-1].metrics["coco/segm_mAP"] >= 0, "the last epoch is evaluated"
+    part = [keep(2), "train_dataloader.num_workers=1"]
+    look = FiniteLossHook.after_train_iter
 
-    def end_in_the_second(trainer: loop.Trainer, *args: Any) -> None:
-        log(trainer, *args)
-        if trainer.progress.done == trainer.progress.steps + 1:
+    def end_in_the_second(hook: FiniteLossHook, runner: Any, *args: Any, **named: Any) -> None:
+        look(hook, runner, *args, **named)
+        if runner.iter == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Trainer, "_log", end_in_the_second)
+        patch.setattr(FiniteLossHook, "after_train_iter", end_in_the_second)
         with pytest.raises(SystemExit) as raised:
-            train(part, CPU)
+            train(config(MASK, *part, work_dir="part"))
     assert raised.value.code == TERMINATED
-    files = [entry.file for entry in read_journal(part.work_dir)]
-    assert files == ["epoch_1.pth", "iter_5.pth"]
-    start = state_of(part.work_dir, "epoch_1.pth")
+    work_dir = tmp_path / "part"
+    assert [entry.file for entry in read_journal(work_dir)] == ["epoch_1.pth", "iter_4.pth"]
+    before = state_of(work_dir, "epoch_1.pth")
 
     with pytest.raises(InputError, match=r"holds the checkpoints of an earlier run.*--resume"):
-        train(part, CPU)
-    other = dataclasses.replace(part, resume="auto", model="faster_rcnn")
-    with pytest.raises(InputError, match="--model faster_rcnn: the checkpoint has mask_rcnn"):
-        train(other, CPU)
+        config(MASK, *part, work_dir="part")
+    with pytest.raises(InputError, match=r"tensors do not fit: network.roi_heads.mask_"):
+        train(config(FASTER, *part, work_dir="part", resume="auto"))
+    frozen = config(MASK, *part, work_dir="part", resume="auto")
+    frozen.model.backbone.trainable_layers = 3
+    with pytest.raises(InputError, match=r"had trainable_layers 5, and the config has 3.*--allow"):
+        train(frozen)
 
-    train(dataclasses.replace(part, resume="auto"), CPU)
-    expected, found = (state_of(path, "epoch_2.pth") for path in (whole.work_dir, part.work_dir))
+    train(config(MASK, *part, work_dir="part", resume="auto"))
+    expected, found = (state_of(path, "epoch_2.pth") for path in (whole, work_dir))
     assert expected.keys() == found.keys()
     assert all(value.equal(found[key]) for key, value in expected.items())
-    assert not all(value.equal(start[key]) for key, value in expected.items())
-    results = json.loads((part.work_dir / "detections.json").read_text())
+    assert not all(value.equal(before[key]) for key, value in expected.items())
+
+    cfg = config(MASK, work_dir="test", train=False)
+    metrics = evaluate(cfg, str(work_dir / "epoch_2.pth"))
+    logged = read_journal(whole)[-1].metrics
+    assert {name: logged[name] for name in metrics} == pytest.approx(metrics)
+    results = json.loads((tmp_path / "test" / "detections.json").read_text())
     assert results
     assert all(set(result["segmentation"]) == {"size", "counts"} for result in results)
-    again = dataclasses.replace(whole, work_dir=tmp_path / "test")
-    assert evaluate(again, CPU, str(part.work_dir / "epoch_2.pth")) == metrics
+    written = json.loads((tmp_path / "test" / "coco_metrics.json").read_text())
+    assert written.keys() == {"checkpoint", *metrics}
 
 
-def test_weights_set_pixels_norms_and_what_is_frozen(
-    settings: Callable[..., Settings], tiny: str, tmp_path: Path
+def test_weights_set_pixels_and_what_is_frozen(
+    config: Callable[..., Config], tiny: str, tmp_path: Path
 ) -> None:
-    """And the checkpoint alone says it again."""
+    """And the run that they began is evaluated and goes on without them, on the same pixels."""
     file = tmp_path / "weights.safetensors"
     trunk = randomise(build_backbone(tiny))
     state = {key: value.contiguous() for key, value in trunk.state_dict().items()}
     metadata = {"pixel_order": "RGB", "pixel_mean": "[51, 51, 51]", "pixel_std": "[51, 51, 51]"}
     save_file(state, file, metadata=metadata)
-    run = settings(weights=str(file), epochs=1, limit_images=2)
-    train(run, CPU)
-    content = read_file(run.work_dir / "epoch_1.pth")
-    assert content["network"]["image_mean"] == [0.2] * 3
-    assert content["network"]["norm"] == "FrozenBN"
+    epoch = "train_cfg.max_epochs=1"
+    cfg = config(FASTER, epoch, images=2, weights=str(file))
+    assert cfg.model.data_preprocessor.mean == [51.0] * 3
+    work_dir = train(cfg)
+    log = log_of(work_dir)
+    assert "frozen: stem, stage 1\n" in log
+    assert f"weights: {file} (tiny_4x4d" in log
+    assert "pixels: RGB, mean (51.0, 51.0, 51.0), std (51.0, 51.0, 51.0)" in log
+    trained = read_file(work_dir / "epoch_1.pth")["state_dict"]
+    body = "network.backbone.body."
     moved = {
-        key.removeprefix("backbone.body.")
-        for key, value in content["model"].items()
-        if key.startswith("backbone.body.")
-        and not value.equal(state[key.removeprefix("backbone.body.")])
+        key.removeprefix(body)
+        for key, value in trained.items()
+        if key.startswith(body) and not value.equal(state[key.removeprefix(body)])
     }
     assert moved
     assert all(key.startswith(("layer2", "layer3", "layer4")) and "bn" not in key for key in moved)
+    own = build_backbone(tiny)
+    load_weights(own, work_dir / "epoch_1.pth")
+    loaded = own.state_dict()
+    assert all(v.equal(loaded[k.removeprefix(body)]) for k, v in trained.items() if body in k)
+
     file.unlink()
-    evaluate(dataclasses.replace(run, weights=None, trainable_layers=3), CPU, "auto")
-    again = Network.from_checkpoint(content["network"], run).build(run)
-    assert again.transform.image_mean == [0.2] * 3
+    of_before = {"weights": None, "images": 2, "work_dir": work_dir.name}
+    with pytest.raises(InputError, match=r"its run had pixels RGB, mean \(51.0, .* has RGB, mean"):
+        evaluate(config(**of_before, train=False), str(work_dir / "epoch_1.pth"))
+    pixels = [f"model.data_preprocessor.{name}=[51,51,51]" for name in ("mean", "std")]
+    evaluate(config(FASTER, *pixels, **of_before, train=False), str(work_dir / "epoch_1.pth"))
+    gone = f"model.backbone.weights={file}"
+    train(config(FASTER, *pixels, gone, **of_before, resume="auto"))
+    assert "weights: resumed from" in log_of(work_dir)
+    assert read_journal(work_dir)[-1].file == "epoch_2.pth"
 
 
-def test_a_full_disk_does_not_end_a_run(
-    settings: Callable[..., Settings],
-    monkeypatch: pytest.MonkeyPatch,
+def test_checkpoints_of_the_loop_before_are_evaluated_and_begin_runs(
+    config: Callable[..., Config], tiny: str, tmp_path: Path
 ) -> None:
-    run = settings(epochs=1)
-    save = torch.save
+    """Their layout is in no other library: what its `train_torchvision` wrote."""
+    cfg = config(work_dir="new", train=False)
+    cfg.model.num_classes = 80
+    model = randomise(MODELS.build(cfg.model))
+    classes = tuple(json.loads(Path(cfg.val_evaluator.ann_file).read_text())["categories"])
+    content = {
+        "network": {
+            "model": "faster_rcnn",
+            "backbone": tiny,
+            "norm": "BN",
+            "trainable_layers": 5,
+            "output_stride": 8,
+            "classes": [category["name"] for category in classes],
+            "image_mean": [0.485, 0.456, 0.406],
+            "image_std": [0.229, 0.224, 0.225],
+        },
+        "model": {k.removeprefix("network."): v for k, v in model.state_dict().items()},
+        "optimizer": {"state": {}, "param_groups": []},
+        "scaler": {},
+        "seed": 0,
+        "epoch": 1,
+        "step": 0,
+        "steps": 3,
+    }
+    path = tmp_path / "epoch_1.pth"
+    torch.save(content, path)
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "same.pth")
+    evaluate(cfg, str(path))
+    results = (tmp_path / "new" / "detections.json").read_text()
+    evaluate(config(work_dir="same", train=False), str(tmp_path / "same.pth"))
+    assert json.loads(results)
+    assert results == (tmp_path / "same" / "detections.json").read_text()
 
-    def limited(content: Any, path: Path) -> None:  # what a process can be given for a full disk
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
-        try:
-            save(content, path)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
-
-    monkeypatch.setattr(torch, "save", limited)
-    assert (train(run, CPU) / "coco_metrics.json").is_file()
-    assert not list(run.work_dir.glob("*.pth"))
-    assert "epoch_1.pth: not written" in (run.work_dir / "log.txt").read_text()
+    cfg = config(train=False)
+    cfg.model.data_preprocessor.mean = [0.0, 0.0, 0.0]
+    with pytest.raises(InputError, match=r"its run had pixels RGB, mean \(123.675, 116.28"):
+        evaluate(cfg, str(path))
+    content["network"]["classes"][0] = "somebody"
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(InputError, match=r"its 80 classes \(somebody, .* are not the images' 80"):
+        evaluate(config(train=False), str(tmp_path / "other.pth"))
+    with pytest.raises(InputError, match=r"has no meta, message_hub, so it cannot be resumed; a"):
+        train(config(resume=str(path)))
+    body = build_backbone(tiny)
+    load_weights(body, path)
+    key = "layer1.0.conv1.weight"
+    assert body.state_dict()[key].equal(model.state_dict()[f"network.backbone.body.{key}"])
