@@ -118,13 +118,11 @@ def plain(tmp_path: Path) -> dict[str, str]:
 
 
 def test_without_its_extra_a_command_says_how_to_install_it(plain, tmp_path: Path) -> None:
-    detector = "--model mask_rcnn --backbone resnext50_32x4d --work-dir run --coco-root data"
     arguments = {
         "train": "demo_coco",
         "test": "demo_coco epoch_1.pth",
         "predict": "demo_coco epoch_1.pth street.jpg --out found",
         "verify": "torchvision/resnext50_32x4d.v2 --data-root data",
-        "train-torchvision": detector,
         "pretrain": "imagenet/resnext50_32x4d_paper",
         "publish": "epoch_1.pth",
         "demo": "",
@@ -181,7 +179,7 @@ def test_a_reader_may_stop_early() -> None:
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("resnext tr", ["train", "train-torchvision", "train-detectron2"]),
+        ("resnext tr", ["train", "train-detectron2"]),
         ("resnext train mask_rcnn_x50", ["mask_rcnn_x50_32x4d_fpn_coco"]),
         ("resnext convert torchvision/resnext101_64", ["torchvision/resnext101_64x4d.v1"]),
         ("resnext convert a b --to mm", ["mmdet", "mmpretrain"]),

@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint: a detector's on COCO, a segmentation network's on its masks.
+"""Evaluate a checkpoint: AP on COCO, or IoU of classes.
 
 resnext test mask_rcnn_x101_32x4d_fpn_coco work_dirs/mask_rcnn_x101_32x4d_fpn_coco/epoch_12.pth
 resnext test torchvision/deeplabv3_x50_32x4d_voc work_dirs/deeplabv3_x50_32x4d_voc/epoch_30.pth

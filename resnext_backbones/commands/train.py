@@ -1,4 +1,4 @@
-"""Train a detector or segmentation network; the config decides on whose engine.
+"""Train a detector or segmentation network of any engine.
 
 resnext train mask_rcnn_x101_32x4d_fpn_coco
 torchrun --nproc_per_node 8 -m resnext_backbones train mask_rcnn_x101_32x4d_fpn_coco --amp bf16

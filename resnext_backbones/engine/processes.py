@@ -134,24 +134,6 @@ def _warn_of_shared_store() -> None:
         )
 
 
-def join_processes(launcher: str) -> torch.device:
-    """Join the process group without MMEngine, if there is one, and take this process's device.
-
-    Raises:
-        InputError: as `start_process_group`.
-    """
-    local_rank = 0
-    if launcher != "none":
-        local_rank = prepare_processes(launcher)
-        set_address()
-    device = torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    if launcher != "none":
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return device
-
-
 def agree(value: str, what: str) -> None:
     """Check that all processes found the same, in a folder say that all of them must see.
 

@@ -1,0 +1,102 @@
+"""The config decides the engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("mmengine", reason="MMEngine is not installed")
+
+from resnext_backbones.cli import command_parser
+from resnext_backbones.commands.train_detectron2 import translated
+from resnext_backbones.engine.find import INSTALLED_CONFIGS, config_names
+from resnext_backbones.errors import InputError
+from resnext_backbones.tasks.engines import engine_of, task_of
+
+DETECTRON2, MMDETECTION = "detectron2", "mmdetection"
+FOLDERS = {
+    "imagenet": "classification",
+    "cifar": "classification",
+    "detectron2": "detectron2",
+    "torchvision": "torchvision",
+    "": "mmdetection",
+}
+PRETRAINING = ("demo_crops",)
+
+
+def test_shipped_configs_are_told_apart() -> None:
+    own = ("torchvision/", "detectron2/", "demo_")
+    names = config_names()
+    names = sorted({*names[::3], *(name for name in names if name.startswith(own))})
+    found = {name: engine_of(name) for name in names}
+    folders = {name: name.rpartition("/")[0] for name in names}
+    wanted = {name: FOLDERS[folders[name]] for name in names}
+    assert found == wanted | dict.fromkeys(PRETRAINING, "classification")
+    assert set(found.values()) == set(FOLDERS.values())
+
+
+def test_other_kinds_of_configs(tmp_path: Path) -> None:
+    assert engine_of("COCO-Detection/faster_rcnn_X_101_32x8d_FPN_3x.yaml") == "detectron2"
+    for number, (text, engine) in enumerate(
+        {
+            "from detectron2 import model_zoo\nmodel = model_zoo.get_config('a').model": DETECTRON2,
+            "from .common import model": DETECTRON2,
+            "with read_base():\n    from .common import *\nmodel.update(depth=50)": MMDETECTION,
+            "from pathlib import Path\nmodel = dict(type='mmdet.FasterRCNN')": MMDETECTION,
+            "_base_ = []\nfrom .helpers import *": MMDETECTION,
+            "model = dict(": MMDETECTION,
+        }.items()
+    ):
+        path = tmp_path / f"config_{number}.py"
+        path.write_text(text)
+        assert engine_of(str(path)) == engine, text
+    with pytest.raises(InputError, match="no such file, and no config of this name"):
+        engine_of("mask_rcnn_x101")
+
+
+@pytest.mark.parametrize(("engine", "command"), [("classification", "train"), (DETECTRON2, "test")])
+def test_other_commands_are_named(engine: str, command: str) -> None:
+    with pytest.raises(InputError, match=rf"{command}: the config is .*: resnext "):
+        task_of(engine, command)
+
+
+YAML = "COCO-Detection/faster_rcnn_X_101_32x8d_FPN_3x.yaml"
+LAZY = "detectron2/mask_rcnn_x50_32x4d_fpn_1x"
+
+
+@pytest.mark.parametrize(
+    ("config", "settings"),
+    [
+        (YAML, ["SOLVER.MAX_ITER", "2", "MODEL.WEIGHTS", "a=b", "SOLVER.AMP.ENABLED", "True"]),
+        (LAZY, ["SOLVER.MAX_ITER=2", "MODEL.WEIGHTS=a=b", "train.amp.enabled=True"]),
+    ],
+)
+def test_train_says_to_detectron2_what_its_own_command_would(
+    config: str, settings: list[str]
+) -> None:
+    line = [config, "--resume", "--amp", "--num-gpus", "8", "--weights", "none"]
+    line += ["--cfg-options", "SOLVER.MAX_ITER=2", "MODEL.WEIGHTS=a=b"]
+    found = translated(command_parser("train").parse_args(line), "none")
+    assert found.overrides == settings
+    path = config if config == YAML else str(INSTALLED_CONFIGS / f"{config}.py")
+    taken = (found.config, found.resume, found.eval_only, found.num_gpus, found.weights)
+    assert taken == (path, True, False, 8, "none")
+    wanted = vars(command_parser("train-detectron2").parse_args([config]))
+    assert wanted.keys() <= vars(found).keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "launcher", "message"),
+    [
+        (["--amp", "bf16"], "none", "--amp bf16: Detectron2 has fp16 alone"),
+        (["--resume", "a.pth"], "none", "--resume a.pth: .*leave the name out"),
+        (["--cfg-options", "a"], "none", "--cfg-options a: use KEY=VALUE"),
+        ([], "pytorch", "--num-gpus, not a launcher"),
+    ],
+)
+def test_what_detectron2_does_not_know_is_named(
+    arguments: list[str], launcher: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        translated(command_parser("train").parse_args([YAML, *arguments]), launcher)
