@@ -24,7 +24,10 @@ model = dict(
     num_classes=None,  # as many as the masks have
     output_stride=8,
 )
-optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(aux_classifier=dict(lr_mult=10))))
+optim_wrapper = dict(
+    constructor="resnext_backbones.FewGroups",
+    paramwise_cfg=dict(custom_keys=dict(aux_classifier=dict(lr_mult=10))),
+)
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=30)
 # Until the last epoch, whatever its number.
 param_scheduler = [dict(type="PolyLR", power=0.9, eta_min=0, convert_to_iter_based=True)]

@@ -15,7 +15,7 @@ from mmengine.model import is_model_wrapper
 
 from resnext_backbones.adapters.registry import DATASETS
 from resnext_backbones.data.coco_table import coco_table
-from resnext_backbones.engine import runner
+from resnext_backbones.engine import groups, runner  # noqa: F401
 from resnext_backbones.engine.classes import check_classes, check_count
 from resnext_backbones.engine.fit import check_weights, fetch_weights
 from resnext_backbones.engine.processes import is_main_process

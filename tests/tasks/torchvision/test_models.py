@@ -98,8 +98,9 @@ def test_a_segmenters_losses_count_the_pixels_that_have_a_class(
 def test_the_auxiliary_classifier_learns_ten_times_as_fast(config: Callable[..., Config]) -> None:
     cfg = config("fcn_x50_32x4d_coco")
     model = built(cfg, 21)
-    groups = build_optim_wrapper(model, cfg.optim_wrapper).param_groups
-    rates = {id(group["params"][0]): group["lr"] for group in groups}
+    groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
+    assert len(groups) == 2, "fused optimisers launch their kernels for each group"
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
     for name, parameter in model.named_parameters():
         aux = name.startswith("network.aux_classifier.")
         assert rates[id(parameter)] == pytest.approx(0.2 if aux else 0.02), name
