@@ -62,6 +62,10 @@ def run(args: argparse.Namespace) -> None:
     if start_process(args) != "none":
         raise InputError("predict: is one process; start it without torchrun")
     from resnext_backbones.data.find_images import find_images
+    from resnext_backbones.tasks.engines import MMDETECTION, engine_of
+
+    if (engine := engine_of(args.config)) != MMDETECTION:
+        raise InputError(f"predict: takes MMDetection's detectors; {args.config} is for {engine}")
     from resnext_backbones.tasks.mmdetection.config import load_config
     from resnext_backbones.tasks.mmdetection.predict import PICTURES, predict
 

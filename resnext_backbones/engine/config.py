@@ -17,7 +17,6 @@ from mmengine.logging import print_log
 
 from resnext_backbones.engine.find import find_config
 from resnext_backbones.engine.journal import refuse_earlier_run
-from resnext_backbones.engine.norms import SYNCHRONISED, use_own
 from resnext_backbones.errors import NO_GPU_FOR_FP16, InputError
 
 REGISTERED = tuple(
@@ -94,8 +93,6 @@ def for_training(cfg: Config, *, resume: str | None = None, amp: str | None = No
     backends = visualizer.setdefault("vis_backends", [])
     if not any(backend["type"] == "TensorboardVisBackend" for backend in backends):
         backends.append({"type": "TensorboardVisBackend"})
-    if not torch.cuda.is_available():
-        use_own(dicts_with(cfg.model, lambda d: d.get("type") in SYNCHRONISED))
 
 
 def _make_resumable(cfg: Config) -> None:

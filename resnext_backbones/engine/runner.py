@@ -15,8 +15,10 @@ from mmengine.runner import Runner
 from torch import nn
 
 from resnext_backbones.engine.checkpoints import MissedValidationHook, newest_checkpoint
+from resnext_backbones.engine.config import dicts_with
 from resnext_backbones.engine.curves import CurvesHook
 from resnext_backbones.engine.losses import FiniteLossHook
+from resnext_backbones.engine.norms import SYNCHRONISED, use_own
 from resnext_backbones.engine.processes import agree, start_process_group
 from resnext_backbones.errors import BUILD_ERRORS, InputError, some
 from resnext_backbones.weights.checkpoint import variant_of
@@ -61,6 +63,8 @@ def build_runner(cfg: Config, *loops: str) -> Runner:
         InputError: an argument of the config is wrong.
     """
     start_process_group(cfg)
+    if not torch.cuda.is_available():
+        use_own(dicts_with(cfg.model, lambda d: d.get("type") in SYNCHRONISED))
     try:
         runner = Runner.from_cfg(cfg)
         for loop in loops:

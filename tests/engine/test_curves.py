@@ -27,10 +27,12 @@ def test_a_killed_and_resumed_run_is_one_curve(tmp_path: Path) -> None:
     first.insert(2, {"coco/bbox_mAP": 0.1, "coco/bbox_mAP_50": 0.2, "step": 1})
     log(tmp_path, "20260101_000000", first, tail='{"loss": 1')
     second = [{"loss": 0.5, "step": i} for i in range(3, 7)]
-    log(tmp_path, "20260101_010000", [*second, {"coco/bbox_mAP": 0.3, "step": 2}])
+    scores = {"coco/bbox_mAP": 0.3, "step": 2}, {"segmentation/mIoU": 0.3, "step": 7}
+    log(tmp_path, "20260101_010000", [*second, *scores])
     train, val = _by_step(tmp_path)
     assert [train[step]["loss"] for step in sorted(train)] == [8, 7, 0.5, 0.5, 0.5, 0.5]
-    assert [val[step]["coco/bbox_mAP"] for step in sorted(val)] == [0.1, 0.3]
+    assert sorted(val) == [1, 2, 7]
+    assert [val[step]["coco/bbox_mAP"] for step in (1, 2)] == [0.1, 0.3]
     path = draw_curves(tmp_path)
     assert path == tmp_path / "curves.png"
     assert np.asarray(Image.open(path)).std() > 10

@@ -190,6 +190,11 @@ BAD_INPUT = {
         ["model.backbone.out_indices=(0,1,2,4)"],
         r"out_indices must be .* from 0 to 3, got \(0, 1, 2, 4\)",
     ),
+    "learning rate": (
+        lambda root, _: (root, []),
+        ["optim_wrapper.optimizer.lr=1e30"],
+        r"loss of step \d is .*\(loss_.*lower the learning rate",
+    ),
     "device": (lambda root, _: (root, ["--device", "cuda:99"]), [], r"--device cuda:99"),
 }
 

@@ -28,7 +28,7 @@ def test_two_processes_train_on_real_images(coco_tiny: Path, tmp_path: Path) -> 
         "val_dataloader.dataset.indices=4",
         "test_dataloader.dataset.indices=4",
         "model.backbone.frozen_stages=1",
-        "model.backbone.norm_eval=True",
+        "model.backbone.norm_cfg.type=SyncBN",
     ]
     done = run(
         torchrun, "--nproc_per_node", 2, "-m", "resnext_backbones", "train", "demo_coco",
@@ -39,6 +39,7 @@ def test_two_processes_train_on_real_images(coco_tiny: Path, tmp_path: Path) -> 
     log = done.stdout + done.stderr
     assert "current batch size is 8. Scaling the original LR by 2.0" in log
     assert "frozen: stem, stage 1" in log
+    assert "norms: stage 4: SyncBatchNorm (statistics of the batch, affine trained)" in log
     assert len(losses(log)) == 4, "16 images, 8 a step, two epochs; one of the processes logs"
     assert (tmp_path / "run" / "epoch_2.pth").is_file()
 

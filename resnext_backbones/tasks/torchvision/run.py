@@ -56,8 +56,9 @@ class ClassesHook(Hook):
         Raises:
             InputError: they differ.
         """
-        loaders = runner.train_dataloader, runner.val_dataloader
-        check_classes(*loaders, runner.cfg.model.num_classes)
+        train = runner.train_dataloader
+        val = runner.val_dataloader if runner.val_loop else train
+        check_classes(train, val, runner.cfg.model.num_classes)
 
 
 def train(cfg: Config, *, allow_mismatch: bool = False, changed: str = "") -> Path:
@@ -77,7 +78,7 @@ def train(cfg: Config, *, allow_mismatch: bool = False, changed: str = "") -> Pa
         WeightsError: the backbone's weights cannot be had, or do not fit.
     """
     _check_batch(cfg)
-    classes = _settle_classes(cfg, cfg.val_dataloader)
+    classes = _settle_classes(cfg, cfg.get("val_dataloader") or cfg.train_dataloader)
     meta = runner.resume(cfg)
     name = str(cfg.get("load_from"))
     problems = unlike_its_run(cfg.model, name, meta, partial(given, to_resume=True), to_resume=True)
