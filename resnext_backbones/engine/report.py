@@ -32,7 +32,7 @@ class ReportHook(Hook):
         self.find_backbone, self.pixels, self.changed = find_backbone, pixels, changed
 
     def before_train(self, runner: Any) -> None:
-        """Log the report; random weights are a warning."""
+        """Logs the report; random weights are a warning."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         backbone = self.find_backbone(model)
         for name, value in summary(backbone, model, self.pixels(model.data_preprocessor)):
@@ -51,7 +51,7 @@ class ReportHook(Hook):
 
 
 def unscaled_rate(runner: Any) -> str:
-    """That the learning rate is for another batch than the real one; '' where it is not."""
+    """Says that the learning rate is for another batch than the real one; '' where it is not."""
     scaling = runner.auto_scale_lr or {}
     base = scaling.get("base_batch_size")
     batch = runner.world_size * runner.train_dataloader.batch_sampler.batch_size
@@ -64,7 +64,7 @@ def unscaled_rate(runner: Any) -> str:
 
 
 def weights_source(runner: Any, backbone: nn.Module) -> str:
-    """Where the weights came from; '' where they are random."""
+    """Says where the weights came from; '' where they are random."""
     if runner._resume and runner.iter > 0:
         checkpoint = runner._load_from or "the newest checkpoint"
         return f"resumed from {checkpoint} at iteration {runner.iter}"

@@ -23,13 +23,13 @@ class OperatorsHook(Hook):
 
 
 def find_backbone(model: nn.Module) -> nn.Module:
-    """The backbone of a detector, also of one that wraps another."""
+    """Returns the backbone of a detector, also of one that wraps another."""
     names = dict(model.named_modules())
     return names.get("backbone") or names["detector.backbone"]
 
 
 def pixels(preprocessor: nn.Module) -> str:
-    """Order, mean and standard deviation of the pixels as the backbone sees them, 0 to 255."""
+    """Says order, mean and standard deviation of the pixels that the backbone sees, 0 to 255."""
     if not hasattr(preprocessor, "_enable_normalize"):
         return f"as {type(preprocessor).__name__} makes them"
     # MMDetection reads images as BGR; `_channel_conversion` says whether they are turned.

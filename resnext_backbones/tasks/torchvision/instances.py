@@ -69,13 +69,13 @@ def coco_split(
 
 
 def is_usable(annotation: dict[str, Any]) -> bool:
-    """Whether a detector learns from it."""
+    """Tells whether a detector learns from an annotation."""
     return not annotation.get("iscrowd") and min(annotation["bbox"][2:]) > LEAST_SIDE
 
 
 @DATASETS.register_module()
 class CocoInstances(Dataset):
-    """Images and targets for a detector.
+    """Holds images and targets for a detector.
 
     A sample has `inputs`, (3, H, W) of bytes, and `targets`: `image_id` and, in training, `boxes`
     (K, 4) as corners, `labels` (K,) from 1 on and, if asked for, `masks` (K, H, W).
@@ -122,7 +122,7 @@ class CocoInstances(Dataset):
 
     @property
     def metainfo(self) -> dict[str, Any]:
-        """Names of the classes in the order of the labels, and COCO's ids of them."""
+        """Names the classes in the order of the labels, and says COCO's ids of them."""
         ids = tuple(self.labels)
         return {"classes": tuple(self.coco.cats[i]["name"] for i in ids), "category_ids": ids}
 

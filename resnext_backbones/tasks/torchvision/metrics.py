@@ -34,7 +34,7 @@ Results = list[dict[str, Any]]
 
 @METRICS.register_module()
 class CocoAP(BaseMetric):
-    """COCO's average precision of boxes and masks, by MMDetection's names: `coco/bbox_mAP_50`.
+    """Counts COCO's average precision of boxes and masks, by MMDetection's names.
 
     Args:
         ann_file: the ground truth, in COCO's format.
@@ -125,7 +125,7 @@ def coco_scores(
 
 @METRICS.register_module()
 class PixelOverlap(BaseMetric):
-    """Intersection over union of classes, at the size of the masks, and how many pixels are right.
+    """Counts intersection over union, at the size of the masks, and how many pixels are right.
 
     Each process counts its images, of which a sampler must give none twice: `round_up=False`.
     """

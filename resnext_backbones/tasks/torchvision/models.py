@@ -33,7 +33,7 @@ AUX_WEIGHT = 0.5
 
 @MODELS.register_module()
 class ImagesPreprocessor(ImgDataPreprocessor):
-    """MMEngine's, for images (3, H, W) of bytes in RGB that stay apart, each of its own size.
+    """Normalises images (3, H, W) of bytes in RGB, which stay apart, each of its own size.
 
     Args:
         mean, std: of each channel, for values from 0 to 255, in the order that the network takes.
@@ -56,7 +56,7 @@ class ImagesPreprocessor(ImgDataPreprocessor):
 
 
 class _Model(BaseModel):
-    """What both kinds share: the network, and the weights that its trunk begins with."""
+    """Holds what both kinds share: the network, and the weights that its trunk begins with."""
 
     def __init__(
         self, network: nn.Module, weights: str | None, data_preprocessor: dict[str, Any] | None
@@ -79,7 +79,7 @@ class _Model(BaseModel):
 
 @MODELS.register_module()
 class TorchvisionDetector(_Model):
-    """A detector of torchvision, with the names of torchvision's own behind `network.`.
+    """Holds a detector of torchvision; its keys are torchvision's own, behind `network.`.
 
     Args:
         network: of `DETECTORS`.
@@ -133,7 +133,7 @@ class TorchvisionDetector(_Model):
     def forward(
         self, inputs: list[Tensor], targets: Sequence[Any] = (), mode: str = "tensor"
     ) -> Any:
-        """Losses by torchvision's names in `loss` mode, else what was found in each image.
+        """Returns losses by torchvision's names in `loss` mode, else what was found in each image.
 
         Args:
             inputs: (3, H, W) each.
@@ -152,7 +152,7 @@ class TorchvisionDetector(_Model):
 
 @MODELS.register_module()
 class TorchvisionSegmenter(_Model):
-    """A segmentation network of torchvision with its auxiliary classifier.
+    """Holds a segmentation network of torchvision with its auxiliary classifier.
 
     Args:
         network: of `SEGMENTERS`.
@@ -196,8 +196,8 @@ class TorchvisionSegmenter(_Model):
     def forward(
         self, inputs: list[Tensor], targets: Sequence[Any] = (), mode: str = "tensor"
     ) -> Any:
-        """Losses in `loss` mode; in `predict` mode the `found` and the true `mask` of each image,
-        (H, W) in the size of the mask; else torchvision's logits.
+        """Returns losses in `loss` mode; in `predict` mode the `found` and the true `mask` of each
+        image, (H, W) in the size of the mask; else torchvision's logits.
 
         Args:
             inputs: (3, h, w) each; of one size but in `predict` mode.

@@ -50,13 +50,13 @@ Sample = tuple[Path, Callable[[], Mask]]
 
 @dataclass(frozen=True)
 class Read:
-    """A mask in a PNG."""
+    """Reads a mask from a PNG."""
 
     path: Path
     num_classes: int
 
     def __call__(self) -> Mask:
-        """Its pixels.
+        """Returns its pixels.
 
         Raises:
             InputError: it cannot be read, has colours in place of classes, or too high ones.
@@ -78,14 +78,14 @@ class Read:
 
 @dataclass(frozen=True)
 class Draw:
-    """COCO's instances as VOC's classes; pixels of two instances have none."""
+    """Draws COCO's instances as VOC's classes; pixels of two instances have none."""
 
     split: CocoDetection
     image_id: int
     classes: dict[int, int]
 
     def __call__(self) -> Mask:
-        """Draw them."""
+        """Returns the mask."""
         coco = self.split.coco
         image = coco.imgs[self.image_id]
         mask = np.zeros((image["height"], image["width"]), np.uint8)
@@ -99,7 +99,7 @@ class Draw:
         return mask
 
     def area(self) -> float:
-        """Of the instances of these classes."""
+        """Returns the pixels of the instances of these classes."""
         found = self.split.coco.imgToAnns[self.image_id]
         return sum(a["area"] for a in found if a["category_id"] in self.classes)
 
@@ -203,7 +203,7 @@ STORED: dict[str, Callable[..., tuple[Sequence[str], list[Sample]]]] = {
 
 @DATASETS.register_module()
 class ClassMasks(Dataset):
-    """Images and a class for every pixel.
+    """Holds images and a class for every pixel.
 
     A sample has `inputs`, (3, h, w) of bytes, and `targets`: a `mask` (H, W), of one size for
     training, a random crop; for evaluation the image's shorter side is `size` and the mask as it
@@ -244,7 +244,7 @@ class ClassMasks(Dataset):
 
     @property
     def metainfo(self) -> dict[str, Any]:
-        """Names of the classes."""
+        """Names the classes."""
         return {"classes": tuple(self.classes)}
 
     def __len__(self) -> int:

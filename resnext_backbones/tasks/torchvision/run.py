@@ -62,7 +62,7 @@ class ClassesHook(Hook):
 
 
 def train(cfg: Config, *, allow_mismatch: bool = False, changed: str = "") -> Path:
-    """Train as a config says; checkpoints, logs and curves go to its work directory.
+    """Trains as a config says; checkpoints, logs and curves go to its work directory.
 
     Args:
         allow_mismatch: warn, and go on, where pixels, norms or frozen layers do not fit the
@@ -95,7 +95,7 @@ def train(cfg: Config, *, allow_mismatch: bool = False, changed: str = "") -> Pa
 def evaluate(
     cfg: Config, checkpoint: str, *, out: Path | None = None, show_dir: Path | None = None
 ) -> dict[str, float]:
-    """Evaluate a checkpoint; prints the table of COCO's numbers, or of the classes of pixels.
+    """Evaluates a checkpoint; prints the table of COCO's numbers, or of the classes of pixels.
 
     Args:
         out: where the metrics are written as JSON, and beside it the table as text; None is

@@ -11,7 +11,7 @@ from resnext_backbones.adapters.registry import PARAM_SCHEDULERS
 
 @PARAM_SCHEDULERS.register_module()
 class WarmUp(LinearLR):
-    """MMEngine's linear warm-up over some steps, or over the first epoch where that is shorter.
+    """Warms up as MMEngine's does, over some steps, or the first epoch where that is shorter.
 
     A config has it with `convert_to_iter_based=True`, for an epoch's length to be known.
     """
