@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from resnext_backbones import ResNeXtClassifier, build_backbone
+from resnext_backbones.build import split
 from resnext_backbones.cli import COMMANDS
 from resnext_backbones.extras import EXTRAS
 from resnext_backbones.weights.download import path_of
@@ -120,7 +121,8 @@ def test_the_table_of_cardinalities_is_what_was_measured() -> None:
     result = json.loads(path.read_text(encoding="utf-8"))
     for name, network in result["networks"].items():
         cfg = config.Config.fromfile(ROOT / f"configs/cifar/resnext29_{name}_cifar10_quick.py")
-        model = ResNeXtClassifier(num_classes=10, **cfg.model.network).eval()
+        architecture, _ = split(None, cfg.model.network)
+        model = ResNeXtClassifier(architecture, num_classes=10).eval()
         assert sum(p.numel() for p in model.parameters()) == network["parameters"]
         counted = flop_count(model, torch.zeros(1, 3, 32, 32)).unsupported_ops_warnings(False)
         multiply_adds = counted.by_operator()["conv"] + counted.by_operator()["linear"]

@@ -12,7 +12,7 @@ num_workers = 2
 train_dataloader = dict(num_workers=num_workers, pin_memory=False)
 val_dataloader = dict(num_workers=num_workers, pin_memory=False)
 model = dict(
-    network=dict(depth=29, cardinality=8, base_width=4, base_channels=16, small_images=True)
+    network=dict(blocks=(3, 3, 3), cardinality=8, base_width=4, base_channels=16, stem="3x3")
 )
 train_cfg = dict(max_epochs=max_epochs)
 warmup_epochs = 1

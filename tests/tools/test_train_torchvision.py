@@ -27,9 +27,9 @@ def tool(tmp_path: Path) -> Path:
     script.write_text(
         "import runpy, sys\n"
         f"sys.modules.update(dict.fromkeys({BLOCKED}))\n"
-        "from resnext_backbones.models.options import DEPTHS\n"
-        "from resnext_backbones.variants import VARIANTS, Variant\n"
-        "DEPTHS[14], VARIANTS['tiny_4x4d'] = (1, 1, 1, 1), Variant(14, 4, 4)\n"
+        "from resnext_backbones.models.architecture import Architecture\n"
+        "from resnext_backbones.variants import VARIANTS\n"
+        "VARIANTS['tiny_4x4d'] = Architecture(blocks=(1, 1, 1, 1), cardinality=4)\n"
         f"runpy.run_path({str(TOOLS / 'train_torchvision.py')!r}, run_name='__main__')\n"
     )
     return script

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import SMALL, quick, randomise
+from helpers import quick, small
 
 pytest.importorskip("detectron2", reason="Detectron2 is not installed")
 
 from detectron2.config import instantiate
 from detectron2.layers import FrozenBatchNorm2d
 
-from resnext_backbones import ResNeXt, build_backbone
+from resnext_backbones import build_backbone
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.detectron2 import Request, run
 from resnext_backbones.tasks.detectron2.checkpoints import Checkpointer, last_checkpoint
@@ -26,8 +26,8 @@ from resnext_backbones.tasks.detectron2.experiments import Experiment
 from resnext_backbones.tasks.detectron2.read import read_experiment
 from resnext_backbones.tasks.detectron2.zoo import Expected, expected_by, plain_name
 from resnext_backbones.weights import WeightsError
-from resnext_backbones.weights.checkpoint import variant_of
 from resnext_backbones.weights.formats import FORMATS
+from resnext_backbones.weights.identify import network_name
 from resnext_backbones.weights.preprocessing import BGR, BGR_UNSCALED, RGB
 from resnext_backbones.weights.registry import REGISTRY
 from resnext_backbones.weights.write import convert
@@ -60,7 +60,7 @@ def test_a_config_is_what_its_name_says(name: str) -> None:
     cfg = experiment.cfg
     network, schedule = re.fullmatch(r"\w+_rcnn_(x\w+)_fpn_(\dx)", name).groups()
     backbone = experiment.backbone()
-    assert variant_of(backbone.trunk.state_dict()) == f"resnext{network[1:]}"
+    assert network_name(backbone.trunk.state_dict()) == f"resnext{network[1:]}"
     assert backbone.trunk.frozen_stages == 1
     assert not any(type(m).__name__ == "BatchNorm2d" for m in backbone.modules())
     assert REGISTRY[experiment.weights].variant == f"resnext{network[1:]}"
@@ -93,7 +93,7 @@ def test_a_config_builds_its_detector(name: str) -> None:
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of the tiny trunk, of which nobody knows the pixels."""
     path = tmp_path_factory.mktemp("weights") / "tiny.pth"
-    torch.save(randomise(ResNeXt(**SMALL)).state_dict(), path)
+    torch.save(small().state_dict(), path)
     return path
 
 

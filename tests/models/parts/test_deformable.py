@@ -7,7 +7,7 @@ import torch
 from helpers import randomise, relative_error
 from torch import nn
 
-from resnext_backbones.models.deformable import DeformConv
+from resnext_backbones.models.parts.deformable import DeformConv
 
 GEOMETRY = {"stride": 2, "padding": 2, "dilation": 2, "groups": 2, "bias": True}
 
