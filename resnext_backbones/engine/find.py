@@ -23,8 +23,10 @@ def find_config(name: str, *, folder: str = "") -> Path:
     for path in (Path(name), installed / name, installed / f"{name}.py"):
         if path.is_file():
             return path
+    wanted = name.removesuffix(".py").rpartition("configs/")[2]
     names = config_names(folder)
-    close = difflib.get_close_matches(Path(name).stem, names, n=3, cutoff=0.5) or names
+    names = [each for each in names if Path(each).parent == Path(wanted).parent] or names
+    close = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5) or names
     raise InputError(f"config {name}: no such file, and no config of this name; try {some(close)}")
 
 

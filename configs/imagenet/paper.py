@@ -1,12 +1,12 @@
-"""Xie et al. (2017), section 4, with what the authors' code adds.
+"""The paper's recipe: Xie et al. (2017), section 4, with what the authors' code adds.
 
 SGD with a rate of 0.1 for a batch of 256, Nesterov momentum 0.9 and weight decay 1e-4 on all
 parameters; a tenth of the rate every 30 epochs, 90 in all. Crops of 8 to 100% of an image, resized
 by bicubic interpolation, mirrored at random, with colours that vary; evaluated on the middle 224
-pixels of a shorter side of 256.
+pixels of a shorter side of 256. Made for 32 images on each of 8 GPUs.
 """
 
-_base_ = "./imagenet.py"
+_base_ = "../_base_/imagenet.py"
 
 max_epochs = 90
 
@@ -37,6 +37,7 @@ val_dataloader = dict(
         ]
     ),
 )
+model = dict(network=dict(variant="resnext50_32x4d"))
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs)
 optim_wrapper = dict(
     type="OptimWrapper",

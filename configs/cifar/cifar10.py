@@ -1,11 +1,15 @@
-"""CIFAR as Xie et al. (2017), section 5.3, and the authors' code train on it.
+"""CIFAR-10 as Xie et al. (2017), section 5.3, and the authors' code train on it; for one GPU.
+
+resnext pretrain cifar/cifar10 --data-root data/cifar10 --amp bf16
+resnext pretrain cifar/cifar10 --variant resnext29_16x64d --data-root data/cifar10 --amp bf16
 
 Crops of 32 pixels from images padded by 4, mirrored at random; SGD with a rate of 0.1 for a batch
 of 128, momentum 0.9 and weight decay 5e-4; a tenth of the rate from epoch 150 and again from 225,
-300 epochs in all.
+300 epochs in all. Images are padded with their mean colour: the authors pad by zeros behind the
+normalisation.
 """
 
-_base_ = "./pretraining.py"
+_base_ = "../_base_/pretraining.py"
 
 data_root = "data/cifar10"
 stored_as = "cifar10"
@@ -20,7 +24,7 @@ train_dataloader = dict(
         root=data_root,
         stored_as=stored_as,
         pipeline=[
-            dict(type="resnext_backbones.RandomCrop", size=32, padding=4),
+            dict(type="resnext_backbones.RandomCrop", size=32, padding=4, fill=[125, 123, 114]),
             dict(type="resnext_backbones.RandomHorizontalFlip"),
             dict(type="resnext_backbones.PILToTensor"),
         ],
@@ -38,6 +42,7 @@ val_dataloader = dict(
 )
 model = dict(
     type="resnext_backbones.ImageClassifier",
+    network=dict(variant="resnext29_8x64d"),
     num_classes=num_classes,
     data_preprocessor=dict(
         type="resnext_backbones.BatchPreprocessor",

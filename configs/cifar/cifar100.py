@@ -1,6 +1,9 @@
-"""CIFAR-100, padded with its mean colour as CIFAR-10 is."""
+"""CIFAR-100, trained as CIFAR-10 is, with its own classes, mean colour and pixels.
 
-_base_ = "./cifar.py"
+resnext pretrain cifar/cifar100 --data-root data/cifar100 --amp bf16
+"""
+
+_base_ = "./cifar10.py"
 
 data_root = "data/cifar100"
 stored_as = "cifar100"

@@ -1,6 +1,9 @@
-"""ResNet strikes back, A2: 300 epochs, and what else A1 has otherwise; Wightman et al. (2021)."""
+"""ResNet strikes back, A2: 300 epochs, and what else A1 has otherwise; Wightman et al. (2021).
 
-_base_ = "./imagenet_a1.py"
+Made for 256 images on each of 8 GPUs.
+"""
+
+_base_ = "./a1.py"
 
 max_epochs = 300
 

@@ -4,10 +4,10 @@ SGD with a rate of 0.5 for a batch of 1024, momentum 0.9 and weight decay 2e-5, 
 epochs of cosine after 5 of warm-up. Crops of 176 pixels, four augmentations of each image
 (TrivialAugment), random erasing, mixup 0.2 or CutMix 1.0, label smoothing 0.1; the average of the
 weights (a decay of 0.99998 for each step, taken every 32) evaluated on the middle 224 pixels of a
-shorter side of 232.
+shorter side of 232. Made for 128 images on each of 8 GPUs.
 """
 
-_base_ = "./imagenet.py"
+_base_ = "../_base_/imagenet.py"
 
 max_epochs = 600
 warmup_epochs = 5
@@ -33,7 +33,11 @@ val_dataloader = dict(
         ]
     ),
 )
-model = dict(label_smoothing=0.1, data_preprocessor=dict(mixup=0.2, cutmix=1.0))
+model = dict(
+    network=dict(variant="resnext50_32x4d"),
+    label_smoothing=0.1,
+    data_preprocessor=dict(mixup=0.2, cutmix=1.0),
+)
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs)
 optim_wrapper = dict(
     type="OptimWrapper",

@@ -1,0 +1,70 @@
+"""The network as an argument of a recipe, and the name of a run, which has both in it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from resnext_backbones.errors import InputError, some
+from resnext_backbones.variants import VARIANTS
+
+
+def use_variant(cfg: Any, name: str) -> None:
+    """Puts another network into a recipe, whose `model.network` is one.
+
+    Args:
+        cfg: a config of MMEngine's.
+        name: of the recipe's own `networks`, where it has such a table, else of `VARIANTS`. Those
+            for small images and those for large ones do not take one another's place.
+
+    Raises:
+        InputError: the recipe takes no network of this name.
+    """
+    own, network = cfg.get("networks"), cfg.model.get("network", {})
+    if own:
+        check_variant(name, own, cfg.filename)
+        network.update(own[name])
+    elif "variant" in network:
+        small = VARIANTS[network.variant].small_images
+        fitting = [key for key, row in VARIANTS.items() if row.small_images == small]
+        check_variant(name, fitting, cfg.filename)
+        network.variant = name
+    else:
+        raise InputError(
+            f"variant {name}: the network of config {cfg.filename} is none of the variants; set what "
+            "is to be another with --cfg-options"
+        )
+
+
+def check_variant(name: str, known: Iterable[str], config: str | Path) -> None:
+    """Checks that a recipe takes a network.
+
+    Raises:
+        InputError: it does not; the message has the names that are close.
+    """
+    names = list(known)
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or names
+        raise InputError(f"variant {name}: config {config} takes no such network; try {some(close)}")
+
+
+def run_name(cfg: Any) -> str:
+    """Returns the name of a run: the config's, with the network before it where a recipe has one.
+
+    The network of a recipe that was changed beyond its `networks` has no name.
+    """
+    network = cfg.model.get("network", {}) if "model" in cfg else {}
+    tables = cfg.get("networks", {}).items() if network else ()
+    own = (name for name, settings in tables if _holds(network, settings))
+    return joined(next(own, network.get("variant") or ""), Path(cfg.filename or "config.py").stem)
+
+
+def joined(variant: str, config: str) -> str:
+    """Returns a name that tells networks of a recipe apart: `resnext50_32x4d_a1`."""
+    return config if variant in config else f"{variant}_{config}"
+
+
+def _holds(network: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    return all(network.get(key) == value for key, value in settings.items())
