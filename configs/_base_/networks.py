@@ -1,6 +1,6 @@
-"""The backbones of the detectors: each with its published weights and the pixels that these expect.
+"""The detectors' backbones, each with its published weights and the pixels that these expect.
 
-A config takes one out, `model = _base_.pop("networks").x101_32x4d`: none of them stays as a setting.
+A config takes one out, `model = _base_.pop("networks").x101_32x4d`; none stays as a setting.
 """
 
 _base_ = []  # without it MMEngine takes a file that imports for another kind of config

@@ -16,13 +16,13 @@ def use_variant(cfg: Any, name: str) -> None:
 
     Args:
         cfg: a config of MMEngine's.
-        name: of the recipe's own `networks`, where it has such a table, else of `VARIANTS`. Those
-            for small images and those for large ones do not take one another's place.
+        name: a row of the recipe's own `networks`, where it has such a table, else of `VARIANTS`,
+            in which one for small images does not take the place of one for large ones.
 
     Raises:
         InputError: the recipe takes no network of this name.
     """
-    own, network = cfg.get("networks"), cfg.model.get("network", {})
+    own, network = cfg.get("networks"), cfg.get("model", {}).get("network", {})
     if own:
         check_variant(name, own, cfg.filename)
         network.update(own[name])
@@ -33,8 +33,8 @@ def use_variant(cfg: Any, name: str) -> None:
         network.variant = name
     else:
         raise InputError(
-            f"variant {name}: the network of config {cfg.filename} is none of the variants; set what "
-            "is to be another with --cfg-options"
+            f"variant {name}: config {cfg.filename} is no recipe that takes one; set what is to be "
+            "another with --cfg-options"
         )
 
 
@@ -47,7 +47,7 @@ def check_variant(name: str, known: Iterable[str], config: str | Path) -> None:
     names = list(known)
     if name not in names:
         close = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or names
-        raise InputError(f"variant {name}: config {config} takes no such network; try {some(close)}")
+        raise InputError(f"variant {name}: config {config} has no such network; try {some(close)}")
 
 
 def run_name(cfg: Any) -> str:
@@ -55,7 +55,7 @@ def run_name(cfg: Any) -> str:
 
     The network of a recipe that was changed beyond its `networks` has no name.
     """
-    network = cfg.model.get("network", {}) if "model" in cfg else {}
+    network = cfg.get("model", {}).get("network", {})
     tables = cfg.get("networks", {}).items() if network else ()
     own = (name for name, settings in tables if _holds(network, settings))
     return joined(next(own, network.get("variant") or ""), Path(cfg.filename or "config.py").stem)

@@ -31,7 +31,7 @@ def test_the_adapter_says_how_to_install_detectron2() -> None:
 
 
 def test_so_does_the_tool(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    monkeypatch.setattr(sys, "argv", [TOOL.name, "mask_rcnn_x50_32x4d_fpn_1x"])
+    monkeypatch.setattr(sys, "argv", [TOOL.name, "mask_rcnn_fpn_1x"])
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(TOOL), run_name="__main__")
     assert ended.value.code == 2
