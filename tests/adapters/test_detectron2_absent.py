@@ -20,7 +20,7 @@ MESSAGE = (
 @pytest.fixture(autouse=True)
 def _no_detectron2(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(sys.modules):
-        if re.match(r"resnext_backbones\.(adapters|detection)\.detectron2", name):
+        if re.match(r"resnext_backbones\.(adapters|tasks)\.detectron2", name):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "detectron2", None)
 
