@@ -1,4 +1,4 @@
-"""List the published weights that have an alias, or the configs and what they should reach.
+"""List the published weights, or the configs.
 
 resnext list resnext101
 resnext list --configs mask_rcnn
