@@ -8,7 +8,7 @@ import argparse
 import os
 import sys
 
-from resnext_backbones.engine.results import listing
+from resnext_backbones.engine.expected import listing
 from resnext_backbones.errors import InputError
 from resnext_backbones.weights.registry import REGISTRY
 

@@ -22,9 +22,11 @@ def use_variant(cfg: Any, name: str) -> None:
     Raises:
         InputError: the recipe takes no network of this name.
     """
-    own, network = cfg.get("networks"), cfg.get("model", {}).get("network", {})
-    if own:
+    own, network = cfg.get("networks"), _network(cfg)
+    if own and network:
         check_variant(name, own, cfg.filename)
+        for key in {key for settings in own.values() for key in settings}:
+            network.pop(key, None)  # the network before may have had more of them
         network.update(own[name])
     elif "variant" in network:
         small = VARIANTS[network.variant].small_images
@@ -55,7 +57,7 @@ def run_name(cfg: Any) -> str:
 
     The network of a recipe that was changed beyond its `networks` has no name.
     """
-    network = cfg.get("model", {}).get("network", {})
+    network = _network(cfg)
     tables = cfg.get("networks", {}).items() if network else ()
     own = (name for name, settings in tables if _holds(network, settings))
     return joined(next(own, network.get("variant") or ""), Path(cfg.filename or "config.py").stem)
@@ -64,6 +66,12 @@ def run_name(cfg: Any) -> str:
 def joined(variant: str, config: str) -> str:
     """Returns a name that tells networks of a recipe apart: `resnext50_32x4d_a1`."""
     return config if variant in config else f"{variant}_{config}"
+
+
+def _network(cfg: Any) -> Any:
+    """Returns the network of a recipe; an empty one where the config is no recipe."""
+    network = cfg.get("model", {}).get("network")
+    return network if isinstance(network, Mapping) else {}
 
 
 def _holds(network: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:

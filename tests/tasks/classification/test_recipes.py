@@ -20,8 +20,8 @@ from mmengine.registry import PARAM_SCHEDULERS
 from resnext_backbones import ResNeXtClassifier
 from resnext_backbones.adapters.registry import MODELS, TRANSFORMS
 from resnext_backbones.engine.config import for_training, read_config
+from resnext_backbones.engine.expected import published_results
 from resnext_backbones.engine.find import config_names
-from resnext_backbones.engine.results import published_results
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.classification.model import BatchPreprocessor
 from resnext_backbones.tasks.classification.run import pretrain
@@ -170,6 +170,7 @@ def test_a_recipe_with_networks_of_its_own() -> None:
         ("imagenet/a1", "resnext29_8x64d", "a1.py has no such network; try resnext"),
         ("cifar/cifar100", "resnext50_32x4d", "no such network; try resnext29_8x64d, resnext29_16"),
         (QUICK, "resnext50_32x4d", "no such network; try resnext29_8x4d, resnext29_1x18d"),
+        ("imagenet/v2", "", "v2.py has no such network; try resnext26_32x4d, resnext50_32x4d, "),
         ("demo_shapes", "resnext50_32x4d", "demo_shapes.py is no recipe that takes one; set"),
     ],
 )

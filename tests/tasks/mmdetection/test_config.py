@@ -19,8 +19,8 @@ from mmdet.utils import register_all_modules
 from mmengine.config import Config
 
 from resnext_backbones.engine.config import for_training
+from resnext_backbones.engine.expected import published_results
 from resnext_backbones.engine.find import INSTALLED_CONFIGS, find_config
-from resnext_backbones.engine.results import published_results
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.mmdetection.config import load_config
 from resnext_backbones.tasks.mmdetection.weights import check_weights, given_pixels
