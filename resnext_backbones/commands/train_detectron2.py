@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
         args.config,
         tuple(args.overrides),
         weights=args.weights,
-        variant=vars(args).get("variant"),  # which `train` does not take
+        variant=args.variant,
         work_dir=args.work_dir,
         resume=args.resume,
         eval_only=args.eval_only,
