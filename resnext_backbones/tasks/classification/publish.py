@@ -14,6 +14,7 @@ import resnext_backbones
 from resnext_backbones.adapters.registry import HOOKS
 from resnext_backbones.engine.journal import read_journal
 from resnext_backbones.engine.logs import reported
+from resnext_backbones.engine.networks import run_name
 from resnext_backbones.engine.provenance import commit
 from resnext_backbones.errors import InputError
 from resnext_backbones.io import whole_file
@@ -56,7 +57,7 @@ def facts(runner: Any) -> dict[str, str]:
     return {
         **to_metadata(model.network.architecture),
         **Preprocessing("RGB", tuple(pixels.mean), tuple(pixels.std)).to_metadata(),
-        "recipe": Path(cfg.filename or "config.py").stem,
+        "recipe": run_name(cfg),
         "data_set": Path(cfg.get("data_root", "unknown")).name,
         "classes": str(cfg.model.num_classes),
         "epochs": str(runner.max_epochs),
