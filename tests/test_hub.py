@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import drawn, small
+from safetensors.torch import save_file
 
 from resnext_backbones import ResNeXt, ResNeXtClassifier, list_variants, load_weights
 from resnext_backbones.weights import WeightsError, download
@@ -32,6 +33,16 @@ def test_saved_and_loaded_whole(cls: type[ResNeXt], options: dict, tmp_path: Pat
     own = drawn(cls, **options)
     load_weights(own, tmp_path / "model.safetensors")
     assert all(torch.equal(v, model.state_dict()[k]) for k, v in own.state_dict().items())
+
+
+def test_from_pretrained_loads_whole_or_not_at_all(tmp_path: Path) -> None:
+    model = drawn()
+    model.save_pretrained(tmp_path)
+    state = {key: value.contiguous() for key, value in model.state_dict().items()}
+    state.pop("layer2.0.bn1.bias")
+    save_file(state, tmp_path / "model.safetensors")
+    with pytest.raises(RuntimeError, match=r"layer2.0.bn1.bias"):
+        ResNeXt.from_pretrained(tmp_path)
 
 
 def test_pushed_with_its_config_and_a_card(monkeypatch) -> None:

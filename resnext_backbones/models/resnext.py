@@ -150,6 +150,11 @@ class ResNeXt(
             self.add_module(name, module)
         return tuple(modules)
 
+    @classmethod
+    def _from_pretrained(cls, *, strict: bool = True, **options: Any) -> ResNeXt:
+        """Loads whole or not at all, where huggingface_hub would keep random values."""
+        return super()._from_pretrained(strict=strict, **options)
+
     @property
     def stages(self) -> list[nn.Sequential]:
         """`layer1` and the ones after it, as far as they are built."""
