@@ -13,8 +13,9 @@ from pathlib import Path
 
 import torch
 
+from resnext_backbones.build import build_classifier
 from resnext_backbones.io import write_between
-from resnext_backbones.variants import VARIANTS, build_classifier
+from resnext_backbones.variants import VARIANTS
 
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "docs" / "model_complexity.json"
@@ -24,7 +25,7 @@ BEGIN, END = "<!-- complexity: python -m benchmarks.complexity -->", "<!-- end -
 
 def task(name: str) -> tuple[int, int]:
     """Pixels a side of the square images, and classes of the head, to count a variant for."""
-    return (32, 10) if VARIANTS[name].small_images else (224, 1000)
+    return (32, 10) if VARIANTS[name].stem == "3x3" else (224, 1000)
 
 
 def count(name: str) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from resnext_backbones.models.options import DEPTHS
-from resnext_backbones.variants import VARIANTS, Variant, build_backbone, build_classifier
+from resnext_backbones.build import build_backbone, build_classifier
+from resnext_backbones.models.architecture import Architecture
+from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights.formats import FORMATS
 
 FROZEN_STAGES = 1
@@ -55,6 +56,12 @@ class Contestant:
     def is_installed(self) -> bool:
         """Whether it can be measured here."""
         return find_spec(self.package) is not None
+
+    def builds(self, variant: str) -> bool:
+        """Whether its network can be that one: of a depth that it knows, with plain parts."""
+        a = VARIANTS[variant]
+        plain = Architecture(blocks=a.blocks, cardinality=a.cardinality, base_width=a.base_width)
+        return a == plain and a.depth in self.depths
 
     def canonical(self, name: str) -> str:
         """torchvision's name of one of its weights."""
@@ -150,33 +157,35 @@ def _freeze(module: nn.Module, frozen: tuple[nn.Module, ...]) -> None:
             norm.eval()
 
 
-def _torchvision_network(variant: Variant) -> nn.Module:
+def _torchvision_network(variant: Architecture) -> nn.Module:
     from torchvision.models.resnet import Bottleneck, ResNet
 
     return ResNet(
         Bottleneck,
-        list(DEPTHS[variant.depth]),
+        list(variant.blocks),
         groups=variant.cardinality,
         width_per_group=variant.base_width,
     )
 
 
-def _timm_network(variant: Variant) -> nn.Module:
+def _timm_network(variant: Architecture) -> nn.Module:
     from timm.models.resnet import Bottleneck, ResNet
 
-    layers = DEPTHS[variant.depth]
     return ResNet(
-        Bottleneck, layers, cardinality=variant.cardinality, base_width=variant.base_width
+        Bottleneck,
+        variant.blocks,
+        cardinality=variant.cardinality,
+        base_width=variant.base_width,
     )
 
 
-def _resnet_network(variant: Variant) -> nn.Module:
-    return _torchvision_network(Variant(variant.depth, 1, 64))
+def _resnet_network(variant: Architecture) -> nn.Module:
+    return _torchvision_network(replace(variant, cardinality=1, base_width=64))
 
 
 def _plain_library(
     package: str,
-    network: Callable[[Variant], nn.Module],
+    network: Callable[[Architecture], nn.Module],
     activation: str,
     *,
     same_network: bool = True,
@@ -215,7 +224,7 @@ def _detectron2_trunk(variant: str, training: bool) -> nn.Module:
 
     v = VARIANTS[variant]
     stages, channels = [], 64
-    for i, blocks in enumerate(DEPTHS[v.depth]):
+    for i, blocks in enumerate(v.blocks):
         stage = ResNet.make_stage(
             BottleneckBlock,
             blocks,

@@ -26,7 +26,7 @@ from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.classification.data import collate
 from resnext_backbones.tasks.classification.transforms import RandomResizedCrop
 
-RECIPE = "imagenet/resnext50_32x4d_paper"
+RECIPE = "imagenet/paper"
 REFERENCE = "decode and resize"
 """What the ratios are to."""
 

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from benchmarks.clock import seconds
 from benchmarks.contestants import CONTESTANTS, Contestant, random_state
 from benchmarks.memory import kept_bytes
-from resnext_backbones.variants import VARIANTS
 
 PRECISIONS = {
     "float64": torch.float64,
@@ -134,7 +133,7 @@ class Entry:
         return (
             contestant.is_installed()
             and (self.precision != "tf32" or torch.device(setting.device).type == "cuda")
-            and VARIANTS[setting.variant].depth in contestant.depths
+            and contestant.builds(setting.variant)
             and getattr(contestant, task.part) is not None
             and (contestant.has_relu_modules or not setting.smooth)
             and (fuses or not self.mode.startswith("fused"))

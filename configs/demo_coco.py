@@ -6,7 +6,11 @@ It runs on whatever has COCO's layout. On COCO itself it shows that everything w
 is not worth comparing.
 """
 
-_base_ = ["./_base_/mask_rcnn.py", "./_base_/coco_instance.py", "./_base_/runtime.py"]
+_base_ = [
+    "mmdet::_base_/models/mask-rcnn_r50_fpn.py",
+    "./_base_/coco_instance.py",
+    "./_base_/runtime.py",
+]
 
 image_scale = (128, 128)
 batch_size = 4
@@ -22,7 +26,13 @@ roi_extractor = dict(
     roi_layer=dict(sampling_ratio=1),
 )
 model = dict(
-    backbone=dict(variant="resnext26_32x4d", frozen_stages=-1, norm_eval=False),
+    backbone=dict(
+        _delete_=True,
+        type="resnext_backbones.ResNeXt",
+        variant="resnext26_32x4d",
+        frozen_stages=-1,
+        norm_eval=False,
+    ),
     neck=dict(out_channels=channels, norm_cfg=dict(type="BN")),
     rpn_head=dict(in_channels=channels, feat_channels=channels),
     roi_head=dict(

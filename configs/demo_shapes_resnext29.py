@@ -1,4 +1,4 @@
-r"""The demo's detector on the trunk that configs/cifar/resnext29_8x4d_cifar10_quick.py pretrains.
+r"""The demo's detector on the trunk that configs/cifar/cifar10_quick.py pretrains.
 
 python tools/train.py configs/demo_shapes_resnext29.py \
     --weights work_dirs/resnext29_8x4d_cifar10_quick/resnext29_8x4d_cifar10_quick-HASH.safetensors

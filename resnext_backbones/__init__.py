@@ -6,13 +6,15 @@ from resnext_backbones.on_demand import names_on_demand
 
 if TYPE_CHECKING:
     from resnext_backbones import models, variants, weights
-    from resnext_backbones.models import ResNeXt, ResNeXtClassifier
-    from resnext_backbones.variants import build_backbone, build_classifier, list_variants
+    from resnext_backbones.build import build_backbone, build_classifier
+    from resnext_backbones.models import Architecture, ResNeXt, ResNeXtClassifier
+    from resnext_backbones.variants import list_variants
     from resnext_backbones.weights import load_weights, preprocessing_of
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Architecture",
     "ResNeXt",
     "ResNeXtClassifier",
     "build_backbone",
@@ -28,10 +30,11 @@ __all__ = [
 __getattr__ = names_on_demand(
     __name__,
     {
+        "Architecture": "models",
         "ResNeXt": "models",
         "ResNeXtClassifier": "models",
-        "build_backbone": "variants",
-        "build_classifier": "variants",
+        "build_backbone": "build",
+        "build_classifier": "build",
         "list_variants": "variants",
         "load_weights": "weights",
         "models": "models",

@@ -1,106 +1,106 @@
-"""The named networks: one table, and the functions that build by name."""
+"""The named networks: one table."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import fields, replace
 from typing import Any
 
-from resnext_backbones.models import ResNeXt, ResNeXtClassifier
+from resnext_backbones.models.architecture import UNSEEN, Architecture
 from resnext_backbones.models.options import DEPTHS
 
 
-@dataclass(frozen=True)
-class Variant:
-    """What a name stands for: depth, cardinality C, base width d (as in "C x d"), and the stem."""
-
-    depth: int
-    cardinality: int
-    base_width: int
-    small_images: bool = False
+def _row(depth: int, cardinality: int, base_width: int, **more: Any) -> Architecture:
+    return Architecture(
+        blocks=DEPTHS[depth], cardinality=cardinality, base_width=base_width, **more
+    )
 
 
 # Sources: [1] Xie et al. (2017), Tables 1, 3 and 4; [2] Mahajan et al. (2018), arXiv:1805.00932;
 # [3] torchvision; [4] Detectron2's model zoo; [5] MMPretrain; [6] He et al. (2016), Table 1;
 # [7] Zagoruyko and Komodakis (2016), as torchvision has it: twice the bottleneck width;
-# [8] by the rule of [1], with no published weights.
-VARIANTS: dict[str, Variant] = {
-    "resnext26_32x4d": Variant(26, 32, 4),  # [8]
-    "resnext50_32x4d": Variant(50, 32, 4),  # [1]
-    "resnext50_32x8d": Variant(50, 32, 8),  # [8]
-    "resnext101_32x4d": Variant(101, 32, 4),  # [1]
-    "resnext101_32x8d": Variant(101, 32, 8),  # [2, 3]
-    "resnext101_64x4d": Variant(101, 64, 4),  # [1]
-    "resnext101_32x16d": Variant(101, 32, 16),  # [2]
-    "resnext101_32x32d": Variant(101, 32, 32),  # [2]
-    "resnext101_32x48d": Variant(101, 32, 48),  # [2]
-    "resnext152_32x4d": Variant(152, 32, 4),  # [5]
-    "resnext152_64x4d": Variant(152, 64, 4),  # [8]
-    "resnext152_32x8d": Variant(152, 32, 8),  # [4]
-    "resnext29_8x64d": Variant(29, 8, 64, small_images=True),  # [1], section 5.3
-    "resnext29_16x64d": Variant(29, 16, 64, small_images=True),  # [1], section 5.3
-    "resnet50": Variant(50, 1, 64),  # [6]
-    "resnet101": Variant(101, 1, 64),  # [6]
-    "resnet152": Variant(152, 1, 64),  # [6]
-    "wide_resnet50_2": Variant(50, 1, 128),  # [7]
-    "wide_resnet101_2": Variant(101, 1, 128),  # [7]
+# [8] by the rule of [1], with no published weights; [9] timm: He et al. (2019), Figure 2.
+VARIANTS: dict[str, Architecture] = {
+    "resnext26_32x4d": _row(26, 32, 4),  # [8]
+    "resnext50_32x4d": _row(50, 32, 4),  # [1]
+    "resnext50d_32x4d": _row(50, 32, 4, stem="deep", shortcut="pooled"),  # [9]
+    "resnext50_32x8d": _row(50, 32, 8),  # [8]
+    "resnext101_32x4d": _row(101, 32, 4),  # [1]
+    "resnext101_32x8d": _row(101, 32, 8),  # [2, 3]
+    "resnext101_64x4d": _row(101, 64, 4),  # [1]
+    "resnext101_32x16d": _row(101, 32, 16),  # [2]
+    "resnext101_32x32d": _row(101, 32, 32),  # [2]
+    "resnext101_32x48d": _row(101, 32, 48),  # [2]
+    "resnext152_32x4d": _row(152, 32, 4),  # [5]
+    "resnext152_64x4d": _row(152, 64, 4),  # [8]
+    "resnext152_32x8d": _row(152, 32, 8),  # [4]
+    "resnext29_8x64d": _row(29, 8, 64, stem="3x3"),  # [1], section 5.3
+    "resnext29_16x64d": _row(29, 16, 64, stem="3x3"),  # [1], section 5.3
+    "resnet50": _row(50, 1, 64),  # [6]
+    "resnet101": _row(101, 1, 64),  # [6]
+    "resnet152": _row(152, 1, 64),  # [6]
+    "wide_resnet50_2": _row(50, 1, 128),  # [7]
+    "wide_resnet101_2": _row(101, 1, 128),  # [7]
 }
+
+SETTLED = {"blocks", "cardinality", "base_width"}
+"""What a name says itself, so that nothing else can say it."""
 
 
 def list_variants() -> list[str]:
-    """The names that `build_backbone` takes, in the table's order."""
+    """Returns the names of the table, in the table's order."""
     return list(VARIANTS)
 
 
-def variant_options(name: str) -> dict[str, Any]:
-    """The arguments of `ResNeXt` that a name stands for.
+def architecture_of(name: str, **changes: Any) -> Architecture:
+    """Returns the architecture of a name.
+
+    Args:
+        changes: fields in which it differs, such as `in_channels`.
 
     Raises:
-        ValueError: the name is not in the table.
+        ValueError: the name is not in the table, it settles one of the fields, or a value is out of
+            its range.
     """
     if name not in VARIANTS:
         raise ValueError(f"no variant {name!r}; there are {', '.join(VARIANTS)}")
-    return asdict(VARIANTS[name])
-
-
-def build_backbone(name: str, **options: Any) -> ResNeXt:
-    """The trunk of a variant, with random weights.
-
-    Args:
-        name: of `list_variants()`.
-        options: further arguments of `ResNeXt`.
-
-    Raises:
-        ValueError: the name is unknown, an option is out of its range, or it is one that the
-            name settles.
-    """
-    return ResNeXt(**_merge(name, options))
-
-
-def build_classifier(name: str, *, num_classes: int = 1000, **options: Any) -> ResNeXtClassifier:
-    """The classifier of a variant, with random weights; arguments as `build_backbone`'s."""
-    return ResNeXtClassifier(num_classes=num_classes, **_merge(name, options))
-
-
-def _merge(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    settled = variant_options(name)
-    if clash := sorted(settled.keys() & options.keys()):
+    if clash := sorted(SETTLED & changes.keys()):
         raise ValueError(f"{', '.join(clash)} cannot be given beside the variant {name!r}")
-    return settled | options
+    return replace(VARIANTS[name], **changes)
 
 
-def variant_name(depth: tuple[int, ...], cardinality: int, base_width: int) -> str:
-    """The name of a network, or a description where the table has none.
+def describe(found: Architecture) -> str:
+    """Returns the name of an architecture, or how it differs from the nearest row.
 
-    Where the upper stages are not known, there may be several.
-
-    Args:
-        depth: blocks of each stage, of as many stages as are known.
+    Where the upper stages are not known there may be several names. The channels of the images are
+    not looked at, nor what no tensor shows (`UNSEEN`).
     """
-    names = [
-        name
-        for name, v in VARIANTS.items()
-        if (DEPTHS[v.depth][: len(depth)], v.cardinality, v.base_width)
-        == (depth, cardinality, base_width)
-    ]
-    blocks = "-".join(map(str, depth))
-    return " or ".join(names) or f"a {cardinality}x{base_width}d network of {blocks} blocks"
+    n = len(found.blocks)
+    unlike = {
+        name: _differences(row, found)
+        for name, row in VARIANTS.items()
+        if row.blocks[:n] == found.blocks
+    }
+    if names := [name for name, values in unlike.items() if not values]:
+        return " or ".join(names)
+    alike = {n: values for n, values in unlike.items() if not SETTLED & values.keys()}
+    if alike:
+        name = min(alike, key=lambda n: len(alike[n]))
+        return f"{name} with {_listing(alike[name])}"
+    blocks = "-".join(map(str, found.blocks))
+    plain = Architecture(cardinality=found.cardinality, base_width=found.base_width)
+    more = _differences(plain, found)
+    network = f"a {found.cardinality}x{found.base_width}d network of {blocks} blocks"
+    return f"{network} with {_listing(more)}" if more else network
+
+
+def _differences(row: Architecture, found: Architecture) -> dict[str, Any]:
+    """The fields in which they differ, but for the blocks, with the values of `found`."""
+    left_out = {"blocks", "in_channels", *UNSEEN}
+    names = [field.name for field in fields(Architecture) if field.name not in left_out]
+    if not found.attention and not row.attention:
+        names.remove("attention_after")
+    return {n: getattr(found, n) for n in names if getattr(found, n) != getattr(row, n)}
+
+
+def _listing(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items())

@@ -13,8 +13,8 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when the package is imported
 
 from resnext_backbones.datasets import generate_shapes
-from resnext_backbones.models.options import DEPTHS
-from resnext_backbones.variants import VARIANTS, Variant
+from resnext_backbones.models.architecture import Architecture
+from resnext_backbones.variants import VARIANTS
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Processes that share the cores; more threads than cores are many times slower.
@@ -51,6 +51,6 @@ def shapes_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of a network of one block a stage, for the length of a test."""
-    monkeypatch.setitem(DEPTHS, 14, (1, 1, 1, 1))
-    monkeypatch.setitem(VARIANTS, "tiny_4x4d", Variant(14, 4, 4))
+    architecture = Architecture(blocks=(1, 1, 1, 1), cardinality=4, base_width=4)
+    monkeypatch.setitem(VARIANTS, "tiny_4x4d", architecture)
     return "tiny_4x4d"

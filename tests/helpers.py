@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from resnext_backbones import ResNeXt
+from resnext_backbones.models.architecture import FIELDS, Architecture
 
 
 def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
@@ -68,12 +70,24 @@ def relative_error(value: Tensor, reference: Tensor) -> float:
     return ((value - reference).abs().max() / reference.abs().max()).item()
 
 
-SMALL = {"depth": (1, 1, 2, 1), "cardinality": 4, "base_width": 4, "base_channels": 16}
+SMALL = Architecture(blocks=(1, 1, 2, 1), cardinality=4, base_width=4, base_channels=16)
+"""A network that computes in milliseconds."""
 
 
-def small(**options: Any) -> ResNeXt:
-    """A trunk that computes in milliseconds."""
-    return randomise(ResNeXt(**(SMALL | options)))
+def drawn(cls: type[ResNeXt] = ResNeXt, **options: Any) -> ResNeXt:
+    """Returns `SMALL` as it draws its weights.
+
+    Args:
+        cls: of the network.
+        options: its own, and fields of `Architecture`.
+    """
+    fields = {key: options.pop(key) for key in list(options) if key in FIELDS}
+    return cls(replace(SMALL, **fields), **options)
+
+
+def small(cls: type[ResNeXt] = ResNeXt, **options: Any) -> ResNeXt:
+    """Returns `SMALL` with weights that hide nothing; arguments as of `drawn`."""
+    return randomise(drawn(cls, **options))
 
 
 def gradients(model: nn.Module, images: Tensor) -> dict[str, Tensor]:

@@ -68,6 +68,7 @@ def test_the_scripts_are_the_commands() -> None:
 def test_help_list_and_completion_do_without_pytorch() -> None:
     code = (
         "import sys; from resnext_backbones import cli; cli.parser(); cli.main(['list', '101']); "
+        "cli.main(['list', '--configs']); "
         f"sys.exit(str({HEAVY} & sys.modules.keys() or ''))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -123,7 +124,7 @@ def test_without_its_extra_a_command_says_how_to_install_it(plain, tmp_path: Pat
         "test": "demo_coco epoch_1.pth",
         "predict": "demo_coco epoch_1.pth street.jpg --out found",
         "verify": "torchvision/resnext50_32x4d.v2 --data-root data",
-        "pretrain": "imagenet/resnext50_32x4d_paper",
+        "pretrain": "imagenet/paper",
         "publish": "epoch_1.pth",
         "demo": "",
     }
@@ -181,6 +182,7 @@ def test_a_reader_may_stop_early() -> None:
     [
         ("resnext tr", ["train", "train-detectron2"]),
         ("resnext train mask_rcnn_x50", ["mask_rcnn_x50_32x4d_fpn_coco"]),
+        ("resnext pretrain c --variant resnext101_32x3", ["resnext101_32x32d"]),
         ("resnext convert torchvision/resnext101_64", ["torchvision/resnext101_64x4d.v1"]),
         ("resnext convert a b --to mm", ["mmdet", "mmpretrain"]),
         ("resnext train c --weights fair/resnext101_64", ["fair/resnext101_64x4d.torch7"]),

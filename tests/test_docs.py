@@ -12,9 +12,11 @@ import pytest
 import torch
 
 from resnext_backbones import ResNeXtClassifier, build_backbone
+from resnext_backbones.build import split
 from resnext_backbones.cli import COMMANDS
 from resnext_backbones.extras import EXTRAS
 from resnext_backbones.weights.download import path_of
+from resnext_backbones.weights.identify import network_name
 from resnext_backbones.weights.registry import REGISTRY
 
 ROOT = Path(__file__).parents[1]
@@ -89,6 +91,10 @@ def test_the_configs_that_the_training_page_shows_are_read(tmp_path: Path, monke
         assert cfg.auto_scale_lr.enable
         head = build_on_meta(cfg).roi_head.bbox_head
         assert head.num_classes == classes
+    (tmp_path / "shown.py").write_text(next(block for block in blocks if "= pretrained(" in block))
+    backbone = build_on_meta(load_config(str(tmp_path / "shown.py"))).backbone
+    assert network_name(backbone.state_dict()) == "resnext101_32x4d"
+    assert backbone.frozen_stages == 1
 
 
 def test_the_numbers_of_the_comparison_are_those_measured() -> None:
@@ -111,7 +117,9 @@ def test_the_numbers_of_the_comparison_are_those_measured() -> None:
 
 @pytest.mark.whole
 def test_the_table_of_cardinalities_is_what_was_measured() -> None:
-    config = pytest.importorskip("mmengine.config", reason="MMEngine is not installed")
+    pytest.importorskip("mmengine", reason="MMEngine is not installed")
+    from resnext_backbones.engine.config import read_config
+
     flop_count = pytest.importorskip(
         "fvcore.nn", reason="fvcore is not installed"
     ).FlopCountAnalysis
@@ -119,8 +127,9 @@ def test_the_table_of_cardinalities_is_what_was_measured() -> None:
     path = ROOT / "docs" / "benchmarks" / "pretraining_cardinality_cifar10.json"
     result = json.loads(path.read_text(encoding="utf-8"))
     for name, network in result["networks"].items():
-        cfg = config.Config.fromfile(ROOT / f"configs/cifar/resnext29_{name}_cifar10_quick.py")
-        model = ResNeXtClassifier(num_classes=10, **cfg.model.network).eval()
+        cfg = read_config("cifar/cifar10_quick", variant=f"resnext29_{name}")
+        architecture, _ = split(None, cfg.model.network)
+        model = ResNeXtClassifier(architecture, num_classes=10).eval()
         assert sum(p.numel() for p in model.parameters()) == network["parameters"]
         counted = flop_count(model, torch.zeros(1, 3, 32, 32)).unsupported_ops_warnings(False)
         multiply_adds = counted.by_operator()["conv"] + counted.by_operator()["linear"]

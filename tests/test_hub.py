@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import SMALL, randomise
+from helpers import drawn, small
+from safetensors.torch import save_file
 
 from resnext_backbones import ResNeXt, ResNeXtClassifier, list_variants, load_weights
 from resnext_backbones.weights import WeightsError, download
@@ -20,7 +21,7 @@ ROOT = Path(__file__).parents[1]
     ("cls", "options"), [(ResNeXt, {"frozen_stages": 1}), (ResNeXtClassifier, {"num_classes": 7})]
 )
 def test_saved_and_loaded_whole(cls: type[ResNeXt], options: dict, tmp_path: Path) -> None:
-    model = randomise(cls(**SMALL, **options)).eval()
+    model = small(cls, **options).eval()
     model.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     assert options.items() <= config.items()
@@ -29,9 +30,19 @@ def test_saved_and_loaded_whole(cls: type[ResNeXt], options: dict, tmp_path: Pat
     for a, b in zip(model(images), again(images), strict=True):
         assert torch.equal(a, b)
     # The weights file is one like any other.
-    own = cls(**SMALL, **options)
+    own = drawn(cls, **options)
     load_weights(own, tmp_path / "model.safetensors")
     assert all(torch.equal(v, model.state_dict()[k]) for k, v in own.state_dict().items())
+
+
+def test_from_pretrained_loads_whole_or_not_at_all(tmp_path: Path) -> None:
+    model = drawn()
+    model.save_pretrained(tmp_path)
+    state = {key: value.contiguous() for key, value in model.state_dict().items()}
+    state.pop("layer2.0.bn1.bias")
+    save_file(state, tmp_path / "model.safetensors")
+    with pytest.raises(RuntimeError, match=r"layer2.0.bn1.bias"):
+        ResNeXt.from_pretrained(tmp_path)
 
 
 def test_pushed_with_its_config_and_a_card(monkeypatch) -> None:
@@ -42,7 +53,7 @@ def test_pushed_with_its_config_and_a_card(monkeypatch) -> None:
 
     monkeypatch.setattr("huggingface_hub.HfApi.create_repo", lambda *_, **kw: _Repository(kw))
     monkeypatch.setattr("huggingface_hub.HfApi.upload_folder", upload_folder)
-    ResNeXt(**SMALL).push_to_hub("owner/name")
+    drawn().push_to_hub("owner/name")
     assert pushed == {"owner/name": {"config.json", "model.safetensors", "README.md"}}
 
 
@@ -52,13 +63,13 @@ class _Repository:
 
 
 def test_a_file_of_the_hub_is_a_source(tmp_path: Path, monkeypatch) -> None:
-    model = ResNeXt(**SMALL)
+    model = drawn()
     model.save_pretrained(tmp_path)
     monkeypatch.setattr(
         "huggingface_hub.hf_hub_download",
         lambda repository, name: tmp_path / name if repository == "owner/name" else None,
     )
-    own = ResNeXt(**SMALL)
+    own = drawn()
     load_weights(own, "hf://owner/name/model.safetensors")
     assert torch.equal(own.conv1.weight, model.conv1.weight)
 

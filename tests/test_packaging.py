@@ -129,7 +129,11 @@ def test_the_oldest_versions_are_the_lower_bounds() -> None:
 
 def test_the_wheel_holds_every_config(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    configs = {path.relative_to(ROOT / "configs") for path in (ROOT / "configs").rglob("*.py")}
+    configs = {
+        path.relative_to(ROOT / "configs")
+        for pattern in ("*.py", "*.toml")
+        for path in (ROOT / "configs").rglob(pattern)
+    }
     assert configs
     assert {f"resnext_backbones/.mim/configs/{path}" for path in configs} <= names
     assert not any(name.startswith(("tests/", "tools/")) for name in names)
@@ -156,7 +160,8 @@ def test_the_command_runs_from_a_wheel(wheel: Path, tmp_path: Path) -> None:
     (empty := tmp_path / "empty").mkdir()
     for arguments, message in {
         ("list", "WSL"): "error: WSL: no alias has this in it",
-        ("pretrain", "cifar/resnext29_8x64d_cifar10"): "error: images data/cifar10: neither",
+        ("list", "--configs", "x50d"): "error: x50d: no config has this in it",
+        ("pretrain", "cifar/cifar10"): "error: images data/cifar10: neither",
     }.items():
         done = subprocess.run(
             [sys.executable, "-m", "resnext_backbones", *arguments],

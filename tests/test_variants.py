@@ -9,9 +9,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_model_weights
 
 from benchmarks.complexity import BEGIN, END, README, count, read_record, table, task
-from resnext_backbones import ResNeXt, build_backbone, build_classifier, list_variants
-from resnext_backbones.variants import VARIANTS, variant_name
-from resnext_backbones.weights.checkpoint import variant_of
+from resnext_backbones import Architecture, ResNeXt, build_backbone, build_classifier, list_variants
+from resnext_backbones.variants import VARIANTS, describe
+from resnext_backbones.weights.identify import identify, network_name
 
 IN_TORCHVISION = [name for name in VARIANTS if name in torchvision.models.list_models()]
 PAPER_SIZES = {
@@ -36,7 +36,11 @@ def test_parameters_are_those_recorded(name: str) -> None:
     assert sum(p.numel() for p in trunk.parameters()) == record["trunk_parameters"]
     if name in PAPER_SIZES:
         assert record["parameters"] / 1e6 == pytest.approx(PAPER_SIZES[name], rel=2e-3)
-    assert variant_of(trunk.state_dict()) == name
+    state = trunk.state_dict()
+    assert identify(state) == VARIANTS[name]
+    assert network_name(state) == name
+    below = {k: v for k, v in state.items() if not k.startswith(("layer3.", "layer4."))}
+    assert name in network_name(below).split(" or ")
 
 
 @pytest.mark.parametrize("name", list_variants())
@@ -87,6 +91,11 @@ def test_unknown_names_and_settled_options_are_named() -> None:
 
 
 def test_a_network_is_named_by_its_shape() -> None:
-    assert variant_name((3, 4, 23, 3), 32, 8) == "resnext101_32x8d"
-    assert variant_name((3, 4), 32, 4) == "resnext50_32x4d or resnext101_32x4d"
-    assert variant_name((1, 1, 1, 1), 2, 3) == "a 2x3d network of 1-1-1-1 blocks"
+    def described(*blocks: int, **fields: object) -> str:
+        return describe(Architecture(blocks=blocks, **fields))
+
+    assert described(3, 4, 23, 3, base_width=8) == "resnext101_32x8d"
+    assert described(3, 4) == "resnext50_32x4d or resnext101_32x4d"
+    assert described(1, 1, cardinality=2, base_width=3) == "a 2x3d network of 1-1 blocks"
+    assert described(3, 4, 6, 3, norm_kind="group") == "resnext50_32x4d with norm_kind=group"
+    assert described(3, 4, 6, 3, stem="deep") == "resnext50_32x4d with stem=deep"

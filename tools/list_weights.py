@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""List the published weights that have an alias: `resnext list`, for a checkout.
+"""List the published weights, or the configs: `resnext list`, for a checkout.
 
 python tools/list_weights.py resnext101
 
---document writes the table into docs/weights.md.
+--document writes the tables into docs/weights.md and README.md.
 """
 
 from pathlib import Path
@@ -11,22 +11,25 @@ from pathlib import Path
 from resnext_backbones.cli import command_parser
 from resnext_backbones.commands.arguments import run_tool
 from resnext_backbones.commands.list import run
+from resnext_backbones.engine import expected
 from resnext_backbones.io import write_between
-from resnext_backbones.weights.registry import markdown
+from resnext_backbones.weights import registry
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "weights.md"
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = {ROOT / "docs" / "weights.md": registry.markdown, ROOT / "README.md": expected.markdown}
 BEGIN, END = "<!-- table: tools/list_weights.py --document -->", "<!-- end -->"
 
 
 def main() -> None:
     parser = command_parser("list")
-    parser.add_argument("--document", action="store_true", help="write docs/weights.md")
+    parser.add_argument("--document", action="store_true", help="write both tables")
     args = parser.parse_args()
     if not args.document:
         run(args)
         return
-    write_between(DOCUMENT, BEGIN, END, markdown())
-    print(DOCUMENT)
+    for document, markdown in DOCUMENTS.items():
+        write_between(document, BEGIN, END, markdown())
+        print(document)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Pretrain a classifier on ImageNet, or on CIFAR: `resnext pretrain`, for a checkout.
+r"""Pretrain a classifier on ImageNet, or on CIFAR: `resnext pretrain`, for a checkout.
 
-python tools/pretrain_imagenet.py configs/imagenet/resnext50_32x4d_paper.py --data-root imagenet
-torchrun --nproc_per_node 8 tools/pretrain_imagenet.py configs/imagenet/... --amp bf16 --compile
+python tools/pretrain_imagenet.py configs/imagenet/paper.py --data-root imagenet
+torchrun --nproc_per_node 8 tools/pretrain_imagenet.py configs/imagenet/a2.py \
+    --variant resnext101_32x4d --data-root imagenet --amp bf16 --compile
 """
 
 from resnext_backbones.cli import run_script

@@ -1,4 +1,10 @@
-"""ImageNet-1k as train/ and val/ with a folder a class.
+r"""ImageNet-1k as train/ and val/ with a folder a class: what all recipes of imagenet/ share.
+
+torchrun --nproc_per_node 8 tools/pretrain_imagenet.py configs/imagenet/RECIPE.py \
+    --variant resnext101_32x4d --data-root imagenet --amp bf16
+
+The learning rate follows the batch. `resnext list --configs imagenet` has what the networks should
+reach.
 
 The validation images in one folder, as they come, need two more keys in
 val_dataloader.dataset: ground_truth, the official list of a class for each image, and

@@ -1,7 +1,14 @@
-"""MMDetection's hooks and logging, the registration of the backbone, and TensorBoard.
+r"""What the configs of MMDetection's detectors share beside model, data and schedule: hooks and
+logging, the registration of the backbone, and TensorBoard.
 
-The hook checks, also where MMDetection's own tool trains, that the pixels are those that the
-backbone's weights expect.
+One node with 8 GPUs, 2 images each:
+    torchrun --nproc_per_node 8 tools/train.py configs/CONFIG.py
+Two such nodes, on each, with NODE 0 and 1 and HOST the first one's name:
+    torchrun --nnodes 2 --node_rank NODE --nproc_per_node 8 \
+        --master_addr HOST --master_port 29500 tools/train.py configs/CONFIG.py
+
+`resnext list --configs` has what they should reach. The hook checks, also where MMDetection's own
+tool trains, that the pixels are those that the backbone's weights expect.
 """
 
 _base_ = "mmdet::_base_/default_runtime.py"

@@ -2,7 +2,7 @@
 
 torchrun --nproc_per_node 8 tools/train.py configs/torchvision/mask_rcnn_x50_32x4d_fpn_coco.py
 
-Another network is `--cfg-options model.backbone.variant=resnext101_64x4d` with its `--weights`.
+Another network is `--variant resnext101_64x4d` with its `--weights`.
 """
 
 _base_ = "./faster_rcnn_x50_32x4d_fpn_coco.py"

@@ -28,10 +28,10 @@ from torch import Tensor, nn
 
 from resnext_backbones.adapters.names import Named, use_names
 from resnext_backbones.models import ResNeXt
-from resnext_backbones.models.deformable import DeformConv
-from resnext_backbones.models.layers import NORMS, Norm
-from resnext_backbones.models.options import check_range
-from resnext_backbones.models.resnext import EXPANSION
+from resnext_backbones.models.architecture import EXPANSION, Architecture
+from resnext_backbones.models.options import check_range, stage_blocks
+from resnext_backbones.models.parts.deformable import DeformConv
+from resnext_backbones.models.parts.norms import NORMS, Norm
 from resnext_backbones.weights import LoadedWeights, load_weights
 
 STAGES = ("res2", "res3", "res4", "res5")
@@ -79,7 +79,7 @@ class ResNeXtBackbone(Backbone):
         freeze_at: 0 for none, 1 for the stem, k for the stem and the stages up to `res{k}`.
         norm: as of `detectron2.layers.get_norm`: FrozenBN, BN, SyncBN, GN, ..., or a callable.
         deform_on_per_stage: which stages have deformable 3x3 convolutions.
-        deform_modulated, deform_num_groups: as of `models.deformable.DeformConv`.
+        deform_modulated, deform_num_groups: as of `models.parts.deformable.DeformConv`.
         weights: of the trunk, from any source that `load_weights` takes; None draws new ones.
         fold_norm, channels_last: the trunk's, for less memory and time at the same arithmetic.
 
@@ -121,13 +121,15 @@ class ResNeXtBackbone(Backbone):
             DeformConv, modulated=deform_modulated, deform_groups=deform_num_groups
         )
         self.trunk = ResNeXt(
-            depth=depth if isinstance(depth, int) else tuple(depth),
-            cardinality=num_groups,
-            base_width=width_per_group,
-            in_channels=in_channels,
-            stem_channels=stem_out_channels,
-            base_channels=res2_out_channels // EXPANSION,
-            stride_in_1x1=stride_in_1x1,
+            Architecture(
+                blocks=stage_blocks(depth),
+                cardinality=num_groups,
+                base_width=width_per_group,
+                in_channels=in_channels,
+                base_channels=res2_out_channels // EXPANSION,
+                stem_channels=stem_out_channels,
+                stride_in_1x1=stride_in_1x1,
+            ),
             strides=(1, 2, 2, 2 // res5_dilation),
             dilations=(1, 1, 1, res5_dilation),
             out_indices=[i for i, name in enumerate(STAGES) if name in out_features],

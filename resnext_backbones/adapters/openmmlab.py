@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,10 +22,11 @@ from torch import Tensor, nn
 
 from resnext_backbones.adapters.registry import MODELS
 from resnext_backbones.mmcv_ops import OPERATORS
-from resnext_backbones.models import Plugin
+from resnext_backbones.models import Architecture, Plugin
 from resnext_backbones.models import ResNeXt as Trunk
 from resnext_backbones.models.layers import Conv
-from resnext_backbones.variants import variant_options
+from resnext_backbones.models.options import check_one_of, stage_blocks
+from resnext_backbones.variants import architecture_of
 from resnext_backbones.weights import LoadedWeights, WeightsError, load_weights
 from resnext_backbones.weights.sources import row_of
 
@@ -68,16 +70,16 @@ class ResNeXt(Trunk):
         variant: str | None = None,
         in_channels: int = 3,
         stem_channels: int | None = None,
-        base_channels: int = 64,
+        base_channels: int | None = None,
         num_stages: int = 4,
         strides: Sequence[int] | None = None,
         dilations: Sequence[int] | None = None,
         contract_dilation: bool = False,
         out_indices: Sequence[int] = (0, 1, 2, 3),
         style: str = "pytorch",
-        deep_stem: bool = False,
-        small_images: bool = False,
-        avg_down: bool = False,
+        deep_stem: bool | None = None,
+        small_images: bool | None = None,
+        avg_down: bool | None = None,
         frozen_stages: int = -1,
         conv_cfg: Mapping[str, Any] | None = None,
         norm_cfg: Mapping[str, Any] | None = None,
@@ -91,17 +93,21 @@ class ResNeXt(Trunk):
         fold_norm: bool = True,
         channels_last: bool = True,
     ) -> None:
-        if style not in ("pytorch", "caffe"):
-            raise ValueError(f"style must be 'pytorch' or 'caffe', got {style!r}")
+        check_one_of("style", style, ("pytorch", "caffe"))
+        if deep_stem and small_images:
+            raise ValueError("deep_stem and small_images are two stems: set one of them")
+        given = {
+            "in_channels": in_channels,
+            "base_channels": base_channels,
+            "stem": "deep" if deep_stem else "3x3" if small_images else None,
+            "stem_channels": stem_channels,
+            "shortcut": None if avg_down is None else "pooled" if avg_down else "strided",
+            "stride_in_1x1": style == "caffe",
+        }
+        changes = {key: value for key, value in given.items() if value is not None}
+        architecture = _architecture(variant, depth, groups, base_width, changes)
         super().__init__(
-            **_network(variant, depth, groups, base_width, base_channels, small_images),
-            in_channels=in_channels,
-            stem_channels=stem_channels,
-            base_channels=base_channels,
-            deep_stem=deep_stem,
-            avg_down=avg_down,
-            stride_in_1x1=style == "caffe",
-            num_stages=num_stages,
+            replace(architecture, blocks=stage_blocks(architecture.blocks, num_stages)),
             strides=strides,
             dilations=dilations,
             contract_dilation=contract_dilation,
@@ -113,7 +119,7 @@ class ResNeXt(Trunk):
             conv3x3=_deformable(dcn, stage_with_dcn, conv_cfg, num_stages),
             plugins=[_plugins(plugins or (), stage, num_stages) for stage in range(num_stages)],
             zero_init_last_norm=zero_init_residual,
-            with_cp=with_cp,
+            recompute=with_cp,
             fold_norm=fold_norm,
             channels_last=channels_last,
         )
@@ -153,32 +159,25 @@ class ResNeXt(Trunk):
             raise WeightsError(f"weights {source}: {error}") from error
 
 
-def _network(
+def _architecture(
     variant: str | None,
     depth: int | Sequence[int] | None,
     groups: int,
     base_width: int,
-    base_channels: int,
-    small_images: bool,
-) -> dict[str, Any]:
-    """Depth, cardinality, base width and stem in the trunk's words."""
+    changes: dict[str, Any],
+) -> Architecture:
+    """The architecture, in the trunk's words."""
     if variant is not None:
-        given = depth is not None or groups != 1 or base_width != DEFAULT_BASE_WIDTH
-        if given or small_images:
-            raise ValueError(
-                f"variant {variant!r} stands in place of depth, groups, base_width and small_images"
-            )
-        return variant_options(variant)
+        if depth is not None or groups != 1 or base_width != DEFAULT_BASE_WIDTH:
+            raise ValueError(f"variant {variant!r} stands in place of depth, groups and base_width")
+        return architecture_of(variant, **changes)
     if depth is None:
         raise ValueError("depth or variant must be given")
     if groups == 1 and base_width == DEFAULT_BASE_WIDTH:
-        base_width = base_channels
-    return {
-        "depth": depth,
-        "cardinality": groups,
-        "base_width": base_width,
-        "small_images": small_images,
-    }
+        base_width = changes.get("base_channels", Architecture.base_channels)
+    return Architecture(
+        blocks=stage_blocks(depth), cardinality=groups, base_width=base_width, **changes
+    )
 
 
 def _norm(norm_cfg: Mapping[str, Any], channels: int) -> nn.Module:

@@ -23,10 +23,11 @@ from torchvision.ops.feature_pyramid_network import (
     LastLevelMaxPool,
 )
 
+from resnext_backbones.build import split
 from resnext_backbones.models import ResNeXt
-from resnext_backbones.models.layers import Norm
-from resnext_backbones.models.options import MAX_STAGES, check_range, stage_blocks
-from resnext_backbones.variants import variant_options
+from resnext_backbones.models.architecture import Architecture
+from resnext_backbones.models.options import MAX_STAGES, check_range
+from resnext_backbones.models.parts.norms import Norm
 from resnext_backbones.weights import (
     LoadedWeights,
     WeightsError,
@@ -72,6 +73,7 @@ class NamedResNeXt(ResNeXt):
     """The trunk whose feature maps have names, as torchvision's heads want them.
 
     Args:
+        architecture: of the trunk.
         names: of the feature maps, from the first of `out_indices` on.
         options: the trunk's arguments.
 
@@ -79,8 +81,8 @@ class NamedResNeXt(ResNeXt):
         loaded_weights: what `weights` of a builder loaded; None for random weights.
     """
 
-    def __init__(self, names: Sequence[str], **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, architecture: Architecture, *, names: Sequence[str], **options: Any) -> None:
+        super().__init__(architecture, **options)
         self.names = tuple(names)
         self.loaded_weights: LoadedWeights | None = None
 
@@ -138,8 +140,8 @@ def resnext_fpn(
         ValueError: the name is unknown, or an argument out of its range.
         FileNotFoundError, WeightsError: as `load_weights`.
     """
-    variant = _variant(name, options, "out_indices", "frozen_stages")
-    stages = len(stage_blocks(variant["depth"]))
+    architecture, rest = _split(name, options, "out_indices", "frozen_stages")
+    stages = len(architecture.blocks)
     check_range("trainable_layers", trainable_layers, 0, stages + 1)
     layers = list(range(1, stages + 1)) if returned_layers is None else list(returned_layers)
     if not layers or layers != sorted(set(layers)) or not set(layers) <= set(range(1, stages + 1)):
@@ -147,13 +149,13 @@ def resnext_fpn(
             f"returned_layers must be increasing stages from 1 to {stages}, got {returned_layers!r}"
         )
     body = NamedResNeXt(
-        [str(i) for i in range(len(layers))],
+        architecture,
+        names=[str(i) for i in range(len(layers))],
         out_indices=[layer - 1 for layer in layers],
         # Stages above the last that is returned are not built, so cannot be frozen either.
         frozen_stages=stages - trainable_layers,
         norm=norm,
-        **variant,
-        **options,
+        **rest,
     )
     fpn = FeaturePyramidNetwork(
         list(body.channels), FPN_CHANNELS, extra_blocks or LastLevelMaxPool(), fpn_norm
@@ -233,13 +235,14 @@ def pixel_options(source: str | Path) -> dict[str, list[float]]:
     return options
 
 
-def _variant(name: str, options: dict[str, Any], *settled: str) -> dict[str, Any]:
-    """What the name stands for, where no option is given that something else settles."""
-    variant = variant_options(name)
+def _split(
+    name: str, options: dict[str, Any], *settled: str
+) -> tuple[Architecture, dict[str, Any]]:
+    """The architecture, and the options of the trunk, none of which something else settles."""
     for key in options:
-        if key in settled or key in variant:
-            raise ValueError(f"{key} cannot be given: {SETTLED.get(key, 'name')} settles it")
-    return variant
+        if key in settled:
+            raise ValueError(f"{key} cannot be given: {SETTLED[key]} settles it")
+    return split(name, options)
 
 
 def _dilation(output_stride: int) -> Dilation:
@@ -260,17 +263,17 @@ def _dilated(
 ) -> NamedResNeXt:
     """The trunk of a segmentation network: stage 4 as `"out"`, and stage 3 as `"aux"`."""
     settled = ("out_indices", "strides", "dilations", "contract_dilation")
-    variant = _variant(name, options, *settled)
-    if len(stage_blocks(variant["depth"])) != MAX_STAGES:
+    architecture, rest = _split(name, options, *settled)
+    if len(architecture.blocks) != MAX_STAGES:
         raise ValueError(f"name must be a network of {MAX_STAGES} stages, got {name!r}")
     body = NamedResNeXt(
-        ["aux", "out"] if aux else ["out"],
+        architecture,
+        names=["aux", "out"] if aux else ["out"],
         out_indices=(2, 3) if aux else (3,),
         strides=dilation.strides,
         dilations=dilation.dilations,
         contract_dilation=True,
-        **variant,
-        **options,
+        **rest,
     )
     return _loaded(body, weights)
 

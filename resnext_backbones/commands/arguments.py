@@ -47,6 +47,14 @@ def add_config_argument(parser: argparse.ArgumentParser) -> None:
     completed(argument, completion.configs())
 
 
+def add_variant_argument(parser: argparse._ActionsContainer) -> None:
+    """Adds the network of a recipe."""
+    argument = parser.add_argument(
+        "--variant", help="the network, such as resnext101_32x4d; default: the one in the recipe"
+    )
+    completed(argument, completion.variants)
+
+
 def add_options_argument(parser: argparse.ArgumentParser) -> None:
     """Adds settings of the config."""
     parser.add_argument(

@@ -26,6 +26,13 @@ def configs(folder: str = "") -> Completer:
     return complete
 
 
+def variants(prefix: str, **_: Any) -> list[str]:
+    """Returns the names of networks that begin with `prefix`."""
+    from resnext_backbones.variants import list_variants  # PyTorch, which takes seconds
+
+    return [name for name in list_variants() if name.startswith(prefix)]
+
+
 def weights(prefix: str, **_: Any) -> list[str]:
     """Returns the aliases of published weights that begin with `prefix`, and files."""
     return _beginning(prefix, REGISTRY)

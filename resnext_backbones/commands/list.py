@@ -1,31 +1,44 @@
-"""List the published weights that have an alias.
+"""List the published weights, or the configs.
 
 resnext list resnext101
+resnext list --configs mask_rcnn
 """
 
 import argparse
 import os
 import sys
 
+from resnext_backbones.engine.expected import listing
 from resnext_backbones.errors import InputError
 from resnext_backbones.weights.registry import REGISTRY
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
-    parser.add_argument("contains", nargs="?", default="", help="only aliases with this in them")
+    parser.add_argument("contains", nargs="?", default="", help="only names with this in them")
+    parser.add_argument(
+        "--configs", action="store_true", help="the configs of this package, in place of weights"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     """List."""
-    names = sorted(name for name in REGISTRY if args.contains in name)
-    if not names:
-        raise InputError(f"{args.contains}: no alias has this in it; `resnext list` has all")
+    lines = listing(args.contains) if args.configs else aliases(args.contains)
+    if not lines:
+        what, command = ("config", "list --configs") if args.configs else ("alias", "list")
+        raise InputError(f"{args.contains}: no {what} has this in it; `resnext {command}` has all")
     try:
-        for alias in names:
-            row = REGISTRY[alias]
-            accuracy = "" if row.top1 is None else f"top-1 {row.top1:.1f}"
-            print(f"{alias:48} {row.variant:18} {accuracy:11} {row.source.licence}")
+        print("\n".join(lines))
         sys.stdout.flush()
     except BrokenPipeError:  # `head` has read what it wanted; at the end Python would flush again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def aliases(contains: str) -> list[str]:
+    """Returns a line for each alias of published weights."""
+    lines = []
+    for alias in sorted(name for name in REGISTRY if contains in name):
+        row = REGISTRY[alias]
+        accuracy = "" if row.top1 is None else f"top-1 {row.top1:.1f}"
+        lines.append(f"{alias:48} {row.variant:18} {accuracy:11} {row.source.licence}")
+    return lines

@@ -1,8 +1,8 @@
 """Pretrain a classifier on ImageNet, or on CIFAR.
 
-resnext pretrain imagenet/resnext50_32x4d_paper --data-root data/imagenet
-torchrun --nproc_per_node 8 -m resnext_backbones pretrain imagenet/resnext50_32x4d_a2 \\
-    --data-root data/imagenet --amp bf16 --compile
+resnext pretrain imagenet/paper --data-root data/imagenet
+torchrun --nproc_per_node 8 -m resnext_backbones pretrain imagenet/a2 \\
+    --variant resnext101_32x4d --data-root data/imagenet --amp bf16 --compile
 """
 
 import argparse
@@ -11,6 +11,7 @@ from resnext_backbones.commands.arguments import (
     add_amp_argument,
     add_resume_argument,
     add_shared_arguments,
+    add_variant_argument,
     start_process,
 )
 
@@ -18,6 +19,7 @@ from resnext_backbones.commands.arguments import (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     add_shared_arguments(parser)
+    add_variant_argument(parser)
     parser.add_argument("--data-root", help="the images, in place of the config's data_root")
     add_resume_argument(parser)
     add_amp_argument(parser)
@@ -30,7 +32,13 @@ def run(args: argparse.Namespace) -> None:
     from resnext_backbones.engine.config import for_training, read_config
     from resnext_backbones.tasks.classification.run import pretrain, set_data_root
 
-    cfg = read_config(args.config, args.cfg_options, work_dir=args.work_dir, launcher=launcher)
+    cfg = read_config(
+        args.config,
+        args.cfg_options,
+        variant=args.variant,
+        work_dir=args.work_dir,
+        launcher=launcher,
+    )
     if args.data_root is not None:
         set_data_root(cfg, args.data_root)
     for_training(cfg, resume=args.resume, amp=args.amp)

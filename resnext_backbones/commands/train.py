@@ -3,7 +3,7 @@
 resnext train mask_rcnn_x101_32x4d_fpn_coco
 torchrun --nproc_per_node 8 -m resnext_backbones train mask_rcnn_x101_32x4d_fpn_coco --amp bf16
 resnext train torchvision/mask_rcnn_x50_32x4d_fpn_coco
-resnext train detectron2/mask_rcnn_x101_32x8d_fpn_3x --num-gpus 8
+resnext train detectron2/mask_rcnn_fpn_3x --num-gpus 8
 """
 
 import argparse
@@ -13,6 +13,7 @@ from resnext_backbones.commands.arguments import (
     add_launch_arguments,
     add_resume_argument,
     add_shared_arguments,
+    add_variant_argument,
     add_weights_argument,
     start_process,
 )
@@ -22,6 +23,7 @@ from resnext_backbones.errors import InputError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     add_shared_arguments(parser)
+    add_variant_argument(parser)
     add_weights_argument(parser)
     parser.add_argument(
         "--allow-mismatch",
@@ -47,9 +49,12 @@ def run(args: argparse.Namespace) -> None:
     if args.num_gpus is not None or args.num_machines is not None:
         raise InputError("--num-gpus, --num-machines: of Detectron2; start this with torchrun")
     from resnext_backbones.engine.config import for_training
+    from resnext_backbones.engine.networks import use_variant
 
     task = task_of(engine, "train")
     cfg = task.load_config(args.config, args.cfg_options, work_dir=args.work_dir, launcher=launcher)
+    if args.variant is not None:
+        use_variant(cfg, args.variant)
     changed = task.use_weights(cfg, args.weights) if args.weights is not None else ""
     for_training(cfg, resume=args.resume, amp=args.amp)
     done = task.train(cfg, allow_mismatch=args.allow_mismatch, changed=changed)

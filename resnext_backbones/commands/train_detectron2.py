@@ -1,6 +1,7 @@
 """Train a detector on Detectron2's engine.
 
-resnext train-detectron2 mask_rcnn_x101_32x8d_fpn_3x --num-gpus 8
+resnext train-detectron2 mask_rcnn_fpn_3x --num-gpus 8
+resnext train-detectron2 mask_rcnn_fpn_1x --variant resnext50_32x4d --num-gpus 8
 resnext train-detectron2 COCO-Detection/faster_rcnn_X_101_32x8d_FPN_3x.yaml --num-gpus 8 \\
     MODEL.BACKBONE.NAME build_resnext_fpn_backbone
 """
@@ -8,7 +9,11 @@ resnext train-detectron2 COCO-Detection/faster_rcnn_X_101_32x8d_FPN_3x.yaml --nu
 import argparse
 
 from resnext_backbones.commands import completion
-from resnext_backbones.commands.arguments import add_launch_arguments, add_weights_argument
+from resnext_backbones.commands.arguments import (
+    add_launch_arguments,
+    add_variant_argument,
+    add_weights_argument,
+)
 from resnext_backbones.commands.completion import completed
 from resnext_backbones.engine.find import find_config
 from resnext_backbones.errors import InputError
@@ -24,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "overrides", nargs="*", help="KEY=VALUE for a LazyConfig, KEY VALUE for a YAML file"
     )
+    add_variant_argument(parser)
     add_weights_argument(parser)
     parser.add_argument("--work-dir", help="for all output; default work_dirs/NAME")
     parser.add_argument(
@@ -79,6 +85,7 @@ def run(args: argparse.Namespace) -> None:
         args.config,
         tuple(args.overrides),
         weights=args.weights,
+        variant=args.variant,
         work_dir=args.work_dir,
         resume=args.resume,
         eval_only=args.eval_only,

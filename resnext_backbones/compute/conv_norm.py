@@ -54,11 +54,11 @@ def convolve(x: Tensor, conv: nn.Module) -> Tensor:
 
 
 def call(module: nn.Module, x: Tensor) -> Tensor:
-    """Returns `module(x)`, in NCHW order where the module is none of PyTorch's.
+    """Returns `module(x)`, in NCHW order where the module is none of PyTorch's or of this package.
 
     Operators of other libraries, such as mmcv's, read memory as NCHW whatever the tensor says.
     """
-    if type(module).__module__.startswith(("torch.", "torchvision.")):
+    if type(module).__module__.startswith(("torch.", "torchvision.", "resnext_backbones.")):
         return module(x)
     y = module(x.contiguous())
     channels_last = x.is_contiguous(memory_format=torch.channels_last)

@@ -1,7 +1,8 @@
-"""Sequences of convolutions and norms."""
+"""Modules in order, in which each convolution and the norm behind it are one step."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from torch import Tensor, nn
@@ -10,11 +11,43 @@ from resnext_backbones.compute.conv_norm import call, conv_norm
 from resnext_backbones.compute.fuse import fuse_
 
 
+def run(x: Tensor, modules: Iterable[nn.Module], *, fold: bool) -> Tensor:
+    """Returns what the modules make of `x`, one after the other.
+
+    Args:
+        x: (N, C, H, W).
+        modules: a norm stands behind each convolution that is not in another module.
+        fold: as of `conv_norm`.
+    """
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop(0)
+        if isinstance(module, nn.Conv2d):
+            x = conv_norm(x, module, waiting.pop(0), fold=fold)
+        else:
+            x = call(module, x)
+    return x
+
+
+def fuse_pairs_(owner: nn.Module, names: Sequence[str]) -> None:
+    """Put one convolution in the place of each pair among an owner's modules, for inference.
+
+    Raises:
+        ValueError: a pair cannot be folded; it is named.
+    """
+    for first, second in pairwise(names):
+        if isinstance(owner.get_submodule(first), nn.Conv2d):
+            fuse_(owner, first, second)
+    for name in names:
+        if isinstance(inner := owner.get_submodule(name), Steps):
+            inner.fuse_()
+
+
 class Steps(nn.Sequential):
     """A sequence in which each convolution and the norm behind it are one step.
 
     Args:
-        modules: in order.
+        modules: in order, or an ordered mapping of their names, as of `torch.nn.Sequential`.
         fold: as of `conv_norm`.
     """
 
@@ -24,17 +57,8 @@ class Steps(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) to (N, C_out, H', W')."""
-        modules = list(self)
-        while modules:
-            module = modules.pop(0)
-            if isinstance(module, nn.Conv2d):
-                x = conv_norm(x, module, modules.pop(0), fold=self.fold)
-            else:
-                x = call(module, x)
-        return x
+        return run(x, self, fold=self.fold)
 
     def fuse_(self) -> None:
         """Put one convolution in the place of each pair."""
-        for first, second in pairwise(list(self._modules)):
-            if isinstance(self.get_submodule(first), nn.Conv2d):
-                fuse_(self, first, second)
+        fuse_pairs_(self, list(self._modules))

@@ -17,6 +17,7 @@ from mmengine.logging import print_log
 
 from resnext_backbones.engine.find import find_config
 from resnext_backbones.engine.journal import refuse_earlier_run
+from resnext_backbones.engine.networks import run_name, use_variant
 from resnext_backbones.errors import NO_GPU_FOR_FP16, InputError
 
 REGISTERED = tuple(
@@ -30,6 +31,7 @@ def read_config(
     name: str,
     options: Sequence[str] | None = None,
     *,
+    variant: str | None = None,
     work_dir: str | None = None,
     launcher: str = "none",
 ) -> Config:
@@ -38,20 +40,29 @@ def read_config(
     Args:
         name: a path or a name, as `find_config` takes.
         options: settings as on the command line: `optim_wrapper.optimizer.lr=0.01`.
-        work_dir: where everything is written; None is the config's, or work_dirs/NAME.
+        variant: the network of a recipe, as `use_variant` takes; None is the recipe's own.
+        work_dir: where everything is written; None is the config's, or work_dirs/NAME, where NAME
+            is the run's (`run_name`).
         launcher: none, pytorch, slurm or mpi.
 
     Raises:
-        InputError: there is no such config, or it cannot be read.
+        InputError: there is no such config, it cannot be read, or takes no such network.
     """
     path = find_config(name)
     try:
         cfg = Config.fromfile(path)
+        if variant is not None:
+            use_variant(cfg, variant)
         cfg.merge_from_dict(_parsed(options or ()))
+    except InputError:
+        raise
     except Exception as error:  # a config is a program: it can raise anything
         raise InputError(f"config {path}: {type(error).__name__}: {error}") from error
     cfg.launcher = launcher
-    cfg.work_dir = work_dir or cfg.get("work_dir") or str(Path("work_dirs") / path.stem)
+    run = run_name(cfg)
+    if run != path.stem:  # which MMEngine would call the run in its log
+        cfg.setdefault("experiment_name", run)
+    cfg.work_dir = work_dir or cfg.get("work_dir") or str(Path("work_dirs") / run)
     if Path(cfg.work_dir).exists() and not Path(cfg.work_dir).is_dir():
         raise InputError(f"--work-dir {cfg.work_dir}: is a file; name a folder")
     return cfg

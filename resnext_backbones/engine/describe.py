@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from resnext_backbones.weights.checkpoint import variant_of
+from resnext_backbones.weights.identify import network_name
 
 STATISTICS = {True: "statistics of the batch", False: "statistics frozen"}
 
@@ -69,7 +69,7 @@ def summary(trunk: nn.Module, model: nn.Module, pixels: str) -> list[tuple[str, 
         pixels: that the trunk sees.
     """
     return [
-        ("backbone", variant_of(trunk.state_dict()) or type(trunk).__name__),
+        ("backbone", network_name(trunk.state_dict()) or type(trunk).__name__),
         ("parameters", f"backbone {count(trunk)}; all {count(model)}"),
         ("frozen", frozen_parts(trunk)),
         *(("norms", f"{name}: {norms(part)}") for name, part in parts(trunk)),

@@ -14,17 +14,20 @@ def find_config(name: str, *, folder: str = "") -> Path:
     """A path as it is, or a name among the configs that come with this package.
 
     Args:
-        folder: in which names are looked for.
+        folder: in which names are looked for, with it before them or without.
 
     Raises:
         InputError: there is no such config.
     """
     installed = INSTALLED_CONFIGS / folder
-    for path in (Path(name), installed / name, installed / f"{name}.py"):
+    inner = name.removeprefix(f"{folder}/") if folder else name
+    for path in (Path(name), installed / inner, installed / f"{inner}.py"):
         if path.is_file():
             return path
+    wanted = inner.removesuffix(".py").rpartition("configs/")[2]
     names = config_names(folder)
-    close = difflib.get_close_matches(Path(name).stem, names, n=3, cutoff=0.5) or names
+    names = [each for each in names if Path(each).parent == Path(wanted).parent] or names
+    close = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5) or names
     raise InputError(f"config {name}: no such file, and no config of this name; try {some(close)}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from resnext_backbones.engine.curves import CurvesHook
 from resnext_backbones.engine.losses import FiniteLossHook
 from resnext_backbones.engine.norms import SYNCHRONISED, use_own
 from resnext_backbones.engine.processes import agree, start_process_group
-from resnext_backbones.errors import BUILD_ERRORS, InputError, some
-from resnext_backbones.weights.checkpoint import variant_of
+from resnext_backbones.errors import BUILD_ERRORS, InputError
+from resnext_backbones.weights.compare import COUNTER, compare
 from resnext_backbones.weights.files import read_file
+from resnext_backbones.weights.identify import network_name
 
 RESUMED = ("meta", "message_hub", "optimizer")
 """What a checkpoint of a run holds beside the weights."""
@@ -141,12 +143,13 @@ def check_checkpoint(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that copying to the meta device copies nothing
         result = model.load_state_dict(fitting, strict=False)
-    missing = [key for key in result.missing_keys if not key.endswith("num_batches_tracked")]
-    if wrong := sorted([*missing, *result.unexpected_keys]):
-        held, wanted = (variant_of(_trunk(s)) or "no ResNeXt" for s in (state, own))
+    # A module may read keys by other names: what it misses is what it says.
+    absent = [k for k in result.missing_keys if k not in state and not k.endswith(COUNTER)]
+    found = replace(compare(state, own), missing=absent, unexpected=result.unexpected_keys)
+    if found:
+        held, wanted = (network_name(_trunk(s)) or "no ResNeXt" for s in (state, own))
         raise InputError(
-            f"checkpoint {path}: its backbone is {held} and the config's is {wanted}; "
-            f"{len(wrong)} tensors do not fit: {some(wrong)}"
+            f"checkpoint {path}: its backbone is {held} and the config's is {wanted}.{found}"
         )
     return content.get("meta") or {}
 

@@ -1,7 +1,8 @@
 """The network, in pure PyTorch."""
 
+from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.models.classifier import ResNeXtClassifier
 from resnext_backbones.models.layers import Plugin
 from resnext_backbones.models.resnext import ResNeXt
 
-__all__ = ["Plugin", "ResNeXt", "ResNeXtClassifier"]
+__all__ = ["Architecture", "Plugin", "ResNeXt", "ResNeXtClassifier"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -14,7 +14,8 @@ from torchvision.ops import StochasticDepth
 from resnext_backbones.compute.conv_norm import call, conv_norm
 from resnext_backbones.compute.fuse import fuse_
 from resnext_backbones.compute.steps import Steps
-from resnext_backbones.models.layers import Layers, make_norm
+from resnext_backbones.models.layers import Conv, Layers, Plugin
+from resnext_backbones.models.parts.shortcuts import SHORTCUTS
 
 
 class Bottleneck(nn.Module):
@@ -23,19 +24,20 @@ class Bottleneck(nn.Module):
         x -> conv1 1x1 -> norm1, ReLU -> conv2 3x3, C groups -> norm2, ReLU -> conv3 1x1 -> norm3
           -> + shortcut(x) -> ReLU
 
-    The shortcut is the identity where the shape stays, and a projection otherwise (option B of
-    He et al., 2016): a strided 1x1 convolution, or with `avg_down` an average pooling and a 1x1
-    convolution that does not stride (He et al., 2019, Figure 2(c)).
+    The shortcut is the identity where the shape stays. Plugins run behind the convolution that
+    they name, its norm and its ReLU.
 
     Args:
         in_channels, width, out_channels: of the input, of the 3x3 convolution, of the output.
         cardinality: groups of the 3x3 convolution.
         stride, dilation: of the block; the dilation is that of the 3x3 convolution.
         stride_in_1x1: let `conv1` stride, as in He et al. (2016), and not `conv2`.
-        avg_down: as above.
-        layers: the factories of the convolutions, norms and plugins, and how they are computed.
+        shortcut: of `parts.shortcuts.SHORTCUTS`, where the shape changes.
+        layers: the factories of the convolutions, norms and activations.
+        conv3x3: builds the 3x3 convolution.
+        plugins: that run in the block.
         drop_path: chance that the residual branch is left out in training, for each image.
-        with_cp: compute the activations again in the backward pass, and keep the input only.
+        recompute: compute the activations again in the backward pass, and keep the input only.
     """
 
     def __init__(
@@ -48,21 +50,23 @@ class Bottleneck(nn.Module):
         stride: int,
         dilation: int,
         stride_in_1x1: bool,
-        avg_down: bool,
+        shortcut: str,
         layers: Layers,
-        with_cp: bool,
-        drop_path: float = 0,
+        conv3x3: Conv,
+        plugins: Sequence[Plugin],
+        drop_path: float,
+        recompute: bool,
     ) -> None:
         super().__init__()
-        self.with_cp = with_cp
+        self.recompute = recompute
         self.drop_path = StochasticDepth(drop_path, "row") if drop_path else None
         self.fold_norm = layers.fold_norm
         self._norm_names = [f"{layers.norm_name}{i}" for i in (1, 2, 3)]
         stride1, stride2 = (stride, 1) if stride_in_1x1 else (1, stride)
 
         self.conv1 = layers.conv(in_channels, width, 1, stride=stride1, bias=False)
-        self.add_module(self._norm_names[0], make_norm(layers.norm, width))
-        self.conv2 = layers.conv3x3(
+        self.add_module(self._norm_names[0], layers.norm(width))
+        self.conv2 = conv3x3(
             width,
             width,
             3,
@@ -72,24 +76,29 @@ class Bottleneck(nn.Module):
             groups=cardinality,
             bias=False,
         )
-        self.add_module(self._norm_names[1], make_norm(layers.norm, width))
+        self.add_module(self._norm_names[1], layers.norm(width))
         self.conv3 = layers.conv(width, out_channels, 1, bias=False)
-        self.add_module(self._norm_names[2], make_norm(layers.norm, out_channels))
-        self.relu = nn.ReLU(inplace=True)
+        self.add_module(self._norm_names[2], layers.norm(out_channels))
+        self.relu = layers.activation()
 
         self.downsample: Steps | None = None
         if stride != 1 or in_channels != out_channels:
-            self.downsample = _projection(in_channels, out_channels, stride, avg_down, layers)
-        self._plugin_names = self._add_plugins(layers, width, out_channels)
+            self.downsample = SHORTCUTS[shortcut](in_channels, out_channels, stride, layers)
+        self._added: list[str] = []
+        self._plugin_names = self._add_plugins(plugins, width, out_channels)
 
-    def _add_plugins(self, layers: Layers, width: int, out_channels: int) -> dict[int, list[str]]:
+    def _add_plugins(
+        self, plugins: Sequence[Plugin], width: int, out_channels: int
+    ) -> dict[int, list[str]]:
         names: dict[int, list[str]] = {1: [], 2: [], 3: []}
-        for plugin in layers.plugins:
+        for plugin in plugins:
             name, module = plugin.build(out_channels if plugin.after == 3 else width)
             if hasattr(self, name):
                 raise ValueError(f"plugins: {name!r} is in the block already; give it a postfix")
             self.add_module(name, module)
             names[plugin.after].append(name)
+            if not plugin.required:
+                self._added.append(name)
         return names
 
     @property
@@ -103,19 +112,23 @@ class Bottleneck(nn.Module):
         return [self.get_submodule(name) for name in names] + list(self.downsample or ())
 
     def added_keys(self) -> list[str]:
-        """Keys of the state dict of plugins, and of modules inside the 3x3 convolution."""
+        """Keys of the state dict that a plain network's weights do not have.
+
+        They are those of plugins that are not required, and of modules inside the 3x3 convolution.
+        """
         inside = tuple(f"conv2.{name}." for name, _ in self.conv2.named_children())
-        plugins = tuple(f"{name}." for names in self._plugin_names.values() for name in names)
-        if not inside + plugins:  # as in most networks, of whose load this would be a part
+        added = inside + tuple(f"{name}." for name in self._added)
+        if not added:  # as in most networks, of whose load this would be a part
             return []
-        return [key for key in self.state_dict() if key.startswith(inside + plugins)]
+        return [key for key in self.state_dict() if key.startswith(added)]
 
     def fuse_(self) -> None:
         """Put one convolution in the place of each convolution and its norm, for inference."""
         for i, norm in enumerate(self._norm_names, 1):
             fuse_(self, f"conv{i}", norm)
-        if self.downsample is not None:
-            self.downsample.fuse_()
+        for module in self.modules():
+            if isinstance(module, Steps):
+                module.fuse_()
 
     def _conv_norm(self, x: Tensor, i: int) -> Tensor:
         """The i-th convolution and its norm; behind it ReLU, but for the last, and plugins."""
@@ -140,7 +153,7 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride))."""
         # Also where the input needs no gradient: behind frozen stages the parameters still do.
-        if self.with_cp and torch.is_grad_enabled():
+        if self.recompute and torch.is_grad_enabled():
             out = checkpoint(self._residual, x, use_reentrant=False, context_fn=self._contexts)
         else:
             out = self._residual(x)
@@ -168,14 +181,3 @@ def _running_statistics_kept(module: nn.Module) -> Iterator[None]:
     finally:
         for norm, momentum, counter in kept:
             norm.momentum, norm.num_batches_tracked = momentum, counter
-
-
-def _projection(
-    in_channels: int, out_channels: int, stride: int, avg_down: bool, layers: Layers
-) -> Steps:
-    pool = nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False)
-    conv_stride = 1 if avg_down else stride
-    conv = layers.conv(in_channels, out_channels, 1, stride=conv_stride, bias=False)
-    norm = make_norm(layers.norm, out_channels)
-    modules = (pool, conv, norm) if avg_down else (conv, norm)
-    return Steps(*modules, fold=layers.fold_norm)

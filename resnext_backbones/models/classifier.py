@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.models.options import check_positive
 from resnext_backbones.models.resnext import ResNeXt
 
@@ -17,6 +18,7 @@ class ResNeXtClassifier(ResNeXt):
     torchvision's names and needs no renaming in either direction.
 
     Args:
+        architecture: of the trunk.
         num_classes: of the head.
         options: of `ResNeXt`, but for `out_indices`: the head takes the last stage.
 
@@ -24,11 +26,13 @@ class ResNeXtClassifier(ResNeXt):
         ValueError: an argument is out of its range; the message names it.
     """
 
-    def __init__(self, *, num_classes: int = 1000, **options: Any) -> None:
+    def __init__(
+        self, architecture: Architecture, *, num_classes: int = 1000, **options: Any
+    ) -> None:
         check_positive(num_classes=num_classes)
         if "out_indices" in options:
             raise ValueError("out_indices: a classifier takes the output of its last stage only")
-        super().__init__(**options)
+        super().__init__(architecture, **options)
         self.fc = nn.Linear(self.channels[-1], num_classes)
 
     # Logits where a trunk gives a tuple of feature maps: what makes it a classifier.

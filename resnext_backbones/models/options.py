@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 import torch
@@ -37,12 +37,27 @@ def stage_blocks(depth: int | Sequence[int], num_stages: int | None = None) -> t
             raise ValueError(f"depth must be one of {known} or a tuple of blocks, got {depth}")
         blocks = DEPTHS[depth]
     else:
-        blocks = positive_integers("depth", depth)
+        blocks = positive_integers("blocks", depth)
         if not 1 <= len(blocks) <= MAX_STAGES:
-            raise ValueError(f"depth must have 1 to {MAX_STAGES} stages, got {blocks}")
+            raise ValueError(f"blocks must be of 1 to {MAX_STAGES} stages, got {blocks}")
     n = len(blocks) if num_stages is None else num_stages
     check_range("num_stages", n, 1, len(blocks))
     return blocks[:n]
+
+
+def check_one_of(name: str, value: object, allowed: Iterable[object], more: str = "") -> None:
+    """Check that a value is one of some.
+
+    Args:
+        more: what else it may be, in words.
+
+    Raises:
+        ValueError: it is not.
+    """
+    values = list(allowed)
+    if value not in values:
+        listed = ", ".join(map(str, values))
+        raise ValueError(f"{name} must be one of {listed}{more and f' {more}'}, got {value!r}")
 
 
 def is_integer(value: object) -> bool:
@@ -69,6 +84,16 @@ def check_range(name: str, value: int, low: int, high: int) -> None:
     """
     if not is_integer(value) or not low <= value <= high:
         raise ValueError(f"{name} must be an integer from {low} to {high}, got {value!r}")
+
+
+def check_probability(name: str, value: float) -> None:
+    """Check that a value is in [0, 1).
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} must be in [0, 1), got {value}")
 
 
 def positive_integers(name: str, values: Sequence[int]) -> tuple[int, ...]:
@@ -99,12 +124,14 @@ def per_stage(
     return tuple(values)
 
 
-def stage_indices(name: str, indices: Sequence[int], num_stages: int) -> tuple[int, ...]:
-    """The indices as a tuple: stages, each once and in order.
+def stage_indices(name: str, indices: Sequence[int] | None, num_stages: int) -> tuple[int, ...]:
+    """The indices as a tuple: stages, each once and in order; None is all of them.
 
     Raises:
         ValueError: they are not, or there are none.
     """
+    if indices is None:
+        return tuple(range(num_stages))
     fits = isinstance(indices, Sequence) and all(
         is_integer(i) and 0 <= i < num_stages for i in indices
     )

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnext_backbones.variants import variant_name
 from resnext_backbones.weights.formats import FORMATS, recognise
+from resnext_backbones.weights.identify import network_name
 
 WRAPPERS = {
     "state_dict_ema": True,
@@ -87,7 +87,7 @@ class Checkpoint:
     @property
     def variant(self) -> str:
         """The network that the shapes belong to; "" if it is none."""
-        return variant_of(self.state)
+        return network_name(self.state)
 
 
 def _is_beside(name: str, tensor: Tensor, family: str) -> bool:
@@ -117,17 +117,3 @@ def _are_fused(state: dict[str, Tensor], *, restore: bool) -> bool:
         return bool(norms)
     variances = (state.get(f"{norm}.running_var") for norm in norms)
     return bool(norms) and not any(v is None or (v != 1 - EPS).any() for v in variances)
-
-
-def variant_of(state: Mapping[str, Tensor]) -> str:
-    """The variant that a trunk's state dict belongs to, read from its shapes; '' if none."""
-    grouped = state.get("layer1.0.conv2.weight")
-    if grouped is None or grouped.dim() != 4:
-        return ""
-    stages: dict[int, set[int]] = {}
-    for key in state:
-        if found := re.match(r"layer(\d+)\.(\d+)\.", key):
-            stages.setdefault(int(found[1]), set()).add(int(found[2]))
-    depth = tuple(len(stages[i]) for i in sorted(stages))
-    width, base_width = grouped.shape[:2]
-    return variant_name(depth, width // base_width, base_width)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,12 @@ import torch
 from torch import nn
 
 from resnext_backbones.models import ResNeXt
-from resnext_backbones.weights.checkpoint import Checkpoint, variant_of
+from resnext_backbones.weights.checkpoint import Checkpoint
+from resnext_backbones.weights.compare import check_unseen, compare, listing
 from resnext_backbones.weights.errors import WeightsError
-from resnext_backbones.weights.files import is_finite, read_file
+from resnext_backbones.weights.files import is_finite, read_content
 from resnext_backbones.weights.formats import FORMATS
+from resnext_backbones.weights.identify import architecture_in, network_name
 from resnext_backbones.weights.registry import NONCOMMERCIAL
 from resnext_backbones.weights.sources import locate, row_of
 
@@ -77,7 +79,8 @@ def load_weights(model: ResNeXt, source: str | Path, *, prefix: str = "") -> Loa
     Raises:
         FileNotFoundError: there is no such file.
         WeightsError: it cannot be had or read, a key is missing, unexpected or of another shape,
-            or a value is not finite. The model is then unchanged.
+            a value is not finite, or the weights are known to belong to a network that differs in
+            what no tensor shows. The model is then unchanged.
     """
     row = row_of(source)
     if row and row.source.standardised and type(model.get_submodule("layer1.0.conv1")) is nn.Conv2d:
@@ -86,7 +89,10 @@ def load_weights(model: ResNeXt, source: str | Path, *, prefix: str = "") -> Loa
             "convolutions, and this one does not: build it with conv=mmcv.cnn.ConvWS2d, or "
             "conv_cfg=dict(type='ConvWS') in a config"
         )
-    content = read_file(locate(source))
+    read = read_content(locate(source))
+    content = read.values
+    if held := row.architecture if row else architecture_in(read.metadata):
+        check_unseen(source, held, model.architecture)
     if prefix:
         state = content.get("state_dict", content)
         content = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
@@ -109,32 +115,17 @@ def load_state(model: ResNeXt, content: Mapping[str, Any], source: str) -> Loade
     ]
     kept = {key: value for key, value in state.items() if key not in set(dropped)}
     untouched = sorted((own.keys() - kept.keys()) & model.added_keys())
-    missing = sorted(filter(_counts, own.keys() - kept.keys() - set(untouched)))
-    unexpected = sorted([*filter(_counts, kept.keys() - own.keys()), *checkpoint.unknown])
-    both = sorted(own.keys() & kept.keys())
-    shapes = [
-        f"{k} {tuple(kept[k].shape)} for {tuple(own[k].shape)}"
-        for k in both
-        if kept[k].shape != own[k].shape
-    ]
-    types = [
-        f"{k} ({kept[k].dtype})"
-        for k in both
-        if own[k].is_floating_point() and not kept[k].is_floating_point()
-    ]
-    if missing or unexpected or shapes or types:
+    found = compare(kept, own, optional=untouched, unknown=checkpoint.unknown)
+    if found:
         raise WeightsError(
             f"weights {source}: the file holds {checkpoint.variant or 'no ResNeXt'}; the network "
-            f"is {variant_of(own)}. {_names(checkpoint)}Nothing was loaded."
-            + _listing("missing", missing)
-            + _listing("unexpected", unexpected)
-            + _listing("of another shape", shapes)
-            + _listing("not floating point", types)
+            f"is {network_name(own)}. {_names(checkpoint)}Nothing was loaded.{found}"
         )
+    both = sorted(own.keys() & kept.keys())
     if broken := [key for key in both if not is_finite(kept[key])]:
         raise WeightsError(
             f"weights {source}: values that are not finite. Nothing was loaded."
-            + _listing("with NaN or infinity", broken)
+            + listing("with NaN or infinity", broken)
         )
     # These share the memory of the model's; `load_state_dict` costs twice the time.
     with torch.no_grad():
@@ -159,15 +150,3 @@ def _is_unbuilt(key: str, model: ResNeXt) -> bool:
     """Whether it belongs to an upper stage, which a trunk need not have."""
     part = key.split(".", 1)[0]
     return part.startswith("layer") and not hasattr(model, part)
-
-
-def _counts(key: str) -> bool:
-    """Not so the counters of batch norms: older files have none, frozen norms no place for them."""
-    return not key.endswith("num_batches_tracked")
-
-
-def _listing(what: str, keys: Sequence[str], limit: int = 8) -> str:
-    if not keys:
-        return ""
-    more = f", and {len(keys) - limit} more" if len(keys) > limit else ""
-    return f"\n  {len(keys)} {what}: {', '.join(keys[:limit])}{more}"

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
+from resnext_backbones.models.architecture import Architecture
+from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.preprocessing import (
     BGR,
@@ -93,56 +94,56 @@ CAFFE2 = Source(
     FUSED,
 )
 
-# Alias, source, file, and top-1 accuracy on ImageNet-1k in percent, one crop of 224 pixels, as the
+# Alias, variant, source, file, and top-1 accuracy on ImageNet-1k in percent, one crop of 224 pixels, as the
 # source says, if it does.
 # fmt: off
-ROWS: tuple[tuple[str, Source, str, float | None], ...] = (
-    ("torchvision/resnext50_32x4d.v1", TORCHVISION, "resnext50_32x4d-7cdf4587.pth", 77.618),
-    ("torchvision/resnext50_32x4d.v2", TORCHVISION, "resnext50_32x4d-1a0047aa.pth", 81.198),
-    ("torchvision/resnext101_32x8d.v1", TORCHVISION, "resnext101_32x8d-8ba56ff5.pth", 79.312),
-    ("torchvision/resnext101_32x8d.v2", TORCHVISION, "resnext101_32x8d-110c445d.pth", 82.834),
-    ("torchvision/resnext101_64x4d.v1", TORCHVISION, "resnext101_64x4d-173b62eb.pth", 83.246),
-    ("fair/resnext50_32x4d.torch7", AUTHORS, "resnext_50_32x4d.t7", 77.8),
-    ("fair/resnext101_32x4d.torch7", AUTHORS, "resnext_101_32x4d.t7", 78.8),
-    ("fair/resnext101_64x4d.torch7", AUTHORS, "resnext_101_64x4d.t7", 79.6),
-    ("fair/resnext101_32x8d.wsl", WSL, "ig_resnext101_32x8-c38310e5.pth", 82.2),
-    ("fair/resnext101_32x16d.wsl", WSL, "ig_resnext101_32x16-c6f796b0.pth", 84.2),
-    ("fair/resnext101_32x32d.wsl", WSL, "ig_resnext101_32x32-e4b90b00.pth", 85.1),
-    ("fair/resnext101_32x48d.wsl", WSL, "ig_resnext101_32x48-3e41cc8a.pth", 85.4),
-    ("fair/resnext50_32x4d.ssl", SEMI, "semi_supervised_resnext50_32x4-ddb3e555.pth", 80.3),
-    ("fair/resnext101_32x4d.ssl", SEMI, "semi_supervised_resnext101_32x4-dc43570a.pth", 81.0),
-    ("fair/resnext101_32x8d.ssl", SEMI, "semi_supervised_resnext101_32x8-2cfe2f8b.pth", 81.7),
-    ("fair/resnext101_32x16d.ssl", SEMI, "semi_supervised_resnext101_32x16-15fffa57.pth", 81.9),
-    ("fair/resnext50_32x4d.swsl", SEMI, "semi_weakly_supervised_resnext50_32x4-72679e44.pth", 82.2),
-    ("fair/resnext101_32x4d.swsl", SEMI, "semi_weakly_supervised_resnext101_32x4-3f87e46b.pth", 83.4),
-    ("fair/resnext101_32x8d.swsl", SEMI, "semi_weakly_supervised_resnext101_32x8-b4712904.pth", 84.3),
-    ("fair/resnext101_32x16d.swsl", SEMI, "semi_weakly_supervised_resnext101_32x16-f3559a9c.pth", 84.8),
-    ("timm/resnext50_32x4d.a1_in1k", TIMM, "v0.1-rsb-weights/resnext50_32x4d_a1_0-b5a91a1d.pth", 80.526),
-    ("timm/resnext50_32x4d.a1h_in1k", TIMM, "v0.1-rsb-weights/resnext50_32x4d_a1h-0146ab0a.pth", 81.140),
-    ("timm/resnext50_32x4d.a2_in1k", TIMM, "v0.1-rsb-weights/resnext50_32x4d_a2_0-efc76add.pth", 80.444),
-    ("timm/resnext50_32x4d.a3_in1k", TIMM, "v0.1-rsb-weights/resnext50_32x4d_a3_0-3e450271.pth", 79.258),
-    ("timm/resnext50_32x4d.ra_in1k", TIMM, "v0.1-weights/resnext50_32x4d_ra-d733960d.pth", 79.800),
-    ("timm/resnext50d_32x4d.bt_in1k", TIMM, "v0.1-weights/resnext50d_32x4d-103e99f8.pth", 79.672),
-    ("timm/resnext101_64x4d.c1_in1k", TIMM, "v0.1-tpu-weights/resnext101_64x4d_c-0d0e0cc0.pth", 82.446),
-    ("timm/resnext50_32x4d.gluon_in1k", GLUON, "v0.1/gluon_resnext50_32x4d-e6a097c1.pth", 79.354),
-    ("timm/resnext101_32x4d.gluon_in1k", GLUON, "v0.1/gluon_resnext101_32x4d-b253c8c4.pth", 80.336),
-    ("timm/resnext101_64x4d.gluon_in1k", GLUON, "v0.1/gluon_resnext101_64x4d-f9a8e184.pth", 80.640),
-    ("open-mmlab/resnext50_32x4d", OPENMMLAB, "resnext50-32x4d-0ab1a123.pth", None),
-    ("open-mmlab/resnext101_32x4d", OPENMMLAB, "resnext101_32x4d-a5af3160.pth", None),
-    ("open-mmlab/resnext101_64x4d", OPENMMLAB, "resnext101_64x4d-ee2c6f71.pth", None),
-    ("open-mmlab/detectron2/resnext101_32x8d", OPENMMLAB_BGR, "resnext101_32x8d-1516f1aa.pth", None),
-    ("open-mmlab/jhu/resnext50_32x4d_gn", JHU, "resnext50_32x4d_gn-c7e8b754.pth", None),
-    ("open-mmlab/jhu/resnext101_32x4d_gn", JHU, "resnext101_32x4d_gn-ac3bb84e.pth", None),
-    ("open-mmlab/jhu/resnext50_32x4d_gn_ws", JHU_WS, "resnext50_32x4d_gn_ws-0d87ac85.pth", None),
-    ("open-mmlab/jhu/resnext101_32x4d_gn_ws", JHU_WS, "resnext101_32x4d_gn_ws-34ac1a9e.pth", None),
-    ("mmpretrain/resnext50_32x4d", MMPRETRAIN, "resnext50_32x4d_b32x8_imagenet_20210429-56066e27.pth", 77.90),
-    ("mmpretrain/resnext101_32x4d", MMPRETRAIN, "resnext101_32x4d_b32x8_imagenet_20210506-e0fa3dd5.pth", 78.61),
-    ("mmpretrain/resnext101_32x8d", MMPRETRAIN, "resnext101_32x8d_b32x8_imagenet_20210506-23a247d5.pth", 79.27),
-    ("mmpretrain/resnext152_32x4d", MMPRETRAIN, "resnext152_32x4d_b32x8_imagenet_20210524-927787be.pth", 78.88),
-    ("detectron2/X-101-32x8d", DETECTRON2, "FAIR/X-101-32x8d.pkl", None),
-    ("caffe2/X-101-32x8d", CAFFE2, "20171220/X-101-32x8d.pkl", None),
-    ("caffe2/X-101-64x4d", CAFFE2, "FBResNeXt/X-101-64x4d.pkl", None),
-    ("caffe2/X-152-32x8d-IN5k", CAFFE2, "25093814/X-152-32x8d-IN5k.pkl", None),
+ROWS: tuple[tuple[str, str, Source, str, float | None], ...] = (
+    ("torchvision/resnext50_32x4d.v1", "resnext50_32x4d", TORCHVISION, "resnext50_32x4d-7cdf4587.pth", 77.618),
+    ("torchvision/resnext50_32x4d.v2", "resnext50_32x4d", TORCHVISION, "resnext50_32x4d-1a0047aa.pth", 81.198),
+    ("torchvision/resnext101_32x8d.v1", "resnext101_32x8d", TORCHVISION, "resnext101_32x8d-8ba56ff5.pth", 79.312),
+    ("torchvision/resnext101_32x8d.v2", "resnext101_32x8d", TORCHVISION, "resnext101_32x8d-110c445d.pth", 82.834),
+    ("torchvision/resnext101_64x4d.v1", "resnext101_64x4d", TORCHVISION, "resnext101_64x4d-173b62eb.pth", 83.246),
+    ("fair/resnext50_32x4d.torch7", "resnext50_32x4d", AUTHORS, "resnext_50_32x4d.t7", 77.8),
+    ("fair/resnext101_32x4d.torch7", "resnext101_32x4d", AUTHORS, "resnext_101_32x4d.t7", 78.8),
+    ("fair/resnext101_64x4d.torch7", "resnext101_64x4d", AUTHORS, "resnext_101_64x4d.t7", 79.6),
+    ("fair/resnext101_32x8d.wsl", "resnext101_32x8d", WSL, "ig_resnext101_32x8-c38310e5.pth", 82.2),
+    ("fair/resnext101_32x16d.wsl", "resnext101_32x16d", WSL, "ig_resnext101_32x16-c6f796b0.pth", 84.2),
+    ("fair/resnext101_32x32d.wsl", "resnext101_32x32d", WSL, "ig_resnext101_32x32-e4b90b00.pth", 85.1),
+    ("fair/resnext101_32x48d.wsl", "resnext101_32x48d", WSL, "ig_resnext101_32x48-3e41cc8a.pth", 85.4),
+    ("fair/resnext50_32x4d.ssl", "resnext50_32x4d", SEMI, "semi_supervised_resnext50_32x4-ddb3e555.pth", 80.3),
+    ("fair/resnext101_32x4d.ssl", "resnext101_32x4d", SEMI, "semi_supervised_resnext101_32x4-dc43570a.pth", 81.0),
+    ("fair/resnext101_32x8d.ssl", "resnext101_32x8d", SEMI, "semi_supervised_resnext101_32x8-2cfe2f8b.pth", 81.7),
+    ("fair/resnext101_32x16d.ssl", "resnext101_32x16d", SEMI, "semi_supervised_resnext101_32x16-15fffa57.pth", 81.9),
+    ("fair/resnext50_32x4d.swsl", "resnext50_32x4d", SEMI, "semi_weakly_supervised_resnext50_32x4-72679e44.pth", 82.2),
+    ("fair/resnext101_32x4d.swsl", "resnext101_32x4d", SEMI, "semi_weakly_supervised_resnext101_32x4-3f87e46b.pth", 83.4),
+    ("fair/resnext101_32x8d.swsl", "resnext101_32x8d", SEMI, "semi_weakly_supervised_resnext101_32x8-b4712904.pth", 84.3),
+    ("fair/resnext101_32x16d.swsl", "resnext101_32x16d", SEMI, "semi_weakly_supervised_resnext101_32x16-f3559a9c.pth", 84.8),
+    ("timm/resnext50_32x4d.a1_in1k", "resnext50_32x4d", TIMM, "v0.1-rsb-weights/resnext50_32x4d_a1_0-b5a91a1d.pth", 80.526),
+    ("timm/resnext50_32x4d.a1h_in1k", "resnext50_32x4d", TIMM, "v0.1-rsb-weights/resnext50_32x4d_a1h-0146ab0a.pth", 81.140),
+    ("timm/resnext50_32x4d.a2_in1k", "resnext50_32x4d", TIMM, "v0.1-rsb-weights/resnext50_32x4d_a2_0-efc76add.pth", 80.444),
+    ("timm/resnext50_32x4d.a3_in1k", "resnext50_32x4d", TIMM, "v0.1-rsb-weights/resnext50_32x4d_a3_0-3e450271.pth", 79.258),
+    ("timm/resnext50_32x4d.ra_in1k", "resnext50_32x4d", TIMM, "v0.1-weights/resnext50_32x4d_ra-d733960d.pth", 79.800),
+    ("timm/resnext50d_32x4d.bt_in1k", "resnext50d_32x4d", TIMM, "v0.1-weights/resnext50d_32x4d-103e99f8.pth", 79.672),
+    ("timm/resnext101_64x4d.c1_in1k", "resnext101_64x4d", TIMM, "v0.1-tpu-weights/resnext101_64x4d_c-0d0e0cc0.pth", 82.446),
+    ("timm/resnext50_32x4d.gluon_in1k", "resnext50_32x4d", GLUON, "v0.1/gluon_resnext50_32x4d-e6a097c1.pth", 79.354),
+    ("timm/resnext101_32x4d.gluon_in1k", "resnext101_32x4d", GLUON, "v0.1/gluon_resnext101_32x4d-b253c8c4.pth", 80.336),
+    ("timm/resnext101_64x4d.gluon_in1k", "resnext101_64x4d", GLUON, "v0.1/gluon_resnext101_64x4d-f9a8e184.pth", 80.640),
+    ("open-mmlab/resnext50_32x4d", "resnext50_32x4d", OPENMMLAB, "resnext50-32x4d-0ab1a123.pth", None),
+    ("open-mmlab/resnext101_32x4d", "resnext101_32x4d", OPENMMLAB, "resnext101_32x4d-a5af3160.pth", None),
+    ("open-mmlab/resnext101_64x4d", "resnext101_64x4d", OPENMMLAB, "resnext101_64x4d-ee2c6f71.pth", None),
+    ("open-mmlab/detectron2/resnext101_32x8d", "resnext101_32x8d", OPENMMLAB_BGR, "resnext101_32x8d-1516f1aa.pth", None),
+    ("open-mmlab/jhu/resnext50_32x4d_gn", "resnext50_32x4d", JHU, "resnext50_32x4d_gn-c7e8b754.pth", None),
+    ("open-mmlab/jhu/resnext101_32x4d_gn", "resnext101_32x4d", JHU, "resnext101_32x4d_gn-ac3bb84e.pth", None),
+    ("open-mmlab/jhu/resnext50_32x4d_gn_ws", "resnext50_32x4d", JHU_WS, "resnext50_32x4d_gn_ws-0d87ac85.pth", None),
+    ("open-mmlab/jhu/resnext101_32x4d_gn_ws", "resnext101_32x4d", JHU_WS, "resnext101_32x4d_gn_ws-34ac1a9e.pth", None),
+    ("mmpretrain/resnext50_32x4d", "resnext50_32x4d", MMPRETRAIN, "resnext50_32x4d_b32x8_imagenet_20210429-56066e27.pth", 77.90),
+    ("mmpretrain/resnext101_32x4d", "resnext101_32x4d", MMPRETRAIN, "resnext101_32x4d_b32x8_imagenet_20210506-e0fa3dd5.pth", 78.61),
+    ("mmpretrain/resnext101_32x8d", "resnext101_32x8d", MMPRETRAIN, "resnext101_32x8d_b32x8_imagenet_20210506-23a247d5.pth", 79.27),
+    ("mmpretrain/resnext152_32x4d", "resnext152_32x4d", MMPRETRAIN, "resnext152_32x4d_b32x8_imagenet_20210524-927787be.pth", 78.88),
+    ("detectron2/X-101-32x8d", "resnext101_32x8d", DETECTRON2, "FAIR/X-101-32x8d.pkl", None),
+    ("caffe2/X-101-32x8d", "resnext101_32x8d", CAFFE2, "20171220/X-101-32x8d.pkl", None),
+    ("caffe2/X-101-64x4d", "resnext101_64x4d", CAFFE2, "FBResNeXt/X-101-64x4d.pkl", None),
+    ("caffe2/X-152-32x8d-IN5k", "resnext152_32x8d", CAFFE2, "25093814/X-152-32x8d-IN5k.pkl", None),
 )
 # fmt: on
 
@@ -153,29 +154,23 @@ class Published:
 
     Attributes:
         alias: its name here, FAMILY/NAME.
+        variant: of `list_variants()`.
         source: what it has in common with others.
         file: its name, behind the source's bases.
         top1: accuracy on ImageNet-1k in percent, if the source says it.
     """
 
     alias: str
+    variant: str
     source: Source
     file: str
     top1: float | None
 
     @property
-    def variant(self) -> str:
-        """Of `list_variants()`; the alias says it."""
-        found = re.search(r"(?:resnext|X-)(\d+)d?[-_](\d+x\d+)d?", self.alias)
-        assert found is not None
-        return f"resnext{found[1]}_{found[2]}d"
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Of `ResNeXt`, beside the variant's: "resnext50d" is the network of He et al. (2019)."""
-        deep = re.search(r"resnext\d+d_", self.alias) is not None
-        norm = GN if self.source.norms == GN else "BN"
-        return {"deep_stem": deep, "avg_down": deep, "stride_in_1x1": False, "norm": norm}
+    def architecture(self) -> Architecture:
+        """What the weights presuppose of a network."""
+        kind = "group" if self.source.norms == GN else "batch"
+        return replace(VARIANTS[self.variant], norm_kind=kind)
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -245,12 +240,11 @@ def markdown() -> str:
     lines = [head, ("---",) * len(head)]
     for own, names in aliases.items():
         row = REGISTRY[own]
-        network = row.variant + (", deep stem, avg_down" if row.options["deep_stem"] else "")
         norms = row.source.norms + (", ConvWS" if row.source.standardised else "")
         lines.append(
             (
                 ", ".join(f"`{name}`" for name in names),
-                network,
+                row.variant,
                 "" if row.top1 is None else f"{row.top1:.1f}",
                 PIXEL_NAMES[row.source.preprocessing],
                 norms,

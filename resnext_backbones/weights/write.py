@@ -16,6 +16,7 @@ from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.files import is_finite, read_content
 from resnext_backbones.weights.formats import FORMATS
+from resnext_backbones.weights.identify import architecture_in, to_metadata
 from resnext_backbones.weights.preprocessing import Preprocessing
 from resnext_backbones.weights.sources import locate, preprocessing_of, row_of
 from resnext_backbones.weights.targets import TARGETS
@@ -101,13 +102,16 @@ def convert(
         raise FileExistsError(f"{path}: there is a file already")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
-    checkpoint = Checkpoint.of(read_content(locate(source)).values)
+    content = read_content(locate(source))
+    checkpoint = Checkpoint.of(content.values)
     _check(checkpoint, source)
     if preprocessing is None:
         preprocessing = _known(source)
     row = row_of(source)
+    architecture = row.architecture if row else architecture_in(content.metadata)
     metadata = {
         "variant": checkpoint.variant,
+        **(to_metadata(architecture) if architecture else {}),
         "norms": "fused" if checkpoint.fused else "trained",
         **(preprocessing.to_metadata() if preprocessing else {}),
         **({"source": row.alias, "licence": row.source.licence} if row else {}),

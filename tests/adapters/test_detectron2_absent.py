@@ -20,7 +20,7 @@ MESSAGE = (
 @pytest.fixture(autouse=True)
 def _no_detectron2(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(sys.modules):
-        if re.match(r"resnext_backbones\.(adapters|detection)\.detectron2", name):
+        if re.match(r"resnext_backbones\.(adapters|tasks)\.detectron2", name):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "detectron2", None)
 
@@ -31,7 +31,7 @@ def test_the_adapter_says_how_to_install_detectron2() -> None:
 
 
 def test_so_does_the_tool(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    monkeypatch.setattr(sys, "argv", [TOOL.name, "mask_rcnn_x50_32x4d_fpn_1x"])
+    monkeypatch.setattr(sys, "argv", [TOOL.name, "mask_rcnn_fpn_1x"])
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(TOOL), run_name="__main__")
     assert ended.value.code == 2

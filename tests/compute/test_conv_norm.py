@@ -118,7 +118,9 @@ def test_other_frozen_statistics_fold_as_well(norm) -> None:
 # The trunk
 
 
-@pytest.mark.parametrize("options", [{}, {"deep_stem": True, "avg_down": True}, {"with_cp": True}])
+@pytest.mark.parametrize(
+    "options", [{}, {"stem": "deep", "shortcut": "pooled"}, {"recompute": True}]
+)
 @pytest.mark.parametrize("frozen_stages", [-1, 1])
 def test_the_trunk_folded_and_not(options: dict, frozen_stages: int) -> None:
     own = small(norm_eval=True, frozen_stages=frozen_stages, **options)
@@ -127,7 +129,7 @@ def test_the_trunk_folded_and_not(options: dict, frozen_stages: int) -> None:
         frozen_stages=frozen_stages,
         fold_norm=False,
         channels_last=False,
-        **(options | {"with_cp": False}),
+        **(options | {"recompute": False}),
     )
     plain.load_state_dict(own.state_dict())
     images = torch.randn(2, 3, 64, 96)

@@ -7,14 +7,12 @@ import torch
 from helpers import relative_error, small
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from resnext_backbones import ResNeXt
-
 
 @pytest.mark.parametrize("norm", ["BN", "SyncBN"])
 def test_checkpointing_changes_nothing_but_memory(norm: str) -> None:
     plain, cp = (
         small(norm=norm, **options).double()
-        for options in ({"zero_init_last_norm": False}, {"with_cp": True})
+        for options in ({"zero_init_last_norm": False}, {"recompute": True})
     )
     cp.load_state_dict(plain.state_dict())
     images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
@@ -40,7 +38,7 @@ def test_checkpointing_changes_nothing_but_memory(norm: str) -> None:
 
 
 def test_checkpointing_reaches_the_first_block_behind_frozen_stages() -> None:
-    block = small(with_cp=True, frozen_stages=1).stages[1][0]
+    block = small(recompute=True, frozen_stages=1).stages[1][0]
     saved = []
     x = torch.randn(1, 64, 16, 16)
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
@@ -50,7 +48,7 @@ def test_checkpointing_reaches_the_first_block_behind_frozen_stages() -> None:
 
 
 def test_the_chance_to_be_passed_by_grows_block_by_block() -> None:
-    model = ResNeXt(depth=(2, 2, 1), cardinality=4, base_width=4, base_channels=16, drop_path=0.4)
+    model = small(blocks=(2, 2, 1), drop_path=0.4)
     chances = [block.drop_path.p if block.drop_path else 0.0 for block in model.blocks()]
     assert chances == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torchvision
-from helpers import randomise, relative_error
+from helpers import drawn, randomise, relative_error
 
 from resnext_backbones import ResNeXtClassifier, build_classifier
 
@@ -18,12 +18,12 @@ def test_same_logits_as_torchvision_from_its_own_state_dict() -> None:
 
 
 def test_head_takes_the_last_stage() -> None:
-    model = ResNeXtClassifier(num_classes=7, depth=(1, 1, 1), base_width=4)
-    assert model.fc.in_features == 1024
+    model = drawn(ResNeXtClassifier, num_classes=7, blocks=(1, 1, 1))
+    assert model.fc.in_features == 256
     assert model(torch.randn(2, 3, 32, 32)).shape == (2, 7)
 
 
 @pytest.mark.parametrize("options", [{"num_classes": 0}, {"out_indices": (1,)}])
 def test_wrong_arguments_are_named(options: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
-        ResNeXtClassifier(**options)
+        drawn(ResNeXtClassifier, **options)

@@ -12,11 +12,11 @@ from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torchvision.ops import FrozenBatchNorm2d
 
-from resnext_backbones import ResNeXt
+from resnext_backbones import Architecture, ResNeXt
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"deep_stem": True, "avg_down": True}, {"norm": "FrozenBN"}]
+    "options", [{}, {"stem": "deep", "shortcut": "pooled"}, {"norm": "FrozenBN"}]
 )
 def test_a_fused_copy_has_no_norm_and_the_same_outputs(options: dict) -> None:
     model = small(**options).train()
@@ -40,7 +40,9 @@ def test_what_cannot_be_fused_is_named() -> None:
 @pytest.mark.parametrize("training", [False, True])
 def test_compiles_as_one_graph_for_all_sizes(training: bool) -> None:
     torch._dynamo.reset()
-    model = randomise(ResNeXt(depth=(1, 1, 1, 1), norm_eval=True, frozen_stages=1)).train(training)
+    model = randomise(
+        ResNeXt(Architecture(blocks=(1, 1, 1, 1)), norm_eval=True, frozen_stages=1)
+    ).train(training)
     counter = CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(model, backend=counter, fullgraph=True, dynamic=True)
     # Multiples of 32, as detectors pad them, and not tiny: PyTorch's max pooling sets a guard on

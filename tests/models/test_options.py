@@ -6,21 +6,18 @@ import re
 
 import pytest
 import torch
-from helpers import small
-
-from resnext_backbones import ResNeXt
+from helpers import drawn, small
 
 
 @pytest.mark.parametrize(
     ("options", "names"),
     [
-        ({"depth": 18}, ["depth", "18", "50"]),
-        ({"depth": (3, 0)}, ["depth", "(3, 0)"]),
-        ({"depth": (1, 1, 1, 1, 1)}, ["depth", "4"]),
+        ({"blocks": 18}, ["depth", "18", "50"]),
+        ({"blocks": (3, 0)}, ["blocks", "(3, 0)"]),
+        ({"blocks": (1, 1, 1, 1, 1)}, ["blocks", "4"]),
         ({"cardinality": 0}, ["cardinality", "0"]),
         ({"cardinality": 2.5}, ["cardinality", "2.5"]),
         ({"base_width": -4}, ["base_width", "-4"]),
-        ({"num_stages": 5}, ["num_stages", "5"]),
         ({"strides": (1, 2)}, ["strides", "(1, 2)"]),
         ({"dilations": (1, 1, 1, 0)}, ["dilations"]),
         ({"out_indices": (0, 4)}, ["out_indices", "(0, 4)", "3"]),
@@ -28,21 +25,23 @@ from resnext_backbones import ResNeXt
         ({"out_indices": (2, 1)}, ["out_indices", "(2, 1)"]),
         ({"frozen_stages": 5}, ["frozen_stages", "5"]),
         ({"cardinality": (8, 8)}, ["cardinality", "(8, 8)"]),
-        ({"depth": None}, ["depth", "None"]),
-        ({"num_stages": "3"}, ["num_stages", "'3'"]),
+        ({"blocks": None}, ["blocks", "None"]),
         ({"strides": 2}, ["strides", "2"]),
         ({"out_indices": 3}, ["out_indices", "3"]),
         ({"frozen_stages": 1.5}, ["frozen_stages", "1.5"]),
         ({"norm": {"type": "BN"}}, ["norm", "{'type': 'BN'}"]),
         ({"norm": "LayerNorm"}, ["norm", "LayerNorm", "GN"]),
-        ({"cardinality": 3, "norm": "GN"}, ["norm", "12 channels"]),
+        ({"stem_channels": 12, "norm": "GN"}, ["norm", "12 channels"]),
         ({"drop_path": 1.0}, ["drop_path", "1.0"]),
-        ({"deep_stem": True, "small_images": True}, ["deep_stem", "small_images"]),
+        ({"stem": "9x9"}, ["stem", "9x9", "7x7"]),
+        ({"shortcut": None}, ["shortcut", "None", "pooled"]),
+        ({"attention": "se"}, ["attention", "'se'", "SE"]),
+        ({"attention_after": 1}, ["attention_after", "1"]),
     ],
 )
 def test_wrong_arguments_are_named(options: dict, names: list[str]) -> None:
     with pytest.raises(ValueError, match=re.escape(names[0])) as error:
-        ResNeXt(**options)
+        drawn(**options)
     for name in names:
         assert name in str(error.value)
 

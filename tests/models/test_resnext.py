@@ -6,21 +6,15 @@ import pytest
 import timm
 import torch
 import torchvision
-from helpers import randomise, relative_error
+from helpers import drawn, randomise, relative_error
 from torch import nn
 from torchvision.models.resnet import Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 
 from resnext_backbones import ResNeXt, build_backbone
 from resnext_backbones.compute.sync_batch_norm import SyncBatchNorm
-from resnext_backbones.models import Plugin
-
-SMALL = {"depth": (1, 1, 2, 1), "cardinality": 4, "base_width": 4, "base_channels": 16}
-"""A network of all parts that runs in milliseconds."""
-
-
-def small(**options) -> ResNeXt:
-    return ResNeXt(**(SMALL | options))
+from resnext_backbones.models import Architecture, Plugin
+from resnext_backbones.models.parts.shortcuts import SHORTCUTS
 
 
 def stages_of(model: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
@@ -54,7 +48,7 @@ def test_same_feature_maps_as_torchvision(name: str) -> None:
 
 def test_deep_stem_and_average_pool_shortcut_as_timm() -> None:
     peer = randomise(timm.create_model("resnext50d_32x4d")).eval()
-    own = build_backbone("resnext50_32x4d", deep_stem=True, avg_down=True).eval()
+    own = build_backbone("resnext50d_32x4d").eval()
 
     def renamed(key: str) -> str:
         if key.startswith("conv1."):
@@ -74,7 +68,7 @@ def test_stem_for_small_images_as_in_torchvisions_network() -> None:
     peer = torchvision.models.ResNet(Bottleneck, [3, 3, 3, 1], groups=8, width_per_group=4)
     peer.conv1, peer.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
     randomise(peer).eval()
-    own = ResNeXt(depth=(3, 3, 3, 1), cardinality=8, base_width=4, small_images=True).eval()
+    own = ResNeXt(Architecture(blocks=(3, 3, 3, 1), cardinality=8, base_width=4, stem="3x3")).eval()
     own.load_state_dict({k: v for k, v in peer.state_dict().items() if not k.startswith("fc.")})
     images = torch.randn(2, 3, 32, 32)
     assert own.strides == (1, 2, 4, 8)
@@ -87,14 +81,14 @@ def test_stem_for_small_images_as_in_torchvisions_network() -> None:
 
 def test_depth_26_as_timm() -> None:
     peer = timm.create_model("resnet26")
-    own = ResNeXt(depth=26, cardinality=1, base_width=64)
+    own = ResNeXt(Architecture(blocks=(2, 2, 2, 2), cardinality=1, base_width=64))
     assert own.state_dict().keys() == {k for k in peer.state_dict() if not k.startswith("fc.")}
 
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (64, 100), (129, 32)])
-@pytest.mark.parametrize("avg_down", [False, True])
-def test_channels_and_strides_are_those_of_the_outputs(size: tuple[int, int], avg_down) -> None:
-    model = small(avg_down=avg_down)
+@pytest.mark.parametrize("shortcut", SHORTCUTS)
+def test_channels_and_strides_are_those_of_the_outputs(size: tuple[int, int], shortcut) -> None:
+    model = drawn(shortcut=shortcut)
     outputs = model(torch.randn(2, 3, *size))
     assert model.channels == (64, 128, 256, 512)
     assert model.strides == (4, 8, 16, 32)
@@ -103,7 +97,7 @@ def test_channels_and_strides_are_those_of_the_outputs(size: tuple[int, int], av
 
 
 def test_strides_and_dilations_by_stage() -> None:
-    model = small(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4))
+    model = drawn(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4))
     assert model.strides == (4, 8, 8, 8)
     assert [b.conv2.dilation for b in model.blocks()] == [(1, 1), (1, 1), (2, 2), (2, 2), (4, 4)]
     assert model(torch.randn(1, 3, 64, 64))[-1].shape[-2:] == (8, 8)
@@ -125,14 +119,14 @@ def test_dilation_in_place_of_strides_as_in_torchvision() -> None:
 
 
 def test_stride_moves_to_the_1x1_convolution() -> None:
-    block = small(stride_in_1x1=True).stages[1][0]
+    block = drawn(stride_in_1x1=True).stages[1][0]
     assert (block.conv1.stride, block.conv2.stride) == ((2, 2), (1, 1))
-    block = small().stages[1][0]
+    block = drawn().stages[1][0]
     assert (block.conv1.stride, block.conv2.stride) == ((1, 1), (2, 2))
 
 
 def test_stages_above_the_last_output_are_not_built() -> None:
-    whole, short = small(), small(out_indices=(0, 2))
+    whole, short = drawn(), drawn(out_indices=(0, 2))
     assert short.channels == (64, 256)
     assert not any(key.startswith("layer4") for key in short.state_dict())
     short.load_state_dict(whole.state_dict())
@@ -147,7 +141,7 @@ def test_stages_above_the_last_output_are_not_built() -> None:
 
 @pytest.mark.parametrize("stages", [1, 2, 3, 4])
 def test_one_to_four_stages(stages: int) -> None:
-    model = ResNeXt(depth=50, num_stages=stages)
+    model = drawn(blocks=(1, 1, 1, 1)[:stages])
     assert len(model.stages) == len(model.channels) == stages
 
 
@@ -163,15 +157,15 @@ def test_one_to_four_stages(stages: int) -> None:
     ],
 )
 def test_norms(norm, kind: type[nn.Module], name: str) -> None:
-    model = ResNeXt(depth=(1, 1), cardinality=32, base_width=4, norm=norm)
+    model = drawn(blocks=(1, 1), cardinality=32, base_channels=32, norm=norm)
     assert isinstance(getattr(model, name), kind)
     assert isinstance(model.stages[0][0].last_norm, kind)
     assert model.eval()(torch.randn(1, 3, 64, 64))[-1].isfinite().all()
 
 
 def test_frozen_batch_norm_takes_batch_norm_weights() -> None:
-    trained = randomise(small(norm="BN")).eval()
-    frozen = small(norm="FrozenBN")
+    trained = randomise(drawn(norm="BN")).eval()
+    frozen = drawn(norm="FrozenBN")
     frozen.load_state_dict(trained.state_dict())
     images = torch.randn(1, 3, 64, 64)
     for value, reference in zip(frozen(images), trained(images), strict=True):
@@ -180,17 +174,17 @@ def test_frozen_batch_norm_takes_batch_norm_weights() -> None:
 
 @pytest.mark.parametrize("norm", ["BN", lambda c: nn.GroupNorm(4, c)])
 def test_zero_initialised_last_norm_makes_blocks_the_identity(norm) -> None:
-    block = small(norm=norm).stages[2][1]
+    block = drawn(norm=norm).stages[2][1]
     assert not block.last_norm.weight.any()
     x = torch.rand(1, 256, 8, 8)
     assert torch.equal(block(x), x)
-    assert small(norm=norm, zero_init_last_norm=False).stages[2][1].last_norm.weight.all()
+    assert drawn(norm=norm, zero_init_last_norm=False).stages[2][1].last_norm.weight.all()
 
 
 def test_reset_draws_all_weights_anew() -> None:
-    model = randomise(small(frozen_stages=1))
+    model = randomise(drawn(frozen_stages=1))
     model.reset_parameters()
-    fresh = small(frozen_stages=1).state_dict()
+    fresh = drawn(frozen_stages=1).state_dict()
     for key, value in model.state_dict().items():
         if value.dim() == 4:
             assert value.std() == pytest.approx(fresh[key].std(), rel=0.5), key
@@ -211,10 +205,10 @@ def test_plugins_run_where_they_are_asked_to() -> None:
 
     built: list[int] = []
     plugin = Plugin(after=3, build=build)
-    model = small(plugins=((), (plugin,), (), ()), zero_init_last_norm=False).eval()
+    model = drawn(plugins=((), (plugin,), (), ()), zero_init_last_norm=False).eval()
     assert built == [128]
     block = model.stages[1][0]
-    plain = small(zero_init_last_norm=False).eval()
+    plain = drawn(zero_init_last_norm=False).eval()
     plain.load_state_dict(model.state_dict())
     x = torch.rand(1, 64, 16, 16)
     residual = plain.stages[1][0]._residual(x) - plain.stages[1][0].downsample(x)
@@ -224,5 +218,5 @@ def test_plugins_run_where_they_are_asked_to() -> None:
 
 def test_autocast_takes_images_of_another_type() -> None:
     with torch.autocast("cpu", torch.bfloat16):
-        outputs = small()(torch.randn(1, 3, 64, 64).bfloat16())
+        outputs = drawn()(torch.randn(1, 3, 64, 64).bfloat16())
     assert all(output.dtype == torch.bfloat16 for output in outputs)

@@ -62,7 +62,7 @@ def test_other_commands_are_named(engine: str, command: str) -> None:
 
 
 YAML = "COCO-Detection/faster_rcnn_X_101_32x8d_FPN_3x.yaml"
-LAZY = "detectron2/mask_rcnn_x50_32x4d_fpn_1x"
+LAZY = "detectron2/mask_rcnn_fpn_1x"
 
 
 @pytest.mark.parametrize(
@@ -76,12 +76,14 @@ def test_train_says_to_detectron2_what_its_own_command_would(
     config: str, settings: list[str]
 ) -> None:
     line = [config, "--resume", "--amp", "--num-gpus", "8", "--weights", "none"]
+    line += ["--variant", "resnext50_32x4d"]
     line += ["--cfg-options", "SOLVER.MAX_ITER=2", "MODEL.WEIGHTS=a=b"]
     found = translated(command_parser("train").parse_args(line), "none")
     assert found.overrides == settings
     path = config if config == YAML else str(INSTALLED_CONFIGS / f"{config}.py")
     taken = (found.config, found.resume, found.eval_only, found.num_gpus, found.weights)
     assert taken == (path, True, False, 8, "none")
+    assert found.variant == "resnext50_32x4d"
     wanted = vars(command_parser("train-detectron2").parse_args([config]))
     assert wanted.keys() <= vars(found).keys()
 

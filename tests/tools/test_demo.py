@@ -11,7 +11,7 @@ pytest.importorskip("mmdet", reason="MMDetection is not installed")
 
 
 PRETRAINING = [
-    "model.network.variant=None", "model.network.depth=(1,1,1,1)",
+    "model.network.variant=None", "model.network.blocks=(1,1,1,1)",
     "model.network.cardinality=8", "train_cfg.max_epochs=1",
 ]  # fmt: skip
 """The network of `QUICK`."""

@@ -17,7 +17,7 @@ pytest.importorskip("mmdet", reason="MMDetection is not installed")
 import mmdet
 from mmengine.config import Config
 
-from resnext_backbones import ResNeXt, build_backbone
+from resnext_backbones import Architecture, ResNeXt, build_backbone
 from resnext_backbones.commands.arguments import REPORTED
 from resnext_backbones.engine.config import for_training
 from resnext_backbones.errors import InputError
@@ -81,7 +81,7 @@ def test_weights_are_taken_and_named(trained, shapes_root: Path, tmp_path: Path)
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small trunk's weights, named by their hash as published ones are."""
     folder = tmp_path_factory.mktemp("www")
-    state = ResNeXt(depth=(1, 1, 1, 1), cardinality=8, base_width=4).state_dict()
+    state = ResNeXt(Architecture(blocks=(1, 1, 1, 1), cardinality=8)).state_dict()
     torch.save(state, folder / "weights.pth")
     name = f"resnext101-{hash_of(folder / 'weights.pth')[:8]}.pth"
     return (folder / "weights.pth").rename(folder / name)

@@ -30,7 +30,7 @@ TINY = (
     "dataloader.test.mapper.augmentations.0.short_edge_length=64",
     "dataloader.test.num_workers=0", "train.log_period=1", "train.checkpointer.period=2",
 )  # fmt: skip
-LAZY = "mask_rcnn_x50_32x4d_fpn_1x"
+LAZY = "mask_rcnn_fpn_1x"
 YAML = "COCO-Detection/faster_rcnn_X_101_32x8d_FPN_3x.yaml"
 TINY_YAML = (
     "MODEL.BACKBONE.NAME", "build_resnext_fpn_backbone", "MODEL.BACKBONE.FREEZE_AT", "0",
@@ -68,7 +68,7 @@ def iterations(work_dir: Path) -> list[int]:
 def test_train_kill_resume_and_evaluate(datasets: Path, tmp_path: Path) -> None:
     work_dir = tmp_path / "run"
     env = {"DETECTRON2_DATASETS": str(datasets)}
-    arguments = [LAZY, "--work-dir", work_dir, *TINY]
+    arguments = [LAZY, "--variant", "resnext50_32x4d", "--work-dir", work_dir, *TINY]
     command = [sys.executable, TOOLS / "train_detectron2.py", *arguments]
     with (tmp_path / "log").open("w") as file:
         killed = subprocess.Popen(

@@ -38,9 +38,9 @@ def tool(tmp_path: Path) -> Path:
         "import runpy, sys\n"
         "import resnext_backbones.adapters.distributions\n"  # which are there, and stay whole
         f"sys.modules.update(dict.fromkeys({BLOCKED}))\n"
-        "from resnext_backbones.models.options import DEPTHS\n"
-        "from resnext_backbones.variants import VARIANTS, Variant\n"
-        "DEPTHS[14], VARIANTS['tiny_4x4d'] = (1, 1, 1, 1), Variant(14, 4, 4)\n"
+        "from resnext_backbones.models.architecture import Architecture\n"
+        "from resnext_backbones.variants import VARIANTS\n"
+        "VARIANTS['tiny_4x4d'] = Architecture(blocks=(1, 1, 1, 1), cardinality=4)\n"
         "del sys.argv[0]\n"
         f"runpy.run_path({str(TOOLS)!r} + '/' + sys.argv[0], run_name='__main__')\n"
     )

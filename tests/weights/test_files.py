@@ -29,7 +29,7 @@ from resnext_backbones import ResNeXt, load_weights
 from resnext_backbones.weights import WeightsError
 
 torch_alone = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-model, found = ResNeXt(**hostile.SMALL), {}
+model, found = ResNeXt(hostile.SMALL), {}
 before = {k: v.clone() for k, v in model.state_dict().items()}
 for name, path in json.loads(Path(sys.argv[1]).read_text()).items():
     start = time.process_time()

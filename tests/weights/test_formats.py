@@ -13,18 +13,18 @@ import pytest
 import timm
 import torch
 import torchvision
-from helpers import quick, randomise, relative_error
+from helpers import drawn, quick, randomise, relative_error
 from torch import nn
 
 from benchmarks.contestants import CONTESTANTS
-from resnext_backbones import ResNeXt, build_backbone, build_classifier, list_variants, load_weights
+from resnext_backbones import build_backbone, build_classifier, list_variants, load_weights
 from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import WeightsError
 from resnext_backbones.weights.formats import FORMATS, Template, recognise
 from resnext_backbones.weights.load import load_state
 
 VARIANT = "resnext50_32x4d"
-DEEP = {"deep_stem": True, "avg_down": True, "stem_channels": 64}
+DEEP = {"stem": "deep", "shortcut": "pooled"}
 
 
 def images() -> torch.Tensor:
@@ -51,7 +51,7 @@ TRUNKS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], str]] = {
     "mmdetection": (mmdetection, {}, "torchvision"),
     "mmdetection, deep stem": (
         lambda: mmdetection(deep_stem=True, avg_down=True),
-        {"deep_stem": True, "avg_down": True},
+        {"stem": "deep", "shortcut": "pooled"},
         "mmdet",
     ),
     "detectron2": (detectron2, {}, "detectron2"),
@@ -137,7 +137,7 @@ def test_outputs_of_every_variant(name: str, peer: str) -> None:
     contestant = CONTESTANTS[peer]
     if not contestant.is_installed():
         pytest.skip(f"{peer} is not installed")
-    if VARIANTS[name].depth not in contestant.depths or (name, peer) in NOT_BUILT:
+    if not contestant.builds(name) or (name, peer) in NOT_BUILT:
         pytest.skip(f"{peer} has no {name}")
     if name in HUGE and peer != "torchvision":
         pytest.skip(f"{name} is published by torchvision's names alone")
@@ -183,15 +183,15 @@ def test_detectron2s_norms(norm: str) -> None:
     assert all(torch.equal(back[key], value) for key, value in peer.state_dict().items())
 
 
-@pytest.mark.parametrize("deep_stem", [False, True])
-def test_mmpretrain(deep_stem: bool, tmp_path: Path) -> None:
-    source = randomise(build_classifier(VARIANT, deep_stem=deep_stem))
+@pytest.mark.parametrize("stem", ["7x7", "deep"])
+def test_mmpretrain(stem: str, tmp_path: Path) -> None:
+    source = randomise(build_classifier(VARIANT, stem=stem))
     format_ = FORMATS["mmpretrain"]
     state = {format_.from_own(key): value for key, value in source.state_dict().items()}
-    assert ("backbone.stem.2.bn.running_var" in state) == deep_stem
+    assert ("backbone.stem.2.bn.running_var" in state) == (stem == "deep")
     assert {"backbone.layer4.2.bn3.bias", "head.fc.weight"} <= state.keys()
     torch.save({"meta": {"version": "1"}, "state_dict": state}, tmp_path / "w")
-    own = build_classifier(VARIANT, deep_stem=deep_stem)
+    own = build_classifier(VARIANT, stem=stem)
     loaded = load_weights(own, tmp_path / "w")
     assert loaded.family == "mmpretrain"
     assert all(torch.equal(own.state_dict()[k], v) for k, v in source.state_dict().items())
@@ -201,11 +201,15 @@ def test_mmpretrain(deep_stem: bool, tmp_path: Path) -> None:
 @pytest.mark.parametrize("family", FORMATS)
 def test_names_there_and_back(name: str, family: str) -> None:
     """Of every variant, in every family."""
-    deep = {"deep_stem": True} if family in ("timm", "mmdet") else {}
-    if deep and VARIANTS[name].small_images:
-        pytest.skip("two stems")
+    stem = VARIANTS[name].stem
+    if family in ("timm", "mmdet"):
+        if stem == "3x3":
+            pytest.skip("the names of these two differ for a deep stem alone")
+        stem = "deep"
+    elif stem == "deep" and family != "mmpretrain":
+        pytest.skip(f"{family} has no name for a deep stem")
     with torch.device("meta"):
-        state = build_classifier(name, **deep).state_dict()
+        state = build_classifier(name, stem=stem).state_dict()
     format_ = FORMATS[family]
     theirs = {key: format_.from_own(key) for key in state}
     known = [key for key in state if not (family == "caffe2" and "num_batches" in key)]
@@ -215,7 +219,7 @@ def test_names_there_and_back(name: str, family: str) -> None:
     assert recognise([theirs[key] for key in known]) == (family, "")
 
 
-@pytest.mark.parametrize("name", [name for name in VARIANTS if VARIANTS[name].depth >= 50])
+@pytest.mark.parametrize("name", [n for n in VARIANTS if CONTESTANTS["detectron2"].builds(n)])
 def test_detectron2s_names_of_every_variant(name: str) -> None:
     pytest.importorskip("detectron2", reason="Detectron2 is not installed")
     with torch.device("meta"):
@@ -254,8 +258,7 @@ def test_templates() -> None:
 
 @pytest.mark.parametrize("wrapper", ["state_dict_ema", "model_ema"])
 def test_averaged_weights_are_taken_where_there_are_some(wrapper: str, tmp_path: Path) -> None:
-    small = {"depth": (1, 1, 1, 1), "cardinality": 4, "base_width": 4, "base_channels": 16}
-    raw, averaged = (randomise(ResNeXt(**small), seed) for seed in (0, 1))
+    raw, averaged = (randomise(drawn(), seed) for seed in (0, 1))
     content = {
         "state_dict": raw.state_dict(),
         wrapper: {f"module.{k}": v for k, v in averaged.state_dict().items()} | {"n_averaged": 3},
@@ -263,6 +266,6 @@ def test_averaged_weights_are_taken_where_there_are_some(wrapper: str, tmp_path:
     file = io.BytesIO()
     torch.save(content, file)
     (tmp_path / "w").write_bytes(file.getvalue())
-    own = ResNeXt(**small)
+    own = drawn()
     assert load_weights(own, tmp_path / "w").averaged
     assert all(torch.equal(v, averaged.state_dict()[k]) for k, v in own.state_dict().items())

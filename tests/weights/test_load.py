@@ -10,17 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from helpers import drawn
 from safetensors.torch import save_file
 from torch import nn
 
-from resnext_backbones import ResNeXt, ResNeXtClassifier, build_backbone, load_weights
+from resnext_backbones import ResNeXtClassifier, build_backbone, load_weights
 from resnext_backbones.weights import WeightsError
-
-SMALL = {"depth": (1, 1, 1, 1), "cardinality": 4, "base_width": 4, "base_channels": 16}
-
-
-def trunk(**options) -> ResNeXt:
-    return ResNeXt(**(SMALL | options))
 
 
 def same(model: nn.Module, state: dict[str, torch.Tensor]) -> bool:
@@ -46,24 +41,24 @@ def wrapped(state: dict, how: str) -> dict:
     "how", ["plain", "state_dict", "model", "module.", "detector", "ddp detector"]
 )
 def test_weights_are_found_in_what_is_around_them(how: str, tmp_path: Path) -> None:
-    source = trunk()
+    source = drawn()
     torch.save(wrapped(source.state_dict(), how), tmp_path / "weights.pth")
     torch.manual_seed(1)
-    model = trunk()
+    model = drawn()
     loaded = load_weights(model, tmp_path / "weights.pth")
     assert same(model, source.state_dict())
     assert len(loaded.unused) == (2 if how == "detector" else 0)
 
 
 def test_a_classifier_goes_into_a_trunk_and_into_a_classifier(tmp_path: Path) -> None:
-    source = ResNeXtClassifier(num_classes=5, **SMALL)
+    source = drawn(ResNeXtClassifier, num_classes=5)
     state = {name: tensor.contiguous() for name, tensor in source.state_dict().items()}
     save_file(state, tmp_path / "weights.safetensors")
-    model = trunk()
+    model = drawn()
     loaded = load_weights(model, tmp_path / "weights.safetensors")
     assert same(model, source.state_dict())
     assert loaded.unused == ("fc.bias", "fc.weight")
-    classifier = ResNeXtClassifier(num_classes=5, **SMALL)
+    classifier = drawn(ResNeXtClassifier, num_classes=5)
     assert load_weights(classifier, tmp_path / "weights.safetensors").unused == ()
     assert same(classifier, source.state_dict())
 
@@ -79,12 +74,12 @@ def test_torchvision_file(tmp_path: Path) -> None:
 
 
 def test_counters_may_be_missing_or_left_over(tmp_path: Path) -> None:
-    state = trunk().state_dict()
+    state = drawn().state_dict()
     old = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
     torch.save(old, tmp_path / "old.pth")
     torch.save(state, tmp_path / "new.pth")
-    load_weights(trunk(), tmp_path / "old.pth")
-    load_weights(trunk(norm="FrozenBN"), tmp_path / "new.pth")
+    load_weights(drawn(), tmp_path / "old.pth")
+    load_weights(drawn(norm="FrozenBN"), tmp_path / "new.pth")
 
 
 @pytest.mark.parametrize(
@@ -96,11 +91,11 @@ def test_counters_may_be_missing_or_left_over(tmp_path: Path) -> None:
     ],
 )
 def test_anything_else_changes_nothing(change, message: str, tmp_path: Path) -> None:
-    state = trunk().state_dict()
+    state = drawn().state_dict()
     change(state)
     torch.save(state, tmp_path / "weights.pth")
     torch.manual_seed(1)
-    model = trunk()
+    model = drawn()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     with pytest.raises(WeightsError, match=message):
         load_weights(model, tmp_path / "weights.pth")
@@ -128,9 +123,9 @@ class Bomb:
 
 
 def test_a_file_runs_no_code(tmp_path: Path) -> None:
-    torch.save({"state_dict": trunk().state_dict(), "x": Bomb(tmp_path / "ran")}, tmp_path / "w")
+    torch.save({"state_dict": drawn().state_dict(), "x": Bomb(tmp_path / "ran")}, tmp_path / "w")
     with pytest.raises(WeightsError, match=r"system"):
-        load_weights(trunk(), tmp_path / "w")
+        load_weights(drawn(), tmp_path / "w")
     assert not (tmp_path / "ran").exists()
 
 
@@ -139,25 +134,25 @@ def test_a_file_that_is_none_is_named(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     path.write_bytes(content)
     with pytest.raises(WeightsError, match=re.escape(str(path))):
-        load_weights(trunk(), path)
+        load_weights(drawn(), path)
 
 
 def test_a_truncated_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
-    torch.save(trunk().state_dict(), path)
+    torch.save(drawn().state_dict(), path)
     path.write_bytes(path.read_bytes()[:-5000])
     with pytest.raises(WeightsError, match=re.escape(str(path))):
-        load_weights(trunk(), path)
+        load_weights(drawn(), path)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"absent.pth"):
-        load_weights(trunk(), tmp_path / "absent.pth")
+        load_weights(drawn(), tmp_path / "absent.pth")
 
 
 def test_folded_weights_of_before_are_not_used_again(tmp_path: Path) -> None:
     """Frozen stages keep theirs, and a load writes into the tensors that they came from."""
-    frozen, source = trunk(frozen_stages=4, norm_eval=True), trunk().eval()
+    frozen, source = drawn(frozen_stages=4, norm_eval=True), drawn().eval()
     torch.save(source.state_dict(), tmp_path / "weights.pth")
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 import timm
@@ -13,10 +12,11 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from resnext_backbones import build_backbone, list_variants, load_weights
+from resnext_backbones import Architecture, ResNeXt, build_backbone, list_variants, load_weights
 from resnext_backbones.weights import WeightsError, preprocessing_of
 from resnext_backbones.weights import sources as module
 from resnext_backbones.weights.crops import SIZE, Crop, crop_of
+from resnext_backbones.weights.identify import identify
 from resnext_backbones.weights.preprocessing import BGR, RGB, Preprocessing
 from resnext_backbones.weights.registry import REGISTRY, Published, markdown
 
@@ -24,17 +24,17 @@ VARIANTS = list_variants()
 
 
 @cache
-def builds(variant: str, options: tuple[tuple[str, Any], ...]) -> bool:
+def state_of(architecture: Architecture) -> dict[str, torch.Tensor]:
     """Most rows share a few networks; each is built once."""
     with torch.device("meta"):
-        return bool(build_backbone(variant, **dict(options)))
+        return ResNeXt(architecture).state_dict()
 
 
 @pytest.mark.parametrize("alias", REGISTRY)
 def test_every_row_can_be_built(alias: str) -> None:
     row = REGISTRY[alias]
     assert row.variant in VARIANTS
-    assert builds(row.variant, tuple(row.options.items()))
+    assert identify(state_of(row.architecture)) == row.architecture
     assert all(url.startswith("https://") for url in row.urls)
     assert row.source.licence
     assert row.top1 is None or row.source.preprocessing == RGB, "which `resnext verify` takes"
@@ -63,11 +63,7 @@ def test_every_weight_of_torchvision() -> None:
 
 
 def test_every_resnext_of_timm() -> None:
-    names = [
-        name
-        for name in timm.list_pretrained("resnext*")
-        if re.sub(r"d(?=_)", "", name.split(".")[0]) in VARIANTS
-    ]
+    names = [name for name in timm.list_pretrained("resnext*") if name.split(".")[0] in VARIANTS]
     assert len(names) == 26
     for name in names:
         theirs, own = timm.get_pretrained_cfg(name), REGISTRY[f"timm/{name}"]
@@ -80,7 +76,7 @@ def test_every_resnext_of_timm() -> None:
         if not own.alias.startswith("torchvision/"):  # which say it themselves
             share = theirs.crop_pct
             assert crop_of(own) == Crop(int(SIZE / share), theirs.interpolation), name
-        assert own.options["deep_stem"] == (theirs.first_conv == "conv1.0")
+        assert (own.architecture.stem == "deep") == (theirs.first_conv == "conv1.0")
 
 
 def test_every_resnext_of_openmmlab() -> None:
@@ -195,10 +191,10 @@ def test_a_path_is_never_taken_for_an_alias(tmp_path: Path) -> None:
 
 def test_the_hash_is_in_the_name() -> None:
     row = Published(
-        "timm/resnext50d_32x4d.x", REGISTRY["detectron2/X-101-32x8d"].source, "a.pkl", 1
+        "timm/x", "resnext50d_32x4d", REGISTRY["detectron2/X-101-32x8d"].source, "a.pkl", 1
     )
     assert row.sha256 == ""
-    assert row.options["avg_down"]
+    assert row.architecture.shortcut == "pooled"
     assert REGISTRY["mmpretrain/resnext50_32x4d"].sha256 == "56066e27"
 
 

@@ -13,7 +13,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from helpers import randomise, relative_error
+from helpers import drawn, randomise, relative_error, small
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -29,7 +29,6 @@ from resnext_backbones.weights.write import convert, write_state
 
 ROOT = Path(__file__).parents[2]
 VARIANT = "resnext50_32x4d"
-SMALL = {"depth": (1, 1, 1, 1), "cardinality": 4, "base_width": 4, "base_channels": 16}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +42,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
 
 @pytest.mark.parametrize(("first", "second"), list(permutations(TARGETS, 2)))
 def test_every_direction_there_and_back(first: str, second: str, tmp_path: Path) -> None:
-    source = randomise(ResNeXtClassifier(num_classes=7, **SMALL))
+    source = small(ResNeXtClassifier, num_classes=7)
     with torch.no_grad():  # what is hard to keep
         source.bn1.weight[:3] = torch.tensor([-0.0, 1e-42, 3.4e38])
     write_state(source.state_dict(), tmp_path / "first", first, {})
@@ -53,7 +52,7 @@ def test_every_direction_there_and_back(first: str, second: str, tmp_path: Path)
     before, after = (Checkpoint.of(read_file(tmp_path / name)) for name in ("first", "again"))
     assert before.state.keys() == after.state.keys()
     assert before.family == after.family
-    own = ResNeXtClassifier(num_classes=7, **SMALL)
+    own = drawn(ResNeXtClassifier, num_classes=7)
     load_weights(own, tmp_path / "again")
     for key, value in source.state_dict().items():
         bits = own.state_dict()[key].contiguous().view(-1).view(torch.uint8)
@@ -73,7 +72,7 @@ def test_torchvision_and_timm_take_theirs(published, tmp_path: Path) -> None:
 
 
 def test_timms_deep_stem(tmp_path: Path) -> None:
-    source = randomise(build_classifier(VARIANT, deep_stem=True, avg_down=True))
+    source = randomise(build_classifier("resnext50d_32x4d"))
     write_state(source.state_dict(), tmp_path / "w", "timm", {})
     peer = timm.create_model("resnext50d_32x4d").eval()
     peer.load_state_dict(torch.load(tmp_path / "w", weights_only=True))
@@ -134,13 +133,13 @@ def test_what_a_registry_says_is_written(published, tmp_path: Path, monkeypatch)
 @pytest.mark.parametrize(
     ("options", "to", "message"),
     [
-        ({"deep_stem": True}, "torchvision", "no name for a stem of three"),
-        ({"deep_stem": True}, "detectron2", "no name for stem.0.weight"),
-        ({"avg_down": True}, "detectron2", "no name for layer1.0.downsample"),
+        ({"stem": "deep"}, "torchvision", "no name for a stem of three"),
+        ({"stem": "deep"}, "detectron2", "no name for stem.0.weight"),
+        ({"shortcut": "pooled"}, "detectron2", "no name for layer1.0.downsample"),
     ],
 )
 def test_what_a_family_has_no_names_for(options, to: str, message: str, tmp_path: Path) -> None:
-    state = ResNeXtClassifier(**SMALL, **options).state_dict()
+    state = drawn(ResNeXtClassifier, **options).state_dict()
     with pytest.raises(WeightsError, match=message):
         write_state(state, tmp_path / "w", to, {})
     assert not list(tmp_path.iterdir())

@@ -15,7 +15,7 @@ from resnext_backbones.engine.classes import check_classes
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.classification.data import count_images
 from resnext_backbones.tasks.classification.shards import ShardedImages
-from resnext_backbones.weights.checkpoint import variant_of
+from resnext_backbones.weights.identify import network_name
 
 SUBSTITUTES = {"train": "another one is taken", "val": "a black one is evaluated"}
 
@@ -158,7 +158,7 @@ class PretrainingReportHook(Hook):
         groups = runner.optim_wrapper.param_groups  # warm-up has begun in `lr`
         rates = sorted({group.get("initial_lr", group["lr"]) for group in groups})
         for name, value in (
-            ("network", variant_of(model.network.state_dict())),
+            ("network", network_name(model.network.state_dict())),
             ("parameters", f"{count / 1e6:.2f} M"),
             ("classes", len(loader.dataset.metainfo["classes"])),
             (

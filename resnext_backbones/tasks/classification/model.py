@@ -12,8 +12,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from resnext_backbones.adapters.registry import MODELS
+from resnext_backbones.build import split
 from resnext_backbones.models import ResNeXtClassifier
-from resnext_backbones.variants import variant_options
 
 TOP = 5
 
@@ -64,7 +64,8 @@ class ImageClassifier(BaseModel):
     """`ResNeXtClassifier` with a loss.
 
     Args:
-        network: arguments of `ResNeXtClassifier`, or a `variant` in their place.
+        network: options of `ResNeXtClassifier`, with the name of a `variant`, or with the fields of
+            `Architecture`, or with both.
         num_classes: of the head.
         loss: `cross_entropy`, or `binary` for one decision a class (Wightman et al., 2021, 2.2).
         label_smoothing: share of the target that all classes divide among them.
@@ -92,9 +93,8 @@ class ImageClassifier(BaseModel):
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
         options = dict(network)
-        if (variant := options.pop("variant", None)) is not None:
-            options = variant_options(variant) | options
-        self.network = ResNeXtClassifier(num_classes=num_classes, **options)
+        architecture, rest = split(options.pop("variant", None), options)
+        self.network = ResNeXtClassifier(architecture, num_classes=num_classes, **rest)
         if compiled:
             self.network.compile()
         self.loss, self.label_smoothing = loss, label_smoothing

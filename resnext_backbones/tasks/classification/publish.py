@@ -8,11 +8,13 @@ from typing import Any
 
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 
 import resnext_backbones
 from resnext_backbones.adapters.registry import HOOKS
 from resnext_backbones.engine.journal import read_journal
 from resnext_backbones.engine.logs import reported
+from resnext_backbones.engine.networks import run_name
 from resnext_backbones.engine.provenance import commit
 from resnext_backbones.errors import InputError
 from resnext_backbones.io import whole_file
@@ -21,6 +23,7 @@ from resnext_backbones.weights import Preprocessing
 from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.download import hash_of
 from resnext_backbones.weights.files import read_file
+from resnext_backbones.weights.identify import to_metadata
 from resnext_backbones.weights.write import write_state
 
 FACTS = "facts"
@@ -49,10 +52,12 @@ class PublishHook(Hook):
 def facts(runner: Any) -> dict[str, str]:
     """How the weights of a run come about, as a safetensors file says it."""
     cfg = runner.cfg
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     pixels = cfg.model.data_preprocessor
     return {
+        **to_metadata(model.network.architecture),
         **Preprocessing("RGB", tuple(pixels.mean), tuple(pixels.std)).to_metadata(),
-        "recipe": Path(cfg.filename or "config.py").stem,
+        "recipe": run_name(cfg),
         "data_set": Path(cfg.get("data_root", "unknown")).name,
         "classes": str(cfg.model.num_classes),
         "epochs": str(runner.max_epochs),

@@ -73,7 +73,7 @@ def verify_classifier(
             "launcher": launcher,
             "model": {
                 "type": "resnext_backbones.ImageClassifier",
-                "network": {"variant": row.variant, **row.options},
+                "network": row.architecture.to_dict(),
                 "num_classes": classes,
                 "data_preprocessor": {
                     "type": "resnext_backbones.BatchPreprocessor",

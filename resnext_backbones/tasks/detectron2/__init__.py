@@ -5,7 +5,7 @@ Raises:
 """
 
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
-from resnext_backbones.tasks.detectron2.lazy import use_weights
+from resnext_backbones.tasks.detectron2.lazy import networks_of, use_weights
 from resnext_backbones.tasks.detectron2.run import Request, run
 
-__all__ = ["Request", "ResNeXtBackbone", "run", "use_weights"]
+__all__ = ["Request", "ResNeXtBackbone", "networks_of", "run", "use_weights"]

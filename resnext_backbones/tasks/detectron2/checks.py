@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,11 @@ from resnext_backbones.tasks.detectron2.checkpoints import PIXELS
 from resnext_backbones.tasks.detectron2.experiments import Experiment
 from resnext_backbones.tasks.detectron2.zoo import Expected, expected_by
 from resnext_backbones.weights import Preprocessing, load_weights
-from resnext_backbones.weights.checkpoint import Checkpoint, variant_of
+from resnext_backbones.weights.checkpoint import Checkpoint
+from resnext_backbones.weights.compare import COUNTER, compare
 from resnext_backbones.weights.files import read_file
+from resnext_backbones.weights.identify import network_name
 
-COUNTER = "num_batches_tracked"
 TRUNK = ("stem.", "res2.", "res3.", "res4.", "res5.")
 BUFFERS = ("pixel_mean", "pixel_std", "cell_anchors", COUNTER)
 DATASETS = "DETECTRON2_DATASETS"
@@ -208,14 +210,13 @@ def _unfit(backbone: ResNeXtBackbone, held: Checkpoint | None, name: str) -> Ite
     """What Detectron2's checkpointer would warn of, and leave at random values."""
     if held is None:
         return
-    own, state = backbone.trunk.state_dict(), held.state
-    missing = [key for key in own if key not in state and not key.endswith(COUNTER)]
-    shapes = [key for key in own if key in state and state[key].shape != own[key].shape]
-    if missing or shapes:
+    own = backbone.trunk.state_dict()
+    # A head, and stages that are not built, are no fault.
+    found = replace(compare(held.state, own), unexpected=())
+    if found:
         yield (
             f"weights {name}: their backbone is {held.variant or 'no ResNeXt'} and the config's is "
-            f"{variant_of(own)}; {len(missing)} tensors are missing and {len(shapes)} of another "
-            f"shape: {some([*shapes, *missing])}"
+            f"{network_name(own)}.{found}"
         )
 
 

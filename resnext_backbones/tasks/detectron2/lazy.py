@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from detectron2.config import LazyConfig, instantiate
@@ -12,9 +13,13 @@ from omegaconf import DictConfig
 from torch import nn
 
 from resnext_backbones.engine.fit import known_pixels
+from resnext_backbones.engine.networks import check_variant, joined
+from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.detectron2.experiments import OUTPUT, Experiment, floats
 from resnext_backbones.tasks.detectron2.zoo import plain_name
+from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import Preprocessing
+from resnext_backbones.weights.registry import published
 
 
 class LazyExperiment(Experiment):
@@ -26,11 +31,26 @@ class LazyExperiment(Experiment):
     norm_key = "model.backbone.bottom_up.norm"
 
     @classmethod
-    def read(cls, path: Path, overrides: Sequence[str], work_dir: str | None) -> LazyExperiment:
-        """Read a file; overrides are `key.key=value`."""
-        cfg = LazyConfig.apply_overrides(LazyConfig.load(str(path)), list(overrides))
+    def read(
+        cls,
+        path: Path,
+        overrides: Sequence[str],
+        work_dir: str | None,
+        variant: str | None = None,
+    ) -> LazyExperiment:
+        """Read a file; overrides are `key.key=value`, `network.variant` the longer `--variant`."""
+        cfg = LazyConfig.load(str(path))
+        if variant is not None:
+            if "networks" not in cfg:
+                raise InputError(f"--variant {variant}: config {path} has no table of networks")
+            cfg.network.variant = variant
+        cfg = LazyConfig.apply_overrides(cfg, list(overrides))
+        name = path.stem
+        if "networks" in cfg:
+            check_variant(cfg.network.variant, cfg.networks, path)
+            name = joined(cfg.network.variant, name)
         if work_dir or cfg.train.output_dir == OUTPUT:
-            cfg.train.output_dir = work_dir or str(Path("work_dirs") / path.stem)
+            cfg.train.output_dir = work_dir or str(Path("work_dirs") / name)
         if not torch.cuda.is_available():
             cfg.train.device = "cpu"
         if cfg.train.init_checkpoint and "weights" in _bottom_up(cfg.model):
@@ -97,6 +117,32 @@ class LazyExperiment(Experiment):
     @property
     def has_evaluators(self) -> bool:
         return True  # one, or none and no evaluation
+
+
+def networks_of(*aliases: str) -> dict[str, dict[str, Any]]:
+    """Returns a table of networks for a LazyConfig, by variant: arguments of `ResNeXtBackbone`,
+    published weights, and the pixels that these expect. Nothing is downloaded.
+
+    Args:
+        aliases: of docs/weights.md, whose pixels it says.
+
+    Raises:
+        WeightsError: there is no such alias.
+    """
+    found = {}
+    for alias in aliases:
+        row = published(alias)
+        network, pixels = VARIANTS[row.variant], row.source.preprocessing
+        found[row.variant] = {
+            "depth": network.depth,
+            "num_groups": network.cardinality,
+            "width_per_group": network.base_width,
+            "weights": alias,
+            "pixel_mean": list(pixels.mean),
+            "pixel_std": list(pixels.std),
+            "image_format": pixels.order,
+        }
+    return found
 
 
 def use_weights(model: DictConfig, dataloader: DictConfig, weights: str) -> None:

@@ -18,7 +18,11 @@ FOLDER = "detectron2"
 
 
 def read_experiment(
-    name: str, overrides: Sequence[str] = (), *, work_dir: str | None = None
+    name: str,
+    overrides: Sequence[str] = (),
+    *,
+    variant: str | None = None,
+    work_dir: str | None = None,
 ) -> Experiment:
     """Read a config.
 
@@ -26,16 +30,22 @@ def read_experiment(
         name: a path; the name of a LazyConfig of this package; or of a YAML file in Detectron2's
             model zoo, such as `COCO-Detection/faster_rcnn_X_101_32x8d_FPN_3x.yaml`.
         overrides: as the kind of config has them: `key=value`, or `KEY VALUE`.
+        variant: the network of a LazyConfig, of those in its `networks`; None is its own.
         work_dir: where everything is written; None is work_dirs/NAME.
 
     Raises:
-        InputError: there is no such config, or it cannot be read.
+        InputError: there is no such config, it cannot be read, or takes no such network.
     """
     is_yaml = name.endswith((".yaml", ".yml"))
+    if is_yaml and variant is not None:
+        raise InputError(f"--variant {variant}: a YAML file says its network in MODEL.RESNETS")
     path = _zoo_file(name) if is_yaml else find_config(name, folder=FOLDER)
-    kind = YamlExperiment if is_yaml else LazyExperiment
     try:
-        experiment: Experiment = kind.read(path, overrides, work_dir)
+        experiment: Experiment = (
+            YamlExperiment.read(path, overrides, work_dir)
+            if is_yaml
+            else LazyExperiment.read(path, overrides, work_dir, variant)
+        )
     except InputError:
         raise
     except Exception as error:  # a config is a program: it can raise anything

@@ -61,6 +61,7 @@ class Request:
         overrides: settings, as the kind of config has them.
         weights: of the backbone: a path, an address or an alias; "none" starts from random values,
             freezes nothing and lets norms learn their statistics; None is the config's.
+        variant: the network of a LazyConfig; None is its own.
         work_dir: for all output; None is work_dirs/NAME.
         resume: go on from the last checkpoint of the work directory.
         eval_only: evaluate, and do not train.
@@ -70,6 +71,7 @@ class Request:
     config: str
     overrides: tuple[str, ...] = ()
     weights: str | None = None
+    variant: str | None = None
     work_dir: str | None = None
     resume: bool = False
     eval_only: bool = False
@@ -81,7 +83,9 @@ class Request:
         Raises:
             InputError: it cannot be read, or there are no such weights.
         """
-        found = read_experiment(self.config, self.overrides, work_dir=self.work_dir)
+        found = read_experiment(
+            self.config, self.overrides, variant=self.variant, work_dir=self.work_dir
+        )
         last, given = last_checkpoint(found.work_dir), found.checkpoint
         if self.weights == NONE:
             found.start_at_random()

@@ -66,7 +66,7 @@ def expected_by(source: str) -> Expected:
     """
     name = plain_name(source)
     if row := row_of(name):
-        return Expected(row.source.preprocessing, row.options["stride_in_1x1"])
+        return Expected(row.source.preprocessing, row.architecture.stride_in_1x1)
     for start, expected in PRETRAINED.items():
         if name.startswith(start):
             return expected

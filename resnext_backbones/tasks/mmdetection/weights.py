@@ -16,6 +16,7 @@ from resnext_backbones.engine.fit import (
 )
 from resnext_backbones.tasks.mmdetection.config import backbone_of
 from resnext_backbones.weights import Preprocessing
+from resnext_backbones.weights.registry import published
 
 OWN = "resnext_backbones.ResNeXt"
 
@@ -45,11 +46,37 @@ def use_weights(cfg: Config, weights: str) -> str:
     return ""
 
 
+def pretrained(weights: str, **options: Any) -> dict[str, Any]:
+    """Returns what a detector's `model` takes to start from published weights: this package's
+    backbone in the place of the config's own, and the pixels that the weights expect.
+
+    A config calls it, or takes what a config below `_base_` got by it, so that backbone, weights
+    and pixels are the same whatever reads the config: MMDetection's own tools, too. Nothing is
+    downloaded.
+
+    Args:
+        weights: an alias of docs/weights.md, which says the variant.
+        options: of the backbone, beside a frozen first stage and frozen statistics.
+
+    Raises:
+        WeightsError: there is no such alias.
+    """
+    backbone = {
+        "type": OWN,
+        "variant": published(weights).variant,
+        "frozen_stages": 1,
+        "norm_eval": True,
+        "init_cfg": {"type": "Pretrained", "checkpoint": weights},
+    }
+    model = {"backbone": {"_delete_": True, **backbone, **options}}
+    set_pixels(model)
+    return model
+
+
 def set_pixels(model: MutableMapping[str, Any]) -> None:
     """Set the pixels that the weights of a detector's backbone expect, in its `data_preprocessor`.
 
-    A config calls it, so that the same pixels are there whatever reads the config: MMDetection's
-    own tools, too. Nothing is downloaded for an alias.
+    Nothing is downloaded for an alias.
 
     Args:
         model: the config of a detector, as a config file has it. Where it is not known which pixels

@@ -110,7 +110,7 @@ model = dict(
     type="resnext_backbones.ImageClassifier",
     num_classes=8,
     network=dict(
-        depth=(1, 1, 1), cardinality=4, base_width=4, base_channels=8, small_images=True
+        blocks=(1, 1, 1), cardinality=4, base_width=4, base_channels=8, stem="3x3"
     ),
     data_preprocessor=dict(
         type="resnext_backbones.BatchPreprocessor",

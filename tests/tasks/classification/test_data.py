@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
-from mmengine.registry import FUNCTIONS, MODELS
+from mmengine.registry import FUNCTIONS
 from PIL import Image
 from torch.utils.data import DataLoader, default_collate
 from torchvision.transforms import v2
@@ -16,7 +16,6 @@ from torchvision.transforms import v2
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
 from resnext_backbones.adapters.registry import TRANSFORMS
-from resnext_backbones.engine.config import read_config
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.classification.data import LabelledImages, collate
 from resnext_backbones.tasks.classification.evaluation import Accuracy
@@ -25,7 +24,6 @@ from resnext_backbones.tasks.classification.run import set_data_root
 from resnext_backbones.tasks.classification.samplers import RepeatedAugmentationSampler
 
 CONFIGS = Path(__file__).parents[3] / "configs"
-RECIPES = sorted([*CONFIGS.glob("imagenet/*.py"), *CONFIGS.glob("cifar/*x64d*.py")])
 MIDDLE = [
     {"type": "resnext_backbones.CenterCrop", "size": 32, "resize": 36},
     {"type": "resnext_backbones.PILToTensor"},
@@ -140,25 +138,8 @@ def test_repeated_augmentations_lie_side_by_side() -> None:
     assert list(sampler) != draws
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_every_recipe_builds(path: Path) -> None:
-    cfg = read_config(str(path))
-    BatchPreprocessor(**{k: v for k, v in cfg.model.data_preprocessor.items() if k != "type"})
-    cfg.model.data_preprocessor.update(mixup=0, cutmix=0)  # which draw numbers, so need memory
-    with torch.device("meta"):
-        model = MODELS.build(cfg.model)
-    assert path.stem.startswith(cfg.model.network.variant)
-    assert model.network.fc.out_features == cfg.model.num_classes
-    assert cfg.model.data_preprocessor.num_classes == cfg.model.num_classes
-    for part in ("train", "val"):
-        for step in cfg[f"{part}_dataloader"].dataset.pipeline:
-            TRANSFORMS.build(dict(step))
-    assert path.name in path.read_text(), "the command that runs it"
-    assert "Expected:" in path.read_text()
-
-
 def test_another_data_root_is_put_everywhere() -> None:
-    cfg = Config.fromfile(CONFIGS / "imagenet" / "resnext50_32x4d_paper.py")
+    cfg = Config.fromfile(CONFIGS / "imagenet" / "paper.py")
     cfg.val_dataloader.dataset.class_list = "data/imagenet/classes.txt"
     set_data_root(cfg, "/other")
     assert cfg.train_dataloader.dataset.root == "/other/train"
@@ -166,15 +147,15 @@ def test_another_data_root_is_put_everywhere() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["imagenet_paper", "imagenet_v2", "imagenet_a1", "imagenet_a3", "cifar"]
+    "name", ["imagenet/paper", "imagenet/v2", "imagenet/a1", "imagenet/a3", "cifar/cifar10"]
 )
 def test_pipelines_make_bytes_of_photographs(name: str, coco_tiny: Path) -> None:
-    cfg = Config.fromfile(CONFIGS / "_base_" / f"{name}.py")
+    cfg = Config.fromfile(CONFIGS / f"{name}.py")
     photograph = sorted((coco_tiny / "val2017").glob("*.jpg"))[0]
     for part in ("train", "val"):
         transforms = [TRANSFORMS.build(dict(s)) for s in cfg[f"{part}_dataloader"].dataset.pipeline]
         image = Image.open(photograph)
-        if name == "cifar":
+        if name.startswith("cifar"):
             image = image.resize((32, 32))
         for seed in range(10):
             torch.manual_seed(seed)

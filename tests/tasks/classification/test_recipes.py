@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,19 @@ pytest.importorskip("mmengine", reason="MMEngine is not installed")
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS
 
-from resnext_backbones.adapters.registry import TRANSFORMS
+from resnext_backbones import ResNeXtClassifier
+from resnext_backbones.adapters.registry import MODELS, TRANSFORMS
 from resnext_backbones.engine.config import for_training, read_config
+from resnext_backbones.engine.expected import published_results
+from resnext_backbones.engine.find import config_names
+from resnext_backbones.errors import InputError
+from resnext_backbones.tasks.classification.model import BatchPreprocessor
 from resnext_backbones.tasks.classification.run import pretrain
-
-CONFIGS = Path(__file__).parents[3] / "configs"
+from resnext_backbones.weights.identify import network_name
 
 SOURCES: dict[str, dict[str, Any]] = {
     # Xie et al. (2017), section 4, and the authors' opts.lua, train.lua, datasets/imagenet.lua.
-    "imagenet/resnext50_32x4d_paper": {
+    "imagenet/paper": {
         "optim_wrapper.optimizer": {
             "type": "SGD", "lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": True,
             "fused": True,
@@ -32,7 +38,7 @@ SOURCES: dict[str, dict[str, Any]] = {
         "train_cfg.max_epochs": 90,
     },
     # torchvision, references/classification, "TorchVision's latest primitives".
-    "imagenet/resnext50_32x4d_v2": {
+    "imagenet/v2": {
         "optim_wrapper.optimizer": {
             "type": "SGD", "lr": 0.5, "momentum": 0.9, "weight_decay": 2e-5, "fused": True,
         },
@@ -45,7 +51,7 @@ SOURCES: dict[str, dict[str, Any]] = {
         "model.data_preprocessor.cutmix": 1.0,
     },
     # Wightman et al. (2021), Table 2.
-    "imagenet/resnext50_32x4d_a1": {
+    "imagenet/a1": {
         "optim_wrapper.optimizer": {
             "type": "resnext_backbones.Lamb", "lr": 5e-3, "weight_decay": 0.01,
         },
@@ -58,7 +64,7 @@ SOURCES: dict[str, dict[str, Any]] = {
         "model.data_preprocessor.mixup": 0.2,
         "model.data_preprocessor.cutmix": 1.0,
     },
-    "imagenet/resnext50_32x4d_a2": {
+    "imagenet/a2": {
         "optim_wrapper.optimizer": {
             "type": "resnext_backbones.Lamb", "lr": 5e-3, "weight_decay": 0.02,
         },
@@ -69,7 +75,7 @@ SOURCES: dict[str, dict[str, Any]] = {
         "model.data_preprocessor.mixup": 0.1,
         "model.data_preprocessor.cutmix": 1.0,
     },
-    "imagenet/resnext50_32x4d_a3": {
+    "imagenet/a3": {
         "optim_wrapper.optimizer": {
             "type": "resnext_backbones.Lamb", "lr": 8e-3, "weight_decay": 0.02,
         },
@@ -81,7 +87,7 @@ SOURCES: dict[str, dict[str, Any]] = {
     },
     # The authors' opts.lua and datasets/cifar10.lua; Xie et al. (2017), section 5.3, says epochs
     # and weight decay.
-    "cifar/resnext29_8x64d_cifar10": {
+    "cifar/cifar10": {
         "optim_wrapper.optimizer": {
             "type": "SGD", "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": True,
             "fused": True,
@@ -90,6 +96,87 @@ SOURCES: dict[str, dict[str, Any]] = {
         "train_cfg.max_epochs": 300,
     },
 }  # fmt: skip
+
+
+NETWORKS = {
+    "imagenet": (
+        "resnext50_32x4d", "resnext101_32x4d", "resnext101_64x4d", "resnext101_32x8d",
+        "resnext152_32x4d",
+    ),
+    "cifar": ("resnext29_8x64d", "resnext29_16x64d"),
+}  # fmt: skip
+"""The networks that the paper and others trained by the recipes of a folder; the first one is the
+recipes' own."""
+
+QUICK = "cifar/cifar10_quick"
+RECIPES = [name for name in config_names() if name.partition("/")[0] in NETWORKS and name != QUICK]
+SETTINGS_OF_A_RUN = ("work_dir", "experiment_name")
+
+
+def test_the_recipes_are_those_promised() -> None:
+    wanted = [f"imagenet/{name}" for name in ("a1", "a2", "a3", "paper", "v2")]
+    assert ["cifar/cifar10", "cifar/cifar100", *wanted] == RECIPES
+    for row in published_results():
+        if (folder := row.config.partition("/")[0]) in NETWORKS:
+            assert row.config in RECIPES
+            assert row.network in NETWORKS[folder]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_builds_every_network_and_nothing_else_changes(name: str) -> None:
+    folder, _, recipe = name.partition("/")
+    own = read_config(name)
+    assert own.model.network.variant == NETWORKS[folder][0]
+    for variant in NETWORKS[folder]:
+        cfg = read_config(name, variant=variant)
+        assert cfg.work_dir == f"work_dirs/{variant}_{recipe}"
+        assert cfg.experiment_name == f"{variant}_{recipe}"
+        BatchPreprocessor(**{k: v for k, v in cfg.model.data_preprocessor.items() if k != "type"})
+        model = copy.deepcopy(cfg.model)
+        model.data_preprocessor.update(mixup=0, cutmix=0)  # which draw numbers, so need memory
+        with torch.device("meta"):
+            built = MODELS.build(model)
+        assert network_name(built.network.state_dict()) == variant
+        assert built.network.fc.out_features == cfg.model.num_classes
+        assert cfg.model.data_preprocessor.num_classes == cfg.model.num_classes
+        cfg.model.network.variant = own.model.network.variant
+        for key in SETTINGS_OF_A_RUN:
+            cfg[key] = own[key]
+        assert cfg.to_dict() == own.to_dict()
+    for part in ("train", "val"):
+        for step in own[f"{part}_dataloader"].dataset.pipeline:
+            TRANSFORMS.build(dict(step))
+
+
+def test_a_recipe_with_networks_of_its_own() -> None:
+    """Settings on the command line come behind, and a network that they change has no name."""
+    for variant, changed, expected in (
+        (None, (), (8, 4, "resnext29_8x4d_cifar10_quick")),
+        ("resnext29_1x18d", (), (1, 18, "resnext29_1x18d_cifar10_quick")),
+        ("resnext29_1x18d", ("model.network.base_width=9",), (1, 9, "cifar10_quick")),
+    ):
+        cfg = read_config(QUICK, changed, variant=variant)
+        network = cfg.model.network
+        found = network.cardinality, network.base_width, Path(cfg.work_dir).name
+        assert found == expected
+        built = ResNeXtClassifier(num_classes=10, **network)
+        assert built.layer1[0].conv2.groups == expected[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "message"),
+    [
+        ("imagenet/a1", "resnext101_32x4", "a1.py has no such network; try resnext101_32x4d, "),
+        ("imagenet/a1", "resnext29_8x64d", "a1.py has no such network; try resnext"),
+        ("cifar/cifar100", "resnext50_32x4d", "no such network; try resnext29_8x64d, resnext29_16"),
+        (QUICK, "resnext50_32x4d", "no such network; try resnext29_8x4d, resnext29_1x18d"),
+        ("imagenet/v2", "", "v2.py has no such network; try resnext26_32x4d, resnext50_32x4d, "),
+        ("demo_shapes", "resnext50_32x4d", "demo_shapes.py is no recipe that takes one; set"),
+    ],
+)
+def test_a_network_that_a_recipe_does_not_take(name: str, variant: str, message: str) -> None:
+    with pytest.raises(InputError, match=rf"^variant {variant}: .*{re.escape(message)}"):
+        read_config(name, variant=variant)
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -103,10 +190,10 @@ def test_settings_are_those_of_the_source(name: str) -> None:
 
 
 TRAINED_AND_EVALUATED = {
-    "imagenet/resnext50_32x4d_paper": (224, 224, 256, "bicubic"),
-    "imagenet/resnext50_32x4d_v2": (176, 224, 232, "bilinear"),
-    "imagenet/resnext50_32x4d_a1": (224, 224, 235, "bicubic"),
-    "imagenet/resnext50_32x4d_a3": (160, 224, 235, "bicubic"),
+    "imagenet/paper": (224, 224, 256, "bicubic"),
+    "imagenet/v2": (176, 224, 232, "bilinear"),
+    "imagenet/a1": (224, 224, 235, "bicubic"),
+    "imagenet/a3": (160, 224, 235, "bicubic"),
 }
 
 
@@ -148,17 +235,17 @@ def test_the_second_recipes_rates_are_torchvisions() -> None:
         expected.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         theirs.step()
-    found = rates(read_config("imagenet/resnext50_32x4d_v2"), 600)
+    found = rates(read_config("imagenet/v2"), 600)
     assert found == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
 @pytest.mark.parametrize(
     ("name", "steps"),
     [
-        ("imagenet/resnext50_32x4d_paper", {0: 0.1, 29: 0.1, 30: 0.01, 60: 0.001, 89: 0.001}),
-        ("cifar/resnext29_8x64d_cifar10", {0: 0.1, 149: 0.1, 150: 0.01, 225: 0.001, 299: 0.001}),
-        ("imagenet/resnext50_32x4d_a2", {0: 5e-7, 5: 5e-3}),
-        ("imagenet/resnext50_32x4d_a3", {0: 8e-7, 5: 8e-3}),
+        ("imagenet/paper", {0: 0.1, 29: 0.1, 30: 0.01, 60: 0.001, 89: 0.001}),
+        ("cifar/cifar10", {0: 0.1, 149: 0.1, 150: 0.01, 225: 0.001, 299: 0.001}),
+        ("imagenet/a2", {0: 5e-7, 5: 5e-3}),
+        ("imagenet/a3", {0: 8e-7, 5: 8e-3}),
     ],
 )
 def test_rates_are_those_of_the_source(name: str, steps: dict[int, float]) -> None:
@@ -168,7 +255,7 @@ def test_rates_are_those_of_the_source(name: str, steps: dict[int, float]) -> No
 
 
 def test_the_average_begins_behind_the_warm_up() -> None:
-    cfg = read_config("imagenet/resnext50_32x4d_v2")
+    cfg = read_config("imagenet/v2")
     (ema,) = [hook for hook in cfg.custom_hooks if hook.type == "EMAHook"]
     assert ema.begin_epoch == 6  # counted from 1
     assert ema.momentum == pytest.approx((1 - 0.99998) * 1024 * 32 / 600, rel=0.01)
@@ -176,7 +263,7 @@ def test_the_average_begins_behind_the_warm_up() -> None:
 
 @pytest.mark.parametrize("data", ["cifar10", "cifar100"])
 def test_cifar_is_padded_by_zeros_behind_the_normalisation(data: str) -> None:
-    cfg = read_config(f"cifar/resnext29_16x64d_{data}")
+    cfg = read_config(f"cifar/{data}", variant="resnext29_16x64d")
     crop = TRANSFORMS.build(dict(cfg.train_dataloader.dataset.pipeline[0]) | {"size": 40})
     padded = crop(torch.zeros(3, 32, 32, dtype=torch.uint8))
     mean = cfg.model.data_preprocessor.mean
@@ -187,7 +274,7 @@ def test_cifar_is_padded_by_zeros_behind_the_normalisation(data: str) -> None:
 @pytest.mark.parametrize("recipe", ["v2", "a1"])
 def test_parameters_are_in_two_groups(recipe: str) -> None:
     """Those that decay, and those of norms, and with LAMB biases, that do not."""
-    cfg = read_config(f"imagenet/resnext50_32x4d_{recipe}")
+    cfg = read_config(f"imagenet/{recipe}")
     model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 1, bias=False))
     if recipe == "v2":
         cfg.optim_wrapper.optimizer.pop("fused")

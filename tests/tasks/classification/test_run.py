@@ -16,7 +16,7 @@ from safetensors import safe_open
 
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
-from resnext_backbones import ResNeXtClassifier, load_weights, preprocessing_of
+from resnext_backbones import Architecture, ResNeXtClassifier, load_weights, preprocessing_of
 from resnext_backbones.engine.checkpoints import newest_checkpoint
 from resnext_backbones.engine.config import for_training, read_config
 from resnext_backbones.engine.journal import read_journal
@@ -24,7 +24,7 @@ from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.classification.run import pretrain, set_data_root
 from resnext_backbones.weights.preprocessing import RGB
 
-TINY = {"depth": (1, 1, 1), "cardinality": 4, "base_width": 4, "base_channels": 8}
+TINY = Architecture(blocks=(1, 1, 1), cardinality=4, base_width=4, base_channels=8, stem="3x3")
 
 
 def test_it_learns_and_publishes(finished: Path) -> None:
@@ -48,7 +48,7 @@ def test_it_learns_and_publishes(finished: Path) -> None:
     assert float(metadata["accuracy/top1"]) == pytest.approx(metrics["accuracy/top1"], abs=1e-4)
     assert preprocessing_of(published) == RGB
     assert published.name in published.with_suffix(".md").read_text()
-    model = ResNeXtClassifier(**TINY, num_classes=8, small_images=True)
+    model = ResNeXtClassifier(TINY, num_classes=8)
     load_weights(model, published)
     # The averaged weights are those that MMEngine puts under the plain names.
     state = torch.load(finished / "epoch_4.pth", weights_only=False)["state_dict"]
@@ -57,9 +57,9 @@ def test_it_learns_and_publishes(finished: Path) -> None:
 
 @pytest.mark.whole
 def test_accuracy_on_cifar_rises_well_above_chance(cifar10: Path, tmp_path: Path) -> None:
-    root = TOOL.parents[1] / "configs" / "cifar" / "resnext29_8x4d_cifar10_quick.py"
+    root = TOOL.parents[1] / "configs" / "cifar" / "cifar10_quick.py"
     options = [
-        "model.network.depth=(1,1,1)", "train_dataloader.batch_size=25",
+        "model.network.blocks=(1,1,1)", "train_dataloader.batch_size=25",
         "train_cfg.max_epochs=3", "param_scheduler.1.end=3", "param_scheduler.1.T_max=2",
         "train_dataloader.num_workers=0", "train_dataloader.persistent_workers=False",
         "val_dataloader.num_workers=0", "val_dataloader.persistent_workers=False",

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import pickle
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers import SMALL, quick, randomise
+from helpers import quick, small
 
 pytest.importorskip("detectron2", reason="Detectron2 is not installed")
 
-from detectron2.config import instantiate
+from detectron2.config import LazyConfig, instantiate
 from detectron2.layers import FrozenBatchNorm2d
+from omegaconf import OmegaConf
 
-from resnext_backbones import ResNeXt, build_backbone
+from resnext_backbones import build_backbone
+from resnext_backbones.engine.expected import published_results
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.detectron2 import Request, run
 from resnext_backbones.tasks.detectron2.checkpoints import Checkpointer, last_checkpoint
@@ -25,17 +26,22 @@ from resnext_backbones.tasks.detectron2.checks import check_batch, check_data, c
 from resnext_backbones.tasks.detectron2.experiments import Experiment
 from resnext_backbones.tasks.detectron2.read import read_experiment
 from resnext_backbones.tasks.detectron2.zoo import Expected, expected_by, plain_name
+from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import WeightsError
-from resnext_backbones.weights.checkpoint import variant_of
 from resnext_backbones.weights.formats import FORMATS
+from resnext_backbones.weights.identify import network_name
 from resnext_backbones.weights.preprocessing import BGR, BGR_UNSCALED, RGB
 from resnext_backbones.weights.registry import REGISTRY
 from resnext_backbones.weights.write import convert
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "detectron2"
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.py"))
-PIXELS = {"x50_32x4d": RGB, "x101_32x4d": RGB, "x101_64x4d": RGB, "x101_32x8d": BGR}
-LAZY = "mask_rcnn_x50_32x4d_fpn_1x"
+PIXELS = {
+    "resnext50_32x4d": RGB, "resnext101_32x4d": RGB, "resnext101_64x4d": RGB,
+    "resnext101_32x8d": BGR,
+}  # fmt: skip
+PAIRS = [f"{name} {network}" for name in NAMES for network in PIXELS]
+LAZY, NETWORK = "mask_rcnn_fpn_1x", "resnext50_32x4d"
 YAML = "COCO-Detection/faster_rcnn_X_101_32x8d_FPN_3x.yaml"
 OURS = ("MODEL.BACKBONE.NAME", "build_resnext_fpn_backbone")
 UP = "model.backbone.bottom_up"
@@ -47,26 +53,33 @@ TINY = (
 
 def test_the_configs_are_those_promised() -> None:
     assert set(NAMES) == {
-        f"{detector}_{network}_fpn_{schedule}"
+        f"{detector}_fpn_{schedule}"
         for detector in ("faster_rcnn", "mask_rcnn")
-        for network in PIXELS
         for schedule in ("1x", "3x")
     }
+    for row in published_results():
+        folder, _, name = row.config.partition("/")
+        if folder == "detectron2":
+            assert f"{name} {row.network}" in PAIRS
 
 
-@pytest.mark.parametrize("name", quick(NAMES, [LAZY, "faster_rcnn_x101_32x8d_fpn_3x"]))
-def test_a_config_is_what_its_name_says(name: str) -> None:
-    experiment = read_experiment(name)
+CHOSEN = [f"{LAZY} {NETWORK}", "faster_rcnn_fpn_3x resnext101_32x8d"]
+
+
+@pytest.mark.parametrize("pair", quick(PAIRS, CHOSEN))
+def test_a_config_is_what_its_name_says(pair: str) -> None:
+    name, network = pair.split()
+    experiment = read_experiment(name, variant=network)
     cfg = experiment.cfg
-    network, schedule = re.fullmatch(r"\w+_rcnn_(x\w+)_fpn_(\dx)", name).groups()
     backbone = experiment.backbone()
-    assert variant_of(backbone.trunk.state_dict()) == f"resnext{network[1:]}"
+    assert network_name(backbone.trunk.state_dict()) == network
     assert backbone.trunk.frozen_stages == 1
     assert not any(type(m).__name__ == "BatchNorm2d" for m in backbone.modules())
-    assert REGISTRY[experiment.weights].variant == f"resnext{network[1:]}"
+    assert REGISTRY[experiment.weights].variant == network
     assert experiment.pixels == PIXELS[network]
     assert cfg.model.input_format == cfg.dataloader.test.mapper.image_format
-    steps = {"1x": 90_000, "3x": 270_000}[schedule]
+    assert experiment.work_dir == f"work_dirs/{network}_{name}"
+    steps = {"1x": 90_000, "3x": 270_000}[name[-2:]]
     assert cfg.train.max_iter == steps
     multiplier = instantiate(cfg.lr_multiplier)
     assert [multiplier(step / steps) for step in (steps // 2, steps - 1)] == [1, 0.01]
@@ -74,11 +87,22 @@ def test_a_config_is_what_its_name_says(name: str) -> None:
     assert cfg.dataloader.train.mapper.use_instance_mask == masks
     assert ("mask_head" in cfg.model.roi_heads) == masks
     text = (CONFIGS / f"{name}.py").read_text()
-    assert f"python tools/train_detectron2.py {name} --num-gpus 8" in text
     assert f"{steps:,} steps of {cfg.dataloader.train.total_batch_size} images" in text
 
 
-@pytest.mark.parametrize("name", ["faster_rcnn_x101_32x8d_fpn_3x", "mask_rcnn_x50_32x4d_fpn_1x"])
+def test_detectron2s_own_reader_takes_another_network_as_an_override() -> None:
+    """From `network.variant` all else follows, whoever reads the config."""
+    path = str(CONFIGS / f"{LAZY}.py")
+    for network in (NETWORK, "resnext101_64x4d"):
+        cfg = LazyConfig.apply_overrides(LazyConfig.load(path), [f"network.variant={network}"])
+        ours = read_experiment(f"detectron2/{LAZY}", variant=network).cfg
+        for part in ("model", "dataloader"):
+            found, wanted = (OmegaConf.to_container(c[part], resolve=True) for c in (cfg, ours))
+            assert found == wanted
+        assert cfg.model.backbone.bottom_up.num_groups == VARIANTS[network].cardinality
+
+
+@pytest.mark.parametrize("name", ["faster_rcnn_fpn_3x", "mask_rcnn_fpn_1x"])
 def test_a_config_builds_its_detector(name: str) -> None:
     cfg = read_experiment(name, (f"{UP}.weights=null",)).cfg
     with torch.device("meta"):
@@ -93,12 +117,13 @@ def test_a_config_builds_its_detector(name: str) -> None:
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of the tiny trunk, of which nobody knows the pixels."""
     path = tmp_path_factory.mktemp("weights") / "tiny.pth"
-    torch.save(randomise(ResNeXt(**SMALL)).state_dict(), path)
+    torch.save(small().state_dict(), path)
     return path
 
 
 def tiny(*overrides: str, weights: Path | str | None = None) -> Experiment:
-    return Request(LAZY, (*TINY, *overrides), weights=weights and str(weights)).experiment()
+    source = weights and str(weights)
+    return Request(LAZY, (*TINY, *overrides), weights=source, variant=NETWORK).experiment()
 
 
 def yaml(*overrides: str, weights: str | None = None) -> Experiment:
@@ -273,9 +298,10 @@ def test_another_backbone_is_left_alone() -> None:
 @pytest.mark.parametrize(
     ("name", "overrides", "message"),
     [
-        ("mask_rcnn_x50_32x4d_fpn_1", (), "try mask_rcnn_x50_32x4d_fpn_1x, "),
+        ("mask_rcnn_x50_32x4d_fpn_1x", (), "try mask_rcnn_fpn_1x, "),
         ("COCO-Detection/absent.yaml", (), "none in Detectron2's zoo"),
         (LAZY, ("train.max_iter",), "config .*"),
+        (LAZY, ("network.variant=resnext101_32x8",), "variant .*_32x8: .*try resnext101_32x8d"),
         (YAML, ("MODEL.DEPTH", "5"), "Non-existent key: MODEL.DEPTH"),
         (YAML, ("MODEL.DEPTH",), "pairs KEY VALUE"),
     ],
@@ -283,6 +309,11 @@ def test_another_backbone_is_left_alone() -> None:
 def test_configs_that_cannot_be_read(name: str, overrides: tuple[str, ...], message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_experiment(name, overrides)
+
+
+def test_a_yaml_file_takes_no_other_network() -> None:
+    with pytest.raises(InputError, match=r"--variant resnext50_32x4d: a YAML file says .*RESNETS"):
+        read_experiment(YAML, variant="resnext50_32x4d")
 
 
 def test_a_run_that_is_killed_while_it_saves_has_the_checkpoint_before(
@@ -364,5 +395,5 @@ def test_a_part_of_a_detector_is_not_evaluated(file: Path, tmp_path: Path) -> No
 def test_the_work_directory_is_that_of_the_override_or_the_name() -> None:
     assert tiny("train.output_dir=mine").work_dir == "mine"
     assert yaml("OUTPUT_DIR", "mine").work_dir == "mine"
-    assert tiny().work_dir == f"work_dirs/{LAZY}"
+    assert tiny().work_dir == f"work_dirs/{NETWORK}_{LAZY}"
     assert yaml().work_dir == f"work_dirs/{YAML.removesuffix('.yaml')}"

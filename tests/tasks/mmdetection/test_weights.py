@@ -14,7 +14,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from resnext_backbones import ResNeXtClassifier, build_backbone
+from resnext_backbones import Architecture, ResNeXtClassifier, build_backbone
 from resnext_backbones.engine.find import find_config
 from resnext_backbones.engine.fit import check_weights, fetch_weights
 from resnext_backbones.engine.runner import build_on_meta
@@ -203,8 +203,8 @@ def test_what_is_not_there_is_named() -> None:
 
 
 def test_a_published_cifar_trunk_goes_into_a_detector(tmp_path: Path) -> None:
-    network = {"depth": 29, "cardinality": 8, "base_width": 4, "base_channels": 16}
-    classifier = ResNeXtClassifier(num_classes=10, small_images=True, **network)
+    network = Architecture(blocks=(3, 3, 3), cardinality=8, base_channels=16, stem="3x3")
+    classifier = ResNeXtClassifier(network, num_classes=10)
     path = tmp_path / "published.safetensors"
     pixels = Preprocessing("RGB", (125.3, 123.0, 113.9), (63.0, 62.1, 66.7))
     write_state(classifier.state_dict(), path, "safetensors", pixels.to_metadata())

@@ -1,0 +1,19 @@
+"""The detectors' backbones, each with its published weights and the pixels that these expect.
+
+A config takes one out, `model = _base_.pop("networks").x101_32x4d`; none stays as a setting.
+"""
+
+_base_ = []  # without it MMEngine takes a file that imports for another kind of config
+
+from resnext_backbones.tasks.mmdetection.weights import pretrained
+
+networks = dict(
+    x50_32x4d=pretrained("open-mmlab/resnext50_32x4d"),
+    x101_32x4d=pretrained("open-mmlab/resnext101_32x4d"),
+    x101_64x4d=pretrained("open-mmlab/resnext101_64x4d"),
+    # The norms' scale and shift are not trained, as in MMDetection's own config.
+    x101_32x8d=pretrained(
+        "open-mmlab/detectron2/resnext101_32x8d",
+        norm_cfg=dict(type="BN", requires_grad=False),
+    ),
+)

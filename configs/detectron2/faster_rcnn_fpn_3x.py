@@ -1,0 +1,7 @@
+"""Faster R-CNN, ResNeXt, FPN, 3x: 270,000 steps of 16 images."""
+
+from .._base_.detectron2 import boxes as dataloader
+from .._base_.detectron2 import faster_rcnn as model
+from .._base_.detectron2 import lr_3x as lr_multiplier
+from .._base_.detectron2 import network, networks, optimizer
+from .._base_.detectron2 import train_3x as train

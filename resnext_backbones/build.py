@@ -1,0 +1,55 @@
+"""Networks by name, with weights or without."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from resnext_backbones.models import ResNeXt, ResNeXtClassifier
+from resnext_backbones.models.architecture import FIELDS, Architecture
+from resnext_backbones.variants import architecture_of
+from resnext_backbones.weights.load import load_weights
+
+Network = TypeVar("Network", bound=ResNeXt)
+
+
+def build_backbone(name: str, *, weights: str | Path | None = None, **options: Any) -> ResNeXt:
+    """Returns the trunk of a variant.
+
+    Args:
+        name: of `list_variants()`.
+        weights: any source of `load_weights`; None draws new ones.
+        options: of `ResNeXt`, and fields of `Architecture` in which the network differs.
+
+    Raises:
+        ValueError: the name is unknown, an option is out of its range, or it is one that the
+            name settles.
+        FileNotFoundError, WeightsError: as `load_weights`.
+    """
+    architecture, rest = split(name, options)
+    return _loaded(ResNeXt(architecture, **rest), weights)
+
+
+def build_classifier(
+    name: str, *, num_classes: int = 1000, weights: str | Path | None = None, **options: Any
+) -> ResNeXtClassifier:
+    """Returns the classifier of a variant; arguments and errors as of `build_backbone`."""
+    architecture, rest = split(name, options)
+    return _loaded(ResNeXtClassifier(architecture, num_classes=num_classes, **rest), weights)
+
+
+def split(name: str | None, options: dict[str, Any]) -> tuple[Architecture, dict[str, Any]]:
+    """Returns the architecture that a name and fields among the options describe, and the rest.
+
+    Args:
+        name: of `list_variants()`; None where the fields say it all.
+    """
+    changes = {key: value for key, value in options.items() if key in FIELDS}
+    rest = {key: value for key, value in options.items() if key not in FIELDS}
+    return Architecture(**changes) if name is None else architecture_of(name, **changes), rest
+
+
+def _loaded(network: Network, weights: str | Path | None) -> Network:
+    if weights is not None:
+        load_weights(network, weights)
+    return network

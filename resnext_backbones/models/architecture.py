@@ -1,0 +1,110 @@
+"""What weights presuppose of a network, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from resnext_backbones.models.options import check_one_of, check_positive, stage_blocks
+from resnext_backbones.models.parts.activations import ACTIVATIONS
+from resnext_backbones.models.parts.attention import ATTENTION
+from resnext_backbones.models.parts.norms import NORM_KINDS
+from resnext_backbones.models.parts.shortcuts import SHORTCUTS
+from resnext_backbones.models.parts.stems import STEMS
+
+EXPANSION = 4
+"""Channels of a block's output over those of a ResNet bottleneck's 3x3 convolution."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """A network of the family, Xie et al. (CVPR 2017), Table 1: all that its weights presuppose.
+
+    Stage k has a bottleneck width of C x d x 2^(k-1) and 4 x base_channels x 2^(k-1) outputs. With
+    cardinality 1 it is ResNet (base width 64) or Wide ResNet (base width 128).
+
+    Attributes:
+        blocks: of each stage, one to four of them.
+        cardinality: C, the groups of the 3x3 convolutions.
+        base_width: d, channels a group in stage 1.
+        in_channels: of the images.
+        base_channels: the outputs of stage 1 have four times as many.
+        stem: of `parts.stems.STEMS`.
+        stem_channels: out of the stem; None is `base_channels`.
+        shortcut: how a shape changes beside a block, of `parts.shortcuts.SHORTCUTS`.
+        stride_in_1x1: stride in the first 1x1 convolution of a block, as the original ResNet does;
+            False, in the 3x3 one, is what all public ResNeXt weights expect.
+        norm_kind: `batch` or `group`; which of the kind is an option of the network.
+        activation: of `parts.activations.ACTIVATIONS`.
+        attention: of `parts.attention.ATTENTION`; "" is none.
+        attention_after: the convolution of a block behind whose norm it stands, 2 or 3.
+
+    Raises:
+        ValueError: a value is out of its range; the message names it.
+    """
+
+    blocks: Sequence[int] = (3, 4, 6, 3)
+    cardinality: int = 32
+    base_width: int = 4
+    in_channels: int = 3
+    base_channels: int = 64
+    stem: str = "7x7"
+    stem_channels: int | None = None
+    shortcut: str = "strided"
+    stride_in_1x1: bool = False
+    norm_kind: str = "batch"
+    activation: str = "ReLU"
+    attention: str = ""
+    attention_after: int = 3
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "blocks", stage_blocks(self.blocks))
+        check_positive(**{name: getattr(self, name) for name in COUNTS})
+        check_positive(stem_channels=self.stem_out_channels)
+        if self.stem_channels == self.base_channels:  # one value for one network
+            object.__setattr__(self, "stem_channels", None)
+        for name, allowed in CHOICES.items():
+            check_one_of(name, getattr(self, name), allowed)
+        if self.attention != "":
+            check_one_of("attention", self.attention, ATTENTION)
+
+    @classmethod
+    def of(cls, value: Architecture | Mapping[str, Any]) -> Architecture:
+        """Returns an architecture, from one or from what `to_dict` gave."""
+        return value if isinstance(value, Architecture) else cls(**value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns all values, as JSON holds them."""
+        return asdict(self) | {"blocks": list(self.blocks)}
+
+    @property
+    def depth(self) -> int:
+        """Layers with weights, as the names of the networks count them."""
+        return 3 * sum(self.blocks) + 2
+
+    @property
+    def stem_out_channels(self) -> int:
+        """Channels out of the stem."""
+        return self.base_channels if self.stem_channels is None else self.stem_channels
+
+    def width(self, stage: int) -> int:
+        """Returns the channels of a 3x3 convolution; stages count from 0."""
+        return self.cardinality * self.base_width * 2**stage
+
+    def out_channels(self, stage: int) -> int:
+        """Returns the channels of a stage's output."""
+        return EXPANSION * self.base_channels * 2**stage
+
+
+COUNTS = ("cardinality", "base_width", "in_channels", "base_channels")
+CHOICES: dict[str, Any] = {
+    "stem": STEMS,
+    "shortcut": SHORTCUTS,
+    "norm_kind": NORM_KINDS,
+    "activation": ACTIVATIONS,
+    "attention_after": (2, 3),
+}
+FIELDS = frozenset(field.name for field in fields(Architecture))
+UNSEEN = ("stride_in_1x1", "activation")
+"""Fields that no name and no shape of a tensor shows."""

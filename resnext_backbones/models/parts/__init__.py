@@ -1,0 +1,5 @@
+"""What a network is put together from: one table a kind.
+
+A part keeps the memory format, folds and fuses what it holds (`compute.steps.Steps`), and draws its
+own weights.
+"""

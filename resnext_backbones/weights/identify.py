@@ -1,0 +1,116 @@
+"""Which network a state dict belongs to, by its names and shapes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from resnext_backbones.models.architecture import EXPANSION, Architecture
+from resnext_backbones.models.parts.attention import ATTENTION, NAMES
+from resnext_backbones.variants import describe
+from resnext_backbones.weights.errors import WeightsError
+
+ARCHITECTURE = "architecture"
+"""The key in the metadata of a file, for what shapes do not show."""
+
+BLOCK = re.compile(r"layer(\d+)\.(\d+)\.")
+
+
+def identify(state: Mapping[str, Tensor]) -> Architecture | None:
+    """Returns the architecture of a trunk or a classifier; None where it is none.
+
+    Stages that the state dict lacks are unknown: `blocks` has those that it has. So are the fields
+    of `models.architecture.UNSEEN`, which have their defaults.
+
+    Args:
+        state: by this package's names.
+    """
+    grouped, last = (state.get(f"layer1.0.{name}.weight") for name in ("conv2", "conv3"))
+    if grouped is None or last is None or grouped.dim() != 4:
+        return None
+    stem, in_channels, stem_channels = _stem(state)
+    width, base_width = grouped.shape[:2]
+    attention, after = _attention(state)
+    try:
+        return Architecture(
+            blocks=_blocks(state),
+            cardinality=width // base_width,
+            base_width=base_width,
+            in_channels=in_channels,
+            base_channels=last.shape[0] // EXPANSION,
+            stem=stem,
+            stem_channels=stem_channels,
+            shortcut="pooled" if _has(state, r"layer\d\.0\.downsample\.2\.") else "strided",
+            norm_kind="group" if "layer1.0.gn1.weight" in state else "batch",
+            attention=attention,
+            attention_after=after,
+        )
+    except ValueError:
+        return None
+
+
+def architecture_in(metadata: Mapping[str, str]) -> Architecture | None:
+    """Returns the architecture that the metadata of a file says; None where it says none.
+
+    Raises:
+        WeightsError: it is none of this package's.
+    """
+    text = metadata.get(ARCHITECTURE)
+    if text is None:
+        return None
+    try:
+        return Architecture.of(json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise WeightsError(f"weights: the architecture in the metadata: {error}") from error
+
+
+def to_metadata(architecture: Architecture) -> dict[str, str]:
+    """Returns an architecture as the metadata of a file holds it."""
+    return {ARCHITECTURE: json.dumps(architecture.to_dict())}
+
+
+def network_name(state: Mapping[str, Tensor]) -> str:
+    """Returns the variant that a state dict belongs to, or describes it; "" where it is none."""
+    found = identify(state)
+    return "" if found is None else describe(found)
+
+
+def _blocks(state: Mapping[str, Tensor]) -> list[int]:
+    stages: dict[int, set[int]] = {}
+    for key in state:
+        if found := BLOCK.match(key):
+            stages.setdefault(int(found[1]), set()).add(int(found[2]))
+    return [len(stages[i]) for i in sorted(stages)]
+
+
+def _stem(state: Mapping[str, Tensor]) -> tuple[str, int, int]:
+    """Its kind, and the channels in and out; what is not there counts as the usual."""
+    first, final = state.get("stem.0.weight"), state.get("stem.6.weight")
+    if first is not None and final is not None:
+        return "deep", first.shape[1], final.shape[0]
+    conv = state.get("conv1.weight")
+    if conv is None:
+        return "7x7", 3, state["layer1.0.conv1.weight"].shape[1]
+    return f"{conv.shape[-2]}x{conv.shape[-1]}", conv.shape[1], conv.shape[0]
+
+
+def _attention(state: Mapping[str, Tensor]) -> tuple[str, int]:
+    """Its kind, and the convolution that it stands behind, as the first block shows them."""
+    for after, name in NAMES.items():
+        prefix = f"layer1.0.{name}."
+        held = {k.removeprefix(prefix): v.shape for k, v in state.items() if k.startswith(prefix)}
+        channels = state[f"layer1.0.conv{after}.weight"].shape[0]
+        for kind, build in ATTENTION.items() if held else ():
+            with torch.device("meta"):
+                tensors = build(channels).state_dict()
+            if held == {key: tensor.shape for key, tensor in tensors.items()}:
+                return kind, after
+    return "", 3
+
+
+def _has(state: Mapping[str, Tensor], pattern: str) -> bool:
+    return any(re.match(pattern, key) for key in state)
