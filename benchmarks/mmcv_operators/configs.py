@@ -12,7 +12,7 @@ import torch
 from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs, demo_track_inputs
 from mmengine.config import Config, ConfigDict
-from mmengine.logging import MMLogger
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 
@@ -114,6 +114,8 @@ def inputs(detector: nn.Module, training: bool) -> dict[str, Any]:
 def losses_of(detector: Any, seed: int) -> dict[str, Tensor]:
     """Returns the losses of a training step by name; samplers draw from the seed."""
     detector.train()
+    # TOOD's first epochs assign labels in another way; the runner says here which one it is.
+    MessageHub.get_current_instance().update_info("epoch", 0)
     data = detector.data_preprocessor(inputs(detector, training=True), True)
     torch.manual_seed(seed)
     np.random.seed(seed)
