@@ -92,7 +92,7 @@ def test_train_kill_resume_and_evaluate(datasets: Path, tmp_path: Path) -> None:
     assert "backbone.bottom_up.res2.0.conv2.weight" in saved["model"]
 
     # The command that takes every engine's configs.
-    again = ["--work-dir", work_dir, *TINY[:2], "--resume", "--cfg-options", *TINY[2:]]
+    again = [*arguments[1:5], *TINY[:2], "--resume", "--cfg-options", *TINY[2:]]
     last_step = f"train.max_iter={step + 2}"
     done = run("train.py", f"detectron2/{LAZY}", *again, last_step, **env)
     assert done.returncode == 0, done.stderr[-3000:]
