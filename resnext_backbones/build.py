@@ -26,7 +26,7 @@ def build_backbone(name: str, *, weights: str | Path | None = None, **options: A
             name settles.
         FileNotFoundError, WeightsError: as `load_weights`.
     """
-    architecture, rest = split(name, options)
+    architecture, rest = split(str(name), options)
     return _loaded(ResNeXt(architecture, **rest), weights)
 
 
@@ -34,7 +34,7 @@ def build_classifier(
     name: str, *, num_classes: int = 1000, weights: str | Path | None = None, **options: Any
 ) -> ResNeXtClassifier:
     """Returns the classifier of a variant; arguments and errors as of `build_backbone`."""
-    architecture, rest = split(name, options)
+    architecture, rest = split(str(name), options)
     return _loaded(ResNeXtClassifier(architecture, num_classes=num_classes, **rest), weights)
 
 
@@ -43,10 +43,17 @@ def split(name: str | None, options: dict[str, Any]) -> tuple[Architecture, dict
 
     Args:
         name: of `list_variants()`; None where the fields say it all.
+
+    Raises:
+        ValueError: neither a name nor blocks are given, or as `architecture_of`.
     """
     changes = {key: value for key, value in options.items() if key in FIELDS}
     rest = {key: value for key, value in options.items() if key not in FIELDS}
-    return Architecture(**changes) if name is None else architecture_of(name, **changes), rest
+    if name is not None:
+        return architecture_of(name, **changes), rest
+    if "blocks" not in changes:
+        raise ValueError("a network must have the name of a variant, or blocks")
+    return Architecture(**changes), rest
 
 
 def _loaded(network: Network, weights: str | Path | None) -> Network:

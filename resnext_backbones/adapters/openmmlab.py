@@ -106,6 +106,12 @@ class ResNeXt(Trunk):
         }
         changes = {key: value for key, value in given.items() if value is not None}
         architecture = _architecture(variant, depth, groups, base_width, changes)
+        for name, wanted, stem in (
+            ("deep_stem", deep_stem, "deep"),
+            ("small_images", small_images, "3x3"),
+        ):
+            if wanted is False and architecture.stem == stem:
+                raise ValueError(f"{name}=False cannot be given beside the variant {variant!r}")
         super().__init__(
             replace(architecture, blocks=stage_blocks(architecture.blocks, num_stages)),
             strides=strides,

@@ -62,7 +62,7 @@ class CheckpointHook(MMEngineCheckpointHook):
     A checkpoint is written whole or not at all, and its hash kept. Where it cannot be written, that
     is logged, the older ones stay, and training goes on. SIGTERM saves after the running step and
     ends the run with exit status 143. Where a run goes on, what its steps draw at random depends on
-    their number alone (see `runs.loop`), so there is no state of generators to keep.
+    their number alone (see `engine.loop`), so there is no state of generators to keep.
 
     Args:
         minutes: between checkpoints within an epoch; 0 is none.

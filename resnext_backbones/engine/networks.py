@@ -7,9 +7,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from resnext_backbones.engine.find import INSTALLED_CONFIGS
 from resnext_backbones.errors import InputError, some
 from resnext_backbones.models.parts.stems import STEMS
 from resnext_backbones.variants import VARIANTS
+
+RECIPES = ("imagenet", "cifar")
+"""Folders of this package's configs whose files take their network as an argument."""
 
 
 def use_variant(cfg: Any, name: str) -> None:
@@ -55,14 +59,18 @@ def check_variant(name: str, known: Iterable[str], config: str | Path) -> None:
 
 
 def run_name(cfg: Any) -> str:
-    """Returns the name of a run: the config's, with the network before it where a recipe has one.
+    """Returns the name of a run: the config's, with the network before it in this package's recipes.
 
-    The network of a recipe that was changed beyond its `networks` has no name.
+    A recipe of somebody's own has its own name, also in front of the folder of an earlier run. The
+    network of a recipe that was changed beyond its `networks` has no name.
     """
+    path = Path(cfg.filename or "config.py")
+    if path.resolve().parent not in [(INSTALLED_CONFIGS / name).resolve() for name in RECIPES]:
+        return path.stem
     network = _network(cfg)
     tables = cfg.get("networks", {}).items() if network else ()
     own = (name for name, settings in tables if _holds(network, settings))
-    return joined(next(own, network.get("variant") or ""), Path(cfg.filename or "config.py").stem)
+    return joined(next(own, network.get("variant") or ""), path.stem)
 
 
 def joined(variant: str, config: str) -> str:

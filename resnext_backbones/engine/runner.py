@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
-from torch import nn
+from torch import Tensor, nn
 
 from resnext_backbones.engine.checkpoints import MissedValidationHook, newest_checkpoint
 from resnext_backbones.engine.config import dicts_with
@@ -136,7 +136,14 @@ def check_checkpoint(
             f"checkpoint {path}: has no {', '.join(absent)}, so it cannot be resumed; a new run "
             f"can begin from its weights: --weights {path}"
         )
-    state = {k.removeprefix("module."): v for k, v in content.get("state_dict", content).items()}
+    tensors = content.get("state_dict", content)
+    if not isinstance(tensors, Mapping):
+        raise InputError(f"checkpoint {path}: its state_dict is a {type(tensors).__name__}")
+    state = {
+        key.removeprefix("module."): value
+        for key, value in tensors.items()
+        if isinstance(key, str) and isinstance(value, Tensor)
+    }
     model = build_on_meta(cfg)
     own = model.state_dict()
     fitting = {k: v for k, v in state.items() if k not in own or own[k].shape == v.shape}

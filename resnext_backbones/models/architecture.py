@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -62,6 +63,10 @@ class Architecture:
         object.__setattr__(self, "blocks", stage_blocks(self.blocks))
         check_positive(**{name: getattr(self, name) for name in COUNTS})
         check_positive(stem_channels=self.stem_out_channels)
+        if self.stem == "deep" and self.stem_out_channels < 2:
+            raise ValueError(
+                f"stem_channels must be 2 or more in a deep stem, got {self.stem_out_channels}"
+            )
         if self.stem_channels == self.base_channels:  # one value for one network
             object.__setattr__(self, "stem_channels", None)
         for name, allowed in CHOICES.items():
@@ -73,6 +78,24 @@ class Architecture:
     def of(cls, value: Architecture | Mapping[str, Any]) -> Architecture:
         """Returns an architecture, from one or from what `to_dict` gave."""
         return value if isinstance(value, Architecture) else cls(**value)
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, Any]) -> Architecture | None:
+        """Returns what the metadata of a file says; None where it says nothing.
+
+        Raises:
+            ValueError: it says what is no architecture.
+        """
+        if (text := metadata.get(METADATA)) is None:
+            return None
+        try:
+            return cls.of(json.loads(text))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"the architecture in the metadata: {error}") from error
+
+    def to_metadata(self) -> dict[str, str]:
+        """Returns all values as the metadata of a file holds them."""
+        return {METADATA: json.dumps(self.to_dict())}
 
     def to_dict(self) -> dict[str, Any]:
         """Returns all values, as JSON holds them."""
@@ -104,7 +127,11 @@ CHOICES: dict[str, Any] = {
     "norm_kind": NORM_KINDS,
     "activation": ACTIVATIONS,
     "attention_after": (2, 3),
+    "stride_in_1x1": (False, True),
 }
 FIELDS = frozenset(field.name for field in fields(Architecture))
+METADATA = "architecture"
+"""The key of a file's metadata under which it says what it presupposes."""
+
 UNSEEN = ("stride_in_1x1", "activation")
 """Fields that no name and no shape of a tensor shows."""

@@ -6,10 +6,13 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
+from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -150,9 +153,15 @@ class ResNeXt(
             self.add_module(name, module)
         return tuple(modules)
 
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Writes the file with what its tensors do not show."""
+        state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
+        metadata = {"format": "pt", **self.architecture.to_metadata()}
+        save_file(state, Path(save_directory) / SAFETENSORS_SINGLE_FILE, metadata=metadata)
+
     @classmethod
     def _from_pretrained(cls, *, strict: bool = True, **options: Any) -> ResNeXt:
-        """Loads whole or not at all, where huggingface_hub would keep random values."""
+        """Asks for every tensor, where huggingface_hub would keep random values."""
         return super()._from_pretrained(strict=strict, **options)
 
     @property

@@ -63,7 +63,11 @@ class Checkpoint:
                 break
             averaged |= WRAPPERS[wrappers[0]]
             content = content[wrappers[0]]
-        tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+        tensors = {
+            key: value
+            for key, value in content.items()
+            if isinstance(key, str) and isinstance(value, Tensor)
+        }
         family, prefix = recognise(tensors)
         if not family:
             return cls({}, "", tuple(sorted(tensors)), (), averaged, False)

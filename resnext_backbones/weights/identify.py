@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -12,10 +11,8 @@ from torch import Tensor
 from resnext_backbones.models.architecture import EXPANSION, Architecture
 from resnext_backbones.models.parts.attention import ATTENTION, NAMES
 from resnext_backbones.variants import describe
-from resnext_backbones.weights.errors import WeightsError
 
-ARCHITECTURE = "architecture"
-"""The key in the metadata of a file, for what shapes do not show."""
+STEM = ("conv1.weight", "stem.0.weight", "stem.6.weight")
 
 BLOCK = re.compile(r"layer(\d+)\.(\d+)\.")
 
@@ -29,9 +26,11 @@ def identify(state: Mapping[str, Tensor]) -> Architecture | None:
     Args:
         state: by this package's names.
     """
-    grouped, last = (state.get(f"layer1.0.{name}.weight") for name in ("conv2", "conv3"))
-    if grouped is None or last is None or grouped.dim() != 4:
+    needed = [state.get(f"layer1.0.conv{i}.weight") for i in (1, 2, 3)]
+    needed += [state[name] for name in STEM if name in state]
+    if any(t is None or t.dim() != 4 or not t.numel() for t in needed):
         return None
+    grouped, last = state["layer1.0.conv2.weight"], state["layer1.0.conv3.weight"]
     stem, in_channels, stem_channels = _stem(state)
     width, base_width = grouped.shape[:2]
     attention, after = _attention(state)
@@ -53,30 +52,22 @@ def identify(state: Mapping[str, Tensor]) -> Architecture | None:
         return None
 
 
-def architecture_in(metadata: Mapping[str, str]) -> Architecture | None:
-    """Returns the architecture that the metadata of a file says; None where it says none.
-
-    Raises:
-        WeightsError: it is none of this package's.
-    """
-    text = metadata.get(ARCHITECTURE)
-    if text is None:
-        return None
-    try:
-        return Architecture.of(json.loads(text))
-    except (ValueError, TypeError) as error:
-        raise WeightsError(f"weights: the architecture in the metadata: {error}") from error
-
-
-def to_metadata(architecture: Architecture) -> dict[str, str]:
-    """Returns an architecture as the metadata of a file holds it."""
-    return {ARCHITECTURE: json.dumps(architecture.to_dict())}
-
-
 def network_name(state: Mapping[str, Tensor]) -> str:
     """Returns the variant that a state dict belongs to, or describes it; "" where it is none."""
     found = identify(state)
-    return "" if found is None else describe(found)
+    if found is None:
+        return ""
+    other = [what for what, differs in _others(state, found) if differs]
+    return describe(found) + (f" with another {' and another '.join(other)}" if other else "")
+
+
+def _others(state: Mapping[str, Tensor], found: Architecture) -> Iterator[tuple[str, bool]]:
+    """Parts, and whether the network has one that is in no table."""
+    first = state.get("stem.0.weight")
+    channels = found.stem_out_channels // 2
+    yield "stem", found.stem == "deep" and first is not None and first.shape[0] != channels
+    names = tuple(f"layer1.0.{name}." for name in NAMES.values())
+    yield "attention", not found.attention and any(key.startswith(names) for key in state)
 
 
 def _blocks(state: Mapping[str, Tensor]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from resnext_backbones.models import ResNeXt
+from resnext_backbones.models import Architecture, ResNeXt
 from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.compare import check_unseen, compare, listing
 from resnext_backbones.weights.errors import WeightsError
-from resnext_backbones.weights.files import is_finite, read_content
+from resnext_backbones.weights.files import Content, is_finite, read_content
 from resnext_backbones.weights.formats import FORMATS
-from resnext_backbones.weights.identify import architecture_in, network_name
+from resnext_backbones.weights.identify import network_name
 from resnext_backbones.weights.registry import NONCOMMERCIAL
-from resnext_backbones.weights.sources import locate, row_of
+from resnext_backbones.weights.sources import locate, row_of, row_of_file
 
 HEAD = "fc."
 """What the names of a classification head begin with; a trunk has none."""
@@ -83,19 +84,25 @@ def load_weights(model: ResNeXt, source: str | Path, *, prefix: str = "") -> Loa
             what no tensor shows. The model is then unchanged.
     """
     row = row_of(source)
+    path = locate(source)
+    # A copy of a published file is what it is, wherever it lies.
+    row = row or row_of_file(path)
     if row and row.source.standardised and type(model.get_submodule("layer1.0.conv1")) is nn.Conv2d:
         raise WeightsError(
             f"weights {source}: belong to a network that standardises the weights of its "
             "convolutions, and this one does not: build it with conv=mmcv.cnn.ConvWS2d, or "
             "conv_cfg=dict(type='ConvWS') in a config"
         )
-    read = read_content(locate(source))
+    read = read_content(path)
     content = read.values
-    if held := row.architecture if row else architecture_in(read.metadata):
+    if held := row.architecture if row else said(read, source):
         check_unseen(source, held, model.architecture)
     if prefix:
         state = content.get("state_dict", content)
-        content = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        if not isinstance(state, Mapping):
+            raise WeightsError(f"weights {source}: its state_dict is a {type(state).__name__}")
+        named = ((str(key), value) for key, value in state.items())
+        content = {k.removeprefix(prefix): v for k, v in named if k.startswith(prefix)}
     loaded = load_state(model, content, str(source))
     if row is None:
         return loaded
@@ -110,9 +117,7 @@ def load_state(model: ResNeXt, content: Mapping[str, Any], source: str) -> Loade
     """Load a mapping as `load_weights` does a file; `source` names it in messages."""
     checkpoint = Checkpoint.of(content)
     state, own = checkpoint.state, model.state_dict()
-    dropped = [
-        key for key in state if key not in own and (key.startswith(HEAD) or _is_unbuilt(key, model))
-    ]
+    dropped = without_place(state, model)
     kept = {key: value for key, value in state.items() if key not in set(dropped)}
     untouched = sorted((own.keys() - kept.keys()) & model.added_keys())
     found = compare(kept, own, optional=untouched, unknown=checkpoint.unknown)
@@ -146,7 +151,23 @@ def _names(checkpoint: Checkpoint) -> str:
     return f"Its names are {FORMATS[checkpoint.family].family}'s. " if checkpoint.family else ""
 
 
+def without_place(state: Mapping[str, Tensor], model: ResNeXt) -> list[str]:
+    """Returns the keys of a head and of upper stages, which a trunk need not have."""
+    own = model.state_dict().keys()
+    return [k for k in state if k not in own and (k.startswith(HEAD) or _is_unbuilt(k, model))]
+
+
 def _is_unbuilt(key: str, model: ResNeXt) -> bool:
-    """Whether it belongs to an upper stage, which a trunk need not have."""
     part = key.split(".", 1)[0]
-    return part.startswith("layer") and not hasattr(model, part)
+    return re.fullmatch(r"layer[1-4]", part) is not None and not hasattr(model, part)
+
+
+def said(read: Content, source: str | Path) -> Architecture | None:
+    """What a file says of its network: in its metadata, or as runs of this package's do."""
+    meta = read.values.get("meta")
+    places = [read.metadata, meta, meta.get("facts") if isinstance(meta, Mapping) else None]
+    try:
+        found = (Architecture.from_metadata(p) for p in places if isinstance(p, Mapping))
+        return next(filter(None, found), None)
+    except ValueError as error:
+        raise WeightsError(f"weights {source}: {error}") from error

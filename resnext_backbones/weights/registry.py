@@ -8,9 +8,8 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from resnext_backbones.models.architecture import Architecture
-from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.preprocessing import (
     BGR,
@@ -19,6 +18,9 @@ from resnext_backbones.weights.preprocessing import (
     RGB,
     Preprocessing,
 )
+
+if TYPE_CHECKING:
+    from resnext_backbones.models.architecture import Architecture
 
 TRAINED, FUSED, GN = "trained", "fused", "GN"
 
@@ -169,6 +171,8 @@ class Published:
     @property
     def architecture(self) -> Architecture:
         """What the weights presuppose of a network."""
+        from resnext_backbones.variants import VARIANTS  # with PyTorch, which `list` does without
+
         kind = "group" if self.source.norms == GN else "batch"
         return replace(VARIANTS[self.variant], norm_kind=kind)
 

@@ -95,7 +95,7 @@ def preprocessing_of(source: str | Path) -> Preprocessing:
     if row := row_of(source):
         return row.source.preprocessing
     path = locate(source)
-    if row := _row_of_file(path):
+    if row := row_of_file(path):
         return row.source.preprocessing
     try:
         found = Preprocessing.from_metadata(read_metadata(path))
@@ -121,8 +121,8 @@ def _of_row(row: Published) -> Path:
             raise DownloadError(f"{hub}\n{error}") from error
 
 
-def _row_of_file(path: Path) -> Published | None:
-    """The row whose file this is, by its name and hash."""
+def row_of_file(path: Path) -> Published | None:
+    """Returns the row whose file this is, by its name and hash; None for any other file."""
     for row in REGISTRY.values():
         if PurePosixPath(row.file).name == path.name and row.sha256:
             return row if hash_of(path).startswith(row.sha256) else None

@@ -16,7 +16,7 @@ from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.files import is_finite, read_content
 from resnext_backbones.weights.formats import FORMATS
-from resnext_backbones.weights.identify import architecture_in, to_metadata
+from resnext_backbones.weights.load import said
 from resnext_backbones.weights.preprocessing import Preprocessing
 from resnext_backbones.weights.sources import locate, preprocessing_of, row_of
 from resnext_backbones.weights.targets import TARGETS
@@ -108,10 +108,10 @@ def convert(
     if preprocessing is None:
         preprocessing = _known(source)
     row = row_of(source)
-    architecture = row.architecture if row else architecture_in(content.metadata)
+    architecture = row.architecture if row else said(content, source)
     metadata = {
         "variant": checkpoint.variant,
-        **(to_metadata(architecture) if architecture else {}),
+        **(architecture.to_metadata() if architecture else {}),
         "norms": "fused" if checkpoint.fused else "trained",
         **(preprocessing.to_metadata() if preprocessing else {}),
         **({"source": row.alias, "licence": row.source.licence} if row else {}),

@@ -23,7 +23,6 @@ from resnext_backbones.weights import Preprocessing
 from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.download import hash_of
 from resnext_backbones.weights.files import read_file
-from resnext_backbones.weights.identify import to_metadata
 from resnext_backbones.weights.write import write_state
 
 FACTS = "facts"
@@ -55,7 +54,7 @@ def facts(runner: Any) -> dict[str, str]:
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     pixels = cfg.model.data_preprocessor
     return {
-        **to_metadata(model.network.architecture),
+        **model.network.architecture.to_metadata(),
         **Preprocessing("RGB", tuple(pixels.mean), tuple(pixels.std)).to_metadata(),
         "recipe": run_name(cfg),
         "data_set": Path(cfg.get("data_root", "unknown")).name,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.compare import COUNTER, compare
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.identify import network_name
+from resnext_backbones.weights.load import without_place
 
 TRUNK = ("stem.", "res2.", "res3.", "res4.", "res5.")
 BUFFERS = ("pixel_mean", "pixel_std", "cell_anchors", COUNTER)
@@ -210,9 +210,10 @@ def _unfit(backbone: ResNeXtBackbone, held: Checkpoint | None, name: str) -> Ite
     """What Detectron2's checkpointer would warn of, and leave at random values."""
     if held is None:
         return
-    own = backbone.trunk.state_dict()
-    # A head, and stages that are not built, are no fault.
-    found = replace(compare(held.state, own), unexpected=())
+    trunk = backbone.trunk
+    own, left_out = trunk.state_dict(), set(without_place(held.state, trunk))
+    state = {key: value for key, value in held.state.items() if key not in left_out}
+    found = compare(state, own, optional=trunk.added_keys(), unknown=held.unknown)
     if found:
         yield (
             f"weights {name}: their backbone is {held.variant or 'no ResNeXt'} and the config's is "
