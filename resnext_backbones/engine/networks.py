@@ -59,7 +59,7 @@ def check_variant(name: str, known: Iterable[str], config: str | Path) -> None:
 
 
 def run_name(cfg: Any) -> str:
-    """Returns the name of a run: the config's, with the network before it in this package's recipes.
+    """Returns the name of a run: the config's, behind the network in this package's recipes.
 
     A recipe of somebody's own has its own name, also in front of the folder of an earlier run. The
     network of a recipe that was changed beyond its `networks` has no name.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from resnext_backbones.models.options import check_one_of, check_positive, stage_blocks
+from resnext_backbones.models.options import check_one_of, check_positive, check_range, stage_blocks
 from resnext_backbones.models.parts.activations import ACTIVATIONS
 from resnext_backbones.models.parts.attention import ATTENTION
 from resnext_backbones.models.parts.norms import NORM_KINDS
@@ -63,10 +63,8 @@ class Architecture:
         object.__setattr__(self, "blocks", stage_blocks(self.blocks))
         check_positive(**{name: getattr(self, name) for name in COUNTS})
         check_positive(stem_channels=self.stem_out_channels)
-        if self.stem == "deep" and self.stem_out_channels < 2:
-            raise ValueError(
-                f"stem_channels must be 2 or more in a deep stem, got {self.stem_out_channels}"
-            )
+        if self.stem == "deep":
+            check_range("stem_channels", self.stem_out_channels, 2, 1 << 16)
         if self.stem_channels == self.base_channels:  # one value for one network
             object.__setattr__(self, "stem_channels", None)
         for name, allowed in CHOICES.items():

@@ -17,7 +17,6 @@ pytest.importorskip("mmengine", reason="MMEngine is not installed")
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS
 
-from resnext_backbones import ResNeXtClassifier
 from resnext_backbones.adapters.registry import MODELS, TRANSFORMS
 from resnext_backbones.engine.config import for_training, read_config
 from resnext_backbones.engine.expected import published_results
@@ -159,7 +158,7 @@ def test_a_recipe_with_networks_of_its_own() -> None:
         network = cfg.model.network
         found = network.cardinality, network.base_width, Path(cfg.work_dir).name
         assert found == expected
-        built = ResNeXtClassifier(num_classes=10, **network)
+        built = MODELS.build(cfg.model).network
         assert built.layer1[0].conv2.groups == expected[0]
 
 
