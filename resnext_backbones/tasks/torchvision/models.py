@@ -21,11 +21,20 @@ from resnext_backbones.engine.processes import rank_and_world_size
 from resnext_backbones.tasks.torchvision.pixels import IGNORED
 from resnext_backbones.weights import load_weights
 
+DETECTOR, SEGMENTER = (f"resnext_backbones.Torchvision{kind}" for kind in ("Detector", "Segmenter"))
+"""Types of the models."""
+
 DETECTORS = {"faster_rcnn": FasterRCNN, "mask_rcnn": MaskRCNN}
 SEGMENTERS = {"deeplabv3": deeplabv3, "fcn": fcn}
 
 EVERYTHING = 5
 """Trainable layers: the stem and four stages."""
+
+DEFAULTS: dict[str, Mapping[str, Any]] = {
+    DETECTOR: resnext_fpn.__kwdefaults__,
+    SEGMENTER: {**fcn.__kwdefaults__, "trainable_layers": EVERYTHING},
+}
+"""What a network is built with where a config does not say, by the type of the model."""
 
 AUX_WEIGHT = 0.5
 """Of the auxiliary classifier in the loss."""

@@ -8,8 +8,10 @@ from typing import Any
 
 from mmengine.config import Config
 
+from resnext_backbones.build import split
 from resnext_backbones.engine.fit import NONE, WeightsUse, are_fused, known_pixels
-from resnext_backbones.tasks.torchvision.models import EVERYTHING
+from resnext_backbones.models.architecture import UNSEEN
+from resnext_backbones.tasks.torchvision.models import DEFAULTS, EVERYTHING
 from resnext_backbones.weights import Preprocessing
 
 MOVING = ("BN", "SyncBN")
@@ -86,5 +88,26 @@ def given_pixels(model: Mapping[str, Any]) -> Preprocessing:
 
 def given(model: Mapping[str, Any], *, to_resume: bool) -> dict[str, Any]:
     """Returns what of a config must be as it was in the run that a checkpoint is of."""
-    backbone = model["backbone"] if to_resume else {}
-    return {"pixels": given_pixels(model), **{name: backbone.get(name) for name in TRAINED}}
+    return {
+        "pixels": given_pixels(model),
+        "output_stride": model.get("output_stride", _default(model, "output_stride")),
+        **_unseen(model["backbone"]),
+        **{name: _of_backbone(model, name) for name in (TRAINED if to_resume else ())},
+    }
+
+
+def _unseen(backbone: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what of a backbone no tensor shows; nothing of a variant of another version."""
+    try:
+        architecture, _ = split(backbone["variant"], dict(backbone))
+    except (KeyError, TypeError, ValueError):
+        return {}
+    return {name: getattr(architecture, name) for name in UNSEEN}
+
+
+def _of_backbone(model: Mapping[str, Any], name: str) -> Any:
+    return model["backbone"].get(name, _default(model, name))
+
+
+def _default(model: Mapping[str, Any], name: str) -> Any:
+    return DEFAULTS.get(model.get("type", ""), {}).get(name)
