@@ -27,6 +27,12 @@ REGISTERED = tuple(
 """The modules whose classes a config names."""
 
 
+SPLITS = ("train", "val", "test")
+
+TRAINING = ("train_cfg", "train_dataloader", "optim_wrapper")
+"""What a config must have to be trained."""
+
+
 def read_config(
     name: str,
     options: Sequence[str] | None = None,
@@ -58,6 +64,9 @@ def read_config(
         raise
     except Exception as error:  # a config is a program: it can raise anything
         raise InputError(f"config {path}: {type(error).__name__}: {error}") from error
+    for loader in (cfg.get(f"{split}_dataloader") or {} for split in SPLITS):
+        if isinstance(loader, dict) and loader.get("num_workers") == 0:
+            loader["persistent_workers"] = False  # there are none, and PyTorch refuses to keep them
     cfg.launcher = launcher
     run = run_name(cfg)
     if run != path.stem:  # which MMEngine would call the run in its log
@@ -84,8 +93,11 @@ def for_training(cfg: Config, *, resume: str | None = None, amp: str | None = No
             warning.
 
     Raises:
-        InputError: a run in the work directory would be overwritten.
+        InputError: the config is not for training, or a run in the work directory would be
+            overwritten.
     """
+    if absent := [part for part in TRAINING if not cfg.get(part)]:
+        raise InputError(f"config {cfg.filename}: has no {', '.join(absent)}, which training needs")
     if resume is None:
         refuse_earlier_run(Path(cfg.work_dir))
     else:

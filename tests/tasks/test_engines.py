@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
 from resnext_backbones.cli import command_parser
+from resnext_backbones.commands.train import run
 from resnext_backbones.commands.train_detectron2 import translated
 from resnext_backbones.engine.find import INSTALLED_CONFIGS, config_names
 from resnext_backbones.errors import InputError
@@ -59,6 +60,14 @@ def test_other_kinds_of_configs(tmp_path: Path) -> None:
 def test_other_commands_are_named(engine: str, command: str) -> None:
     with pytest.raises(InputError, match=rf"{command}: the config is .*: resnext "):
         task_of(engine, command)
+
+
+@pytest.mark.parametrize("option", ["--num-gpus 8", "--machine-rank 1", "--dist-url tcp://a:1"])
+def test_options_of_detectron2_are_its_alone(option: str) -> None:
+    name = option.split()[0]
+    args = command_parser("train").parse_args(["demo_coco", *option.split(), "--device", "cpu"])
+    with pytest.raises(InputError, match=rf"^{name}: of Detectron2; start this with torchrun"):
+        run(args)
 
 
 YAML = "COCO-Detection/faster_rcnn_X_101_32x8d_FPN_3x.yaml"

@@ -75,6 +75,7 @@ def train(cfg: Config, *, allow_mismatch: bool = False, changed: str = "") -> Pa
             with is wrong, or the network does not fit the backbone's weights.
         WeightsError: the backbone's weights cannot be had, or do not fit.
     """
+    given_pixels(cfg.model)
     _check_batch(cfg)
     classes = _settle_classes(cfg, cfg.get("val_dataloader") or cfg.train_dataloader)
     to_resume = bool(cfg.get("resume"))
@@ -109,6 +110,7 @@ def evaluate(
     """
     if show_dir is not None:
         raise InputError("--show-dir: draws what MMDetection's detectors find; leave it out here")
+    given_pixels(cfg.model)
     classes = _settle_classes(cfg, cfg.test_dataloader)
     meta = runner.check_checkpoint(checkpoint, cfg, translated(runner.read_checkpoint(checkpoint)))
     again = partial(given, to_resume=False)
