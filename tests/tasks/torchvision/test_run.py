@@ -19,8 +19,11 @@ from safetensors.torch import save_file
 from resnext_backbones import build_backbone, load_weights
 from resnext_backbones.engine.journal import TERMINATED, read_journal
 from resnext_backbones.engine.losses import FiniteLossHook
+from resnext_backbones.engine.seen import read_model
 from resnext_backbones.errors import InputError
+from resnext_backbones.tasks.torchvision.earlier import translated
 from resnext_backbones.tasks.torchvision.run import evaluate, train
+from resnext_backbones.tasks.torchvision.weights import given
 from resnext_backbones.weights.files import read_file
 
 FASTER, MASK = "faster_rcnn_x50_32x4d_fpn_coco", "mask_rcnn_x50_32x4d_fpn_coco"
@@ -200,6 +203,10 @@ def test_checkpoints_of_the_loop_before_are_evaluated_and_begin_runs(
     evaluate(config(work_dir="same", train=False), str(tmp_path / "same.pth"))
     assert json.loads(results)
     assert results == (tmp_path / "same" / "detections.json").read_text()
+
+    content["network"]["output_stride"] = 16
+    model_of_before = read_model(translated(content)["meta"]["cfg"])
+    assert given(model_of_before, to_resume=False)["output_stride"] == 16
 
     cfg = config(train=False)
     cfg.model.data_preprocessor.mean = [0.0, 0.0, 0.0]
