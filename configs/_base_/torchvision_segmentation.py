@@ -30,5 +30,7 @@ optim_wrapper = dict(
 )
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=30)
 # Until the last epoch, whatever its number.
-param_scheduler = [dict(type="PolyLR", power=0.9, eta_min=0, convert_to_iter_based=True)]
+param_scheduler = [
+    dict(type="resnext_backbones.PolynomialLR", power=0.9, convert_to_iter_based=True)
+]
 auto_scale_lr = dict(enable=True, base_batch_size=32)

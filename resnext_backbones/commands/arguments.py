@@ -11,6 +11,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 from resnext_backbones.commands import completion
 from resnext_backbones.commands.completion import completed
@@ -102,12 +103,21 @@ def add_amp_argument(parser: argparse._ActionsContainer) -> None:
     )
 
 
+LAUNCH: dict[str, Any] = {"num_gpus": 1, "num_machines": 1, "machine_rank": 0, "dist_url": "auto"}
+"""How Detectron2's processes are started where the command line does not say."""
+
+
 def add_launch_arguments(parser: argparse._ActionsContainer) -> None:
     """Adds how many processes Detectron2 starts, and how they find one another."""
     parser.add_argument("--num-gpus", type=int, help="of each machine; default 1")
     parser.add_argument("--num-machines", type=int, help="default 1")
-    parser.add_argument("--machine-rank", type=int, default=0, help="of this machine, from 0")
-    parser.add_argument("--dist-url", default="auto", help="tcp://HOST:PORT of the first machine")
+    parser.add_argument("--machine-rank", type=int, help="of this machine, from 0; default 0")
+    parser.add_argument("--dist-url", help="tcp://HOST:PORT of the first machine; default auto")
+
+
+def launch_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Returns those of `add_launch_arguments` that the command line has."""
+    return {name: value for name in LAUNCH if (value := getattr(args, name)) is not None}
 
 
 def positive(text: str) -> int:

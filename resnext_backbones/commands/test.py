@@ -2,6 +2,7 @@
 
 resnext test mask_rcnn_x101_32x4d_fpn_coco work_dirs/mask_rcnn_x101_32x4d_fpn_coco/epoch_12.pth
 resnext test torchvision/deeplabv3_x50_32x4d_voc work_dirs/deeplabv3_x50_32x4d_voc/epoch_30.pth
+resnext test torchvision/mask_rcnn_x50_32x4d_fpn_coco auto
 """
 
 import argparse
@@ -13,7 +14,9 @@ from resnext_backbones.commands.arguments import add_shared_arguments, start_pro
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     add_shared_arguments(parser)
-    parser.add_argument("checkpoint", help="of the same network")
+    parser.add_argument(
+        "checkpoint", help="of the same network; auto: the newest one in the work directory"
+    )
     parser.add_argument(
         "--out", type=Path, help="JSON; default coco_metrics.json in WORK_DIR, or of segmentation"
     )
@@ -27,8 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Evaluate."""
     launcher = start_process(args)
+    from resnext_backbones.engine.checkpoints import checkpoint_to_test
     from resnext_backbones.tasks.engines import engine_of, task_of
 
     task = task_of(engine_of(args.config), "test")
     cfg = task.load_config(args.config, args.cfg_options, work_dir=args.work_dir, launcher=launcher)
-    task.evaluate(cfg, args.checkpoint, out=args.out, show_dir=args.show_dir)
+    checkpoint = checkpoint_to_test(args.checkpoint, cfg.work_dir)
+    task.evaluate(cfg, checkpoint, out=args.out, show_dir=args.show_dir)

@@ -15,6 +15,7 @@ from resnext_backbones.commands.arguments import (
     add_shared_arguments,
     add_variant_argument,
     add_weights_argument,
+    launch_options,
     start_process,
 )
 from resnext_backbones.errors import InputError
@@ -46,8 +47,8 @@ def run(args: argparse.Namespace) -> None:
 
         train_detectron2.run(train_detectron2.translated(args, launcher))
         return
-    if args.num_gpus is not None or args.num_machines is not None:
-        raise InputError("--num-gpus, --num-machines: of Detectron2; start this with torchrun")
+    if launch := [f"--{name.replace('_', '-')}" for name in launch_options(args)]:
+        raise InputError(f"{', '.join(launch)}: of Detectron2; start this with torchrun")
     from resnext_backbones.engine.config import for_training
     from resnext_backbones.engine.networks import use_variant
 

@@ -10,9 +10,11 @@ import argparse
 
 from resnext_backbones.commands import completion
 from resnext_backbones.commands.arguments import (
+    LAUNCH,
     add_launch_arguments,
     add_variant_argument,
     add_weights_argument,
+    launch_options,
 )
 from resnext_backbones.commands.completion import completed
 from resnext_backbones.engine.find import find_config
@@ -91,11 +93,5 @@ def run(args: argparse.Namespace) -> None:
         eval_only=args.eval_only,
         allow_mismatch=args.allow_mismatch,
     )
-    done = run(
-        request,
-        num_gpus=1 if args.num_gpus is None else args.num_gpus,
-        num_machines=1 if args.num_machines is None else args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-    )
+    done = run(request, **LAUNCH | launch_options(args))
     print(f"done: {done}")

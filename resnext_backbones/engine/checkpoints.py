@@ -55,6 +55,18 @@ def newest_checkpoint(work_dir: str | Path) -> Path | None:
     return newest_whole(work_dir, partial(print_log, logger="current", level=logging.WARNING))
 
 
+def checkpoint_to_test(name: str, work_dir: str | Path) -> str:
+    """Returns a checkpoint's path: of `auto` the newest one's in a work directory.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = newest_checkpoint(work_dir) if name == "auto" else name
+    if found is None:
+        raise InputError(f"checkpoint auto: there is none in {work_dir}; name one, or --work-dir")
+    return str(found)
+
+
 @HOOKS.register_module()
 class CheckpointHook(MMEngineCheckpointHook):
     """MMEngine's hook, so that no more is lost than the step that a run was killed in.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,16 @@ REGISTERED = tuple(
     for name in ("amp", "checkpoints", "logs", "loop", "losses", "norms")
 )
 """The modules whose classes a config names."""
+
+MOVED = {"detection": "mmdetection", "pretraining": "classification"}
+"""Folders of earlier versions, which runs wrote into their configs: those of `tasks` now."""
+
+EARLIER = re.compile(rf"resnext_backbones\.({'|'.join(MOVED)})\b((?:\.\w+)*)")
+
+SPLITS = ("train", "val", "test")
+
+TRAINING = ("train_cfg", "train_dataloader", "optim_wrapper")
+"""What a config must have to be trained."""
 
 
 def read_config(
@@ -49,15 +61,14 @@ def read_config(
         InputError: there is no such config, it cannot be read, or takes no such network.
     """
     path = find_config(name)
-    try:
+    with naming(path):
         cfg = Config.fromfile(path)
         if variant is not None:
             use_variant(cfg, variant)
         cfg.merge_from_dict(_parsed(options or ()))
-    except InputError:
-        raise
-    except Exception as error:  # a config is a program: it can raise anything
-        raise InputError(f"config {path}: {type(error).__name__}: {error}") from error
+    for loader in (cfg.get(f"{split}_dataloader") or {} for split in SPLITS):
+        if isinstance(loader, dict) and loader.get("num_workers") == 0:
+            loader["persistent_workers"] = False  # there are none, and PyTorch refuses to keep them
     cfg.launcher = launcher
     run = run_name(cfg)
     if run != path.stem:  # which MMEngine would call the run in its log
@@ -66,6 +77,28 @@ def read_config(
     if Path(cfg.work_dir).exists() and not Path(cfg.work_dir).is_dir():
         raise InputError(f"--work-dir {cfg.work_dir}: is a file; name a folder")
     return cfg
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Names the config in whatever goes wrong as it is read: it is a program.
+
+    Raises:
+        InputError: something did.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if isinstance(error, ImportError) and (old := EARLIER.search(str(error))):
+            new = f"resnext_backbones.tasks.{MOVED[old[1]]}{old[2]}"
+            raise InputError(
+                f"config {path}: is of an earlier version: it imports {old[0]}, which is {new} "
+                "now; write that there, or take the config of this version with the options that "
+                "its run began with"
+            ) from error
+        raise InputError(f"config {path}: {type(error).__name__}: {error}") from error
 
 
 def _parsed(options: Sequence[str]) -> dict[str, Any]:
@@ -84,8 +117,11 @@ def for_training(cfg: Config, *, resume: str | None = None, amp: str | None = No
             warning.
 
     Raises:
-        InputError: a run in the work directory would be overwritten.
+        InputError: the config is not for training, or a run in the work directory would be
+            overwritten.
     """
+    if absent := [part for part in TRAINING if not cfg.get(part)]:
+        raise InputError(f"config {cfg.filename}: has no {', '.join(absent)}, which training needs")
     if resume is None:
         refuse_earlier_run(Path(cfg.work_dir))
     else:

@@ -29,8 +29,8 @@ class WeightsUse:
         wanted, given: the pixels that the weights expect and that the detector gives them; None
             where it is not known.
         giver: what the pixels are set by.
-        frozen: the setting that freezes stages, with its value; "" where none is frozen.
-        unfreeze: the setting that freezes none.
+        frozen: the settings that freeze stages or norms, with their values; "" where none is.
+        unfreeze: the settings that freeze none.
         norms_move: whether there are norms with the statistics of each batch.
         still_norms: the setting with which there are none.
         fused: tells whether the weights' norms only scale and shift; asked where norms move.
@@ -55,7 +55,7 @@ class WeightsUse:
         if self.source is None:
             if self.frozen:
                 yield (
-                    f"{self.frozen}, but the backbone has no weights: frozen stages would keep "
+                    f"{self.frozen}, but the backbone has no weights: what is frozen would keep "
                     f"random values; give --weights, or --weights {NONE}, which freezes nothing "
                     f"(or set {self.unfreeze})"
                 )

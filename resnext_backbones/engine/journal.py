@@ -82,8 +82,8 @@ def newest_whole(work_dir: str | Path, warn: Callable[[str], None]) -> Path | No
         return Path(note.read_text(encoding="utf-8"))
     if any(work_dir.glob("*.pth")):
         raise InputError(
-            f"--resume: {work_dir} has checkpoints, but {JOURNAL} names none that is whole; name "
-            "the one to go on from: --resume CHECKPOINT"
+            f"work directory {work_dir}: has checkpoints, but {JOURNAL} names none that is whole; "
+            "name the one to take: --resume CHECKPOINT, or in place of auto"
         )
     return None
 

@@ -78,21 +78,49 @@ def engine_of(name: str) -> str:
         name: a path or a name, as `find_config` takes; or that of a YAML file in Detectron2's zoo.
 
     Raises:
-        InputError: there is no such config.
+        InputError: there is no such config, or it cannot be read.
     """
-    if name.endswith((".yaml", ".yml")):
+    if name.endswith((".yaml", ".yml")) and not _is_yaml_of_mmengine(Path(name)):
         return DETECTRON2
     path = find_config(name)
     if _is_lazy(path):
         return DETECTRON2
     from mmengine.config import Config
 
+    from resnext_backbones.engine.config import naming
+
     try:
-        cfg = Config.fromfile(path, import_custom_modules=False)
-    except Exception:  # whoever reads it for good says what is wrong
-        return MMDETECTION
+        with naming(path):
+            cfg = Config.fromfile(path, import_custom_modules=False)
+    except InputError as error:
+        if _lacks_mmdetection(error.__cause__):  # which the command that needs it says
+            return MMDETECTION
+        raise
     kind = (cfg.get("model") or {}).get("type")
     return OWN_MODELS.get(str(kind), MMDETECTION)
+
+
+def _lacks_mmdetection(error: BaseException | None) -> bool:
+    """Tells whether a config could not be read because what it inherits from is not installed."""
+    missing = getattr(error, "name", None) or str(error)
+    return isinstance(error, ImportError) and any(name in missing for name in ("mmcv", "mmdet"))
+
+
+def _is_yaml_of_mmengine(path: Path) -> bool:
+    """Tells whether a YAML file has a `model`, or a `_base_`, as MMEngine's do.
+
+    Detectron2's have `MODEL` and `_BASE_`; the `model` of a LazyConfig it wrote has a `_target_`.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return False
+    if not isinstance(content, dict):
+        return False
+    model = content.get("model")
+    return "_base_" in content or (isinstance(model, dict) and "_target_" not in model)
 
 
 def _is_lazy(path: Path) -> bool:

@@ -10,7 +10,7 @@ pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
 from mmengine.fileio import get_file_backend
 
-from resnext_backbones.engine.checkpoints import BACKEND, newest_checkpoint
+from resnext_backbones.engine.checkpoints import BACKEND, checkpoint_to_test, newest_checkpoint
 from resnext_backbones.engine.journal import JOURNAL, Entry, read_journal, write_journal
 from resnext_backbones.errors import InputError
 from resnext_backbones.weights.download import hash_of
@@ -26,6 +26,8 @@ def test_the_newest_whole_one_is_taken(tmp_path: Path) -> None:
     entries = written(tmp_path, "epoch_1.pth", "iter_7.pth", "epoch_2.pth")
     write_journal(tmp_path, entries)
     assert newest_checkpoint(tmp_path) == tmp_path / "epoch_2.pth"
+    assert checkpoint_to_test("auto", tmp_path) == str(tmp_path / "epoch_2.pth")
+    assert checkpoint_to_test("epoch_1.pth", tmp_path) == "epoch_1.pth"
     (tmp_path / "epoch_2.pth").write_bytes(b"epoch_3.pth")
     assert newest_checkpoint(tmp_path) == tmp_path / "iter_7.pth"
     (tmp_path / "iter_7.pth").unlink()
@@ -37,6 +39,8 @@ def test_the_newest_whole_one_is_taken(tmp_path: Path) -> None:
 
 def test_a_run_that_has_saved_nothing_begins(tmp_path: Path) -> None:
     assert newest_checkpoint(tmp_path) is None
+    with pytest.raises(InputError, match=f"checkpoint auto: there is none in {tmp_path}"):
+        checkpoint_to_test("auto", tmp_path)
 
 
 def test_checkpoints_without_a_journal(tmp_path: Path) -> None:

@@ -103,11 +103,12 @@ def test_a_detector_is_trained_killed_and_resumed(
         assert line in resumed.stdout, line
     assert "Epoch(train) [1]" not in resumed.stdout
     checkpoint = work_dir / "epoch_2.pth"
-    test = ["test.py", FASTER, checkpoint, *options(work_dir, *settings)]
+    test = ["test.py", FASTER, "auto", *options(work_dir, *settings)]
     tested = run([sys.executable, str(tool)], *test, coco_root=coco_tiny)
     assert tested.returncode == 0, tested.stderr[-3000:]
     assert "COCO" in tested.stdout
     metrics = json.loads((work_dir / "coco_metrics.json").read_text())
+    assert metrics["checkpoint"] == str(checkpoint)
     assert metrics.keys() >= {"coco/bbox_mAP", "coco/bbox_mAP_50"}
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mmengine.hooks import Hook
+
 DESCRIBED = ("network", "model", "epoch", "steps")
 """What tells them from others."""
 
@@ -16,7 +18,11 @@ def translated(content: Mapping[str, Any]) -> Mapping[str, Any]:
     network = content["network"]
     pixels = {name: [255 * v for v in network[f"image_{name}"]] for name in ("mean", "std")}
     rounded = {name: [round(value, 3) for value in values] for name, values in pixels.items()}
-    model = {"data_preprocessor": rounded, "backbone": {"variant": network["backbone"]}}
+    model = {
+        "data_preprocessor": rounded,
+        "backbone": {"variant": network["backbone"]},
+        "output_stride": network["output_stride"],
+    }
     return {
         "state_dict": {f"network.{key}": value for key, value in content["model"].items()},
         "meta": {
@@ -24,3 +30,11 @@ def translated(content: Mapping[str, Any]) -> Mapping[str, Any]:
             "dataset_meta": {"classes": tuple(network["classes"])},
         },
     }
+
+
+class TranslateHook(Hook):
+    """Has the runner load what `translated` returns."""
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
+        """Puts it into the checkpoint that was read."""
+        checkpoint.update(translated(checkpoint))

@@ -21,11 +21,20 @@ from resnext_backbones.engine.processes import rank_and_world_size
 from resnext_backbones.tasks.torchvision.pixels import IGNORED
 from resnext_backbones.weights import load_weights
 
+DETECTOR, SEGMENTER = (f"resnext_backbones.Torchvision{kind}" for kind in ("Detector", "Segmenter"))
+"""Types of the models."""
+
 DETECTORS = {"faster_rcnn": FasterRCNN, "mask_rcnn": MaskRCNN}
 SEGMENTERS = {"deeplabv3": deeplabv3, "fcn": fcn}
 
 EVERYTHING = 5
 """Trainable layers: the stem and four stages."""
+
+DEFAULTS: dict[str, Mapping[str, Any]] = {
+    DETECTOR: resnext_fpn.__kwdefaults__ or {},
+    SEGMENTER: {**(fcn.__kwdefaults__ or {}), "trainable_layers": EVERYTHING},
+}
+"""What a network is built with where a config does not say, by the type of the model."""
 
 AUX_WEIGHT = 0.5
 """Of the auxiliary classifier in the loss."""
@@ -107,10 +116,12 @@ class TorchvisionDetector(_Model):
         options: Mapping[str, Any] | None = None,
         data_preprocessor: dict[str, Any] | None = None,
     ) -> None:
-        sizes = (min_size,) if isinstance(min_size, int) else tuple(min_size)
-        if not sizes or min(sizes) < 32 or max(sizes) > max_size:
+        sizes = tuple(min_size) if isinstance(min_size, Sequence) else (min_size,)
+        whole = all(isinstance(size, int) for size in (*sizes, max_size))
+        if not sizes or not whole or min(sizes) < 32 or max(sizes) > max_size:
             raise ValueError(
-                f"min_size {min_size}: must be from 32 to max_size, which is {max_size}"
+                f"min_size {min_size}: must be whole numbers from 32 to max_size, which is "
+                f"{max_size}"
             )
         build = _named(network, DETECTORS)
         named = dict(backbone)

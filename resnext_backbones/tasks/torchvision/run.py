@@ -11,7 +11,6 @@ import resnext_backbones.adapters.distributions  # noqa: F401
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
 from resnext_backbones.adapters.registry import DATASETS
 from resnext_backbones.data.coco_table import coco_table
@@ -30,10 +29,9 @@ from resnext_backbones.tasks.torchvision import (  # noqa: F401
     pixels,
     schedule,
 )
-from resnext_backbones.tasks.torchvision.earlier import translated
+from resnext_backbones.tasks.torchvision.earlier import TranslateHook, translated
+from resnext_backbones.tasks.torchvision.models import DETECTOR, SEGMENTER
 from resnext_backbones.tasks.torchvision.weights import given, given_pixels, use_of
-
-DETECTOR, SEGMENTER = (f"resnext_backbones.Torchvision{kind}" for kind in ("Detector", "Segmenter"))
 
 METRICS = {
     DETECTOR: ("coco_metrics", coco_table),
@@ -73,23 +71,27 @@ def train(cfg: Config, *, allow_mismatch: bool = False, changed: str = "") -> Pa
         The work directory.
 
     Raises:
-        InputError: the data, an argument of the model or the checkpoint to resume is wrong, or
-            the network does not fit the backbone's weights.
+        InputError: the data, an argument of the model, or the checkpoint to resume or to begin
+            with is wrong, or the network does not fit the backbone's weights.
         WeightsError: the backbone's weights cannot be had, or do not fit.
     """
+    given_pixels(cfg.model)
     _check_batch(cfg)
     classes = _settle_classes(cfg, cfg.get("val_dataloader") or cfg.train_dataloader)
-    meta = runner.resume(cfg)
+    to_resume = bool(cfg.get("resume"))
+    meta = runner.resume(cfg) if to_resume else _begin(cfg)
     name = str(cfg.get("load_from"))
-    problems = unlike_its_run(cfg.model, name, meta, partial(given, to_resume=True), to_resume=True)
+    again = partial(given, to_resume=to_resume)
+    problems = unlike_its_run(cfg.model, name, meta, again, to_resume=to_resume)
     go_on(problems, allow_mismatch=allow_mismatch)
-    _check_seen_classes(name, meta, classes)
+    if to_resume:
+        _check_seen_classes(name, meta, classes)
     check_weights(use_of(cfg), allow_mismatch=allow_mismatch)
     fetch_weights(use_of(cfg))
     if cfg.get("load_from"):
         cfg.model.backbone.weights = None  # the checkpoint has the whole network
     report = ReportHook(models.find_trunk, lambda _: str(given_pixels(cfg.model)), changed)
-    return runner.train(cfg, ClassesHook(), report)
+    return runner.train(cfg, ClassesHook(), TranslateHook(), report)
 
 
 def evaluate(
@@ -108,10 +110,9 @@ def evaluate(
     """
     if show_dir is not None:
         raise InputError("--show-dir: draws what MMDetection's detectors find; leave it out here")
+    given_pixels(cfg.model)
     classes = _settle_classes(cfg, cfg.test_dataloader)
-    read = runner.read_checkpoint(checkpoint)
-    content = translated(read)
-    meta = runner.check_checkpoint(checkpoint, cfg, content)
+    meta = runner.check_checkpoint(checkpoint, cfg, translated(runner.read_checkpoint(checkpoint)))
     again = partial(given, to_resume=False)
     for problem in unlike_its_run(cfg.model, checkpoint, meta, again, to_resume=False):
         raise InputError(problem)
@@ -119,16 +120,28 @@ def evaluate(
     if cfg.model.type == DETECTOR:
         cfg.test_evaluator.out = str(Path(cfg.work_dir) / FOUND)
     built = runner.build_runner(cfg, "test_loop")
-    if content is read:
-        built.load_checkpoint(checkpoint)
-    else:
-        model = built.model.module if is_model_wrapper(built.model) else built.model
-        model.load_state_dict(content["state_dict"])
+    built.register_hook(TranslateHook())
+    built.load_checkpoint(checkpoint)
     found = built.test()
     if is_main_process():
         name, table = METRICS[cfg.model.type]
         write_metrics(out or Path(cfg.work_dir) / f"{name}.json", checkpoint, found, table(found))
     return found
+
+
+def _begin(cfg: Config) -> dict[str, Any]:
+    """Checks that the network of `load_from` is the config's, if there is one to begin with;
+    returns what it says of its run.
+    """
+    path = cfg.get("load_from")
+    if not path:
+        return {}
+    content = translated(runner.read_checkpoint(path))
+    try:
+        return runner.check_checkpoint(path, cfg, content)
+    except InputError as error:
+        alone = f"to begin with its backbone alone, give --weights {path} without load_from"
+        raise InputError(f"load_from: {error}\n{alone}") from error
 
 
 def _check_batch(cfg: Config) -> None:

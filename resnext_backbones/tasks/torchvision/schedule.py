@@ -1,10 +1,10 @@
-"""The beginning of a detector's schedule."""
+"""The beginning of a detector's schedule, and that of a segmentation network."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from mmengine.optim import LinearLR
+from mmengine.optim import LinearLR, PolyLR
 
 from resnext_backbones.adapters.registry import PARAM_SCHEDULERS
 
@@ -28,3 +28,15 @@ class WarmUp(LinearLR):
         """Returns one over `steps` steps at most, from one of so many parts of the rate."""
         last = max(2, min(steps, epoch_length))  # MMEngine needs two steps for a line
         return cls(optimizer, start_factor=1 / last, begin=0, end=last, by_epoch=False)
+
+
+@PARAM_SCHEDULERS.register_module()
+class PolynomialLR(PolyLR):
+    """Falls as PyTorch's of this name does: it would be 0 after the last step.
+
+    MMEngine's is 0 at the last step, which then changes nothing.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.total_iters = self.end - self.begin

@@ -8,8 +8,11 @@ from typing import Any
 
 from mmengine.config import Config
 
+from resnext_backbones.build import split
 from resnext_backbones.engine.fit import NONE, WeightsUse, are_fused, known_pixels
-from resnext_backbones.tasks.torchvision.models import EVERYTHING
+from resnext_backbones.errors import InputError
+from resnext_backbones.models.architecture import UNSEEN
+from resnext_backbones.tasks.torchvision.models import DEFAULTS, EVERYTHING
 from resnext_backbones.weights import Preprocessing
 
 MOVING = ("BN", "SyncBN")
@@ -38,18 +41,15 @@ def use_weights(cfg: Config, weights: str) -> str:
     if weights != NONE:
         backbone.weights = weights
         if pixels := known_pixels(weights):
-            cfg.model.data_preprocessor.update(
+            _preprocessor(cfg.model).update(
                 mean=list(pixels.mean), std=list(pixels.std), rgb_to_bgr=pixels.order == "BGR"
             )
         return ""
     backbone.weights = None
-    changed = []
-    for name, value in TRAINED.items():
-        old = backbone.get(name)
-        if old != value and not (name == "norm" and old != "FrozenBN"):
-            changed.append(f"{name} {old} -> {value}")
-            backbone[name] = value
-    return f"--weights {NONE}: {', '.join(changed) or 'as the config has it'}"
+    frozen = _frozen(cfg.model)
+    backbone.update({name: TRAINED[name] for name in frozen})
+    changed = ", ".join(f"{name} {old} -> {TRAINED[name]}" for name, old in frozen.items())
+    return f"--weights {NONE}: {changed or 'as the config has it'}"
 
 
 def use_of(cfg: Config) -> WeightsUse | None:
@@ -61,24 +61,27 @@ def use_of(cfg: Config) -> WeightsUse | None:
     """
     if cfg.get("load_from"):
         return None
-    backbone = cfg.model.backbone
-    source, layers = backbone.get("weights"), backbone.get("trainable_layers", EVERYTHING)
+    source, frozen = cfg.model.backbone.get("weights"), _frozen(cfg.model)
     return WeightsUse(
         source=source,
         wanted=known_pixels(source) if source else None,
         given=given_pixels(cfg.model),
         giver="data_preprocessor",
-        frozen=f"trainable_layers={layers}" if layers < EVERYTHING else "",
-        unfreeze=f"model.backbone.trainable_layers={EVERYTHING}",
-        norms_move=backbone.get("norm") in MOVING,
+        frozen=", ".join(f"{name}={value}" for name, value in frozen.items()),
+        unfreeze=" ".join(f"model.backbone.{name}={TRAINED[name]}" for name in frozen),
+        norms_move=_of_backbone(cfg.model, "norm") in MOVING,
         still_norms="model.backbone.norm=FrozenBN",
         fused=partial(are_fused, source),
     )
 
 
 def given_pixels(model: Mapping[str, Any]) -> Preprocessing:
-    """Returns the pixels that a network gives its backbone; images are read as RGB."""
-    preprocessor = model["data_preprocessor"]
+    """Returns the pixels that a network gives its backbone; images are read as RGB.
+
+    Raises:
+        InputError: the config does not say.
+    """
+    preprocessor = _preprocessor(model)
     order = "BGR" if preprocessor.get("rgb_to_bgr") else "RGB"
     mean, std = (tuple(map(float, preprocessor[name])) for name in ("mean", "std"))
     return Preprocessing(order, mean, std)
@@ -86,5 +89,44 @@ def given_pixels(model: Mapping[str, Any]) -> Preprocessing:
 
 def given(model: Mapping[str, Any], *, to_resume: bool) -> dict[str, Any]:
     """Returns what of a config must be as it was in the run that a checkpoint is of."""
-    backbone = model["backbone"] if to_resume else {}
-    return {"pixels": given_pixels(model), **{name: backbone.get(name) for name in TRAINED}}
+    return {
+        "pixels": given_pixels(model),
+        "output_stride": model.get("output_stride", _default(model, "output_stride")),
+        **_unseen(model["backbone"]),
+        **{name: _of_backbone(model, name) for name in (TRAINED if to_resume else ())},
+    }
+
+
+def _preprocessor(model: Mapping[str, Any]) -> Any:
+    preprocessor = model.get("data_preprocessor") or {}
+    if not {"mean", "std"} <= preprocessor.keys():
+        raise InputError(
+            "model.data_preprocessor: has no mean and std, which say what the backbone's pixels "
+            "are; take the one of configs/_base_/torchvision.py"
+        )
+    return preprocessor
+
+
+def _frozen(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns those of `TRAINED` by which something would stay as it is, with their values."""
+    values = {name: _of_backbone(model, name) for name in TRAINED}
+    kept = {"trainable_layers": values["trainable_layers"] < EVERYTHING}
+    kept["norm"] = values["norm"] == "FrozenBN"
+    return {name: value for name, value in values.items() if kept[name]}
+
+
+def _unseen(backbone: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what of a backbone no tensor shows; nothing of a variant of another version."""
+    try:
+        architecture, _ = split(backbone["variant"], dict(backbone))
+    except (KeyError, TypeError, ValueError):
+        return {}
+    return {name: getattr(architecture, name) for name in UNSEEN}
+
+
+def _of_backbone(model: Mapping[str, Any], name: str) -> Any:
+    return model["backbone"].get(name, _default(model, name))
+
+
+def _default(model: Mapping[str, Any], name: str) -> Any:
+    return DEFAULTS.get(model.get("type", ""), {}).get(name)

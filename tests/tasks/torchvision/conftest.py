@@ -27,7 +27,7 @@ DETECTOR = [
 LOADERS = [
     f"{split}_dataloader.{option}"
     for split in ("train", "val", "test")
-    for option in ("num_workers=0", "persistent_workers=False", "pin_memory=False")
+    for option in ("num_workers=0", "pin_memory=False")
 ]
 SEGMENTER = [f"{split}_dataloader.dataset.size=64" for split in ("train", "val", "test")]
 QUICK = [

@@ -107,7 +107,21 @@ BAD: dict[str, tuple[Callable[[Path, Path], Changes], str]] = {
     ),
     "frozen": (
         given("model.backbone.weights=None", weights=None),
-        "trainable_layers=3, but the backbone has no weights: .*random values",
+        r"^trainable_layers=3, norm=FrozenBN, but the backbone has no weights: .*random values.*"
+        r"set model.backbone.trainable_layers=5 model.backbone.norm=BN\)",
+    ),
+    "frozen norms": (
+        given("model.backbone.weights=None", "model.backbone.trainable_layers=5", weights=None),
+        r"^norm=FrozenBN, but the backbone has no weights: .*set model.backbone.norm=BN\)",
+    ),
+    "no pixels": (
+        given("model.data_preprocessor=None"),
+        "^model.data_preprocessor: has no mean and std",
+    ),
+    "no numbers": (given("model.min_size=x"), "min_size x: must be whole numbers from 32"),
+    "not for training": (
+        given("train_cfg=None", "optim_wrapper=None"),
+        "faster_rcnn.*py: has no train_cfg, optim_wrapper, which training needs",
     ),
     "other weights": (
         lambda _, f: (given()()[0], {"weights": weights_of("resnext26_32x4d", f)}),

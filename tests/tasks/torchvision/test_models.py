@@ -18,7 +18,7 @@ from torchvision.models.detection import MaskRCNN
 from resnext_backbones.adapters.torchvision import resnext_fpn
 from resnext_backbones.tasks.torchvision import models
 from resnext_backbones.tasks.torchvision.instances import collate_lists
-from resnext_backbones.tasks.torchvision.weights import use_weights
+from resnext_backbones.tasks.torchvision.weights import use_of, use_weights
 
 
 def batch_of(cfg: Config, *, train: bool) -> dict[str, list[Any]]:
@@ -104,6 +104,36 @@ def test_the_auxiliary_classifier_learns_ten_times_as_fast(config: Callable[...,
     for name, parameter in model.named_parameters():
         aux = name.startswith("network.aux_classifier.")
         assert rates[id(parameter)] == pytest.approx(0.2 if aux else 0.02), name
+
+
+def test_what_a_config_leaves_out_is_what_the_network_has(config: Callable[..., Config]) -> None:
+    """A detector's layers and norms are frozen then, and a segmentation network's are not."""
+    for name, frozen, moves in (
+        ("faster_rcnn_x50_32x4d_fpn_coco", {"trainable_layers": 3, "norm": "FrozenBN"}, False),
+        ("fcn_x50_32x4d_coco", {}, True),
+    ):
+        cfg = config(name, weights=None)
+        for key in ("trainable_layers", "norm"):
+            del cfg.model.backbone[key]
+        use = use_of(cfg)
+        assert use is not None
+        assert use.frozen == ", ".join(f"{key}={value}" for key, value in frozen.items())
+        assert use.norms_move == moves
+        trunk = models.find_trunk(built(cfg, 21))
+        trunk.train()
+        assert any(not value.requires_grad for value in trunk.parameters()) == bool(frozen)
+        assert any(module.training for module in norms(trunk)) == moves
+        assert use_weights(cfg, "none").endswith(
+            ", ".join(
+                f"{key} {value} -> {cfg.model.backbone[key]}" for key, value in frozen.items()
+            )
+            or "as the config has it"
+        )
+
+
+def norms(trunk: nn.Module) -> list[nn.Module]:
+    """Those with the statistics of a batch, where they are in training."""
+    return [module for module in trunk.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
 def test_bgr_weights_get_bgr_pixels(config: Callable[..., Config]) -> None:

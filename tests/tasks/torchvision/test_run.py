@@ -19,8 +19,11 @@ from safetensors.torch import save_file
 from resnext_backbones import build_backbone, load_weights
 from resnext_backbones.engine.journal import TERMINATED, read_journal
 from resnext_backbones.engine.losses import FiniteLossHook
+from resnext_backbones.engine.seen import read_model
 from resnext_backbones.errors import InputError
+from resnext_backbones.tasks.torchvision.earlier import translated
 from resnext_backbones.tasks.torchvision.run import evaluate, train
+from resnext_backbones.tasks.torchvision.weights import given
 from resnext_backbones.weights.files import read_file
 
 FASTER, MASK = "faster_rcnn_x50_32x4d_fpn_coco", "mask_rcnn_x50_32x4d_fpn_coco"
@@ -136,6 +139,35 @@ def test_weights_set_pixels_and_what_is_frozen(
     assert read_journal(work_dir)[-1].file == "epoch_2.pth"
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("output_stride=16", "its run had output_stride 16, and the config has 8"),
+        ("backbone.stride_in_1x1=True", "its run had stride_in_1x1 True, and the config has False"),
+        ("backbone.activation=SiLU", "its run had activation SiLU, and the config has ReLU"),
+    ],
+)
+def test_what_no_tensor_shows_is_compared(
+    setting: str, message: str, config: Callable[..., Config], tmp_path: Path
+) -> None:
+    """Also where the config leaves it to its default, and whatever the checkpoint is for."""
+    fcn = "fcn_x50_32x4d_coco"
+    cfg = config(fcn, f"model.{setting}", images=2, train=False)
+    cfg.model.num_classes = 21
+    state = MODELS.build(cfg.model).state_dict()
+    resumed = {"meta": {"cfg": cfg.pretty_text}, "message_hub": {}, "optimizer": {}}
+    path = str(tmp_path / "epoch_1.pth")
+    torch.save({"state_dict": state, **resumed}, path)
+    plain = config(fcn, images=2, train=False)
+    del plain.model["output_stride"]
+    with pytest.raises(InputError, match=message):
+        evaluate(plain, path)
+    for change in ({"resume": path}, {}):
+        cfg = config(fcn, *([] if change else [f"load_from={path}"]), images=2, **change)
+        with pytest.raises(InputError, match=message):
+            train(cfg)
+
+
 def test_checkpoints_of_the_loop_before_are_evaluated_and_begin_runs(
     config: Callable[..., Config], tiny: str, tmp_path: Path
 ) -> None:
@@ -172,6 +204,10 @@ def test_checkpoints_of_the_loop_before_are_evaluated_and_begin_runs(
     assert json.loads(results)
     assert results == (tmp_path / "same" / "detections.json").read_text()
 
+    content["network"]["output_stride"] = 16
+    model_of_before = read_model(translated(content)["meta"]["cfg"])
+    assert given(model_of_before, to_resume=False)["output_stride"] == 16
+
     cfg = config(train=False)
     cfg.model.data_preprocessor.mean = [0.0, 0.0, 0.0]
     with pytest.raises(InputError, match=r"its run had pixels RGB, mean \(123.675, 116.28"):
@@ -182,6 +218,18 @@ def test_checkpoints_of_the_loop_before_are_evaluated_and_begin_runs(
         evaluate(config(train=False), str(tmp_path / "other.pth"))
     with pytest.raises(InputError, match=r"has no meta, message_hub, so it cannot be resumed; a"):
         train(config(resume=str(path)))
+
+    begin = ["train_cfg.max_epochs=1", "optim_wrapper.optimizer.lr=0", f"load_from={path}"]
+    with pytest.raises(InputError, match=r"its run had pixels RGB, mean \(123.675, 116.28"):
+        train(config(FASTER, "model.data_preprocessor.mean=[0,0,0]", *begin, images=2))
+    with pytest.raises(InputError, match=r"load_from: .*\n  12 missing: .*\n.*alone, give --w"):
+        train(config(MASK, *begin, images=2))
+    torch.save(content["model"], tmp_path / "plain.pth")  # torchvision's own, without `network.`
+    with pytest.raises(InputError, match=r"load_from: .*\n  \d+ missing: network.backbone"):
+        train(config(FASTER, *begin[:2], f"load_from={tmp_path}/plain.pth", images=2))
+    begun = read_file(train(config(FASTER, *begin, images=2)) / "epoch_1.pth")["state_dict"]
+    names = [name for name, _ in model.named_parameters()]
+    assert all(begun[name].equal(model.state_dict()[name]) for name in names)
     body = build_backbone(tiny)
     load_weights(body, path)
     key = "layer1.0.conv1.weight"

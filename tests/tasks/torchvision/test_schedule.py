@@ -48,8 +48,7 @@ def test_a_segmentation_networks_rate_is_a_polynomial(config: Callable[..., Conf
     cfg = config("fcn_x50_32x4d_coco")
     assert cfg.auto_scale_lr.base_batch_size == 32
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.02)
-    # MMEngine's is 0 at the last step, PyTorch's after it.
-    peer = torch.optim.lr_scheduler.PolynomialLR(optimizer, 30 * 4 - 1, power=0.9)
+    peer = torch.optim.lr_scheduler.PolynomialLR(optimizer, 30 * 4, power=0.9)
     for lr in rates(cfg, 30, 4):
         assert lr == pytest.approx(peer.get_last_lr()[0], abs=1e-12)
         optimizer.step()
