@@ -65,7 +65,10 @@ def run(checkout: Path, files: list[Path], as_cpu: str) -> list[dict[str, str]]:
         )
         if not report.is_file():
             raise InputError(f"pytest did not run:\n{done.stdout}{done.stderr}")
-        return list(_cases(ElementTree.parse(report).getroot()))
+        rows = list(_cases(ElementTree.parse(report).getroot()))
+    for row in rows:  # what is recorded names no folder of one machine
+        row["message"] = row["message"].replace(f"{checkout.resolve()}/", "")
+    return rows
 
 
 def _cases(report: ElementTree.Element) -> Iterator[dict[str, str]]:
