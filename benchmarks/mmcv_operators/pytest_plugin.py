@@ -59,7 +59,7 @@ def pytest_configure() -> None:
 
 def _autocast(autocast: Callable[..., Any]) -> Callable[..., Any]:
     """As CUDA's, to float16, where it is asked for CUDA's."""
-    return lambda device, **options: autocast("cpu", **({"dtype": torch.float16} | options))
+    return lambda _, **options: autocast("cpu", **({"dtype": torch.float16} | options))
 
 
 def _noted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
