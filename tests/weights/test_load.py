@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from torch import nn
 
 from resnext_backbones import ResNeXtClassifier, build_backbone, load_weights
 from resnext_backbones.weights import WeightsError
+from resnext_backbones.weights.download import hash_of
+from resnext_backbones.weights.registry import REGISTRY
 
 
 def same(model: nn.Module, state: dict[str, torch.Tensor]) -> bool:
@@ -161,3 +164,50 @@ def test_folded_weights_of_before_are_not_used_again(tmp_path: Path) -> None:
         for found, expected, old in zip(frozen(images), source(images), before, strict=True):
             assert torch.allclose(found, expected, atol=1e-5)
             assert not torch.allclose(found, old)
+
+
+def test_what_no_tensor_shows_is_compared_whatever_the_file_says_it_in(tmp_path: Path) -> None:
+    source = drawn(activation="SiLU")
+    said = source.architecture.to_metadata()
+    state = {key: value.contiguous() for key, value in source.state_dict().items()}
+    save_file(state, tmp_path / "ours.safetensors", metadata=said)
+    source.save_pretrained(tmp_path)
+    torch.save({"meta": said, "state_dict": state}, tmp_path / "converted.pth")
+    run = {f"network.{key}": value for key, value in state.items()}
+    torch.save({"meta": {"facts": said}, "state_dict": run}, tmp_path / "epoch_1.pth")
+    for name in ("ours.safetensors", "model.safetensors", "converted.pth", "epoch_1.pth"):
+        with pytest.raises(WeightsError, match=rf"{name}: .*activation='SiLU'.*'ReLU'"):
+            load_weights(drawn(), tmp_path / name)
+        load_weights(drawn(activation="SiLU"), tmp_path / name)
+
+
+def test_a_copy_of_a_published_file_is_known_by_its_name_and_hash(
+    tmp_path: Path, monkeypatch
+) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save(drawn().state_dict(), path)
+    row = replace(REGISTRY["torchvision/resnext50_32x4d.v2"], file=f"a-{hash_of(path)[:8]}.pth")
+    monkeypatch.setitem(REGISTRY, row.alias, row)
+    path = path.rename(tmp_path / row.file)
+    with pytest.raises(WeightsError, match=r"stride_in_1x1=False.*another network"):
+        load_weights(drawn(stride_in_1x1=True), path)
+    assert load_weights(drawn(), path).licence == row.source.licence
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.update({"layer1.0.conv3.weight": torch.ones(())}), "holds no ResNeXt"),
+        (lambda s: s.update({"conv1.weight": torch.ones(3)}), "holds no ResNeXt"),
+        (lambda s: s.update({"layer5.0.conv1.weight": torch.ones(1)}), "1 unexpected: layer5"),
+        (lambda s: s.update({"layerscale.gamma": torch.ones(1)}), "1 unexpected: layerscale"),
+        (lambda s: s.update({"layer1.0.se.conv.weight": torch.ones(1)}), "with another attention"),
+    ],
+)
+def test_shapes_and_names_of_no_sense_end_in_one_message(change, message, tmp_path: Path) -> None:
+    state = drawn().state_dict()
+    state[3] = torch.ones(1)  # which is nobody's name
+    change(state)
+    torch.save(dict(state), tmp_path / "weights.pth")
+    with pytest.raises(WeightsError, match=message):
+        load_weights(drawn(), tmp_path / "weights.pth")
