@@ -71,7 +71,12 @@ def measure(files: list[Path], config: str, *, workers: int, batch: int, steps: 
             ],
             work_dir=str(Path(folder) / "run"),
         )  # fmt: skip
-        cfg.model.network = {"depth": (1, 1), "cardinality": 4, "base_width": 1, "base_channels": 4}
+        cfg.model.network = {
+            "blocks": (1, 1),
+            "cardinality": 4,
+            "base_width": 1,
+            "base_channels": 4,
+        }
         cfg.model.data_preprocessor.num_classes = 2
         set_data_root(cfg, str(root))
         for_training(cfg)

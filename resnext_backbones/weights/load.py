@@ -19,7 +19,7 @@ from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.files import Content, is_finite, read_content
 from resnext_backbones.weights.formats import FORMATS
 from resnext_backbones.weights.identify import network_name
-from resnext_backbones.weights.registry import NONCOMMERCIAL
+from resnext_backbones.weights.registry import NONCOMMERCIAL, Published
 from resnext_backbones.weights.sources import locate, row_of, row_of_file
 
 HEAD = "fc."
@@ -84,18 +84,15 @@ def load_weights(model: ResNeXt, source: str | Path, *, prefix: str = "") -> Loa
             what no tensor shows. The model is then unchanged.
     """
     row = row_of(source)
+    if row:
+        _check_row(model, row, source)
     path = locate(source)
     # A copy of a published file is what it is, wherever it lies.
-    row = row or row_of_file(path)
-    if row and row.source.standardised and type(model.get_submodule("layer1.0.conv1")) is nn.Conv2d:
-        raise WeightsError(
-            f"weights {source}: belong to a network that standardises the weights of its "
-            "convolutions, and this one does not: build it with conv=mmcv.cnn.ConvWS2d, or "
-            "conv_cfg=dict(type='ConvWS') in a config"
-        )
+    if row is None and (row := row_of_file(path)):
+        _check_row(model, row, source)
     read = read_content(path)
     content = read.values
-    if held := row.architecture if row else said(read, source):
+    if row is None and (held := said(read, source)):
         check_unseen(source, held, model.architecture)
     if prefix:
         state = content.get("state_dict", content)
@@ -111,6 +108,17 @@ def load_weights(model: ResNeXt, source: str | Path, *, prefix: str = "") -> Loa
             f"weights {source}: licence {NONCOMMERCIAL}, non-commercial use only", stacklevel=2
         )
     return replace(loaded, licence=row.source.licence)
+
+
+def _check_row(model: ResNeXt, row: Published, source: str | Path) -> None:
+    """What is known of published weights, before they are downloaded."""
+    if row.source.standardised and type(model.get_submodule("layer1.0.conv1")) is nn.Conv2d:
+        raise WeightsError(
+            f"weights {source}: belong to a network that standardises the weights of its "
+            "convolutions, and this one does not: build it with conv=mmcv.cnn.ConvWS2d, or "
+            "conv_cfg=dict(type='ConvWS') in a config"
+        )
+    check_unseen(source, row.architecture, model.architecture)
 
 
 def load_state(model: ResNeXt, content: Mapping[str, Any], source: str) -> LoadedWeights:

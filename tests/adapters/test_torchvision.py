@@ -310,7 +310,7 @@ def test_weights_for_bgr_pixels_are_named(tmp_path: Path) -> None:
         (lambda: resnext_fpn(NAME, trainable_layers=6), "trainable_layers .* from 0 to 5, got 6"),
         (lambda: resnext_fpn(NAME, returned_layers=[0, 1]), r"returned_layers .* got \[0, 1\]"),
         (lambda: resnext_fpn(NAME, frozen_stages=1), "frozen_stages .* trainable_layers settles"),
-        (lambda: resnext_fpn(NAME, depth=50), "depth cannot be given: name settles"),
+        (lambda: resnext_fpn(NAME, blocks=(1,)), "blocks cannot be given beside the variant"),
         (lambda: resnext_fpn(NAME, norm="LN"), "norm must be one of"),
         (lambda: deeplabv3(NAME, output_stride=32), "output_stride must be one of 8, 16, got 32"),
         (lambda: fcn(NAME, strides=(1, 1, 1, 1)), "strides .* output_stride settles"),

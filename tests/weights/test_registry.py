@@ -163,7 +163,7 @@ def test_standardised_weights_need_convolutions_that_do_it(tmp_path: Path, monke
     alias = "open-mmlab/jhu/resnext50_32x4d_gn_ws"
     with pytest.raises(WeightsError, match=r"standardises.*conv_cfg=dict\(type='ConvWS'\)"):
         load_weights(build_backbone("resnext50_32x4d", norm="GN"), alias)
-    assert load_weights(source, alias).variant == "resnext50_32x4d"
+    assert load_weights(source, alias).variant == "resnext50_32x4d with norm_kind=group"
 
 
 def test_a_wrong_alias_is_answered_with_close_ones() -> None:

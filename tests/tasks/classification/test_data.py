@@ -110,7 +110,7 @@ def test_the_binary_loss_decides_on_each_class() -> None:
 
 def test_places_and_accuracies() -> None:
     model = ImageClassifier(
-        {"depth": (1,), "cardinality": 4, "base_width": 4, "base_channels": 8}, num_classes=8
+        {"blocks": (1,), "cardinality": 4, "base_width": 4, "base_channels": 8}, num_classes=8
     )
     logits = torch.tensor([[8.0, 7, 6, 5, 4, 3, 2, 1]]).repeat(4, 1)
     logits[3] = torch.nan
