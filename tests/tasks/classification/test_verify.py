@@ -73,7 +73,7 @@ def test_a_classifier_is_verified(coloured: Path, tmp_path: Path, monkeypatch, c
 
     with served(files) as address:
         source = Source((address,), BSD, "https://example.org/table")
-        row = Published(ALIAS, source, name, top1)
+        row = Published(ALIAS, "resnext26_32x4d", source, name, top1)
         assert ends(row, "--tolerance", "0.2") == 0
     printed = capsys.readouterr().out
     assert f"{ALIAS}, published in https://example.org/table" in printed
