@@ -13,8 +13,10 @@ from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
+import torch
 from tooling import ROOT, TOOLS
 from torch import distributed
+from torch.nn.parallel import DistributedDataParallel
 
 from resnext_backbones import cli
 from resnext_backbones.extras import EXTRAS, MODULES
@@ -162,12 +164,22 @@ def test_the_modules_of_the_extras_are_known() -> None:
 
 
 def test_a_command_leaves_the_processes_that_it_joined(monkeypatch) -> None:
+    """With the group's threads: one that lives on can abort the process while it ends."""
+
     def join(_: object) -> None:
         distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+        runner = [DistributedDataParallel(torch.nn.Linear(2, 2))]
+        runner.append(runner)  # as a runner and its hooks hold each other
+        assert gloo_threads()
+
+    def gloo_threads() -> list[Path]:
+        threads = Path("/proc/self/task").glob("*/comm")
+        return [path for path in threads if "gloo" in path.read_text()]
 
     monkeypatch.setattr("resnext_backbones.commands.list.run", join)
     cli.main(["list"])
     assert not distributed.is_initialized()
+    assert not gloo_threads()
 
 
 def test_a_reader_may_stop_early() -> None:

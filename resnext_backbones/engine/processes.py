@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import warnings
 from typing import Any
@@ -164,6 +165,9 @@ def leave_processes() -> None:
     After an error it must not be called: it waits for collectives that the others never join.
     """
     if distributed.is_initialized():
+        # A network in DistributedDataParallel holds the group, and a runner and its hooks hold each
+        # other: the threads end with the last of them.
+        gc.collect()
         distributed.destroy_process_group()
 
 
