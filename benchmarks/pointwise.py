@@ -78,7 +78,7 @@ def _ways(shape: dict[str, int], device: str, dtype: torch.dtype) -> dict[str, C
 
 
 def choose(result: dict[str, Any]) -> dict[tuple[str, torch.dtype], int]:
-    """What the measurements ask for, in the form of `compute.pointwise.PRODUCTS`."""
+    """Returns what the measurements ask for, in the form of `compute.pointwise.PRODUCTS`."""
     device = torch.device(result["device"]).type
     found = {}
     for precision in _precisions(result):

@@ -47,7 +47,7 @@ DATA_COLUMNS = (
 """The same of the task `data`."""
 
 CONVOLUTIONS: dict[str, Any] = {"grouped": grouped, "pointwise": pointwise}
-"""What python -m benchmarks.convolutions measures, by kind."""
+"""The module that measures each kind of convolution, for `python -m benchmarks.convolutions`."""
 
 COLOURS = {OWN: "tab:blue"}
 OTHER_COLOUR = "tab:gray"

@@ -1,4 +1,4 @@
-"""What the LazyConfigs share: Detectron2's own FPN detectors, COCO data and schedules, and the
+"""The LazyConfigs share this: Detectron2's own FPN detectors, COCO data and schedules, and the
 networks that they take: `network.variant` says which, and brings its weights and their pixels.
 
 python tools/train_detectron2.py mask_rcnn_fpn_3x --num-gpus 8

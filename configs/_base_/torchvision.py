@@ -1,4 +1,4 @@
-"""What torchvision's networks share: SGD, how they are logged and kept."""
+"""Torchvision's networks share this: SGD, how they are logged and kept."""
 
 custom_imports = dict(
     imports=["resnext_backbones.tasks.torchvision.run"], allow_failed_imports=False

@@ -22,7 +22,7 @@ FOLDABLE_NORMS = (
     SyncBatchNorm.forward,
     FrozenBatchNorm2d.forward,
 )
-"""What a norm's `forward` must be: a subclass with one of its own computes something else."""
+"""A norm that folds has one of these as its `forward`: a subclass with its own may differ."""
 
 
 def can_fold(conv: nn.Module, norm: nn.Module) -> bool:
@@ -37,7 +37,7 @@ def can_fold(conv: nn.Module, norm: nn.Module) -> bool:
 
 
 class Folding(NamedTuple):
-    """What the weight and the bias of the one convolution are computed from."""
+    """Holds what the weight and the bias of the one convolution are computed from."""
 
     weight: Tensor
     conv_bias: Tensor | None

@@ -1,1 +1,1 @@
-"""What every run shares: configs, processes, seeds, checkpoints, reports before the first step."""
+"""Every run shares this: configs, processes, seeds, checkpoints, reports before the first step."""

@@ -36,7 +36,7 @@ EARLIER = re.compile(rf"resnext_backbones\.({'|'.join(MOVED)})\b((?:\.\w+)*)")
 SPLITS = ("train", "val", "test")
 
 TRAINING = ("train_cfg", "train_dataloader", "optim_wrapper")
-"""What a config must have to be trained."""
+"""A config must have these to be trained."""
 
 
 def read_config(

@@ -24,8 +24,8 @@ EXTENSION = "mmcv._ext"
 CHOICE = "RESNEXT_MMCV_OPS"
 """Environment variable."""
 
-STUB = r"(\w+) requires mmcv to be compiled"
-"""What MMDetection's stubs raise begins with it."""
+RAISES = r"(\w+) requires mmcv to be compiled"
+"""MMDetection's functions in the place of mmcv's begin their message with it."""
 
 CHOICES = ("auto", "torchvision", "compiled")
 
@@ -118,7 +118,7 @@ def _rebind(extension: ModuleType) -> None:
     for name, module in imported:
         if name.startswith("mmdet."):
             for key, value in list(vars(module).items()):
-                if wanted := _stub_of(value):
+                if wanted := _replaced_by(value):
                     setattr(module, key, _part_of_mmcv(wanted))
 
 
@@ -128,9 +128,9 @@ def _part_of_mmcv(name: str) -> object:
     return next(getattr(module, name) for module in modules if hasattr(module, name))
 
 
-def _stub_of(value: object) -> str | None:
-    """Returns the name of what a stub of MMDetection's stands for; None where it is no stub."""
+def _replaced_by(value: object) -> str | None:
+    """Returns the operator in whose place MMDetection has a function that raises, if it is one."""
     function = value.__init__ if isinstance(value, type) else value  # type: ignore[misc]
     constants = getattr(getattr(function, "__code__", None), "co_consts", ())
-    found = (re.match(STUB, text) for text in constants if isinstance(text, str))
+    found = (re.match(RAISES, text) for text in constants if isinstance(text, str))
     return next((match[1] for match in found if match), None)

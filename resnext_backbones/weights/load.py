@@ -111,7 +111,7 @@ def load_weights(model: ResNeXt, source: str | Path, *, prefix: str = "") -> Loa
 
 
 def _check_row(model: ResNeXt, row: Published, source: str | Path) -> None:
-    """What is known of published weights, before they are downloaded."""
+    """Checks what is known of published weights before they are downloaded."""
     if row.source.standardised and type(model.get_submodule("layer1.0.conv1")) is nn.Conv2d:
         raise WeightsError(
             f"weights {source}: belong to a network that standardises the weights of its "
