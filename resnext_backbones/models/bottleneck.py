@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 from torchvision.ops import StochasticDepth
 
-from resnext_backbones.compute.conv_norm import call, conv_norm
+from resnext_backbones.compute.conv_norm import Step, call, conv_norms
 from resnext_backbones.compute.fuse import fuse_
 from resnext_backbones.compute.steps import Steps
 from resnext_backbones.models.layers import Conv, Layers, Plugin
@@ -130,33 +131,38 @@ class Bottleneck(nn.Module):
             if isinstance(module, Steps):
                 module.fuse_()
 
-    def _conv_norm(self, x: Tensor, i: int) -> Tensor:
-        """The i-th convolution and its norm; behind it ReLU, but for the last, and plugins."""
-        conv, norm = getattr(self, f"conv{i}"), getattr(self, self._norm_names[i - 1])
-        x = conv_norm(x, conv, norm, fold=self.fold_norm)
-        if i < 3:
-            x = self.relu(x)
+    def _step(self, i: int, activation: nn.Module | None) -> Step:
+        norm = getattr(self, self._norm_names[i - 1])
+        return Step(getattr(self, f"conv{i}"), norm, activation)
+
+    def _sum(self, x: Tensor, activation: nn.Module | None = None) -> Tensor:
+        """The residual branch and the shortcut, behind an activation if there is one."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        run = partial(conv_norms, fold=self.fold_norm)
+        out, steps = x, []
+        for i in (1, 2):
+            steps.append(self._step(i, self.relu))
+            if self._plugin_names[i]:
+                out, steps = self._plug(run(out, steps), i), []
+        if self.drop_path is None and not self._plugin_names[3]:
+            return run(out, [*steps, self._step(3, activation)], shortcut=shortcut)
+        out = self._plug(run(out, [*steps, self._step(3, None)]), 3)
+        if self.drop_path is not None:
+            out = self.drop_path(out)
+        out = out + shortcut  # a plugin may keep its output for the backward pass
+        return out if activation is None else activation(out)
+
+    def _plug(self, x: Tensor, i: int) -> Tensor:
         for name in self._plugin_names[i]:
             x = call(getattr(self, name), x)
         return x
 
-    def _residual(self, x: Tensor) -> Tensor:
-        out = self._conv_norm(self._conv_norm(self._conv_norm(x, 1), 2), 3)
-        if self.drop_path is not None:
-            out = self.drop_path(out)
-        shortcut = x if self.downsample is None else self.downsample(x)
-        # In place of the sum's own tensor; a plugin may keep its output for the backward pass.
-        if out.dtype == shortcut.dtype and not self._plugin_names[3]:
-            return out.add_(shortcut)
-        return out + shortcut
-
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride))."""
         # Also where the input needs no gradient: behind frozen stages the parameters still do.
-        if self.recompute and torch.is_grad_enabled():
-            out = checkpoint(self._residual, x, use_reentrant=False, context_fn=self._contexts)
-        else:
-            out = self._residual(x)
+        if not self.recompute or not torch.is_grad_enabled():
+            return self._sum(x, self.relu)
+        out = checkpoint(self._sum, x, use_reentrant=False, context_fn=self._contexts)
         return self.relu(out)
 
     def _contexts(self) -> tuple[AbstractContextManager, AbstractContextManager]:
