@@ -21,6 +21,7 @@ from resnext_backbones.commands.arguments import run_tool
 from resnext_backbones.errors import InputError
 
 PEERS = "--contestants resnext_backbones mmdetection timm torchvision detectron2"
+FEW = "--contestants resnext_backbones mmdetection torchvision"
 CLASSIFIERS = "--contestants resnext_backbones timm torchvision resnet"
 BOTH = "--layout own channels_last"
 BFLOAT16 = "--precision bfloat16"
@@ -54,21 +55,26 @@ PARTS = {
         "detector_resnext101_32x4d_cuda_batch_2.json",
         3,
     ),
-    "detector, 8 images": Part(
-        f"{TASK} detector --batch 8 --precision bfloat16 float16 {BOTH} {PEERS}",
-        "detector_resnext101_32x4d_cuda_batch_8.json",
-        3,
-    ),
     "detector, compiled": Part(
-        f"{TASK} detector --batch 4 {BFLOAT16} --mode eager compiled {PEERS}",
+        f"{TASK} detector --batch 4 {BFLOAT16} --mode eager compiled graphs {PEERS}",
         "detector_resnext101_32x4d_cuda_batch_4.json",
         4,
     ),
+    "detector, 8 images": Part(
+        f"{TASK} detector --batch 8 {BFLOAT16} {BOTH} {FEW}",
+        "detector_resnext101_32x4d_cuda_batch_8.json",
+        3,
+    ),
+    "mask_rcnn": Part(
+        f"{TASK} mask_rcnn --batch 2 {BFLOAT16}",
+        "mask_rcnn_resnext101_32x4d_cuda_batch_2.json",
+        2,
+    ),
     "classification": Part(
-        f"{TASK} classification --variant resnext50_32x4d --batch 256 {BFLOAT16} {BOTH}"
-        f" --mode eager compiled {CLASSIFIERS}",
+        f"{TASK} classification --variant resnext50_32x4d --batch 256 {BFLOAT16}"
+        f" --layout channels_last --mode eager compiled {CLASSIFIERS}",
         "classification_resnext50_32x4d_cuda_batch_256.json",
-        5,
+        3,
     ),
     "classification, 101 layers": Part(
         f"{TASK} classification --batch 128 {BFLOAT16} {BOTH} {CLASSIFIERS}",
@@ -76,13 +82,9 @@ PARTS = {
         3,
     ),
     "inference": Part(
-        f"{TASK} inference {BFLOAT16} {BOTH} --mode eager compiled fused fused+compiled {PEERS}",
+        f"{TASK} inference {BFLOAT16} --layout channels_last"
+        f" --mode eager compiled fused fused+compiled {FEW}",
         "inference_resnext101_32x4d_cuda.json",
-        4,
-    ),
-    "mask_rcnn": Part(
-        f"{TASK} mask_rcnn --batch 2 {BFLOAT16}",
-        "mask_rcnn_resnext101_32x4d_cuda_batch_2.json",
         3,
     ),
 }

@@ -35,8 +35,9 @@ LAYOUTS = {
 }
 """The memory format of weights and images; `own` is what an implementation does by itself."""
 
-MODES = ("eager", "compiled", "fused", "fused+compiled")
-"""As it comes; by `torch.compile`; with the norms folded for inference, where it can do that."""
+MODES = ("eager", "compiled", "fused", "fused+compiled", "graphs")
+"""As it comes; by `torch.compile`; with the norms folded for inference, where it can do that;
+compiled, and launched as CUDA graphs."""
 
 USUAL = ("own", "eager")
 
@@ -138,6 +139,7 @@ class Entry:
             and getattr(contestant, task.part) is not None
             and (contestant.has_relu_modules or not setting.smooth)
             and (fuses or not self.mode.startswith("fused"))
+            and (self.mode != "graphs" or torch.device(setting.device).type == "cuda")
         )
 
 
@@ -167,7 +169,9 @@ class Job:
             module = module.fuse()
         self.module = module
         self.run: Callable[[Tensor], Any] = module
-        if entry.mode.endswith("compiled"):
+        if entry.mode == "graphs":
+            self.run = torch.compile(module, mode="reduce-overhead")
+        elif entry.mode.endswith("compiled"):
             # In inference weights are constants, which the compiler may fold and lay out anew.
             torch._inductor.config.freezing = not self.task.training
             self.run = torch.compile(module, dynamic=len(setting.sizes) > 1)
@@ -227,6 +231,7 @@ class Job:
 
     def _steps(self) -> None:
         for i, images in enumerate(self.images):
+            torch.compiler.cudagraph_mark_step_begin()
             outputs = self.forward(images)
             if self.task.training:
                 self.backward(outputs, self.upstream[i])

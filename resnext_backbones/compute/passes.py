@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Sequence
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from shutil import which
@@ -42,7 +44,7 @@ def passes_for(x: Tensor, weights: Iterable[Tensor]) -> Any:
         and TRITON
         and x.dtype in TYPES
         and x.is_contiguous(memory_format=last)
-        and torch.cuda.get_device_capability(x.device) >= FIRST_CAPABILITY
+        and _is_recent(x.device)
         and all(
             weight.dtype in TYPES
             and (weight.is_contiguous(memory_format=last) or weight.is_contiguous())
@@ -50,7 +52,12 @@ def passes_for(x: Tensor, weights: Iterable[Tensor]) -> Any:
         )
     ):
         return import_module("resnext_backbones.compute.triton_passes")
-    return import_module(__name__)
+    return sys.modules[__name__]
+
+
+@cache
+def _is_recent(device: torch.device) -> bool:
+    return torch.cuda.get_device_capability(device) >= FIRST_CAPABILITY
 
 
 def fold(folding: Folding, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
