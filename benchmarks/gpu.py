@@ -56,9 +56,14 @@ PARTS = {
         3,
     ),
     "detector, compiled": Part(
-        f"{TASK} detector --batch 4 {BFLOAT16} --mode eager compiled graphs {PEERS}",
+        f"{TASK} detector --batch 4 {BFLOAT16} --mode eager compiled {PEERS}",
         "detector_resnext101_32x4d_cuda_batch_4.json",
         4,
+    ),
+    "detector, as graphs": Part(
+        f"{TASK} detector --batch 2 {BFLOAT16} --mode graphs {FEW} detectron2",
+        "detector_resnext101_32x4d_cuda_batch_2_graphs.json",
+        3,
     ),
     "detector, 8 images": Part(
         f"{TASK} detector --batch 8 {BFLOAT16} {BOTH} {FEW}",

@@ -128,6 +128,9 @@ def write(result: dict[str, Any], folder: Path) -> list[Path]:
         parts.append(f"{len(setting['sizes'])}_sizes")
     if setting["smooth"]:
         parts.append("smooth")
+    modes = {row["mode"] for row in result["rows"]}
+    if "eager" not in modes:
+        parts += sorted(modes)
     folder.mkdir(parents=True, exist_ok=True)
     data, picture = (folder / f"{'_'.join(parts)}.{suffix}" for suffix in ("json", "png"))
     data.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

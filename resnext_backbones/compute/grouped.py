@@ -35,7 +35,7 @@ FASTEST: dict[tuple[str, torch.dtype], dict[int, Ways]] = {
         4: Ways(grad_weight=16),
         8: Ways(grad_weight=8),
     },
-    ("cuda", torch.bfloat16): {4: Ways(grad_weight=8)},
+    ("cuda", torch.bfloat16): {4: Ways(grad_weight=2)},
     ("cuda", torch.float16): {4: Ways(grad_weight=4)},
 }
 """Device and type of the input; then channels a group, and what is fastest there.
