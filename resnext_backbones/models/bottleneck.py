@@ -58,100 +58,81 @@ class Bottleneck(nn.Module):
         recompute: bool,
     ) -> None:
         super().__init__()
+        self.stride = stride
         self.recompute = recompute
         self.drop_path = StochasticDepth(drop_path, "row") if drop_path else None
         self.fold_norm = layers.fold_norm
-        self._norm_names = [f"{layers.norm_name}{i}" for i in (1, 2, 3)]
-        stride1, stride2 = (stride, 1) if stride_in_1x1 else (1, stride)
-
-        self.conv1 = layers.conv(in_channels, width, 1, stride=stride1, bias=False)
-        self.add_module(self._norm_names[0], layers.norm(width))
-        self.conv2 = conv3x3(
-            width,
-            width,
-            3,
-            stride=stride2,
-            padding=dilation,
-            dilation=dilation,
-            groups=cardinality,
-            bias=False,
-        )
-        self.add_module(self._norm_names[1], layers.norm(width))
-        self.conv3 = layers.conv(width, out_channels, 1, bias=False)
-        self.add_module(self._norm_names[2], layers.norm(out_channels))
         self.relu = layers.activation()
+        norms = [f"{layers.norm.name}{i}" for i in (1, 2, 3)]
+        stride1, stride2 = (stride, 1) if stride_in_1x1 else (1, stride)
+        geometry = {"stride": stride2, "padding": dilation, "dilation": dilation}
 
+        self.conv1 = layers.conv(in_channels, width, 1, stride=stride1)
+        self.add_module(norms[0], layers.norm(width))
+        self.conv2 = conv3x3(width, width, 3, groups=cardinality, **geometry)
+        self.add_module(norms[1], layers.norm(width))
+        self.conv3 = layers.conv(width, out_channels, 1)
+        self.add_module(norms[2], layers.norm(out_channels))
         self.downsample: Steps | None = None
         if stride != 1 or in_channels != out_channels:
             self.downsample = SHORTCUTS[shortcut](in_channels, out_channels, stride, layers)
-        self._added: list[str] = []
-        self._plugin_names = self._add_plugins(plugins, width, out_channels)
 
-    def _add_plugins(
-        self, plugins: Sequence[Plugin], width: int, out_channels: int
-    ) -> dict[int, list[str]]:
-        names: dict[int, list[str]] = {1: [], 2: [], 3: []}
+        behind: list[list[str]] = [["relu"], ["relu"], []]
+        self._added = [f"conv2.{name}." for name, _ in self.conv2.named_children()]
         for plugin in plugins:
             name, module = plugin.build(out_channels if plugin.after == 3 else width)
             if hasattr(self, name):
                 raise ValueError(f"plugins: {name!r} is in the block already; give it a postfix")
             self.add_module(name, module)
-            names[plugin.after].append(name)
+            behind[plugin.after - 1].append(name)
             if not plugin.required:
-                self._added.append(name)
-        return names
+                self._added.append(f"{name}.")
+        # By their names: a convolution, its norm, and what runs behind the two.
+        self._branch = list(zip(("conv1", "conv2", "conv3"), norms, behind, strict=True))
 
     @property
     def last_norm(self) -> nn.Module:
         """The norm in front of the addition, the one that zero initialisation is about."""
-        return self.get_submodule(self._norm_names[2])
+        return self.get_submodule(self._branch[2][1])
 
     def own_layers(self) -> list[nn.Module]:
-        """The convolutions and norms, but neither plugins nor what is inside a convolution."""
-        names = ["conv1", "conv2", "conv3", *self._norm_names]
-        return [self.get_submodule(name) for name in names] + list(self.downsample or ())
+        """Returns convolutions and norms, but neither plugins nor what is in a convolution."""
+        pairs = [self.get_submodule(name) for *pair, _ in self._branch for name in pair]
+        return pairs + list(self.downsample or ())
 
     def added_keys(self) -> list[str]:
-        """Keys of the state dict that a plain network's weights do not have.
+        """Returns the keys of the state dict that a plain network's weights do not have.
 
         They are those of plugins that are not required, and of modules inside the 3x3 convolution.
         """
-        inside = tuple(f"conv2.{name}." for name, _ in self.conv2.named_children())
-        added = inside + tuple(f"{name}." for name in self._added)
-        if not added:  # as in most networks, of whose load this would be a part
+        if not self._added:  # as in most networks, of whose load this would be a part
             return []
-        return [key for key in self.state_dict() if key.startswith(added)]
+        return [key for key in self.state_dict() if key.startswith(tuple(self._added))]
 
     def fuse_(self) -> None:
-        """Put one convolution in the place of each convolution and its norm, for inference."""
-        for i, norm in enumerate(self._norm_names, 1):
-            fuse_(self, f"conv{i}", norm)
+        """Puts one convolution in the place of each convolution and its norm, for inference."""
+        for conv, norm, _ in self._branch:
+            fuse_(self, conv, norm)
         for module in self.modules():
             if isinstance(module, Steps):
                 module.fuse_()
 
-    def _conv_norm(self, x: Tensor, i: int) -> Tensor:
-        """The i-th convolution and its norm; behind it ReLU, but for the last, and plugins."""
-        conv, norm = getattr(self, f"conv{i}"), getattr(self, self._norm_names[i - 1])
-        x = conv_norm(x, conv, norm, fold=self.fold_norm)
-        if i < 3:
-            x = self.relu(x)
-        for name in self._plugin_names[i]:
-            x = call(getattr(self, name), x)
-        return x
-
     def _residual(self, x: Tensor) -> Tensor:
-        out = self._conv_norm(self._conv_norm(self._conv_norm(x, 1), 2), 3)
+        out = x
+        for conv, norm, behind in self._branch:
+            out = conv_norm(out, getattr(self, conv), getattr(self, norm), fold=self.fold_norm)
+            for name in behind:
+                out = call(getattr(self, name), out)
         if self.drop_path is not None:
             out = self.drop_path(out)
         shortcut = x if self.downsample is None else self.downsample(x)
         # In place of the sum's own tensor; a plugin may keep its output for the backward pass.
-        if out.dtype == shortcut.dtype and not self._plugin_names[3]:
+        if out.dtype == shortcut.dtype and not behind:
             return out.add_(shortcut)
         return out + shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride))."""
+        """Maps (N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride))."""
         # Also where the input needs no gradient: behind frozen stages the parameters still do.
         if self.recompute and torch.is_grad_enabled():
             out = checkpoint(self._residual, x, use_reentrant=False, context_fn=self._contexts)
@@ -160,13 +141,13 @@ class Bottleneck(nn.Module):
         return self.relu(out)
 
     def _contexts(self) -> tuple[AbstractContextManager, AbstractContextManager]:
-        """For the forward pass, and for its repetition during the backward pass."""
+        """Returns that of the forward pass, and of its repetition during the backward pass."""
         return nullcontext(), _running_statistics_kept(self)
 
 
 @contextmanager
 def _running_statistics_kept(module: nn.Module) -> Iterator[None]:
-    """Within it, batch norms in training mode leave their running statistics alone.
+    """Makes batch norms in training mode leave their running statistics alone.
 
     A block whose forward pass is repeated would otherwise count every batch twice.
     """

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from resnext_backbones.models.parts.norms import Norm
+from resnext_backbones.models.parts.norms import Norms
 
 Conv = Callable[..., nn.Module]
 """Called as `torch.nn.Conv2d` is: channels in, channels out, kernel size, and keywords."""
@@ -35,18 +35,12 @@ class Plugin:
 
 @dataclass(frozen=True)
 class Layers:
-    """The factories that a network is built from.
+    """The factories of all convolutions, without bias, of all norms, and of all activations.
 
-    Attributes:
-        conv: every convolution, but where a stage has another for its 3x3 ones.
-        norm: every norm.
-        norm_name: what the norms are called in the state dict, in front of their number.
-        activation: every activation.
-        fold_norm: fold norms with frozen statistics into the convolutions.
+    `fold_norm` folds norms with frozen statistics into the convolutions.
     """
 
     conv: Conv
-    norm: Norm
-    norm_name: str
+    norm: Norms
     activation: Callable[[], nn.Module]
     fold_norm: bool

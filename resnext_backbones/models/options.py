@@ -1,4 +1,4 @@
-"""What the trunk's arguments may be, with errors that name them."""
+"""What the trunk's arguments may be: each check raises a ValueError that names the argument."""
 
 from __future__ import annotations
 
@@ -25,12 +25,7 @@ MIN_SIZE = 32
 
 
 def stage_blocks(depth: int | Sequence[int], num_stages: int | None = None) -> tuple[int, ...]:
-    """The blocks of each stage, the first `num_stages` of them.
-
-    Raises:
-        ValueError: the depth is not in `DEPTHS`, a stage has no block, or there are not that
-            many stages.
-    """
+    """Returns the blocks of the first `num_stages` stages, of a depth in `DEPTHS` or as given."""
     if isinstance(depth, int):
         if depth not in DEPTHS:
             known = ", ".join(map(str, DEPTHS))
@@ -46,14 +41,7 @@ def stage_blocks(depth: int | Sequence[int], num_stages: int | None = None) -> t
 
 
 def check_one_of(name: str, value: object, allowed: Iterable[object], more: str = "") -> None:
-    """Check that a value is one of some.
-
-    Args:
-        more: what else it may be, in words.
-
-    Raises:
-        ValueError: it is not.
-    """
+    """Checks that a value is one of some; `more` says in words what else it may be."""
     values = list(allowed)
     if value not in values:
         listed = ", ".join(map(str, values))
@@ -61,47 +49,25 @@ def check_one_of(name: str, value: object, allowed: Iterable[object], more: str 
 
 
 def is_integer(value: object) -> bool:
-    """Whether it is an integer; True and False are none."""
+    """Returns whether it is an integer; True and False are none."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def check_positive(**values: int) -> None:
-    """Check that each value is an integer of at least 1.
-
-    Raises:
-        ValueError: one is not; its name and value are in the message.
-    """
+    """Checks that each value is an integer of at least 1."""
     for name, value in values.items():
         if not is_integer(value) or value < 1:
             raise ValueError(f"{name} must be a positive integer, got {value!r}")
 
 
 def check_range(name: str, value: int, low: int, high: int) -> None:
-    """Check that a value is an integer from `low` to `high`.
-
-    Raises:
-        ValueError: it is not.
-    """
+    """Checks that a value is an integer from `low` to `high`."""
     if not is_integer(value) or not low <= value <= high:
         raise ValueError(f"{name} must be an integer from {low} to {high}, got {value!r}")
 
 
-def check_probability(name: str, value: float) -> None:
-    """Check that a value is in [0, 1).
-
-    Raises:
-        ValueError: it is not.
-    """
-    if not 0 <= value < 1:
-        raise ValueError(f"{name} must be in [0, 1), got {value}")
-
-
 def positive_integers(name: str, values: Sequence[int]) -> tuple[int, ...]:
-    """The values as a tuple.
-
-    Raises:
-        ValueError: it is no sequence, or one of them is no integer of at least 1.
-    """
+    """Returns a sequence of integers of at least 1 as a tuple."""
     if not isinstance(values, Sequence) or not all(is_integer(v) and v > 0 for v in values):
         raise ValueError(f"{name} must be positive integers, got {values!r}")
     return tuple(values)
@@ -110,13 +76,9 @@ def positive_integers(name: str, values: Sequence[int]) -> tuple[int, ...]:
 def per_stage(
     name: str, values: Sequence[T] | None, num_stages: int, default: Sequence[T]
 ) -> tuple[T, ...]:
-    """The values as a tuple with one for each stage.
-
-    Raises:
-        ValueError: there are more or fewer, or it is no sequence.
-    """
+    """Returns a sequence of one value for each stage as a tuple; None is the default."""
     if values is None:
-        return tuple(default)
+        return tuple(default[:num_stages])
     if not isinstance(values, Sequence) or len(values) != num_stages:
         raise ValueError(
             f"{name} must have one value for each of the {num_stages} stages, got {values!r}"
@@ -125,11 +87,7 @@ def per_stage(
 
 
 def stage_indices(name: str, indices: Sequence[int] | None, num_stages: int) -> tuple[int, ...]:
-    """The indices as a tuple: stages, each once and in order; None is all of them.
-
-    Raises:
-        ValueError: they are not, or there are none.
-    """
+    """Returns indices of stages, each once and in order, as a tuple; None is all of them."""
     if indices is None:
         return tuple(range(num_stages))
     fits = isinstance(indices, Sequence) and all(
@@ -143,7 +101,7 @@ def stage_indices(name: str, indices: Sequence[int] | None, num_stages: int) -> 
 
 
 def check_images(images: Tensor, in_channels: int, dtype: torch.dtype) -> None:
-    """The images are ones that a trunk with that many channels and that type of weights takes.
+    """Checks that a trunk with that many channels and weights of that type takes the images.
 
     Raises:
         ValueError: their shape is not (N, in_channels, H, W) with H and W of at least 32.
