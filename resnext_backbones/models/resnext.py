@@ -116,13 +116,13 @@ class ResNeXt(nn.Module, OnTheHub):
             drop_path=drop_path,
             recompute=recompute,
         )
-        modules |= {f"layer{i}": stage for i, stage in enumerate(stages, 1)}
+        modules |= {f"layer{i}": nn.Sequential(*blocks) for i, blocks in enumerate(stages, 1)}
         for name, module in modules.items():
             self.add_module(name, module)
 
         self.architecture = replace(architecture, norm_kind=norms.kind)
         self.channels = tuple(architecture.out_channels(i) for i in self.out_indices)
-        each = [stem.stride, *(stage[0].stride for stage in stages)]
+        each = [stem.stride, *(blocks[0].stride for blocks in stages)]
         self.strides = tuple(prod(each[: i + 2]) for i in self.out_indices)
         self.register_load_state_dict_pre_hook(_drop_unbuilt_stages)
         self.train()

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-from torch import nn
 
 from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.models.bottleneck import Bottleneck
@@ -27,8 +26,8 @@ def build_stages(
     plugins: Sequence[Sequence[Plugin]] | None,
     drop_path: float,
     recompute: bool,
-) -> list[nn.Sequential]:
-    """Returns the first stages of a network, `number` of them; the options are `ResNeXt`'s.
+) -> list[list[Bottleneck]]:
+    """Returns the blocks of the first `number` stages of a network; the options are `ResNeXt`'s.
 
     Raises:
         ValueError: an option is out of its range, or has not one value for each stage.
@@ -50,9 +49,10 @@ def build_stages(
         layers=layers,
         recompute=recompute,
     )
-    in_channels, stages = architecture.stem_out_channels, []
+    in_channels = architecture.stem_out_channels
+    stages: list[list[Bottleneck]] = []
     for i in range(number):
-        stage = nn.Sequential()
+        stages.append([])
         for j in range(blocks[i]):
             first = j == 0
             contracted = first and contract_dilation and dilations[i] > 1
@@ -66,7 +66,6 @@ def build_stages(
                 plugins=[*attention, *plugins[i]],
                 drop_path=next(chances),
             )
-            stage.append(block)
+            stages[i].append(block)
             in_channels = architecture.out_channels(i)
-        stages.append(stage)
     return stages
