@@ -134,11 +134,15 @@ class ResNeXtBackbone(Backbone):
         channels_last: bool = True,
     ) -> None:
         super().__init__()
-        values = (
-            *(depth, num_groups, width_per_group),
-            *(stem_out_channels, res2_out_channels, stride_in_1x1),
-        )
-        given = {w: value for w, value in zip(FIELDS, values, strict=True) if value is not None}
+        words = {
+            "depth": depth,
+            "num_groups": num_groups,
+            "width_per_group": width_per_group,
+            "stem_out_channels": stem_out_channels,
+            "res2_out_channels": res2_out_channels,
+            "stride_in_1x1": stride_in_1x1,
+        }
+        given = {word: value for word, value in words.items() if value is not None}
         architecture = replace(_architecture(variant, given), in_channels=in_channels)
         n = len(architecture.blocks)
         stages, features = STAGES[:n], FEATURES[: n + 1]
