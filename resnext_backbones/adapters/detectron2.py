@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from resnext_backbones.adapters.names import Named, use_detectron2_names
 from resnext_backbones.models import ResNeXt
 from resnext_backbones.models.architecture import EXPANSION, Architecture
-from resnext_backbones.models.options import check_one_of, check_range, stage_blocks
+from resnext_backbones.models.options import check_one_of, check_range, per_stage, stage_blocks
 from resnext_backbones.models.parts.deformable import DeformConv
 from resnext_backbones.models.parts.norms import NORMS, Norm
 from resnext_backbones.models.parts.stems import STEMS
@@ -59,11 +59,7 @@ RES5_STRIDES = {1: 2, 2: 1}
 
 
 def require_version(version: str) -> None:
-    """Checks a version of Detectron2.
-
-    Raises:
-        ImportError: it is too old.
-    """
+    """Raises an ImportError where a version of Detectron2 is too old."""
     numbers, least = ([int(n) for n in re.findall(r"\d+", v)[:2]] for v in (version, MINIMUM))
     if numbers < least:
         raise ImportError(
@@ -83,12 +79,11 @@ class ResNeXtBackbone(Backbone):
     have keeps the names of `trunk`.
 
     Args:
-        variant: a name of `list_variants()`. The arguments from `depth` to `stride_in_1x1` may
-            then be left out; those that are given must be the variant's.
+        variant: a name of `list_variants()`; of the next six arguments those that are given must
+            then be the variant's.
         depth: 50, 101, 152, or the number of blocks of each stage; None is 50.
         num_groups, width_per_group: cardinality and base width; None is 32 and 4.
-        stem_out_channels, res2_out_channels: out of the stem, and out of the first stage, of which
-            each stage doubles its own; None is 64 and 256.
+        stem_out_channels, res2_out_channels: None is 64 and 256. Each stage doubles its output.
         stride_in_1x1: stride in the first 1x1 convolution of a block; None is False. Detectron2's
             default is True, for MSRA's ResNets; no public ResNeXt wants it.
         in_channels: of the images.
@@ -100,7 +95,7 @@ class ResNeXtBackbone(Backbone):
         deform_on_per_stage: which stages have deformable 3x3 convolutions.
         deform_modulated, deform_num_groups: as of `models.parts.deformable.DeformConv`.
         weights: of the trunk, from any source that `load_weights` takes; None draws new ones.
-        fold_norm, channels_last: the trunk's, for less memory and time at the same arithmetic.
+        options: further ones of the trunk, such as `fold_norm`.
 
     Attributes:
         trunk: the network, into which `load_weights(backbone.trunk, ...)` loads.
@@ -130,8 +125,7 @@ class ResNeXtBackbone(Backbone):
         deform_modulated: bool = False,
         deform_num_groups: int = 1,
         weights: str | Path | None = None,
-        fold_norm: bool = True,
-        channels_last: bool = True,
+        **options: Any,
     ) -> None:
         super().__init__()
         words = {
@@ -153,15 +147,9 @@ class ResNeXtBackbone(Backbone):
                 f"out_features must be of {', '.join(features)}, at least one of the last {n}, got "
                 f"{out_features}"
             )
-        if len(deform_on_per_stage) != len(STAGES):
-            raise ValueError(
-                f"deform_on_per_stage must have {len(STAGES)} values, got "
-                f"{list(deform_on_per_stage)}"
-            )
+        deformable = per_stage("deform_on_per_stage", deform_on_per_stage, len(STAGES), ())
         check_range("freeze_at", freeze_at, 0, n + 1)
-        deformable = partial(
-            DeformConv, modulated=deform_modulated, deform_groups=deform_num_groups
-        )
+        conv = partial(DeformConv, modulated=deform_modulated, deform_groups=deform_num_groups)
         self.trunk = ResNeXt(
             architecture,
             strides=(1, 2, 2, RES5_STRIDES[res5_dilation])[:n],
@@ -169,10 +157,9 @@ class ResNeXtBackbone(Backbone):
             out_indices=[i for i, name in enumerate(stages) if name in out_features],
             frozen_stages=freeze_at - 1,
             norm=_norm(norm),
-            conv3x3=[deformable if here else None for here in deform_on_per_stage[:n]],
+            conv3x3=[conv if here else None for here in deformable[:n]],
             zero_init_last_norm=False,
-            fold_norm=fold_norm,
-            channels_last=channels_last,
+            **options,
         )
         # Where `Backbone.output_shape` looks.
         self._out_features = out_features
@@ -187,14 +174,9 @@ class ResNeXtBackbone(Backbone):
             self.loaded_weights = load_weights(self.trunk, weights)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Returns feature maps by name, in the network's order.
+        """Returns feature maps by name: (N, C, ceil(H / stride), ceil(W / stride)) each.
 
-        Args:
-            images: (N, in_channels, H, W), H and W at least 32.
-
-        Returns:
-            (N, C, ceil(H / stride), ceil(W / stride)) for each of `out_features`, with the
-            channels and strides of `output_shape()`.
+        Channels and strides are those of `output_shape()`; images are the trunk's.
         """
         x = self.trunk.forward_stem(images)
         outputs = {"stem": x}
@@ -207,7 +189,7 @@ class ResNeXtBackbone(Backbone):
 
 
 def add_resnext_config(cfg: Any) -> None:
-    """Adds to a config what Detectron2's own has not: the trunk's own weights, and its variant.
+    """Adds to a config what Detectron2's own has not: the backbone's weights, and its variant.
 
     `MODEL.BACKBONE.WEIGHTS` takes what `load_weights` takes; `MODEL.WEIGHTS` is Detectron2's, and
     loads behind it. `MODEL.BACKBONE.VARIANT` is a name of `list_variants()`.

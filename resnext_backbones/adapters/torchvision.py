@@ -35,11 +35,9 @@ FPN_CHANNELS = 256
 
 
 class Dilation(NamedTuple):
-    """What a network for segmentation is built with for one output stride.
+    """The stages' strides and dilations for one output stride, and the rates of DeepLabV3's head.
 
-    Attributes:
-        strides, dilations: of the stages.
-        atrous_rates: of DeepLabV3's head: Chen et al. (2017), arXiv:1706.05587, section 4.1.
+    The rates are those of Chen et al. (2017), arXiv:1706.05587, section 4.1.
     """
 
     strides: tuple[int, ...]
@@ -74,15 +72,9 @@ HEADS: dict[type[nn.Module], Callable[[int, int, Dilation], nn.Module]] = {
 
 
 class NamedResNeXt(ResNeXt):
-    """The trunk whose feature maps have names, as torchvision's heads want them.
+    """The trunk whose feature maps have `names`, as torchvision's heads want them.
 
-    Args:
-        architecture: of the trunk.
-        names: of the feature maps, from the first of `out_indices` on.
-        options: the trunk's arguments.
-
-    Attributes:
-        loaded_weights: what `weights` of a builder loaded; None for random weights.
+    `loaded_weights` is what `weights` of a builder loaded; None for random weights.
     """
 
     def __init__(self, architecture: Architecture, *, names: Sequence[str], **options: Any) -> None:
@@ -169,7 +161,7 @@ def segmentation_network(
     norm: str | Norm = "BN",
     **options: Any,
 ) -> Segmenter:
-    """Returns torchvision's `DeepLabV3` or `FCN` on this trunk: `deeplabv3` and `fcn` call it.
+    """Returns torchvision's `DeepLabV3` or `FCN` on this trunk, as `deeplabv3` and `fcn`.
 
     Args:
         name: of `list_variants()`, with four stages.
@@ -211,14 +203,10 @@ fcn = partial(segmentation_network, network=FCN)
 
 
 def pixel_options(source: str | Path) -> dict[str, list[float]]:
-    """Returns `image_mean` and `image_std` of a detector's constructor, as weights expect them.
-
-    Args:
-        source: of the weights, as `preprocessing_of` takes.
+    """Returns `image_mean` and `image_std` for torchvision's detectors, as weights expect them.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        WeightsError: it is not known, or the weights want BGR pixels.
+        FileNotFoundError, WeightsError: as `preprocessing_of`, or the weights want BGR pixels.
     """
     pixels = preprocessing_of(source)
     options = dict(zip(("image_mean", "image_std"), pixels.unit(), strict=True))

@@ -24,18 +24,14 @@ class Bottleneck(nn.Module):
         x -> conv1 1x1 -> norm1, ReLU -> conv2 3x3, C groups -> norm2, ReLU -> conv3 1x1 -> norm3
           -> + shortcut(x) -> ReLU
 
-    The shortcut is the identity where the shape stays. Plugins run behind the convolution that
-    they name, its norm and its ReLU.
+    The shortcut is the identity where the shape stays, else one of `parts.shortcuts.SHORTCUTS`.
+    Plugins run behind the convolution that they name, its norm and its ReLU.
 
     Args:
         in_channels, width, out_channels: of the input, of the 3x3 convolution, of the output.
-        cardinality: groups of the 3x3 convolution.
-        stride, dilation: of the block; the dilation is that of the 3x3 convolution.
-        stride_in_1x1: let `conv1` stride, as in He et al. (2016), and not `conv2`.
-        shortcut: of `parts.shortcuts.SHORTCUTS`, where the shape changes.
-        layers: the factories of the convolutions, norms and activations.
-        conv3x3: builds the 3x3 convolution.
-        plugins: that run in the block.
+        cardinality, dilation: of the 3x3 convolution, which `conv3x3` builds.
+        stride: of that convolution too, or of `conv1` with `stride_in_1x1`, as in He et al. (2016).
+        layers: the factories of all else.
         drop_path: chance that the residual branch is left out in training, for each image.
         recompute: compute the activations again in the backward pass, and keep the input only.
     """
@@ -101,10 +97,7 @@ class Bottleneck(nn.Module):
         return pairs + list(self.downsample or ())
 
     def added_keys(self) -> list[str]:
-        """Returns the keys of the state dict that a plain network's weights do not have.
-
-        They are those of plugins that are not required, and of modules inside the 3x3 convolution.
-        """
+        """Returns the keys of plugins that are not required, and of modules in `conv2`."""
         if not self._added:  # as in most networks, of whose load this would be a part
             return []
         return [key for key in self.state_dict() if key.startswith(tuple(self._added))]
@@ -141,7 +134,7 @@ class Bottleneck(nn.Module):
         return self.relu(out)
 
     def _contexts(self) -> tuple[AbstractContextManager, AbstractContextManager]:
-        """Returns that of the forward pass, and of its repetition during the backward pass."""
+        # That of the forward pass, and that of its repetition during the backward pass.
         return nullcontext(), _running_statistics_kept(self)
 
 

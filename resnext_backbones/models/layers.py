@@ -1,4 +1,4 @@
-"""What a stage is built from."""
+"""Blocks are built from layers and plugins."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Plugin:
 
     Attributes:
         after: 1, 2 or 3, the convolution whose normalised output it takes.
-        build: given the number of channels, returns the name under which the block registers
-            the module, and the module. It must keep the shape.
+        build: given the number of channels, returns the module's name in the block, and the
+            module. It must keep the shape.
         required: whether weights of the network have its tensors, as those of an attention do.
     """
 

@@ -33,8 +33,8 @@ class ResNeXt(nn.Module, OnTheHub):
 
     Args:
         architecture: what the weights presuppose, such as a row of `variants.VARIANTS`.
-        strides, dilations: one for each stage; None is (1, 2, 2, 2) and no dilation. The stem has a
-            stride of its own, 4 for images of usual size.
+        strides, dilations: one for each stage; None is (1, 2, 2, 2), behind the stem's own stride,
+            and no dilation.
         contract_dilation: halve the dilation of each stage's first block, as torchvision does where
             it replaces strides by dilation, and MMSegmentation by this name.
         out_indices: the stages whose outputs are returned, 0 for stage 1; None is all of them.
@@ -42,12 +42,10 @@ class ResNeXt(nn.Module, OnTheHub):
         frozen_stages: -1 for none, 0 for the stem, k for the stem and stages 1 to k. Their
             parameters get no gradient and their norms stay in eval mode.
         norm_eval: keep batch norms in eval mode: statistics frozen, affine parameters trained.
-        norm: `BN`, `SyncBN`, `GN`, `FrozenBN`, or a callable from channels to a module; None is the
-            architecture's kind. In the state dict it is `bn1`, or `gn1` for GroupNorm, as in
-            MMDetection.
+        norm: of `parts.norms.NORMS`, or a callable from channels to a module; None is the
+            architecture's kind.
         conv: builds the convolutions; called as `torch.nn.Conv2d`.
-        conv3x3: for each stage what builds the 3x3 convolutions of its blocks (deformable ones,
-            say), or None for `conv`.
+        conv3x3: for each stage what builds its 3x3 convolutions (deformable ones, say), or None.
         plugins: for each stage the extra modules that its blocks run.
         zero_init_last_norm: start every block as the identity (Goyal et al., 2017, section 5.1).
         drop_path: probability of skipping a block's residual branch, for each image, in training:
@@ -157,8 +155,7 @@ class ResNeXt(nn.Module, OnTheHub):
     def reset_parameters(self) -> None:
         """Draws new weights: He et al. (2015), fan-out, for convolutions; norms as the identity.
 
-        Modules that a factory brought along (deformable convolutions, plugins) keep their own
-        initialisation: their offsets must start at zero.
+        Deformable convolutions and plugins keep their own: offsets must start at zero.
         """
         for module in self._own_layers():
             if isinstance(module, nn.Conv2d):
@@ -174,15 +171,10 @@ class ResNeXt(nn.Module, OnTheHub):
     def added_keys(self) -> set[str]:
         """Returns the keys of the state dict that weights of a plain trunk do not have.
 
-        They belong to plugins, and to modules inside a 3x3 convolution, such as the one that a
-        deformable convolution computes its offsets with.
+        They belong to plugins, and to modules inside 3x3 convolutions, such as deformable ones.
         """
-        return {
-            f"{name}.{key}"
-            for name, block in self.named_modules()
-            if isinstance(block, Bottleneck)
-            for key in block.added_keys()
-        }
+        named = ((name, m) for name, m in self.named_modules() if isinstance(m, Bottleneck))
+        return {f"{name}.{key}" for name, block in named for key in block.added_keys()}
 
     def frozen_modules(self) -> list[nn.Module]:
         """Returns the modules of the stem and of the stages that `frozen_stages` freezes."""
@@ -212,8 +204,7 @@ class ResNeXt(nn.Module, OnTheHub):
             A tuple of (N, channels[i], ceil(H / strides[i]), ceil(W / strides[i])).
 
         Raises:
-            ValueError: the images have another shape.
-            TypeError: they are not floating point, or not of the weights' type.
+            ValueError, TypeError: as `options.check_images`.
         """
         x = self.forward_stem(images)
         outputs = []

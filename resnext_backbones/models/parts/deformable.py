@@ -14,14 +14,13 @@ class DeformConv(nn.Module):
 
     A plain convolution of the same geometry gives each place of the kernel two offsets, in rows
     and columns, and, if modulated, a weight that a sigmoid keeps below one. It starts at zero: the
-    kernel is then where a plain one would be. Names and the order of its channels are mmcv's, and
-    the order is Detectron2's as well.
+    kernel is then where a plain one would be. Names are mmcv's, and the order of its channels is
+    mmcv's and Detectron2's.
 
     Args:
-        in_channels, out_channels, kernel_size, groups, bias: as of `torch.nn.Conv2d`.
         modulated: weigh what is read at each place.
         deform_groups: groups of the input's channels that have offsets of their own.
-        geometry: stride, padding and dilation, as of `torch.nn.Conv2d`.
+        geometry: stride, padding and dilation; these and the others are `torch.nn.Conv2d`'s.
 
     Raises:
         ValueError: a number of groups does not divide the channels.
