@@ -74,7 +74,8 @@ class Bottleneck(nn.Module):
             self.downsample = SHORTCUTS[shortcut](in_channels, out_channels, stride, layers)
 
         behind: list[list[str]] = [["relu"], ["relu"], []]
-        self._added = [f"conv2.{name}." for name, _ in self.conv2.named_children()]
+        # What begins the keys that a plain network's weights do not have.
+        self.added = [f"conv2.{name}." for name, _ in self.conv2.named_children()]
         for plugin in plugins:
             name, module = plugin.build(out_channels if plugin.after == 3 else width)
             if hasattr(self, name):
@@ -82,7 +83,7 @@ class Bottleneck(nn.Module):
             self.add_module(name, module)
             behind[plugin.after - 1].append(name)
             if not plugin.required:
-                self._added.append(f"{name}.")
+                self.added.append(f"{name}.")
         # By their names: a convolution, its norm, and what runs behind the two.
         self._branch = list(zip(("conv1", "conv2", "conv3"), norms, behind, strict=True))
 
@@ -95,12 +96,6 @@ class Bottleneck(nn.Module):
         """Returns convolutions and norms, but neither plugins nor what is in a convolution."""
         pairs = [self.get_submodule(name) for *pair, _ in self._branch for name in pair]
         return pairs + list(self.downsample or ())
-
-    def added_keys(self) -> list[str]:
-        """Returns the keys of plugins that are not required, and of modules in `conv2`."""
-        if not self._added:  # as in most networks, of whose load this would be a part
-            return []
-        return [key for key in self.state_dict() if key.startswith(tuple(self._added))]
 
     def fuse_(self) -> None:
         """Puts one convolution in the place of each convolution and its norm, for inference."""

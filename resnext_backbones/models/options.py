@@ -24,28 +24,10 @@ MAX_STAGES = 4
 MIN_SIZE = 32
 
 
-def stage_blocks(depth: int | Sequence[int], num_stages: int | None = None) -> tuple[int, ...]:
-    """Returns the blocks of the first `num_stages` stages, of a depth in `DEPTHS` or as given."""
-    if isinstance(depth, int):
-        if depth not in DEPTHS:
-            known = ", ".join(map(str, DEPTHS))
-            raise ValueError(f"depth must be one of {known} or a tuple of blocks, got {depth}")
-        blocks = DEPTHS[depth]
-    else:
-        blocks = positive_integers("blocks", depth)
-        if not 1 <= len(blocks) <= MAX_STAGES:
-            raise ValueError(f"blocks must be of 1 to {MAX_STAGES} stages, got {blocks}")
-    n = len(blocks) if num_stages is None else num_stages
-    check_range("num_stages", n, 1, len(blocks))
-    return blocks[:n]
-
-
-def check_one_of(name: str, value: object, allowed: Iterable[object], more: str = "") -> None:
-    """Checks that a value is one of some; `more` says in words what else it may be."""
-    values = list(allowed)
-    if value not in values:
-        listed = ", ".join(map(str, values))
-        raise ValueError(f"{name} must be one of {listed}{more and f' {more}'}, got {value!r}")
+def require(fits: object, name: str, what: str, value: object) -> None:
+    """Raises a ValueError unless a value fits, which says what it must be and what it is."""
+    if not fits:
+        raise ValueError(f"{name} must be {what}, got {value!r}")
 
 
 def is_integer(value: object) -> bool:
@@ -53,50 +35,60 @@ def is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def check_one_of(name: str, value: object, allowed: Iterable[object], more: str = "") -> None:
+    """Checks that a value is one of some; `more` says in words what else it may be."""
+    values = list(allowed)
+    listed = ", ".join(map(str, values))
+    require(value in values, name, f"one of {listed}{more and f' {more}'}", value)
+
+
 def check_positive(**values: int) -> None:
     """Checks that each value is an integer of at least 1."""
     for name, value in values.items():
-        if not is_integer(value) or value < 1:
-            raise ValueError(f"{name} must be a positive integer, got {value!r}")
+        require(is_integer(value) and value > 0, name, "a positive integer", value)
 
 
 def check_range(name: str, value: int, low: int, high: int) -> None:
     """Checks that a value is an integer from `low` to `high`."""
-    if not is_integer(value) or not low <= value <= high:
-        raise ValueError(f"{name} must be an integer from {low} to {high}, got {value!r}")
+    fits = is_integer(value) and low <= value <= high
+    require(fits, name, f"an integer from {low} to {high}", value)
 
 
 def positive_integers(name: str, values: Sequence[int]) -> tuple[int, ...]:
     """Returns a sequence of integers of at least 1 as a tuple."""
-    if not isinstance(values, Sequence) or not all(is_integer(v) and v > 0 for v in values):
-        raise ValueError(f"{name} must be positive integers, got {values!r}")
+    fits = isinstance(values, Sequence) and all(is_integer(v) and v > 0 for v in values)
+    require(fits, name, "positive integers", values)
     return tuple(values)
 
 
-def per_stage(
-    name: str, values: Sequence[T] | None, num_stages: int, default: Sequence[T]
-) -> tuple[T, ...]:
-    """Returns a sequence of one value for each stage as a tuple; None is the default."""
-    if values is None:
-        return tuple(default[:num_stages])
-    if not isinstance(values, Sequence) or len(values) != num_stages:
-        raise ValueError(
-            f"{name} must have one value for each of the {num_stages} stages, got {values!r}"
-        )
+def per_stage(name: str, values: Sequence[T] | None, n: int, default: Sequence[T]) -> tuple[T, ...]:
+    """Returns a sequence of one value for each of `n` stages as a tuple; None is the default."""
+    values = default[:n] if values is None else values
+    fits = isinstance(values, Sequence) and len(values) == n
+    if not fits:
+        raise ValueError(f"{name} must have one value for each of the {n} stages, got {values!r}")
     return tuple(values)
 
 
-def stage_indices(name: str, indices: Sequence[int] | None, num_stages: int) -> tuple[int, ...]:
-    """Returns indices of stages, each once and in order, as a tuple; None is all of them."""
-    if indices is None:
-        return tuple(range(num_stages))
-    fits = isinstance(indices, Sequence) and all(
-        is_integer(i) and 0 <= i < num_stages for i in indices
-    )
-    if not fits or not indices or list(indices) != sorted(set(indices)):
-        raise ValueError(
-            f"{name} must be increasing stage indices from 0 to {num_stages - 1}, got {indices!r}"
-        )
+def stage_blocks(depth: int | Sequence[int], num_stages: int | None = None) -> tuple[int, ...]:
+    """Returns the blocks of the first `num_stages` stages, of a depth in `DEPTHS` or as given."""
+    if isinstance(depth, int):
+        check_one_of("depth", depth, DEPTHS, "or a tuple of blocks")
+        blocks = DEPTHS[depth]
+    else:
+        blocks = positive_integers("blocks", depth)
+        require(1 <= len(blocks) <= MAX_STAGES, "blocks", f"of 1 to {MAX_STAGES} stages", blocks)
+    n = len(blocks) if num_stages is None else num_stages
+    check_range("num_stages", n, 1, len(blocks))
+    return blocks[:n]
+
+
+def stage_indices(name: str, indices: Sequence[int] | None, n: int) -> tuple[int, ...]:
+    """Returns indices of `n` stages, each once and in order, as a tuple; None is all of them."""
+    indices = range(n) if indices is None else indices
+    fits = isinstance(indices, Sequence) and all(is_integer(i) and 0 <= i < n for i in indices)
+    fits = fits and list(indices) == sorted(set(indices)) != []
+    require(fits, name, f"increasing stage indices from 0 to {n - 1}", indices)
     return tuple(indices)
 
 

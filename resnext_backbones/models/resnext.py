@@ -173,8 +173,10 @@ class ResNeXt(nn.Module, OnTheHub):
 
         They belong to plugins, and to modules inside 3x3 convolutions, such as deformable ones.
         """
-        named = ((name, m) for name, m in self.named_modules() if isinstance(m, Bottleneck))
-        return {f"{name}.{key}" for name, block in named for key in block.added_keys()}
+        blocks = ((name, m) for name, m in self.named_modules() if isinstance(m, Bottleneck))
+        added = tuple(f"{name}.{start}" for name, block in blocks for start in block.added)
+        # Most networks have none, and loading them asks.
+        return {key for key in self.state_dict() if key.startswith(added)} if added else set()
 
     def frozen_modules(self) -> list[nn.Module]:
         """Returns the modules of the stem and of the stages that `frozen_stages` freezes."""
