@@ -1,4 +1,4 @@
-"""The trunk for Detectron2, in its YAML configs and in its LazyConfigs.
+"""Detectron2's YAML configs and LazyConfigs get the trunk here.
 
 Importing this module registers `build_resnext_backbone`, `build_resnext_fpn_backbone` and
 `build_resnext_retinanet_fpn_backbone`: of a YAML config only `MODEL.BACKBONE.NAME` changes.
@@ -72,7 +72,7 @@ require_version(detectron2.__version__)
 
 
 class ResNeXtBackbone(Backbone):
-    """`resnext_backbones.ResNeXt` as a backbone of Detectron2: a dict of feature maps by name.
+    """Gives the feature maps of `resnext_backbones.ResNeXt` by Detectron2's names.
 
     The state dict has Detectron2's names (`stem.conv1.norm.weight`, `res2.0.conv1.weight`), and
     checkpoints of detectors are those of its own `ResNet`. A network with a part that it does not

@@ -1,4 +1,4 @@
-"""The state dict of a backbone by the names of Detectron2's own `ResNet`."""
+"""A backbone takes the names of Detectron2's own `ResNet` in its state dict."""
 
 from __future__ import annotations
 

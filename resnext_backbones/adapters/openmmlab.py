@@ -1,4 +1,4 @@
-"""The trunk for MMDetection, MMSegmentation and all else that is built on MMEngine.
+"""MMDetection, MMSegmentation and all else that is built on MMEngine get the trunk here.
 
 Importing this module registers `resnext_backbones.ResNeXt`; a config does it with
 `custom_imports = dict(imports=["resnext_backbones.adapters.openmmlab"])`.
@@ -38,7 +38,7 @@ POSITIONS = {f"after_conv{i}": i for i in (1, 2, 3)}
 
 @MODELS.register_module(name="ResNeXt")
 class ResNeXt(Trunk):
-    """`resnext_backbones.models.ResNeXt` by the argument names of MMDetection's `ResNeXt`.
+    """Takes the arguments of MMDetection's `ResNeXt` by their names there.
 
     Args:
         depth: 26, 29, 50, 101, 152, or the number of blocks of each stage.

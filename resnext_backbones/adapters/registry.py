@@ -1,4 +1,4 @@
-"""MMEngine's registries in a scope of their own: `resnext_backbones.NAME` in a config.
+"""MMEngine's registries have a scope of their own here: `resnext_backbones.NAME` in a config.
 
 MMDetection has a `ResNeXt` as well, and keeps it.
 """
@@ -10,7 +10,7 @@ from mmengine.registry import Registry
 
 
 def __getattr__(name: str) -> Registry:
-    """Returns the child of MMEngine's registry of that name, such as `MODELS`; there is one."""
+    """Returns the one child of MMEngine's registry of that name, such as `MODELS`."""
     parent: Registry = getattr(registry, name)
     child = globals()[name] = Registry(parent.name, parent=parent, scope="resnext_backbones")
     return child

@@ -1,4 +1,4 @@
-"""The trunk for torchvision's detectors and segmentation networks.
+"""torchvision's detectors and segmentation networks get the trunk here.
 
 `resnext_fpn` is what FasterRCNN, MaskRCNN, RetinaNet, FCOS and KeypointRCNN take as `backbone`;
 `deeplabv3` and `fcn` are whole networks. Names in the state dicts are torchvision's own, so its
@@ -35,7 +35,7 @@ FPN_CHANNELS = 256
 
 
 class Dilation(NamedTuple):
-    """The stages' strides and dilations for one output stride, and the rates of DeepLabV3's head.
+    """Holds the stages' strides and dilations, and the rates of DeepLabV3's head.
 
     The rates are those of Chen et al. (2017), arXiv:1706.05587, section 4.1.
     """
@@ -72,7 +72,7 @@ HEADS: dict[type[nn.Module], Callable[[int, int, Dilation], nn.Module]] = {
 
 
 class NamedResNeXt(ResNeXt):
-    """The trunk whose feature maps have `names`, as torchvision's heads want them.
+    """Gives the trunk's feature maps `names`, as torchvision's heads want them.
 
     `loaded_weights` is what `weights` of a builder loaded; None for random weights.
     """
@@ -88,7 +88,7 @@ class NamedResNeXt(ResNeXt):
 
 
 class ResNeXtFPN(nn.Sequential):
-    """The trunk `body` and torchvision's pyramid `fpn`, by the names of its `BackboneWithFPN`.
+    """Puts torchvision's pyramid `fpn` on the trunk `body`, named as in its `BackboneWithFPN`.
 
     It maps (N, 3, H, W) to `"0"`, `"1"`, ... and the names of the extra levels, such as `"pool"`,
     each of `out_channels`.
@@ -169,14 +169,8 @@ def segmentation_network(
         output_stride: 8 as torchvision's own, or 16 with half the rates in DeepLabV3's head, for a
             quarter of the work in the last stages.
         num_classes: with the background.
-        weights: of the trunk, any source of `load_weights`; None draws new ones.
         aux_classifier: an `FCNHead` on stage 3, whose output `"aux"` helps in training.
-        norm: of the trunk.
-        options: further arguments of the trunk.
-
-    Raises:
-        ValueError: the name is unknown, or an argument out of its range.
-        FileNotFoundError, WeightsError: as `load_weights`.
+        weights, norm, options: as of `resnext_fpn`, and so are the errors.
     """
     check_one_of("output_stride", output_stride, OUTPUT_STRIDES)
     dilation = OUTPUT_STRIDES[output_stride]

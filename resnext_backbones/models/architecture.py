@@ -20,7 +20,7 @@ EXPANSION = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """A network of the family, Xie et al. (CVPR 2017), Table 1: all that its weights presuppose.
+    """Describes a network of the family, Xie et al. (CVPR 2017), Table 1.
 
     Stage k has a bottleneck width of C x d x 2^(k-1) and 4 x base_channels x 2^(k-1) outputs. With
     cardinality 1 it is ResNet (base width 64) or Wide ResNet (base width 128). A stem, a shortcut,
@@ -96,12 +96,12 @@ class Architecture:
 
     @property
     def depth(self) -> int:
-        """The layers with weights, as the names of networks count them."""
+        """Counts the layers with weights, as the names of networks do."""
         return 3 * sum(self.blocks) + 2
 
     @property
     def stem_out_channels(self) -> int:
-        """The channels out of the stem."""
+        """Counts the channels out of the stem."""
         return self.base_channels if self.stem_channels is None else self.stem_channels
 
     def width(self, stage: int) -> int:

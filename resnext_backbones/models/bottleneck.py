@@ -1,4 +1,4 @@
-"""The residual block of ResNeXt."""
+"""ResNeXt consists of one residual block, many times."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from resnext_backbones.models.parts.shortcuts import SHORTCUTS
 
 
 class Bottleneck(nn.Module):
-    """1x1, grouped 3x3, 1x1 convolution and a shortcut: Figure 3(c) of Xie et al. (2017).
+    """Adds a 1x1, a grouped 3x3 and a 1x1 convolution to a shortcut.
+
+    It is Figure 3(c) of Xie et al. (2017):
 
         x -> conv1 1x1 -> norm1, ReLU -> conv2 3x3, C groups -> norm2, ReLU -> conv3 1x1 -> norm3
           -> + shortcut(x) -> ReLU
@@ -89,7 +91,7 @@ class Bottleneck(nn.Module):
 
     @property
     def last_norm(self) -> nn.Module:
-        """The norm in front of the addition, the one that zero initialisation is about."""
+        """Finds the norm in front of the addition, which zero initialisation is about."""
         return self.get_submodule(self._branch[2][1])
 
     def own_layers(self) -> list[nn.Module]:

@@ -1,4 +1,4 @@
-"""The trunk with a classification head, as it is pretrained."""
+"""The trunk is pretrained with a classification head."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from resnext_backbones.models.resnext import ResNeXt
 
 
 class ResNeXtClassifier(ResNeXt):
-    """Trunk, global average pooling and a linear layer `fc`, by torchvision's names.
+    """Adds global average pooling and a linear layer `fc` to the trunk, by torchvision's names.
 
     Arguments and errors are those of `ResNeXt`, but for `out_indices`: the head takes the last
     stage.

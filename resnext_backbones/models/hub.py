@@ -1,4 +1,4 @@
-"""Networks on the Hub, with what their tensors do not show."""
+"""Networks are shared on the Hub with what their tensors do not show."""
 
 from __future__ import annotations
 

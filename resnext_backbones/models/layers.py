@@ -15,7 +15,7 @@ Conv = Callable[..., nn.Module]
 
 @dataclass(frozen=True)
 class Plugin:
-    """A module that a block runs behind one of its convolutions.
+    """Describes a module that a block runs behind one of its convolutions.
 
     Attributes:
         after: 1, 2 or 3, the convolution whose normalised output it takes.
@@ -35,7 +35,7 @@ class Plugin:
 
 @dataclass(frozen=True)
 class Layers:
-    """The factories of all convolutions, without bias, of all norms, and of all activations.
+    """Holds the factories of all convolutions, which have no bias, of all norms and activations.
 
     `fold_norm` folds norms with frozen statistics into the convolutions.
     """

@@ -1,4 +1,4 @@
-"""What the trunk's arguments may be: each check raises a ValueError that names the argument."""
+"""Each check of an argument raises a ValueError that names it and says what it must be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trunk: a stem, up to four stages, and a tuple of feature maps."""
+"""The trunk is a stem and up to four stages, and gives a tuple of feature maps."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from resnext_backbones.models.stages import build_stages
 
 
 class ResNeXt(nn.Module, OnTheHub):
-    """Aggregated residual transformations, Xie et al. (CVPR 2017), arXiv:1611.05431.
+    """Aggregates residual transformations: Xie et al. (CVPR 2017), arXiv:1611.05431.
 
     A stem, then stages `layer1` to `layer4` of `Bottleneck` blocks. Module names are torchvision's.
 
@@ -132,15 +132,12 @@ class ResNeXt(nn.Module, OnTheHub):
 
     @property
     def stages(self) -> list[nn.Sequential]:
-        """`layer1` and the ones after it, as far as they are built."""
+        """Lists `layer1` and the ones after it, as far as they are built."""
         return [getattr(self, f"layer{i + 1}") for i in range(max(self.out_indices) + 1)]
 
     def blocks(self) -> Iterator[Bottleneck]:
-        """Yields every block, from the first stage on."""
-        for stage in self.stages:
-            for block in stage:
-                assert isinstance(block, Bottleneck)
-                yield block
+        """Returns every block, from the first stage on."""
+        return (module for module in self.modules() if isinstance(module, Bottleneck))
 
     def _own_layers(self) -> list[nn.Module]:
         """Returns convolutions and norms, but neither plugins nor what is in a convolution."""

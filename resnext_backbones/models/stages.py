@@ -1,4 +1,4 @@
-"""The stages of a network."""
+"""A stage is a row of blocks, the first of which may change the shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The attention modules by name; each keeps the shape of what it is given."""
+"""Attention modules have names; each keeps the shape of what it is given."""
 
 from __future__ import annotations
 

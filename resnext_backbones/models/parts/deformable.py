@@ -1,4 +1,4 @@
-"""A deformable convolution that computes its own offsets."""
+"""A deformable convolution computes its own offsets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torchvision.ops import deform_conv2d
 
 
 class DeformConv(nn.Module):
-    """Deformable convolution of Dai et al. (2017), or modulated, of Zhu et al. (2019).
+    """Convolves as Dai et al. (2017), or modulated, as Zhu et al. (2019).
 
     A plain convolution of the same geometry gives each place of the kernel two offsets, in rows
     and columns, and, if modulated, a weight that a sigmoid keeps below one. It starts at zero: the

@@ -1,4 +1,4 @@
-"""The norms by name, and what they are called in a state dict."""
+"""Norms have names to ask for them by, and others in a state dict."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NORM_NAMES: dict[type[nn.Module], str] = {
 
 
 class Norms:
-    """The factory of a network's norms, which builds one for a number of channels.
+    """Builds the norms of a network, each for a number of channels.
 
     Args:
         norm: a name of `NORMS`, or another factory.

@@ -1,4 +1,4 @@
-"""Shortcuts beside blocks that change the shape: option B of He et al. (2016), section 3.3."""
+"""Shortcuts change the shape beside a block: option B of He et al. (2016), section 3.3."""
 
 from __future__ import annotations
 

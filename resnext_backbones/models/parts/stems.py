@@ -1,4 +1,4 @@
-"""Stems: what comes before the first stage."""
+"""A stem comes before the first stage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from resnext_backbones.models.layers import Layers
 
 @dataclass(frozen=True)
 class Stem:
-    """A row of `STEMS`.
+    """Describes a stem.
 
     Attributes:
         build: called with the channels in and out, and the factories; returns modules in order, by
