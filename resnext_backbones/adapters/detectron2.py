@@ -86,14 +86,12 @@ class ResNeXtBackbone(Backbone):
         stem_out_channels, res2_out_channels: None is 64 and 256. Each stage doubles its output.
         stride_in_1x1: stride in the first 1x1 convolution of a block; None is False. Detectron2's
             default is True, for MSRA's ResNets; no public ResNeXt wants it.
-        in_channels: of the images.
         res5_dilation: 1, or 2 for a last stage that is dilated and does not stride.
         out_features: of `stem` and `res2` to `res5`, at least one of the latter; None is all of the
             latter. Stages above the last one are not built.
         freeze_at: 0 for none, 1 for the stem, k for the stem and the stages up to `res{k}`.
         norm: as of `detectron2.layers.get_norm`: FrozenBN, BN, SyncBN, GN, ..., or a callable.
         deform_on_per_stage: which stages have deformable 3x3 convolutions.
-        deform_modulated, deform_num_groups: as of `models.parts.deformable.DeformConv`.
         weights: of the trunk, from any source that `load_weights` takes; None draws new ones.
         options: further ones of the trunk, such as `fold_norm`.
 

@@ -38,7 +38,7 @@ def require_maintained_line() -> None:
             that mends it.
     """
     originals, maintained = _installed(REPLACED), _installed(IMPORTED_AS)
-    damaged = {n: v for n, v in maintained.items() if _has_lost_files(IMPORTED_AS[n])}
+    damaged = {n: v for n, v in maintained.items() if _first_file(IMPORTED_AS[n]) is None}
     if originals:
         beside = f" beside {_listed(maintained)}" if maintained else ""
         what = (
@@ -67,10 +67,9 @@ def _installed(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _has_lost_files(package: str) -> bool:
-    """Returns whether Python finds no such package, or a folder without its first file."""
-    spec = find_spec(package)
-    return spec is None or spec.origin is None
+def _first_file(package: str) -> str | None:
+    """Returns None where Python finds no such package, or a folder without its first file."""
+    return getattr(find_spec(package), "origin", None)
 
 
 def _listed(distributions: dict[str, str]) -> str:

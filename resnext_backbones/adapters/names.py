@@ -49,18 +49,17 @@ def _write(_: nn.Module, state: dict[str, Any], prefix: str, *__: object) -> Non
 def _read(module: Any, state: dict[str, Any], prefix: str, *_: object) -> None:
     module._names_prefix = prefix  # the hook that reports is not told
     inside = prefix + INSIDE
-    own = module.trunk.state_dict()
+    trunk, own = module.trunk, module.trunk.state_dict()
     kind = "gn" if "gn1.weight" in own else "bn"
     for key in [key for key in state if key.startswith(prefix)]:
         if (name := NAMES.to_own(key.removeprefix(prefix), kind)) is not None:
             state[inside + name] = state.pop(key)
-    for name in _frozen_norms(module.trunk):
-        for statistic, draw in (
-            ("running_mean", torch.zeros_like),
-            ("running_var", torch.ones_like),
-        ):
-            key = f"{name}.{statistic}"
-            state.setdefault(inside + key, draw(own[key]))
+    frozen = {module for part in trunk.frozen_modules() for module in part.modules()}
+    for name, norm in trunk.named_modules():
+        if isinstance(norm, FrozenBatchNorm2d) or (isinstance(norm, _BatchNorm) and norm in frozen):
+            mean, var = f"{name}.running_mean", f"{name}.running_var"
+            state.setdefault(inside + mean, torch.zeros_like(own[mean]))
+            state.setdefault(inside + var, torch.ones_like(own[var]))
     # Counters that are missing are no loss: PyTorch takes norms without a version for old ones.
     for key in [key for key in state if key.startswith(inside) and key.endswith(COUNTER)]:
         if key.removeprefix(inside) not in own:
@@ -70,16 +69,6 @@ def _read(module: Any, state: dict[str, Any], prefix: str, *_: object) -> None:
 def _report(module: Any, incompatible: Any) -> None:
     for keys in (incompatible.missing_keys, incompatible.unexpected_keys):
         keys[:] = [_theirs(key, module._names_prefix) for key in keys]
-
-
-def _frozen_norms(trunk: ResNeXt) -> list[str]:
-    """Returns the names of norms whose statistics never change."""
-    frozen = {module for part in trunk.frozen_modules() for module in part.modules()}
-    return [
-        name
-        for name, norm in trunk.named_modules()
-        if isinstance(norm, FrozenBatchNorm2d) or (isinstance(norm, _BatchNorm) and norm in frozen)
-    ]
 
 
 class Named:

@@ -38,21 +38,15 @@ POSITIONS = {f"after_conv{i}": i for i in (1, 2, 3)}
 
 @MODELS.register_module(name="ResNeXt")
 class ResNeXt(Trunk):
-    """Takes the arguments of MMDetection's `ResNeXt` by their names there.
+    """Takes the arguments of MMDetection's `ResNeXt` by their names, and what is named here.
 
     Args:
         depth: 26, 29, 50, 101, 152, or the number of blocks of each stage.
-        groups: cardinality.
-        base_width: channels a group in stage 1. With `groups=1` MMDetection does not read it
-            and builds ResNet; so does this with the default of 4, and any other value counts.
+        groups, base_width: cardinality, and channels a group in stage 1. With `groups=1` the
+            default width of 4 builds ResNet, as any width does in MMDetection.
         variant: a name of `list_variants()`, in place of depth, groups and base_width.
         style: `pytorch` strides in the 3x3 convolution of a block, `caffe` in the first 1x1.
         small_images: a 3x3 stem that does not stride.
-        conv_cfg, norm_cfg: as for `mmcv.cnn.build_conv_layer` and `build_norm_layer`.
-        dcn: a deformable convolution in place of the 3x3 ones, in the stages that
-            `stage_with_dcn` says. `fallback_on_stride` leaves the strided ones as they are.
-        plugins: as MMDetection's: `cfg`, `position` and, if not in all of them, `stages`.
-        zero_init_residual: start every block as the identity.
         init_cfg: None draws new weights; `Pretrained` loads a trunk, a classifier or a whole
             detector, and stops at any key that is missing or does not fit; all else as MMEngine.
         options: of the trunk, by its names: strides, frozen_stages, fold_norm, ...

@@ -14,6 +14,7 @@ from torchvision.ops import StochasticDepth
 from resnext_backbones.compute.conv_norm import call, conv_norm
 from resnext_backbones.compute.fuse import fuse_
 from resnext_backbones.compute.steps import Steps
+from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.models.layers import Conv, Layers, Plugin
 from resnext_backbones.models.parts.shortcuts import SHORTCUTS
 
@@ -30,26 +31,23 @@ class Bottleneck(nn.Module):
     Plugins run behind the convolution that they name, its norm and its ReLU.
 
     Args:
-        in_channels, width, out_channels: of the input, of the 3x3 convolution, of the output.
-        cardinality, dilation: of the 3x3 convolution, which `conv3x3` builds.
-        stride: of that convolution too, or of `conv1` with `stride_in_1x1`, as in He et al. (2016).
-        layers: the factories of all else.
+        architecture, stage: of the network, and the block's own in it, from 0.
+        in_channels: of the input.
+        layers, conv3x3: the factories of its layers, and that of its 3x3 convolution.
+        stride, dilation: of the 3x3 convolution; with `stride_in_1x1`, `conv1` strides instead.
         drop_path: chance that the residual branch is left out in training, for each image.
         recompute: compute the activations again in the backward pass, and keep the input only.
     """
 
     def __init__(
         self,
+        architecture: Architecture,
+        stage: int,
         in_channels: int,
-        width: int,
-        out_channels: int,
+        layers: Layers,
         *,
-        cardinality: int,
         stride: int,
         dilation: int,
-        stride_in_1x1: bool,
-        shortcut: str,
-        layers: Layers,
         conv3x3: Conv,
         plugins: Sequence[Plugin],
         drop_path: float,
@@ -61,19 +59,21 @@ class Bottleneck(nn.Module):
         self.drop_path = StochasticDepth(drop_path, "row") if drop_path else None
         self.fold_norm = layers.fold_norm
         self.relu = layers.activation()
+        width, out_channels = architecture.width(stage), architecture.out_channels(stage)
         norms = [f"{layers.norm.name}{i}" for i in (1, 2, 3)]
-        stride1, stride2 = (stride, 1) if stride_in_1x1 else (1, stride)
+        stride1, stride2 = (stride, 1) if architecture.stride_in_1x1 else (1, stride)
         geometry = {"stride": stride2, "padding": dilation, "dilation": dilation}
 
         self.conv1 = layers.conv(in_channels, width, 1, stride=stride1)
         self.add_module(norms[0], layers.norm(width))
-        self.conv2 = conv3x3(width, width, 3, groups=cardinality, **geometry)
+        self.conv2 = conv3x3(width, width, 3, groups=architecture.cardinality, **geometry)
         self.add_module(norms[1], layers.norm(width))
         self.conv3 = layers.conv(width, out_channels, 1)
         self.add_module(norms[2], layers.norm(out_channels))
         self.downsample: Steps | None = None
         if stride != 1 or in_channels != out_channels:
-            self.downsample = SHORTCUTS[shortcut](in_channels, out_channels, stride, layers)
+            shortcut = SHORTCUTS[architecture.shortcut]
+            self.downsample = shortcut(in_channels, out_channels, stride, layers)
 
         behind: list[list[str]] = [["relu"], ["relu"], []]
         # What begins the keys that a plain network's weights do not have.

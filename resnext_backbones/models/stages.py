@@ -41,14 +41,6 @@ def build_stages(
         raise ValueError(f"drop_path must be in [0, 1), got {drop_path}")
     chances = iter(torch.linspace(0, drop_path, sum(blocks), device="cpu").tolist())
     attention = attention_plugins(architecture.attention, architecture.attention_after)
-    build = partial(
-        Bottleneck,
-        cardinality=architecture.cardinality,
-        stride_in_1x1=architecture.stride_in_1x1,
-        shortcut=architecture.shortcut,
-        layers=layers,
-        recompute=recompute,
-    )
     in_channels = architecture.stem_out_channels
     stages: list[list[Bottleneck]] = []
     for i in range(number):
@@ -56,15 +48,17 @@ def build_stages(
         for j in range(blocks[i]):
             first = j == 0
             contracted = first and contract_dilation and dilations[i] > 1
-            block = build(
+            block = Bottleneck(
+                architecture,
+                i,
                 in_channels,
-                architecture.width(i),
-                architecture.out_channels(i),
+                layers,
                 stride=strides[i] if first else 1,
                 dilation=dilations[i] // 2 if contracted else dilations[i],
                 conv3x3=partial(conv3x3[i] or layers.conv, bias=False),
                 plugins=[*attention, *plugins[i]],
                 drop_path=next(chances),
+                recompute=recompute,
             )
             stages[i].append(block)
             in_channels = architecture.out_channels(i)
