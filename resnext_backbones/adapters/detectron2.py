@@ -31,7 +31,13 @@ from torch import Tensor, nn
 from resnext_backbones.adapters.names import Named, use_detectron2_names
 from resnext_backbones.models import ResNeXt
 from resnext_backbones.models.architecture import EXPANSION, Architecture
-from resnext_backbones.models.options import check_one_of, check_range, per_stage, stage_blocks
+from resnext_backbones.models.options import (
+    check_one_of,
+    check_range,
+    per_stage,
+    require,
+    stage_blocks,
+)
 from resnext_backbones.models.parts.deformable import DeformConv
 from resnext_backbones.models.parts.norms import NORMS, Norm
 from resnext_backbones.models.parts.stems import STEMS
@@ -140,11 +146,9 @@ class ResNeXtBackbone(Backbone):
         stages, features = STAGES[:n], FEATURES[: n + 1]
         out_features = list(stages if out_features is None else out_features)
         check_one_of("res5_dilation", res5_dilation, RES5_STRIDES if n == len(STAGES) else (1,))
-        if not set(out_features) & set(stages) or not set(out_features) <= set(features):
-            raise ValueError(
-                f"out_features must be of {', '.join(features)}, at least one of the last {n}, got "
-                f"{out_features}"
-            )
+        fits = set(out_features) & set(stages) and set(out_features) <= set(features)
+        what = f"of {', '.join(features)}, at least one of the last {n}"
+        require(fits, "out_features", what, out_features)
         deformable = per_stage("deform_on_per_stage", deform_on_per_stage, len(STAGES), ())
         check_range("freeze_at", freeze_at, 0, n + 1)
         conv = partial(DeformConv, modulated=deform_modulated, deform_groups=deform_num_groups)
@@ -256,8 +260,8 @@ def _architecture(variant: str | None, given: dict[str, Any]) -> Architecture:
             )
         fields["blocks"] = stage_blocks(depth)
     if (channels := given.get("res2_out_channels")) is not None:
-        if channels < EXPANSION or channels % EXPANSION:
-            raise ValueError(f"res2_out_channels must be a multiple of {EXPANSION}, got {channels}")
+        fits = channels >= EXPANSION and channels % EXPANSION == 0
+        require(fits, "res2_out_channels", f"a multiple of {EXPANSION}", channels)
         fields["base_channels"] = channels // EXPANSION
     if variant is None:
         return Architecture(**{"stem_channels": Architecture.base_channels, **fields})

@@ -26,7 +26,7 @@ from torchvision.ops.feature_pyramid_network import (
 from resnext_backbones.build import split
 from resnext_backbones.models import ResNeXt
 from resnext_backbones.models.architecture import Architecture
-from resnext_backbones.models.options import MAX_STAGES, check_one_of, check_range
+from resnext_backbones.models.options import MAX_STAGES, check_one_of, check_range, require
 from resnext_backbones.models.parts.norms import Norm
 from resnext_backbones.weights import LoadedWeights, WeightsError, load_weights, preprocessing_of
 
@@ -132,10 +132,8 @@ def resnext_fpn(
     stages = len(architecture.blocks)
     check_range("trainable_layers", trainable_layers, 0, stages + 1)
     layers = list(range(1, stages + 1) if returned_layers is None else returned_layers)
-    if not layers or layers != sorted(set(layers) & set(range(1, stages + 1))):
-        raise ValueError(
-            f"returned_layers must be increasing stages from 1 to {stages}, got {returned_layers!r}"
-        )
+    fits = layers == sorted(set(layers) & set(range(1, stages + 1))) != []
+    require(fits, "returned_layers", f"increasing stages from 1 to {stages}", returned_layers)
     body = NamedResNeXt(
         architecture,
         names=[str(i) for i in range(len(layers))],
@@ -175,8 +173,8 @@ def segmentation_network(
     check_one_of("output_stride", output_stride, OUTPUT_STRIDES)
     dilation = OUTPUT_STRIDES[output_stride]
     architecture, rest = _split(name, options, SEGMENTATION_SETTLES)
-    if len(architecture.blocks) != MAX_STAGES:
-        raise ValueError(f"name must be a network of {MAX_STAGES} stages, got {name!r}")
+    fits = len(architecture.blocks) == MAX_STAGES
+    require(fits, "name", f"a network of {MAX_STAGES} stages", name)
     body = NamedResNeXt(
         architecture,
         names=["aux", "out"] if aux_classifier else ["out"],

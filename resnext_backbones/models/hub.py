@@ -10,7 +10,7 @@ from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
 from safetensors.torch import save_file
 
 
-class OnTheHub(
+class HubMixin(
     PyTorchModelHubMixin,
     library_name="resnext_backbones",
     tags=["image-feature-extraction", "resnext"],

@@ -17,7 +17,7 @@ from resnext_backbones.compute import folded_cache, steps
 from resnext_backbones.compute.plain import is_plain
 from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.models.bottleneck import Bottleneck
-from resnext_backbones.models.hub import OnTheHub
+from resnext_backbones.models.hub import HubMixin
 from resnext_backbones.models.layers import Conv, Layers, Plugin
 from resnext_backbones.models.options import MAX_STAGES, check_images, check_range, stage_indices
 from resnext_backbones.models.parts.activations import ACTIVATIONS
@@ -26,7 +26,7 @@ from resnext_backbones.models.parts.stems import STEMS
 from resnext_backbones.models.stages import build_stages
 
 
-class ResNeXt(nn.Module, OnTheHub):
+class ResNeXt(nn.Module, HubMixin):
     """Aggregates residual transformations: Xie et al. (CVPR 2017), arXiv:1611.05431.
 
     A stem, then stages `layer1` to `layer4` of `Bottleneck` blocks. Module names are torchvision's.

@@ -10,7 +10,7 @@ import torch
 from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.models.bottleneck import Bottleneck
 from resnext_backbones.models.layers import Conv, Layers, Plugin
-from resnext_backbones.models.options import per_stage, positive_integers
+from resnext_backbones.models.options import per_stage, positive_integers, require
 from resnext_backbones.models.parts.attention import attention_plugins
 
 
@@ -37,8 +37,7 @@ def build_stages(
     dilations = positive_integers("dilations", per_stage("dilations", dilations, n, (1,) * n))
     conv3x3 = per_stage("conv3x3", conv3x3, n, (None,) * n)
     plugins = per_stage("plugins", plugins, n, ((),) * n)
-    if not 0 <= drop_path < 1:
-        raise ValueError(f"drop_path must be in [0, 1), got {drop_path}")
+    require(0 <= drop_path < 1, "drop_path", "in [0, 1)", drop_path)
     chances = iter(torch.linspace(0, drop_path, sum(blocks), device="cpu").tolist())
     attention = attention_plugins(architecture.attention, architecture.attention_after)
     in_channels = architecture.stem_out_channels
