@@ -27,5 +27,7 @@ ATTENTION: dict[str, Callable[[int], nn.Module]] = {"SE": squeeze_excitation}
 
 def attention_plugins(kind: str, after: int) -> list[Plugin]:
     """Returns what a block with attention runs behind its convolution `after`; "" is none."""
-    build = ATTENTION[kind] if kind else None
-    return [Plugin(after, lambda n: (NAMES[after], build(n)), required=True)] if build else []
+    if not kind:
+        return []
+    name, build = NAMES[after], ATTENTION[kind]
+    return [Plugin(after, lambda channels: (name, build(channels)), required=True)]
