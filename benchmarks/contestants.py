@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -114,6 +115,7 @@ def _mask_rcnn(variant: str, own: bool) -> nn.Module:
 
 
 def _mmdetection_trunk(variant: str, training: bool) -> nn.Module:
+    import_module("resnext_backbones.mmcv_ops")  # which importing mmdet asks for
     from mmdet.models.backbones import ResNeXt
 
     v = VARIANTS[variant]

@@ -13,8 +13,7 @@ import torch
 from benchmarks.clock import device_seconds
 from benchmarks.job import PRECISIONS
 from resnext_backbones.compute.geometry import Geometry
-from resnext_backbones.compute.grouped import PLAIN, Way, Ways, grouped_conv2d, grouped_gradients
-from resnext_backbones.compute.grouped_triton import AVAILABLE
+from resnext_backbones.compute.grouped import PLAIN, Ways, grouped_conv2d, grouped_gradients
 from resnext_backbones.engine.provenance import provenance
 from resnext_backbones.variants import VARIANTS
 
@@ -24,14 +23,11 @@ NETWORKS = ("resnext101_32x4d", "resnext101_64x4d", "resnext101_32x8d")
 IMAGES = ((1, 800, 1344), (8, 224, 224))
 """Batch, height and width: a detector's, and a classifier's."""
 
-WAYS = tuple(Way(merged) for merged in (1, 2, 4, 8, 16))
+MERGED = (1, 2, 4, 8, 16)
+"""Groups that are computed as one."""
+
 WIDEST = 64
 """Channels a merged group: with more, zeros are most of the work."""
-
-TRITON_WAYS = tuple(Way(merged, triton=True) for merged in (1, 2, 4, 8, 16))
-NARROWEST, LINE = 16, 128
-"""A tile of the Triton kernels: fewer channels have no matrix instructions, and what is longer than
-a line of the cache, in bytes, has no room in smaller GPUs."""
 
 MARGIN = 0.9
 """Another way must take at most this part of the plain call's time, over all shapes."""
@@ -70,25 +66,16 @@ def measure(
             say(f"{precision} {shape}")
             passes = _passes(shape, device, PRECISIONS[precision])
             medians: dict[str, dict[str, float]] = {}
-            for (name, way), median in in_turn(passes, turns, device).items():
-                medians.setdefault(name, {})[str(way)] = median
+            for (name, merged), median in in_turn(passes, turns, device).items():
+                medians.setdefault(name, {})[str(merged)] = median
             rows.append({"precision": precision, **shape, "seconds": medians})
     return {"device": device, "rows": rows, **provenance(device)}
 
 
-def ways_on(device: str, dtype: torch.dtype, groups: int, channels: int) -> list[Way]:
-    """The ways of a convolution with so many channels a group, the plain one first."""
-    found = [way for way in WAYS if way == Way() or way.merged * channels <= WIDEST]
-    if torch.device(device).type == "cuda" and AVAILABLE:
-        widest = LINE // dtype.itemsize
-        found += [w for w in TRITON_WAYS if NARROWEST <= w.merged * channels <= widest]
-    return [way for way in found if groups % way.merged == 0]
-
-
 def _passes(
     shape: dict[str, int], device: str, dtype: torch.dtype
-) -> dict[tuple[str, Way], Callable[[], Any]]:
-    """What is timed, by pass and way."""
+) -> dict[tuple[str, int], Callable[[], Any]]:
+    """Returns what is timed, by pass and merged groups."""
     batch, channels, groups, height, width, stride = (shape[key] for key in SHAPE)
     geometry = Geometry((stride, stride), (1, 1), (1, 1), groups)
     settings: dict[str, Any] = {"device": device, "dtype": dtype}
@@ -96,13 +83,14 @@ def _passes(
     x = x.contiguous(memory_format=torch.channels_last)
     weight = torch.randn(channels, channels // groups, 3, 3, **settings)
     weight = weight.contiguous(memory_format=torch.channels_last)
-    grad = torch.randn_like(grouped_conv2d(x, weight, None, geometry, Way()))
+    grad = torch.randn_like(grouped_conv2d(x, weight, None, geometry, 1))
     backward = partial(grouped_gradients, grad, x, weight, geometry)
-    passes: dict[tuple[str, Way], Callable[[], Any]] = {}
-    for way in ways_on(device, dtype, groups, channels // groups):
-        passes["forward", way] = partial(grouped_conv2d, x, weight, None, geometry, way)
-        passes["grad_input", way] = partial(backward, way, (True, False, False))
-        passes["grad_weight", way] = partial(backward, way, (False, True, False))
+    passes: dict[tuple[str, int], Callable[[], Any]] = {}
+    for merged in MERGED:
+        if groups % merged == 0 and (merged == 1 or merged * channels // groups <= WIDEST):
+            passes["forward", merged] = partial(grouped_conv2d, x, weight, None, geometry, merged)
+            passes["grad_input", merged] = partial(backward, merged, (True, False, False))
+            passes["grad_weight", merged] = partial(backward, merged, (False, True, False))
     return passes
 
 
@@ -130,33 +118,32 @@ def choose(result: dict[str, Any]) -> dict[tuple[str, torch.dtype], dict[int, Wa
     return table
 
 
-def _medians(rows: Sequence[dict[str, Any]], name: str) -> list[dict[Way, float]]:
-    """Seconds of a pass by way."""
-    return [{Way.parse(way): s for way, s in row["seconds"][name].items()} for row in rows]
+def _medians(rows: Sequence[dict[str, Any]], name: str) -> list[dict[int, float]]:
+    """Returns the seconds of a pass by merged groups."""
+    return [{int(merged): s for merged, s in row["seconds"][name].items()} for row in rows]
 
 
-def _fastest(medians: Sequence[dict[Way, float]]) -> Way:
-    """Of measurements over several shapes."""
-    best, best_mean = Way(), MARGIN
-    for way in medians[0]:
-        mean, worst = _ratios(medians, way)
+def _fastest(medians: Sequence[dict[int, float]]) -> int:
+    """Returns how many groups are best merged, of measurements over several shapes."""
+    best, best_mean = 1, MARGIN
+    for merged in medians[0]:
+        mean, worst = _ratios(medians, merged)
         if mean < best_mean and worst <= NOISE:
-            best, best_mean = way, mean
+            best, best_mean = merged, mean
     return best
 
 
-def _ratios(medians: Sequence[dict[Way, float]], way: Way) -> tuple[float, float]:
-    """Geometric mean and largest of the seconds over those of the plain call."""
-    ratios = [m[way] / m[Way()] for m in medians]
+def _ratios(medians: Sequence[dict[int, float]], merged: int) -> tuple[float, float]:
+    """Returns the geometric mean and the largest of the seconds over those of the plain call."""
+    ratios = [m[merged] / m[1] for m in medians]
     return prod(ratios) ** (1 / len(ratios)), max(ratios)
 
 
 def markdown(result: dict[str, Any]) -> str:
     """What was measured of every width and pass: seconds over the plain call's."""
-    measured = {Way.parse(way) for row in result["rows"] for way in row["seconds"]["forward"]}
-    ways = sorted(measured - {Way()}, key=lambda way: (way.triton, way.merged))
-    headings = [f"{way.merged} in a tile" if way.triton else f"{way.merged} merged" for way in ways]
-    head = ["precision", "channels a group", "pass", *headings]
+    measured = {int(merged) for row in result["rows"] for merged in row["seconds"]["forward"]}
+    ways = sorted(measured - {1})
+    head = ["precision", "channels a group", "pass", *(f"{merged} merged" for merged in ways)]
     lines = [head, ["---"] * len(head)]
     for (precision, width), rows in _by_width(result).items():
         for name in Ways._fields:

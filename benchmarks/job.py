@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.clock import seconds
 from benchmarks.contestants import CONTESTANTS, Contestant, random_state
@@ -231,6 +232,13 @@ class Job:
                 self.backward(outputs, self.upstream[i])
                 self.module.zero_grad(set_to_none=True)
             del outputs
+
+    def device_seconds(self) -> float:
+        """Seconds in which the GPU computes, of a step at each size: without those it waits in."""
+        with profile(activities=[ProfilerActivity.CUDA]) as found:
+            self._steps()
+            torch.cuda.synchronize(self.setting.device)
+        return sum(event.self_device_time_total for event in found.key_averages()) / 1e6
 
     def kept_bytes(self) -> int:
         """What the forward pass keeps for the backward pass, at the first size."""

@@ -12,7 +12,7 @@ import torch
 from benchmarks.grouped import IMAGES, MARGIN, NETWORKS, NOISE, in_turn
 from benchmarks.job import PRECISIONS
 from resnext_backbones.compute.geometry import Geometry
-from resnext_backbones.compute.grouped import Way, grouped_gradients
+from resnext_backbones.compute.grouped import grouped_gradients
 from resnext_backbones.compute.pointwise import product_gradients
 from resnext_backbones.engine.provenance import provenance
 from resnext_backbones.variants import VARIANTS
@@ -72,7 +72,7 @@ def _ways(shape: dict[str, int], device: str, dtype: torch.dtype) -> dict[str, C
     weight = torch.randn(out_channels, in_channels, 1, 1, **settings)
     needed = True, True, True
     return {
-        "convolution": partial(grouped_gradients, grad, x, weight, GEOMETRY, Way(), needed),
+        "convolution": partial(grouped_gradients, grad, x, weight, GEOMETRY, 1, needed),
         "products": partial(product_gradients, grad, x, weight, needed),
     }
 

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from benchmarks import grouped, pointwise
 from benchmarks.contestants import OWN
+from benchmarks.job import TASKS
 from resnext_backbones.io import write_between
 
 ROOT = Path(__file__).parents[1]
@@ -24,8 +25,9 @@ BEGIN, END = "<!-- results: python -m benchmarks --document -->", "<!-- end -->"
 COLUMNS = (
     ("implementation", lambda row: row["label"]),
     ("precision", lambda row: row["precision"]),
-    ("seconds", lambda row: f"{row['median']:.3f}"),
+    ("seconds", lambda row: f"{row['median']:{'.3f' if row['median'] > 0.5 else '.4f'}}"),
     ("spread", lambda row: f"{row['spread']:.1%}"),
+    ("computing", lambda row: _number(row, "device_seconds", "{:.4f}")),
     ("images/s", lambda row: f"{row['images_per_second']:.2f}"),
     ("ratio", lambda row: _number(row, "ratio", "{:.2f}")),
     ("kept for backward (MB)", lambda row: _number(row, "kept_bytes", "{:.0f}", 1e6)),
@@ -120,6 +122,8 @@ def write(result: dict[str, Any], folder: Path) -> list[Path]:
     """The result as JSON and as a picture, named after the setting."""
     setting = result["setting"]
     parts = [setting["task"], setting["variant"], setting["device"].split(":")[0]]
+    if setting["batch"] != TASKS[setting["task"]].batch:
+        parts.append(f"batch_{setting['batch']}")
     if len(setting["sizes"]) > 1:
         parts.append(f"{len(setting['sizes'])}_sizes")
     if setting["smooth"]:

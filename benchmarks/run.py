@@ -5,7 +5,9 @@ from __future__ import annotations
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,10 @@ LARGEST_ERROR = {
 """Above it, outputs are not those of the same network. The error is the norm of the difference
 over the norm of the reference. Rounding to 8 bits of mantissa in each of a hundred layers leaves
 a few hundredths."""
+
+AT_ONCE = {"cuda": 6}
+"""Entries that are prepared at the same time, by the type of the device: what compiling for a GPU
+takes is the processor's time, of which machines with one have enough."""
 
 NOTHING_IN_COMMON = 0.5
 """The outputs of another network lie about 1 away."""
@@ -75,27 +81,21 @@ def run(
 def _measure(
     setting: Setting, entries: list[Entry], turns: int, folder: Path, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    workers: list[Worker] = []
-    rows: list[dict[str, Any]] = []
     say(f"computing the reference in {TASKS[setting.task].reference}")
     reference = _reference(setting, entries, folder)
+    workers = [Worker(setting, entry) for entry in entries]
+    prepare = partial(_prepare, setting, folder, reference, say)
     try:
-        for entry in entries:
-            say(f"preparing {entry.label}, {entry.precision}")
-            worker_ = Worker(setting, entry)
-            workers.append(worker_)
-            row: dict[str, Any] = {"label": entry.label, **asdict(entry), "seconds": []}
-            rows.append(row)
-            results = _warm_up(worker_, folder)
-            if CONTESTANTS[entry.contestant].same_network:
-                row |= _compare(TASKS[setting.task], entry, results, reference)
+        with ThreadPoolExecutor(AT_ONCE.get(torch.device(setting.device).type, 1)) as pool:
+            rows = list(pool.map(prepare, workers))
         for number in range(turns):
             for worker_, row in zip(workers, rows, strict=True):
                 row["seconds"].append(worker_.call(worker.turn))
             say(f"turn {number + 1} of {turns}")
-        for entry, worker_, row in zip(entries, workers, rows, strict=True):
+        for worker_, row in zip(workers, rows, strict=True):
             row["peak_bytes"] = worker_.call(worker.peak_bytes)
-            if entry.mode.endswith("compiled"):
+            row["device_seconds"] = worker_.call(worker.device_seconds)
+            if worker_.entry.mode.endswith("compiled"):
                 row["graphs"] = worker_.call(worker.graphs)
             if setting.task != "inference":
                 row["kept_bytes"] = worker_.call(worker.kept_bytes)
@@ -103,6 +103,23 @@ def _measure(
         for worker_ in workers:
             worker_.close()
     return rows
+
+
+def _prepare(
+    setting: Setting,
+    folder: Path,
+    reference: dict[str, torch.Tensor],
+    say: Callable[[str], None],
+    worker_: Worker,
+) -> dict[str, Any]:
+    """Warms an entry up, compares what it computes, and returns the beginning of its row."""
+    entry = worker_.entry
+    say(f"preparing {entry.label}, {entry.precision}")
+    row: dict[str, Any] = {"label": entry.label, **asdict(entry), "seconds": []}
+    results = _warm_up(worker_, folder)
+    if CONTESTANTS[entry.contestant].same_network:
+        row |= _compare(TASKS[setting.task], entry, results, reference)
+    return row
 
 
 def _reference(setting: Setting, entries: list[Entry], folder: Path) -> dict[str, torch.Tensor]:
@@ -119,8 +136,9 @@ def _reference(setting: Setting, entries: list[Entry], folder: Path) -> dict[str
 
 
 def _warm_up(worker_: Worker, folder: Path) -> dict[str, torch.Tensor]:
-    worker_.call(worker.warm_up, folder / "results.pt")
-    return torch.load(folder / "results.pt", weights_only=True)
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
+        worker_.call(worker.warm_up, Path(file.name))
+        return torch.load(file.name, weights_only=True)
 
 
 def _compare(

@@ -64,6 +64,11 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def device_seconds() -> float | None:
+    """As `Job.device_seconds`; None where that is not another number."""
+    return _job.device_seconds() if _on_gpu() else None
+
+
 def kept_bytes() -> int:
     """As `Job.kept_bytes`."""
     return _job.kept_bytes()

@@ -23,23 +23,35 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -
 
 
 def conv2d_backward(
-    grad: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, needed: Sequence[bool]
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    geometry: Geometry,
+    needed: Sequence[bool],
+    onto: Tensor | None = None,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Gradients of `x`, `weight` and `bias` of `conv2d`, as far as they are needed."""
+    """Returns the gradients of `x`, `weight` and `bias` of `conv2d`, as far as they are needed.
+
+    `onto`, of the shape of `x`, is added to its gradient.
+    """
     if is_product(x, weight, geometry):
-        return product_gradients(grad, x, weight, needed)
+        return product_gradients(grad, x, weight, needed, onto)
     need_x, *need_weight_bias = needed
     ways = fastest(x, weight, geometry)
     if ways.grad_input == ways.grad_weight:
-        return grouped_gradients(grad, x, weight, geometry, ways.grad_input, needed)
-    grad_x = grad_weight = grad_bias = None
-    if need_x:
-        only = True, False, False
-        grad_x = grouped_gradients(grad, x, weight, geometry, ways.grad_input, only)[0]
-    if any(need_weight_bias):
-        but = False, *need_weight_bias
-        way = ways.grad_weight
-        _, grad_weight, grad_bias = grouped_gradients(grad, x, weight, geometry, way, but)
+        found = grouped_gradients(grad, x, weight, geometry, ways.grad_input, needed)
+        grad_x, grad_weight, grad_bias = found
+    else:
+        grad_x = grad_weight = grad_bias = None
+        if need_x:
+            only = True, False, False
+            grad_x = grouped_gradients(grad, x, weight, geometry, ways.grad_input, only)[0]
+        if any(need_weight_bias):
+            but = False, *need_weight_bias
+            way = ways.grad_weight
+            _, grad_weight, grad_bias = grouped_gradients(grad, x, weight, geometry, way, but)
+    if grad_x is not None and onto is not None:
+        grad_x = grad_x + onto
     return grad_x, grad_weight, grad_bias
 
 

@@ -31,7 +31,7 @@ def can_fold(conv: nn.Module, norm: nn.Module) -> bool:
         is_plain(conv)
         and type(norm).forward in FOLDABLE_NORMS
         and not is_watched(norm)
-        and norm.running_mean is not None
+        and norm._buffers.get("running_mean") is not None  # which, as a parameter, is trained
         and (isinstance(norm, FrozenBatchNorm2d) or not norm.training)
     )
 
@@ -48,7 +48,7 @@ class Folding(NamedTuple):
     eps: float
 
     @classmethod
-    def of(cls, conv: nn.Conv2d, norm: Any) -> Folding:
+    def of(cls, conv: Any, norm: Any) -> Folding:
         """Returns that of a pair for which `can_fold` holds."""
         statistics = norm.running_mean, norm.running_var
         return cls(conv.weight, conv.bias, norm.weight, norm.bias, *statistics, norm.eps)
@@ -70,7 +70,3 @@ class Folding(NamedTuple):
     def tensors(self) -> list[Tensor]:
         """Returns those that there are."""
         return [value for value in self if isinstance(value, Tensor)]
-
-    def is_trained(self) -> bool:
-        """Returns whether a gradient is wanted."""
-        return any(tensor.requires_grad for tensor in self.tensors())

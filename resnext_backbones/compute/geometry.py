@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-from torch import nn
+from typing import Any, NamedTuple
 
 
 class Geometry(NamedTuple):
@@ -16,9 +14,8 @@ class Geometry(NamedTuple):
     groups: int
 
     @classmethod
-    def of(cls, conv: nn.Conv2d) -> Geometry:
-        """That of a module whose padding is given in pixels."""
-        assert not isinstance(conv.padding, str)
+    def of(cls, conv: Any) -> Geometry:
+        """Returns that of a `Conv2d` whose padding is given in pixels."""
         return cls(conv.stride, conv.padding, conv.dilation, conv.groups)
 
     def merged(self, groups: int) -> Geometry:

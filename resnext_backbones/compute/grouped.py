@@ -1,4 +1,4 @@
-"""Grouped convolutions: with several groups computed as one, or by other kernels, if faster."""
+"""Grouped convolutions, with several groups computed as one where that is faster."""
 
 from __future__ import annotations
 
@@ -10,49 +10,33 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from resnext_backbones.compute.geometry import Geometry
-from resnext_backbones.compute.grouped_triton import runs_on, tiled_conv2d, tiled_gradients
-
-is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
-"""PyTorch before 2.7 cannot tell exporting from compiling: any compilation counts as an export."""
-
-
-class Way(NamedTuple):
-    """How a pass is computed."""
-
-    merged: int = 1
-    """So many groups as one."""
-    triton: bool = False
-    """By the kernels of `compute.triton_kernels` instead of PyTorch's."""
-
-    def __str__(self) -> str:
-        return f"{self.merged} triton" if self.triton else f"{self.merged}"
-
-    @classmethod
-    def parse(cls, text: str) -> Way:
-        """The inverse of `str`."""
-        merged, *triton = text.split()
-        return cls(int(merged), bool(triton))
 
 
 class Ways(NamedTuple):
-    """How the three passes are computed."""
+    """How many groups are computed as one in each of the three passes."""
 
-    forward: Way = Way()
-    grad_input: Way = Way()
-    grad_weight: Way = Way()
+    forward: int = 1
+    grad_input: int = 1
+    grad_weight: int = 1
 
 
 PLAIN = Ways()
 
 FASTEST: dict[tuple[str, torch.dtype], dict[int, Ways]] = {
     ("cpu", torch.float32): {
-        4: Ways(grad_weight=Way(4)),
-        8: Ways(grad_weight=Way(2)),
+        4: Ways(grad_weight=4),
+        8: Ways(grad_weight=2),
     },
     ("cpu", torch.bfloat16): {
-        4: Ways(Way(4), Way(8), Way(8)),
-        8: Ways(grad_weight=Way(2)),
+        4: Ways(4, 8, 8),
+        8: Ways(grad_weight=2),
     },
+    ("cuda", torch.float32): {
+        4: Ways(grad_weight=16),
+        8: Ways(grad_weight=8),
+    },
+    ("cuda", torch.bfloat16): {4: Ways(grad_weight=8)},
+    ("cuda", torch.float16): {4: Ways(grad_weight=4)},
 }
 """Device and type of the input; then channels a group, and what is fastest there.
 
@@ -65,10 +49,7 @@ def fastest(x: Tensor, weight: Tensor, geometry: Geometry) -> Ways:
     """The fastest way to compute a grouped convolution that keeps the number of channels."""
     channels = weight.shape[1]
     ways = FASTEST.get((x.device.type, x.dtype), {}).get(channels, PLAIN)
-    # An exported program may run where the operators are not known.
-    if any(way.triton for way in ways) and (is_exporting() or not runs_on(x)):
-        ways = Ways(*(Way() if way.triton else way for way in ways))
-    even = all(geometry.groups % way.merged == 0 for way in ways)
+    even = all(geometry.groups % merged == 0 for merged in ways)
     keeps = x.shape[1] == weight.shape[0] == channels * geometry.groups
     return ways if even and keeps and not torch.jit.is_tracing() else PLAIN
 
@@ -105,12 +86,9 @@ def split_groups(weight: Tensor, groups: int, merged: int) -> Tensor:
 
 
 def grouped_conv2d(
-    x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, way: Way
+    x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, merged: int
 ) -> Tensor:
-    """The convolution, computed in that way."""
-    merged, triton = way
-    if triton:
-        return tiled_conv2d(x, weight, bias, *geometry, merged)
+    """Returns the convolution, with so many groups computed as one."""
     wide = merge_groups(weight, geometry.groups, merged)
     return F.conv2d(x, wide, bias, *geometry.merged(merged))
 
@@ -120,16 +98,13 @@ def grouped_gradients(
     x: Tensor,
     weight: Tensor,
     geometry: Geometry,
-    way: Way,
+    merged: int,
     needed: Sequence[bool],
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Those gradients of `x`, `weight` and bias that are needed, computed in that way."""
-    merged, triton = way
-    if triton:
-        return tiled_gradients(grad, x, weight, geometry, merged, needed)
+    """Returns those gradients of `x`, `weight` and bias that are needed, likewise."""
     stride, padding, dilation, groups = geometry.merged(merged)
     wide = merge_groups(weight, geometry.groups, merged)
-    grad_x, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
+    gradients = torch.ops.aten.convolution_backward(
         grad,
         x,
         wide,
@@ -142,6 +117,10 @@ def grouped_gradients(
         groups,
         list(needed),
     )
-    if needed[1]:
+    # A backend may return a gradient that nobody asked for.
+    grad_x, grad_weight, grad_bias = (
+        g if n else None for g, n in zip(gradients, needed, strict=True)
+    )
+    if grad_weight is not None:
         grad_weight = split_groups(grad_weight, geometry.groups, merged)
     return grad_x, grad_weight, grad_bias

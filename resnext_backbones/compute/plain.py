@@ -17,6 +17,15 @@ def is_plain(conv: nn.Module) -> bool:
     )
 
 
+def is_relu(module: nn.Module | None) -> bool:
+    """Returns whether it computes just what `torch.nn.ReLU` does, and nobody watches it."""
+    return (
+        isinstance(module, nn.ReLU)
+        and type(module).forward is nn.ReLU.forward
+        and not is_watched(module)
+    )
+
+
 def is_watched(module: nn.Module) -> bool:
     """Returns whether it has hooks, or a `forward` that was put in the place of its own."""
     return bool(

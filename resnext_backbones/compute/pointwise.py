@@ -16,6 +16,8 @@ from resnext_backbones.compute.geometry import Geometry
 PRODUCTS: dict[tuple[str, torch.dtype], int] = {
     ("cpu", torch.float32): 64,
     ("cpu", torch.bfloat16): 256,
+    ("cuda", torch.bfloat16): 64,
+    ("cuda", torch.float16): 64,
 }
 """Device and type of the input; then the fewest channels, of input and output, with which the
 products are faster than PyTorch's convolution.
@@ -37,8 +39,15 @@ def is_product(x: Tensor, weight: Tensor, geometry: Geometry) -> bool:
     )
 
 
+def product(x: Tensor, weight: Tensor) -> Tensor:
+    """Returns the convolution of `x`, (N, C_in, H, W), in channels_last: (N, C_out, H, W)."""
+    n, _, height, width = x.shape
+    rows = _pixels(x) @ weight.flatten(1).t()
+    return rows.view(n, height, width, len(weight)).permute(0, 3, 1, 2)
+
+
 def product_gradients(
-    grad: Tensor, x: Tensor, weight: Tensor, needed: Sequence[bool]
+    grad: Tensor, x: Tensor, weight: Tensor, needed: Sequence[bool], onto: Tensor | None = None
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Those gradients of `x`, `weight` and bias that are needed.
 
@@ -47,16 +56,20 @@ def product_gradients(
         x: (N, C_in, H, W).
         weight: (C_out, C_in, 1, 1).
         needed: of x, weight and bias.
+        onto: (N, C_in, H, W), which is added to the gradient of x.
     """
     need_x, need_weight, need_bias = needed
     upstream = _pixels(grad)
     grad_x = grad_weight = grad_bias = None
     if need_x:
-        rows = upstream @ weight.flatten(1)
-        grad_x = rows.reshape(*x.movedim(1, -1).shape).movedim(-1, 1)
+        weights = weight.flatten(1)
+        added = None if onto is None else _pixels(onto)
+        rows = upstream @ weights if added is None else torch.addmm(added, upstream, weights)
+        n, channels, height, width = x.shape
+        grad_x = rows.view(n, height, width, channels).permute(0, 3, 1, 2)
     if need_weight:
         # Its channels are last in memory too, as those of the parameter: DDP copies it otherwise.
-        grad_weight = (upstream.t() @ _pixels(x))[:, None, None].movedim(-1, 1)
+        grad_weight = (upstream.t() @ _pixels(x))[:, None, None].permute(0, 3, 1, 2)
     if need_bias:
         # A sum would be code for few or for many pixels: a compiler makes two versions of it.
         grad_bias = (upstream.new_ones(1, len(upstream)) @ upstream)[0]
@@ -65,4 +78,4 @@ def product_gradients(
 
 def _pixels(x: Tensor) -> Tensor:
     """(N, C, H, W) to (N x H x W, C)."""
-    return x.movedim(1, -1).reshape(-1, x.shape[1])
+    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])

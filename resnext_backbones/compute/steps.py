@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from resnext_backbones.compute.conv_norm import call, conv_norm
+from resnext_backbones.compute.conv_norm import Step, call, conv_norms
 from resnext_backbones.compute.fuse import fuse_
 
 
@@ -17,16 +17,21 @@ def run(x: Tensor, modules: Iterable[nn.Module], *, fold: bool) -> Tensor:
     Args:
         x: (N, C, H, W).
         modules: a norm stands behind each convolution that is not in another module.
-        fold: as of `conv_norm`.
+        fold: as of `conv_norms`.
     """
     waiting = list(modules)
+    steps: list[Step] = []
     while waiting:
         module = waiting.pop(0)
         if isinstance(module, nn.Conv2d):
-            x = conv_norm(x, module, waiting.pop(0), fold=fold)
-        else:
-            x = call(module, x)
-    return x
+            norm = waiting.pop(0)
+            activation = waiting.pop(0) if waiting and isinstance(waiting[0], nn.ReLU) else None
+            steps.append(Step(module, norm, activation))
+            continue
+        if steps:
+            x, steps = conv_norms(x, steps, fold=fold), []
+        x = call(module, x)
+    return conv_norms(x, steps, fold=fold) if steps else x
 
 
 def fuse_pairs_(owner: nn.Module, names: Sequence[str]) -> None:
@@ -48,7 +53,7 @@ class Steps(nn.Sequential):
 
     Args:
         modules: in order, or an ordered mapping of their names, as of `torch.nn.Sequential`.
-        fold: as of `conv_norm`.
+        fold: as of `conv_norms`.
     """
 
     def __init__(self, *modules: nn.Module, fold: bool = True) -> None:

@@ -1,269 +1,118 @@
-"""Grouped convolutions in Triton, for GPUs.
+"""What surrounds a folded convolution, as kernels of Triton.
 
-A tile is some pixels by some channels, which are those of several groups. The weight of a tile is
-block-diagonal, as in `grouped.merge_groups`, but is put together in registers: the canonical
-weight is all that is read, and all that the gradient of the weight writes. Everything is
-channels_last. No number is chosen at run time, so that the same input gives the same output.
+Everything is computed in float32 and rounded once. No number is chosen at run time, so the same
+input gives the same output.
 """
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
-from torch import Tensor
-
-from resnext_backbones.compute.geometry import Geometry
-
-PIXELS = 128
-"""Of a tile."""
-
-PROGRAMS = 1024
-"""That the gradient of the weight is divided among, as far as there are pixels: each sums some of
-them up on its own. The largest GPUs have 132 multiprocessors, of a few programs each; more of them
-would write more sums than there are activations to read."""
 
 
-def convolve(
-    x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, tile_groups: int
-) -> Tensor:
-    """The convolution of `compute.grouped.grouped_conv2d`, computed tile by tile."""
-    sizes = [
-        (size + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
-        for size, kernel, stride, pad, dilation in zip(
-            x.shape[2:], weight.shape[2:], *geometry[:3], strict=True
-        )
-    ]
-    return _launch(x, weight, bias, geometry, tile_groups, sizes, transposed=False)
+@triton.jit
+def fold(
+    weight_ptr, conv_bias_ptr, gamma_ptr, beta_ptr, mean_ptr, var_ptr, eps,
+    folded_ptr, bias_ptr, values, VALUES: tl.constexpr,
+):  # fmt: skip
+    """A row of the weight, which is what a channel of the output is computed with."""
+    row = tl.program_id(0)
+    scale = tl.rsqrt(tl.load(var_ptr + row).to(tl.float32) + eps)
+    if gamma_ptr is not None:
+        scale *= tl.load(gamma_ptr + row).to(tl.float32)
+    shift = -tl.load(mean_ptr + row).to(tl.float32)
+    if conv_bias_ptr is not None:
+        shift += tl.load(conv_bias_ptr + row).to(tl.float32)
+    bias = shift * scale
+    if beta_ptr is not None:
+        bias += tl.load(beta_ptr + row).to(tl.float32)
+    tl.store(bias_ptr + row, bias)
+    for start in range(0, values, VALUES):
+        place = start + tl.arange(0, VALUES)
+        at = row * values + place
+        weight = tl.load(weight_ptr + at, mask=place < values).to(tl.float32)
+        tl.store(folded_ptr + at, (weight * scale).to(folded_ptr.dtype.element_ty), place < values)
 
 
-def grad_input(
-    grad: Tensor, weight: Tensor, geometry: Geometry, tile_groups: int, size: list[int]
-) -> Tensor:
-    """The gradient of the input, whose height and width `size` gives."""
-    return _launch(grad, weight, None, geometry, tile_groups, size, transposed=True)
-
-
-def grad_weight(
-    grad: Tensor, x: Tensor, kernel: list[int], geometry: Geometry, tile_groups: int
-) -> Tensor:
-    """The gradient of the weight, in float32: (C, C / groups, kH, kW)."""
-    grad, x = (t.contiguous(memory_format=torch.channels_last) for t in (grad, x))
-    channels, *size = x.shape[1:]
-    pixels = grad.numel() // channels
-    group = channels // geometry.groups
-    tile = group * tile_groups
-    tiles = triton.cdiv(channels, tile) * kernel[0] * kernel[1]
-    splits = min(triton.cdiv(PROGRAMS, tiles), triton.cdiv(pixels, PIXELS))
-    partial = x.new_empty(splits, channels, *kernel, group, dtype=torch.float32)
-    with torch.cuda.device_of(x):
-        _grad_weight[tiles * splits,](
-            grad,
-            x,
-            partial,
-            pixels,
-            *grad.shape[2:],
-            *size,
-            channels,
-            splits,
-            *_constants(kernel, geometry),
-            GROUP=group,
-            TILE=tile,
-            PIXELS=PIXELS,
-            PRECISION=_precision(),
-        )
-    return partial.sum(0).movedim(-1, 1)
-
-
-def _launch(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    geometry: Geometry,
-    tile_groups: int,
-    size: list[int],
-    *,
-    transposed: bool,
-) -> Tensor:
-    x, weight = (t.contiguous(memory_format=torch.channels_last) for t in (x, weight))
-    channels, group, *kernel = weight.shape
-    tile = group * tile_groups
-    y = torch.empty(
-        len(x),
-        channels,
-        *size,
-        dtype=x.dtype,
-        device=x.device,
-        memory_format=torch.channels_last,
-    )
-    pixels = y.numel() // channels
-    with torch.cuda.device_of(x):  # a kernel goes to the current device, wherever its tensors are
-        _convolve[triton.cdiv(pixels, PIXELS) * triton.cdiv(channels, tile),](
-            x,
-            weight,
-            weight if bias is None else bias.contiguous(),
-            y,
-            pixels,
-            *size,
-            *x.shape[2:],
-            channels,
-            *_constants(kernel, geometry),
-            GROUP=group,
-            TILE=tile,
-            PIXELS=PIXELS,
-            HAS_BIAS=bias is not None,
-            TRANSPOSED=transposed,
-            PRECISION=_precision(),
-        )
-    return y
-
-
-def _constants(kernel: list[int], geometry: Geometry) -> tuple[int, ...]:
-    return *kernel, *geometry.stride, *geometry.padding, *geometry.dilation
-
-
-def _precision() -> str:
-    """Of products of float32, as PyTorch's own convolutions are asked to have it."""
-    setting = getattr(torch.backends.cudnn, "conv", None)  # of PyTorch 2.9; the older one may raise
-    if setting is None:
-        return "tf32" if torch.backends.cudnn.allow_tf32 else "ieee"
-    return "tf32" if setting.fp32_precision == "tf32" else "ieee"
+@triton.jit(do_not_specialize=["parts"])
+def unfold(
+    weight_ptr, conv_bias_ptr, gamma_ptr, mean_ptr, var_ptr, eps,
+    grad_ptr, sums_ptr, parts,
+    weight_grad_ptr, conv_bias_grad_ptr, gamma_grad_ptr, beta_grad_ptr,
+    values, VALUES: tl.constexpr,
+):  # fmt: skip
+    """What the gradients of a folded row, and of its bias, are in terms of what was folded."""
+    row = tl.program_id(0)
+    inverse = tl.rsqrt(tl.load(var_ptr + row).to(tl.float32) + eps)
+    scale = inverse
+    if gamma_ptr is not None:
+        scale *= tl.load(gamma_ptr + row).to(tl.float32)
+    total = tl.full((VALUES,), 0.0, tl.float32)
+    if grad_ptr is not None:
+        for start in range(0, values, VALUES):
+            place = start + tl.arange(0, VALUES)
+            at = row * values + place
+            grad = tl.load(grad_ptr + at, mask=place < values, other=0.0).to(tl.float32)
+            if weight_grad_ptr is not None:
+                element = weight_grad_ptr.dtype.element_ty
+                tl.store(weight_grad_ptr + at, (grad * scale).to(element), mask=place < values)
+            weight = tl.load(weight_ptr + at, mask=place < values, other=0.0).to(tl.float32)
+            total += grad * weight
+    bias_total = tl.full((VALUES,), 0.0, tl.float32)
+    for start in range(0, parts, VALUES):
+        part = start + tl.arange(0, VALUES)
+        at = part * tl.num_programs(0) + row
+        bias_total += tl.load(sums_ptr + at, mask=part < parts, other=0.0)
+    bias_grad = tl.sum(bias_total, 0)
+    if conv_bias_grad_ptr is not None:
+        grad = bias_grad * scale
+        tl.store(conv_bias_grad_ptr + row, grad.to(conv_bias_grad_ptr.dtype.element_ty))
+    if gamma_grad_ptr is not None:
+        shift = -tl.load(mean_ptr + row).to(tl.float32)
+        if conv_bias_ptr is not None:
+            shift += tl.load(conv_bias_ptr + row).to(tl.float32)
+        grad = (tl.sum(total, 0) + shift * bias_grad) * inverse
+        tl.store(gamma_grad_ptr + row, grad.to(gamma_grad_ptr.dtype.element_ty))
+    if beta_grad_ptr is not None:
+        tl.store(beta_grad_ptr + row, bias_grad.to(beta_grad_ptr.dtype.element_ty))
 
 
 # Of sizes, which change with every image, nothing is made a constant: no new compilation.
-@triton.jit(do_not_specialize=["pixels", "y_height", "y_width", "x_height", "x_width"])
-def _convolve(
-    x_ptr,
-    weight_ptr,
-    bias_ptr,
-    y_ptr,
-    pixels,
-    y_height,
-    y_width,
-    x_height,
-    x_width,
-    channels,
-    KERNEL_H: tl.constexpr,
-    KERNEL_W: tl.constexpr,
-    STRIDE_H: tl.constexpr,
-    STRIDE_W: tl.constexpr,
-    PADDING_H: tl.constexpr,
-    PADDING_W: tl.constexpr,
-    DILATION_H: tl.constexpr,
-    DILATION_W: tl.constexpr,
-    GROUP: tl.constexpr,
-    TILE: tl.constexpr,
-    PIXELS: tl.constexpr,
-    HAS_BIAS: tl.constexpr,
-    TRANSPOSED: tl.constexpr,
-    PRECISION: tl.constexpr,
-):
-    """A tile of y; transposed it is the gradient of the input, with x the upstream gradient."""
-    # Programs side by side share the pixels, whose channels lie side by side in memory.
-    tiles = (channels + TILE - 1) // TILE
-    pixel = tl.program_id(0) // tiles * PIXELS + tl.arange(0, PIXELS)
-    channel = tl.program_id(0) % tiles * TILE + tl.arange(0, TILE)
-    column = pixel % y_width
-    row = pixel // y_width % y_height
-    image = pixel // y_width // y_height
-    same_group = (channel // GROUP)[:, None] == (channel // GROUP)[None, :]
-    within = channel < channels
-    total = tl.full((PIXELS, TILE), 0.0, tl.float32)
-    for tap in range(KERNEL_H * KERNEL_W):
-        tap_y = tap // KERNEL_W
-        tap_x = tap % KERNEL_W
-        if TRANSPOSED:
-            far_y = row + PADDING_H - tap_y * DILATION_H
-            far_x = column + PADDING_W - tap_x * DILATION_W
-            meets = (far_y >= 0) & (far_x >= 0) & (far_y % STRIDE_H == 0) & (far_x % STRIDE_W == 0)
-            from_y = far_y // STRIDE_H
-            from_x = far_x // STRIDE_W
-            # Rows of the weight are what is summed over, columns what comes out.
-            outer, inner = channel[:, None], channel[None, :] % GROUP
-        else:
-            from_y = row * STRIDE_H - PADDING_H + tap_y * DILATION_H
-            from_x = column * STRIDE_W - PADDING_W + tap_x * DILATION_W
-            meets = (from_y >= 0) & (from_x >= 0)
-            outer, inner = channel[None, :], channel[:, None] % GROUP
-        meets = meets & (from_y < x_height) & (from_x < x_width) & (pixel < pixels)
-        place = ((image.to(tl.int64) * x_height + from_y) * x_width + from_x) * channels
-        values = tl.load(
-            x_ptr + place[:, None] + channel[None, :],
-            mask=meets[:, None] & within[None, :],
-            other=0.0,
-        )
-        weight = tl.load(
-            weight_ptr + (outer * (KERNEL_H * KERNEL_W) + tap) * GROUP + inner,
-            mask=same_group & within[:, None],
-            other=0.0,
-        )
-        total = tl.dot(values, weight, total, input_precision=PRECISION)
-    if HAS_BIAS:
-        total += tl.load(bias_ptr + channel, mask=within, other=0.0).to(tl.float32)[None, :]
-    tl.store(
-        y_ptr + pixel.to(tl.int64)[:, None] * channels + channel[None, :],
-        total.to(y_ptr.dtype.element_ty),
-        mask=(pixel < pixels)[:, None] & within[None, :],
-    )
+@triton.jit(do_not_specialize=["pixels"])
+def finish(
+    y_ptr, bias_ptr, shortcut_ptr, pixels, channels,
+    RELU: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
+    channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    at = pixel.to(tl.int64)[:, None] * channels + channel[None, :]
+    within = (pixel < pixels)[:, None] & (channel < channels)[None, :]
+    value = tl.load(y_ptr + at, mask=within, other=0.0).to(tl.float32)
+    if bias_ptr is not None:
+        bias = tl.load(bias_ptr + channel, mask=channel < channels, other=0.0)
+        value += bias.to(tl.float32)[None, :]
+    if shortcut_ptr is not None:
+        value += tl.load(shortcut_ptr + at, mask=within, other=0.0).to(tl.float32)
+    if RELU:
+        value = tl.where(value < 0, 0.0, value)  # which a NaN passes, as in PyTorch
+    tl.store(y_ptr + at, value.to(y_ptr.dtype.element_ty), mask=within)
 
 
-@triton.jit(
-    do_not_specialize=["pixels", "grad_height", "grad_width", "x_height", "x_width", "splits"]
-)
-def _grad_weight(
-    grad_ptr,
-    x_ptr,
-    partial_ptr,
-    pixels,
-    grad_height,
-    grad_width,
-    x_height,
-    x_width,
-    channels,
-    splits,
-    KERNEL_H: tl.constexpr,
-    KERNEL_W: tl.constexpr,
-    STRIDE_H: tl.constexpr,
-    STRIDE_W: tl.constexpr,
-    PADDING_H: tl.constexpr,
-    PADDING_W: tl.constexpr,
-    DILATION_H: tl.constexpr,
-    DILATION_W: tl.constexpr,
-    GROUP: tl.constexpr,
-    TILE: tl.constexpr,
-    PIXELS: tl.constexpr,
-    PRECISION: tl.constexpr,
-):
-    """What a part of the pixels gives to one place of the kernel, in the channels of a tile."""
-    taps = KERNEL_H * KERNEL_W
-    tiles = (channels + TILE - 1) // TILE
-    channel = tl.program_id(0) % tiles * TILE + tl.arange(0, TILE)
-    tap = tl.program_id(0) // tiles % taps
-    part = tl.program_id(0) // tiles // taps
-    within = channel < channels
-    total = tl.full((TILE, TILE), 0.0, tl.float32)
-    for start in range(part * PIXELS, pixels, splits * PIXELS):
+@triton.jit(do_not_specialize=["pixels"])
+def finish_backward(
+    grad_ptr, y_ptr, masked_ptr, sums_ptr, pixels, channels,
+    PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    part = tl.program_id(0)
+    channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    total = tl.full((PIXELS, CHANNELS), 0.0, tl.float32)
+    for start in range(part * PIXELS, pixels, tl.num_programs(0) * PIXELS):
         pixel = start + tl.arange(0, PIXELS)
-        column = pixel % grad_width
-        row = pixel // grad_width % grad_height
-        image = pixel // grad_width // grad_height
-        from_y = row * STRIDE_H - PADDING_H + tap // KERNEL_W * DILATION_H
-        from_x = column * STRIDE_W - PADDING_W + tap % KERNEL_W * DILATION_W
-        meets = (from_y >= 0) & (from_x >= 0) & (from_y < x_height) & (from_x < x_width)
-        place = ((image.to(tl.int64) * x_height + from_y) * x_width + from_x) * channels
-        # Transposed where it is loaded: channels of the input by pixels.
-        values = tl.load(
-            x_ptr + place[None, :] + channel[:, None],
-            mask=(meets & (pixel < pixels))[None, :] & within[:, None],
-            other=0.0,
-        )
-        upstream = tl.load(
-            grad_ptr + pixel.to(tl.int64)[:, None] * channels + channel[None, :],
-            mask=(pixel < pixels)[:, None] & within[None, :],
-            other=0.0,
-        )
-        total = tl.dot(values, upstream, total, input_precision=PRECISION)
-    outer, inner = channel[None, :], channel[:, None] % GROUP
-    place = ((part * channels + outer) * taps + tap) * GROUP + inner
-    same_group = (channel // GROUP)[:, None] == (channel // GROUP)[None, :]
-    tl.store(partial_ptr + place, total, mask=same_group & within[:, None])
+        at = pixel.to(tl.int64)[:, None] * channels + channel[None, :]
+        within = (pixel < pixels)[:, None] & (channel < channels)[None, :]
+        grad = tl.load(grad_ptr + at, mask=within, other=0.0)
+        if y_ptr is not None:
+            grad = tl.where(tl.load(y_ptr + at, mask=within, other=0.0) <= 0, 0.0, grad)
+            tl.store(masked_ptr + at, grad.to(masked_ptr.dtype.element_ty), mask=within)
+        total += grad.to(tl.float32)
+    tl.store(sums_ptr + part * channels + channel, tl.sum(total, 0), mask=channel < channels)

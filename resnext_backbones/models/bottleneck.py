@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 from torchvision.ops import StochasticDepth
 
-from resnext_backbones.compute.conv_norm import call, conv_norm
+from resnext_backbones.compute.conv_norm import Step, call, conv_norms
 from resnext_backbones.compute.fuse import fuse_
 from resnext_backbones.compute.steps import Steps
 from resnext_backbones.models.architecture import Architecture
@@ -75,7 +76,7 @@ class Bottleneck(nn.Module):
             shortcut = SHORTCUTS[architecture.shortcut]
             self.downsample = shortcut(in_channels, out_channels, stride, layers)
 
-        behind: list[list[str]] = [["relu"], ["relu"], []]
+        behind: list[list[str]] = [[], [], []]
         # What begins the keys that a plain network's weights do not have.
         self.added = [f"conv2.{name}." for name, _ in self.conv2.named_children()]
         for plugin in plugins:
@@ -86,7 +87,7 @@ class Bottleneck(nn.Module):
             behind[plugin.after - 1].append(name)
             if not plugin.required:
                 self.added.append(f"{name}.")
-        # By their names: a convolution, its norm, and what runs behind the two.
+        # By their names: a convolution, its norm, and the plugins behind the two.
         self._branch = list(zip(("conv1", "conv2", "conv3"), norms, behind, strict=True))
 
     @property
@@ -107,27 +108,33 @@ class Bottleneck(nn.Module):
             if isinstance(module, Steps):
                 module.fuse_()
 
-    def _residual(self, x: Tensor) -> Tensor:
-        out = x
-        for conv, norm, behind in self._branch:
-            out = conv_norm(out, getattr(self, conv), getattr(self, norm), fold=self.fold_norm)
-            for name in behind:
+    def _sum(self, x: Tensor, activation: nn.Module | None = None) -> Tensor:
+        """Returns the branch and the shortcut, added, behind an activation if there is one."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        run = partial(conv_norms, fold=self.fold_norm)
+        out, steps = x, list[Step]()
+        for conv, norm, plugins in self._branch:
+            relu = None if conv == "conv3" else self.relu
+            steps.append(Step(getattr(self, conv), getattr(self, norm), relu))
+            if plugins:
+                out, steps = run(out, steps), []
+            for name in plugins:
                 out = call(getattr(self, name), out)
+        if steps and self.drop_path is None:
+            steps[-1] = steps[-1]._replace(activation=activation)
+            return run(out, steps, shortcut=shortcut)
+        out = run(out, steps) if steps else out
         if self.drop_path is not None:
             out = self.drop_path(out)
-        shortcut = x if self.downsample is None else self.downsample(x)
-        # In place of the sum's own tensor; a plugin may keep its output for the backward pass.
-        if out.dtype == shortcut.dtype and not behind:
-            return out.add_(shortcut)
-        return out + shortcut
+        out = out + shortcut  # a plugin may keep its output for the backward pass
+        return out if activation is None else activation(out)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride))."""
         # Also where the input needs no gradient: behind frozen stages the parameters still do.
-        if self.recompute and torch.is_grad_enabled():
-            out = checkpoint(self._residual, x, use_reentrant=False, context_fn=self._contexts)
-        else:
-            out = self._residual(x)
+        if not self.recompute or not torch.is_grad_enabled():
+            return self._sum(x, self.relu)
+        out = checkpoint(self._sum, x, use_reentrant=False, context_fn=self._contexts)
         return self.relu(out)
 
     def _contexts(self) -> tuple[AbstractContextManager, AbstractContextManager]:

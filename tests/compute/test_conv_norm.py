@@ -11,7 +11,7 @@ from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from benchmarks.memory import kept_bytes
-from resnext_backbones.compute.conv_norm import conv_norm
+from resnext_backbones.compute.conv_norm import Step, conv_norms
 from resnext_backbones.compute.folding import can_fold
 from resnext_backbones.compute.sync_batch_norm import SyncBatchNorm
 from resnext_backbones.models import Plugin
@@ -21,6 +21,10 @@ def pair(norm: nn.Module | None = None, **options) -> tuple[nn.Module, nn.Module
     conv = nn.Conv2d(8, 16, 3, **({"padding": 1, "groups": 2, "bias": False} | options))
     norm = nn.BatchNorm2d(16).eval() if norm is None else norm
     return randomise(conv), randomise(norm)
+
+
+def conv_norm(x: torch.Tensor, conv: nn.Module, norm: nn.Module, **options) -> torch.Tensor:
+    return conv_norms(x, [Step(conv, norm)], **options)
 
 
 # What is folded, and what is not

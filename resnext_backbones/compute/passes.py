@@ -1,0 +1,134 @@
+"""What surrounds a folded convolution, by PyTorch's operators; and who computes it where.
+
+`triton_passes` has the same functions, with one kernel a pass.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from shutil import which
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from resnext_backbones.compute.convolution import conv2d, conv2d_backward
+from resnext_backbones.compute.folding import Folding
+from resnext_backbones.compute.geometry import Geometry
+
+Gradient = Tensor | None
+
+TRITON = (
+    find_spec("triton") is not None
+    and torch.version.hip is None
+    and any(map(which, (os.environ.get("CC", "cc"), "gcc", "clang")))
+)
+"""Whether Triton is there, and the C compiler that it needs when it first computes."""
+
+FIRST_CAPABILITY = 8, 0
+"""Of GPUs that compute in bfloat16: Ampere."""
+
+TYPES = torch.float32, torch.bfloat16, torch.float16
+
+
+def passes_for(x: Tensor, weights: Iterable[Tensor]) -> Any:
+    """Returns the module whose functions serve these: this one, or `triton_passes`."""
+    last = torch.channels_last
+    if (
+        x.is_cuda
+        and TRITON
+        and x.dtype in TYPES
+        and x.is_contiguous(memory_format=last)
+        and torch.cuda.get_device_capability(x.device) >= FIRST_CAPABILITY
+        and all(
+            weight.dtype in TYPES
+            and (weight.is_contiguous(memory_format=last) or weight.is_contiguous())
+            for weight in weights
+        )
+    ):
+        return import_module("resnext_backbones.compute.triton_passes")
+    return import_module(__name__)
+
+
+def fold(folding: Folding, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Returns weight and bias of the one convolution."""
+    return folding.fold(dtype)
+
+
+def keeps(weight: Tensor, x: Tensor) -> bool:
+    """Returns whether the folded weight of a convolution of `x` is kept for the backward pass."""
+    del weight, x
+    return False
+
+
+def forward(
+    x: Tensor,
+    weight: Tensor,
+    bias: Gradient,
+    geometry: Geometry,
+    shortcut: Tensor | None = None,
+    relu: bool = False,
+) -> Tensor:
+    """Returns the convolution's output, plus the shortcut, behind ReLU if asked for."""
+    y = conv2d(x, weight, bias, geometry)
+    if shortcut is not None:
+        y.add_(shortcut)
+    return y.relu_() if relu else y
+
+
+def backward(
+    grad: Tensor,
+    y: Tensor | None,
+    x: Tensor,
+    weight: Tensor,
+    geometry: Geometry,
+    needed: Sequence[bool],
+    onto: Gradient = None,
+) -> tuple[Tensor, Gradient, Gradient, Gradient]:
+    """Returns the gradients of shortcut, `x`, weight and bias.
+
+    Args:
+        grad: of the output.
+        y: the output, where ReLU came last.
+        x, weight, geometry: as they were convolved.
+        needed: of x, weight and bias.
+        onto: is added to the gradient of `x`.
+    """
+    if y is not None:
+        grad = torch.ops.aten.threshold_backward(grad, y, 0)
+    return grad, *conv2d_backward(grad, x, weight, geometry, needed, onto)
+
+
+def unfold(
+    folding: Folding, grad_weight: Gradient, grad_bias: Gradient, needed: Sequence[bool]
+) -> list[Gradient]:
+    """Returns the gradients of weight, convolution's bias, gamma and beta.
+
+    Args:
+        folding: as it was folded.
+        grad_weight, grad_bias: of what was folded, as `backward` returns them.
+        needed: which are wanted; the others are None.
+    """
+    inverse = torch.rsqrt(folding.var + folding.eps)
+    scale = inverse if folding.gamma is None else inverse * folding.gamma
+    found: list[Gradient] = [None] * 4
+    if needed[0]:
+        assert grad_weight is not None
+        found[0] = grad_weight * scale.reshape(-1, 1, 1, 1)
+    if needed[1]:
+        assert grad_bias is not None
+        found[1] = grad_bias * scale
+    if needed[2]:
+        assert grad_weight is not None
+        assert grad_bias is not None
+        shift = -folding.mean if folding.conv_bias is None else folding.conv_bias - folding.mean
+        found[2] = ((grad_weight * folding.weight).sum((1, 2, 3)) + shift * grad_bias) * inverse
+    if needed[3]:
+        found[3] = grad_bias
+    return [
+        None if gradient is None or tensor is None else gradient.to(tensor.dtype)
+        for gradient, tensor in zip(found, folding[:4], strict=True)
+    ]

@@ -1,0 +1,119 @@
+"""What surrounds a folded convolution, in one kernel a pass; as `passes`, where Triton runs.
+
+PyTorch's operators take some thirty launches for it, which on a fast GPU last longer than the
+convolution. Activations are in channels_last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import triton
+from torch import Tensor
+
+from resnext_backbones.compute import triton_kernels as kernels
+from resnext_backbones.compute.convolution import conv2d, conv2d_backward
+from resnext_backbones.compute.folding import Folding
+from resnext_backbones.compute.geometry import Geometry
+from resnext_backbones.compute.pointwise import is_product, product
+
+Gradient = Tensor | None
+
+TILE = {"PIXELS": 64, "CHANNELS": 64}
+"""Of activations: 64 channels in half precision are a line of the cache."""
+
+VALUES = 1024
+"""Of a row of the weight, at a time."""
+
+SMALL = 8
+"""An input with that many times the values of a weight hides it."""
+
+PROGRAMS = 1024
+"""That sum up the gradient of a bias: the largest GPUs have 132 multiprocessors, of a few each."""
+
+
+def fold(folding: Folding, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Returns weight and bias of the one convolution; the bias is in float32."""
+    weight = torch.empty_like(folding.weight, dtype=dtype)
+    rows = len(weight)
+    bias = weight.new_empty(rows, dtype=torch.float32)
+    kernels.fold[rows,](*folding, weight, bias, weight.numel() // rows, VALUES=VALUES)
+    return weight, bias
+
+
+def keeps(weight: Tensor, x: Tensor) -> bool:
+    """Returns whether a folded weight is kept for the backward pass: it is small beside `x`."""
+    return weight.numel() * SMALL <= x.numel()
+
+
+def forward(
+    x: Tensor,
+    weight: Tensor,
+    bias: Gradient,
+    geometry: Geometry,
+    shortcut: Tensor | None = None,
+    relu: bool = False,
+) -> Tensor:
+    """Returns what `passes.forward` does."""
+    # cuBLAS takes less of the processor's time than cuDNN, which computes the same product.
+    if is_product(x, weight, geometry):
+        y = product(x, weight)
+    else:
+        y = conv2d(x, weight, None, geometry).contiguous(memory_format=torch.channels_last)
+    if shortcut is not None:
+        shortcut = shortcut.contiguous(memory_format=torch.channels_last)
+    pixels, channels, grid = _tiles(y)
+    kernels.finish[grid](y, bias, shortcut, pixels, channels, RELU=relu, **TILE)
+    return y
+
+
+def backward(
+    grad: Tensor,
+    y: Tensor | None,
+    x: Tensor,
+    weight: Tensor,
+    geometry: Geometry,
+    needed: Sequence[bool],
+    onto: Gradient = None,
+) -> tuple[Tensor, Gradient, Gradient, Gradient]:
+    """Returns what `passes.backward` does, but the gradient of the bias in parts: (parts, C)."""
+    grad = grad.contiguous(memory_format=torch.channels_last)
+    pixels, channels, (most, tiles) = _tiles(grad)
+    parts = max(1, min(most, PROGRAMS // tiles))
+    sums = grad.new_empty(parts, channels, dtype=torch.float32)
+    masked = grad if y is None else torch.empty_like(grad)
+    kernels.finish_backward[parts, tiles](grad, y, masked, sums, pixels, channels, **TILE)
+    but_bias = (*needed[:2], False)
+    grad_x, grad_weight, _ = conv2d_backward(masked, x, weight, geometry, but_bias, onto)
+    return masked, grad_x, grad_weight, sums
+
+
+def unfold(
+    folding: Folding, grad_weight: Gradient, grad_bias: Gradient, needed: Sequence[bool]
+) -> list[Gradient]:
+    """Returns what `passes.unfold` does."""
+    assert grad_bias is not None
+    last = folding.weight.is_contiguous(memory_format=torch.channels_last)
+    if grad_weight is not None:
+        memory_format = torch.channels_last if last else torch.contiguous_format
+        grad_weight = grad_weight.contiguous(memory_format=memory_format)
+    found = [
+        torch.empty_like(tensor) if need and tensor is not None else None
+        for tensor, need in zip(folding[:4], needed, strict=True)
+    ]
+    rows = len(folding.weight)
+    values = folding.weight.numel() // rows
+    read = folding.weight, folding.conv_bias, folding.gamma, folding.mean, folding.var, folding.eps
+    kernels.unfold[rows,](
+        *read, grad_weight, grad_bias, len(grad_bias), *found, values, VALUES=VALUES
+    )
+    return found
+
+
+def _tiles(y: Tensor) -> tuple[int, int, tuple[int, int]]:
+    """Returns pixels and channels of activations, and into how many tiles each is divided."""
+    channels = y.shape[1]
+    pixels = y.numel() // channels
+    tiles = triton.cdiv(pixels, TILE["PIXELS"]), triton.cdiv(channels, TILE["CHANNELS"])
+    return pixels, channels, tiles

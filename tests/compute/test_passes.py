@@ -1,0 +1,179 @@
+"""What surrounds a folded convolution, by PyTorch's operators and by Triton's kernels.
+
+Without a GPU Triton's interpreter computes what its kernels say, which conftest.py asks for.
+"""
+
+from __future__ import annotations
+
+import itertools
+from types import ModuleType
+
+import pytest
+import torch
+from helpers import randomise, relative_error
+from torch import nn
+
+from resnext_backbones.compute import conv_norm, passes
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@pytest.fixture(params=["passes", "triton_passes"])
+def chosen(request: pytest.FixtureRequest, monkeypatch) -> ModuleType:
+    """The module that computes the passes, whatever the device."""
+    if request.param == "triton_passes":
+        pytest.importorskip("triton", reason="Triton is not installed")
+    module = pytest.importorskip(f"resnext_backbones.compute.{request.param}")
+    monkeypatch.setattr(conv_norm, "passes_for", lambda *_: module)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    return module
+
+
+def chain(channels: int = 8, width: int = 72, *, bias: bool = False) -> nn.Sequential:
+    """As a block has it: 1x1, grouped 3x3 and 1x1; more channels than a tile."""
+    convs = (
+        nn.Conv2d(channels, width, 1, bias=bias),
+        nn.Conv2d(width, width, 3, padding=1, groups=width // 4, bias=bias),
+        nn.Conv2d(width, channels, 1, bias=bias),
+    )
+    pairs = [(conv, nn.BatchNorm2d(conv.out_channels).eval()) for conv in convs]
+    modules = nn.Sequential(*itertools.chain(*pairs))
+    return randomise(modules).to(DEVICE, memory_format=torch.channels_last)
+
+
+def steps(modules: nn.Sequential, relu: nn.Module | None) -> list[conv_norm.Step]:
+    inner = nn.ReLU(inplace=True)
+    activations = [inner, inner, relu]
+    return [conv_norm.Step(modules[2 * i], modules[2 * i + 1], activations[i]) for i in range(3)]
+
+
+def plain(modules: nn.Sequential, x: torch.Tensor, relu: nn.Module | None) -> torch.Tensor:
+    """The same by the modules, one after the other."""
+    inner = nn.ReLU()
+    out = inner(modules[1](modules[0](x)))
+    out = modules[5](modules[4](inner(modules[3](modules[2](out))))) + x
+    return out if relu is None else relu(out)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("relu", [None, nn.ReLU(inplace=True), nn.SiLU()], ids=str)
+@pytest.mark.usefixtures("chosen")
+def test_outputs_and_every_gradient(relu: nn.Module | None, bias: bool) -> None:
+    modules = chain(bias=bias)
+    x = torch.randn(2, 8, 9, 11, device=DEVICE, requires_grad=True)
+    leaves = [x, *modules.parameters()]
+    own = conv_norm.conv_norms(x, steps(modules, relu), shortcut=x)
+    expected = plain(modules, x, relu)
+    assert relative_error(own, expected) <= 1e-6
+    with torch.no_grad():
+        assert (
+            relative_error(conv_norm.conv_norms(x, steps(modules, relu), shortcut=x), expected)
+            <= 1e-6
+        )
+    upstream = torch.randn_like(expected)
+    pairs = zip(
+        torch.autograd.grad(own, leaves, upstream),
+        torch.autograd.grad(expected, leaves, upstream),
+        strict=True,
+    )
+    assert all(b.any() and relative_error(a, b) <= 1e-5 for a, b in pairs)
+
+
+TRAINED = ["0.weight", "1.weight", "2.weight", "3.bias", "4.weight", "5.weight", "x"]
+
+
+@pytest.mark.parametrize(
+    "trained", [*([name] for name in TRAINED), ["1.bias", "x"], TRAINED], ids=str
+)
+@pytest.mark.usefixtures("chosen")
+def test_only_what_is_trained_gets_a_gradient(trained: list[str]) -> None:
+    modules = chain()
+    x = torch.randn(1, 8, 6, 6, device=DEVICE)
+    named = {**dict(modules.named_parameters()), "x": x}
+    for name, leaf in named.items():
+        leaf.requires_grad_(name in trained)
+    upstream = torch.randn(1, 8, 6, 6, device=DEVICE)
+    conv_norm.conv_norms(x, steps(modules, nn.ReLU()), shortcut=x).backward(upstream)
+    found = {name: leaf.grad for name, leaf in named.items()}
+    for leaf in named.values():
+        leaf.grad = None
+    plain(modules, x, nn.ReLU()).backward(upstream)
+    for name, leaf in named.items():
+        assert (found[name] is None) == (leaf.grad is None) == (name not in trained), name
+        assert leaf.grad is None or relative_error(found[name], leaf.grad) <= 1e-5, name
+
+
+def test_what_is_no_number_stays_none(chosen: ModuleType) -> None:
+    """ReLU by a maximum would make a 0 of it, and a run would go on."""
+    modules = chain()
+    x = torch.randn(1, 8, 5, 5, device=DEVICE)
+    x[0, :, 2, 2] = torch.nan
+    with torch.no_grad():
+        found = conv_norm.conv_norms(x, steps(modules, nn.ReLU()))
+    assert found[0, :, 2, 2].isnan().all()
+    assert not found[0, :, 0, 0].isnan().any()
+    y = torch.tensor([1.0, torch.nan, -1.0, 0.0], device=DEVICE).view(1, 4, 1, 1)
+    weight, geometry = torch.eye(4, device=DEVICE)[:, :, None, None], ((1, 1), (0, 0), (1, 1), 1)
+    grad = torch.ones_like(y)
+    grad, *_ = chosen.backward(
+        grad, y, y, weight, conv_norm.Geometry(*geometry), (False, True, True)
+    )
+    assert grad.flatten().tolist() == [1, 1, 0, 0]
+
+
+def test_more_pixels_than_programs_sum_up(chosen: ModuleType, monkeypatch) -> None:
+    """Each sums up several tiles, and the last is not full."""
+    if hasattr(chosen, "PROGRAMS"):
+        monkeypatch.setattr(chosen, "PROGRAMS", 4)
+    modules = chain()
+    x = torch.randn(2, 8, 17, 19, device=DEVICE, requires_grad=True)
+    leaves = [x, *modules.parameters()]
+    pairs = zip(
+        torch.autograd.grad(
+            conv_norm.conv_norms(x, steps(modules, nn.ReLU()), shortcut=x).sum(), leaves
+        ),
+        torch.autograd.grad(plain(modules, x, nn.ReLU()).sum(), leaves),
+        strict=True,
+    )
+    assert all(relative_error(a, b) <= 1e-5 for a, b in pairs)
+
+
+def test_half_precision_rounds_once(chosen: ModuleType) -> None:
+    folding = conv_norm.Folding.of(*steps(chain(), None)[1][:2])
+    weight, bias = chosen.fold(folding, torch.float16)
+    expected = passes.fold(folding, torch.float32)
+    assert weight.dtype == torch.float16
+    assert torch.equal(weight, expected[0].half())
+    assert relative_error(bias.float(), expected[1]) <= 1e-3
+    x = torch.randn(2, 72, 9, 11, device=DEVICE).half()
+    x = x.contiguous(memory_format=torch.channels_last)
+    geometry = conv_norm.Geometry((1, 1), (1, 1), (1, 1), 18)
+    y = chosen.forward(x, weight, bias, geometry, x, True)
+    exact = torch.nn.functional.conv2d(x.double(), weight.double(), bias.double(), *geometry)
+    assert y.dtype == torch.float16
+    assert relative_error(y.double(), (exact + x).relu()) <= 1e-3
+
+
+def test_no_images(chosen: ModuleType) -> None:
+    del chosen
+    modules = chain()
+    x = torch.randn(0, 8, 6, 6, device=DEVICE)
+    y = conv_norm.conv_norms(x, steps(modules, nn.ReLU()), shortcut=x)
+    assert y.shape == x.shape
+    assert not any(g.any() for g in torch.autograd.grad(y.sum(), modules.parameters()))
+
+
+def test_who_computes_where(monkeypatch) -> None:
+    """Nobody but PyTorch on a CPU; on a GPU Triton, for what its kernels read."""
+    x = torch.randn(1, 8, 4, 4).contiguous(memory_format=torch.channels_last)
+    weights = [torch.randn(8, 8, 1, 1)]
+    assert passes.passes_for(x, weights) is passes
+    if DEVICE == "cuda" and passes.TRITON:
+        from resnext_backbones.compute import triton_passes
+
+        x, weights = x.cuda(), [weight.cuda() for weight in weights]
+        assert passes.passes_for(x, weights) is triton_passes
+        assert passes.passes_for(x.double(), weights) is passes
+        assert passes.passes_for(torch.randn(1, 8, 4, 5, device="cuda"), weights) is passes
+        monkeypatch.setattr(passes, "TRITON", False)
+        assert passes.passes_for(x, weights) is passes
