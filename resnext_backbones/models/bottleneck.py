@@ -112,7 +112,7 @@ class Bottleneck(nn.Module):
         """Returns the branch and the shortcut, added, behind an activation if there is one."""
         shortcut = x if self.downsample is None else self.downsample(x)
         run = partial(conv_norms, fold=self.fold_norm)
-        out, steps = x, list[Step]()
+        out, steps = x, []
         for conv, norm, plugins in self._branch:
             relu = None if conv == "conv3" else self.relu
             steps.append(Step(getattr(self, conv), getattr(self, norm), relu))
