@@ -1,4 +1,4 @@
-"""Which distributions `mmengine`, `mmcv` and `mmdet` come from; importing this module checks it.
+"""Importing this module checks the distributions that `mmengine`, `mmcv` and `mmdet` come from.
 
 OpenMMLab's own no longer run on current versions of PyTorch. The maintained line has other names
 of distributions and the same names to import: pip installs both beside one another, where they
@@ -10,6 +10,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
@@ -37,17 +38,17 @@ def require_maintained_line() -> None:
             that mends it.
     """
     originals, maintained = _installed(REPLACED), _installed(IMPORTED_AS)
-    damaged = [name for name in maintained if _has_lost_files(IMPORTED_AS[name])]
-    if not originals and not damaged:
-        return
+    damaged = {n: v for n, v in maintained.items() if _first_file(IMPORTED_AS[n]) is None}
     if originals:
         beside = f" beside {_listed(maintained)}" if maintained else ""
         what = (
             f"{_listed(originals)}: installed{beside}, but this package needs the maintained line, "
             f"which has the same names to import: {', '.join(IMPORTED_AS)}"
         )
+    elif damaged:
+        what = f"{_listed(damaged)}: the files are gone"
     else:
-        what = f"{_listed({name: maintained[name] for name in damaged})}: the files are gone"
+        return
     wanted = {REPLACED[name] for name in originals} | set(maintained)
     pip = f"{shlex.quote(sys.executable)} -m pip"
     raise InputError(
@@ -61,17 +62,14 @@ def _installed(names: Iterable[str]) -> dict[str, str]:
     """Returns the versions of those that are installed."""
     found = {}
     for name in names:
-        try:
+        with suppress(PackageNotFoundError):
             found[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return found
 
 
-def _has_lost_files(package: str) -> bool:
-    """Returns whether Python finds no such package, or a folder without its first file."""
-    spec = find_spec(package)
-    return spec is None or spec.origin is None
+def _first_file(package: str) -> str | None:
+    """Returns None where Python finds no such package, or a folder without its first file."""
+    return getattr(find_spec(package), "origin", None)
 
 
 def _listed(distributions: dict[str, str]) -> str:

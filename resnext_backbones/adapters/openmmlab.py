@@ -1,4 +1,4 @@
-"""The trunk for MMDetection, MMSegmentation and all else that is built on MMEngine.
+"""MMDetection, MMSegmentation and all else that is built on MMEngine get the trunk here.
 
 Importing this module registers `resnext_backbones.ResNeXt`; a config does it with
 `custom_imports = dict(imports=["resnext_backbones.adapters.openmmlab"])`.
@@ -25,37 +25,31 @@ from resnext_backbones.mmcv_ops import OPERATORS
 from resnext_backbones.models import Architecture, Plugin
 from resnext_backbones.models import ResNeXt as Trunk
 from resnext_backbones.models.layers import Conv
-from resnext_backbones.models.options import check_one_of, stage_blocks
+from resnext_backbones.models.options import check_one_of, per_stage, stage_blocks
 from resnext_backbones.variants import architecture_of
 from resnext_backbones.weights import LoadedWeights, WeightsError, load_weights
 from resnext_backbones.weights.sources import row_of
 
 DEFAULT_BASE_WIDTH = 4
-
-InitCfg = dict[str, Any] | list[dict[str, Any]] | None
+STEMS = {"deep_stem": "deep", "small_images": "3x3"}
+SHORTCUTS = {None: None, False: "strided", True: "pooled"}
+POSITIONS = {f"after_conv{i}": i for i in (1, 2, 3)}
 
 
 @MODELS.register_module(name="ResNeXt")
 class ResNeXt(Trunk):
-    """`resnext_backbones.models.ResNeXt` by the argument names of MMDetection's `ResNeXt`.
+    """Takes the arguments of MMDetection's `ResNeXt` by their names, and what is named here.
 
     Args:
-        variant: a name of `list_variants()`, in place of depth, groups and base_width.
         depth: 26, 29, 50, 101, 152, or the number of blocks of each stage.
-        groups: cardinality.
-        base_width: channels a group in stage 1. With `groups=1` MMDetection does not read it
-            and builds ResNet; so does this with the default of 4, and any other value counts.
+        groups, base_width: cardinality, and channels a group in stage 1. With `groups=1` the
+            default width of 4 builds ResNet, as any width does in MMDetection.
+        variant: a name of `list_variants()`, in place of depth, groups and base_width.
         style: `pytorch` strides in the 3x3 convolution of a block, `caffe` in the first 1x1.
-        conv_cfg, norm_cfg: as for `mmcv.cnn.build_conv_layer` and `build_norm_layer`.
-        dcn: a deformable convolution in place of the 3x3 ones, in the stages that
-            `stage_with_dcn` says. `fallback_on_stride` leaves the strided ones as they are.
-        plugins: as MMDetection's: `cfg`, `position` and, if not in all of them, `stages`.
-        zero_init_residual: start every block as the identity.
+        small_images: a 3x3 stem that does not stride.
         init_cfg: None draws new weights; `Pretrained` loads a trunk, a classifier or a whole
             detector, and stops at any key that is missing or does not fit; all else as MMEngine.
-        fold_norm, channels_last: the trunk's, for less memory and time at the same arithmetic.
-
-    The other arguments are the trunk's.
+        options: of the trunk, by its names: strides, frozen_stages, fold_norm, ...
 
     Raises:
         ValueError: an argument is out of its range; the message names it.
@@ -72,15 +66,10 @@ class ResNeXt(Trunk):
         stem_channels: int | None = None,
         base_channels: int | None = None,
         num_stages: int = 4,
-        strides: Sequence[int] | None = None,
-        dilations: Sequence[int] | None = None,
-        contract_dilation: bool = False,
-        out_indices: Sequence[int] = (0, 1, 2, 3),
         style: str = "pytorch",
         deep_stem: bool | None = None,
         small_images: bool | None = None,
         avg_down: bool | None = None,
-        frozen_stages: int = -1,
         conv_cfg: Mapping[str, Any] | None = None,
         norm_cfg: Mapping[str, Any] | None = None,
         norm_eval: bool = True,
@@ -89,45 +78,36 @@ class ResNeXt(Trunk):
         plugins: Sequence[Mapping[str, Any]] | None = None,
         with_cp: bool = False,
         zero_init_residual: bool = True,
-        init_cfg: InitCfg = None,
-        fold_norm: bool = True,
-        channels_last: bool = True,
+        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
+        **options: Any,
     ) -> None:
         check_one_of("style", style, ("pytorch", "caffe"))
         if deep_stem and small_images:
             raise ValueError("deep_stem and small_images are two stems: set one of them")
-        given = {
+        stems = {"deep_stem": deep_stem, "small_images": small_images}
+        fields = {
             "in_channels": in_channels,
             "base_channels": base_channels,
-            "stem": "deep" if deep_stem else "3x3" if small_images else None,
+            "stem": next((STEMS[word] for word, wanted in stems.items() if wanted), None),
             "stem_channels": stem_channels,
-            "shortcut": None if avg_down is None else "pooled" if avg_down else "strided",
+            "shortcut": SHORTCUTS[avg_down],
             "stride_in_1x1": style == "caffe",
         }
-        changes = {key: value for key, value in given.items() if value is not None}
-        architecture = _architecture(variant, depth, groups, base_width, changes)
-        for name, wanted, stem in (
-            ("deep_stem", deep_stem, "deep"),
-            ("small_images", small_images, "3x3"),
-        ):
-            if wanted is False and architecture.stem == stem:
-                raise ValueError(f"{name}=False cannot be given beside the variant {variant!r}")
+        fields = {name: value for name, value in fields.items() if value is not None}
+        architecture = _architecture(variant, depth, groups, base_width, fields)
+        for word, wanted in stems.items():
+            if wanted is False and architecture.stem == STEMS[word]:
+                raise ValueError(f"{word}=False cannot be given beside the variant {variant!r}")
         super().__init__(
             replace(architecture, blocks=stage_blocks(architecture.blocks, num_stages)),
-            strides=strides,
-            dilations=dilations,
-            contract_dilation=contract_dilation,
-            out_indices=out_indices,
-            frozen_stages=frozen_stages,
             norm_eval=norm_eval,
             norm=partial(_norm, norm_cfg or {"type": "BN"}),
             conv=partial(build_conv_layer, conv_cfg),
             conv3x3=_deformable(dcn, stage_with_dcn, conv_cfg, num_stages),
-            plugins=[_plugins(plugins or (), stage, num_stages) for stage in range(num_stages)],
+            plugins=_plugins(plugins or (), num_stages),
             zero_init_last_norm=zero_init_residual,
             recompute=with_cp,
-            fold_norm=fold_norm,
-            channels_last=channels_last,
+            **options,
         )
         self.init_cfg = init_cfg
         self.loaded_weights: LoadedWeights | None = None
@@ -142,27 +122,24 @@ class ResNeXt(Trunk):
         return tuple(output.contiguous() for output in super().forward(images))
 
     def init_weights(self) -> None:
-        """What `init_cfg` says; MMEngine calls this before training.
+        """Does what `init_cfg` says; MMEngine calls this before training.
 
         Raises:
             WeightsError: the pretrained weights do not fit. The trunk is then unchanged.
         """
         print_log(f"mmcv's operators: {OPERATORS}", logger="current")
-        cfgs = [self.init_cfg] if isinstance(self.init_cfg, dict) else list(self.init_cfg or ())
-        drawn = [cfg for cfg in cfgs if cfg["type"] != "Pretrained"]
-        if drawn:
+        cfgs = [self.init_cfg] if isinstance(self.init_cfg, dict) else self.init_cfg or []
+        if drawn := [cfg for cfg in cfgs if cfg["type"] != "Pretrained"]:
             initialize(self, drawn)
         else:
             self.reset_parameters()
         for cfg in cfgs:
             if cfg["type"] == "Pretrained":
-                self.loaded_weights = self._load(cfg["checkpoint"], cfg.get("prefix", ""))
-
-    def _load(self, source: str, prefix: str) -> LoadedWeights:
-        try:
-            return load_weights(self, address_of(source), prefix=prefix)
-        except OSError as error:
-            raise WeightsError(f"weights {source}: {error}") from error
+                source, prefix = cfg["checkpoint"], cfg.get("prefix", "")
+                try:
+                    self.loaded_weights = load_weights(self, address_of(source), prefix=prefix)
+                except OSError as error:
+                    raise WeightsError(f"weights {source}: {error}") from error
 
 
 def _architecture(
@@ -170,19 +147,18 @@ def _architecture(
     depth: int | Sequence[int] | None,
     groups: int,
     base_width: int,
-    changes: dict[str, Any],
+    fields: dict[str, Any],
 ) -> Architecture:
-    """The architecture, in the trunk's words."""
     if variant is not None:
         if depth is not None or groups != 1 or base_width != DEFAULT_BASE_WIDTH:
             raise ValueError(f"variant {variant!r} stands in place of depth, groups and base_width")
-        return architecture_of(variant, **changes)
+        return architecture_of(variant, **fields)
     if depth is None:
         raise ValueError("depth or variant must be given")
     if groups == 1 and base_width == DEFAULT_BASE_WIDTH:
-        base_width = changes.get("base_channels", Architecture.base_channels)
+        base_width = fields.get("base_channels", Architecture.base_channels)
     return Architecture(
-        blocks=stage_blocks(depth), cardinality=groups, base_width=base_width, **changes
+        blocks=stage_blocks(depth), cardinality=groups, base_width=base_width, **fields
     )
 
 
@@ -196,20 +172,16 @@ def _deformable(
     conv_cfg: Mapping[str, Any] | None,
     num_stages: int,
 ) -> list[Conv | None] | None:
-    """What builds the 3x3 convolutions of each stage."""
+    """Returns what builds the 3x3 convolutions of each stage."""
     if dcn is None:
         return None
     if conv_cfg is not None:
         raise ValueError(f"conv_cfg must be None beside dcn, got {conv_cfg!r}")
-    if len(stage_with_dcn) != num_stages:
-        raise ValueError(
-            f"stage_with_dcn must have one value for each of the {num_stages} stages, "
-            f"got {stage_with_dcn!r}"
-        )
+    stages = per_stage("stage_with_dcn", stage_with_dcn, num_stages, ())
     # The mapping is the config's, and shared by all blocks: it is read, never changed.
     cfg = {key: value for key, value in dcn.items() if key != "fallback_on_stride"}
     conv = partial(_deformable_conv, cfg, dcn.get("fallback_on_stride", False))
-    return [conv if here else None for here in stage_with_dcn]
+    return [conv if here else None for here in stages]
 
 
 def _deformable_conv(
@@ -219,27 +191,26 @@ def _deformable_conv(
     return build_conv_layer(None if plain else cfg, *args, stride=stride, **kwargs)
 
 
-def _plugins(plugins: Sequence[Mapping[str, Any]], stage: int, num_stages: int) -> list[Plugin]:
-    """The plugins of one stage."""
-    positions = {f"after_conv{i}": i for i in (1, 2, 3)}
-    found = []
-    for plugin in plugins:
-        stages = plugin.get("stages", (True,) * num_stages)
-        if len(stages) != num_stages or plugin.get("position") not in positions:
+def _plugins(cfgs: Sequence[Mapping[str, Any]], num_stages: int) -> list[list[Plugin]]:
+    """Returns the plugins of each stage."""
+    found: list[list[Plugin]] = [[] for _ in range(num_stages)]
+    for cfg in cfgs:
+        stages = cfg.get("stages", (True,) * num_stages)
+        if len(stages) != num_stages or cfg.get("position") not in POSITIONS:
             raise ValueError(
                 f"plugins: stages must have {num_stages} values and position be one of "
-                f"{', '.join(positions)}, got {dict(plugin)}"
+                f"{', '.join(POSITIONS)}, got {dict(cfg)}"
             )
-        if stages[stage]:
-            build = partial(_plugin, plugin["cfg"])
-            found.append(Plugin(positions[plugin["position"]], build))
+        plugin = Plugin(POSITIONS[cfg["position"]], partial(_plugin, cfg["cfg"]))
+        for stage, wanted in zip(found, stages, strict=True):
+            stage += [plugin] if wanted else []
     return found
 
 
 def _plugin(cfg: Mapping[str, Any], channels: int) -> tuple[str, nn.Module]:
-    postfix = cfg.get("postfix", "")
-    own = {key: value for key, value in cfg.items() if key != "postfix"}
-    return build_plugin_layer(own, in_channels=channels, postfix=postfix)
+    own = dict(cfg)
+    postfix = own.pop("postfix", "")
+    return build_plugin_layer(own, postfix=postfix, in_channels=channels)
 
 
 # Names for published weights, and where MMEngine keeps the tables with their addresses.
@@ -247,7 +218,7 @@ NAMED_WEIGHTS = {"open-mmlab://": get_external_models, "torchvision://": get_tor
 
 
 def address_of(source: str) -> str:
-    """The address of what MMEngine has a name for; registered weights, and all else, as they are.
+    """Returns the address of what MMEngine has a name for; all else as it is.
 
     Raises:
         WeightsError: MMEngine has no such name.

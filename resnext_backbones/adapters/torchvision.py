@@ -1,4 +1,4 @@
-"""The trunk for torchvision's detectors and segmentation networks.
+"""torchvision's detectors and segmentation networks get the trunk here.
 
 `resnext_fpn` is what FasterRCNN, MaskRCNN, RetinaNet, FCOS and KeypointRCNN take as `backbone`;
 `deeplabv3` and `fcn` are whole networks. Names in the state dicts are torchvision's own, so its
@@ -8,10 +8,10 @@ checkpoints of whole detectors load with `load_state_dict`, and the other way ro
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor, nn
 from torchvision.models.segmentation import FCN, DeepLabV3
@@ -26,26 +26,18 @@ from torchvision.ops.feature_pyramid_network import (
 from resnext_backbones.build import split
 from resnext_backbones.models import ResNeXt
 from resnext_backbones.models.architecture import Architecture
-from resnext_backbones.models.options import MAX_STAGES, check_range
+from resnext_backbones.models.options import MAX_STAGES, check_one_of, check_range, require
 from resnext_backbones.models.parts.norms import Norm
-from resnext_backbones.weights import (
-    LoadedWeights,
-    WeightsError,
-    load_weights,
-    preprocessing_of,
-)
+from resnext_backbones.weights import LoadedWeights, WeightsError, load_weights, preprocessing_of
 
 FPN_CHANNELS = 256
 """Of every feature map behind the FPN; torchvision's heads are published for that many."""
 
 
-@dataclass(frozen=True)
-class Dilation:
-    """What a network for segmentation is built with for one output stride.
+class Dilation(NamedTuple):
+    """Holds the stages' strides and dilations, and the rates of DeepLabV3's head.
 
-    Attributes:
-        strides, dilations: of the stages.
-        atrous_rates: of DeepLabV3's head: Chen et al. (2017), arXiv:1706.05587, section 4.1.
+    The rates are those of Chen et al. (2017), arXiv:1706.05587, section 4.1.
     """
 
     strides: tuple[int, ...]
@@ -59,26 +51,30 @@ OUTPUT_STRIDES = {
 }
 """By pixels of the image to one of the last feature map; 8 is what torchvision builds."""
 
-SETTLED = {
-    "out_indices": "returned_layers",
-    "frozen_stages": "trainable_layers",
+FPN_SETTLES = {"out_indices": "returned_layers", "frozen_stages": "trainable_layers"}
+SEGMENTATION_SETTLES = {
+    "out_indices": "aux_classifier",
     "strides": "output_stride",
     "dilations": "output_stride",
     "contract_dilation": "output_stride",
 }
 """Arguments of the trunk that a builder settles, and its own that stands for each."""
 
+Segmenter = TypeVar("Segmenter", DeepLabV3, FCN)
+
+HEADS: dict[type[nn.Module], Callable[[int, int, Dilation], nn.Module]] = {
+    DeepLabV3: lambda channels, classes, dilation: DeepLabHead(
+        channels, classes, dilation.atrous_rates
+    ),
+    FCN: lambda channels, classes, _: FCNHead(channels, classes),
+}
+"""The head of each of torchvision's networks for segmentation."""
+
 
 class NamedResNeXt(ResNeXt):
-    """The trunk whose feature maps have names, as torchvision's heads want them.
+    """Gives the trunk's feature maps `names`, as torchvision's heads want them.
 
-    Args:
-        architecture: of the trunk.
-        names: of the feature maps, from the first of `out_indices` on.
-        options: the trunk's arguments.
-
-    Attributes:
-        loaded_weights: what `weights` of a builder loaded; None for random weights.
+    `loaded_weights` is what `weights` of a builder loaded; None for random weights.
     """
 
     def __init__(self, architecture: Architecture, *, names: Sequence[str], **options: Any) -> None:
@@ -87,28 +83,20 @@ class NamedResNeXt(ResNeXt):
         self.loaded_weights: LoadedWeights | None = None
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:  # type: ignore[override]
-        """The trunk's feature maps by name: (N, C, H / stride, W / stride) each."""
+        """Returns the trunk's feature maps by name: (N, C, H / stride, W / stride) each."""
         return OrderedDict(zip(self.names, super().forward(images), strict=True))
 
 
-class ResNeXtFPN(nn.Module):
-    """The trunk and torchvision's feature pyramid, by the names of its `BackboneWithFPN`.
+class ResNeXtFPN(nn.Sequential):
+    """Puts torchvision's pyramid `fpn` on the trunk `body`, named as in its `BackboneWithFPN`.
 
-    Attributes:
-        body: the trunk.
-        fpn: the pyramid.
-        out_channels: of all its feature maps.
+    It maps (N, 3, H, W) to `"0"`, `"1"`, ... and the names of the extra levels, such as `"pool"`,
+    each of `out_channels`.
     """
 
-    def __init__(self, body: NamedResNeXt, fpn: FeaturePyramidNetwork) -> None:
-        super().__init__()
-        self.body = body
-        self.fpn = fpn
-        self.out_channels = FPN_CHANNELS
-
-    def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
-        """(N, 3, H, W) to `"0"`, `"1"`, ... and the names of the extra levels, such as `"pool"`."""
-        return self.fpn(self.body(images))
+    body: NamedResNeXt
+    fpn: FeaturePyramidNetwork
+    out_channels = FPN_CHANNELS
 
 
 def resnext_fpn(
@@ -122,7 +110,7 @@ def resnext_fpn(
     fpn_norm: Norm | None = None,
     **options: Any,
 ) -> ResNeXtFPN:
-    """What torchvision's `resnet_fpn_backbone` builds, with this trunk.
+    """Returns what torchvision's `resnet_fpn_backbone` builds, with this trunk.
 
     Args:
         name: of `list_variants()`.
@@ -140,14 +128,12 @@ def resnext_fpn(
         ValueError: the name is unknown, or an argument out of its range.
         FileNotFoundError, WeightsError: as `load_weights`.
     """
-    architecture, rest = _split(name, options, "out_indices", "frozen_stages")
+    architecture, rest = _split(name, options, FPN_SETTLES)
     stages = len(architecture.blocks)
     check_range("trainable_layers", trainable_layers, 0, stages + 1)
-    layers = list(range(1, stages + 1)) if returned_layers is None else list(returned_layers)
-    if not layers or layers != sorted(set(layers)) or not set(layers) <= set(range(1, stages + 1)):
-        raise ValueError(
-            f"returned_layers must be increasing stages from 1 to {stages}, got {returned_layers!r}"
-        )
+    layers = list(range(1, stages + 1) if returned_layers is None else returned_layers)
+    fits = layers == sorted(set(layers) & set(range(1, stages + 1))) != []
+    require(fits, "returned_layers", f"increasing stages from 1 to {stages}", returned_layers)
     body = NamedResNeXt(
         architecture,
         names=[str(i) for i in range(len(layers))],
@@ -157,71 +143,62 @@ def resnext_fpn(
         norm=norm,
         **rest,
     )
-    fpn = FeaturePyramidNetwork(
-        list(body.channels), FPN_CHANNELS, extra_blocks or LastLevelMaxPool(), fpn_norm
-    )
-    return ResNeXtFPN(_loaded(body, weights), fpn)
+    top = extra_blocks or LastLevelMaxPool()
+    fpn = FeaturePyramidNetwork(list(body.channels), FPN_CHANNELS, top, fpn_norm)
+    return ResNeXtFPN(OrderedDict(body=_loaded(body, weights), fpn=fpn))
 
 
-def deeplabv3(
+def segmentation_network(
     name: str,
     *,
+    network: type[Segmenter],
     output_stride: int = 8,
     num_classes: int = 21,
     weights: str | Path | None = None,
     aux_classifier: bool = False,
     norm: str | Norm = "BN",
     **options: Any,
-) -> DeepLabV3:
-    """torchvision's `DeepLabV3` on this trunk.
+) -> Segmenter:
+    """Returns torchvision's `DeepLabV3` or `FCN` on this trunk, as `deeplabv3` and `fcn`.
 
     Args:
         name: of `list_variants()`, with four stages.
-        output_stride: 8 as torchvision's own, or 16 with half the rates in the head, for a quarter
-            of the work in the last stages.
+        network: of `HEADS`.
+        output_stride: 8 as torchvision's own, or 16 with half the rates in DeepLabV3's head, for a
+            quarter of the work in the last stages.
         num_classes: with the background.
-        weights: of the trunk, any source of `load_weights`; None draws new ones.
         aux_classifier: an `FCNHead` on stage 3, whose output `"aux"` helps in training.
-        norm: of the trunk.
-        options: further arguments of the trunk.
-
-    Raises:
-        ValueError: the name is unknown, or an argument out of its range.
-        FileNotFoundError, WeightsError: as `load_weights`.
+        weights, norm, options: as of `resnext_fpn`, and so are the errors.
     """
-    dilation = _dilation(output_stride)
-    body = _dilated(name, dilation, weights, aux_classifier, {"norm": norm, **options})
-    head = DeepLabHead(body.channels[-1], num_classes, dilation.atrous_rates)
-    return DeepLabV3(body, head, _aux_head(body, num_classes, aux_classifier))
-
-
-def fcn(
-    name: str,
-    *,
-    output_stride: int = 8,
-    num_classes: int = 21,
-    weights: str | Path | None = None,
-    aux_classifier: bool = False,
-    norm: str | Norm = "BN",
-    **options: Any,
-) -> FCN:
-    """torchvision's `FCN` on this trunk; arguments and errors as `deeplabv3`'s."""
-    body = _dilated(
-        name, _dilation(output_stride), weights, aux_classifier, {"norm": norm, **options}
+    check_one_of("output_stride", output_stride, OUTPUT_STRIDES)
+    dilation = OUTPUT_STRIDES[output_stride]
+    architecture, rest = _split(name, options, SEGMENTATION_SETTLES)
+    fits = len(architecture.blocks) == MAX_STAGES
+    require(fits, "name", f"a network of {MAX_STAGES} stages", name)
+    body = NamedResNeXt(
+        architecture,
+        names=["aux", "out"] if aux_classifier else ["out"],
+        out_indices=(2, 3) if aux_classifier else (3,),
+        strides=dilation.strides,
+        dilations=dilation.dilations,
+        contract_dilation=True,
+        norm=norm,
+        **rest,
     )
-    head = FCNHead(body.channels[-1], num_classes)
-    return FCN(body, head, _aux_head(body, num_classes, aux_classifier))
+    head = HEADS[network](body.channels[-1], num_classes, dilation)
+    aux = FCNHead(body.channels[0], num_classes) if aux_classifier else None
+    return network(_loaded(body, weights), head, aux)
+
+
+deeplabv3 = partial(segmentation_network, network=DeepLabV3)
+fcn = partial(segmentation_network, network=FCN)
 
 
 def pixel_options(source: str | Path) -> dict[str, list[float]]:
-    """`image_mean` and `image_std` of a detector's constructor, as weights expect them.
-
-    Args:
-        source: of the weights, as `preprocessing_of` takes.
+    """Returns `image_mean` and `image_std` for torchvision's detectors, as weights expect them.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        WeightsError: it is not known, or the weights want BGR pixels.
+        FileNotFoundError, WeightsError: as `preprocessing_of`, or the weights want BGR pixels.
     """
     pixels = preprocessing_of(source)
     options = dict(zip(("image_mean", "image_std"), pixels.unit(), strict=True))
@@ -236,50 +213,13 @@ def pixel_options(source: str | Path) -> dict[str, list[float]]:
 
 
 def _split(
-    name: str, options: dict[str, Any], *settled: str
+    name: str, options: dict[str, Any], settled: dict[str, str]
 ) -> tuple[Architecture, dict[str, Any]]:
-    """The architecture, and the options of the trunk, none of which something else settles."""
+    """Returns the architecture, and options of the trunk, none of which something else settles."""
     for key in options:
         if key in settled:
-            raise ValueError(f"{key} cannot be given: {SETTLED[key]} settles it")
+            raise ValueError(f"{key} cannot be given: {settled[key]} settles it")
     return split(name, options)
-
-
-def _dilation(output_stride: int) -> Dilation:
-    if output_stride not in OUTPUT_STRIDES:
-        raise ValueError(
-            f"output_stride must be one of {', '.join(map(str, OUTPUT_STRIDES))}, "
-            f"got {output_stride!r}"
-        )
-    return OUTPUT_STRIDES[output_stride]
-
-
-def _dilated(
-    name: str,
-    dilation: Dilation,
-    weights: str | Path | None,
-    aux: bool,
-    options: dict[str, Any],
-) -> NamedResNeXt:
-    """The trunk of a segmentation network: stage 4 as `"out"`, and stage 3 as `"aux"`."""
-    settled = ("out_indices", "strides", "dilations", "contract_dilation")
-    architecture, rest = _split(name, options, *settled)
-    if len(architecture.blocks) != MAX_STAGES:
-        raise ValueError(f"name must be a network of {MAX_STAGES} stages, got {name!r}")
-    body = NamedResNeXt(
-        architecture,
-        names=["aux", "out"] if aux else ["out"],
-        out_indices=(2, 3) if aux else (3,),
-        strides=dilation.strides,
-        dilations=dilation.dilations,
-        contract_dilation=True,
-        **rest,
-    )
-    return _loaded(body, weights)
-
-
-def _aux_head(body: NamedResNeXt, num_classes: int, aux: bool) -> FCNHead | None:
-    return FCNHead(body.channels[0], num_classes) if aux else None
 
 
 def _loaded(body: NamedResNeXt, weights: str | Path | None) -> NamedResNeXt:

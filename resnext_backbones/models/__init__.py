@@ -1,4 +1,4 @@
-"""The network, in pure PyTorch."""
+"""This package is the network, in pure PyTorch."""
 
 from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.models.classifier import ResNeXtClassifier

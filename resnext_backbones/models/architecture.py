@@ -1,4 +1,4 @@
-"""What weights presuppose of a network, as plain values."""
+"""An architecture says what weights presuppose of a network, as plain values."""
 
 from __future__ import annotations
 
@@ -20,25 +20,20 @@ EXPANSION = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """A network of the family, Xie et al. (CVPR 2017), Table 1: all that its weights presuppose.
+    """Describes a network of the family, Xie et al. (CVPR 2017), Table 1.
 
     Stage k has a bottleneck width of C x d x 2^(k-1) and 4 x base_channels x 2^(k-1) outputs. With
-    cardinality 1 it is ResNet (base width 64) or Wide ResNet (base width 128).
+    cardinality 1 it is ResNet (base width 64) or Wide ResNet (base width 128). A stem, a shortcut,
+    an activation and an attention ("" is none) are names of their tables in `models.parts`.
 
     Attributes:
         blocks: of each stage, one to four of them.
         cardinality: C, the groups of the 3x3 convolutions.
         base_width: d, channels a group in stage 1.
-        in_channels: of the images.
-        base_channels: the outputs of stage 1 have four times as many.
-        stem: of `parts.stems.STEMS`.
         stem_channels: out of the stem; None is `base_channels`.
-        shortcut: how a shape changes beside a block, of `parts.shortcuts.SHORTCUTS`.
         stride_in_1x1: stride in the first 1x1 convolution of a block, as the original ResNet does;
             False, in the 3x3 one, is what all public ResNeXt weights expect.
         norm_kind: `batch` or `group`; which of the kind is an option of the network.
-        activation: of `parts.activations.ACTIVATIONS`.
-        attention: of `parts.attention.ATTENTION`; "" is none.
         attention_after: the convolution of a block behind whose norm it stands, 2 or 3.
 
     Raises:
@@ -101,12 +96,12 @@ class Architecture:
 
     @property
     def depth(self) -> int:
-        """Layers with weights, as the names of the networks count them."""
+        """Counts the layers with weights, as the names of networks do."""
         return 3 * sum(self.blocks) + 2
 
     @property
     def stem_out_channels(self) -> int:
-        """Channels out of the stem."""
+        """Counts the channels out of the stem."""
         return self.base_channels if self.stem_channels is None else self.stem_channels
 
     def width(self, stage: int) -> int:

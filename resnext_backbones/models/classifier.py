@@ -1,4 +1,4 @@
-"""The trunk with a classification head, as it is pretrained."""
+"""The trunk is pretrained with a classification head."""
 
 from __future__ import annotations
 
@@ -12,18 +12,10 @@ from resnext_backbones.models.resnext import ResNeXt
 
 
 class ResNeXtClassifier(ResNeXt):
-    """Trunk, global average pooling and a linear layer `fc`.
+    """Adds global average pooling and a linear layer `fc` to the trunk, by torchvision's names.
 
-    It is a trunk with a head rather than a head that holds a trunk, so that its state dict has
-    torchvision's names and needs no renaming in either direction.
-
-    Args:
-        architecture: of the trunk.
-        num_classes: of the head.
-        options: of `ResNeXt`, but for `out_indices`: the head takes the last stage.
-
-    Raises:
-        ValueError: an argument is out of its range; the message names it.
+    Arguments and errors are those of `ResNeXt`, but for `out_indices`: the head takes the last
+    stage.
     """
 
     def __init__(
@@ -37,5 +29,5 @@ class ResNeXtClassifier(ResNeXt):
 
     # Logits where a trunk gives a tuple of feature maps: what makes it a classifier.
     def forward(self, images: Tensor) -> Tensor:  # type: ignore[override]
-        """(N, in_channels, H, W) to logits (N, num_classes)."""
+        """Maps (N, in_channels, H, W) to logits (N, num_classes)."""
         return self.fc(super().forward(images)[-1].mean((2, 3)))

@@ -1,4 +1,4 @@
-"""What a stage is built from."""
+"""Blocks are built from layers and plugins."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from resnext_backbones.models.parts.norms import Norm
+from resnext_backbones.models.parts.norms import Norms
 
 Conv = Callable[..., nn.Module]
 """Called as `torch.nn.Conv2d` is: channels in, channels out, kernel size, and keywords."""
@@ -15,12 +15,12 @@ Conv = Callable[..., nn.Module]
 
 @dataclass(frozen=True)
 class Plugin:
-    """A module that a block runs behind one of its convolutions.
+    """Describes a module that a block runs behind one of its convolutions.
 
     Attributes:
         after: 1, 2 or 3, the convolution whose normalised output it takes.
-        build: given the number of channels, returns the name under which the block registers
-            the module, and the module. It must keep the shape.
+        build: given the number of channels, returns the module's name in the block, and the
+            module. It must keep the shape.
         required: whether weights of the network have its tensors, as those of an attention do.
     """
 
@@ -35,18 +35,12 @@ class Plugin:
 
 @dataclass(frozen=True)
 class Layers:
-    """The factories that a network is built from.
+    """Holds the factories of all convolutions, which have no bias, of all norms and activations.
 
-    Attributes:
-        conv: every convolution, but where a stage has another for its 3x3 ones.
-        norm: every norm.
-        norm_name: what the norms are called in the state dict, in front of their number.
-        activation: every activation.
-        fold_norm: fold norms with frozen statistics into the convolutions.
+    `fold_norm` folds norms with frozen statistics into the convolutions.
     """
 
     conv: Conv
-    norm: Norm
-    norm_name: str
+    norm: Norms
     activation: Callable[[], nn.Module]
     fold_norm: bool

@@ -1,4 +1,4 @@
-"""What the trunk's arguments may be, with errors that name them."""
+"""Each check of an argument raises a ValueError that names it and says what it must be."""
 
 from __future__ import annotations
 
@@ -24,126 +24,76 @@ MAX_STAGES = 4
 MIN_SIZE = 32
 
 
-def stage_blocks(depth: int | Sequence[int], num_stages: int | None = None) -> tuple[int, ...]:
-    """The blocks of each stage, the first `num_stages` of them.
+def require(fits: object, name: str, what: str, value: object) -> None:
+    """Raises a ValueError unless a value fits, which says what it must be and what it is."""
+    if not fits:
+        raise ValueError(f"{name} must be {what}, got {value!r}")
 
-    Raises:
-        ValueError: the depth is not in `DEPTHS`, a stage has no block, or there are not that
-            many stages.
-    """
+
+def is_integer(value: object) -> bool:
+    """Returns whether it is an integer; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def check_one_of(name: str, value: object, allowed: Iterable[object], more: str = "") -> None:
+    """Checks that a value is one of some; `more` says in words what else it may be."""
+    values = list(allowed)
+    listed = ", ".join(map(str, values))
+    require(value in values, name, f"one of {listed}{more and f' {more}'}", value)
+
+
+def check_positive(**values: int) -> None:
+    """Checks that each value is an integer of at least 1."""
+    for name, value in values.items():
+        require(is_integer(value) and value > 0, name, "a positive integer", value)
+
+
+def check_range(name: str, value: int, low: int, high: int) -> None:
+    """Checks that a value is an integer from `low` to `high`."""
+    fits = is_integer(value) and low <= value <= high
+    require(fits, name, f"an integer from {low} to {high}", value)
+
+
+def positive_integers(name: str, values: Sequence[int]) -> tuple[int, ...]:
+    """Returns a sequence of integers of at least 1 as a tuple."""
+    fits = isinstance(values, Sequence) and all(is_integer(v) and v > 0 for v in values)
+    require(fits, name, "positive integers", values)
+    return tuple(values)
+
+
+def per_stage(name: str, values: Sequence[T] | None, n: int, default: Sequence[T]) -> tuple[T, ...]:
+    """Returns a sequence of one value for each of `n` stages as a tuple; None is the default."""
+    values = default[:n] if values is None else values
+    fits = isinstance(values, Sequence) and len(values) == n
+    if not fits:
+        raise ValueError(f"{name} must have one value for each of the {n} stages, got {values!r}")
+    return tuple(values)
+
+
+def stage_blocks(depth: int | Sequence[int], num_stages: int | None = None) -> tuple[int, ...]:
+    """Returns the blocks of the first `num_stages` stages, of a depth in `DEPTHS` or as given."""
     if isinstance(depth, int):
-        if depth not in DEPTHS:
-            known = ", ".join(map(str, DEPTHS))
-            raise ValueError(f"depth must be one of {known} or a tuple of blocks, got {depth}")
+        check_one_of("depth", depth, DEPTHS, "or a tuple of blocks")
         blocks = DEPTHS[depth]
     else:
         blocks = positive_integers("blocks", depth)
-        if not 1 <= len(blocks) <= MAX_STAGES:
-            raise ValueError(f"blocks must be of 1 to {MAX_STAGES} stages, got {blocks}")
+        require(1 <= len(blocks) <= MAX_STAGES, "blocks", f"of 1 to {MAX_STAGES} stages", blocks)
     n = len(blocks) if num_stages is None else num_stages
     check_range("num_stages", n, 1, len(blocks))
     return blocks[:n]
 
 
-def check_one_of(name: str, value: object, allowed: Iterable[object], more: str = "") -> None:
-    """Check that a value is one of some.
-
-    Args:
-        more: what else it may be, in words.
-
-    Raises:
-        ValueError: it is not.
-    """
-    values = list(allowed)
-    if value not in values:
-        listed = ", ".join(map(str, values))
-        raise ValueError(f"{name} must be one of {listed}{more and f' {more}'}, got {value!r}")
-
-
-def is_integer(value: object) -> bool:
-    """Whether it is an integer; True and False are none."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def check_positive(**values: int) -> None:
-    """Check that each value is an integer of at least 1.
-
-    Raises:
-        ValueError: one is not; its name and value are in the message.
-    """
-    for name, value in values.items():
-        if not is_integer(value) or value < 1:
-            raise ValueError(f"{name} must be a positive integer, got {value!r}")
-
-
-def check_range(name: str, value: int, low: int, high: int) -> None:
-    """Check that a value is an integer from `low` to `high`.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if not is_integer(value) or not low <= value <= high:
-        raise ValueError(f"{name} must be an integer from {low} to {high}, got {value!r}")
-
-
-def check_probability(name: str, value: float) -> None:
-    """Check that a value is in [0, 1).
-
-    Raises:
-        ValueError: it is not.
-    """
-    if not 0 <= value < 1:
-        raise ValueError(f"{name} must be in [0, 1), got {value}")
-
-
-def positive_integers(name: str, values: Sequence[int]) -> tuple[int, ...]:
-    """The values as a tuple.
-
-    Raises:
-        ValueError: it is no sequence, or one of them is no integer of at least 1.
-    """
-    if not isinstance(values, Sequence) or not all(is_integer(v) and v > 0 for v in values):
-        raise ValueError(f"{name} must be positive integers, got {values!r}")
-    return tuple(values)
-
-
-def per_stage(
-    name: str, values: Sequence[T] | None, num_stages: int, default: Sequence[T]
-) -> tuple[T, ...]:
-    """The values as a tuple with one for each stage.
-
-    Raises:
-        ValueError: there are more or fewer, or it is no sequence.
-    """
-    if values is None:
-        return tuple(default)
-    if not isinstance(values, Sequence) or len(values) != num_stages:
-        raise ValueError(
-            f"{name} must have one value for each of the {num_stages} stages, got {values!r}"
-        )
-    return tuple(values)
-
-
-def stage_indices(name: str, indices: Sequence[int] | None, num_stages: int) -> tuple[int, ...]:
-    """The indices as a tuple: stages, each once and in order; None is all of them.
-
-    Raises:
-        ValueError: they are not, or there are none.
-    """
-    if indices is None:
-        return tuple(range(num_stages))
-    fits = isinstance(indices, Sequence) and all(
-        is_integer(i) and 0 <= i < num_stages for i in indices
-    )
-    if not fits or not indices or list(indices) != sorted(set(indices)):
-        raise ValueError(
-            f"{name} must be increasing stage indices from 0 to {num_stages - 1}, got {indices!r}"
-        )
+def stage_indices(name: str, indices: Sequence[int] | None, n: int) -> tuple[int, ...]:
+    """Returns indices of `n` stages, each once and in order, as a tuple; None is all of them."""
+    indices = range(n) if indices is None else indices
+    fits = isinstance(indices, Sequence) and all(is_integer(i) and 0 <= i < n for i in indices)
+    fits = fits and list(indices) == sorted(set(indices)) != []
+    require(fits, name, f"increasing stage indices from 0 to {n - 1}", indices)
     return tuple(indices)
 
 
 def check_images(images: Tensor, in_channels: int, dtype: torch.dtype) -> None:
-    """The images are ones that a trunk with that many channels and that type of weights takes.
+    """Checks that a trunk with that many channels and weights of that type takes the images.
 
     Raises:
         ValueError: their shape is not (N, in_channels, H, W) with H and W of at least 32.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,14 @@ pytest.importorskip("detectron2", reason="Detectron2 is not installed")
 
 from detectron2 import model_zoo
 from detectron2.config import CfgNode, LazyCall, get_cfg, instantiate
-from detectron2.layers import deform_conv
+from detectron2.layers import ShapeSpec, deform_conv
 from detectron2.modeling import build_backbone, build_model
 from detectron2.solver import build_optimizer
 from detectron2_pairs import TOLERANCE, ours, pair, same_maps, small, trained
 from torchvision.ops import deform_conv2d
 
 from resnext_backbones.adapters import detectron2 as adapter
+from resnext_backbones.variants import VARIANTS
 
 ZOO = Path(model_zoo.__file__).parent / "configs"
 RESNEXTS = 6
@@ -195,9 +196,49 @@ def test_a_lazy_config_builds_it() -> None:
     assert {name.split(".")[0] for name in trained(backbone)} == {"res3", "res4"}
 
 
+@pytest.mark.parametrize("name", VARIANTS)
+def test_any_variant_by_its_name(name: str) -> None:
+    row = VARIANTS[name]
+    features = ["stem", *adapter.STAGES[: len(row.blocks)]]
+    cfg = get_cfg()
+    adapter.add_resnext_config(cfg)
+    cfg.MODEL.BACKBONE.update(NAME="build_resnext_backbone", VARIANT=name)
+    cfg.MODEL.RESNETS.update(OUT_FEATURES=features, NUM_GROUPS=row.cardinality)
+    own = on_meta(cfg)
+    assert own.trunk.architecture == row
+    outputs = own(torch.empty(1, 3, 64, 96, device="meta"))
+    assert list(outputs) == features
+    for key, spec in own.output_shape().items():
+        height, width = 64 // spec.stride, 96 // spec.stride
+        assert outputs[key].shape == (1, spec.channels, height, width)
+
+
+def test_a_variant_and_keys_that_contradict_it_are_one_message() -> None:
+    zoo = "COCO-Detection/faster_rcnn_X_101_32x8d_FPN_3x.yaml"
+    cfg = model_zoo.get_config(zoo)
+    adapter.add_resnext_config(cfg)
+    cfg.MODEL.BACKBONE.NAME = "build_resnext_fpn_backbone"
+    cfg.MODEL.BACKBONE.VARIANT = "resnext101_32x8d"
+    cfg.MODEL.DEVICE = "meta"
+    assert on_meta(cfg).bottom_up.trunk.architecture == VARIANTS["resnext101_32x8d"]
+    cfg.MODEL.BACKBONE.VARIANT = "resnext50d_32x4d"
+    with pytest.raises(
+        ValueError, match=r"'resnext50d_32x4d' contradicts depth=101, width_per_group=8: .*RESNETS"
+    ):
+        on_meta(cfg)
+    by_hand = partial(adapter.build_resnext_backbone, get_cfg(), ShapeSpec(channels=1))
+    with torch.device("meta"):
+        assert by_hand(variant="resnext50d_32x4d").trunk.architecture.in_channels == 1
+
+
 @pytest.mark.parametrize(
     ("options", "names"),
     [
+        ({"variant": "resnext49"}, ["variant", "resnext50_32x4d"]),
+        ({"variant": "resnet50", "stride_in_1x1": True}, ["variant", "stride_in_1x1=True"]),
+        ({"variant": "resnet50", "stem_out_channels": 32}, ["variant", "stem_out_channels=32"]),
+        ({"variant": "resnext29_8x64d", "out_features": ("res5",)}, ["out_features", "res5"]),
+        ({"variant": "resnext29_8x64d", "res5_dilation": 2}, ["res5_dilation", "2"]),
         ({"depth": 18}, ["depth", "18", "build_resnet_backbone"]),
         ({"depth": 51}, ["depth", "51"]),
         ({"out_features": ("res6",)}, ["out_features", "res6", "stem, res2"]),

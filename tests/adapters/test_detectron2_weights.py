@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import logging
 import pickle
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import randomise, shapes
+from helpers import SMALL, randomise, shapes
 from torch import nn
 
 pytest.importorskip("detectron2", reason="Detectron2 is not installed")
@@ -24,7 +25,8 @@ from detectron2_pairs import ours, pair, small
 
 from resnext_backbones import build_backbone as build_trunk
 from resnext_backbones.adapters import detectron2 as adapter
-from resnext_backbones.weights import WeightsError
+from resnext_backbones.variants import VARIANTS
+from resnext_backbones.weights import WeightsError, load_weights
 from resnext_backbones.weights.formats import FORMATS
 from resnext_backbones.weights.preprocessing import RGB
 from resnext_backbones.weights.write import convert
@@ -148,6 +150,25 @@ def test_a_copy_has_its_own_state() -> None:
     assert shapes(twin.state_dict()) == shapes(own.state_dict())
     twin.load_state_dict({key: torch.zeros_like(v) for key, v in own.state_dict().items()})
     assert own.state_dict()["stem.conv1.weight"].any()
+
+
+def test_a_network_that_detectron2_has_no_names_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog
+) -> None:
+    """A detector's file fills another one, and a trunk alone."""
+    monkeypatch.setitem(VARIANTS, "deep", replace(SMALL, stem="deep", attention="SE"))
+    source, target = (
+        nn.ModuleDict({"backbone": adapter.ResNeXtBackbone(variant="deep")}) for _ in range(2)
+    )
+    state = randomise(source).state_dict()
+    with caplog.at_level(logging.WARNING):
+        DetectionCheckpointer(target).load(save(source, tmp_path, "pth"))
+    assert not caplog.records
+    assert all(value.equal(target.state_dict()[key]) for key, value in state.items())
+    trunk = build_trunk("deep")
+    assert load_weights(trunk, tmp_path / "model.pth").variant == "deep"
+    assert all(value.equal(state[f"backbone.trunk.{k}"]) for k, value in trunk.state_dict().items()
+               if not k.endswith("num_batches_tracked"))  # fmt: skip
 
 
 def test_weights_of_any_source(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The activations by name."""
+"""Activations have names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The attention modules by name; each keeps the shape of what it is given."""
+"""Attention modules have names; each keeps the shape of what it is given."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from collections.abc import Callable
 from torch import nn
 from torchvision.ops import SqueezeExcitation
 
+from resnext_backbones.models.layers import Plugin
+
 NAMES = {2: "attn", 3: "se"}
 """What attention is called in a block, by the convolution that it stands behind: as timm has it."""
 
 
 def squeeze_excitation(channels: int) -> nn.Module:
-    """Squeeze-and-excitation, Hu et al. (2018), section 3.
+    """Returns squeeze-and-excitation, Hu et al. (2018), section 3.
 
     The reduced width is a sixteenth, rounded to the nearest multiple of 8, as timm has it.
     """
@@ -21,3 +23,11 @@ def squeeze_excitation(channels: int) -> nn.Module:
 
 ATTENTION: dict[str, Callable[[int], nn.Module]] = {"SE": squeeze_excitation}
 """Each is called with the number of channels."""
+
+
+def attention_plugins(kind: str, after: int) -> list[Plugin]:
+    """Returns what a block with attention runs behind its convolution `after`; "" is none."""
+    if not kind:
+        return []
+    name, build = NAMES[after], ATTENTION[kind]
+    return [Plugin(after, lambda channels: (name, build(channels)), required=True)]

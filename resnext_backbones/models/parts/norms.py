@@ -1,4 +1,4 @@
-"""The norms by name, and what they are called in a state dict."""
+"""Norms have names to ask for them by, and others in a state dict."""
 
 from __future__ import annotations
 
@@ -33,38 +33,35 @@ NORM_NAMES: dict[type[nn.Module], str] = {
 """Norms that are not called `bn` in a state dict."""
 
 
-def norm_factory(norm: str | Norm) -> Norm:
-    """Returns the factory behind a name of `NORMS`; a factory is returned as it is.
+class Norms:
+    """Builds the norms of a network, each for a number of channels.
+
+    Args:
+        norm: a name of `NORMS`, or another factory.
+        channels: of the first norm, which shows what they are.
+
+    Attributes:
+        name: what they are called in the state dict, in front of their number: as in MMDetection.
+        kind: of `NORM_KINDS`; norms of other kinds count as batch norms.
 
     Raises:
-        ValueError: `norm` is neither a known name nor callable.
+        ValueError: `norm` is neither a known name nor callable; or, also when it is called, there
+            is no such norm for that many channels, as where groups do not divide them.
     """
-    if not callable(norm):
-        check_one_of("norm", norm, NORMS, "or a callable")
-        return NORMS[norm]
-    return norm
 
+    def __init__(self, norm: str | Norm, channels: int) -> None:
+        if not callable(norm):
+            check_one_of("norm", norm, NORMS, "or a callable")
+            norm = NORMS[norm]
+        self._build = norm
+        first = self(channels)
+        self.name = next((n for kind, n in NORM_NAMES.items() if isinstance(first, kind)), "bn")
+        self.kind = "group" if isinstance(first, nn.GroupNorm) else "batch"
 
-def make_norm(norm: Norm, channels: int) -> nn.Module:
-    """Returns `norm(channels)`, with an error that names the argument and the channels.
-
-    Raises:
-        ValueError: the norm cannot be built for that many channels, as a GroupNorm whose groups
-            do not divide them.
-    """
-    try:
-        return norm(channels)
-    except (ValueError, AssertionError) as error:
-        raise ValueError(
-            f"norm cannot be built for a layer of {channels} channels: {error}"
-        ) from error
-
-
-def norm_name_of(norm: nn.Module) -> str:
-    """Returns a norm's name in the state dict, in front of its number: as in MMDetection."""
-    return next((name for kind, name in NORM_NAMES.items() if isinstance(norm, kind)), "bn")
-
-
-def kind_of(norm: nn.Module) -> str:
-    """Returns the kind of a norm, of `NORM_KINDS`; norms of other kinds count as batch norms."""
-    return "group" if isinstance(norm, nn.GroupNorm) else "batch"
+    def __call__(self, channels: int) -> nn.Module:
+        try:
+            return self._build(channels)
+        except (ValueError, AssertionError) as error:
+            raise ValueError(
+                f"norm cannot be built for a layer of {channels} channels: {error}"
+            ) from error

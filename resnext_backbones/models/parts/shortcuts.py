@@ -1,4 +1,4 @@
-"""Shortcuts beside blocks that change the shape: option B of He et al. (2016), section 3.3."""
+"""Shortcuts change the shape beside a block: option B of He et al. (2016), section 3.3."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from resnext_backbones.models.layers import Layers
 
 
 def strided(in_channels: int, out_channels: int, stride: int, layers: Layers) -> Steps:
-    """A strided 1x1 convolution."""
-    conv = layers.conv(in_channels, out_channels, 1, stride=stride, bias=False)
+    """Returns a strided 1x1 convolution and its norm."""
+    conv = layers.conv(in_channels, out_channels, 1, stride=stride)
     return Steps(conv, layers.norm(out_channels), fold=layers.fold_norm)
 
 
 def pooled(in_channels: int, out_channels: int, stride: int, layers: Layers) -> Steps:
-    """An average pooling and a 1x1 convolution: He et al. (2019), Figure 2(c)."""
+    """Returns an average pooling and a 1x1 convolution: He et al. (2019), Figure 2(c)."""
     pool = nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False)
-    conv = layers.conv(in_channels, out_channels, 1, stride=1, bias=False)
-    return Steps(pool, conv, layers.norm(out_channels), fold=layers.fold_norm)
+    return Steps(pool, *strided(in_channels, out_channels, 1, layers), fold=layers.fold_norm)
 
 
 SHORTCUTS: dict[str, Callable[[int, int, int, Layers], Steps]] = {

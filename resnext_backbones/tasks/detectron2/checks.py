@@ -32,7 +32,7 @@ from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.identify import network_name
 from resnext_backbones.weights.load import without_place
 
-TRUNK = ("stem.", "res2.", "res3.", "res4.", "res5.")
+TRUNK = ("trunk.", "stem.", "res2.", "res3.", "res4.", "res5.")
 BUFFERS = ("pixel_mean", "pixel_std", "cell_anchors", COUNTER)
 DATASETS = "DETECTRON2_DATASETS"
 """Environment variable: the folder that holds coco/, as Detectron2 has it."""
@@ -222,7 +222,7 @@ def _unfit(backbone: ResNeXtBackbone, held: Checkpoint | None, name: str) -> Ite
 
 
 def _strides(backbone: ResNeXtBackbone, expected: Expected, name: str) -> Iterator[str]:
-    given = backbone.stride_in_1x1
+    given = backbone.trunk.architecture.stride_in_1x1
     if expected.stride_in_1x1 not in (None, given):
         yield (
             f"weights {name} were trained with stride_in_1x1={expected.stride_in_1x1}, and the "

@@ -32,7 +32,7 @@ EVERYTHING = 5
 
 DEFAULTS: dict[str, Mapping[str, Any]] = {
     DETECTOR: resnext_fpn.__kwdefaults__ or {},
-    SEGMENTER: {**(fcn.__kwdefaults__ or {}), "trainable_layers": EVERYTHING},
+    SEGMENTER: {**(fcn.func.__kwdefaults__ or {}), "trainable_layers": EVERYTHING},
 }
 """What a network is built with where a config does not say, by the type of the model."""
 

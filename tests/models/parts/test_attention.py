@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 import timm
 import torch
 from helpers import SMALL, drawn, randomise, relative_error, small
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torchvision.ops import FrozenBatchNorm2d
 
 from resnext_backbones import Architecture, ResNeXt, build_backbone, load_weights
-from resnext_backbones.adapters.torchvision import resnext_fpn
+from resnext_backbones.adapters.torchvision import deeplabv3, resnext_fpn
 from resnext_backbones.models.parts.attention import ATTENTION
 from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import WeightsError
@@ -45,38 +51,135 @@ class Gain(nn.Module):
 def made_up(monkeypatch: pytest.MonkeyPatch) -> str:
     """A variant with an attention, each of which is a row of its table."""
     monkeypatch.setitem(ATTENTION, "Gain", Gain)
-    row = replace(SMALL, stem="deep", activation="SiLU", attention="Gain", attention_after=2)
+    row = replace(
+        SMALL,
+        stem="deep",
+        shortcut="pooled",
+        activation="SiLU",
+        attention="Gain",
+        attention_after=2,
+    )
     monkeypatch.setitem(VARIANTS, "made_up", row)
     return "made_up"
 
 
-def test_a_row_and_a_module_are_all_that_a_new_network_takes(made_up: str, tmp_path: Path) -> None:
+def plain(name: str, file: Path | None) -> tuple[nn.Module, ResNeXt]:
+    network = build_backbone(name, weights=file, frozen_stages=2, norm_eval=True)
+    return network, network
+
+
+def hub(name: str, file: Path | None) -> tuple[nn.Module, ResNeXt]:
+    network, _ = plain(name, file)
+    with TemporaryDirectory() as folder:
+        network.save_pretrained(folder)
+        network = ResNeXt.from_pretrained(folder)
+    return network, network
+
+
+def torchvision_fpn(name: str, file: Path | None) -> tuple[nn.Module, ResNeXt]:
+    network = resnext_fpn(name, weights=file, trainable_layers=2)
+    return network, network.body
+
+
+def torchvision_deeplabv3(name: str, file: Path | None) -> tuple[nn.Module, ResNeXt]:
+    network = deeplabv3(name, weights=file, frozen_stages=2, aux_classifier=True)
+    return network, network.backbone
+
+
+def mmengine(name: str, file: Path | None) -> tuple[nn.Module, ResNeXt]:
+    pytest.importorskip("mmcv", reason="mmcv is not installed")
+    from resnext_backbones.adapters.registry import MODELS
+
+    importlib.import_module("resnext_backbones.adapters.openmmlab")
+    cfg = {"type": "resnext_backbones.ResNeXt", "variant": name, "frozen_stages": 2}
+    if file:
+        cfg["init_cfg"] = {"type": "Pretrained", "checkpoint": str(file)}
+    network = MODELS.build(cfg)
+    network.init_weights()
+    return network, network
+
+
+def detectron2(name: str, file: Path | None) -> tuple[nn.Module, ResNeXt]:
+    pytest.importorskip("detectron2", reason="Detectron2 is not installed")
+    from detectron2.config import get_cfg
+    from detectron2.modeling import build_backbone as build
+
+    from resnext_backbones.adapters.detectron2 import add_resnext_config
+
+    cfg = get_cfg()
+    add_resnext_config(cfg)
+    cfg.MODEL.BACKBONE.update(NAME="build_resnext_backbone", FREEZE_AT=3, VARIANT=name)
+    cfg.MODEL.BACKBONE.WEIGHTS = str(file or "")
+    cfg.MODEL.RESNETS.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
+    network = build(cfg)
+    return network, network.trunk
+
+
+DOORS = {
+    "build_backbone": plain,
+    "the Hub": hub,
+    "torchvision's FPN": torchvision_fpn,
+    "torchvision's DeepLabV3": torchvision_deeplabv3,
+    "MMEngine": mmengine,
+    "Detectron2": detectron2,
+}
+"""Adapters: a network by the name of a variant and a file of its weights, with two stages frozen,
+and the trunk in it."""
+
+
+def maps(trunk: Callable[..., Any], images: torch.Tensor) -> list[torch.Tensor]:
+    with torch.no_grad():
+        found = trunk(images)
+    return list(found.values()) if isinstance(found, dict) else list(found)
+
+
+def same(found: list[torch.Tensor], expected: list[torch.Tensor]) -> bool:
+    pairs = zip(found, expected, strict=True)
+    return all(relative_error(a, b) <= 1e-5 for a, b in pairs)
+
+
+class Norms(TorchDispatchMode):
+    """Counts the norms that are computed on their own."""
+
+    count = 0
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        self.count += "batch_norm" in str(operator)
+        return operator(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_row_and_a_module_are_all_that_a_new_network_takes(
+    door: str, made_up: str, tmp_path: Path
+) -> None:
     source = randomise(build_backbone(made_up)).eval()
     state = source.state_dict()
     assert identify(state) == replace(VARIANTS[made_up], activation="ReLU")
     assert network_name(state) == made_up
     torch.save(state, tmp_path / "weights.pth")
     images = torch.randn(2, 3, 64, 96)
-    with torch.no_grad():
-        expected = source(images)
-    frozen = build_backbone(
-        made_up, weights=tmp_path / "weights.pth", frozen_stages=2, norm_eval=True
-    )
-    trainable = {name.split(".")[0] for name, p in frozen.named_parameters() if p.requires_grad}
-    assert trainable == {"layer3", "layer4"}
-    exported = torch.export.export(source, (images,)).module()
-    body = resnext_fpn(made_up, weights=tmp_path / "weights.pth").body.eval()
-    for network in (frozen, source.fuse(), exported, lambda x: tuple(body(x).values())):
-        with torch.no_grad():
-            for a, b in zip(network(images), expected, strict=True):
-                assert relative_error(a, b) <= 1e-5
 
+    network, trunk = DOORS[door](made_up, tmp_path / "weights.pth")
+    assert trunk.architecture == VARIANTS[made_up]
+    assert all(torch.equal(value, state[key]) for key, value in trunk.state_dict().items())
+    another, _ = DOORS[door](made_up, None)
+    incompatible = another.load_state_dict(network.state_dict())
+    assert not incompatible.missing_keys + incompatible.unexpected_keys
+    own, expected = maps(network.eval(), images), maps(another.eval(), images)
+    assert same(own, expected)
 
-def test_mmengines_adapter_builds_it(made_up: str) -> None:
-    openmmlab = pytest.importorskip("resnext_backbones.adapters.openmmlab")
-    own = openmmlab.ResNeXt(variant=made_up, norm_eval=False)
-    assert own.architecture == VARIANTS[made_up]
-    assert own.state_dict().keys() == build_backbone(made_up).state_dict().keys()
+    trained = {name.split(".")[0] for name, p in trunk.named_parameters() if p.requires_grad}
+    assert trained == {"layer3", "layer4"}
+    with Norms() as norms:
+        found = maps(trunk, images)
+    assert norms.count == 0, "a norm with frozen statistics is folded"
+    fused = trunk.fuse()
+    assert not any(isinstance(m, nn.BatchNorm2d | FrozenBatchNorm2d) for m in fused.modules())
+    assert same(maps(fused, images), found)
+    exported = torch.export.export(network, (images,)).module()
+    assert same(maps(exported, images), own)
+    if "DeepLab" not in door:  # whose last stages do not stride
+        assert same(found, maps(source, images))
 
 
 def test_weights_without_the_attention_do_not_load(tmp_path: Path) -> None:

@@ -1,0 +1,31 @@
+"""Networks are shared on the Hub with what their tensors do not show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import PyTorchModelHubMixin
+from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
+from safetensors.torch import save_file
+
+
+class HubMixin(
+    PyTorchModelHubMixin,
+    library_name="resnext_backbones",
+    tags=["image-feature-extraction", "resnext"],
+):
+    """Adds huggingface_hub's `from_pretrained`, `save_pretrained` and `push_to_hub`.
+
+    Arguments are saved as JSON, weights as safetensors.
+    """
+
+    def _save_pretrained(self: Any, save_directory: Path) -> None:
+        state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
+        metadata = {"format": "pt", **self.architecture.to_metadata()}
+        save_file(state, Path(save_directory) / SAFETENSORS_SINGLE_FILE, metadata=metadata)
+
+    @classmethod
+    def _from_pretrained(cls, *, strict: bool = True, **options: Any) -> Any:
+        # Every tensor is asked for, where huggingface_hub would keep random values.
+        return super()._from_pretrained(strict=strict, **options)
