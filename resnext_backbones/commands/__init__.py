@@ -3,5 +3,5 @@
 Each has a docstring whose first line is what the command does and the rest its examples,
 `add_arguments(parser)`, and `run(args)`. None imports PyTorch before it runs, so that help and
 completion come at once; MMEngine looks for devices when it is imported, so never before
-`select_device`.
+`engine.processes.start_process`.
 """

@@ -1,13 +1,10 @@
-"""Checkpoints: whole or not there, known by their hash, and the last good one to go on from."""
+"""Checkpoints on MMEngine's runner: whole or not there, and no more lost than the running step."""
 
 from __future__ import annotations
 
-import logging
 import signal
 import time
-from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +13,11 @@ from mmengine.dist import is_main_process, master_only
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
 from torch import distributed
 
 from resnext_backbones.adapters.registry import HOOKS
-from resnext_backbones.engine.journal import (
-    TERMINATED,
-    enter,
-    newest_whole,
-    read_journal,
-    write_journal,
-)
-from resnext_backbones.engine.logs import reported
+from resnext_backbones.engine.hooks import reported
+from resnext_backbones.engine.journal import TERMINATED, enter, read_journal, write_journal
 from resnext_backbones.errors import InputError
 from resnext_backbones.io import remove_leftovers, whole_file
 
@@ -39,7 +29,7 @@ class WholeFiles(LocalBackend):
     """MMEngine's storage in files, each of which is written whole or not at all."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Write a file.
+        """Writes a file.
 
         Raises:
             OSError: it cannot be written; what was there before is as it was.
@@ -48,23 +38,6 @@ class WholeFiles(LocalBackend):
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as temporary:
             temporary.write_bytes(obj)
-
-
-def newest_checkpoint(work_dir: str | Path) -> Path | None:
-    """As `newest_whole`, with warnings in MMEngine's log."""
-    return newest_whole(work_dir, partial(print_log, logger="current", level=logging.WARNING))
-
-
-def checkpoint_to_test(name: str, work_dir: str | Path) -> str:
-    """Returns a checkpoint's path: of `auto` the newest one's in a work directory.
-
-    Raises:
-        InputError: there is none.
-    """
-    found = newest_checkpoint(work_dir) if name == "auto" else name
-    if found is None:
-        raise InputError(f"checkpoint auto: there is none in {work_dir}; name one, or --work-dir")
-    return str(found)
 
 
 @HOOKS.register_module()
@@ -92,7 +65,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         self._group: Any = None
 
     def before_train(self, runner: Any) -> None:
-        """Listen to SIGTERM, and clear away what a killed run left."""
+        """Listens to SIGTERM, and clears away what a killed run left."""
         super().before_train(runner)
         self._before = signal.signal(signal.SIGTERM, self._terminate)
         if distributed.is_initialized():
@@ -103,7 +76,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         self._saved = time.monotonic()
 
     def after_train(self, runner: Any) -> None:
-        """Leave SIGTERM to whom it was left before."""
+        """Leaves SIGTERM to whom it was left before."""
         super().after_train(runner)
         signal.signal(signal.SIGTERM, self._before)
 
@@ -111,7 +84,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         self._terminated = True
 
     def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
-        """Save where it is time to, or the run was asked to end.
+        """Saves where it is time to, or the run was asked to end.
 
         Raises:
             SystemExit: it was asked to end; the status is `TERMINATED`.
@@ -128,7 +101,7 @@ class CheckpointHook(MMEngineCheckpointHook):
             self._end(runner)
 
     def after_val_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
-        """End where the run was asked to: the epoch was saved, and is evaluated on resuming.
+        """Ends where the run was asked to: the epoch was saved, and is evaluated on resuming.
 
         Raises:
             SystemExit: as in training. The ranks need not agree, for nothing is saved here.
@@ -138,7 +111,7 @@ class CheckpointHook(MMEngineCheckpointHook):
             self._end(runner)
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float]) -> None:
-        """Save the best, and end where the run was asked to: the epoch before was saved."""
+        """Saves the best, notes the metrics, and ends where the run was asked to."""
         super().after_val_epoch(runner, metrics)
         self._note(runner, metrics)
         if self._agreed(runner)[0]:
@@ -149,7 +122,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         raise SystemExit(TERMINATED)
 
     def _agreed(self, runner: Any) -> tuple[bool, bool]:
-        """Whether any rank was asked to end, and whether a checkpoint is due."""
+        """Tells whether any rank was asked to end, and whether a checkpoint is due."""
         passed = time.monotonic() - self._saved
         due = 0 < 60 * self.minutes < passed and not self.is_last_train_iter(runner)
         wishes = torch.tensor([self._terminated, due], dtype=torch.int32)
@@ -159,7 +132,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         return terminated, due
 
     def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
-        """Save, unless a step has spoilt the weights, which the loss of the next one would tell.
+        """Saves, unless a step has spoilt the weights, which the loss of the next one would tell.
 
         Raises:
             InputError: it has.
@@ -171,7 +144,8 @@ class CheckpointHook(MMEngineCheckpointHook):
             )
         try:
             super()._save_checkpoint_with_step(runner, step, meta)
-            self._enter(runner, meta["iter"])
+            if is_main_process():
+                enter(Path(runner.work_dir), Path(str(self.last_ckpt)), meta["iter"], self.keep)
         except OSError as error:
             runner.logger.error(
                 f"checkpoint {self.last_ckpt}: not written: {error}; the older ones stay, and "
@@ -180,19 +154,14 @@ class CheckpointHook(MMEngineCheckpointHook):
         self._saved = time.monotonic()
 
     @master_only
-    def _note(self, runner: Any, metrics: Mapping[str, float]) -> None:
-        """Note what the newest checkpoint was evaluated to, if it is of this step."""
+    def _note(self, runner: Any, metrics: dict[str, float]) -> None:
+        """Notes what the newest checkpoint was evaluated to, if it is of this step."""
         entries = read_journal(Path(runner.work_dir))
         if entries and entries[-1].iter == runner.iter:
             numbers = {name: float(value) for name, value in metrics.items()}
             entries[-1] = replace(entries[-1], metrics=numbers)
             with reported(runner, "the journal of checkpoints"):
                 write_journal(Path(runner.work_dir), entries)
-
-    @master_only
-    def _enter(self, runner: Any, step: int) -> None:
-        """Note the new checkpoint, and let go of those that are too many."""
-        enter(Path(runner.work_dir), Path(str(self.last_ckpt)), step, self.keep)
 
 
 class MissedValidationHook(Hook):
@@ -201,7 +170,7 @@ class MissedValidationHook(Hook):
     priority = "LOWEST"  # once the weights are in place and the other hooks are ready
 
     def before_train(self, runner: Any) -> None:
-        """Look in the journal, and evaluate if it is due."""
+        """Looks in the journal, and evaluates if it is due."""
         loop, checkpoint = runner.train_loop, runner._load_from
         if not (runner._resume and checkpoint and runner.val_loop is not None and runner.epoch):
             return

@@ -1,13 +1,14 @@
-"""Whether a detector and the weights of its backbone fit each other, in any framework."""
+"""What fits what, before the first step: weights, checkpoint, images and network."""
 
 from __future__ import annotations
 
+import ast
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from resnext_backbones.errors import InputError
 from resnext_backbones.weights import Preprocessing, WeightsError, preprocessing_of
@@ -15,6 +16,8 @@ from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.errors import DownloadError
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.sources import locate
+
+PERMIT = "pass --allow-mismatch"
 
 NONE = "none"
 """In place of weights: random values, with nothing frozen and with norms that learn statistics."""
@@ -47,7 +50,7 @@ class WeightsUse:
     fused: Callable[[], bool]
 
     def problems(self) -> Iterator[str]:
-        """What does not fit.
+        """Yields what does not fit.
 
         Raises:
             WeightsError: the weights cannot be had or read.
@@ -72,27 +75,33 @@ class WeightsUse:
             )
 
 
-def check_use(
-    use: WeightsUse,
-    *more: str,
-    allow_mismatch: bool = False,
-    permit: str = "pass --allow-mismatch",
-    warn: Callable[[str], None],
+def log_warning(message: str) -> None:
+    """Logs a warning in MMEngine's log."""
+    from mmengine.logging import print_log  # Detectron2's engine does without MMEngine
+
+    print_log(message, logger="current", level=logging.WARNING)
+
+
+def stop_at(
+    problems: Iterable[str],
+    *,
+    allow_mismatch: bool,
+    permit: str = PERMIT,
+    to: str = "train",
+    warn: Callable[[str], None] = log_warning,
 ) -> None:
-    """Stop at the first thing that does not fit.
+    """Stops at the first problem.
 
     Args:
-        more: problems that a framework has found by itself.
         allow_mismatch: hand all of them to `warn`, and go on.
-        permit: how to ask for that, in the message.
+        permit, to: how to ask for that, and what one could do then, in the message.
 
     Raises:
-        InputError: something does not fit.
-        WeightsError: the weights cannot be had or read.
+        InputError: there is one.
     """
-    for problem in (*more, *use.problems()):
+    for problem in problems:
         if not allow_mismatch:
-            raise InputError(f"{problem}; {permit} to train anyway")
+            raise InputError(f"{problem}; {permit} to {to} anyway")
         warn(problem)
 
 
@@ -113,20 +122,17 @@ def given_by_option() -> Iterator[None]:
 
 
 def check_weights(
-    use: WeightsUse | None, *, allow_mismatch: bool = False, permit: str = "pass --allow-mismatch"
+    use: WeightsUse | None, *, allow_mismatch: bool = False, permit: str = PERMIT
 ) -> None:
-    """As `check_use`, with warnings in MMEngine's log; None, where it is not known, is left alone.
+    """Stops where a detector does not fit its weights; None, where it is not known, is left alone.
 
     Raises:
         InputError: something does not fit.
         WeightsError: the weights cannot be had or read.
     """
-    from mmengine.logging import print_log
-
-    warn = partial(print_log, logger="current", level=logging.WARNING)
     if use is not None:
         with given_by_option():
-            check_use(use, allow_mismatch=allow_mismatch, permit=permit, warn=warn)
+            stop_at(use.problems(), allow_mismatch=allow_mismatch, permit=permit)
 
 
 def fetch_weights(use: WeightsUse | None) -> None:
@@ -151,7 +157,7 @@ def are_fused(source: str | None) -> bool:
 
 
 def known_pixels(source: str) -> Preprocessing | None:
-    """The pixels that weights expect; None where it is not known.
+    """Returns the pixels that weights expect; None where it is not known.
 
     Raises:
         InputError: there is no such file.
@@ -165,3 +171,102 @@ def known_pixels(source: str) -> Preprocessing | None:
         if not Path(source).is_file() and "://" not in source:
             raise
         return None
+
+
+def unlike_its_run(
+    model: Mapping[str, Any],
+    checkpoint: str,
+    meta: Mapping[str, Any],
+    given: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    *,
+    to_resume: bool,
+) -> Iterator[str]:
+    """Yields what a config gives a network that the run which wrote a checkpoint did not.
+
+    `--weights` sets pixels and may unfreeze, of which the config alone does not know. Of a
+    checkpoint without its config, which MMEngine's have, nothing is known.
+
+    Args:
+        model: of the config.
+        checkpoint: its name, for the messages.
+        meta: the checkpoint's.
+        given: returns what is compared of a model's config, by the names that messages have for it.
+        to_resume: the message says how the run could go on.
+    """
+    written = read_model(meta.get("cfg"))
+    if written is None:
+        return
+    again = "give the options that it began with, such as --weights, or " if to_resume else ""
+    then, now = given(written), given(model)
+    for what, has in now.items():
+        had = then.get(what)
+        if had is not None and has is not None and had != has:
+            yield (
+                f"checkpoint {checkpoint}: its run had {what} {had}, and the config has {has}; "
+                f"{again}take the config that it wrote beside its checkpoints"
+            )
+
+
+def go_on(problems: Iterable[str], *, allow_mismatch: bool) -> None:
+    """Lets a run go on where nothing is unlike what it began with; see `stop_at`."""
+    stop_at(problems, allow_mismatch=allow_mismatch, to="go on")
+
+
+def read_model(text: Any) -> dict[str, Any] | None:
+    """Reads `model` out of a config as MMEngine writes it; nothing of the text is run.
+
+    Returns:
+        None where there is no such text, or where it is more than names and plain values.
+    """
+    try:
+        for statement in ast.parse(text if isinstance(text, str) else "").body:
+            if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "model":
+                return _plain(statement.value)
+    except (SyntaxError, ValueError):
+        pass
+    return None
+
+
+def _plain(node: ast.expr) -> Any:
+    """Returns the value of dict(...), of a display, or of a literal.
+
+    Raises:
+        ValueError: it is anything else.
+    """
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "dict" and not node.args:
+        return {str(keyword.arg): _plain(keyword.value) for keyword in node.keywords}
+    if isinstance(node, ast.List | ast.Tuple):
+        return [_plain(element) for element in node.elts]
+    if isinstance(node, ast.Dict):
+        keys = [ast.literal_eval(key) for key in node.keys if key is not None]
+        return dict(zip(keys, map(_plain, node.values), strict=True))
+    return ast.literal_eval(node)
+
+
+def check_classes(train: Any, val: Any, num_classes: int) -> None:
+    """Compares the classes of two loaders with each other, and their number with the head's.
+
+    Args:
+        train, val: data loaders, whose data sets have `metainfo["classes"]`.
+
+    Raises:
+        InputError: they differ.
+    """
+    first, second = (loader.dataset.metainfo["classes"] for loader in (train, val))
+    if first != second:
+        lost = sorted(set(first) ^ set(second)) or "the same ones in another order"
+        raise InputError(f"the images to train on and to evaluate with differ in classes: {lost}")
+    check_count(first, num_classes)
+
+
+def check_count(classes: Sequence[str], num_classes: int) -> None:
+    """Compares the number of the images' classes with the head's.
+
+    Raises:
+        InputError: they differ.
+    """
+    if len(classes) != num_classes:
+        raise InputError(
+            f"the images have {len(classes)} classes, and model.num_classes is {num_classes}; set "
+            "it with --cfg-options"
+        )

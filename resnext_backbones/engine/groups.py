@@ -21,7 +21,6 @@ class FewGroups(DefaultOptimWrapperConstructor):
     def add_params(
         self, params: list[dict[str, Any]], module: nn.Module, prefix: str = "", **options: Any
     ) -> None:
-        """Add the groups of a module's parameters."""
         super().add_params(params, module, prefix, **options)
         if prefix:  # a part of the model; the whole of it comes last
             return

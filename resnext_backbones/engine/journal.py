@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from resnext_backbones.engine.fit import log_warning
 from resnext_backbones.errors import InputError
 from resnext_backbones.io import whole_file
 from resnext_backbones.weights.download import hash_of
@@ -21,12 +22,9 @@ TERMINATED = 128 + signal.SIGTERM
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the journal.
+    """A line of the journal: a file, its hash, and the steps that were done.
 
     Attributes:
-        file: its name in the work directory.
-        sha256: of the file.
-        iter: steps that were done.
         metrics: what its weights were evaluated to, once they are.
     """
 
@@ -37,7 +35,7 @@ class Entry:
 
 
 def read_journal(work_dir: Path) -> list[Entry]:
-    """What a work directory's journal says; nothing where there is none.
+    """Returns what a work directory's journal says; nothing where there is none.
 
     Raises:
         InputError: it is damaged.
@@ -54,17 +52,16 @@ def read_journal(work_dir: Path) -> list[Entry]:
 
 
 def write_journal(work_dir: Path, entries: list[Entry]) -> None:
-    """Replace a work directory's journal."""
+    """Replaces a work directory's journal."""
     with whole_file(work_dir / JOURNAL) as temporary:
         lines = [asdict(entry) for entry in entries]
         temporary.write_text(json.dumps(lines, indent=1) + "\n", encoding="utf-8")
 
 
-def newest_whole(work_dir: str | Path, warn: Callable[[str], None]) -> Path | None:
-    """The checkpoint that a run goes on from; None where there is none.
+def newest_checkpoint(work_dir: str | Path) -> Path | None:
+    """Returns the checkpoint that a run goes on from; None where there is none.
 
-    Args:
-        warn: is told of one that is missing, or not as it was written, and so is passed over.
+    One that is missing, or not as it was written, is warned of and passed over.
 
     Raises:
         InputError: there are checkpoints, but none that is known to be whole.
@@ -76,7 +73,7 @@ def newest_whole(work_dir: str | Path, warn: Callable[[str], None]) -> Path | No
         if path.is_file() and hash_of(path) == entry.sha256:
             return path
         what = "is damaged" if path.is_file() else "is missing"
-        warn(f"checkpoint {path}: {what}; going on from the one before it")
+        log_warning(f"checkpoint {path}: {what}; going on from the one before it")
     note = work_dir / "last_checkpoint"
     if not entries and note.is_file():  # a run of MMEngine's own hook
         return Path(note.read_text(encoding="utf-8"))
@@ -88,12 +85,23 @@ def newest_whole(work_dir: str | Path, warn: Callable[[str], None]) -> Path | No
     return None
 
 
+def checkpoint_to_test(name: str, work_dir: str | Path) -> str:
+    """Returns a checkpoint's path: of `auto` the newest one's in a work directory.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = newest_checkpoint(work_dir) if name == "auto" else name
+    if found is None:
+        raise InputError(f"checkpoint auto: there is none in {work_dir}; name one, or --work-dir")
+    return str(found)
+
+
 def enter(work_dir: Path, path: Path, step: int, keep: int) -> None:
-    """Note a new checkpoint, and let go of those that are too many.
+    """Notes a new checkpoint after a number of steps, and removes the oldest of more than `keep`.
 
     Args:
-        step: how many were done.
-        keep: how many checkpoints stay; 0 or less is all.
+        keep: 0 or less keeps all.
     """
     entries = [e for e in read_journal(work_dir) if e.file != path.name and e.iter <= step]
     entries.append(Entry(path.name, hash_of(path), step))
@@ -104,7 +112,7 @@ def enter(work_dir: Path, path: Path, step: int, keep: int) -> None:
 
 
 def refuse_earlier_run(work_dir: Path) -> None:
-    """Refuse to begin a new run in a folder with checkpoints.
+    """Refuses to begin a new run in a folder with checkpoints.
 
     Raises:
         InputError: the folder has some.

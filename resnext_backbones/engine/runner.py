@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from resnext_backbones.engine.checkpoints import MissedValidationHook, newest_checkpoint
+from resnext_backbones.engine.checkpoints import MissedValidationHook
 from resnext_backbones.engine.config import dicts_with
 from resnext_backbones.engine.curves import CurvesHook
-from resnext_backbones.engine.losses import FiniteLossHook
+from resnext_backbones.engine.hooks import FiniteLossHook
+from resnext_backbones.engine.journal import newest_checkpoint
 from resnext_backbones.engine.norms import SYNCHRONISED, use_own
 from resnext_backbones.engine.processes import agree, start_process_group
 from resnext_backbones.errors import BUILD_ERRORS, InputError
+from resnext_backbones.io import write_whole
 from resnext_backbones.weights.compare import COUNTER, compare
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.identify import network_name
@@ -34,13 +38,8 @@ TRUNKS = ("backbone.body.", "backbone.", "network.")
 
 
 def train(cfg: Config, *hooks: Hook) -> Path:
-    """Train as a config says; checkpoints, logs and curves go to its work directory.
-
-    Args:
-        hooks: beside those of the config.
-
-    Returns:
-        The work directory.
+    """Trains as a config says, with its hooks and these; returns the work directory, where
+    checkpoints, logs and curves are.
 
     Raises:
         InputError: an argument is wrong, or processes found different checkpoints.
@@ -54,8 +53,38 @@ def train(cfg: Config, *hooks: Hook) -> Path:
     return Path(cfg.work_dir)
 
 
+def evaluate(
+    cfg: Config,
+    checkpoint: str,
+    out: Path,
+    table: Callable[[Mapping[str, float]], str],
+    *hooks: Hook,
+) -> dict[str, float]:
+    """Evaluates a checkpoint on the config's test data, and returns its metrics.
+
+    Args:
+        out: where the metrics are written as JSON, and beside it their table as text.
+        table: returns the table of metrics, which is printed too.
+        hooks: beside those of the config.
+
+    Raises:
+        InputError: an argument of the config is wrong.
+    """
+    runner = build_runner(cfg, "test_loop")
+    for hook in hooks:
+        runner.register_hook(hook)
+    runner.load_checkpoint(checkpoint)
+    metrics = runner.test()
+    if is_main_process():
+        text = table(metrics)
+        write_whole(out, json.dumps({"checkpoint": str(checkpoint), **metrics}, indent=2) + "\n")
+        write_whole(out.with_suffix(".txt"), text)
+        print(text)
+    return metrics
+
+
 def build_runner(cfg: Config, *loops: str) -> Runner:
-    """MMEngine's runner, with its data sets.
+    """Returns MMEngine's runner, with its data sets.
 
     Args:
         loops: which of its loops are built now. MMEngine builds them late, where what is wrong with
@@ -77,7 +106,7 @@ def build_runner(cfg: Config, *loops: str) -> Runner:
 
 
 def resume(cfg: Config) -> dict[str, Any]:
-    """Find the checkpoint that a config is to go on from, if it is to, and check it.
+    """Finds and checks the checkpoint that a config is to go on from, if it is to.
 
     Returns:
         What the checkpoint says of its run; nothing where there is none.
@@ -113,14 +142,13 @@ def check_checkpoint(
     *,
     to_resume: bool = False,
 ) -> dict[str, Any]:
-    """Check that a checkpoint is of the config's very network, key by key.
+    """Checks, before anything is written, that a checkpoint is of the config's very network.
 
-    MMEngine loads what fits and logs the rest; a test or a resumed run wants all of it. Nothing
-    is written before this is known.
+    MMEngine loads what fits and logs the rest; a test or a resumed run wants all of it.
 
     Args:
         content: of the checkpoint; None reads it.
-        to_resume: the checkpoint must hold the optimiser's state and the progress as well.
+        to_resume: it must hold the optimiser's state and the progress as well.
 
     Returns:
         What it says of its run: MMEngine's `meta`, nothing where it has none.
@@ -162,7 +190,7 @@ def check_checkpoint(
 
 
 def build_on_meta(cfg: Config) -> nn.Module:
-    """The config's model without memory for its weights.
+    """Returns the config's model without memory for its weights.
 
     Raises:
         InputError: the config does not build.

@@ -1,7 +1,7 @@
-"""What is drawn at random depends on where it is drawn, and on nothing before.
+"""Random numbers that depend on where they are drawn, and on nothing before.
 
 For a sample that is the run's seed, the epoch and the sample's index, for a step the seed, the step
-and the rank. So it is the same for any number of workers, and after a restart.
+and the rank. So they are the same for any number of workers, and after a restart.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ KEPT_OPTIONS = (
 
 
 def seed_of(*numbers: int) -> int:
-    """A seed of 32 bits for the place that these numbers name; near places have unlike seeds.
+    """Returns a seed of 32 bits for a place; near places have unlike seeds.
 
     Every sample takes one, in the process that trains: NumPy's SeedSequence would take ten times
     longer.
@@ -35,7 +35,7 @@ def seed_of(*numbers: int) -> int:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed the generators of Python, NumPy and PyTorch."""
+    """Seeds the generators of Python, NumPy and PyTorch."""
     seed_cpu(seed)
     # Before CUDA has started, PyTorch would write down the stack for later, for milliseconds.
     if torch.cuda.is_initialized():
@@ -43,7 +43,7 @@ def seed_everything(seed: int) -> None:
 
 
 def seed_cpu(seed: int) -> None:
-    """Seed them without the generators of GPUs, which no sample draws from.
+    """Seeds them without the generators of GPUs, which no sample draws from.
 
     Nothing is put back, which would take many times longer than to seed: whatever draws at random
     in a run is seeded by its place.
@@ -66,7 +66,7 @@ class Draw(int):
 
     @classmethod
     def of(cls, index: int, copy: int = 0, seed: int = 0) -> Draw:
-        """An index with what belongs to it."""
+        """Returns an index with what belongs to it."""
         draw = cls(index)
         draw.copy, draw.seed = copy, seed
         return draw
@@ -123,7 +123,7 @@ class SeededDataset(Dataset):
 
 
 def reproducible(loader: DataLoader, seed: int) -> DataLoader:
-    """The loader with `Batches` of a `SeededDataset`; a stream of samples is left as it is."""
+    """Returns the loader with `Batches` of a `SeededDataset`; a stream of samples as it is."""
     if isinstance(loader.dataset, IterableDataset):
         return loader
     return DataLoader(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resnext_backbones.engine.find import find_config
+from resnext_backbones.engine.catalogue import find_config
 from resnext_backbones.errors import InputError
 
 DETECTRON2, MMDETECTION = "detectron2", "mmdetection"

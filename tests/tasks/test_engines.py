@@ -13,8 +13,8 @@ pytest.importorskip("mmengine", reason="MMEngine is not installed")
 from resnext_backbones.cli import command_parser
 from resnext_backbones.commands.train import run
 from resnext_backbones.commands.train_detectron2 import translated
+from resnext_backbones.engine.catalogue import INSTALLED_CONFIGS, config_names
 from resnext_backbones.engine.config import read_config
-from resnext_backbones.engine.find import INSTALLED_CONFIGS, config_names
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.engines import engine_of, task_of
 

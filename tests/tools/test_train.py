@@ -18,7 +18,7 @@ import mmdet
 from mmengine.config import Config
 
 from resnext_backbones import Architecture, ResNeXt, build_backbone
-from resnext_backbones.commands.arguments import REPORTED
+from resnext_backbones.cli import REPORTED
 from resnext_backbones.engine.config import for_training
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.mmdetection.config import load_config

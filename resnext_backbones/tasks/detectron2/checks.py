@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from detectron2.utils.file_io import PathManager
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
-from resnext_backbones.engine.fit import NONE, WeightsUse, check_use, given_by_option
+from resnext_backbones.engine.fit import NONE, WeightsUse, given_by_option, stop_at
 from resnext_backbones.errors import InputError, some
 from resnext_backbones.tasks.detectron2.checkpoints import PIXELS
 from resnext_backbones.tasks.detectron2.experiments import Experiment
@@ -178,7 +179,7 @@ def check_weights(
     problems = [*_unfit(backbone, held, checkpoint), *_strides(backbone, expected, name or "")]
     if evaluate and held:
         _check_detector(experiment, held, checkpoint)
-    check_use(use, *problems, allow_mismatch=allow_mismatch, warn=_warn)
+    stop_at(chain(problems, use.problems()), allow_mismatch=allow_mismatch, warn=_warn)
 
 
 def _warn(message: str) -> None:

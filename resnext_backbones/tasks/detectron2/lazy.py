@@ -12,8 +12,8 @@ from detectron2.config import LazyConfig, instantiate
 from omegaconf import DictConfig
 from torch import nn
 
+from resnext_backbones.engine.catalogue import check_variant, joined
 from resnext_backbones.engine.fit import known_pixels
-from resnext_backbones.engine.networks import check_variant, joined
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.detectron2.experiments import OUTPUT, Experiment, floats
 from resnext_backbones.tasks.detectron2.zoo import plain_name

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from detectron2 import model_zoo
 
-from resnext_backbones.engine.find import find_config
+from resnext_backbones.engine.catalogue import find_config
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.detectron2.experiments import Experiment
 from resnext_backbones.tasks.detectron2.lazy import LazyExperiment

@@ -9,11 +9,9 @@ from mmengine.config import Config
 from resnext_backbones.data.coco_table import coco_table
 from resnext_backbones.engine import runner
 from resnext_backbones.engine.config import dicts_with
-from resnext_backbones.engine.fit import check_weights, fetch_weights
-from resnext_backbones.engine.processes import is_main_process, read_ranks
-from resnext_backbones.engine.report import ReportHook
-from resnext_backbones.engine.results import write_metrics
-from resnext_backbones.engine.seen import go_on
+from resnext_backbones.engine.fit import check_weights, fetch_weights, go_on
+from resnext_backbones.engine.hooks import ReportHook
+from resnext_backbones.engine.processes import read_ranks
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.mmdetection.bfloat16 import Bfloat16Hook
 from resnext_backbones.tasks.mmdetection.checks import check_data
@@ -70,15 +68,9 @@ def evaluate(
     for problem in unlike_its_run(cfg, checkpoint, meta, to_resume=False):
         raise InputError(problem)
     _check_data(cfg, "test")
-    built = runner.build_runner(cfg, "test_loop")
-    built.load_checkpoint(checkpoint)
-    if show_dir is not None:
-        built.register_hook(PicturesHook(show_dir))
-    metrics = built.test()
-    if is_main_process():
-        out = out or Path(cfg.work_dir) / "coco_metrics.json"
-        write_metrics(out, checkpoint, metrics, coco_table(metrics))
-    return metrics
+    out = out or Path(cfg.work_dir) / "coco_metrics.json"
+    pictures = [PicturesHook(show_dir)] if show_dir is not None else []
+    return runner.evaluate(cfg, checkpoint, out, coco_table, *pictures)
 
 
 def _check_data(cfg: Config, mode: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from resnext_backbones.engine import seen
+from resnext_backbones.engine import fit
 from resnext_backbones.tasks.mmdetection.config import backbone_of
 from resnext_backbones.tasks.mmdetection.weights import given_pixels
 
@@ -18,11 +18,11 @@ TRAINED = ("frozen_stages", "norm_eval")
 def unlike_its_run(
     cfg: Config, checkpoint: str, meta: Mapping[str, Any], *, to_resume: bool
 ) -> Iterator[str]:
-    """As `engine.seen.unlike_its_run`: pixels count, and to resume what is trained as well."""
+    """As `engine.fit.unlike_its_run`: pixels count, and to resume what is trained as well."""
 
     def given(model: Mapping[str, Any]) -> dict[str, Any]:
         backbone = backbone_of(model) if to_resume else {}
         trained = {key: backbone.get(key) for key in TRAINED} if to_resume else {}
         return {"pixels": given_pixels(model), **trained}
 
-    return seen.unlike_its_run(cfg.model, checkpoint, meta, given, to_resume=to_resume)
+    return fit.unlike_its_run(cfg.model, checkpoint, meta, given, to_resume=to_resume)

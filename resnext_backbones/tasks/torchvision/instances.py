@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.dist import is_main_process
 from pycocotools.coco import COCO
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -22,7 +23,6 @@ from resnext_backbones.data.annotations import (
     find_annotations,
     read_coco,
 )
-from resnext_backbones.engine.processes import is_main_process
 from resnext_backbones.errors import InputError
 
 LEAST_SIDE = 1

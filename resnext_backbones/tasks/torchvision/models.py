@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from mmengine.dist import get_dist_info
 from mmengine.model import BaseModel, ImgDataPreprocessor
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
@@ -17,7 +18,6 @@ from resnext_backbones.adapters.registry import MODELS
 from resnext_backbones.adapters.torchvision import NamedResNeXt, deeplabv3, fcn, resnext_fpn
 from resnext_backbones.engine.amp import in_float32
 from resnext_backbones.engine.norms import synchronise_norms
-from resnext_backbones.engine.processes import rank_and_world_size
 from resnext_backbones.tasks.torchvision.pixels import IGNORED
 from resnext_backbones.weights import load_weights
 
@@ -71,7 +71,7 @@ class _Model(BaseModel):
         self, network: nn.Module, weights: str | None, data_preprocessor: dict[str, Any] | None
     ) -> None:
         super().__init__(data_preprocessor)
-        if rank_and_world_size()[1] > 1:
+        if get_dist_info()[1] > 1:
             synchronise_norms(network)
         self.network, self.weights = network, weights
 

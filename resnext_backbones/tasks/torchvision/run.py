@@ -14,13 +14,16 @@ from mmengine.hooks import Hook
 
 from resnext_backbones.adapters.registry import DATASETS
 from resnext_backbones.data.coco_table import coco_table
-from resnext_backbones.engine import groups, runner  # noqa: F401
-from resnext_backbones.engine.classes import check_classes, check_count
-from resnext_backbones.engine.fit import check_weights, fetch_weights
-from resnext_backbones.engine.processes import is_main_process
-from resnext_backbones.engine.report import ReportHook
-from resnext_backbones.engine.results import write_metrics
-from resnext_backbones.engine.seen import go_on, unlike_its_run
+from resnext_backbones.engine import runner
+from resnext_backbones.engine.fit import (
+    check_classes,
+    check_count,
+    check_weights,
+    fetch_weights,
+    go_on,
+    unlike_its_run,
+)
+from resnext_backbones.engine.hooks import ReportHook
 from resnext_backbones.errors import BUILD_ERRORS, InputError, some
 from resnext_backbones.tasks.torchvision import (  # noqa: F401
     instances,
@@ -119,14 +122,9 @@ def evaluate(
     _check_seen_classes(checkpoint, meta, classes)
     if cfg.model.type == DETECTOR:
         cfg.test_evaluator.out = str(Path(cfg.work_dir) / FOUND)
-    built = runner.build_runner(cfg, "test_loop")
-    built.register_hook(TranslateHook())
-    built.load_checkpoint(checkpoint)
-    found = built.test()
-    if is_main_process():
-        name, table = METRICS[cfg.model.type]
-        write_metrics(out or Path(cfg.work_dir) / f"{name}.json", checkpoint, found, table(found))
-    return found
+    name, table = METRICS[cfg.model.type]
+    out = out or Path(cfg.work_dir) / f"{name}.json"
+    return runner.evaluate(cfg, checkpoint, out, table, TranslateHook())
 
 
 def _begin(cfg: Config) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from detectron2.layers import FrozenBatchNorm2d
 from omegaconf import OmegaConf
 
 from resnext_backbones import build_backbone
-from resnext_backbones.engine.expected import published_results
+from resnext_backbones.engine.catalogue import published_results
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.detectron2 import Request, run
 from resnext_backbones.tasks.detectron2.checkpoints import Checkpointer, last_checkpoint

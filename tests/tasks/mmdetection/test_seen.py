@@ -10,7 +10,7 @@ pytest.importorskip("mmdet", reason="MMDetection is not installed")
 
 from mmengine.config import Config
 
-from resnext_backbones.engine.seen import read_model
+from resnext_backbones.engine.fit import read_model
 from resnext_backbones.tasks.mmdetection.config import load_config
 from resnext_backbones.tasks.mmdetection.seen import unlike_its_run
 from resnext_backbones.tasks.mmdetection.weights import use_weights

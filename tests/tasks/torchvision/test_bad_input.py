@@ -13,7 +13,7 @@ from mmengine.config import Config
 from safetensors.torch import save_file
 
 from resnext_backbones import build_backbone
-from resnext_backbones.commands.arguments import REPORTED
+from resnext_backbones.cli import REPORTED
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.torchvision.run import evaluate, train
 from resnext_backbones.weights.preprocessing import RGB

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from resnext_backbones.cli import main
-from resnext_backbones.engine.expected import METRICS, markdown, published_results
-from resnext_backbones.engine.find import config_names
+from resnext_backbones.engine.catalogue import METRICS, config_names, markdown, published_results
 
 README = Path(__file__).parents[2] / "README.md"
 
