@@ -6,7 +6,7 @@ Nothing here imports PyTorch, which takes seconds, until a command runs or a net
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -24,27 +24,23 @@ def _beginning(prefix: str, names: Callable[[], Any], **_: Any) -> list[str]:
     return [*(name for name in names() if name.startswith(prefix)), *FilesCompleter()(prefix)]
 
 
-def _variants(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
+def _variants(
+    prefix: str, parsed_args: argparse.Namespace, folder: str = "", **_: Any
+) -> list[str]:
     """Returns the networks that begin with `prefix`, of those that the config takes."""
-    from resnext_backbones.tasks.engines import DETECTRON2, engine_of
+    from resnext_backbones.tasks.engines import networks_for
     from resnext_backbones.variants import list_variants
 
-    names: Iterable[str] = ()
+    names = list_variants()
     # A config that is missing, wrong, or of a framework that is not installed says nothing.
     with suppress(Exception):
-        if engine_of(parsed_args.config) == DETECTRON2:
-            from resnext_backbones.tasks.detectron2.read import read_experiment
-
-            names = read_experiment(parsed_args.config).cfg.networks
-        else:
-            from resnext_backbones.engine.config import networks_of, read_config
-
-            names = networks_of(read_config(parsed_args.config))
-    return [name for name in names or list_variants() if name.startswith(prefix)]
+        names = networks_for(parsed_args.config, folder)
+    return [name for name in names if name.startswith(prefix)]
 
 
 complete_configs: Completer = partial(_beginning, names=config_names)
 complete_lazy_configs: Completer = partial(_beginning, names=partial(config_names, "detectron2"))
+complete_lazy_variants: Completer = partial(_variants, folder="detectron2")
 complete_weights: Completer = partial(_beginning, names=lambda: REGISTRY)
 
 SHARED: dict[str, dict[str, Any]] = {

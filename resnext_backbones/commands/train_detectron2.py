@@ -9,7 +9,13 @@ resnext train-detectron2 COCO-Detection/faster_rcnn_X_101_32x8d_FPN_3x.yaml --nu
 import argparse
 from dataclasses import fields
 
-from resnext_backbones.commands.arguments import LAUNCH, add, complete_lazy_configs, launch_options
+from resnext_backbones.commands.arguments import (
+    LAUNCH,
+    add,
+    complete_lazy_configs,
+    complete_lazy_variants,
+    launch_options,
+)
 from resnext_backbones.engine.catalogue import find_config
 from resnext_backbones.errors import InputError
 
@@ -23,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "overrides", nargs="*", help="KEY=VALUE for a LazyConfig, KEY VALUE for a YAML file"
     )
-    add(parser, "--variant", "--weights", "--work-dir")
+    add(parser, "--variant", completer=complete_lazy_variants)
+    add(parser, "--weights", "--work-dir")
     parser.add_argument(
         "--resume", action="store_true", help="go on from the last checkpoint of the work directory"
     )

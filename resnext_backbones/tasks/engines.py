@@ -100,6 +100,27 @@ def engine_of(name: str) -> str:
     return OWN_MODELS.get(str(kind), MMDETECTION)
 
 
+def networks_for(name: str, folder: str = "") -> list[str]:
+    """Returns the networks that a config takes as `--variant`.
+
+    Args:
+        name, folder: as `find_config` takes.
+
+    Raises:
+        Exception: whatever goes wrong with a config, which is a program.
+    """
+    path = str(find_config(name, folder=folder))
+    if engine_of(path) == DETECTRON2:
+        from resnext_backbones.tasks.detectron2.read import read_experiment
+
+        return list(read_experiment(path).cfg.networks)
+    from mmengine.config import Config
+
+    from resnext_backbones.engine.config import networks_of
+
+    return networks_of(Config.fromfile(path, import_custom_modules=False))
+
+
 def _lacks_mmdetection(error: BaseException | None) -> bool:
     """Tells whether a config could not be read because what it inherits from is not installed."""
     missing = getattr(error, "name", None) or str(error)
