@@ -34,15 +34,12 @@ MODULES = (
 
 
 def installation(extra: str) -> str:
-    """Returns the command that installs an extra."""
     return f'pip install "resnext_backbones[{extra}]"'
 
 
 def check_module(command: str, error: ModuleNotFoundError) -> None:
-    """Checks whether an extra brings the module that a command did not find.
-
-    Raises:
-        InputError: it does; the message says how to install it.
+    """Raises InputError, which says how to install it, where an extra brings a module that a
+    command did not find.
     """
     module = (error.name or "").partition(".")[0]
     extras = EXTRAS.get(command, ())

@@ -99,12 +99,7 @@ LAUNCH = ("--num-gpus", "--num-machines", "--machine-rank", "--dist-url")
 
 
 def add(parser: argparse._ActionsContainer, *names: str, **settings: Any) -> None:
-    """Adds arguments to a parser.
-
-    Args:
-        names: rows of `SHARED`, or a new argument.
-        settings: in place of the rows' own, or those of a new argument.
-    """
+    """Adds arguments to a parser: rows of `SHARED`, or new ones, with these settings beside."""
     for name in names:
         row = {**SHARED.get(name, {}), **settings}
         completer = row.pop("completer", None)
@@ -120,11 +115,7 @@ def launch_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def at_least(least: int, text: str) -> int:
-    """Returns a whole number that an option is given as.
-
-    Raises:
-        ArgumentTypeError: it is none, or smaller than `least`, which is 0 or 1.
-    """
+    """Returns a whole number of at least 0 or 1, or raises ArgumentTypeError."""
     if not text.isdigit() or int(text) < least:
         wanted = ("a whole number, zero or more", "a whole number above zero")[least]
         raise argparse.ArgumentTypeError(f"{text}: use {wanted}")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from resnext_backbones.commands.arguments import add, positive
 from resnext_backbones.errors import InputError
-from resnext_backbones.verdict import Number, report
+from resnext_backbones.verdict import report
 from resnext_backbones.weights.registry import REGISTRY
 
 OPTIONS = {
@@ -71,15 +71,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from resnext_backbones.engine.processes import start_process
+    from resnext_backbones.engine.processes import leave_processes, start_process
 
     launcher = start_process(args.device, args.launcher)
     work_dir = args.work_dir or Path("work_dirs") / "verify" / args.alias
-    measure = _classifier if args.alias in REGISTRY else _detector
-    source, backbone, numbers = measure(args, work_dir, launcher)
-    from mmengine.dist import is_main_process
+    shared = {"tolerance": args.tolerance, "launcher": launcher}
+    if row := REGISTRY.get(args.alias):
+        _check_options(args, "classifier")
+        from resnext_backbones.tasks.classification.verify import verify_classifier
 
-    from resnext_backbones.engine.processes import leave_processes
+        lists = {name: getattr(args, name) for name in ("ground_truth", "ground_truth_classes")}
+        truth = {name: path for name, path in lists.items() if path}
+        size = args.batch_size or 64
+        source, backbone = row.source.reference, f"resnext_backbones.{row.variant}"
+        numbers = verify_classifier(
+            row, args.data_root, work_dir, ground_truth=truth, batch_size=size, **shared
+        )
+    else:
+        from resnext_backbones.tasks.mmdetection.zoo import find_detector
+
+        detector = find_detector(args.alias)
+        _check_options(args, "detector")
+        from resnext_backbones.tasks.mmdetection.verify import verify_detector
+
+        source = detector.source
+        backbone, numbers = verify_detector(
+            detector,
+            args.coco_root,
+            work_dir,
+            own_backbone=not args.stock_backbone,
+            options=args.cfg_options,
+            batch_size=args.batch_size,
+            **shared,
+        )
+    from mmengine.dist import is_main_process
 
     if is_main_process():
         print(report(args.alias, source, backbone, numbers))
@@ -88,54 +113,8 @@ def run(args: argparse.Namespace) -> None:
         sys.exit(1)
 
 
-def _classifier(
-    args: argparse.Namespace, work_dir: Path, launcher: str
-) -> tuple[str, str, list[Number]]:
-    _check_options(args, "classifier")
-    from resnext_backbones.tasks.classification.verify import verify_classifier
-
-    row = REGISTRY[args.alias]
-    lists = {name: getattr(args, name) for name in ("ground_truth", "ground_truth_classes")}
-    numbers = verify_classifier(
-        row,
-        args.data_root,
-        work_dir,
-        ground_truth={name: path for name, path in lists.items() if path},
-        batch_size=args.batch_size or 64,
-        tolerance=args.tolerance,
-        launcher=launcher,
-    )
-    return row.source.reference, f"resnext_backbones.{row.variant}", numbers
-
-
-def _detector(
-    args: argparse.Namespace, work_dir: Path, launcher: str
-) -> tuple[str, str, list[Number]]:
-    from resnext_backbones.tasks.mmdetection.zoo import find_detector
-
-    detector = find_detector(args.alias)
-    _check_options(args, "detector")
-    from resnext_backbones.tasks.mmdetection.verify import verify_detector
-
-    backbone, numbers = verify_detector(
-        detector,
-        args.coco_root,
-        work_dir,
-        own_backbone=not args.stock_backbone,
-        options=args.cfg_options,
-        batch_size=args.batch_size,
-        tolerance=args.tolerance,
-        launcher=launcher,
-    )
-    return detector.source, backbone, numbers
-
-
 def _check_options(args: argparse.Namespace, kind: str) -> None:
-    """Checks that no option is of the other kind, and that the images are named.
-
-    Raises:
-        InputError: one is, or they are not.
-    """
+    """Raises InputError where an option is of the other kind, or where no images are named."""
     (other,) = OPTIONS.keys() - {kind}
     if given := [f"--{n.replace('_', '-')}" for n in OPTIONS[other] if getattr(args, n)]:
         raise InputError(f"{', '.join(given)}: only for a {other}, and {args.alias} is a {kind}")

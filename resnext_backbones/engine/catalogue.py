@@ -18,34 +18,22 @@ UNPUBLISHED = "no published result"
 
 @dataclass(frozen=True)
 class Result:
-    """A published result of one config with one network.
-
-    Attributes:
-        network: the config's own, or what `--variant` takes.
-        metrics: in percent, by the names of `METRICS`.
-        gigabytes: memory of a GPU at 2 images, where the source says it.
-    """
+    """A published result of one config with one network."""
 
     config: str
-    network: str
-    metrics: dict[str, float]
-    gigabytes: float | None
+    network: str  # the config's own, or what `--variant` takes
+    metrics: dict[str, float]  # in percent, by the names of `METRICS`
+    gigabytes: float | None  # memory of a GPU at 2 images, where the source says it
     source: str
 
     @property
     def words(self) -> str:
-        """The metrics, as a line has them."""
         return ", ".join(f"{name} {value}" for name, value in self.metrics.items())
 
 
 def find_config(name: str, *, folder: str = "") -> Path:
-    """Returns the path of a config, which is given by its path, or by its name in this package.
-
-    Args:
-        folder: in which names are looked for, with it before them or without.
-
-    Raises:
-        InputError: there is no such config.
+    """Returns the path of a config, which is given by its path, or by its name in this package; in
+    a folder of it, names may be with the folder or without. Raises InputError where there is none.
     """
     installed = INSTALLED_CONFIGS / folder
     inner = name.removeprefix(f"{folder}/") if folder else name
@@ -67,13 +55,8 @@ def config_names(folder: str = "") -> list[str]:
 
 
 def check_variant(name: str, known: Iterable[str], config: str | Path) -> None:
-    """Checks that a config takes a network.
-
-    Raises:
-        InputError: it does not; the message has the names that are close.
-    """
-    names = list(known)
-    if name not in names:
+    """Raises InputError, with the names that are close, where a config takes no such network."""
+    if name not in (names := list(known)):
         near = closest(name, names)
         raise InputError(f"variant {name}: config {config} has no such network; try {near}")
 
@@ -105,10 +88,8 @@ def published_results() -> tuple[Result, ...]:
 
 
 def listing(contains: str = "") -> list[str]:
-    """Returns a line for each config and network: what they should reach, and who says so.
-
-    Args:
-        contains: only lines with this in the config's or the network's name.
+    """Returns a line for each config and network with this in its name: what they should reach, and
+    who says so.
     """
     lines = []
     for name in config_names():

@@ -29,11 +29,7 @@ class WholeFiles(LocalBackend):
     """MMEngine's storage in files, each of which is written whole or not at all."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Writes a file.
-
-        Raises:
-            OSError: it cannot be written; what was there before is as it was.
-        """
+        """Writes a file; where that raises OSError, what was there before is as it was."""
         path = Path(filepath)
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as temporary:
@@ -84,11 +80,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         self._terminated = True
 
     def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
-        """Saves where it is time to, or the run was asked to end.
-
-        Raises:
-            SystemExit: it was asked to end; the status is `TERMINATED`.
-        """
+        """Saves where it is time to, or the run was asked to end, and then ends it."""
         super().after_train_iter(runner, *args, **kwargs)
         terminated, due = self._agreed(runner)
         if not terminated and not due:
@@ -103,8 +95,7 @@ class CheckpointHook(MMEngineCheckpointHook):
     def after_val_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
         """Ends where the run was asked to: the epoch was saved, and is evaluated on resuming.
 
-        Raises:
-            SystemExit: as in training. The ranks need not agree, for nothing is saved here.
+        The ranks need not agree, for nothing is saved here.
         """
         super().after_val_iter(runner, *args, **kwargs)
         if self._terminated:
@@ -132,10 +123,8 @@ class CheckpointHook(MMEngineCheckpointHook):
         return terminated, due
 
     def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
-        """Saves, unless a step has spoilt the weights, which the loss of the next one would tell.
-
-        Raises:
-            InputError: it has.
+        """Saves, or raises InputError where a step has spoilt the weights, which the loss of the
+        next one would tell.
         """
         if not all(weight.isfinite().all() for weight in runner.model.parameters()):
             raise InputError(
@@ -170,7 +159,6 @@ class MissedValidationHook(Hook):
     priority = "LOWEST"  # once the weights are in place and the other hooks are ready
 
     def before_train(self, runner: Any) -> None:
-        """Looks in the journal, and evaluates if it is due."""
         loop, checkpoint = runner.train_loop, runner._load_from
         if not (runner._resume and checkpoint and runner.val_loop is not None and runner.epoch):
             return

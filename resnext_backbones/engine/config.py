@@ -57,15 +57,14 @@ def read_config(
 ) -> Config:
     """Reads a config and applies what all commands share.
 
+    Raises InputError where there is no such config, it cannot be read, or takes no such network.
+
     Args:
-        name: a path or a name, as `find_config` takes.
+        name: as `find_config` takes.
         options: settings as on the command line: `optim_wrapper.optimizer.lr=0.01`.
-        variant: the network of a recipe, as `use_variant` takes; None is the recipe's own.
+        variant: as `use_variant` takes; None is the recipe's own.
         work_dir: for all output; None is the config's, or work_dirs/NAME by `run_name`.
         launcher: none, pytorch, slurm or mpi.
-
-    Raises:
-        InputError: there is no such config, it cannot be read, or takes no such network.
     """
     path = find_config(name)
     with naming(path):
@@ -91,16 +90,12 @@ def read_config(
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Within it, whatever goes wrong with a config, which is a program, names the config.
-
-    Raises:
-        InputError: something did.
-    """
+    """Raises InputError, which names the config, of whatever goes wrong in it."""
     try:
         yield
     except InputError:
         raise
-    except Exception as error:
+    except Exception as error:  # a config is a program
         if isinstance(error, ImportError) and (old := EARLIER.search(str(error))):
             new = f"resnext_backbones.tasks.{MOVED[old[1]]}{old[2]}"
             raise InputError(
@@ -125,10 +120,8 @@ def networks_of(cfg: Any) -> list[str]:
 
 
 def use_variant(cfg: Any, name: str) -> None:
-    """Puts another network into a recipe, or another backbone into a network of torchvision.
-
-    Raises:
-        InputError: the recipe takes no network of this name.
+    """Puts another network into a recipe, or another backbone into a network of torchvision; raises
+    InputError where it takes none of this name.
     """
     names, own, network = networks_of(cfg), cfg.get("networks"), _network(cfg)
     if not names:
@@ -173,14 +166,12 @@ def _network(cfg: Any) -> Any:
 def for_training(cfg: Config, *, resume: str | None = None, amp: str | None = None) -> None:
     """Applies the options of training to a config.
 
+    Raises InputError where it is not for training, or where a run in its work directory would be
+    overwritten.
+
     Args:
         resume: `auto` for the newest checkpoint of the work directory, or a checkpoint's path.
-        amp: `bf16`; or `fp16` with dynamic loss scaling, which without a GPU is left out, with a
-            warning.
-
-    Raises:
-        InputError: the config is not for training, or a run in the work directory would be
-            overwritten.
+        amp: `bf16`; or `fp16` with dynamic loss scaling, which without a GPU only warns.
     """
     if absent := [part for part in TRAINING if not cfg.get(part)]:
         raise InputError(f"config {cfg.filename}: has no {', '.join(absent)}, which training needs")

@@ -11,12 +11,8 @@ from resnext_backbones.weights.identify import network_name
 
 
 def summary(trunk: nn.Module, model: nn.Module, pixels: str) -> list[tuple[str, str]]:
-    """Returns what training starts from, as names and values for the log.
-
-    Args:
-        trunk: the backbone, with this package's names or another's.
-        model: all that it is in.
-        pixels: that the trunk sees.
+    """Returns what training starts from, as names and values for the log: of a trunk, with this
+    package's names or another's, of the whole model, and the pixels that the trunk sees.
     """
     parts = dict(_parts(trunk))
     still = [name for name, part in parts.items() if not any(map(_trained, part.parameters()))]

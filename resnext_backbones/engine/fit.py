@@ -25,36 +25,20 @@ NONE = "none"
 
 @dataclass(frozen=True)
 class WeightsUse:
-    """What a detector does with the weights of its backbone, and what its framework calls it.
+    """What a detector does with the weights of its backbone, and what its framework calls it."""
 
-    Attributes:
-        source: of the weights; None where there are none.
-        wanted, given: the pixels that the weights expect and that the detector gives them; None
-            where it is not known.
-        giver: what the pixels are set by.
-        frozen: the settings that freeze stages or norms, with their values; "" where none is.
-        unfreeze: the settings that freeze none.
-        norms_move: whether there are norms with the statistics of each batch.
-        still_norms: the setting with which there are none.
-        fused: tells whether the weights' norms only scale and shift; asked where norms move.
-    """
-
-    source: str | None
-    wanted: Preprocessing | None
-    given: Preprocessing | None
-    giver: str
-    frozen: str
-    unfreeze: str
-    norms_move: bool
-    still_norms: str
-    fused: Callable[[], bool]
+    source: str | None  # of the weights; None where there are none
+    wanted: Preprocessing | None  # the pixels that the weights expect; None: not known
+    given: Preprocessing | None  # the pixels that the detector gives them
+    giver: str  # what these are set by
+    frozen: str  # the settings that freeze stages or norms, with their values; "" where none is
+    unfreeze: str  # the settings that freeze none
+    norms_move: bool  # there are norms with the statistics of each batch
+    still_norms: str  # the setting with which there are none
+    fused: Callable[[], bool]  # the weights' norms only scale and shift; asked where norms move
 
     def problems(self) -> Iterator[str]:
-        """Yields what does not fit.
-
-        Raises:
-            WeightsError: the weights cannot be had or read.
-        """
+        """Yields what does not fit; raises WeightsError where the weights cannot be had or read."""
         if self.source is None:
             if self.frozen:
                 yield (
@@ -76,8 +60,8 @@ class WeightsUse:
 
 
 def log_warning(message: str) -> None:
-    """Logs a warning in MMEngine's log."""
-    from mmengine.logging import print_log  # Detectron2's engine does without MMEngine
+    """Warns in MMEngine's log, which Detectron2's engine does without."""
+    from mmengine.logging import print_log
 
     print_log(message, logger="current", level=logging.WARNING)
 
@@ -90,14 +74,10 @@ def stop_at(
     to: str = "train",
     warn: Callable[[str], None] = log_warning,
 ) -> None:
-    """Stops at the first problem.
+    """Raises InputError of the first problem, or hands all of them to `warn`.
 
     Args:
-        allow_mismatch: hand all of them to `warn`, and go on.
         permit, to: how to ask for that, and what one could do then, in the message.
-
-    Raises:
-        InputError: there is one.
     """
     for problem in problems:
         if not allow_mismatch:
@@ -107,11 +87,8 @@ def stop_at(
 
 @contextmanager
 def given_by_option() -> Iterator[None]:
-    """Says of weights that cannot be had which option of the command names others.
-
-    Raises:
-        InputError: there is no such file.
-        WeightsError: they cannot be downloaded.
+    """Raises InputError where there is no such file, and WeightsError, which names the option for
+    another, where weights cannot be downloaded.
     """
     try:
         yield
@@ -124,11 +101,8 @@ def given_by_option() -> Iterator[None]:
 def check_weights(
     use: WeightsUse | None, *, allow_mismatch: bool = False, permit: str = PERMIT
 ) -> None:
-    """Stops where a detector does not fit its weights; None, where it is not known, is left alone.
-
-    Raises:
-        InputError: something does not fit.
-        WeightsError: the weights cannot be had or read.
+    """Raises InputError where a detector does not fit its weights, which None does not say, and
+    WeightsError where they cannot be had or read.
     """
     if use is not None:
         with given_by_option():
@@ -136,11 +110,8 @@ def check_weights(
 
 
 def fetch_weights(use: WeightsUse | None) -> None:
-    """Downloads the weights of a backbone, if there are some and they are not here yet.
-
-    Raises:
-        InputError: there is no such file.
-        WeightsError: they cannot be had; the message says where to put them.
+    """Downloads the weights of a backbone, if there are some and they are not here yet; errors as
+    `given_by_option` has them.
     """
     if use is not None and use.source is not None:
         with given_by_option():
@@ -150,8 +121,7 @@ def fetch_weights(use: WeightsUse | None) -> None:
 def are_fused(source: str | None) -> bool:
     """Tells whether the norms of weights only scale and shift.
 
-    Raises:
-        FileNotFoundError, WeightsError: the weights cannot be had or read.
+    Raises FileNotFoundError or WeightsError where the weights cannot be had or read.
     """
     return source is not None and Checkpoint.of(read_file(locate(source))).fused
 
@@ -159,9 +129,7 @@ def are_fused(source: str | None) -> bool:
 def known_pixels(source: str) -> Preprocessing | None:
     """Returns the pixels that weights expect; None where it is not known.
 
-    Raises:
-        InputError: there is no such file.
-        WeightsError: there is no such alias.
+    Raises InputError where there is no such file, and WeightsError where there is no such alias.
     """
     try:
         return preprocessing_of(source)
@@ -187,9 +155,7 @@ def unlike_its_run(
     checkpoint without its config, which MMEngine's have, nothing is known.
 
     Args:
-        model: of the config.
-        checkpoint: its name, for the messages.
-        meta: the checkpoint's.
+        model, checkpoint, meta: the config's, its name, and what it says of its run.
         given: returns what is compared of a model's config, by the names that messages have for it.
         to_resume: the message says how the run could go on.
     """
@@ -207,16 +173,9 @@ def unlike_its_run(
             )
 
 
-def go_on(problems: Iterable[str], *, allow_mismatch: bool) -> None:
-    """Lets a run go on where nothing is unlike what it began with; see `stop_at`."""
-    stop_at(problems, allow_mismatch=allow_mismatch, to="go on")
-
-
 def read_model(text: Any) -> dict[str, Any] | None:
-    """Reads `model` out of a config as MMEngine writes it; nothing of the text is run.
-
-    Returns:
-        None where there is no such text, or where it is more than names and plain values.
+    """Returns `model` of a config as MMEngine writes it, of which nothing is run; None where there
+    is none, or where it is more than names and plain values.
     """
     try:
         for statement in ast.parse(text if isinstance(text, str) else "").body:
@@ -228,11 +187,7 @@ def read_model(text: Any) -> dict[str, Any] | None:
 
 
 def _plain(node: ast.expr) -> Any:
-    """Returns the value of dict(...), of a display, or of a literal.
-
-    Raises:
-        ValueError: it is anything else.
-    """
+    """Returns the value of dict(...), of a display, or of a literal; else raises ValueError."""
     if isinstance(node, ast.Call) and ast.unparse(node.func) == "dict" and not node.args:
         return {str(keyword.arg): _plain(keyword.value) for keyword in node.keywords}
     if isinstance(node, ast.List | ast.Tuple):
@@ -244,14 +199,7 @@ def _plain(node: ast.expr) -> Any:
 
 
 def check_classes(train: Any, val: Any, num_classes: int) -> None:
-    """Compares the classes of two loaders with each other, and their number with the head's.
-
-    Args:
-        train, val: data loaders, whose data sets have `metainfo["classes"]`.
-
-    Raises:
-        InputError: they differ.
-    """
+    """Raises InputError where two loaders differ in classes, or a head in their number."""
     first, second = (loader.dataset.metainfo["classes"] for loader in (train, val))
     if first != second:
         lost = sorted(set(first) ^ set(second)) or "the same ones in another order"
@@ -260,11 +208,7 @@ def check_classes(train: Any, val: Any, num_classes: int) -> None:
 
 
 def check_count(classes: Sequence[str], num_classes: int) -> None:
-    """Compares the number of the images' classes with the head's.
-
-    Raises:
-        InputError: they differ.
-    """
+    """Raises InputError where the images have another number of classes than a head."""
     if len(classes) != num_classes:
         raise InputError(
             f"the images have {len(classes)} classes, and model.num_classes is {num_classes}; set "

@@ -19,7 +19,7 @@ from resnext_backbones.errors import InputError
 
 
 class ReportHook(Hook):
-    """Logs what the training starts from, once the weights are loaded.
+    """Logs what the training starts from, once the weights are loaded; random ones are a warning.
 
     Args:
         find_backbone: finds the backbone in the model.
@@ -38,7 +38,6 @@ class ReportHook(Hook):
         self.find_backbone, self.pixels, self.changed = find_backbone, pixels, changed
 
     def before_train(self, runner: Any) -> None:
-        """Logs the report; random weights are a warning."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         backbone = self.find_backbone(model)
         for name, value in summary(backbone, model, self.pixels(model.data_preprocessor)):
@@ -88,11 +87,7 @@ class FiniteLossHook(Hook):
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Looks at the loss of the step, which a model of another kind may not have.
-
-        Raises:
-            InputError: it is not finite.
-        """
+        """Raises InputError of a loss, which a model of another kind may not have."""
         if "loss" not in (outputs or ()):
             return
         mean = outputs["loss"].detach().clone()

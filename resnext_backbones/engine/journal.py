@@ -22,24 +22,16 @@ TERMINATED = 128 + signal.SIGTERM
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the journal: a file, its hash, and the steps that were done.
+    """A line of the journal."""
 
-    Attributes:
-        metrics: what its weights were evaluated to, once they are.
-    """
-
-    file: str
+    file: str  # its name in the work directory
     sha256: str
-    iter: int
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    iter: int  # steps that were done
+    metrics: Mapping[str, float] = field(default_factory=dict)  # once it was evaluated
 
 
 def read_journal(work_dir: Path) -> list[Entry]:
-    """Returns what a work directory's journal says; nothing where there is none.
-
-    Raises:
-        InputError: it is damaged.
-    """
+    """Returns a work directory's journal, or nothing; raises InputError where it is damaged."""
     path = work_dir / JOURNAL
     if not path.exists():
         return []
@@ -61,10 +53,8 @@ def write_journal(work_dir: Path, entries: list[Entry]) -> None:
 def newest_checkpoint(work_dir: str | Path) -> Path | None:
     """Returns the checkpoint that a run goes on from; None where there is none.
 
-    One that is missing, or not as it was written, is warned of and passed over.
-
-    Raises:
-        InputError: there are checkpoints, but none that is known to be whole.
+    One that is missing, or not as it was written, is warned of and passed over. Raises InputError
+    where there are checkpoints, but none that is known to be whole.
     """
     work_dir = Path(work_dir)
     entries = read_journal(work_dir)
@@ -86,11 +76,7 @@ def newest_checkpoint(work_dir: str | Path) -> Path | None:
 
 
 def checkpoint_to_test(name: str, work_dir: str | Path) -> str:
-    """Returns a checkpoint's path: of `auto` the newest one's in a work directory.
-
-    Raises:
-        InputError: there is none.
-    """
+    """Returns a checkpoint's path: of `auto` the newest one's, or raises InputError."""
     found = newest_checkpoint(work_dir) if name == "auto" else name
     if found is None:
         raise InputError(f"checkpoint auto: there is none in {work_dir}; name one, or --work-dir")
@@ -98,11 +84,7 @@ def checkpoint_to_test(name: str, work_dir: str | Path) -> str:
 
 
 def enter(work_dir: Path, path: Path, step: int, keep: int) -> None:
-    """Notes a new checkpoint after a number of steps, and removes the oldest of more than `keep`.
-
-    Args:
-        keep: 0 or less keeps all.
-    """
+    """Notes the checkpoint of a step, and removes the oldest of more than `keep`; 0 keeps all."""
     entries = [e for e in read_journal(work_dir) if e.file != path.name and e.iter <= step]
     entries.append(Entry(path.name, hash_of(path), step))
     first = max(0, len(entries) - keep) if keep > 0 else 0
@@ -112,11 +94,7 @@ def enter(work_dir: Path, path: Path, step: int, keep: int) -> None:
 
 
 def refuse_earlier_run(work_dir: Path) -> None:
-    """Refuses to begin a new run in a folder with checkpoints.
-
-    Raises:
-        InputError: the folder has some.
-    """
+    """Raises InputError where a new run would begin in a folder with checkpoints."""
     if any(work_dir.glob("*.pth")):
         raise InputError(
             f"--work-dir {work_dir}: holds the checkpoints of an earlier run; "

@@ -25,16 +25,15 @@ UNSHARED_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 
 
 def start_process(device: str | None = None, launcher: str | None = None) -> str:
-    """Makes `cpu`, `cuda` or `cuda:N` the device of this process; None takes what there is.
+    """Makes `cpu`, `cuda` or `cuda:N` the device of this process, and returns the launcher.
 
-    It must be called before MMEngine is imported, which looks for devices once.
+    It must be called before MMEngine is imported, which looks for devices once. Raises InputError
+    where there is no such device, or where several processes are to share it.
 
-    Returns:
-        The launcher; None is `pytorch` under torchrun, else `none`. Slurm and MPI are not guessed:
-        their variables are set in interactive allocations too.
-
-    Raises:
-        InputError: there is no such device, or several processes are to share it.
+    Args:
+        device: None is what there is.
+        launcher: None is `pytorch` under torchrun, else `none`. Slurm and MPI are not guessed:
+            their variables are set in interactive allocations too.
     """
     if launcher is None:
         launcher = "pytorch" if all(n in os.environ for n in LAUNCHERS["pytorch"]) else "none"
@@ -59,10 +58,8 @@ def start_process(device: str | None = None, launcher: str | None = None) -> str
 
 
 def read_ranks(launcher: str) -> tuple[int, int, int]:
-    """Returns rank, world size and rank on this node, from the launcher's variables.
-
-    Raises:
-        InputError: the launcher did not set them.
+    """Returns rank, world size and rank on this node, from the launcher's variables, which must be
+    set.
     """
     if launcher == "none":
         return 0, 1, 0
@@ -79,10 +76,8 @@ def start_process_group(cfg: Any) -> None:
     """Sets what a process group is made from, and joins it where there is no GPU.
 
     On GPUs MMEngine does this itself, with NCCL. Without one it would still ask for a CUDA
-    device, so the group is made here, with gloo.
-
-    Raises:
-        InputError: there are more processes than GPUs, or several nodes and no MASTER_ADDR.
+    device, so the group is made here, with gloo. Raises InputError where there are more processes
+    than GPUs, or several nodes and no MASTER_ADDR.
     """
     if cfg.launcher == "none":
         return
@@ -132,15 +127,7 @@ def _warn_of_shared_store() -> None:
 
 
 def agree(value: str, what: str) -> None:
-    """Checks that all processes found the same, in a folder say that all of them must see.
-
-    Args:
-        value: that this process found.
-        what: the setting that it was found by.
-
-    Raises:
-        InputError: they did not.
-    """
+    """Raises InputError where processes did not find the same value by the same setting, `what`."""
     if not distributed.is_initialized():
         return
     found: list[Any] = [None] * distributed.get_world_size()

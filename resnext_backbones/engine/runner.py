@@ -39,10 +39,8 @@ TRUNKS = ("backbone.body.", "backbone.", "network.")
 
 def train(cfg: Config, *hooks: Hook) -> Path:
     """Trains as a config says, with its hooks and these; returns the work directory, where
-    checkpoints, logs and curves are.
-
-    Raises:
-        InputError: an argument is wrong, or processes found different checkpoints.
+    checkpoints, logs and curves are. Raises InputError where an argument is wrong, or where
+    processes found different checkpoints.
     """
     runner = build_runner(cfg, "train_loop", "val_loop")
     agree(cfg.get("load_from") or "", f"work directory {cfg.work_dir}")
@@ -60,15 +58,8 @@ def evaluate(
     table: Callable[[Mapping[str, float]], str],
     *hooks: Hook,
 ) -> dict[str, float]:
-    """Evaluates a checkpoint on the config's test data, and returns its metrics.
-
-    Args:
-        out: where the metrics are written as JSON, and beside it their table as text.
-        table: returns the table of metrics, which is printed too.
-        hooks: beside those of the config.
-
-    Raises:
-        InputError: an argument of the config is wrong.
+    """Evaluates a checkpoint on the config's test data, with its hooks and these, and returns the
+    metrics, which are written as JSON to `out`, and beside it as a table, which is printed too.
     """
     runner = build_runner(cfg, "test_loop")
     for hook in hooks:
@@ -84,14 +75,8 @@ def evaluate(
 
 
 def build_runner(cfg: Config, *loops: str) -> Runner:
-    """Returns MMEngine's runner, with its data sets.
-
-    Args:
-        loops: which of its loops are built now. MMEngine builds them late, where what is wrong with
-            a data set could not be told from a fault.
-
-    Raises:
-        InputError: an argument of the config is wrong.
+    """Returns MMEngine's runner, with the data sets of some of its loops. MMEngine builds them
+    late, where an argument that is wrong, which is an InputError, could not be told from a fault.
     """
     start_process_group(cfg)
     if not torch.cuda.is_available():
@@ -106,14 +91,8 @@ def build_runner(cfg: Config, *loops: str) -> Runner:
 
 
 def resume(cfg: Config) -> dict[str, Any]:
-    """Finds and checks the checkpoint that a config is to go on from, if it is to.
-
-    Returns:
-        What the checkpoint says of its run; nothing where there is none.
-
-    Raises:
-        InputError: there is none at the path that is given, or it is none of such a run.
-        WeightsError: it cannot be read.
+    """Finds and checks the checkpoint that a config is to go on from, if it is to; returns what it
+    says of its run, or nothing. Errors are those of `check_checkpoint`.
     """
     checkpoint = cfg.get("resume") and (cfg.load_from or newest_checkpoint(cfg.work_dir))
     if not checkpoint:
@@ -124,11 +103,8 @@ def resume(cfg: Config) -> dict[str, Any]:
 
 
 def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
-    """Returns what a checkpoint holds.
-
-    Raises:
-        InputError: there is no such file.
-        WeightsError: it cannot be read.
+    """Returns what a checkpoint holds; raises InputError where there is no such file, and
+    WeightsError where it cannot be read.
     """
     if not Path(path).is_file():
         raise InputError(f"checkpoint {path}: there is no such file")
@@ -142,20 +118,14 @@ def check_checkpoint(
     *,
     to_resume: bool = False,
 ) -> dict[str, Any]:
-    """Checks, before anything is written, that a checkpoint is of the config's very network.
+    """Returns what a checkpoint says of its run: MMEngine's `meta`, nothing where it has none.
 
-    MMEngine loads what fits and logs the rest; a test or a resumed run wants all of it.
+    Raises InputError where there is no such file, or where it is another network's, before anything
+    is written. MMEngine loads what fits and logs the rest; a test or a resumed run wants all of it.
 
     Args:
-        content: of the checkpoint; None reads it.
+        content: of the checkpoint; None reads it, or raises WeightsError.
         to_resume: it must hold the optimiser's state and the progress as well.
-
-    Returns:
-        What it says of its run: MMEngine's `meta`, nothing where it has none.
-
-    Raises:
-        InputError: there is no such file, or it is another network's.
-        WeightsError: it cannot be read.
     """
     if content is None:
         content = read_checkpoint(path)
@@ -190,11 +160,7 @@ def check_checkpoint(
 
 
 def build_on_meta(cfg: Config) -> nn.Module:
-    """Returns the config's model without memory for its weights.
-
-    Raises:
-        InputError: the config does not build.
-    """
+    """Returns the config's model without memory for its weights, or raises InputError."""
     init_default_scope(cfg.get("default_scope", "mmengine"))
     try:
         with torch.device("meta"):

@@ -25,11 +25,8 @@ KEPT_OPTIONS = (
 
 
 def seed_of(*numbers: int) -> int:
-    """Returns a seed of 32 bits for a place; near places have unlike seeds.
-
-    Every sample takes one, in the process that trains: NumPy's SeedSequence would take ten times
-    longer.
-    """
+    """Returns a seed of 32 bits for a place; near places have unlike seeds."""
+    # Every sample takes one in the process that trains, and NumPy's SeedSequence ten times longer.
     place = struct.pack(f"<{len(numbers)}q", *numbers)
     return int.from_bytes(hashlib.blake2b(place, digest_size=4).digest(), "little")
 
@@ -54,30 +51,21 @@ def seed_cpu(seed: int) -> None:
 
 
 class Draw(int):
-    """An index of a data set, with the number of times that it was drawn before in the epoch.
+    """An index of a data set, with what makes a sample of it."""
 
-    Attributes:
-        copy: that number; it makes another augmentation.
-        seed: of the sample, once `Batches` has given one.
-    """
-
-    copy = 0
-    seed = 0
+    copy = 0  # how often it was drawn before in the epoch, which makes another augmentation
+    seed = 0  # once `Batches` has given one
 
     @classmethod
     def of(cls, index: int, copy: int = 0, seed: int = 0) -> Draw:
-        """Returns an index with what belongs to it."""
         draw = cls(index)
         draw.copy, draw.seed = copy, seed
         return draw
 
 
 class Batches:
-    """A batch sampler that gives each sample its seed, and can begin in the middle of an epoch.
-
-    Attributes:
-        inner: the batch sampler whose batches these are.
-        first: the batch that the next epoch begins with; the one after it begins with the first.
+    """The batches of another sampler, `inner`, in which each sample has its seed; the next epoch
+    begins with the batch `first`, and the one after it at its beginning.
     """
 
     def __init__(self, inner: Any, seed: int) -> None:

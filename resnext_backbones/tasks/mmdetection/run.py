@@ -9,7 +9,7 @@ from mmengine.config import Config
 from resnext_backbones.data.coco_table import coco_table
 from resnext_backbones.engine import runner
 from resnext_backbones.engine.config import dicts_with
-from resnext_backbones.engine.fit import check_weights, fetch_weights, go_on
+from resnext_backbones.engine.fit import check_weights, fetch_weights, stop_at
 from resnext_backbones.engine.hooks import ReportHook
 from resnext_backbones.engine.processes import read_ranks
 from resnext_backbones.errors import InputError
@@ -41,7 +41,7 @@ def train(cfg: Config, *, allow_mismatch: bool = False, changed: str = "") -> Pa
     """
     meta = runner.resume(cfg)
     problems = unlike_its_run(cfg, str(cfg.get("load_from")), meta, to_resume=True)
-    go_on(problems, allow_mismatch=allow_mismatch)
+    stop_at(problems, allow_mismatch=allow_mismatch, to="go on")
     check_weights(use_of(cfg), allow_mismatch=allow_mismatch)
     for hook in dicts_with(cfg.get("custom_hooks"), lambda d: d.get("type") == CHECK):
         hook["allow_mismatch"] = allow_mismatch  # it looks at the same once more

@@ -20,7 +20,7 @@ from resnext_backbones.engine.fit import (
     check_count,
     check_weights,
     fetch_weights,
-    go_on,
+    stop_at,
     unlike_its_run,
 )
 from resnext_backbones.engine.hooks import ReportHook
@@ -86,7 +86,7 @@ def train(cfg: Config, *, allow_mismatch: bool = False, changed: str = "") -> Pa
     name = str(cfg.get("load_from"))
     again = partial(given, to_resume=to_resume)
     problems = unlike_its_run(cfg.model, name, meta, again, to_resume=to_resume)
-    go_on(problems, allow_mismatch=allow_mismatch)
+    stop_at(problems, allow_mismatch=allow_mismatch, to="go on")
     if to_resume:
         _check_seen_classes(name, meta, classes)
     check_weights(use_of(cfg), allow_mismatch=allow_mismatch)
