@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
     from resnext_backbones.engine.processes import start_process
 
     launcher = start_process(args.device, args.launcher)
-    from resnext_backbones.engine.journal import checkpoint_to_test
+    from resnext_backbones.engine.checkpoints import checkpoint_to_test
     from resnext_backbones.tasks.engines import engine_of, task_of
 
     task = task_of(engine_of(args.config), "test")

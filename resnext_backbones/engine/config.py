@@ -21,8 +21,7 @@ from resnext_backbones.engine.catalogue import (
     find_config,
     joined,
 )
-from resnext_backbones.engine.fit import log_warning
-from resnext_backbones.engine.journal import refuse_earlier_run
+from resnext_backbones.engine.fit import log_warning, refuse_earlier_run
 from resnext_backbones.errors import NO_GPU_FOR_FP16, InputError
 from resnext_backbones.models.parts.stems import STEMS
 from resnext_backbones.variants import VARIANTS

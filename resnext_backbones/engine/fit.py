@@ -85,6 +85,15 @@ def stop_at(
         warn(problem)
 
 
+def refuse_earlier_run(work_dir: Path) -> None:
+    """Raises InputError where a new run would begin in a folder with checkpoints."""
+    if any(work_dir.glob("*.pth")):
+        raise InputError(
+            f"--work-dir {work_dir}: holds the checkpoints of an earlier run; "
+            "go on with --resume, or name another folder"
+        )
+
+
 @contextmanager
 def given_by_option() -> Iterator[None]:
     """Raises InputError where there is no such file, and WeightsError, which names the option for

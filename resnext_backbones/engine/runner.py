@@ -17,11 +17,10 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from resnext_backbones.engine.checkpoints import MissedValidationHook
+from resnext_backbones.engine.checkpoints import MissedValidationHook, newest_checkpoint
 from resnext_backbones.engine.config import dicts_with
 from resnext_backbones.engine.curves import CurvesHook
 from resnext_backbones.engine.hooks import FiniteLossHook
-from resnext_backbones.engine.journal import newest_checkpoint
 from resnext_backbones.engine.norms import SYNCHRONISED, use_own
 from resnext_backbones.engine.processes import agree, start_process_group
 from resnext_backbones.errors import BUILD_ERRORS, InputError

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from resnext_backbones.datasets import coco_subset, generate_shapes, object_crops
-from resnext_backbones.engine.journal import read_journal
+from resnext_backbones.engine.checkpoints import read_journal
 from resnext_backbones.errors import InputError
 
 RANDOM = "random_weights"

@@ -10,8 +10,8 @@ pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
 from mmengine.fileio import get_file_backend
 
-from resnext_backbones.engine.checkpoints import BACKEND
-from resnext_backbones.engine.journal import (
+from resnext_backbones.engine.checkpoints import (
+    BACKEND,
     JOURNAL,
     Entry,
     checkpoint_to_test,

@@ -17,9 +17,9 @@ from mmengine.registry import MODELS
 from safetensors.torch import save_file
 
 from resnext_backbones import build_backbone, load_weights
+from resnext_backbones.engine.checkpoints import TERMINATED, read_journal
 from resnext_backbones.engine.fit import read_model
 from resnext_backbones.engine.hooks import FiniteLossHook
-from resnext_backbones.engine.journal import TERMINATED, read_journal
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.torchvision.earlier import translated
 from resnext_backbones.tasks.torchvision.run import evaluate, train
