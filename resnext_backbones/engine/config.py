@@ -27,8 +27,7 @@ from resnext_backbones.models.parts.stems import STEMS
 from resnext_backbones.variants import VARIANTS
 
 REGISTERED = tuple(
-    f"resnext_backbones.engine.{name}"
-    for name in ("amp", "checkpoints", "groups", "hooks", "loop", "norms")
+    f"resnext_backbones.engine.{name}" for name in ("amp", "checkpoints", "hooks", "loop", "norms")
 )
 """The modules whose classes a config names."""
 
