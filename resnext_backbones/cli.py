@@ -65,9 +65,8 @@ def run_tool(main: Callable[[], None]) -> None:
 
 
 def plain_message(error: Exception) -> str:
-    """Returns the message as it was raised, also where a data loading worker raised it.
-
-    PyTorch hands on a worker's exception with the worker's whole traceback as its message.
+    """Returns the message as it was raised, also where it was in a worker that loads data, of which
+    PyTorch makes the whole traceback the message.
     """
     message = str(error)
     inner = re.search(r"^(?:[\w.]+\.)?" + type(error).__name__ + r": (.*)", message, re.M | re.S)
@@ -121,6 +120,10 @@ def _main(arguments: Sequence[str]) -> None:
 def _run(name: str, arguments: Sequence[str], own: argparse.ArgumentParser) -> None:
     # Options may stand between positional arguments of any number.
     args = own.parse_intermixed_args(arguments)
+    if hasattr(args, "device"):  # before MMEngine is imported, which looks for devices once
+        from resnext_backbones.engine.processes import start_process
+
+        args.launcher = start_process(args.device, getattr(args, "launcher", None))
     try:
         _module(name).run(args)
     except ModuleNotFoundError as error:

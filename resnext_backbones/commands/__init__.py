@@ -2,6 +2,5 @@
 
 Each has a docstring whose first line is what the command does and the rest its examples,
 `add_arguments(parser)`, and `run(args)`. None imports PyTorch before it runs, so that help and
-completion come at once; MMEngine looks for devices when it is imported, so never before
-`engine.processes.start_process`.
+completion come at once. `args.launcher` says who started the process, where there is a `--device`.
 """

@@ -48,9 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from resnext_backbones.engine.processes import start_process
-
-    if start_process(args.device) != "none":
+    if args.launcher != "none":
         raise InputError("predict: is one process; start it without torchrun")
     from resnext_backbones.data.find_images import find_images
     from resnext_backbones.tasks.engines import MMDETECTION, engine_of

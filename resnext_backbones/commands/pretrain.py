@@ -18,9 +18,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from resnext_backbones.engine.processes import start_process
-
-    launcher = start_process(args.device, args.launcher)
     from resnext_backbones.engine.config import for_training, read_config
     from resnext_backbones.tasks.classification.run import pretrain, set_data_root
 
@@ -29,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
         args.cfg_options,
         variant=args.variant,
         work_dir=args.work_dir,
-        launcher=launcher,
+        launcher=args.launcher,
     )
     if args.data_root is not None:
         set_data_root(cfg, args.data_root)

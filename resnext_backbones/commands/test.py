@@ -27,13 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from resnext_backbones.engine.processes import start_process
-
-    launcher = start_process(args.device, args.launcher)
     from resnext_backbones.engine.checkpoints import checkpoint_to_test
     from resnext_backbones.tasks.engines import engine_of, task_of
 
     task = task_of(engine_of(args.config), "test")
-    cfg = task.load_config(args.config, args.cfg_options, work_dir=args.work_dir, launcher=launcher)
+    cfg = task.load_config(
+        args.config, args.cfg_options, work_dir=args.work_dir, launcher=args.launcher
+    )
     checkpoint = checkpoint_to_test(args.checkpoint, cfg.work_dir)
     task.evaluate(cfg, checkpoint, out=args.out, show_dir=args.show_dir)

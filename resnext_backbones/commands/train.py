@@ -18,23 +18,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from resnext_backbones.engine.processes import start_process
-
-    launcher = start_process(args.device, args.launcher)
     from resnext_backbones.tasks.engines import DETECTRON2, engine_of, task_of
 
     engine = engine_of(args.config)
     if engine == DETECTRON2:
         from resnext_backbones.commands import train_detectron2
 
-        train_detectron2.run(train_detectron2.translated(args, launcher))
+        train_detectron2.run(train_detectron2.translated(args))
         return
     if launch := [f"--{name.replace('_', '-')}" for name in launch_options(args)]:
         raise InputError(f"{', '.join(launch)}: of Detectron2; start this with torchrun")
     from resnext_backbones.engine.config import for_training, use_variant
 
     task = task_of(engine, "train")
-    cfg = task.load_config(args.config, args.cfg_options, work_dir=args.work_dir, launcher=launcher)
+    cfg = task.load_config(
+        args.config, args.cfg_options, work_dir=args.work_dir, launcher=args.launcher
+    )
     if args.variant is not None:
         use_variant(cfg, args.variant)
     changed = task.use_weights(cfg, args.weights) if args.weights is not None else ""

@@ -38,14 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, *LAUNCH, "--allow-mismatch")
 
 
-def translated(args: argparse.Namespace, launcher: str) -> argparse.Namespace:
-    """Returns the arguments of `resnext train` as this command has them.
-
-    Raises:
-        InputError: one is not known to Detectron2.
+def translated(args: argparse.Namespace) -> argparse.Namespace:
+    """Returns the arguments of `resnext train` as this command has them; raises InputError of one
+    that Detectron2 does not know.
     """
     is_yaml = args.config.endswith((".yaml", ".yml"))
-    if launcher != "none":
+    if args.launcher != "none":
         raise InputError("Detectron2 starts its processes by itself: --num-gpus, not a launcher")
     if args.resume not in (None, "auto"):
         raise InputError(

@@ -71,11 +71,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from resnext_backbones.engine.processes import leave_processes, start_process
+    from resnext_backbones.engine.processes import leave_processes
 
-    launcher = start_process(args.device, args.launcher)
     work_dir = args.work_dir or Path("work_dirs") / "verify" / args.alias
-    shared = {"tolerance": args.tolerance, "launcher": launcher}
+    shared = {"tolerance": args.tolerance, "launcher": args.launcher}
     if row := REGISTRY.get(args.alias):
         _check_options(args, "classifier")
         from resnext_backbones.tasks.classification.verify import verify_classifier
