@@ -6,7 +6,6 @@ import argparse
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,8 @@ import resnext_backbones.adapters.distributions  # noqa: F401
 import torch
 from mmengine.config import Config, DictAction
 
+# They register what configs name.
+from resnext_backbones.engine import amp, checkpoints, groups, hooks, loop, norms  # noqa: F401
 from resnext_backbones.engine.catalogue import (
     INSTALLED_CONFIGS,
     check_variant,
@@ -25,11 +26,6 @@ from resnext_backbones.engine.fit import log_warning, refuse_earlier_run
 from resnext_backbones.errors import NO_GPU_FOR_FP16, InputError
 from resnext_backbones.models.parts.stems import STEMS
 from resnext_backbones.variants import VARIANTS
-
-REGISTERED = tuple(
-    f"resnext_backbones.engine.{name}" for name in ("amp", "checkpoints", "hooks", "loop", "norms")
-)
-"""The modules whose classes a config names."""
 
 MOVED = {"detection": "mmdetection", "pretraining": "classification"}
 """Folders of earlier versions, which runs wrote into their configs: those of `tasks` now."""
@@ -194,12 +190,10 @@ def for_training(cfg: Config, *, resume: str | None = None, amp: str | None = No
 
 def _use_own_parts(cfg: Config) -> None:
     """Puts this package's hooks and loop in the place of MMEngine's."""
-    for module in REGISTERED:
-        import_module(module)
-    hooks = cfg.get("default_hooks", {})
-    if (hook := hooks.get("logger")) and hook["type"] == "LoggerHook":
+    own = cfg.get("default_hooks", {})
+    if (hook := own.get("logger")) and hook["type"] == "LoggerHook":
         hook["type"] = "resnext_backbones.LoggerHook"
-    hook = hooks.get("checkpoint")
+    hook = own.get("checkpoint")
     # Elsewhere than in the work directory, MMEngine's storage backends write as they do.
     if hook and hook["type"] == "CheckpointHook" and not {"out_dir", "backend_args"} & hook.keys():
         hook["type"] = "resnext_backbones.CheckpointHook"

@@ -40,7 +40,7 @@ def seed_everything(seed: int) -> None:
 
 
 def seed_cpu(seed: int) -> None:
-    """Seeds them without the generators of GPUs, which no sample draws from.
+    """Seeds all but the generators of GPUs, which no sample draws from.
 
     Nothing is put back, which would take many times longer than to seed: whatever draws at random
     in a run is seeded by its place.

@@ -14,7 +14,7 @@ from mmengine.hooks import Hook
 
 from resnext_backbones.adapters.registry import DATASETS
 from resnext_backbones.data.coco_table import coco_table
-from resnext_backbones.engine import groups, runner  # noqa: F401
+from resnext_backbones.engine import runner
 from resnext_backbones.engine.fit import (
     check_classes,
     check_count,
