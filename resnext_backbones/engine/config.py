@@ -14,8 +14,6 @@ import resnext_backbones.adapters.distributions  # noqa: F401
 import torch
 from mmengine.config import Config, DictAction
 
-# They register what configs name.
-from resnext_backbones.engine import amp, checkpoints, groups, hooks, loop, norms  # noqa: F401
 from resnext_backbones.engine.catalogue import (
     INSTALLED_CONFIGS,
     check_variant,

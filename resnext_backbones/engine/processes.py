@@ -58,7 +58,7 @@ def start_process(device: str | None = None, launcher: str | None = None) -> str
 
 
 def read_ranks(launcher: str) -> tuple[int, int, int]:
-    """Returns rank, world size and rank on this node, or raises InputError where they are not set."""
+    """Returns rank, world size and rank on this node, or raises InputError: they are not set."""
     if launcher == "none":
         return 0, 1, 0
     if missing := [name for name in LAUNCHERS[launcher] if name not in os.environ]:

@@ -17,6 +17,8 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+# They register what configs name.
+from resnext_backbones.engine import amp, groups, loop  # noqa: F401
 from resnext_backbones.engine.checkpoints import MissedValidationHook, newest_checkpoint
 from resnext_backbones.engine.config import dicts_with
 from resnext_backbones.engine.curves import CurvesHook
