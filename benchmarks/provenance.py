@@ -1,4 +1,4 @@
-"""What a measurement ran on: hardware, versions, commit."""
+"""A measurement says what it ran on: hardware, versions, commit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `resnext`."""
+"""The command `resnext` finds its commands, runs one, and ends it where input is bad."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ COMMANDS = (
     "list",
     "demo",
 )
-"""In the order of the help; each is a module of `resnext_backbones.commands`."""
+"""The help has this order; each is a module of `resnext_backbones.commands`."""
 
 TRACEBACK = "RESNEXT_BACKBONES_TRACEBACK"
-"""Environment variable: set it to see where an error was raised."""
+"""An environment variable of this name shows where an error was raised."""
 
 REPORTED = (InputError, WeightsError)
 

@@ -1,4 +1,4 @@
-"""Which command needs which extra of the package, and what an extra brings."""
+"""A command may need an extra of the package, which brings modules."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "publish": ("pretrain",),
     "demo": ("mmdet",),
 }
-"""By command; of several, each is enough for a part of what the command does."""
+"""Of several, each is enough for a part of what the command does."""
 
 MODULES = (
     "cv2",
@@ -30,7 +30,7 @@ MODULES = (
     "timm",
     "webdataset",
 )
-"""What the extras install, as Python imports it."""
+"""The extras install these, as Python imports them."""
 
 
 def installation(extra: str) -> str:

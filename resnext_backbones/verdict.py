@@ -1,4 +1,4 @@
-"""Published numbers beside measured ones."""
+"""Published numbers are compared with measured ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from resnext_backbones.errors import InputError
 
 @dataclass(frozen=True)
 class Standard:
-    """How a kind of number is published, and how near a measurement must come."""
+    """A kind of number is published so, and a measurement must come as near."""
 
     images: int  # that it is published for
     data_set: str
@@ -40,7 +40,7 @@ AP = Standard(5_000, "COCO val2017", 0.1)
 
 @dataclass(frozen=True)
 class Number:
-    """A number that is published and was measured, in percent."""
+    """A number is published and was measured, in percent."""
 
     name: str
     published: float

@@ -1,4 +1,4 @@
-"""The arguments that commands share, and what a shell offers for them (extra `completion`).
+"""Commands share these arguments, and what a shell offers for them (extra `completion`).
 
 Nothing here imports PyTorch, which takes seconds, until a command runs or a network is completed.
 """
@@ -89,13 +89,13 @@ SHARED: dict[str, dict[str, Any]] = {
     "--machine-rank": {"type": int, "help": "of this machine, from 0; default 0"},
     "--dist-url": {"help": "tcp://HOST:PORT of the first machine; default auto"},
 }
-"""Each argument, as argparse takes it, with what completes it."""
+"""Each row is as argparse takes it, with what completes it."""
 
 ON_RUNNER = ("config", "--work-dir", "--device", "--launcher", "--cfg-options")
 """Every command on MMEngine's runner takes these."""
 
 LAUNCH = ("--num-gpus", "--num-machines", "--machine-rank", "--dist-url")
-"""How many processes Detectron2 starts, and how they find one another."""
+"""These say how many processes Detectron2 starts, and how they find one another."""
 
 
 def add(parser: argparse._ActionsContainer, *names: str, **settings: Any) -> None:

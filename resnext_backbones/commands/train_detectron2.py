@@ -20,7 +20,7 @@ from resnext_backbones.engine.catalogue import find_config
 from resnext_backbones.errors import InputError
 
 AMP = {True: ("SOLVER.AMP.ENABLED", "True"), False: ("train.amp.enabled=True",)}
-"""Settings that switch on mixed precision, of a YAML file and of a LazyConfig."""
+"""These settings of a YAML file, and of a LazyConfig, switch on mixed precision."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -23,7 +23,7 @@ OPTIONS = {
     "classifier": ("data_root", "ground_truth", "ground_truth_classes"),
     "detector": ("coco_root", "stock_backbone", "cfg_options"),
 }
-"""Those of one kind alone; the first says where the images lie."""
+"""Each kind has options of its own; the first says where the images lie."""
 
 DATA = {"classifier": "ImageNet", "detector": "COCO"}
 

@@ -1,4 +1,4 @@
-"""Mixed precision in bfloat16, on any device."""
+"""Mixed precision in bfloat16 works on any device."""
 
 from __future__ import annotations
 

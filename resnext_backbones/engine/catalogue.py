@@ -1,4 +1,4 @@
-"""This package's configs: their names, and what they should reach (`results.toml` beside them)."""
+"""This package's configs have names, and results to reach (`results.toml` beside them)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNPUBLISHED = "no published result"
 
 @dataclass(frozen=True)
 class Result:
-    """A published result of one config with one network."""
+    """A result that is published for a config with a network."""
 
     config: str
     network: str  # the config's own, or what `--variant` takes

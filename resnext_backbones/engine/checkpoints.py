@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, known by their hash, and the last good one to go on from."""
+"""Checkpoints are whole or not there, and a run goes on from the last one with the right hash."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from resnext_backbones.weights.download import hash_of
 BACKEND = "resnext_backbones.whole_files"
 
 JOURNAL = "checkpoints.json"
-"""In a work directory: the checkpoints that are there, the oldest first."""
+"""This file of a work directory lists its checkpoints, the oldest first."""
 
 TERMINATED = 128 + signal.SIGTERM
-"""Exit status of a run that was asked to end, and saved its state before it did."""
+"""A run ends with this exit status where it was asked to, and has saved its state."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the journal."""
+    """A line of the journal has these."""
 
     file: str  # its name in the work directory
     sha256: str
@@ -108,7 +108,7 @@ def enter(work_dir: Path, path: Path, step: int, keep: int) -> None:
 
 @register_backend(BACKEND)
 class WholeFiles(LocalBackend):
-    """MMEngine's storage in files, each of which is written whole or not at all."""
+    """MMEngine's storage writes each file whole or not at all."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Writes a file; where that raises OSError, what was there before is as it was."""
@@ -120,7 +120,7 @@ class WholeFiles(LocalBackend):
 
 @HOOKS.register_module()
 class CheckpointHook(MMEngineCheckpointHook):
-    """MMEngine's hook, so that no more is lost than the step that a run was killed in.
+    """MMEngine's hook loses no more than the step that a run was killed in.
 
     A checkpoint is written whole or not at all, and its hash kept. Where it cannot be written, that
     is logged, the older ones stay, and training goes on. SIGTERM saves after the running step and

@@ -1,4 +1,4 @@
-"""From a config's name and the command line to the config that runs."""
+"""A config's name and the command line make the config that runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from resnext_backbones.models.parts.stems import STEMS
 from resnext_backbones.variants import VARIANTS
 
 MOVED = {"detection": "mmdetection", "pretraining": "classification"}
-"""Folders of earlier versions, which runs wrote into their configs: those of `tasks` now."""
+"""Runs of earlier versions wrote these folders into their configs; those of `tasks` took over."""
 
 EARLIER = re.compile(rf"resnext_backbones\.({'|'.join(MOVED)})\b((?:\.\w+)*)")
 
@@ -36,7 +36,7 @@ TRAINING = ("train_cfg", "train_dataloader", "optim_wrapper")
 """A config must have these to be trained."""
 
 RECIPES = ("imagenet", "cifar")
-"""Folders of this package's configs whose files take their network as an argument."""
+"""The configs in these folders take their network as an argument."""
 
 
 def read_config(

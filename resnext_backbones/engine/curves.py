@@ -1,4 +1,4 @@
-"""A picture of the loss and of what a run is measured by."""
+"""A picture shows the loss and what a run is measured by."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from resnext_backbones.engine.hooks import reported
 FILE_NAME = "curves.png"
 
 MEASURES = {"mAP_50": "AP", "mAP": "AP", "top5": "accuracy", "top1": "accuracy", "mIoU": "IoU"}
-"""How the names of metrics end that are drawn, and what they measure."""
+"""Metrics whose names end like this are drawn; each measures this."""
 
 
 class CurvesHook(Hook):

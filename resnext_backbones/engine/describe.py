@@ -1,4 +1,4 @@
-"""Words for what of a network is trained."""
+"""Words say what of a network is trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What fits what, before the first step: weights, checkpoint, images and network."""
+"""Weights, checkpoint, images and network must fit each other before the first step."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from resnext_backbones.weights.sources import locate
 PERMIT = "pass --allow-mismatch"
 
 NONE = "none"
-"""In place of weights: random values, with nothing frozen and with norms that learn statistics."""
+"""This asks for random values, with nothing frozen and with norms that learn statistics."""
 
 
 @dataclass(frozen=True)
 class WeightsUse:
-    """What a detector does with the weights of its backbone, and what its framework calls it."""
+    """A detector uses the weights of its backbone so, in the words of its framework."""
 
     source: str | None  # of the weights; None where there are none
     wanted: Preprocessing | None  # the pixels that the weights expect; None: not known

@@ -1,4 +1,4 @@
-"""Few groups of parameters for an optimiser to step through."""
+"""An optimiser steps through few groups of parameters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from resnext_backbones.adapters.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class FewGroups(DefaultOptimWrapperConstructor):
-    """MMEngine's constructor, with one group for all parameters of the same settings.
+    """Makes one group of all parameters of the same settings.
 
     MMEngine makes a group of each parameter, hundreds of them, and fused and multi-tensor
     optimisers launch their kernels for each group.

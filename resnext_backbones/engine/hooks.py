@@ -1,4 +1,4 @@
-"""What a run says before its first step and of each, and what it stops at."""
+"""A run says what it starts from, stops where its loss is not finite, and bears a full disk."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class FiniteLossHook(Hook):
 
 @contextmanager
 def reported(runner: Any, what: str) -> Iterator[None]:
-    """Within it, a file with `what` that cannot be written is logged, and training goes on."""
+    """Logs that a file with `what` cannot be written, and lets training go on."""
     try:
         yield
     except OSError as error:
@@ -116,7 +116,7 @@ def reported(runner: Any, what: str) -> Iterator[None]:
 
 @HOOKS.register_module()
 class LoggerHook(MMEngineLoggerHook):
-    """MMEngine's hook, for a disk that can be full."""
+    """Logs as MMEngine's hook does, also where the disk is full."""
 
     def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
         with reported(runner, "values of a step"):

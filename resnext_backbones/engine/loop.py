@@ -1,4 +1,4 @@
-"""Training that can go on from the middle of an epoch as if it had never stopped."""
+"""Training can go on from the middle of an epoch as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ EPOCH_LENGTH = "batches_in_an_epoch"
 """Under this name a checkpoint says how many there were."""
 
 KEPT_SCALARS = 10_000
-"""Of each value that is logged at every step. MMEngine copies all that it keeps, a million, at each
-of them."""
+"""So many are kept of each value that is logged at every step. MMEngine copies all that it keeps, a
+million, at each of them."""
 
 
 @LOOPS.register_module()
 class EpochBasedTrainLoop(MMEngineEpochBasedTrainLoop):
-    """MMEngine's loop, with random numbers that depend on the place alone (see `seeds`)."""
+    """Runs MMEngine's loop with random numbers that depend on the place alone (see `seeds`)."""
 
     dataloader: Any
     _iter: int

@@ -1,4 +1,4 @@
-"""Batch norms that follow the batches of all processes, on GPUs and on CPUs."""
+"""Batch norms can follow the batches of all processes, on GPUs and on CPUs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from resnext_backbones.compute.sync_batch_norm import SyncBatchNorm
 MODELS.register_module(module=SyncBatchNorm)
 
 SYNCHRONISED = ("SyncBN", "MMSyncBN")
-"""The types of PyTorch's and of mmcv's in a config. Neither is known to DDP on a CPU."""
+"""PyTorch's and mmcv's have these types in a config. Neither is known to DDP on a CPU."""
 
 
 def use_own(norms: Iterable[MutableMapping[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Devices, launchers and process groups."""
+"""A process has a device, a launcher, and may be one of a group."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ LAUNCHERS: dict[str, tuple[str, str, str]] = {
     "slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
     "mpi": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
 }
-"""Rank, world size and rank on the node, as each launcher passes them on."""
+"""Each launcher passes on rank, world size and rank on the node by these names."""
 
 UNSHARED_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
-"""Environment variable of torchrun's: a new store of addresses after each restart."""
+"""This variable of torchrun's asks for a new store of addresses after each restart."""
 
 
 def start_process(device: str | None = None, launcher: str | None = None) -> str:

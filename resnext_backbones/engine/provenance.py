@@ -1,4 +1,4 @@
-"""The commit that something was made by."""
+"""Results name the commit that they were made by."""
 
 from __future__ import annotations
 

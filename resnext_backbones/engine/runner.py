@@ -1,4 +1,4 @@
-"""From a config to a run on MMEngine's runner, with all that can be wrong looked at before it."""
+"""MMEngine's runner runs a config, once all that can be wrong was looked at."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.identify import network_name
 
 RESUMED = ("meta", "message_hub", "optimizer")
-"""What a checkpoint of a run holds beside the weights."""
+"""A checkpoint of a run holds these beside the weights."""
 
 TRUNKS = ("backbone.body.", "backbone.", "network.")
-"""What keys of a trunk begin with: in torchvision's detectors, in others, in a classifier."""
+"""Keys of a trunk begin so in torchvision's detectors, in others, and in a classifier."""
 
 
 def train(cfg: Config, *hooks: Hook) -> Path:

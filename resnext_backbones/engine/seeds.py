@@ -1,4 +1,4 @@
-"""Random numbers that depend on where they are drawn, and on nothing before.
+"""Random numbers depend on where they are drawn, and on nothing before.
 
 For a sample that is the run's seed, the epoch and the sample's index, for a step the seed, the step
 and the rank. So they are the same for any number of workers, and after a restart.
@@ -21,7 +21,7 @@ KEPT_OPTIONS = (
     "num_workers", "collate_fn", "pin_memory", "timeout", "worker_init_fn",
     "multiprocessing_context", "prefetch_factor", "persistent_workers",
 )  # fmt: skip
-"""Of a `DataLoader`, beside the data set and what draws from it."""
+"""A new `DataLoader` takes over these of another."""
 
 
 def seed_of(*numbers: int) -> int:
@@ -51,7 +51,7 @@ def seed_cpu(seed: int) -> None:
 
 
 class Draw(int):
-    """An index of a data set, with what makes a sample of it."""
+    """An index of a data set carries what makes a sample of it."""
 
     copy = 0  # how often it was drawn before in the epoch, which makes another augmentation
     seed = 0  # once `Batches` has given one
@@ -64,7 +64,7 @@ class Draw(int):
 
 
 class Batches:
-    """The batches of another sampler, `inner`, in which each sample has its seed; the next epoch
+    """Gives the samples in the batches of another sampler, `inner`, their seeds; the next epoch
     begins with the batch `first`, and the one after it at its beginning.
     """
 
@@ -91,7 +91,7 @@ class Batches:
 
 
 class SeededDataset(Dataset):
-    """A data set whose samples are drawn with the seeds that `Batches` gives them."""
+    """Draws samples of a data set with the seeds that `Batches` gives them."""
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner

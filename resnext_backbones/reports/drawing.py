@@ -1,4 +1,4 @@
-"""Pictures of detections: boxes, masks and names, each beside its object."""
+"""Pictures show detections: boxes, masks and names, each beside its object."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ PADDING = 3
 """Pixels around the text of a label."""
 
 FILL = 0.35
-"""How much of a mask's colour is in the pixels that it covers."""
+"""The pixels that a mask covers have so much of its colour."""
 
 GOLDEN = 0.381966
-"""Of a turn: hues that far apart are all different, however many there are."""
+"""Hues that far apart, in turns, are all different, however many there are."""
 
 
 @dataclass(frozen=True)
 class Detections:
-    """The objects on one image, N of them, in its own pixels."""
+    """N objects are on one image, in its own pixels."""
 
     boxes: NDArray[np.floating]  # (N, 4): left, top, right and bottom
     labels: NDArray[np.integer]  # (N,), the number of each one's class
