@@ -1,9 +1,9 @@
-"""What Detectron2 says of the weights that it publishes."""
+"""Detectron2's published weights, and the detectors that they expect."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from detectron2 import model_zoo
 from detectron2.checkpoint.catalog import ModelCatalog
@@ -20,14 +20,8 @@ PREFIX, FILES = "detectron2://", "https://dl.fbaipublicfiles.com/detectron2/"
 CAFFE2_FILES = "https://dl.fbaipublicfiles.com/detectron/"
 
 
-@dataclass(frozen=True)
-class Expected:
-    """What weights expect of a detector; None where it is not known.
-
-    Attributes:
-        pixels: that they were trained with.
-        stride_in_1x1: where a block strides.
-    """
+class Expected(NamedTuple):
+    """Says which pixels weights were trained with, and where a block strides; None: unknown."""
 
     pixels: Preprocessing | None = None
     stride_in_1x1: bool | None = None
@@ -44,7 +38,7 @@ MODEL_ZOO.md and checkpoint/catalog.py."""
 
 
 def plain_name(source: str) -> str:
-    """A source of weights without Detectron2's own schemes: an alias, an address or a path."""
+    """Returns a source of weights without Detectron2's schemes: an alias, an address or a path."""
     address = source
     if source.startswith(CATALOG):
         try:
@@ -58,7 +52,7 @@ def plain_name(source: str) -> str:
 
 
 def expected_by(source: str) -> Expected:
-    """What is known of weights without looking into them.
+    """Returns what is known of weights without looking into them.
 
     Raises:
         InputError: there is no such file.
@@ -71,15 +65,11 @@ def expected_by(source: str) -> Expected:
         if name.startswith(start):
             return expected
     if found := re.fullmatch(re.escape(FILES) + r"(.+)/\d+/model_\w+\.pkl", name):
-        return _of_detector(found[1])
+        try:
+            cfg = model_zoo.get_config(f"{found[1]}.yaml")
+        except RuntimeError:
+            return Expected()
+        mean, std = (tuple(map(float, v)) for v in (cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD))
+        pixels = Preprocessing(cfg.INPUT.FORMAT, mean, std)
+        return Expected(pixels, cfg.MODEL.RESNETS.STRIDE_IN_1X1)
     return Expected(None if "://" in name else known_pixels(name))
-
-
-def _of_detector(name: str) -> Expected:
-    """What the config of a detector in the zoo says."""
-    try:
-        cfg = model_zoo.get_config(f"{name}.yaml")
-    except RuntimeError:
-        return Expected()
-    mean, std = (tuple(map(float, v)) for v in (cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD))
-    return Expected(Preprocessing(cfg.INPUT.FORMAT, mean, std), cfg.MODEL.RESNETS.STRIDE_IN_1X1)
