@@ -154,7 +154,7 @@ def unlike_its_run(
     model: Mapping[str, Any],
     checkpoint: str,
     meta: Mapping[str, Any],
-    given: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    given: Callable[..., Mapping[str, Any]],
     *,
     to_resume: bool,
 ) -> Iterator[str]:
@@ -165,14 +165,15 @@ def unlike_its_run(
 
     Args:
         model, checkpoint, meta: the config's, its name, and what it says of its run.
-        given: returns what is compared of a model's config, by the names that messages have for it.
+        given: returns what is compared of a model's config, by the names that messages have for it;
+            it is told whether it is `to_resume`.
         to_resume: the message says how the run could go on.
     """
     written = read_model(meta.get("cfg"))
     if written is None:
         return
     again = "give the options that it began with, such as --weights, or " if to_resume else ""
-    then, now = given(written), given(model)
+    then, now = (given(each, to_resume=to_resume) for each in (written, model))
     for what, has in now.items():
         had = then.get(what)
         if had is not None and has is not None and had != has:

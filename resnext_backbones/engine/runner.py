@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
+from mmengine.runner.checkpoint import CheckpointLoader, load_from_local
 from torch import Tensor, nn
 
 # They register what configs name.
@@ -110,6 +112,14 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     if not Path(path).is_file():
         raise InputError(f"checkpoint {path}: there is no such file")
     return read_file(path)
+
+
+@CheckpointLoader.register_scheme(prefixes="", force=True)
+def load_from_file(filename: str, map_location: Any) -> Mapping[str, Any]:
+    """Loads a file for MMEngine, which knows those of torch.save; the others by `read_file`."""
+    if zipfile.is_zipfile(filename) or not Path(filename).is_file():
+        return load_from_local(filename, map_location)
+    return read_file(filename)
 
 
 def check_checkpoint(

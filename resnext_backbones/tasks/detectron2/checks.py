@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,7 @@ def check_weights(
     if evaluate and held:
         _check_detector(experiment, held, checkpoint)
     warn = logging.getLogger(__name__).warning
-    stop_at([*problems, *use.problems()], allow_mismatch=allow_mismatch, warn=warn)
+    stop_at(chain(problems, use.problems()), allow_mismatch=allow_mismatch, warn=warn)
 
 
 def _check_detector(experiment: Experiment, held: Checkpoint, name: str) -> None:

@@ -122,8 +122,8 @@ class Experiment(ABC):
         self.set(checkpoint=checkpoint)
 
     def start_at_random(self) -> None:
-        """Sets no weights, and that random values can be trained: no frozen stage and no norm whose
-        statistics never change. A GroupNorm or SyncBN stays what it is.
+        """Sets no weights, and nothing frozen: neither stages nor norms' statistics; a GroupNorm or
+        SyncBN stays what it is.
         """
         self.start_from()
         before = {"freeze_at": self.freeze_at, "norm": self.norm}

@@ -73,11 +73,8 @@ class Request:
     allow_mismatch: bool = False
 
     def experiment(self) -> Experiment:
-        """Returns the config with all of this applied.
-
-        Raises:
-            InputError: it cannot be read, there are no such weights, or a run in the work directory
-                would be overwritten.
+        """Returns the config with all of this applied; InputError: it cannot be read, weights are not
+        there, or a run in the work directory would be overwritten.
         """
         found = read_experiment(
             self.config, self.overrides, variant=self.variant, work_dir=self.work_dir

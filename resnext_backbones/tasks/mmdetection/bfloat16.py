@@ -21,17 +21,17 @@ class Bfloat16Hook(Hook):
     """Makes a detector ready for training in bfloat16, if that is what it is to do."""
 
     def before_train(self, runner: Any) -> None:
-        """Ask the optimiser's wrapper, which opens the autocast region."""
+        """Asks the optimiser's wrapper, which opens the autocast region."""
         if getattr(runner.optim_wrapper, "cast_dtype", None) == torch.bfloat16:
             keep_boxes_exact(runner.model)
 
 
 def keep_boxes_exact(detector: nn.Module) -> None:
-    """Compute in float32 what autocast would hand to mmcv, or round boxes for.
+    """Computes in float32 what autocast would hand to mmcv, or round boxes for.
 
-    bfloat16 has 8 bits: near 1333 pixels it knows every eighth. RoI extractors, which take on the
-    type of their feature maps for the boxes, get these in float32; heads that predict boxes or
-    scores to choose among them give float32; and mmcv's modules compute in it.
+    RoI extractors, which take on the type of their feature maps for the boxes, get these in
+    float32; heads that predict boxes or scores to choose among them give float32; and mmcv's
+    modules compute in it.
     """
     # They import mmcv's operators, and a tool first says how to compile these where there are none.
     from mmdet.models.dense_heads.base_dense_head import BaseDenseHead

@@ -1,4 +1,4 @@
-"""A detector's config, and what training and testing need of it."""
+"""A detector's config, and its backbone."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import resnext_backbones.adapters.distributions  # noqa: F401
 
 from mmengine.config import Config
+from torch import nn
 
 from resnext_backbones.engine.config import dicts_with, read_config
 from resnext_backbones.errors import InputError
@@ -20,20 +21,14 @@ IMAGES = "resnext_backbones.tasks.mmdetection.images"
 CHECKED_TRANSFORMS = {"LoadImageFromFile": "resnext_backbones.LoadImageFromFile"}
 
 
-def load_config(
-    name: str,
-    options: Sequence[str] | None = None,
-    *,
-    work_dir: str | None = None,
-    launcher: str = "none",
-) -> Config:
-    """As `read_config`, for a detector: its images are checked as they are read.
+def load_config(name: str, options: Sequence[str] | None = None, **given: Any) -> Config:
+    """Reads a config as `read_config`, for a detector: its images are checked as they are read.
 
     Raises:
         InputError: as `read_config`, or mmcv has none of the operators that were asked for.
     """
     import_module(ADAPTER)
-    cfg = read_config(name, options, work_dir=work_dir, launcher=launcher)
+    cfg = read_config(name, options, **given)
     import_module(IMAGES)
     for transform in dicts_with(list(cfg.values()), lambda d: d.get("type") in CHECKED_TRANSFORMS):
         transform["type"] = CHECKED_TRANSFORMS[transform["type"]]
@@ -41,7 +36,7 @@ def load_config(
 
 
 def backbone_of(model: Mapping[str, Any]) -> dict[str, Any]:
-    """The backbone's config in a detector, also in one that wraps another.
+    """Returns the backbone's config in a detector's, also in one that wraps another.
 
     Raises:
         InputError: there is none.
@@ -50,3 +45,9 @@ def backbone_of(model: Mapping[str, Any]) -> dict[str, Any]:
         if "backbone" in part:
             return part["backbone"]
     raise InputError(f"model {model.get('type')}: has no backbone")
+
+
+def find_backbone(model: nn.Module) -> nn.Module:
+    """Returns the backbone of a detector, also of one that wraps another."""
+    names = dict(model.named_modules())
+    return names.get("backbone") or names["detector.backbone"]

@@ -1,4 +1,4 @@
-"""What a config itself brings to MMEngine's runner, whichever tool starts it."""
+"""Hooks that look at a detector before its first step."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from mmengine.hooks import Hook
 
 from resnext_backbones.adapters.registry import HOOKS
 from resnext_backbones.engine.fit import check_weights
+from resnext_backbones.mmcv_ops import OPERATORS, check_operators
 from resnext_backbones.tasks.mmdetection.weights import use_of
 
 
@@ -15,7 +16,8 @@ from resnext_backbones.tasks.mmdetection.weights import use_of
 class CheckWeightsHook(Hook):
     """Stops before the first step where a detector does not fit the weights of its backbone.
 
-    `tools/train.py` checks the same before it builds anything; MMDetection's own tool does not.
+    A config brings it, for `tools/train.py` checks the same before it builds anything, and
+    MMDetection's own tool does not.
 
     Args:
         allow_mismatch: log what does not fit as a warning, and go on.
@@ -27,7 +29,7 @@ class CheckWeightsHook(Hook):
         self.allow_mismatch = allow_mismatch
 
     def before_train(self, runner: Any) -> None:
-        """Check, unless the run goes on from a checkpoint, which holds a whole detector.
+        """Checks, unless the run goes on from a checkpoint, which holds a whole detector.
 
         Raises:
             InputError: pixels, norms or frozen stages do not fit the weights.
@@ -38,3 +40,15 @@ class CheckWeightsHook(Hook):
                 allow_mismatch=self.allow_mismatch,
                 permit="set allow_mismatch=True of CheckWeightsHook in custom_hooks",
             )
+
+
+class OperatorsHook(Hook):
+    """Checks that a detector finds its operators, while nothing has been computed yet."""
+
+    def before_run(self, runner: Any) -> None:
+        """Looks for them.
+
+        Raises:
+            OperatorAbsent: some are not there; the message names them.
+        """
+        check_operators(runner.model, OPERATORS.has)

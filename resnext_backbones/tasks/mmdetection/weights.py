@@ -1,28 +1,28 @@
-"""Whether a detector and the weights of its backbone fit each other, before anything is built."""
+"""A detector's backbone as configs have it: its weights, its pixels, and what is trained."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
-from functools import partial
 from typing import Any
 
 from mmengine.config import Config
 
-from resnext_backbones.engine.fit import (
-    NONE,
-    WeightsUse,
-    are_fused,
-    known_pixels,
-)
+from resnext_backbones.engine.fit import NONE, WeightsUse
+from resnext_backbones.tasks import weights as shared
 from resnext_backbones.tasks.mmdetection.config import backbone_of
 from resnext_backbones.weights import Preprocessing
 from resnext_backbones.weights.registry import published
 
 OWN = "resnext_backbones.ResNeXt"
 
+READ_AS = "BGR"
+
+TRAINED = {"frozen_stages": -1, "norm_eval": False}
+"""What a backbone of random values is trained with."""
+
 
 def use_weights(cfg: Config, weights: str) -> str:
-    """Set the backbone's weights in a config, and the pixels that they expect, if these are known.
+    """Sets the backbone's weights in a config, and the pixels that they expect, if these are known.
 
     Args:
         weights: a path, an address or an alias of docs/weights.md; or "none", with which the
@@ -34,12 +34,12 @@ def use_weights(cfg: Config, weights: str) -> str:
 
     Raises:
         InputError: there are no such weights.
+        WeightsError: there is no such alias.
     """
     backbone = backbone_of(cfg.model)
     if weights == NONE:
         backbone["init_cfg"] = None
-        changed = ", ".join(_unfreeze(backbone)) or "as the config has it"
-        return f"--weights {NONE}: {changed}"
+        return shared.said_of_none(_unfreeze(backbone))
     backbone["init_cfg"] = {"type": "Pretrained", "checkpoint": weights}
     if cfg.model.get("data_preprocessor"):
         set_pixels(cfg.model)
@@ -51,11 +51,10 @@ def pretrained(weights: str, **options: Any) -> dict[str, Any]:
     backbone in the place of the config's own, and the pixels that the weights expect.
 
     A config calls it, or takes what a config below `_base_` got by it, so that backbone, weights
-    and pixels are the same whatever reads the config: MMDetection's own tools, too. Nothing is
-    downloaded.
+    and pixels are the same whatever reads the config: MMDetection's own tools, too.
 
     Args:
-        weights: an alias of docs/weights.md, which says the variant.
+        weights: an alias of docs/weights.md, which says the variant. Nothing is downloaded.
         options: of the backbone, beside a frozen first stage and frozen statistics.
 
     Raises:
@@ -74,32 +73,63 @@ def pretrained(weights: str, **options: Any) -> dict[str, Any]:
 
 
 def set_pixels(model: MutableMapping[str, Any]) -> None:
-    """Set the pixels that the weights of a detector's backbone expect, in its `data_preprocessor`.
-
-    Nothing is downloaded for an alias.
+    """Sets the pixels that the weights of a detector's backbone expect, if these are known.
 
     Args:
-        model: the config of a detector, as a config file has it. Where it is not known which pixels
-            its weights expect, it stays as it is.
+        model: the config of a detector, whose `data_preprocessor` they are set in.
 
     Raises:
         InputError: there are no such weights.
         WeightsError: there is no such alias.
     """
-    source = _pretrained(backbone_of(model).get("init_cfg"))
-    if source and (pixels := known_pixels(source)):
-        model.setdefault("data_preprocessor", {}).update(
-            mean=list(pixels.mean),
-            std=list(pixels.std),
-            bgr_to_rgb=pixels.order == "RGB",
-            rgb_to_bgr=False,
-        )
+    shared.give_pixels(model, _pretrained(backbone_of(model)), READ_AS)
+
+
+def given_pixels(model: Mapping[str, Any]) -> Preprocessing | None:
+    """Returns the pixels that a detector gives its backbone; None where its config does not say."""
+    return shared.given_pixels(model, READ_AS)
+
+
+def said_pixels(model: Mapping[str, Any]) -> str:
+    """Says order, mean and standard deviation of the pixels, 0 to 255, that the backbone sees."""
+    preprocessor = model.get("data_preprocessor") or {}
+    if "data_preprocessor" in preprocessor:
+        return f"as {preprocessor['type']} makes them"
+    order = shared.given_order(preprocessor, READ_AS)
+    return str(given_pixels(model) or f"{order}, not normalised")
+
+
+def given(model: Mapping[str, Any], *, to_resume: bool) -> dict[str, Any]:
+    """Returns what of a config must be as it was in the run that a checkpoint is of."""
+    trained = {key: backbone_of(model).get(key) for key in TRAINED} if to_resume else {}
+    return {"pixels": given_pixels(model), **trained}
+
+
+def use_of(cfg: Config) -> WeightsUse | None:
+    """Returns what a detector does with its backbone's weights; None for a backbone that is not
+    this package's, and for a run that starts from a whole detector: these are left alone.
+
+    Raises:
+        InputError: there are no such weights.
+        WeightsError: there is no such alias.
+    """
+    backbone = backbone_of(cfg.model)
+    if backbone.get("type") != OWN or cfg.get("load_from"):
+        return None
+    frozen = backbone.get("frozen_stages", -1)
+    return shared.use_of_source(
+        _pretrained(backbone),
+        given_pixels(cfg.model),
+        frozen=f"frozen_stages={frozen}" if frozen >= 0 else "",
+        unfreeze="model.backbone.frozen_stages=-1",
+        norms_move=not backbone.get("norm_eval", True),
+        still_norms="model.backbone.norm_eval=True",
+    )
 
 
 def _unfreeze(backbone: MutableMapping[str, Any]) -> Iterator[str]:
-    """Let all of a backbone be trained, norms with their statistics; yields what that changes."""
-    wanted = {"frozen_stages": -1, "norm_eval": False}
-    for key, value in wanted.items():
+    """Lets all of a backbone be trained, norms with their statistics; yields what that changes."""
+    for key, value in TRAINED.items():
         # Backbones of others may not have the argument.
         if (backbone.get("type") == OWN or key in backbone) and backbone.get(key) != value:
             yield f"{key} {backbone.get(key, 'unset')} -> {value}"
@@ -110,50 +140,9 @@ def _unfreeze(backbone: MutableMapping[str, Any]) -> Iterator[str]:
         norm["requires_grad"] = True
 
 
-def use_of(cfg: Config) -> WeightsUse | None:
-    """Returns what a detector does with its backbone's weights.
-
-    Returns:
-        None for a backbone that is not this package's, and for a run that starts from a whole
-        detector: these are left alone.
-
-    Raises:
-        InputError: there are no such weights.
-        WeightsError: there is no such alias.
-    """
-    backbone = backbone_of(cfg.model)
-    if backbone.get("type") != OWN or cfg.get("load_from"):
-        return None
-    source = _pretrained(backbone.get("init_cfg"))
-    frozen = backbone.get("frozen_stages", -1)
-    return WeightsUse(
-        source=source,
-        wanted=known_pixels(source) if source else None,
-        given=given_pixels(cfg.model),
-        giver="data_preprocessor",
-        frozen=f"frozen_stages={frozen}" if frozen >= 0 else "",
-        unfreeze="model.backbone.frozen_stages=-1",
-        norms_move=not backbone.get("norm_eval", True),
-        still_norms="model.backbone.norm_eval=True",
-        fused=partial(are_fused, source),
-    )
-
-
-def _pretrained(init_cfg: Any) -> str | None:
-    """Returns the checkpoint that an `init_cfg`, or a list of them, loads."""
+def _pretrained(backbone: Mapping[str, Any]) -> str | None:
+    """Returns the checkpoint that a backbone's `init_cfg`, or a list of them, loads."""
+    init_cfg = backbone.get("init_cfg")
     cfgs = [init_cfg] if isinstance(init_cfg, Mapping) else list(init_cfg or ())
     found = [cfg["checkpoint"] for cfg in cfgs if cfg.get("type") == "Pretrained"]
     return found[-1] if found else None
-
-
-def given_pixels(model: Mapping[str, Any]) -> Preprocessing | None:
-    """Returns the pixels that a detector gives its backbone; None where its config does not say.
-
-    MMDetection reads images as BGR.
-    """
-    preprocessor = model.get("data_preprocessor") or {}
-    mean, std = preprocessor.get("mean"), preprocessor.get("std")
-    if mean is None or std is None:
-        return None
-    order = "RGB" if preprocessor.get("bgr_to_rgb") or preprocessor.get("rgb_to_bgr") else "BGR"
-    return Preprocessing(order, tuple(map(float, mean)), tuple(map(float, std)))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from mmengine.dist import get_dist_info
+from mmengine.dist import get_world_size
 from mmengine.model import BaseModel, ImgDataPreprocessor
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
@@ -18,6 +18,7 @@ from resnext_backbones.adapters.registry import MODELS
 from resnext_backbones.adapters.torchvision import NamedResNeXt, deeplabv3, fcn, resnext_fpn
 from resnext_backbones.engine.amp import in_float32
 from resnext_backbones.engine.norms import synchronise_norms
+from resnext_backbones.models.options import check_one_of, check_range
 from resnext_backbones.tasks.torchvision.pixels import IGNORED
 from resnext_backbones.weights import load_weights
 
@@ -37,7 +38,7 @@ DEFAULTS: dict[str, Mapping[str, Any]] = {
 """What a network is built with where a config does not say, by the type of the model."""
 
 AUX_WEIGHT = 0.5
-"""Of the auxiliary classifier in the loss."""
+"""The weight of the auxiliary classifier in the loss."""
 
 
 @MODELS.register_module()
@@ -46,32 +47,28 @@ class ImagesPreprocessor(ImgDataPreprocessor):
 
     Args:
         mean, std: of each channel, for values from 0 to 255, in the order that the network takes.
-        rgb_to_bgr: the network takes BGR.
+        turned: `rgb_to_bgr=True` where the network takes BGR.
     """
 
-    def __init__(
-        self, mean: Sequence[float], std: Sequence[float], *, rgb_to_bgr: bool = False
-    ) -> None:
-        super().__init__(mean, std, rgb_to_bgr=rgb_to_bgr, non_blocking=True)
+    def __init__(self, mean: Sequence[float], std: Sequence[float], **turned: bool) -> None:
+        super().__init__(mean, std, non_blocking=True, **turned)
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:  # noqa: ARG002
         """Moves a batch to the device, its `inputs` as normalised floats."""
         cast = self.cast_data(data)
-        return {**cast, "inputs": [self._normalised(image) for image in cast["inputs"]]}
-
-    def _normalised(self, image: Tensor) -> Tensor:
-        image = image[[2, 1, 0]] if self._channel_conversion else image
-        return (image.float() - self.mean) / self.std
+        turned = [2, 1, 0] if self._channel_conversion else slice(None)
+        images = [(image[turned].float() - self.mean) / self.std for image in cast["inputs"]]
+        return {**cast, "inputs": images}
 
 
 class _Model(BaseModel):
-    """Holds what both kinds share: the network, and the weights that its trunk begins with."""
+    """Holds a network, whose keys are torchvision's behind `network.`, and its trunk's weights."""
 
     def __init__(
         self, network: nn.Module, weights: str | None, data_preprocessor: dict[str, Any] | None
     ) -> None:
         super().__init__(data_preprocessor)
-        if get_dist_info()[1] > 1:
+        if get_world_size() > 1:
             synchronise_norms(network)
         self.network, self.weights = network, weights
 
@@ -88,7 +85,7 @@ class _Model(BaseModel):
 
 @MODELS.register_module()
 class TorchvisionDetector(_Model):
-    """Holds a detector of torchvision; its keys are torchvision's own, behind `network.`.
+    """Holds a detector of torchvision.
 
     Args:
         network: of `DETECTORS`.
@@ -123,10 +120,10 @@ class TorchvisionDetector(_Model):
                 f"min_size {min_size}: must be whole numbers from 32 to max_size, which is "
                 f"{max_size}"
             )
-        build = _named(network, DETECTORS)
+        check_one_of("network", network, DETECTORS)
         named = dict(backbone)
         weights = named.pop("weights", None)
-        detector = build(
+        detector = DETECTORS[network](
             resnext_fpn(named.pop("variant"), **named),
             num_classes=num_classes + 1,
             min_size=sizes,
@@ -155,10 +152,8 @@ class TorchvisionDetector(_Model):
         found = self.network(inputs)
         if mode == "tensor":
             return found
-        return [
-            {"image_id": target["image_id"], **each}
-            for target, each in zip(targets, found, strict=True)
-        ]
+        ids = ({"image_id": target["image_id"]} for target in targets)
+        return [each | one for each, one in zip(ids, found, strict=True)]
 
 
 @MODELS.register_module()
@@ -167,9 +162,8 @@ class TorchvisionSegmenter(_Model):
 
     Args:
         network: of `SEGMENTERS`.
-        backbone: `variant`, a name of `list_variants()` with four stages; `weights`, any source of
-            `load_weights`; `trainable_layers`, as of `resnext_fpn`; and further arguments of
-            `deeplabv3` and `fcn`.
+        backbone: `variant` and `weights` as a detector's, with four stages; `trainable_layers`, as
+            of `resnext_fpn`; and further arguments of `deeplabv3` and `fcn`.
         num_classes: with the background.
         output_stride: 8 or 16.
         data_preprocessor: of `ImagesPreprocessor`.
@@ -187,14 +181,12 @@ class TorchvisionSegmenter(_Model):
         output_stride: int = 8,
         data_preprocessor: dict[str, Any] | None = None,
     ) -> None:
-        build = _named(network, SEGMENTERS)
-        named = dict(backbone)
-        weights, layers = named.pop("weights", None), named.pop("trainable_layers", EVERYTHING)
-        if not 0 <= layers <= EVERYTHING:
-            raise ValueError(f"trainable_layers must be from 0 to {EVERYTHING}, got {layers}")
-        if not 2 <= num_classes <= IGNORED:
-            raise ValueError(f"num_classes must be from 2 to {IGNORED}, got {num_classes}")
-        segmenter = build(
+        check_one_of("network", network, SEGMENTERS)
+        check_range("num_classes", num_classes, 2, IGNORED)
+        named = {"weights": None, "trainable_layers": EVERYTHING, **backbone}
+        weights, layers = named.pop("weights"), named.pop("trainable_layers")
+        check_range("trainable_layers", layers, 0, EVERYTHING)
+        segmenter = SEGMENTERS[network](
             named.pop("variant"),
             output_stride=output_stride,
             num_classes=num_classes,
@@ -242,9 +234,3 @@ def pixel_loss(logits: Tensor, masks: Tensor) -> Tensor:
 def find_trunk(model: nn.Module) -> NamedResNeXt:
     """Returns the backbone without its pyramid."""
     return next(module for module in model.modules() if isinstance(module, NamedResNeXt))
-
-
-def _named(network: str, table: Mapping[str, Any]) -> Any:
-    if network not in table:
-        raise ValueError(f"network {network}: unknown; choose from {', '.join(table)}")
-    return table[network]

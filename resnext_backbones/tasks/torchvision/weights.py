@@ -1,19 +1,21 @@
-"""What a config of torchvision's networks says of the backbone's weights, and of its pixels."""
+"""A torchvision network's backbone as configs have it: its weights, its pixels, what is trained."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from mmengine.config import Config
 
 from resnext_backbones.build import split
-from resnext_backbones.engine.fit import NONE, WeightsUse, are_fused, known_pixels
+from resnext_backbones.engine.fit import NONE, WeightsUse
 from resnext_backbones.errors import InputError
-from resnext_backbones.models.architecture import UNSEEN
+from resnext_backbones.models.architecture import UNSEEN, Architecture
+from resnext_backbones.tasks import weights as shared
 from resnext_backbones.tasks.torchvision.models import DEFAULTS, EVERYTHING
 from resnext_backbones.weights import Preprocessing
+
+READ_AS = "RGB"
 
 MOVING = ("BN", "SyncBN")
 """The norms with the statistics of each batch."""
@@ -37,19 +39,14 @@ def use_weights(cfg: Config, weights: str) -> str:
         InputError: there are no such weights.
         WeightsError: there is no such alias.
     """
-    backbone = cfg.model.backbone
+    given_pixels(cfg.model)
     if weights != NONE:
-        backbone.weights = weights
-        if pixels := known_pixels(weights):
-            _preprocessor(cfg.model).update(
-                mean=list(pixels.mean), std=list(pixels.std), rgb_to_bgr=pixels.order == "BGR"
-            )
+        cfg.model.backbone.weights = weights
+        shared.give_pixels(cfg.model, weights, READ_AS)
         return ""
-    backbone.weights = None
     frozen = _frozen(cfg.model)
-    backbone.update({name: TRAINED[name] for name in frozen})
-    changed = ", ".join(f"{name} {old} -> {TRAINED[name]}" for name, old in frozen.items())
-    return f"--weights {NONE}: {changed or 'as the config has it'}"
+    cfg.model.backbone.update({"weights": None, **{name: TRAINED[name] for name in frozen}})
+    return shared.said_of_none(f"{name} {old} -> {TRAINED[name]}" for name, old in frozen.items())
 
 
 def use_of(cfg: Config) -> WeightsUse | None:
@@ -61,70 +58,61 @@ def use_of(cfg: Config) -> WeightsUse | None:
     """
     if cfg.get("load_from"):
         return None
-    source, frozen = cfg.model.backbone.get("weights"), _frozen(cfg.model)
-    return WeightsUse(
-        source=source,
-        wanted=known_pixels(source) if source else None,
-        given=given_pixels(cfg.model),
-        giver="data_preprocessor",
+    frozen = _frozen(cfg.model)
+    return shared.use_of_source(
+        cfg.model.backbone.get("weights"),
+        given_pixels(cfg.model),
         frozen=", ".join(f"{name}={value}" for name, value in frozen.items()),
         unfreeze=" ".join(f"model.backbone.{name}={TRAINED[name]}" for name in frozen),
-        norms_move=_of_backbone(cfg.model, "norm") in MOVING,
+        norms_move=_value(cfg.model, "norm") in MOVING,
         still_norms="model.backbone.norm=FrozenBN",
-        fused=partial(are_fused, source),
     )
 
 
 def given_pixels(model: Mapping[str, Any]) -> Preprocessing:
-    """Returns the pixels that a network gives its backbone; images are read as RGB.
+    """Returns the pixels that a network gives its backbone.
 
     Raises:
         InputError: the config does not say.
     """
-    preprocessor = _preprocessor(model)
-    order = "BGR" if preprocessor.get("rgb_to_bgr") else "RGB"
-    mean, std = (tuple(map(float, preprocessor[name])) for name in ("mean", "std"))
-    return Preprocessing(order, mean, std)
-
-
-def given(model: Mapping[str, Any], *, to_resume: bool) -> dict[str, Any]:
-    """Returns what of a config must be as it was in the run that a checkpoint is of."""
-    return {
-        "pixels": given_pixels(model),
-        "output_stride": model.get("output_stride", _default(model, "output_stride")),
-        **_unseen(model["backbone"]),
-        **{name: _of_backbone(model, name) for name in (TRAINED if to_resume else ())},
-    }
-
-
-def _preprocessor(model: Mapping[str, Any]) -> Any:
-    preprocessor = model.get("data_preprocessor") or {}
-    if not {"mean", "std"} <= preprocessor.keys():
+    pixels = shared.given_pixels(model, READ_AS)
+    if pixels is None:
         raise InputError(
             "model.data_preprocessor: has no mean and std, which say what the backbone's pixels "
             "are; take the one of configs/_base_/torchvision.py"
         )
-    return preprocessor
+    return pixels
+
+
+def given(model: Mapping[str, Any], *, to_resume: bool) -> dict[str, Any]:
+    """Returns what of a config must be as it was in the run that a checkpoint is of."""
+    architecture = _architecture(model["backbone"])
+    return {
+        "pixels": given_pixels(model),
+        "output_stride": model.get("output_stride", _default(model, "output_stride")),
+        **({name: getattr(architecture, name) for name in UNSEEN} if architecture else {}),
+        **{name: _value(model, name) for name in (TRAINED if to_resume else ())},
+    }
 
 
 def _frozen(model: Mapping[str, Any]) -> dict[str, Any]:
     """Returns those of `TRAINED` by which something would stay as it is, with their values."""
-    values = {name: _of_backbone(model, name) for name in TRAINED}
-    kept = {"trainable_layers": values["trainable_layers"] < EVERYTHING}
-    kept["norm"] = values["norm"] == "FrozenBN"
-    return {name: value for name, value in values.items() if kept[name]}
+    layers, norm = (_value(model, name) for name in TRAINED)
+    architecture = _architecture(model["backbone"])
+    everything = len(architecture.blocks) + 1 if architecture else EVERYTHING
+    values = {"trainable_layers": layers} if layers < everything else {}
+    return {**values, "norm": norm} if norm == "FrozenBN" else values
 
 
-def _unseen(backbone: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what of a backbone no tensor shows; nothing of a variant of another version."""
+def _architecture(backbone: Mapping[str, Any]) -> Architecture | None:
+    """Returns the architecture; None of a variant of another version."""
     try:
-        architecture, _ = split(backbone["variant"], dict(backbone))
+        return split(backbone["variant"], dict(backbone))[0]
     except (KeyError, TypeError, ValueError):
-        return {}
-    return {name: getattr(architecture, name) for name in UNSEEN}
+        return None
 
 
-def _of_backbone(model: Mapping[str, Any], name: str) -> Any:
+def _value(model: Mapping[str, Any], name: str) -> Any:
     return model["backbone"].get(name, _default(model, name))
 
 

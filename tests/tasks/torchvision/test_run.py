@@ -22,10 +22,11 @@ from resnext_backbones.engine.fit import read_model
 from resnext_backbones.engine.hooks import FiniteLossHook
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.torchvision.earlier import translated
-from resnext_backbones.tasks.torchvision.run import evaluate, train
+from resnext_backbones.tasks.torchvision.run import TASK
 from resnext_backbones.tasks.torchvision.weights import given
 from resnext_backbones.weights.files import read_file
 
+train, evaluate = TASK.train, TASK.evaluate
 FASTER, MASK = "faster_rcnn_x50_32x4d_fpn_coco", "mask_rcnn_x50_32x4d_fpn_coco"
 
 
