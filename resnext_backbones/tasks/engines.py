@@ -35,15 +35,7 @@ LAZY = ("detectron2", "omegaconf")
 
 
 def task_of(engine: str, command: str) -> Task:
-    """Returns what a command calls for the configs of an engine.
-
-    Args:
-        engine: of `engine_of`.
-        command: its name, for the message.
-
-    Raises:
-        InputError: another command is for them.
-    """
+    """Returns what a command calls for an engine's configs; InputError names another command."""
     if engine in OTHERS:
         raise InputError(f"{command}: the config is {OTHERS[engine]}")
     if engine == MMDETECTION:
@@ -54,13 +46,10 @@ def task_of(engine: str, command: str) -> Task:
 
 
 def engine_of(name: str) -> str:
-    """Returns the folder of `tasks` that a config is for.
+    """Returns the folder of `tasks` that a config is for; InputError: it is not there, or wrong.
 
     Args:
         name: a path or a name, as `find_config` takes; or that of a YAML file in Detectron2's zoo.
-
-    Raises:
-        InputError: there is no such config, or it cannot be read.
     """
     if name.endswith((".yaml", ".yml")) and not _is_yaml_of_mmengine(Path(name)):
         return DETECTRON2

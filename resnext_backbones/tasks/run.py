@@ -17,7 +17,7 @@ from resnext_backbones.engine.fit import (
     WeightsUse,
     check_weights,
     fetch_weights,
-    go_on,
+    stop_at,
     unlike_its_run,
 )
 from resnext_backbones.engine.hooks import ReportHook
@@ -61,26 +61,22 @@ class Task:
     read_checkpoint: Callable[[str], Mapping[str, Any]] = runner.read_checkpoint
 
     def train(self, cfg: Config, *, allow_mismatch: bool = False, changed: str = "") -> Path:
-        """Trains as a config says; checkpoints, logs and curves go to its work directory.
+        """Trains as a config says; returns its work directory, with checkpoints, logs and curves.
 
         Args:
             allow_mismatch: warn, and go on, where pixels, norms or frozen stages do not fit the
                 weights, and where a run goes on with other settings.
             changed: what `use_weights` returned, for the log.
 
-        Returns:
-            The work directory.
-
         Raises:
-            InputError: the data, an argument of the model, or the checkpoint to resume or to begin
-                with is wrong, or the network does not fit the backbone's weights.
+            InputError: data, an argument or a checkpoint is wrong, or does not fit the network.
             WeightsError: the backbone's weights cannot be had, or do not fit.
         """
         classes = self.check_data(cfg, "train")
         meta = self.begin(cfg)
         name, to_resume = str(cfg.get("load_from")), bool(cfg.get("resume"))
         problems = unlike_its_run(cfg.model, name, meta, self.given, to_resume=to_resume)
-        go_on(problems, allow_mismatch=allow_mismatch)
+        stop_at(problems, allow_mismatch=allow_mismatch, to="go on")
         if to_resume:
             check_seen_classes(name, meta, classes)
         use = self.use_of(cfg)
@@ -103,8 +99,7 @@ class Task:
             show_dir: where a picture of each image is written; None writes none.
 
         Raises:
-            InputError: the data or the checkpoint is wrong, or it was trained on other pixels.
-            WeightsError: the checkpoint cannot be read.
+            InputError, WeightsError: as `train`.
         """
         hooks = self.test_hooks(cfg, show_dir)
         classes = self.check_data(cfg, "test")
@@ -118,11 +113,7 @@ class Task:
 
 
 def check_seen_classes(name: str, meta: Mapping[str, Any], classes: Sequence[str]) -> None:
-    """Checks that a checkpoint was trained on the classes of the images, as far as it says them.
-
-    Raises:
-        InputError: it was not.
-    """
+    """Raises InputError where a checkpoint was trained on other classes, as far as it says them."""
     seen = (meta.get("dataset_meta") or {}).get("classes")
     if classes and seen is not None and tuple(seen) != tuple(classes):
         raise InputError(

@@ -31,13 +31,8 @@ def given_order(preprocessor: Mapping[str, Any], read_as: str) -> str:
 
 
 def give_pixels(model: MutableMapping[str, Any], source: str | None, read_as: str) -> None:
-    """Sets the pixels that weights expect in a model's `data_preprocessor`, if these are known.
-
-    Nothing is downloaded for an alias.
-
-    Raises:
-        InputError: there are no such weights.
-        WeightsError: there is no such alias.
+    """Sets the pixels that weights expect in a model's `data_preprocessor`, if these are known;
+    InputError or WeightsError: there is no such file or alias. No alias is downloaded.
     """
     if source and (pixels := known_pixels(source)):
         model.setdefault("data_preprocessor", {}).update(
@@ -54,15 +49,11 @@ def said_of_none(changes: Iterable[str]) -> str:
 
 
 def use_of_source(source: str | None, given: Preprocessing | None, **settings: Any) -> WeightsUse:
-    """Returns what a model does with its backbone's weights.
+    """Returns what a model does with its backbone's weights; raises as `give_pixels`.
 
     Args:
         given: the pixels that its `data_preprocessor` gives them.
         settings: the other attributes of `WeightsUse`.
-
-    Raises:
-        InputError: there are no such weights.
-        WeightsError: there is no such alias.
     """
     wanted = known_pixels(source) if source else None
     fused = partial(are_fused, source)

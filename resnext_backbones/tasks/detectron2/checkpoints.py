@@ -20,10 +20,7 @@ LAST = "last_checkpoint"
 
 
 class Checkpointer(DetectionCheckpointer):
-    """Gives files their names when they are whole.
-
-    A run that is killed while it saves goes on from the checkpoint before.
-    """
+    """Gives a file its name when it is whole: a run killed while it saves has the one before."""
 
     def __init__(self, model: nn.Module, folder: str, pixels: Preprocessing, **kept: Any) -> None:
         super().__init__(model, folder, **kept, **{PIXELS: SeenPixels(pixels)})

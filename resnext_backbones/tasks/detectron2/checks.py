@@ -52,11 +52,7 @@ PACKAGES = {"lvis": ("lvis", "lvis"), "coco_panoptic_seg": ("panopticapi", f"'{P
 
 
 def check_devices(num_gpus: int, num_machines: int, machine_rank: int, dist_url: str) -> None:
-    """Checks that there are as many GPUs as processes, and an address where machines meet.
-
-    Raises:
-        InputError: there are not.
-    """
+    """Checks that each process has a GPU, and machines an address to meet at; else InputError."""
     count = torch.cuda.device_count()
     if num_gpus < 1 or num_machines < 1:
         raise InputError("--num-gpus and --num-machines: at least 1; without a GPU, 1 is the CPU")
@@ -72,11 +68,7 @@ def check_devices(num_gpus: int, num_machines: int, machine_rank: int, dist_url:
 
 
 def check_batch(experiment: Experiment, processes: int) -> None:
-    """Checks that the processes can share out the images of a step.
-
-    Raises:
-        InputError: they cannot.
-    """
+    """Checks that the processes can share out the images of a step, or raises InputError."""
     if experiment.batch % processes:
         raise InputError(
             f"{experiment.keys['batch']} {experiment.batch}: must be a multiple of the {processes} "
@@ -85,11 +77,7 @@ def check_batch(experiment: Experiment, processes: int) -> None:
 
 
 def evaluators_of(name: str) -> tuple[Callable[..., Any], ...]:
-    """Returns the evaluators of a data set.
-
-    Raises:
-        InputError: there is none here, or it needs a package that is not installed.
-    """
+    """Returns a data set's evaluators; InputError: it has none here, or their package is absent."""
     kind = MetadataCatalog.get(name).get("evaluator_type", "")
     if kind not in EVALUATORS:
         raise InputError(
@@ -104,11 +92,8 @@ def evaluators_of(name: str) -> tuple[Callable[..., Any], ...]:
 
 
 def check_data(experiment: Experiment, *, train: bool) -> None:
-    """Checks that the data sets are known and can be evaluated, and that COCO's annotations and
-    images are there.
-
-    Raises:
-        InputError: they are not.
+    """Checks that data sets are known and can be evaluated, and COCO's files there, or raises
+    InputError.
     """
     names = experiment.datasets(train=False)
     for name in [*names, *(experiment.datasets(train=True) if train else ())]:
@@ -179,9 +164,8 @@ def check_weights(
 
 
 def _check_detector(experiment: Experiment, held: Checkpoint, name: str) -> None:
-    """Checks that a file has a whole detector beside its backbone.
-
-    Names of Caffe2 are matched by Detectron2 alone; of such a file only their number is known.
+    """Checks that a file has a whole detector. Detectron2 alone matches Caffe2's names: of such a
+    file only their number is known.
     """
     own = experiment.detector().state_dict()
     heads = {key for key in own if not any(part in key for part in TRUNK)}

@@ -70,10 +70,10 @@ class Experiment(ABC):
     """Holds a config that was read; each of `keys` is an attribute with the config's value.
 
     Attributes:
-        path: of the config.
-        cfg: the config itself.
-        keys: what the settings are called in it, and on the command line.
+        keys: what the settings are called in the config, and on the command line.
         changed: what was set so that random values can be trained; "" where that is not asked for.
+        has_evaluators: whether the config names what evaluates; else it follows the data sets.
+        no_weights: stands for none in the config.
     """
 
     has_evaluators: bool
@@ -109,11 +109,9 @@ class Experiment(ABC):
         return Preprocessing(self.pixel_order, mean, std)
 
     def start_from(self, *, weights: str = "", checkpoint: str = "") -> None:
-        """Sets what is loaded: the trunk's weights, and a checkpoint of the whole detector.
+        """Sets what is loaded: the trunk's weights, with their pixels, and a detector's checkpoint.
 
-        Raises:
-            InputError: there are no such weights.
-            WeightsError: there is no such alias.
+        Raises InputError where the weights are not there, WeightsError where their alias is none.
         """
         if weights:
             self._use_weights(plain_name(weights))
@@ -154,11 +152,7 @@ class Experiment(ABC):
         """Returns the backbone or the detector, without weights."""
 
     def detector(self) -> nn.Module:
-        """Returns the detector, without memory for weights.
-
-        Raises:
-            InputError: an argument is out of its range; the message names it.
-        """
+        """Returns the detector without memory for weights; InputError names a wrong argument."""
         return self._on_meta(trunk=False)
 
     def backbone(self) -> ResNeXtBackbone | None:
@@ -257,7 +251,7 @@ def read_experiment(
     variant: str | None = None,
     work_dir: str | None = None,
 ) -> Experiment:
-    """Reads a config.
+    """Reads a config; InputError: there is none, it cannot be read, or takes no such network.
 
     Args:
         name: a path; the name of a LazyConfig of this package; or of a YAML file in Detectron2's
@@ -265,9 +259,6 @@ def read_experiment(
         overrides: as the kind of config has them: `key=value`, or `KEY VALUE`.
         variant: the network of a LazyConfig, of those in its `networks`; None is its own.
         work_dir: where everything is written; None is the config's, or work_dirs/NAME.
-
-    Raises:
-        InputError: there is no such config, it cannot be read, or takes no such network.
     """
     is_yaml = name.endswith((".yaml", ".yml"))
     path = _yaml_file(name) if is_yaml else find_config(name, folder=FOLDER)
@@ -296,13 +287,8 @@ def _yaml_file(name: str) -> Path:
 
 def networks_of(*aliases: str) -> dict[str, dict[str, Any]]:
     """Returns a table of networks for a LazyConfig, by variant: arguments of `ResNeXtBackbone`,
-    published weights, and the pixels that these expect. Nothing is downloaded.
-
-    Args:
-        aliases: of docs/weights.md.
-
-    Raises:
-        WeightsError: there is no such alias.
+    published weights by the aliases of docs/weights.md, and the pixels that these expect. Nothing
+    is downloaded. WeightsError: there is no such alias.
     """
     found = {}
     for alias in aliases:
@@ -324,11 +310,8 @@ def use_weights(model: DictConfig, dataloader: DictConfig, weights: str) -> None
     """Sets the trunk's weights in a LazyConfig, and the pixels that they expect, if known.
 
     Args:
-        weights: a path, an address or an alias of docs/weights.md.
-
-    Raises:
-        InputError: there are no such weights.
-        WeightsError: there is no such alias.
+        weights: a path, an address or an alias of docs/weights.md; WeightsError or InputError where
+            there is none.
     """
     weights = plain_name(weights)
     _bottom_up(model).weights = weights

@@ -29,7 +29,8 @@ from torch import nn
 
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
 from resnext_backbones.engine.describe import summary
-from resnext_backbones.engine.fit import NONE, refuse_earlier_run
+from resnext_backbones.engine.fit import NONE
+from resnext_backbones.engine.journal import refuse_earlier_run
 from resnext_backbones.engine.processes import agree
 from resnext_backbones.tasks.detectron2.checkpoints import Checkpointer, last_checkpoint
 from resnext_backbones.tasks.detectron2.checks import (
@@ -73,8 +74,8 @@ class Request:
     allow_mismatch: bool = False
 
     def experiment(self) -> Experiment:
-        """Returns the config with all of this applied; InputError: it cannot be read, weights are not
-        there, or a run in the work directory would be overwritten.
+        """Returns the config with all of this applied; InputError: it cannot be read, there are no
+        such weights, or a run in the work directory would be overwritten.
         """
         found = read_experiment(
             self.config, self.overrides, variant=self.variant, work_dir=self.work_dir
@@ -108,8 +109,7 @@ def run(
         num_machines, machine_rank, dist_url: as of `detectron2.engine.launch`.
 
     Raises:
-        InputError: the config, the data or the devices are wrong, or the detector does not fit
-            its weights.
+        InputError: config, data, devices or weights are wrong, or do not fit each other.
         WeightsError: the weights cannot be had or read, or do not fit.
     """
     check_devices(num_gpus, num_machines, machine_rank, dist_url)

@@ -52,11 +52,8 @@ def plain_name(source: str) -> str:
 
 
 def expected_by(source: str) -> Expected:
-    """Returns what is known of weights without looking into them.
-
-    Raises:
-        InputError: there is no such file.
-        WeightsError: there is no such alias.
+    """Returns what is known of weights without a look into them; InputError or WeightsError: there
+    is no such file or alias.
     """
     name = plain_name(source)
     if row := row_of(name):

@@ -19,15 +19,12 @@ LOADERS = {"train": ("train_dataloader", "val_dataloader"), "test": ("test_datal
 
 
 def check_data(cfg: Config, mode: str) -> tuple[()]:
-    """Checks the data sets of a config in COCO's format, and that the heads fit them, in one
-    process for all.
-
-    Args:
-        mode: `train` or `test`.
+    """Checks the data sets of a mode, `train` or `test`, that are in COCO's format, and that the
+    heads fit them, in one process for all.
 
     Raises:
-        InputError: a data root, annotation file or image is missing, an annotation file is not
-            in COCO's format, or its categories are not those of the config.
+        InputError: a folder, annotation file or image is missing or wrong, or categories are not
+            those of the config.
     """
     for loader in LOADERS[mode] if read_ranks(cfg.launcher)[0] == 0 else ():
         for dataset in dicts_with(cfg.get(loader), lambda d: "ann_file" in d):
@@ -63,10 +60,8 @@ def classes_of(dataset: Mapping[str, Any], key: str) -> tuple[str, ...]:
 
 
 def check_heads(classes: tuple[str, ...], model: Mapping[str, Any]) -> None:
-    """Checks the heads that tell classes apart; others, as for stuff or proposals, count otherwise.
-
-    Raises:
-        InputError: one has another number of classes.
+    """Checks the heads that tell classes apart, or raises InputError; others, as for stuff or
+    proposals, count otherwise.
     """
     for part in (model, model.get("roi_head") or {}):
         for head in dicts_with([part.get(name) for name in HEADS], lambda d: "num_classes" in d):

@@ -22,11 +22,7 @@ CHECKED_TRANSFORMS = {"LoadImageFromFile": "resnext_backbones.LoadImageFromFile"
 
 
 def load_config(name: str, options: Sequence[str] | None = None, **given: Any) -> Config:
-    """Reads a config as `read_config`, for a detector: its images are checked as they are read.
-
-    Raises:
-        InputError: as `read_config`, or mmcv has none of the operators that were asked for.
-    """
+    """Reads a config as `read_config`, for a detector: its images are checked as they are read."""
     import_module(ADAPTER)
     cfg = read_config(name, options, **given)
     import_module(IMAGES)
@@ -36,11 +32,7 @@ def load_config(name: str, options: Sequence[str] | None = None, **given: Any) -
 
 
 def backbone_of(model: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the backbone's config in a detector's, also in one that wraps another.
-
-    Raises:
-        InputError: there is none.
-    """
+    """Returns the backbone's config in a detector's, also in one that wraps another."""
     for part in (model, model.get("detector", {})):
         if "backbone" in part:
             return part["backbone"]

@@ -16,8 +16,7 @@ from resnext_backbones.tasks.mmdetection.weights import use_of
 class CheckWeightsHook(Hook):
     """Stops before the first step where a detector does not fit the weights of its backbone.
 
-    A config brings it, for `tools/train.py` checks the same before it builds anything, and
-    MMDetection's own tool does not.
+    A config brings it for MMDetection's own tool; `tools/train.py` checks the same earlier.
 
     Args:
         allow_mismatch: log what does not fit as a warning, and go on.
@@ -29,11 +28,7 @@ class CheckWeightsHook(Hook):
         self.allow_mismatch = allow_mismatch
 
     def before_train(self, runner: Any) -> None:
-        """Checks, unless the run goes on from a checkpoint, which holds a whole detector.
-
-        Raises:
-            InputError: pixels, norms or frozen stages do not fit the weights.
-        """
+        """Raises InputError, unless the run goes on from a checkpoint, with a whole detector."""
         if runner._load_from is None and runner.iter == 0:
             check_weights(
                 use_of(runner.cfg),
@@ -46,9 +41,5 @@ class OperatorsHook(Hook):
     """Checks that a detector finds its operators, while nothing has been computed yet."""
 
     def before_run(self, runner: Any) -> None:
-        """Looks for them.
-
-        Raises:
-            OperatorAbsent: some are not there; the message names them.
-        """
+        """Raises OperatorAbsent, which names those that are not there."""
         check_operators(runner.model, OPERATORS.has)

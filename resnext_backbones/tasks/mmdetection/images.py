@@ -21,11 +21,7 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
     """Reads images as MMCV's transform; one that is missing or truncated is an `InputError`."""
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
-        """Adds `img` (H, W, 3), `img_shape` and `ori_shape` to the sample.
-
-        Raises:
-            InputError: the file is missing, no image, or ends too early.
-        """
+        """Adds `img` (H, W, 3), `img_shape` and `ori_shape` to the sample."""
         path = results["img_path"]
         try:
             content = mmengine.fileio.get(path, self.backend_args)

@@ -30,8 +30,7 @@ class PicturesHook(Hook):
     """Writes a picture of each test image: ground truth on the left, what was found on the right.
 
     Args:
-        folder: for the pictures, which have the images' names, with the folders below the one that
-            all images are in.
+        folder: for the pictures, by the images' names from the folder that all images are in.
     """
 
     def __init__(self, folder: Path) -> None:

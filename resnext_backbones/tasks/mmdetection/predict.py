@@ -69,9 +69,8 @@ def predict(
         The number of detections.
 
     Raises:
-        InputError: the checkpoint or the image list is wrong, the checkpoint was trained on other
-            pixels, or `out` has files of an earlier call; or an image cannot be read, once all
-            others are done.
+        InputError: the checkpoint or the image list is wrong, `out` has files of an earlier call;
+            or an image cannot be read, once all others are done.
         WeightsError: the checkpoint cannot be read.
     """
     earlier = _earlier_results(out, overwrite)
@@ -192,11 +191,7 @@ def _write_images(
 
 
 def _earlier_results(out: Path, overwrite: bool) -> list[Path]:
-    """Returns the files that an earlier call left in the folder, if they may be replaced.
-
-    Raises:
-        InputError: it has files that may not be.
-    """
+    """Returns what an earlier call left, if it may be replaced, or raises InputError."""
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: is a file; name a folder")
     if not out.is_dir() or not any(out.iterdir()):

@@ -36,7 +36,6 @@ def verify_detector(
         coco_root: the folder with annotations/ and val2017/.
         work_dir: for the log and the whole table of metrics.
         own_backbone: put this package's ResNeXt in the place of MMDetection's.
-        options: settings of the config.
         batch_size: None is the config's, 1, which the published numbers are measured with.
         tolerance: None is that of `AP`.
 

@@ -26,15 +26,13 @@ def use_weights(cfg: Config, weights: str) -> str:
 
     Args:
         weights: a path, an address or an alias of docs/weights.md; or "none", with which the
-            backbone starts from random values: nothing of it is frozen then, and its norms learn
-            their statistics. The pixels are then the config's.
+            backbone starts from random values: nothing is frozen then, and norms learn statistics.
 
     Returns:
         What "none" has changed, for the log of the training; "" with weights.
 
     Raises:
-        InputError: there are no such weights.
-        WeightsError: there is no such alias.
+        InputError, WeightsError: there is no such file or alias.
     """
     backbone = backbone_of(cfg.model)
     if weights == NONE:
@@ -50,15 +48,12 @@ def pretrained(weights: str, **options: Any) -> dict[str, Any]:
     """Returns what a detector's `model` takes to start from published weights: this package's
     backbone in the place of the config's own, and the pixels that the weights expect.
 
-    A config calls it, or takes what a config below `_base_` got by it, so that backbone, weights
-    and pixels are the same whatever reads the config: MMDetection's own tools, too.
+    A config calls it, or takes what a config below `_base_` got by it, so that these are the same
+    whatever reads the config: MMDetection's own tools, too. Nothing is downloaded.
 
     Args:
-        weights: an alias of docs/weights.md, which says the variant. Nothing is downloaded.
+        weights: an alias of docs/weights.md, which says the variant; WeightsError if there is none.
         options: of the backbone, beside a frozen first stage and frozen statistics.
-
-    Raises:
-        WeightsError: there is no such alias.
     """
     backbone = {
         "type": OWN,
@@ -73,14 +68,8 @@ def pretrained(weights: str, **options: Any) -> dict[str, Any]:
 
 
 def set_pixels(model: MutableMapping[str, Any]) -> None:
-    """Sets the pixels that the weights of a detector's backbone expect, if these are known.
-
-    Args:
-        model: the config of a detector, whose `data_preprocessor` they are set in.
-
-    Raises:
-        InputError: there are no such weights.
-        WeightsError: there is no such alias.
+    """Sets in a detector's config the pixels that its backbone's weights expect, if they are known;
+    InputError or WeightsError: there is no such file or alias.
     """
     shared.give_pixels(model, _pretrained(backbone_of(model)), READ_AS)
 
@@ -108,10 +97,6 @@ def given(model: Mapping[str, Any], *, to_resume: bool) -> dict[str, Any]:
 def use_of(cfg: Config) -> WeightsUse | None:
     """Returns what a detector does with its backbone's weights; None for a backbone that is not
     this package's, and for a run that starts from a whole detector: these are left alone.
-
-    Raises:
-        InputError: there are no such weights.
-        WeightsError: there is no such alias.
     """
     backbone = backbone_of(cfg.model)
     if backbone.get("type") != OWN or cfg.get("load_from"):

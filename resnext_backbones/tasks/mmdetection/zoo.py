@@ -24,8 +24,6 @@ class ZooDetector:
     """Describes a detector of the zoo.
 
     Attributes:
-        name: the zoo's.
-        config: its path.
         urls: of its checkpoint, in the order in which to try.
         published: AP on COCO val2017 in percent, by the names of `METRICS`.
         source: where it is published.
@@ -39,12 +37,7 @@ class ZooDetector:
 
 
 def find_detector(name: str) -> ZooDetector:
-    """Returns the detector that the zoo has under a name.
-
-    Raises:
-        InputError: MMDetection is not installed, there is no such detector, or it has no
-            config, no checkpoint or no AP on COCO.
-    """
+    """Returns the detector of a name in the zoo; InputError: it has none, or not all of it."""
     root = installed_zoo()
     if root is None:
         raise InputError(
@@ -60,10 +53,8 @@ def find_detector(name: str) -> ZooDetector:
 
 
 def detector_of(row: dict[str, Any], root: Path) -> ZooDetector:
-    """Returns the detector that a row of the zoo in the folder `root` describes.
-
-    Raises:
-        InputError: the zoo has no config, no checkpoint or no AP on COCO of it.
+    """Returns the detector that a row of the zoo in the folder `root` describes; InputError: it has
+    no config, no checkpoint or no AP on COCO.
     """
     published = {
         metric: float(value)

@@ -30,11 +30,7 @@ LEAST_SIDE = 1
 
 
 def read_index(path: Path) -> COCO:
-    """Returns an annotation file as pycocotools has it, with what many tools leave out.
-
-    Raises:
-        InputError: it is not in COCO's format, or an annotation is wrong.
-    """
+    """Returns an annotation file as pycocotools has it, with what many tools leave out."""
     coco = COCO()
     coco.dataset = read_coco(path)
     complete_annotations(path, coco.dataset)
@@ -46,11 +42,8 @@ def read_index(path: Path) -> COCO:
 def coco_split(
     data_root: str, ann_file: str, image_folder: str, indices: int | None
 ) -> CocoDetection:
-    """Returns the images of an annotation file, or the first `indices` of them.
-
-    Raises:
-        InputError: the folder or its annotations are missing or wrong, an image is not there, or
-            none is listed.
+    """Returns the images of an annotation file, or the first `indices` of them; InputError: a file
+    is missing or wrong, or lists nothing.
     """
     root = Path(data_root)
     path = find_annotations(root, ann_file)
@@ -73,20 +66,16 @@ def is_usable(annotation: dict[str, Any]) -> bool:
 
 @DATASETS.register_module()
 class CocoInstances(Dataset):
-    """Holds images and targets for a detector.
+    """Holds images and targets for a detector; InputError: they are missing, wrong or of no use.
 
     A sample has `inputs`, (3, H, W) of bytes, and `targets`: `image_id` and, in training, `boxes`
     (K, 4) as corners, `labels` (K,) from 1 on and, if asked for, `masks` (K, H, W).
 
     Args:
-        data_root: the folder of all.
-        ann_file, image_folder: below it; the annotations are in COCO's format.
+        ann_file, image_folder: in `data_root`; the annotations are in COCO's format.
         masks: whether they are asked for.
         train: leave out images without instances, and flip at random.
         indices: take the first so many images; None takes all.
-
-    Raises:
-        InputError: the annotations or images are missing or wrong, or there is nothing to learn.
     """
 
     def __init__(

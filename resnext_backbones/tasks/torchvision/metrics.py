@@ -70,14 +70,8 @@ class CocoAP(BaseMetric):
 def coco_scores(
     coco: COCO, results: Results, image_ids: Sequence[int], kinds: Sequence[str]
 ) -> dict[str, float]:
-    """Returns COCO's metrics by MMDetection's names, such as `bbox_mAP_50`.
-
-    A metric is -1 where there is nothing to be found.
-
-    Args:
-        coco: the ground truth.
-        results: of all images that were looked at, which are `image_ids`.
-        kinds: `bbox`, `segm`.
+    """Returns COCO's metrics by MMDetection's names, such as `bbox_mAP_50`, on the images that were
+    looked at, `image_ids`; -1 where there is nothing to be found.
     """
     scores: dict[str, float] = {}
     for kind in kinds:
@@ -108,9 +102,7 @@ class PixelOverlap(BaseMetric):
     counts: Tensor | int = 0
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Tensor]]) -> None:  # noqa: ARG002
-        """Counts the pixels of each image, (C, C) by their class and by the one that was found;
-        those without a class do not count.
-        """
+        """Counts the pixels of each image, (C, C), by their class and by the one that was found."""
         number = self._number
         for sample in data_samples:
             known = sample["mask"] != IGNORED

@@ -73,11 +73,7 @@ class _Model(BaseModel):
         self.network, self.weights = network, weights
 
     def init_weights(self) -> None:
-        """Loads the trunk's weights; the runner calls it before the first step.
-
-        Raises:
-            FileNotFoundError, WeightsError: as `load_weights`.
-        """
+        """Loads the trunk's weights, or raises as `load_weights`; called before the first step."""
         if self.weights is not None:
             trunk = find_trunk(self)
             trunk.loaded_weights = load_weights(trunk, self.weights)
@@ -85,7 +81,7 @@ class _Model(BaseModel):
 
 @MODELS.register_module()
 class TorchvisionDetector(_Model):
-    """Holds a detector of torchvision.
+    """Holds a detector of torchvision; ValueError: a name or an argument is wrong.
 
     Args:
         network: of `DETECTORS`.
@@ -97,9 +93,6 @@ class TorchvisionDetector(_Model):
         max_size: of the longer side.
         options: further arguments of torchvision's class.
         data_preprocessor: of `ImagesPreprocessor`.
-
-    Raises:
-        ValueError: a name is unknown, or an argument out of its range.
     """
 
     def __init__(
@@ -158,7 +151,8 @@ class TorchvisionDetector(_Model):
 
 @MODELS.register_module()
 class TorchvisionSegmenter(_Model):
-    """Holds a segmentation network of torchvision with its auxiliary classifier.
+    """Holds a segmentation network of torchvision with its auxiliary classifier; ValueError: a name
+    or an argument is wrong.
 
     Args:
         network: of `SEGMENTERS`.
@@ -166,10 +160,6 @@ class TorchvisionSegmenter(_Model):
             of `resnext_fpn`; and further arguments of `deeplabv3` and `fcn`.
         num_classes: with the background.
         output_stride: 8 or 16.
-        data_preprocessor: of `ImagesPreprocessor`.
-
-    Raises:
-        ValueError: a name is unknown, or an argument out of its range.
     """
 
     def __init__(

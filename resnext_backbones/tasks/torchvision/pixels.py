@@ -50,11 +50,7 @@ Samples = list[tuple[Path, Callable[[], Mask]]]
 
 
 def read_mask(path: Path, num_classes: int) -> Mask:
-    """Returns the classes in a PNG.
-
-    Raises:
-        InputError: it cannot be read, has colours in place of classes, or too high ones.
-    """
+    """Returns the classes in a PNG; InputError: it cannot be read, or has colours or others."""
     try:
         mask = np.asarray(Image.open(path))
     except (OSError, SyntaxError) as error:
@@ -91,10 +87,6 @@ def coco_samples(
 
     Args:
         data_root, ann_file, image_folder: as of `CocoInstances`.
-
-    Raises:
-        InputError: its categories lack some of VOC's, or no image shows one; or as
-            `coco_split`.
     """
     split = coco_split(data_root, ann_file, image_folder, indices)
     coco, root = split.coco, Path(split.root)
@@ -123,14 +115,7 @@ def coco_samples(
 def voc_samples(
     *, train: bool, indices: int | None, data_root: str
 ) -> tuple[Sequence[str], Samples]:
-    """Returns VOC's images and masks.
-
-    Args:
-        data_root: the folder with VOCdevkit/VOC2012/.
-
-    Raises:
-        InputError: they are not there.
-    """
+    """Returns VOC's images and masks, in `data_root`/VOCdevkit/VOC2012/."""
     name = "train" if train else "val"
     try:
         found = VOCSegmentation(data_root, image_set=name)
@@ -150,11 +135,7 @@ def folder_samples(
     """Returns a folder of images, and the masks of the same names in another.
 
     Args:
-        masks: PNGs of classes, `IGNORED` for none.
-        num_classes: that they tell apart, from 0 on.
-
-    Raises:
-        InputError: a folder or a mask is not there, or there are too many classes.
+        masks: PNGs of classes, from 0 to `num_classes` - 1, and `IGNORED` for none.
     """
     del train  # the folders say it
     if not 2 <= num_classes <= IGNORED:
@@ -189,7 +170,7 @@ STORED: dict[str, Callable[..., tuple[Sequence[str], Samples]]] = {
 
 @DATASETS.register_module()
 class ClassMasks(Dataset):
-    """Holds images and a class for every pixel.
+    """Holds images and a class for every pixel; InputError: something is missing or wrong.
 
     A sample has `inputs`, (3, h, w) of bytes, and `targets`: a `mask` (H, W), of one size for
     training, a random crop; for evaluation the image's shorter side is `size` and the mask as it
@@ -201,10 +182,6 @@ class ClassMasks(Dataset):
         train: resize by 0.5 to 2, flip and crop at random.
         indices: take the first so many images; None takes all.
         where: arguments of what reads them.
-
-    Raises:
-        InputError: images or masks are missing or wrong.
-        ValueError: `stored_as` is unknown.
     """
 
     def __init__(

@@ -40,25 +40,15 @@ class ClassesHook(Hook):
     priority = "VERY_HIGH"
 
     def before_train(self, runner: Any) -> None:
-        """Compares them.
-
-        Raises:
-            InputError: they differ.
-        """
+        """Raises InputError where they differ."""
         train = runner.train_dataloader
         val = runner.val_dataloader if runner.val_loop else train
         check_classes(train, val, runner.cfg.model.num_classes)
 
 
 def check_data(cfg: Config, mode: str) -> Sequence[str]:
-    """Checks a config's pixels, batch and images; the network tells as many classes apart as these
-    have, unless the config says how many.
-
-    Returns:
-        The names of the classes.
-
-    Raises:
-        InputError: something is missing or wrong.
+    """Checks pixels, batch and images, or raises InputError; returns the names of the classes, and
+    has the network tell as many apart if the config does not say how many.
     """
     given_pixels(cfg.model)
     loader = cfg.test_dataloader
@@ -80,14 +70,8 @@ def check_data(cfg: Config, mode: str) -> Sequence[str]:
 
 
 def begin(cfg: Config) -> Mapping[str, Any]:
-    """Checks that the checkpoint to resume, or the network of `load_from`, is the config's.
-
-    Returns:
-        What it says of its run; nothing where there is neither.
-
-    Raises:
-        InputError: it is not there, or another network's.
-        WeightsError: it cannot be had or read.
+    """Checks that the checkpoint to resume, or the network of `load_from`, is the config's; returns
+    what it says of its run. InputError, WeightsError: it is another, or cannot be had or read.
     """
     meta: Mapping[str, Any] = {}
     if cfg.get("resume"):
@@ -110,11 +94,7 @@ def read_checkpoint(path: str) -> Mapping[str, Any]:
 
 
 def test_hooks(cfg: Config, show_dir: Path | None) -> Sequence[Hook]:
-    """Returns the hooks of an evaluation; what a detector finds goes into the work directory.
-
-    Raises:
-        InputError: pictures are asked for.
-    """
+    """Returns the hooks of an evaluation; what a detector finds goes into the work directory."""
     if show_dir is not None:
         raise InputError("--show-dir: draws what MMDetection's detectors find; leave it out here")
     if cfg.model.type == DETECTOR:

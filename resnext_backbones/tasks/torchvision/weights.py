@@ -25,19 +25,8 @@ TRAINED = {"trainable_layers": EVERYTHING, "norm": "BN"}
 
 
 def use_weights(cfg: Config, weights: str) -> str:
-    """Sets the backbone's weights in a config, and the pixels that they expect, if these are known.
-
-    Args:
-        weights: a path, an address or an alias of docs/weights.md; or "none", with which the
-            backbone starts from random values: all layers are trained then, and norms that were
-            frozen learn their statistics.
-
-    Returns:
-        What "none" has changed, for the log of the training; "" with weights.
-
-    Raises:
-        InputError: there are no such weights.
-        WeightsError: there is no such alias.
+    """Sets the backbone's weights as MMDetection's `use_weights`: with "none" all layers are
+    trained, and norms that were frozen learn their statistics.
     """
     given_pixels(cfg.model)
     if weights != NONE:
@@ -50,12 +39,7 @@ def use_weights(cfg: Config, weights: str) -> str:
 
 
 def use_of(cfg: Config) -> WeightsUse | None:
-    """Returns what a network does with its backbone's weights; None where a run goes on.
-
-    Raises:
-        InputError: there are no such weights.
-        WeightsError: there is no such alias.
-    """
+    """Returns what a network does with its backbone's weights; None where a run goes on."""
     if cfg.get("load_from"):
         return None
     frozen = _frozen(cfg.model)
@@ -70,11 +54,7 @@ def use_of(cfg: Config) -> WeightsUse | None:
 
 
 def given_pixels(model: Mapping[str, Any]) -> Preprocessing:
-    """Returns the pixels that a network gives its backbone.
-
-    Raises:
-        InputError: the config does not say.
-    """
+    """Returns the pixels that a network gives its backbone; InputError: the config does not say."""
     pixels = shared.given_pixels(model, READ_AS)
     if pixels is None:
         raise InputError(
