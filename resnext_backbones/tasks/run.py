@@ -40,7 +40,6 @@ class Task:
         use_of: returns what a network does with its backbone's weights; None where that is unknown.
         given: returns what of a model's config must be as in the run that wrote a checkpoint.
         find_backbone: finds it in the network.
-        pixels: says of a model's config which pixels the backbone sees.
         hooks: returns what a run registers beside a config's hooks.
         test_hooks: returns what an evaluation registers, which may write pictures to a folder.
         metrics: returns the name of the file of the metrics, and what makes a table of them.
@@ -54,7 +53,6 @@ class Task:
     use_of: Callable[[Config], WeightsUse | None]
     given: Callable[..., Mapping[str, Any]]
     find_backbone: Callable[[nn.Module], nn.Module]
-    pixels: Callable[[Mapping[str, Any]], str]
     hooks: Callable[[], Sequence[Hook]]
     test_hooks: Callable[[Config, Path | None], Sequence[Hook]]
     metrics: Callable[[Config], tuple[str, Callable[[Mapping[str, float]], str]]]
@@ -84,7 +82,8 @@ class Task:
         for hook in dicts_with(cfg.get("custom_hooks"), lambda d: d.get("type") == CHECK):
             hook["allow_mismatch"] = allow_mismatch  # it looks at the same once more
         fetch_weights(use)
-        said = self.pixels(cfg.model)
+        pixels = self.given(cfg.model, to_resume=False)["pixels"]
+        said = str(pixels or "as the config's data_preprocessor makes them")
         report = ReportHook(self.find_backbone, lambda _: said, changed)
         return runner.train(cfg, *self.hooks(), report)
 

@@ -20,14 +20,9 @@ def given_pixels(model: Mapping[str, Any], read_as: str) -> Preprocessing | None
     mean, std = preprocessor.get("mean"), preprocessor.get("std")
     if mean is None or std is None:
         return None
-    order = given_order(preprocessor, read_as)
-    return Preprocessing(order, tuple(map(float, mean)), tuple(map(float, std)))
-
-
-def given_order(preprocessor: Mapping[str, Any], read_as: str) -> str:
-    """Returns the order of the channels behind a `data_preprocessor`: RGB or BGR."""
     turned = preprocessor.get("bgr_to_rgb") or preprocessor.get("rgb_to_bgr")
-    return read_as[::-1] if turned else read_as
+    order = read_as[::-1] if turned else read_as
+    return Preprocessing(order, tuple(map(float, mean)), tuple(map(float, std)))
 
 
 def give_pixels(model: MutableMapping[str, Any], source: str | None, read_as: str) -> None:

@@ -29,8 +29,7 @@ from torch import nn
 
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
 from resnext_backbones.engine.describe import summary
-from resnext_backbones.engine.fit import NONE
-from resnext_backbones.engine.journal import refuse_earlier_run
+from resnext_backbones.engine.fit import NONE, refuse_earlier_run
 from resnext_backbones.engine.processes import agree
 from resnext_backbones.tasks.detectron2.checkpoints import Checkpointer, last_checkpoint
 from resnext_backbones.tasks.detectron2.checks import (

@@ -115,5 +115,4 @@ def _array(values: Any) -> np.ndarray:
     """Returns the values of a tensor, or of MMDetection's boxes or masks, as an array."""
     if hasattr(values, "to_ndarray"):
         return np.asarray(values.to_ndarray())
-    values = getattr(values, "tensor", values)
-    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    return torch.as_tensor(getattr(values, "tensor", values)).detach().cpu().numpy()

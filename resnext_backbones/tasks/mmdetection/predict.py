@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from rich.console import Console
 from rich.progress import track
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from resnext_backbones.data.coco_results import ImageList, own_categories, to_results
 from resnext_backbones.data.find_images import FoundImages
@@ -84,12 +85,17 @@ def predict(
     loader = _loader(cfg, images, batch_size, workers)
     colours = class_colours(classes, model.dataset_meta.get("palette"))
 
+    def write_images(description: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        content = {"info": {"description": description}, "images": rows, "annotations": []}
+        content["categories"] = categories
+        write_whole(out / IMAGES, json.dumps(content, indent=1) + "\n")
+
     # What stayed would pass for this detector's.
     for path in earlier:
         path.unlink(missing_ok=True)
     # Pictures that no images.json lists are not replaced, so it is there before them.
     named = [{"id": id_, "file_name": name} for id_, name in zip(ids, images.names, strict=True)]
-    _write_images(out, f"images in {images.root}, not all of them done", named, categories)
+    write_images(f"images in {images.root}, not all of them done", named)
     rows, results, failures = [], [], []
     for index, sample in _samples(model, loader):
         if isinstance(sample, InputError):
@@ -105,7 +111,7 @@ def predict(
         if score_thr is not None:
             picture = picture_of(sample, classes, colours, least_score=score_thr)
             write_picture(picture, out / PICTURES, images.names[index])
-    _write_images(out, f"images in {images.root}", rows, categories)
+    write_images(f"images in {images.root}", rows)
     write_whole(out / PREDICTIONS, json.dumps(results) + "\n")
     if failures:
         raise InputError(
@@ -115,34 +121,29 @@ def predict(
     return len(results)
 
 
-class _Images(Dataset):
-    """Holds images as the detector takes them; one that cannot be read is the error."""
-
-    def __init__(self, images: FoundImages, pipeline: Compose) -> None:
-        self.images, self.pipeline = images, pipeline
-
-    def __len__(self) -> int:
-        return len(self.images.names)
-
-    def __getitem__(self, index: int) -> tuple[int, dict[str, Any] | InputError]:
-        path = self.images.root / self.images.names[index]
-        try:
-            return index, self.pipeline({"img_path": str(path), "img_id": index})
-        except InputError as error:
-            return index, error
-
-
 def _loader(cfg: Config, images: FoundImages, batch_size: int, workers: int) -> DataLoader:
     """Returns a loader of lists of pairs: an image's index, and the image or its error."""
-    steps = get_test_pipeline_cfg(cfg)
-    kinds = ((step, step["type"]) for step in steps)
+    kinds = ((step, step["type"]) for step in get_test_pipeline_cfg(cfg))
     names = ((step, kind if isinstance(kind, str) else kind.__name__) for step, kind in kinds)
     try:
         # LoadAnnotations and its kin go; PackDetInputs does without what they add.
         pipeline = Compose([step for step, name in names if "Annotations" not in name])
     except BUILD_ERRORS as error:
         raise InputError(f"config {cfg.filename}: its test pipeline: {error}") from error
-    return DataLoader(_Images(images, pipeline), batch_size, num_workers=workers, collate_fn=list)
+    read = partial(_read, images, pipeline)
+    indices: Any = range(len(images.names))
+    return DataLoader(indices, batch_size, num_workers=workers, collate_fn=read)
+
+
+def _read(images: FoundImages, pipeline: Compose, batch: Sequence[int]) -> list[tuple[int, Any]]:
+    read: list[tuple[int, Any]] = []
+    for index in batch:
+        path = str(images.root / images.names[index])
+        try:
+            read.append((index, pipeline({"img_path": path, "img_id": index})))
+        except InputError as error:
+            read.append((index, error))
+    return read
 
 
 def _samples(model: Any, loader: DataLoader) -> Iterator[tuple[int, Any]]:
@@ -181,13 +182,6 @@ def _build(cfg: Config, checkpoint: str) -> Any:
         raise InputError(f"config {cfg.filename}: {error}") from error
     model.dataset_meta["classes"] = classes
     return model
-
-
-def _write_images(
-    out: Path, description: str, rows: Sequence[Mapping], categories: Sequence[Mapping]
-) -> None:
-    content = {"info": {"description": description}, "images": rows, "annotations": []}
-    write_whole(out / IMAGES, json.dumps({**content, "categories": categories}, indent=1) + "\n")
 
 
 def _earlier_results(out: Path, overwrite: bool) -> list[Path]:

@@ -9,7 +9,7 @@ from resnext_backbones.tasks.mmdetection.checks import check_data
 from resnext_backbones.tasks.mmdetection.config import find_backbone, load_config
 from resnext_backbones.tasks.mmdetection.hooks import OperatorsHook
 from resnext_backbones.tasks.mmdetection.pictures import PicturesHook
-from resnext_backbones.tasks.mmdetection.weights import given, said_pixels, use_of, use_weights
+from resnext_backbones.tasks.mmdetection.weights import given, use_of, use_weights
 from resnext_backbones.tasks.run import Task
 
 TASK = Task(
@@ -20,7 +20,6 @@ TASK = Task(
     use_of=use_of,
     given=given,
     find_backbone=find_backbone,
-    pixels=said_pixels,
     hooks=lambda: [OperatorsHook(), Bfloat16Hook()],
     test_hooks=lambda _, show_dir: [] if show_dir is None else [PicturesHook(show_dir)],
     metrics=lambda _: ("coco_metrics", coco_table),

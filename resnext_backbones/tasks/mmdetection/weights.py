@@ -79,15 +79,6 @@ def given_pixels(model: Mapping[str, Any]) -> Preprocessing | None:
     return shared.given_pixels(model, READ_AS)
 
 
-def said_pixels(model: Mapping[str, Any]) -> str:
-    """Says order, mean and standard deviation of the pixels, 0 to 255, that the backbone sees."""
-    preprocessor = model.get("data_preprocessor") or {}
-    if "data_preprocessor" in preprocessor:
-        return f"as {preprocessor['type']} makes them"
-    order = shared.given_order(preprocessor, READ_AS)
-    return str(given_pixels(model) or f"{order}, not normalised")
-
-
 def given(model: Mapping[str, Any], *, to_resume: bool) -> dict[str, Any]:
     """Returns what of a config must be as it was in the run that a checkpoint is of."""
     trained = {key: backbone_of(model).get(key) for key in TRAINED} if to_resume else {}

@@ -22,6 +22,7 @@ from resnext_backbones.data.annotations import (
     complete_annotations,
     find_annotations,
     read_coco,
+    reading,
 )
 from resnext_backbones.errors import InputError
 
@@ -116,11 +117,8 @@ class CocoInstances(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         image_id = self.image_ids[index]
-        try:
+        with reading("image", self.root / self.coco.imgs[image_id]["file_name"]):
             image, target = self.wrapped[index]
-        except (OSError, SyntaxError) as error:  # a PNG that is broken is a SyntaxError
-            path = self.root / self.coco.imgs[image_id]["file_name"]
-            raise InputError(f"image {path}: cannot be read: {error}") from error
         if not self.train:
             return {"inputs": self.transform(image), "targets": {"image_id": image_id}}
         target["labels"] = torch.tensor([self.labels[int(kind)] for kind in target["labels"]])

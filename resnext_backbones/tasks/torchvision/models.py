@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from mmengine.model import BaseModel, ImgDataPreprocessor
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 from torchvision.models.detection import FasterRCNN, MaskRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.models.detection.rpn import RPNHead
 
@@ -31,10 +33,11 @@ SEGMENTERS = {"deeplabv3": deeplabv3, "fcn": fcn}
 EVERYTHING = 5
 """Trainable layers: the stem and four stages."""
 
-DEFAULTS: dict[str, Mapping[str, Any]] = {
-    DETECTOR: resnext_fpn.__kwdefaults__ or {},
-    SEGMENTER: {**(fcn.__kwdefaults__ or {}), "trainable_layers": EVERYTHING},
+DEFAULTS: dict[str, dict[str, Any]] = {
+    kind: {name: given.default for name, given in signature(build).parameters.items()}
+    for kind, build in ((DETECTOR, resnext_fpn), (SEGMENTER, fcn))
 }
+DEFAULTS[SEGMENTER]["trainable_layers"] = EVERYTHING
 """What a network is built with where a config does not say, by the type of the model."""
 
 AUX_WEIGHT = 0.5
@@ -116,15 +119,16 @@ class TorchvisionDetector(_Model):
         check_one_of("network", network, DETECTORS)
         named = dict(backbone)
         weights = named.pop("weights", None)
-        detector = DETECTORS[network](
-            resnext_fpn(named.pop("variant"), **named),
-            num_classes=num_classes + 1,
-            min_size=sizes,
-            max_size=max_size,
+        pyramid = resnext_fpn(named.pop("variant"), **named)
+        given = {
+            "rpn_anchor_generator": anchors(pyramid.body.strides),
             # The pixels come normalised.
-            image_mean=[0.0] * 3,
-            image_std=[1.0] * 3,
+            "image_mean": [0.0] * 3,
+            "image_std": [1.0] * 3,
             **(options or {}),
+        }
+        detector = DETECTORS[network](
+            pyramid, num_classes + 1, min_size=sizes, max_size=max_size, **given
         )
         for module in detector.modules():
             if isinstance(module, RPNHead | FastRCNNPredictor):
@@ -219,6 +223,16 @@ def pixel_loss(logits: Tensor, masks: Tensor) -> Tensor:
     """Returns the mean over the pixels that have a class; 0 where none has, as in some crops."""
     total = cross_entropy(logits.float(), masks, ignore_index=IGNORED, reduction="sum")
     return total / (masks != IGNORED).sum().clamp(min=1)
+
+
+def anchors(strides: Sequence[int]) -> AnchorGenerator:
+    """Returns torchvision's anchors of Faster R-CNN, eight pixels wide in each map of a pyramid.
+
+    Args:
+        strides: of the trunk's maps, as many as there are; pooling adds one.
+    """
+    sizes = tuple((8 * stride,) for stride in (*strides, 2 * strides[-1]))
+    return AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes))
 
 
 def find_trunk(model: nn.Module) -> NamedResNeXt:

@@ -19,6 +19,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
 
 from resnext_backbones.adapters.registry import DATASETS
+from resnext_backbones.data.annotations import reading
 from resnext_backbones.errors import InputError, some
 from resnext_backbones.models.options import check_one_of
 from resnext_backbones.tasks.torchvision.instances import coco_split
@@ -51,10 +52,8 @@ Samples = list[tuple[Path, Callable[[], Mask]]]
 
 def read_mask(path: Path, num_classes: int) -> Mask:
     """Returns the classes in a PNG; InputError: it cannot be read, or has colours or others."""
-    try:
+    with reading("mask", path):
         mask = np.asarray(Image.open(path))
-    except (OSError, SyntaxError) as error:
-        raise InputError(f"mask {path}: cannot be read: {error}") from error
     if mask.ndim != 2:
         raise InputError(f"mask {path}: has colours; one channel with classes is wanted")
     wrong = mask[(mask >= num_classes) & (mask != IGNORED)]
@@ -207,10 +206,8 @@ class ClassMasks(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         path, classes = self.samples[index]
-        try:
+        with reading("image", path):
             image = tv_tensors.Image(Image.open(path).convert("RGB"))
-        except (OSError, SyntaxError) as error:
-            raise InputError(f"image {path}: cannot be read: {error}") from error
         mask = tv_tensors.Mask(classes())
         if mask.shape != image.shape[1:]:
             raise InputError(

@@ -110,7 +110,6 @@ TASK = Task(
     use_of=use_of,
     given=given,
     find_backbone=find_trunk,
-    pixels=lambda model: str(given_pixels(model)),
     hooks=lambda: [ClassesHook(), TranslateHook()],
     test_hooks=test_hooks,
     metrics=lambda cfg: METRICS[cfg.model.type],
