@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from resnext_backbones.adapters.registry import HOOKS
 from resnext_backbones.engine.fit import check_weights
 from resnext_backbones.mmcv_ops import OPERATORS, check_operators
-from resnext_backbones.tasks.mmdetection.weights import use_of
+from resnext_backbones.tasks.mmdetection.config import use_of
 
 
 @HOOKS.register_module()

@@ -29,8 +29,8 @@ from resnext_backbones.errors import BUILD_ERRORS, InputError
 from resnext_backbones.io import write_whole
 from resnext_backbones.reports.drawing import class_colours
 from resnext_backbones.tasks.mmdetection.checks import check_heads, classes_of
+from resnext_backbones.tasks.mmdetection.config import given
 from resnext_backbones.tasks.mmdetection.pictures import picture_of, picture_path, write_picture
-from resnext_backbones.tasks.mmdetection.weights import given
 from resnext_backbones.weights.sources import locate
 
 IMAGES, PREDICTIONS, PICTURES = "images.json", "predictions.json", "pictures"

@@ -6,10 +6,15 @@ from resnext_backbones.data.coco_table import coco_table
 from resnext_backbones.engine import runner
 from resnext_backbones.tasks.mmdetection.bfloat16 import Bfloat16Hook
 from resnext_backbones.tasks.mmdetection.checks import check_data
-from resnext_backbones.tasks.mmdetection.config import find_backbone, load_config
+from resnext_backbones.tasks.mmdetection.config import (
+    find_backbone,
+    given,
+    load_config,
+    use_of,
+    use_weights,
+)
 from resnext_backbones.tasks.mmdetection.hooks import OperatorsHook
 from resnext_backbones.tasks.mmdetection.pictures import PicturesHook
-from resnext_backbones.tasks.mmdetection.weights import given, use_of, use_weights
 from resnext_backbones.tasks.run import Task
 
 TASK = Task(

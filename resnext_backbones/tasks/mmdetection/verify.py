@@ -8,9 +8,8 @@ from pathlib import Path
 from resnext_backbones.data.annotations import read_coco
 from resnext_backbones.engine.config import dicts_with
 from resnext_backbones.errors import InputError
-from resnext_backbones.tasks.mmdetection.config import backbone_of, load_config
+from resnext_backbones.tasks.mmdetection.config import OWN, backbone_of, load_config
 from resnext_backbones.tasks.mmdetection.run import TASK
-from resnext_backbones.tasks.mmdetection.weights import OWN
 from resnext_backbones.tasks.mmdetection.zoo import METRICS, ZooDetector
 from resnext_backbones.verdict import AP, Number
 from resnext_backbones.weights.download import download

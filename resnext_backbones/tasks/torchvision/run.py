@@ -1,4 +1,4 @@
-"""Training and evaluating a network of torchvision."""
+"""Training and evaluating a network of torchvision: what of its config is checked and set."""
 
 from __future__ import annotations
 
@@ -12,16 +12,23 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 
 from resnext_backbones.adapters.registry import DATASETS
+from resnext_backbones.build import split
 from resnext_backbones.data.coco_table import coco_table
-from resnext_backbones.engine import runner
+from resnext_backbones.engine import fit, runner
 from resnext_backbones.engine.config import read_config
-from resnext_backbones.engine.fit import check_classes, check_count
 from resnext_backbones.errors import BUILD_ERRORS, InputError
+from resnext_backbones.models.architecture import UNSEEN, Architecture
 from resnext_backbones.tasks.run import Task
 from resnext_backbones.tasks.torchvision import instances, metrics, pixels, schedule  # noqa: F401
 from resnext_backbones.tasks.torchvision.earlier import TranslateHook, translated
-from resnext_backbones.tasks.torchvision.models import DETECTOR, SEGMENTER, find_trunk
-from resnext_backbones.tasks.torchvision.weights import given, given_pixels, use_of, use_weights
+from resnext_backbones.tasks.torchvision.models import (
+    DEFAULTS,
+    DETECTOR,
+    EVERYTHING,
+    SEGMENTER,
+    find_trunk,
+)
+from resnext_backbones.weights import Preprocessing
 from resnext_backbones.weights.sources import locate
 
 METRICS = {
@@ -33,6 +40,90 @@ METRICS = {
 FOUND = "detections.json"
 """What a detector found, in the work directory, as COCO's server takes it."""
 
+READ_AS = "RGB"
+
+MOVING = ("BN", "SyncBN")
+"""The norms with the statistics of each batch."""
+
+TRAINED = {"trainable_layers": EVERYTHING, "norm": "BN"}
+"""What a backbone of random values is trained with."""
+
+
+def use_weights(cfg: Config, weights: str) -> str:
+    """Sets the backbone's weights as MMDetection's `use_weights`: with "none" all layers are
+    trained, and norms that were frozen learn their statistics.
+    """
+    given_pixels(cfg.model)
+    if weights != fit.NONE:
+        cfg.model.backbone.weights = weights
+        fit.give_pixels(cfg.model, weights, READ_AS)
+        return ""
+    frozen = _frozen(cfg.model)
+    cfg.model.backbone.update({"weights": None, **{name: TRAINED[name] for name in frozen}})
+    return fit.said_of_none(f"{name} {old} -> {TRAINED[name]}" for name, old in frozen.items())
+
+
+def use_of(cfg: Config) -> fit.WeightsUse | None:
+    """Returns what a network does with its backbone's weights; None where a run goes on."""
+    if cfg.get("load_from"):
+        return None
+    frozen = _frozen(cfg.model)
+    return fit.use_of_source(
+        cfg.model.backbone.get("weights"),
+        given_pixels(cfg.model),
+        frozen=", ".join(f"{name}={value}" for name, value in frozen.items()),
+        unfreeze=" ".join(f"model.backbone.{name}={TRAINED[name]}" for name in frozen),
+        norms_move=_value(cfg.model, "norm") in MOVING,
+        still_norms="model.backbone.norm=FrozenBN",
+    )
+
+
+def given_pixels(model: Mapping[str, Any]) -> Preprocessing:
+    """Returns the pixels that a network gives its backbone; InputError: the config does not say."""
+    given = fit.given_pixels(model, READ_AS)
+    if given is None:
+        raise InputError(
+            "model.data_preprocessor: has no mean and std, which say what the backbone's pixels "
+            "are; take the one of configs/_base_/torchvision.py"
+        )
+    return given
+
+
+def given(model: Mapping[str, Any], *, to_resume: bool) -> dict[str, Any]:
+    """Returns what of a config must be as it was in the run that a checkpoint is of."""
+    architecture = _architecture(model["backbone"])
+    return {
+        "pixels": given_pixels(model),
+        "output_stride": model.get("output_stride", _default(model, "output_stride")),
+        **({name: getattr(architecture, name) for name in UNSEEN} if architecture else {}),
+        **{name: _value(model, name) for name in (TRAINED if to_resume else ())},
+    }
+
+
+def _frozen(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns those of `TRAINED` by which something would stay as it is, with their values."""
+    layers, norm = (_value(model, name) for name in TRAINED)
+    architecture = _architecture(model["backbone"])
+    everything = len(architecture.blocks) + 1 if architecture else EVERYTHING
+    values = {"trainable_layers": layers} if layers < everything else {}
+    return {**values, "norm": norm} if norm == "FrozenBN" else values
+
+
+def _architecture(backbone: Mapping[str, Any]) -> Architecture | None:
+    """Returns the architecture; None of a variant of another version."""
+    try:
+        return split(backbone["variant"], dict(backbone))[0]
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _value(model: Mapping[str, Any], name: str) -> Any:
+    return model["backbone"].get(name, _default(model, name))
+
+
+def _default(model: Mapping[str, Any], name: str) -> Any:
+    return DEFAULTS.get(model.get("type", ""), {}).get(name)
+
 
 class ClassesHook(Hook):
     """Stops a run whose images and head do not tell the same classes apart."""
@@ -43,7 +134,7 @@ class ClassesHook(Hook):
         """Raises InputError where they differ."""
         train = runner.train_dataloader
         val = runner.val_dataloader if runner.val_loop else train
-        check_classes(train, val, runner.cfg.model.num_classes)
+        fit.check_classes(train, val, runner.cfg.model.num_classes)
 
 
 def check_data(cfg: Config, mode: str) -> Sequence[str]:
@@ -65,7 +156,7 @@ def check_data(cfg: Config, mode: str) -> Sequence[str]:
         raise InputError(f"config {cfg.filename}: {error}") from error
     if cfg.model.get("num_classes") is None:
         cfg.model.num_classes = len(classes)
-    check_count(classes, cfg.model.num_classes)
+    fit.check_count(classes, cfg.model.num_classes)
     return classes
 
 

@@ -22,8 +22,7 @@ from resnext_backbones.engine.catalogue import INSTALLED_CONFIGS, find_config, p
 from resnext_backbones.engine.config import for_training
 from resnext_backbones.engine.fit import check_weights
 from resnext_backbones.errors import InputError
-from resnext_backbones.tasks.mmdetection.config import load_config
-from resnext_backbones.tasks.mmdetection.weights import given_pixels, use_of
+from resnext_backbones.tasks.mmdetection.config import given_pixels, load_config, use_of
 from resnext_backbones.weights import preprocessing_of
 from resnext_backbones.weights.sources import row_of
 

@@ -11,8 +11,7 @@ pytest.importorskip("mmdet", reason="MMDetection is not installed")
 from mmengine.config import Config
 
 from resnext_backbones.engine.fit import read_model, unlike_its_run
-from resnext_backbones.tasks.mmdetection.config import load_config
-from resnext_backbones.tasks.mmdetection.weights import given, use_weights
+from resnext_backbones.tasks.mmdetection.config import given, load_config, use_weights
 
 NAMES = ["mask_rcnn_x101_32x8d_fpn_coco", "retinanet_x101_64x4d_fpn_ms_3x_coco", "demo_shapes"]
 

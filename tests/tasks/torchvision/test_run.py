@@ -23,8 +23,7 @@ from resnext_backbones.engine.fit import read_model
 from resnext_backbones.engine.hooks import FiniteLossHook
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.torchvision.earlier import translated
-from resnext_backbones.tasks.torchvision.run import TASK
-from resnext_backbones.tasks.torchvision.weights import given, use_of
+from resnext_backbones.tasks.torchvision.run import TASK, given, use_of
 from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights.files import read_file
 
