@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -54,6 +55,7 @@ LAZY_KEYS = {
     "freeze_at": "{trunk}.freeze_at",
     "norm": "{trunk}.norm",
     "pixel_order": "dataloader.train.mapper.image_format",
+    "picture_order": "model.input_format",
     "pixel_mean": "model.pixel_mean",
     "pixel_std": "model.pixel_std",
     "batch": "dataloader.train.total_batch_size",
@@ -76,22 +78,18 @@ class Experiment(ABC):
         no_weights: stands for none in the config.
     """
 
+    keys: Mapping[str, str]
     has_evaluators: bool
-    """Tells whether the config names what evaluates; else it follows the data sets."""
-
     no_weights: str | None
-    """Stands for none in the config."""
 
-    def __init__(self, path: Path, cfg: Any, keys: Mapping[str, str], work_dir: str) -> None:
-        self.path, self.cfg, self.keys, self.changed = path, cfg, keys, ""
-        if self.work_dir == OUTPUT:
-            self.set(work_dir=work_dir)
-        if not torch.cuda.is_available():
-            self.set(device="cpu")
+    def __init__(self, path: Path, cfg: Any) -> None:
+        self.path, self.cfg, self.changed = path, cfg, ""
 
     def __getattr__(self, name: str) -> Any:
-        if name == "keys" or name not in self.keys:
+        if name not in LAZY_KEYS:
             raise AttributeError(name)
+        if name not in self.keys:
+            return None
         *parents, last = self.keys[name].split(".")
         value = reduce(getattr, parents, self.cfg).get(last)
         return UNSET.get(name) if value is None else value
@@ -109,15 +107,23 @@ class Experiment(ABC):
         return Preprocessing(self.pixel_order, mean, std)
 
     def start_from(self, *, weights: str = "", checkpoint: str = "") -> None:
-        """Sets what is loaded: the trunk's weights, with their pixels, and a detector's checkpoint.
-
-        Raises InputError where the weights are not there, WeightsError where their alias is none.
-        """
+        """Sets what is loaded: the trunk's weights, and a checkpoint of the whole detector."""
         if weights:
-            self._use_weights(plain_name(weights))
+            self.use_weights(weights)
         elif self.weights:
             self.set(weights=self.no_weights)
         self.set(checkpoint=checkpoint)
+
+    def use_weights(self, weights: str) -> None:
+        """Sets the trunk's weights, and the pixels that they expect, if these are known; InputError
+        or WeightsError: there is no such file or alias.
+        """
+        self.set(weights=plain_name(weights))
+        if pixels := known_pixels(self.weights):
+            mean, std = list(pixels.mean), list(pixels.std)
+            self.set(pixel_order=pixels.order, pixel_mean=mean, pixel_std=std)
+            if self.picture_order:
+                self.set(picture_order=pixels.order)
 
     def start_at_random(self) -> None:
         """Sets no weights, and nothing frozen: neither stages nor norms' statistics; a GroupNorm or
@@ -138,10 +144,6 @@ class Experiment(ABC):
         """Returns the names of the data sets to train or to test on."""
         names = self.train_data if train else self.test_data
         return [names] if isinstance(names, str) else list(names)
-
-    @abstractmethod
-    def _use_weights(self, weights: str) -> None:
-        """Sets the trunk's weights, and the pixels that they expect, if these are known."""
 
     @abstractmethod
     def build(self) -> nn.Module:
@@ -171,12 +173,13 @@ class Experiment(ABC):
 class YamlExperiment(Experiment):
     """Holds one of Detectron2's YAML files, or one that inherits from it."""
 
-    has_evaluators = False
-    no_weights = ""
+    keys, has_evaluators, no_weights = YAML_KEYS, False, ""
 
     @classmethod
-    def read(cls, path: Path, overrides: Sequence[str], variant: str | None) -> YamlExperiment:
-        """Reads a file; overrides are keys and values in turn."""
+    def read(
+        cls, path: Path, overrides: Sequence[str], variant: str | None
+    ) -> tuple[YamlExperiment, str]:
+        """Reads a file, and names its runs; overrides are keys and values in turn."""
         if variant is not None:
             raise InputError(f"--variant {variant}: a YAML file says its network in MODEL.RESNETS")
         if len(overrides) % 2:
@@ -188,13 +191,7 @@ class YamlExperiment(Experiment):
         if cfg.MODEL.BACKBONE.WEIGHTS:
             cfg.MODEL.WEIGHTS = ""  # which would overwrite it
         # The zoo has files of one name in many folders.
-        return cls(path, cfg, YAML_KEYS, f"work_dirs/{path.parent.name}/{path.stem}")
-
-    def _use_weights(self, weights: str) -> None:
-        self.set(weights=weights)
-        if pixels := known_pixels(weights):
-            mean, std = list(pixels.mean), list(pixels.std)
-            self.set(pixel_order=pixels.order, pixel_mean=mean, pixel_std=std)
+        return cls(path, cfg), f"{path.parent.name}/{path.stem}"
 
     def _build_plain(self, *, trunk: bool) -> nn.Module:
         cfg = self.cfg.clone()
@@ -208,12 +205,20 @@ class YamlExperiment(Experiment):
 class LazyExperiment(Experiment):
     """Holds a LazyConfig."""
 
-    has_evaluators = True  # one, or none and no evaluation
-    no_weights = None
+    has_evaluators, no_weights = True, None  # one evaluator, or none and no evaluation
+
+    def __init__(self, path: Path, cfg: Any) -> None:
+        trunk = "model.backbone" + ".bottom_up" * ("bottom_up" in cfg.model.backbone)
+        self.keys = {key: place.format(trunk=trunk) for key, place in LAZY_KEYS.items()}
+        super().__init__(path, cfg)
 
     @classmethod
-    def read(cls, path: Path, overrides: Sequence[str], variant: str | None) -> LazyExperiment:
-        """Reads a file; overrides are `key.key=value`, `network.variant` the longer `--variant`."""
+    def read(
+        cls, path: Path, overrides: Sequence[str], variant: str | None
+    ) -> tuple[LazyExperiment, str]:
+        """Reads a file, and names its runs; overrides are `key.key=value`, of which
+        `network.variant` is the longer `--variant`.
+        """
         cfg = LazyConfig.load(str(path))
         if variant is not None:
             if "networks" not in cfg:
@@ -224,19 +229,15 @@ class LazyExperiment(Experiment):
         if "networks" in cfg:
             check_variant(cfg.network.variant, cfg.networks, path)
             name = joined(cfg.network.variant, name)
-        trunk = "model.backbone" + ".bottom_up" * ("bottom_up" in cfg.model.backbone)
-        keys = {key: place.format(trunk=trunk) for key, place in LAZY_KEYS.items()}
-        experiment = cls(path, cfg, keys, f"work_dirs/{name}")
+        experiment = cls(path, cfg)
         if experiment.checkpoint and experiment.weights:
             experiment.set(weights=None)  # it would be overwritten
-        return experiment
-
-    def _use_weights(self, weights: str) -> None:
-        use_weights(self.cfg.model, self.cfg.dataloader, weights)
+        return experiment, name
 
     def _build_plain(self, *, trunk: bool) -> nn.Module:
         model = copy.deepcopy(self.cfg.model)
-        if "weights" in (bottom_up := _bottom_up(model)):
+        bottom_up = model.backbone.get("bottom_up", model.backbone)
+        if "weights" in bottom_up:
             bottom_up.weights = None
         return instantiate(bottom_up if trunk else model)
 
@@ -263,14 +264,17 @@ def read_experiment(
     is_yaml = name.endswith((".yaml", ".yml"))
     path = _yaml_file(name) if is_yaml else find_config(name, folder=FOLDER)
     kind = YamlExperiment if is_yaml else LazyExperiment
+    experiment: Experiment
     try:
-        experiment: Experiment = kind.read(path, overrides, variant)
+        experiment, run_name = kind.read(path, overrides, variant)
     except InputError:
         raise
     except Exception as error:  # a config is a program: it can raise anything
         raise InputError(f"config {path}: {type(error).__name__}: {error}") from error
-    if work_dir:
-        experiment.set(work_dir=work_dir)
+    if work_dir or experiment.work_dir == OUTPUT:
+        experiment.set(work_dir=work_dir or f"work_dirs/{run_name}")
+    if not torch.cuda.is_available():
+        experiment.set(device="cpu")
     if Path(experiment.work_dir).is_file():
         raise InputError(f"--work-dir {experiment.work_dir}: is a file; name a folder")
     return experiment
@@ -307,21 +311,9 @@ def networks_of(*aliases: str) -> dict[str, dict[str, Any]]:
 
 
 def use_weights(model: DictConfig, dataloader: DictConfig, weights: str) -> None:
-    """Sets the trunk's weights in a LazyConfig, and the pixels that they expect, if known.
+    """Sets in a LazyConfig as `Experiment.use_weights` does.
 
     Args:
-        weights: a path, an address or an alias of docs/weights.md; WeightsError or InputError where
-            there is none.
+        weights: a path, an address or an alias of docs/weights.md.
     """
-    weights = plain_name(weights)
-    _bottom_up(model).weights = weights
-    if pixels := known_pixels(weights):
-        model.pixel_mean, model.pixel_std = list(pixels.mean), list(pixels.std)
-        dataloader.train.mapper.image_format = pixels.order
-        if "input_format" in model:  # for its pictures
-            model.input_format = pixels.order
-
-
-def _bottom_up(model: DictConfig) -> DictConfig:
-    """Returns the config of the trunk, within FPN or without."""
-    return model.backbone.get("bottom_up", model.backbone)
+    LazyExperiment(Path(), SimpleNamespace(model=model, dataloader=dataloader)).use_weights(weights)

@@ -40,7 +40,6 @@ from resnext_backbones.tasks.detectron2.checks import (
     evaluators_of,
 )
 from resnext_backbones.tasks.detectron2.experiments import (
-    YAML_KEYS,
     Experiment,
     LazyExperiment,
     YamlExperiment,
@@ -190,7 +189,7 @@ class _YamlTrainer(DefaultTrainer):
 
     def build_hooks(self) -> list[Any]:
         folder = self.cfg.OUTPUT_DIR
-        pixels = YamlExperiment(Path(), self.cfg, YAML_KEYS, folder).pixels
+        pixels = YamlExperiment(Path(), self.cfg).pixels
         kept = weakref.proxy(self)
         self.checkpointer = Checkpointer(self.model, folder, pixels, trainer=kept)
         return super().build_hooks()
