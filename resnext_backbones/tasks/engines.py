@@ -1,4 +1,4 @@
-"""The engine that a config is for: whose networks it has, without importing their library."""
+"""A config tells which engine it is for: whose networks it has. No library is imported for that."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OTHERS = {
     PRETRAINING: "for a classifier: resnext pretrain",
     DETECTRON2: "Detectron2's: resnext train, or resnext train-detectron2 --eval-only",
 }
-"""Whose configs are for another command, and which."""
+"""Their configs are for another command."""
 
 LAZY = ("detectron2", "omegaconf")
 """A LazyConfig imports these, if not a neighbour."""

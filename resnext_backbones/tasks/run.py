@@ -1,4 +1,4 @@
-"""Training and evaluating on MMEngine's runner, with all checks that come before it."""
+"""MMEngine's runner trains and evaluates, after all checks that come before."""
 
 from __future__ import annotations
 

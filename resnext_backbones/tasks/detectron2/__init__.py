@@ -1,4 +1,4 @@
-"""Training and evaluating on Detectron2's engine, which `resnext train-detectron2` calls.
+"""Detectron2's engine trains and evaluates here: `resnext train-detectron2` calls it.
 
 Raises:
     ImportError: Detectron2 is not installed, or too old; the message says how to install it.

@@ -1,4 +1,4 @@
-"""Detectron2's checkpoints: each one whole, and with the pixels that the detector saw."""
+"""Detectron2's checkpoints are whole here, and hold the pixels that the detector saw."""
 
 from __future__ import annotations
 

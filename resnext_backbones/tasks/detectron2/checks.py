@@ -1,4 +1,4 @@
-"""Faults of a detector of Detectron2's, found before it is built."""
+"""Faults of a detector of Detectron2's are found before it is built."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Detectron2's configs, of which the checks and the engine ask the same, whatever their kind."""
+"""Detectron2's configs of both kinds answer what the checks and the engine ask."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ LAZY_KEYS = {
     "train_data": "dataloader.train.dataset.names",
     "test_data": "dataloader.test.dataset.names",
 }
-"""Where each kind of config has what is asked of it; the trunk is within FPN or without."""
+"""Each kind of config has these settings there; the trunk is within FPN or without."""
 
 UNSET = {"weights": "", "freeze_at": 0, "norm": "FrozenBN"}
-"""What a trunk has where its config does not say."""
+"""A trunk has these where its config does not say."""
 
 
 class Experiment(ABC):

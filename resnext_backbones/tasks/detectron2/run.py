@@ -1,4 +1,4 @@
-"""Training and evaluating a detector of Detectron2's, in one process or on many GPUs."""
+"""A detector of Detectron2's is trained and evaluated, in one process or on many GPUs."""
 
 from __future__ import annotations
 

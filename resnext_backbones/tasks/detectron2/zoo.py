@@ -1,4 +1,4 @@
-"""Detectron2's published weights, and the detectors that they expect."""
+"""Detectron2's published weights expect certain pixels, and where a block strides."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PRETRAINED = {
     f"{CAFFE2_FILES}ImageNetPretrained/MSRA/": Expected(BGR_UNSCALED, stride_in_1x1=True),
     f"{CAFFE2_FILES}ImageNetPretrained/": Expected(BGR_UNSCALED, stride_in_1x1=False),
 }
-"""By what their addresses begin with, beside those in `weights.registry`: the notes of Detectron2's
+"""Their addresses begin so, beside those in `weights.registry`: from the notes of Detectron2's
 MODEL_ZOO.md and checkpoint/catalog.py."""
 
 

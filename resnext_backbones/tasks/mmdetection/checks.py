@@ -1,4 +1,4 @@
-"""Faults of a detector's data and categories, found before anything is built."""
+"""Faults of a detector's data and categories are found before anything is built."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A detector's config: how it is read, its backbone, the weights of that and their pixels."""
+"""A detector's config is read here; its backbone gets weights and the pixels that they expect."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OWN = "resnext_backbones.ResNeXt"
 READ_AS = "BGR"
 
 TRAINED = {"frozen_stages": -1, "norm_eval": False}
-"""What a backbone of random values is trained with."""
+"""A backbone of random values is trained with these."""
 
 
 def load_config(name: str, options: Sequence[str] | None = None, **given: Any) -> Config:

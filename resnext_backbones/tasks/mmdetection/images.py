@@ -1,4 +1,4 @@
-"""Reading images, with an error that names the file."""
+"""An image that cannot be read ends in an error that names the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of what a detector found."""
+"""Pictures show what a detector found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A detector's findings in images without annotations."""
+"""A detector looks at images without annotations."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""Training and testing a detector of MMDetection's."""
+"""MMDetection's detectors are trained and tested as this table says."""
 
 from __future__ import annotations
 
 from resnext_backbones.data.coco_table import coco_table
 from resnext_backbones.engine import runner
-from resnext_backbones.tasks.mmdetection.bfloat16 import Bfloat16Hook
 from resnext_backbones.tasks.mmdetection.checks import check_data
 from resnext_backbones.tasks.mmdetection.config import (
     find_backbone,
@@ -13,7 +12,7 @@ from resnext_backbones.tasks.mmdetection.config import (
     use_of,
     use_weights,
 )
-from resnext_backbones.tasks.mmdetection.hooks import OperatorsHook
+from resnext_backbones.tasks.mmdetection.hooks import Bfloat16Hook, OperatorsHook
 from resnext_backbones.tasks.mmdetection.pictures import PicturesHook
 from resnext_backbones.tasks.run import Task
 

@@ -1,4 +1,4 @@
-"""A detector of MMDetection's zoo, measured on this package's backbone."""
+"""A detector of MMDetection's zoo is measured on this package's backbone."""
 
 from __future__ import annotations
 

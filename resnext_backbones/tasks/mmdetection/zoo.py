@@ -1,4 +1,4 @@
-"""MMDetection's model zoo, as the installed package describes it."""
+"""MMDetection's installed package describes its model zoo."""
 
 from __future__ import annotations
 

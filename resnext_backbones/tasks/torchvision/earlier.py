@@ -1,4 +1,4 @@
-"""Checkpoints of this package's loop of before MMEngine's: their weights are evaluated here too."""
+"""Checkpoints of this package's loop of before MMEngine's are evaluated here too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images of COCO with their instances, as torchvision's detectors take them."""
+"""COCO's images come with their instances, as torchvision's detectors take them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network reaches: COCO's average precision, or how well classes of pixels overlap."""
+"""Metrics count COCO's average precision, and how well classes of pixels overlap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""torchvision's networks as MMEngine's runner trains them: losses, and what they find."""
+"""torchvision's networks give MMEngine's runner their losses, and what they find."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     for kind, build in ((DETECTOR, resnext_fpn), (SEGMENTER, fcn))
 }
 DEFAULTS[SEGMENTER]["trainable_layers"] = EVERYTHING
-"""What a network is built with where a config does not say, by the type of the model."""
+"""A network of each type is built with these where a config does not say."""
 
 AUX_WEIGHT = 0.5
 """The weight of the auxiliary classifier in the loss."""

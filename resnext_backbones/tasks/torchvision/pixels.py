@@ -1,4 +1,4 @@
-"""Images with a class for every pixel: masks in files, or COCO's instances drawn as classes."""
+"""Images come with a class for every pixel: masks in files, or COCO's instances drawn."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ CROP = 480 / 520
 
 Mask = NDArray[np.uint8]
 Samples = list[tuple[Path, Callable[[], Mask]]]
-"""Images, and what returns the classes of each: (H, W)."""
+"""Images, each with a function that returns its classes: (H, W)."""
 
 
 def read_mask(path: Path, num_classes: int) -> Mask:
@@ -164,7 +164,7 @@ STORED: dict[str, Callable[..., tuple[Sequence[str], Samples]]] = {
     "voc": voc_samples,
     "folders": folder_samples,
 }
-"""What reads the names of the classes and the samples, by how they are stored."""
+"""Each way of storing them has a function that reads the names of the classes and the samples."""
 
 
 @DATASETS.register_module()

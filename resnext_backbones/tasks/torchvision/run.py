@@ -1,4 +1,4 @@
-"""Training and evaluating a network of torchvision: what of its config is checked and set."""
+"""A network of torchvision is trained and evaluated, once its config is checked."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ METRICS = {
     DETECTOR: ("coco_metrics", coco_table),
     SEGMENTER: ("segmentation_metrics", metrics.pixel_table),
 }
-"""By the type of the model: the name of the file of its numbers, and their table."""
+"""Each type of model has a file of its numbers, and a table of them."""
 
 FOUND = "detections.json"
-"""What a detector found, in the work directory, as COCO's server takes it."""
+"""This file of the work directory has what a detector found, as COCO's server takes it."""
 
 READ_AS = "RGB"
 
@@ -46,7 +46,7 @@ MOVING = ("BN", "SyncBN")
 """The norms with the statistics of each batch."""
 
 TRAINED = {"trainable_layers": EVERYTHING, "norm": "BN"}
-"""What a backbone of random values is trained with."""
+"""A backbone of random values is trained with these."""
 
 
 def use_weights(cfg: Config, weights: str) -> str:

@@ -1,4 +1,4 @@
-"""The beginning of a detector's schedule, and that of a segmentation network."""
+"""The learning rate of a detector warms up, and that of a segmentation network falls."""
 
 from __future__ import annotations
 
