@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from inspect import signature
 from typing import Any
 
@@ -68,12 +69,17 @@ class _Model(BaseModel):
     """Holds a network, whose keys are torchvision's behind `network.`, and its trunk's weights."""
 
     def __init__(
-        self, network: nn.Module, weights: str | None, data_preprocessor: dict[str, Any] | None
+        self,
+        build: Callable[..., nn.Module],
+        backbone: Mapping[str, Any],
+        data_preprocessor: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(data_preprocessor)
+        named = dict(backbone)
+        self.weights = named.pop("weights", None)
+        self.network = build(named.pop("variant"), **named)
         if get_world_size() > 1:
-            synchronise_norms(network)
-        self.network, self.weights = network, weights
+            synchronise_norms(self.network)
 
     def init_weights(self) -> None:
         """Loads the trunk's weights, or raises as `load_weights`; called before the first step."""
@@ -95,7 +101,7 @@ class TorchvisionDetector(_Model):
             image in training, and the last one is taken in evaluation.
         max_size: of the longer side.
         options: further arguments of torchvision's class.
-        data_preprocessor: of `ImagesPreprocessor`.
+        shared: `data_preprocessor`, of `ImagesPreprocessor`.
     """
 
     def __init__(
@@ -107,7 +113,7 @@ class TorchvisionDetector(_Model):
         min_size: int | Sequence[int] = 800,
         max_size: int = 1333,
         options: Mapping[str, Any] | None = None,
-        data_preprocessor: dict[str, Any] | None = None,
+        **shared: Any,
     ) -> None:
         sizes = tuple(min_size) if isinstance(min_size, Sequence) else (min_size,)
         whole = all(isinstance(size, int) for size in (*sizes, max_size))
@@ -117,23 +123,19 @@ class TorchvisionDetector(_Model):
                 f"{max_size}"
             )
         check_one_of("network", network, DETECTORS)
-        named = dict(backbone)
-        weights = named.pop("weights", None)
-        pyramid = resnext_fpn(named.pop("variant"), **named)
-        given = {
-            "rpn_anchor_generator": anchors(pyramid.body.strides),
-            # The pixels come normalised.
-            "image_mean": [0.0] * 3,
-            "image_std": [1.0] * 3,
-            **(options or {}),
-        }
-        detector = DETECTORS[network](
-            pyramid, num_classes + 1, min_size=sizes, max_size=max_size, **given
-        )
-        for module in detector.modules():
+        # The pixels come normalised.
+        given = {"image_mean": [0.0] * 3, "image_std": [1.0] * 3, **(options or {})}
+        given |= {"min_size": sizes, "max_size": max_size}
+
+        def build(variant: str, **named: Any) -> nn.Module:
+            pyramid = resnext_fpn(variant, **named)
+            own = {"rpn_anchor_generator": anchors(pyramid.body.strides), **given}
+            return DETECTORS[network](pyramid, num_classes + 1, **own)
+
+        super().__init__(build, backbone, **shared)
+        for module in self.network.modules():
             if isinstance(module, RPNHead | FastRCNNPredictor):
                 module.register_forward_hook(lambda _, __, outputs: in_float32(outputs))
-        super().__init__(detector, weights, data_preprocessor)
 
     def forward(
         self, inputs: list[Tensor], targets: Sequence[Any] = (), mode: str = "tensor"
@@ -173,22 +175,21 @@ class TorchvisionSegmenter(_Model):
         num_classes: int,
         *,
         output_stride: int = 8,
-        data_preprocessor: dict[str, Any] | None = None,
+        **shared: Any,
     ) -> None:
         check_one_of("network", network, SEGMENTERS)
         check_range("num_classes", num_classes, 2, IGNORED)
-        named = {"weights": None, "trainable_layers": EVERYTHING, **backbone}
-        weights, layers = named.pop("weights"), named.pop("trainable_layers")
+        named = dict(backbone)
+        layers = named.pop("trainable_layers", EVERYTHING)
         check_range("trainable_layers", layers, 0, EVERYTHING)
-        segmenter = SEGMENTERS[network](
-            named.pop("variant"),
+        build = partial(
+            SEGMENTERS[network],
             output_stride=output_stride,
             num_classes=num_classes,
             aux_classifier=True,
             frozen_stages=EVERYTHING - 1 - layers,
-            **named,
         )
-        super().__init__(segmenter, weights, data_preprocessor)
+        super().__init__(build, named, **shared)
 
     def forward(
         self, inputs: list[Tensor], targets: Sequence[Any] = (), mode: str = "tensor"
