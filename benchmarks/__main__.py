@@ -22,7 +22,7 @@ from benchmarks.contestants import CONTESTANTS
 from benchmarks.job import LAYOUTS, MODES, PRECISIONS, TASKS, Entry, Setting
 from benchmarks.report import runner_sentence, table, update_document, write
 from benchmarks.run import run
-from resnext_backbones.commands.arguments import run_tool
+from resnext_backbones.cli import run_tool
 from resnext_backbones.errors import InputError
 from resnext_backbones.variants import list_variants
 

@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from benchmarks.report import CONVOLUTIONS
-from resnext_backbones.commands.arguments import run_tool
+from resnext_backbones.cli import run_tool
 
 
 def parse_args() -> argparse.Namespace:

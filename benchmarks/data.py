@@ -17,10 +17,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from benchmarks import overhead
+from benchmarks.provenance import provenance
 from resnext_backbones.adapters.registry import TRANSFORMS
-from resnext_backbones.engine.config import find_config
+from resnext_backbones.engine.catalogue import find_config
 from resnext_backbones.engine.processes import share_batches_by_name
-from resnext_backbones.engine.provenance import provenance
 from resnext_backbones.engine.seeds import reproducible
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.classification.data import collate

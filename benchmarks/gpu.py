@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from resnext_backbones.commands.arguments import run_tool
+from resnext_backbones.cli import run_tool
 from resnext_backbones.errors import InputError
 
 PEERS = "--contestants resnext_backbones mmdetection timm torchvision detectron2"

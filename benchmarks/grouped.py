@@ -12,9 +12,9 @@ import torch
 
 from benchmarks.clock import device_seconds
 from benchmarks.job import PRECISIONS
+from benchmarks.provenance import provenance
 from resnext_backbones.compute.geometry import Geometry
 from resnext_backbones.compute.grouped import PLAIN, Ways, grouped_conv2d, grouped_gradients
-from resnext_backbones.engine.provenance import provenance
 from resnext_backbones.variants import VARIANTS
 
 K = TypeVar("K")

@@ -16,9 +16,9 @@ from typing import Any
 
 from safetensors.torch import load_file
 
+from benchmarks.provenance import provenance
 from resnext_backbones.build import build_backbone
-from resnext_backbones.commands.arguments import run_tool
-from resnext_backbones.engine.provenance import provenance
+from resnext_backbones.cli import run_tool
 from resnext_backbones.variants import list_variants
 from resnext_backbones.weights import load_weights
 from resnext_backbones.weights.write import write_state

@@ -27,8 +27,8 @@ class MaskRCNN(nn.Module):
         from mmengine.registry import init_default_scope
 
         from benchmarks.training import mmdetection_backbone
-        from resnext_backbones.tasks.mmdetection.bfloat16 import keep_boxes_exact
         from resnext_backbones.tasks.mmdetection.config import load_config
+        from resnext_backbones.tasks.mmdetection.hooks import keep_boxes_exact
 
         cfg = load_config(CONFIG).model
         cfg.backbone.variant = variant

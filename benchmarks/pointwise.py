@@ -11,10 +11,10 @@ import torch
 
 from benchmarks.grouped import IMAGES, MARGIN, NETWORKS, NOISE, in_turn
 from benchmarks.job import PRECISIONS
+from benchmarks.provenance import provenance
 from resnext_backbones.compute.geometry import Geometry
 from resnext_backbones.compute.grouped import grouped_gradients
 from resnext_backbones.compute.pointwise import product_gradients
-from resnext_backbones.engine.provenance import provenance
 from resnext_backbones.variants import VARIANTS
 
 GEOMETRY = Geometry((1, 1), (0, 0), (1, 1), 1)

@@ -18,8 +18,8 @@ from benchmarks.contestants import CONTESTANTS, OWN
 from benchmarks.flops import step_flops
 from benchmarks.job import PRECISIONS, TASKS, Entry, Setting, Task
 from benchmarks.limits import limits
+from benchmarks.provenance import provenance
 from benchmarks.worker import Worker
-from resnext_backbones.engine.provenance import provenance
 
 LARGEST_ERROR = {
     "float64": 1e-12, "float32": 1e-5, "tf32": 0.05, "bfloat16": 0.2, "float16": 0.05,

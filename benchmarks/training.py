@@ -23,8 +23,8 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from resnext_backbones.commands.arguments import run_tool
-from resnext_backbones.engine.provenance import provenance
+from benchmarks.provenance import provenance
+from resnext_backbones.cli import run_tool
 from resnext_backbones.tasks.mmdetection.checks import check_data
 from resnext_backbones.tasks.mmdetection.config import backbone_of, load_config
 from resnext_backbones.variants import VARIANTS

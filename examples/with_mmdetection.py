@@ -13,7 +13,7 @@ from mmengine.hub import get_config
 from mmengine.structures import InstanceData
 
 import resnext_backbones.adapters.openmmlab  # noqa: F401  registers resnext_backbones.ResNeXt
-from resnext_backbones.tasks.mmdetection.weights import use_weights
+from resnext_backbones.tasks.mmdetection.config import use_weights
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--weights", help="of the backbone: a file, an address or an alias")

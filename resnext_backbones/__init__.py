@@ -1,4 +1,4 @@
-"""ResNeXt backbones for detection: one trunk and one state dict."""
+"""One ResNeXt trunk, with one state dict, serves every framework of detection."""
 
 from typing import TYPE_CHECKING
 

@@ -1,19 +1,21 @@
-"""The command `resnext`."""
+"""The command `resnext` finds its commands, runs one, and ends it where input is bad."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
 import os
+import re
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import ModuleType
 
 import resnext_backbones
-from resnext_backbones.commands.arguments import run_tool
 from resnext_backbones.errors import InputError
 from resnext_backbones.extras import check_module
+from resnext_backbones.weights.errors import WeightsError
 
 COMMANDS = (
     "train",
@@ -27,17 +29,20 @@ COMMANDS = (
     "list",
     "demo",
 )
-"""In the order of the help; each is a module of `resnext_backbones.commands`."""
+"""The help has this order; each is a module of `resnext_backbones.commands`."""
+
+TRACEBACK = "RESNEXT_BACKBONES_TRACEBACK"
+"""An environment variable of this name shows where an error was raised."""
+
+REPORTED = (InputError, WeightsError)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs a command.
-
-    Args:
-        arguments: its name and its own; None takes those of the process.
-    """
+    """Runs a command, by its name and its arguments; None takes those of the process."""
     if "_ARGCOMPLETE" in os.environ:  # a shell asks what could stand where its cursor is
-        _complete()
+        from argcomplete import autocomplete
+
+        autocomplete(parser())
     run_tool(lambda: _main(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -46,12 +51,30 @@ def run_script(name: str) -> None:
     run_tool(lambda: _run(name, sys.argv[1:], command_parser(name)))
 
 
-def command_parser(name: str, prog: str | None = None) -> argparse.ArgumentParser:
-    """Returns the parser of one command.
+def run_tool(main: Callable[[], None]) -> None:
+    """Runs a program; bad input ends it with one message on stderr and exit status 2."""
+    try:
+        main()
+    except REPORTED as error:
+        if os.environ.get(TRACEBACK):
+            traceback.print_exc()
+        rank = os.environ.get("RANK")
+        where = f"[rank {rank}] " if rank else ""
+        print(f"{where}error: {plain_message(error)}", file=sys.stderr)
+        sys.exit(2)
 
-    Args:
-        prog: how the command is called in its help; None is the script's name.
+
+def plain_message(error: Exception) -> str:
+    """Returns the message as it was raised, also where it was in a worker that loads data, of which
+    PyTorch makes the whole traceback the message.
     """
+    message = str(error)
+    inner = re.search(r"^(?:[\w.]+\.)?" + type(error).__name__ + r": (.*)", message, re.M | re.S)
+    return (inner[1] if inner and "Original Traceback" in message else message).strip()
+
+
+def command_parser(name: str, prog: str | None = None) -> argparse.ArgumentParser:
+    """Returns the parser of one command, which its help calls `prog`; None is the script's name."""
     module = _module(name)
     parser = argparse.ArgumentParser(
         prog, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -63,19 +86,14 @@ def command_parser(name: str, prog: str | None = None) -> argparse.ArgumentParse
 def parser() -> argparse.ArgumentParser:
     """Returns the parser of `resnext`, with all commands below it."""
     summaries = {name: (_module(name).__doc__ or "").splitlines()[0] for name in COMMANDS}
+    listed = "\n".join(f"  {name:18} {summary}" for name, summary in summaries.items())
     top = argparse.ArgumentParser(
         "resnext",
         usage="resnext [-h] [--version] COMMAND ...",
         description=resnext_backbones.__doc__,
         # argparse's own list would need two lines for the longer names.
-        epilog="\n".join(
-            [
-                "commands:",
-                *(f"  {name:18} {summary}" for name, summary in summaries.items()),
-                "",
-                "resnext COMMAND --help shows examples, and every argument of a command.",
-            ]
-        ),
+        epilog=f"commands:\n{listed}\n\n"
+        "resnext COMMAND --help shows examples, and every argument of a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=resnext_backbones.__version__)
@@ -92,16 +110,20 @@ def _main(arguments: Sequence[str]) -> None:
     name = arguments[0]
     if name.startswith("-"):
         parser().parse_args(arguments)
-        return
-    if name not in COMMANDS:
+    elif name in COMMANDS:
+        _run(name, arguments[1:], command_parser(name, f"resnext {name}"))
+    else:
         close = difflib.get_close_matches(name, COMMANDS) or COMMANDS
         raise InputError(f"{name}: no such command; try {', '.join(close)}")
-    _run(name, arguments[1:], command_parser(name, f"resnext {name}"))
 
 
 def _run(name: str, arguments: Sequence[str], own: argparse.ArgumentParser) -> None:
     # Options may stand between positional arguments of any number.
     args = own.parse_intermixed_args(arguments)
+    if hasattr(args, "device"):  # before MMEngine is imported, which looks for devices once
+        from resnext_backbones.engine.processes import start_process
+
+        args.launcher = start_process(args.device, getattr(args, "launcher", None))
     try:
         _module(name).run(args)
     except ModuleNotFoundError as error:
@@ -115,9 +137,3 @@ def _run(name: str, arguments: Sequence[str], own: argparse.ArgumentParser) -> N
 
 def _module(name: str) -> ModuleType:
     return import_module(f"resnext_backbones.commands.{name.replace('-', '_')}")
-
-
-def _complete() -> None:
-    from argcomplete import autocomplete
-
-    autocomplete(parser())

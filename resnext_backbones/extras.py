@@ -1,4 +1,4 @@
-"""Which command needs which extra of the package, and what an extra brings."""
+"""A command may need an extra of the package, which brings modules."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "publish": ("pretrain",),
     "demo": ("mmdet",),
 }
-"""By command; of several, each is enough for a part of what the command does."""
+"""Of several, each is enough for a part of what the command does."""
 
 MODULES = (
     "cv2",
@@ -30,19 +30,16 @@ MODULES = (
     "timm",
     "webdataset",
 )
-"""What the extras install, as Python imports it."""
+"""The extras install these, as Python imports them."""
 
 
 def installation(extra: str) -> str:
-    """Returns the command that installs an extra."""
     return f'pip install "resnext_backbones[{extra}]"'
 
 
 def check_module(command: str, error: ModuleNotFoundError) -> None:
-    """Checks whether an extra brings the module that a command did not find.
-
-    Raises:
-        InputError: it does; the message says how to install it.
+    """Raises InputError, which says how to install it, where an extra brings a module that a
+    command did not find.
     """
     module = (error.name or "").partition(".")[0]
     extras = EXTRAS.get(command, ())

@@ -1,4 +1,4 @@
-"""Published numbers beside measured ones."""
+"""Published numbers are compared with measured ones."""
 
 from __future__ import annotations
 
@@ -10,26 +10,15 @@ from resnext_backbones.errors import InputError
 
 @dataclass(frozen=True)
 class Standard:
-    """How a kind of number is published, and how near a measurement must come.
+    """A kind of number is published so, and a measurement must come as near."""
 
-    Attributes:
-        images: that it is published for.
-        data_set: their name.
-        tolerance: in the number's own unit, points of percent.
-    """
-
-    images: int
+    images: int  # that it is published for
     data_set: str
-    tolerance: float
+    tolerance: float  # points of percent
 
     def chosen_tolerance(self, images: int, tolerance: float | None) -> float:
-        """Returns the tolerance for a number of images.
-
-        Args:
-            tolerance: the user's; None is this one.
-
-        Raises:
-            InputError: the user chose none, and these are other images.
+        """Returns the user's tolerance, or this one; raises InputError where there is none of the
+        user's, and these are other images.
         """
         if tolerance is not None:
             return tolerance
@@ -51,31 +40,20 @@ AP = Standard(5_000, "COCO val2017", 0.1)
 
 @dataclass(frozen=True)
 class Number:
-    """A number that is published and was measured, in percent.
-
-    Attributes:
-        measured: NaN where the measurement gave none.
-    """
+    """A number is published and was measured, in percent."""
 
     name: str
     published: float
-    measured: float
+    measured: float  # NaN where the measurement gave none
     tolerance: float
 
     @property
     def agrees(self) -> bool:
-        """Tells whether they differ by the tolerance at most."""
         return abs(self.measured - self.published) <= self.tolerance + 1e-6
 
 
 def report(what: str, source: str, backbone: str, numbers: Sequence[Number]) -> str:
-    """Returns the numbers as lines of text, and the verdict as the last one.
-
-    Args:
-        what: has the numbers.
-        source: where they are published.
-        backbone: that was measured.
-    """
+    """Returns the numbers as lines of text, and the verdict as the last one."""
     lines = [f"{what}, published in {source}", f"measured with the backbone {backbone}"]
     for number in numbers:
         difference = number.measured - number.published

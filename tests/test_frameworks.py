@@ -48,7 +48,7 @@ def mmdetection(file: Path) -> Built:
     from mmengine.hub import get_config
 
     import resnext_backbones.adapters.openmmlab  # noqa: F401
-    from resnext_backbones.tasks.mmdetection.weights import use_weights
+    from resnext_backbones.tasks.mmdetection.config import use_weights
 
     register_all_modules()
     cfg = get_config("mmdet::faster_rcnn/faster-rcnn_x101-32x4d_fpn_1x_coco.py")

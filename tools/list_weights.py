@@ -8,15 +8,14 @@ python tools/list_weights.py resnext101
 
 from pathlib import Path
 
-from resnext_backbones.cli import command_parser
-from resnext_backbones.commands.arguments import run_tool
+from resnext_backbones.cli import command_parser, run_tool
 from resnext_backbones.commands.list import run
-from resnext_backbones.engine import expected
+from resnext_backbones.engine.catalogue import markdown as results
 from resnext_backbones.io import write_between
 from resnext_backbones.weights import registry
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = {ROOT / "docs" / "weights.md": registry.markdown, ROOT / "README.md": expected.markdown}
+DOCUMENTS = {ROOT / "docs" / "weights.md": registry.markdown, ROOT / "README.md": results}
 BEGIN, END = "<!-- table: tools/list_weights.py --document -->", "<!-- end -->"
 
 

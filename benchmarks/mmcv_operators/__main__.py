@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.mmcv_operators import detectors, mmcv_tests, operators, timing
-from resnext_backbones.commands.arguments import run_tool
-from resnext_backbones.engine.provenance import provenance
+from benchmarks.provenance import provenance
+from resnext_backbones.cli import run_tool
 from resnext_backbones.errors import InputError
 
 Result = tuple[dict[str, Any], bool]

@@ -5,7 +5,7 @@ A config takes one out, `model = _base_.pop("networks").x101_32x4d`; none stays 
 
 _base_ = []  # without it MMEngine takes a file that imports for another kind of config
 
-from resnext_backbones.tasks.mmdetection.weights import pretrained
+from resnext_backbones.tasks.mmdetection.config import pretrained
 
 networks = dict(
     x50_32x4d=pretrained("open-mmlab/resnext50_32x4d"),

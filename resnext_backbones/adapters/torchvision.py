@@ -115,8 +115,9 @@ def resnext_fpn(
     Args:
         name: of `list_variants()`.
         weights: of the trunk, any source of `load_weights`; None draws new ones.
-        trainable_layers: 5 trains all, 4 all but the stem, 3 stages 2 to 4, 0 nothing. Frozen
-            norms stay in eval mode, whatever their kind; torchvision lets their statistics move.
+        trainable_layers: from the last stage down: 5 trains all, also of three stages; of four, 4
+            trains all but the stem and 3 stages 2 to 4; 0 trains nothing. Frozen norms stay in eval
+            mode, whatever their kind; torchvision lets their statistics move.
         returned_layers: the stages whose feature maps are used, from 1; None is all of them.
         extra_blocks: what adds levels above; None is `LastLevelMaxPool`. RetinaNet and FCOS are
             published with `LastLevelP6P7`.
@@ -130,7 +131,7 @@ def resnext_fpn(
     """
     architecture, rest = _split(name, options, FPN_SETTLES)
     stages = len(architecture.blocks)
-    check_range("trainable_layers", trainable_layers, 0, stages + 1)
+    check_range("trainable_layers", trainable_layers, 0, MAX_STAGES + 1)
     layers = list(range(1, stages + 1) if returned_layers is None else returned_layers)
     fits = layers == sorted(set(layers) & set(range(1, stages + 1))) != []
     require(fits, "returned_layers", f"increasing stages from 1 to {stages}", returned_layers)
@@ -139,7 +140,7 @@ def resnext_fpn(
         names=[str(i) for i in range(len(layers))],
         out_indices=[layer - 1 for layer in layers],
         # Stages above the last that is returned are not built, so cannot be frozen either.
-        frozen_stages=stages - trainable_layers,
+        frozen_stages=max(stages - trainable_layers, -1),
         norm=norm,
         **rest,
     )

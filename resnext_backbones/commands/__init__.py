@@ -1,7 +1,6 @@
-"""The commands of `resnext`: a small module each, which parses, calls one function and reports.
+"""A command of `resnext` is a small module, which parses, calls one function and reports.
 
 Each has a docstring whose first line is what the command does and the rest its examples,
 `add_arguments(parser)`, and `run(args)`. None imports PyTorch before it runs, so that help and
-completion come at once; MMEngine looks for devices when it is imported, so never before
-`select_device`.
+completion come at once. `args.launcher` says who started the process, where there is a `--device`.
 """

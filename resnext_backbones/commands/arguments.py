@@ -1,173 +1,125 @@
-"""What the commands share: arguments, and how an error ends them.
+"""Commands share these arguments, and what a shell offers for them (extra `completion`).
 
-Nothing here imports PyTorch, which takes seconds, until a command runs.
+Nothing here imports PyTorch, which takes seconds, until a command runs or a network is completed.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import re
-import sys
-import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
-from resnext_backbones.commands import completion
-from resnext_backbones.commands.completion import completed
-from resnext_backbones.errors import InputError
-from resnext_backbones.weights.errors import WeightsError
+from resnext_backbones.engine.catalogue import config_names
+from resnext_backbones.weights.registry import REGISTRY
 
-TRACEBACK = "RESNEXT_BACKBONES_TRACEBACK"
-"""Environment variable: set it to see where an error was raised."""
-
-REPORTED = (InputError, WeightsError)
+Completer = Callable[..., list[str]]
 
 
-def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments that every command on MMEngine's runner takes."""
-    add_config_argument(parser)
-    parser.add_argument("--work-dir", help="for all output; default work_dirs/NAME")
-    add_device_argument(parser)
-    add_launcher_argument(parser)
-    add_options_argument(parser)
+def _beginning(prefix: str, names: Callable[[], Any], **_: Any) -> list[str]:
+    """Returns the names and the files that begin with `prefix`."""
+    from argcomplete.completers import FilesCompleter
+
+    return [*(name for name in names() if name.startswith(prefix)), *FilesCompleter()(prefix)]
 
 
-def add_launcher_argument(parser: argparse.ArgumentParser) -> None:
-    """Adds who started the processes."""
-    parser.add_argument(
-        "--launcher",
-        choices=("none", "pytorch", "slurm", "mpi"),
-        help="who started the processes; torchrun is found without it",
-    )
+def _variants(
+    prefix: str, parsed_args: argparse.Namespace, folder: str = "", **_: Any
+) -> list[str]:
+    """Returns the networks that begin with `prefix`, of those that the config takes."""
+    from resnext_backbones.tasks.engines import networks_for
+    from resnext_backbones.variants import list_variants
+
+    names = list_variants()
+    # A config that is missing, wrong, or of a framework that is not installed says nothing.
+    with suppress(Exception):
+        names = networks_for(parsed_args.config, folder)
+    return [name for name in names if name.startswith(prefix)]
 
 
-def add_config_argument(parser: argparse.ArgumentParser) -> None:
-    """Adds the config, by name or path."""
-    argument = parser.add_argument("config", help="a path, or the name of a config of this package")
-    completed(argument, completion.configs())
+complete_configs: Completer = partial(_beginning, names=config_names)
+complete_lazy_configs: Completer = partial(_beginning, names=partial(config_names, "detectron2"))
+complete_lazy_variants: Completer = partial(_variants, folder="detectron2")
+complete_weights: Completer = partial(_beginning, names=lambda: REGISTRY)
 
-
-def add_variant_argument(parser: argparse._ActionsContainer) -> None:
-    """Adds the network of a recipe."""
-    argument = parser.add_argument(
-        "--variant", help="the network, such as resnext101_32x4d; default: the one in the recipe"
-    )
-    completed(argument, completion.variants)
-
-
-def add_options_argument(parser: argparse.ArgumentParser) -> None:
-    """Adds settings of the config."""
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        metavar="KEY=VALUE",
-        help="settings of the config, such as train_dataloader.batch_size=4",
-    )
-
-
-def add_device_argument(parser: argparse.ArgumentParser) -> None:
-    """Adds the device."""
-    parser.add_argument("--device", help="cpu, cuda or cuda:N; default: the GPU if there is one")
-
-
-def add_weights_argument(parser: argparse._ActionsContainer) -> None:
-    """Adds the backbone's weights, which every command that trains a detector takes."""
-    argument = parser.add_argument(
-        "--weights",
-        help="of the backbone, in place of the config's: a file, an address or an alias of "
+SHARED: dict[str, dict[str, Any]] = {
+    "config": {
+        "help": "a path, or the name of a config of this package",
+        "completer": complete_configs,
+    },
+    "--work-dir": {"help": "for all output; default work_dirs/NAME"},
+    "--device": {"help": "cpu, cuda or cuda:N; default: the GPU if there is one"},
+    "--launcher": {
+        "choices": ("none", "pytorch", "slurm", "mpi"),
+        "help": "who started the processes; torchrun is found without it",
+    },
+    "--cfg-options": {
+        "nargs": "+",
+        "metavar": "KEY=VALUE",
+        "help": "settings of the config, such as train_dataloader.batch_size=4",
+    },
+    "--variant": {
+        "help": "the network, such as resnext101_32x4d; default: the one in the recipe",
+        "completer": _variants,
+    },
+    "--weights": {
+        "help": "of the backbone, in place of the config's: a file, an address or an alias of "
         "`resnext list`; none: random values, and nothing frozen",
-    )
-    completed(argument, completion.weights)
+        "completer": complete_weights,
+    },
+    "--resume": {
+        "nargs": "?",
+        "const": "auto",
+        "metavar": "CHECKPOINT",
+        "help": "go on from the newest checkpoint of the work directory, or from this one",
+    },
+    "--amp": {
+        "nargs": "?",
+        "const": "fp16",
+        "choices": ("bf16", "fp16"),
+        "help": "mixed precision; fp16, which is the default, on GPUs only",
+    },
+    "--allow-mismatch": {
+        "action": "store_true",
+        "help": "warn, and go on, where pixels, norms or frozen stages do not fit the weights",
+    },
+    "--num-gpus": {"type": int, "help": "of each machine; default 1"},
+    "--num-machines": {"type": int, "help": "default 1"},
+    "--machine-rank": {"type": int, "help": "of this machine, from 0; default 0"},
+    "--dist-url": {"help": "tcp://HOST:PORT of the first machine; default auto"},
+}
+"""Each row is as argparse takes it, with what completes it."""
+
+ON_RUNNER = ("config", "--work-dir", "--device", "--launcher", "--cfg-options")
+"""Every command on MMEngine's runner takes these."""
+
+LAUNCH = ("--num-gpus", "--num-machines", "--machine-rank", "--dist-url")
+"""These say how many processes Detectron2 starts, and how they find one another."""
 
 
-def add_resume_argument(parser: argparse._ActionsContainer) -> None:
-    """Adds going on with a run, which every command that trains can."""
-    parser.add_argument(
-        "--resume",
-        nargs="?",
-        const="auto",
-        metavar="CHECKPOINT",
-        help="go on from the newest checkpoint of the work directory, or from this one",
-    )
-
-
-def add_amp_argument(parser: argparse._ActionsContainer) -> None:
-    """Adds mixed precision, which every command on a loop of this package's can."""
-    parser.add_argument(
-        "--amp",
-        nargs="?",
-        const="fp16",
-        choices=("bf16", "fp16"),
-        help="mixed precision; fp16, which is the default, on GPUs only",
-    )
-
-
-LAUNCH: dict[str, Any] = {"num_gpus": 1, "num_machines": 1, "machine_rank": 0, "dist_url": "auto"}
-"""How Detectron2's processes are started where the command line does not say."""
-
-
-def add_launch_arguments(parser: argparse._ActionsContainer) -> None:
-    """Adds how many processes Detectron2 starts, and how they find one another."""
-    parser.add_argument("--num-gpus", type=int, help="of each machine; default 1")
-    parser.add_argument("--num-machines", type=int, help="default 1")
-    parser.add_argument("--machine-rank", type=int, help="of this machine, from 0; default 0")
-    parser.add_argument("--dist-url", help="tcp://HOST:PORT of the first machine; default auto")
+def add(parser: argparse._ActionsContainer, *names: str, **settings: Any) -> None:
+    """Adds arguments to a parser: rows of `SHARED`, or new ones, with these settings beside."""
+    for name in names:
+        row = {**SHARED.get(name, {}), **settings}
+        completer = row.pop("completer", None)
+        argument = parser.add_argument(name, **row)
+        if completer is not None:
+            argument.completer = completer  # type: ignore[attr-defined]  # which argcomplete reads
 
 
 def launch_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Returns those of `add_launch_arguments` that the command line has."""
-    return {name: value for name in LAUNCH if (value := getattr(args, name)) is not None}
+    """Returns those of `LAUNCH` that the command line has, as `argparse` names them."""
+    names = (name.removeprefix("--").replace("-", "_") for name in LAUNCH)
+    return {name: value for name in names if (value := getattr(args, name)) is not None}
 
 
-def positive(text: str) -> int:
-    """Returns a whole number above zero, which an option is given as."""
-    if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text}: use a whole number above zero")
+def at_least(least: int, text: str) -> int:
+    """Returns a whole number of at least 0 or 1, or raises ArgumentTypeError."""
+    if not text.isdigit() or int(text) < least:
+        wanted = ("a whole number, zero or more", "a whole number above zero")[least]
+        raise argparse.ArgumentTypeError(f"{text}: use {wanted}")
     return int(text)
 
 
-def not_negative(text: str) -> int:
-    """Returns a whole number, zero or more, which an option is given as."""
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text}: use a whole number, zero or more")
-    return int(text)
-
-
-def start_process(args: argparse.Namespace) -> str:
-    """Makes the device of `args` this process's, before MMEngine is imported.
-
-    Returns:
-        The launcher: none, pytorch, slurm or mpi.
-
-    Raises:
-        InputError: there is no such device.
-    """
-    from resnext_backbones.engine.processes import find_launcher, select_device
-
-    launcher = args.launcher or find_launcher()
-    select_device(args.device, launcher)
-    return launcher
-
-
-def run_tool(main: Callable[[], None]) -> None:
-    """Runs a command; bad input ends it with one message on stderr and exit status 2."""
-    try:
-        main()
-    except REPORTED as error:
-        if os.environ.get(TRACEBACK):
-            traceback.print_exc()
-        rank = os.environ.get("RANK")
-        where = f"[rank {rank}] " if rank else ""
-        print(f"{where}error: {plain_message(error)}", file=sys.stderr)
-        sys.exit(2)
-
-
-def plain_message(error: Exception) -> str:
-    """The message as it was raised, also where a data loading worker raised it.
-
-    PyTorch hands on a worker's exception with the worker's whole traceback as its message.
-    """
-    message = str(error)
-    inner = re.search(r"^(?:[\w.]+\.)?" + type(error).__name__ + r": (.*)", message, re.M | re.S)
-    return (inner[1] if inner and "Original Traceback" in message else message).strip()
+positive, not_negative = partial(at_least, 1), partial(at_least, 0)

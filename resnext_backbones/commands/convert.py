@@ -9,8 +9,7 @@ classification head if there is one; of a detector's checkpoint nothing else.
 
 import argparse
 
-from resnext_backbones.commands import completion
-from resnext_backbones.commands.completion import completed
+from resnext_backbones.commands.arguments import add, complete_weights
 from resnext_backbones.errors import InputError
 from resnext_backbones.weights.preprocessing import PIXEL_NAMES
 from resnext_backbones.weights.targets import TARGETS
@@ -19,8 +18,7 @@ PIXELS = {name: pixels for pixels, name in PIXEL_NAMES.items()}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
-    completed(parser.add_argument("source"), completion.weights)
+    add(parser, "source", completer=complete_weights)
     parser.add_argument("dest")
     parser.add_argument("--to", choices=TARGETS, required=True)
     parser.add_argument(
@@ -33,16 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Convert."""
     from resnext_backbones.weights.write import convert
 
+    pixels = PIXELS.get(args.pixels)
     try:
         done = convert(
-            args.source,
-            args.dest,
-            args.to,
-            preprocessing=PIXELS.get(args.pixels),
-            overwrite=args.overwrite,
+            args.source, args.dest, args.to, preprocessing=pixels, overwrite=args.overwrite
         )
     except FileExistsError as error:
         raise InputError(f"{error}; --overwrite replaces it") from error

@@ -10,7 +10,6 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
     parser.add_argument("--coco-root", type=Path, help="a COCO tree; default: shapes are drawn")
     parser.add_argument(
         "--work-dir",
@@ -30,16 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run it."""
     from resnext_backbones.tasks.demo import run_demo
 
-    folder = run_demo(
-        args.work_dir,
-        coco_root=args.coco_root,
-        num_train=args.num_train,
-        num_val=args.num_val,
-        compare=args.compare,
-        options=args.cfg_options,
-        pretrain_options=args.pretrain_options,
-    )
-    print(f"COCO table, curves.png and pictures/ are in\n{folder}")
+    print(f"COCO table, curves.png and pictures/ are in\n{run_demo(**vars(args))}")

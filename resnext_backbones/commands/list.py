@@ -8,13 +8,12 @@ import argparse
 import os
 import sys
 
-from resnext_backbones.engine.expected import listing
+from resnext_backbones.engine.catalogue import listing
 from resnext_backbones.errors import InputError
 from resnext_backbones.weights.registry import REGISTRY
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
     parser.add_argument("contains", nargs="?", default="", help="only names with this in them")
     parser.add_argument(
         "--configs", action="store_true", help="the configs of this package, in place of weights"
@@ -22,7 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """List."""
     lines = listing(args.contains) if args.configs else aliases(args.contains)
     if not lines:
         what, command = ("config", "list --configs") if args.configs else ("alias", "list")

@@ -12,20 +12,12 @@ categories, and pictures/. COCO("images.json").loadRes("predictions.json") reads
 import argparse
 from pathlib import Path
 
-from resnext_backbones.commands.arguments import (
-    add_config_argument,
-    add_device_argument,
-    add_options_argument,
-    not_negative,
-    positive,
-    start_process,
-)
+from resnext_backbones.commands.arguments import add, not_negative, positive
 from resnext_backbones.errors import InputError, some
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
-    add_config_argument(parser)
+    add(parser, "config")
     parser.add_argument("checkpoint", help="of the same detector: a file or an address")
     parser.add_argument(
         "images", nargs="+", help="files, folders (searched at any depth), patterns in quotes"
@@ -52,14 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="COCO's file with the images' ids and the categories; default: counted from 1, and "
         "COCO's own categories if the classes are COCO's",
     )
-    add_device_argument(parser)
-    add_options_argument(parser)
+    add(parser, "--device", "--cfg-options")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Predict."""
-    args.launcher = None
-    if start_process(args) != "none":
+    if args.launcher != "none":
         raise InputError("predict: is one process; start it without torchrun")
     from resnext_backbones.data.find_images import find_images
     from resnext_backbones.tasks.engines import MMDETECTION, engine_of

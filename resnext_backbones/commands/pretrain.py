@@ -7,28 +7,17 @@ torchrun --nproc_per_node 8 -m resnext_backbones pretrain imagenet/a2 \\
 
 import argparse
 
-from resnext_backbones.commands.arguments import (
-    add_amp_argument,
-    add_resume_argument,
-    add_shared_arguments,
-    add_variant_argument,
-    start_process,
-)
+from resnext_backbones.commands.arguments import ON_RUNNER, add
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
-    add_shared_arguments(parser)
-    add_variant_argument(parser)
+    add(parser, *ON_RUNNER, "--variant")
     parser.add_argument("--data-root", help="the images, in place of the config's data_root")
-    add_resume_argument(parser)
-    add_amp_argument(parser)
+    add(parser, "--resume", "--amp")
     parser.add_argument("--compile", action="store_true", help="compile the model")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Pretrain."""
-    launcher = start_process(args)
     from resnext_backbones.engine.config import for_training, read_config
     from resnext_backbones.tasks.classification.run import pretrain, set_data_root
 
@@ -37,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
         args.cfg_options,
         variant=args.variant,
         work_dir=args.work_dir,
-        launcher=launcher,
+        launcher=args.launcher,
     )
     if args.data_root is not None:
         set_data_root(cfg, args.data_root)

@@ -9,13 +9,11 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
     parser.add_argument("checkpoint")
     parser.add_argument("--out", metavar="FOLDER", help="default: the checkpoint's folder")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Publish."""
     from resnext_backbones.tasks.classification.publish import publish
 
     print(publish(args.checkpoint, args.out))

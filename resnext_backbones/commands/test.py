@@ -8,12 +8,11 @@ resnext test torchvision/mask_rcnn_x50_32x4d_fpn_coco auto
 import argparse
 from pathlib import Path
 
-from resnext_backbones.commands.arguments import add_shared_arguments, start_process
+from resnext_backbones.commands.arguments import ON_RUNNER, add
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
-    add_shared_arguments(parser)
+    add(parser, *ON_RUNNER)
     parser.add_argument(
         "checkpoint", help="of the same network; auto: the newest one in the work directory"
     )
@@ -28,12 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Evaluate."""
-    launcher = start_process(args)
     from resnext_backbones.engine.checkpoints import checkpoint_to_test
     from resnext_backbones.tasks.engines import engine_of, task_of
 
     task = task_of(engine_of(args.config), "test")
-    cfg = task.load_config(args.config, args.cfg_options, work_dir=args.work_dir, launcher=launcher)
+    cfg = task.load_config(
+        args.config, args.cfg_options, work_dir=args.work_dir, launcher=args.launcher
+    )
     checkpoint = checkpoint_to_test(args.checkpoint, cfg.work_dir)
     task.evaluate(cfg, checkpoint, out=args.out, show_dir=args.show_dir)

@@ -7,57 +7,43 @@ resnext train-detectron2 COCO-Detection/faster_rcnn_X_101_32x8d_FPN_3x.yaml --nu
 """
 
 import argparse
+from dataclasses import fields
 
-from resnext_backbones.commands import completion
 from resnext_backbones.commands.arguments import (
     LAUNCH,
-    add_launch_arguments,
-    add_variant_argument,
-    add_weights_argument,
+    add,
+    complete_lazy_configs,
+    complete_lazy_variants,
     launch_options,
 )
-from resnext_backbones.commands.completion import completed
-from resnext_backbones.engine.find import find_config
+from resnext_backbones.engine.catalogue import find_config
 from resnext_backbones.errors import InputError
+
+AMP = {True: ("SOLVER.AMP.ENABLED", "True"), False: ("train.amp.enabled=True",)}
+"""These settings of a YAML file, and of a LazyConfig, switch on mixed precision."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
-    config = parser.add_argument(
-        "config",
-        help="a path, the name of a LazyConfig, or that of a YAML file of Detectron2's zoo",
-    )
-    completed(config, completion.configs("detectron2"))
+    kinds = "a path, the name of a LazyConfig, or that of a YAML file of Detectron2's zoo"
+    add(parser, "config", help=kinds, completer=complete_lazy_configs)
     parser.add_argument(
         "overrides", nargs="*", help="KEY=VALUE for a LazyConfig, KEY VALUE for a YAML file"
     )
-    add_variant_argument(parser)
-    add_weights_argument(parser)
-    parser.add_argument("--work-dir", help="for all output; default work_dirs/NAME")
+    add(parser, "--variant", completer=complete_lazy_variants)
+    add(parser, "--weights", "--work-dir")
     parser.add_argument(
         "--resume", action="store_true", help="go on from the last checkpoint of the work directory"
     )
     parser.add_argument("--eval-only", action="store_true", help="evaluate, and do not train")
-    add_launch_arguments(parser)
-    parser.add_argument(
-        "--allow-mismatch",
-        action="store_true",
-        help="warn, and go on, where the detector does not fit its weights",
-    )
+    add(parser, *LAUNCH, "--allow-mismatch")
 
 
-AMP = {True: ("SOLVER.AMP.ENABLED", "True"), False: ("train.amp.enabled=True",)}
-"""Settings that switch on mixed precision, of a YAML file and of a LazyConfig."""
-
-
-def translated(args: argparse.Namespace, launcher: str) -> argparse.Namespace:
-    """Returns the arguments of `resnext train` as this command has them.
-
-    Raises:
-        InputError: one is not known to Detectron2.
+def translated(args: argparse.Namespace) -> argparse.Namespace:
+    """Returns the arguments of `resnext train` as this command has them; raises InputError of one
+    that Detectron2 does not know.
     """
     is_yaml = args.config.endswith((".yaml", ".yml"))
-    if launcher != "none":
+    if args.launcher != "none":
         raise InputError("Detectron2 starts its processes by itself: --num-gpus, not a launcher")
     if args.resume not in (None, "auto"):
         raise InputError(
@@ -78,20 +64,9 @@ def translated(args: argparse.Namespace, launcher: str) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train or evaluate."""
     try:
         from resnext_backbones.tasks.detectron2 import Request, run
     except ImportError as error:
         raise InputError(str(error)) from error
-    request = Request(
-        args.config,
-        tuple(args.overrides),
-        weights=args.weights,
-        variant=args.variant,
-        work_dir=args.work_dir,
-        resume=args.resume,
-        eval_only=args.eval_only,
-        allow_mismatch=args.allow_mismatch,
-    )
-    done = run(request, **LAUNCH | launch_options(args))
-    print(f"done: {done}")
+    request = Request(**{field.name: getattr(args, field.name) for field in fields(Request)})
+    print(f"done: {run(request, **launch_options(args))}")

@@ -14,32 +14,32 @@ import argparse
 import sys
 from pathlib import Path
 
-from resnext_backbones.commands import completion
-from resnext_backbones.commands.arguments import (
-    add_device_argument,
-    add_launcher_argument,
-    add_options_argument,
-    positive,
-    start_process,
-)
-from resnext_backbones.commands.completion import completed
+from resnext_backbones.commands.arguments import add, positive
 from resnext_backbones.errors import InputError
-from resnext_backbones.verdict import Number, report
+from resnext_backbones.verdict import report
 from resnext_backbones.weights.registry import REGISTRY
 
 OPTIONS = {
     "classifier": ("data_root", "ground_truth", "ground_truth_classes"),
     "detector": ("coco_root", "stock_backbone", "cfg_options"),
 }
-"""Those of one kind alone."""
+"""Each kind has options of its own; the first says where the images lie."""
+
+DATA = {"classifier": "ImageNet", "detector": "COCO"}
+
+
+def _published(prefix: str, **_: object) -> list[str]:
+    """Returns the aliases, and the names in MMDetection's zoo, that begin with `prefix`."""
+    from resnext_backbones.tasks.mmdetection.zoo import installed_zoo, zoo_rows
+
+    root = installed_zoo()
+    names = [*REGISTRY, *(zoo_rows(root) if root else ())]
+    return [name for name in names if name.startswith(prefix)]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
-    completed(
-        parser.add_argument("alias", help="of `resnext list`, or a name in MMDetection's zoo"),
-        completion.published,
-    )
+    either = "of `resnext list`, or a name in MMDetection's zoo"
+    add(parser, "alias", help=either, completer=_published)
     parser.add_argument(
         "--data-root",
         type=Path,
@@ -67,18 +67,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch-size", type=positive, help="images a process; default 64, of a detector 1"
     )
     parser.add_argument("--work-dir", type=Path, help="default work_dirs/verify/ALIAS")
-    add_device_argument(parser)
-    add_launcher_argument(parser)
-    add_options_argument(parser)
+    add(parser, "--device", "--launcher", "--cfg-options")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Verify."""
-    launcher = start_process(args)
+    from resnext_backbones.engine.processes import leave_processes
+
     work_dir = args.work_dir or Path("work_dirs") / "verify" / args.alias
-    measure = _classifier if args.alias in REGISTRY else _detector
-    source, backbone, numbers = measure(args, work_dir, launcher)
-    from resnext_backbones.engine.processes import is_main_process, leave_processes
+    shared = {"tolerance": args.tolerance, "launcher": args.launcher}
+    if row := REGISTRY.get(args.alias):
+        _check_options(args, "classifier")
+        from resnext_backbones.tasks.classification.verify import verify_classifier
+
+        lists = {name: getattr(args, name) for name in ("ground_truth", "ground_truth_classes")}
+        truth = {name: path for name, path in lists.items() if path}
+        size = args.batch_size or 64
+        source, backbone = row.source.reference, f"resnext_backbones.{row.variant}"
+        numbers = verify_classifier(
+            row, args.data_root, work_dir, ground_truth=truth, batch_size=size, **shared
+        )
+    else:
+        from resnext_backbones.tasks.mmdetection.zoo import find_detector
+
+        detector = find_detector(args.alias)
+        _check_options(args, "detector")
+        from resnext_backbones.tasks.mmdetection.verify import verify_detector
+
+        source = detector.source
+        backbone, numbers = verify_detector(
+            detector,
+            args.coco_root,
+            work_dir,
+            own_backbone=not args.stock_backbone,
+            options=args.cfg_options,
+            batch_size=args.batch_size,
+            **shared,
+        )
+    from mmengine.dist import is_main_process
 
     if is_main_process():
         print(report(args.alias, source, backbone, numbers))
@@ -87,62 +112,12 @@ def run(args: argparse.Namespace) -> None:
         sys.exit(1)
 
 
-def _classifier(
-    args: argparse.Namespace, work_dir: Path, launcher: str
-) -> tuple[str, str, list[Number]]:
-    _check_options(args, "classifier")
-    if args.data_root is None:
-        raise InputError(f"{args.alias}: is a classifier; --data-root says where ImageNet lies")
-    from resnext_backbones.tasks.classification.verify import verify_classifier
-
-    row = REGISTRY[args.alias]
-    lists = {name: getattr(args, name) for name in ("ground_truth", "ground_truth_classes")}
-    numbers = verify_classifier(
-        row,
-        args.data_root,
-        work_dir,
-        ground_truth={name: path for name, path in lists.items() if path},
-        batch_size=args.batch_size or 64,
-        tolerance=args.tolerance,
-        launcher=launcher,
-    )
-    return row.source.reference, f"resnext_backbones.{row.variant}", numbers
-
-
-def _detector(
-    args: argparse.Namespace, work_dir: Path, launcher: str
-) -> tuple[str, str, list[Number]]:
-    from resnext_backbones.tasks.mmdetection.zoo import find_detector
-
-    detector = find_detector(args.alias)
-    _check_options(args, "detector")
-    if args.coco_root is None:
-        raise InputError(f"{args.alias}: is a detector; --coco-root says where COCO lies")
-    from resnext_backbones.tasks.mmdetection.verify import verify_detector
-
-    backbone, numbers = verify_detector(
-        detector,
-        args.coco_root,
-        work_dir,
-        own_backbone=not args.stock_backbone,
-        options=args.cfg_options,
-        batch_size=args.batch_size,
-        tolerance=args.tolerance,
-        launcher=launcher,
-    )
-    return detector.source, backbone, numbers
-
-
 def _check_options(args: argparse.Namespace, kind: str) -> None:
-    """Check that no option is of the other kind.
-
-    Raises:
-        InputError: one is.
-    """
-    for other, names in OPTIONS.items():
-        if other == kind:
-            continue
-        if given := [f"--{n.replace('_', '-')}" for n in names if getattr(args, n)]:
-            raise InputError(
-                f"{', '.join(given)}: only for a {other}, and {args.alias} is a {kind}"
-            )
+    """Raises InputError where an option is of the other kind, or where no images are named."""
+    (other,) = OPTIONS.keys() - {kind}
+    if given := [f"--{n.replace('_', '-')}" for n in OPTIONS[other] if getattr(args, n)]:
+        raise InputError(f"{', '.join(given)}: only for a {other}, and {args.alias} is a {kind}")
+    if getattr(args, root := OPTIONS[kind][0]) is None:
+        raise InputError(
+            f"{args.alias}: is a {kind}; --{root.replace('_', '-')} says where {DATA[kind]} lies"
+        )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,15 @@ def read_coco(path: Path, needed: Sequence[str] = COCO_LISTS) -> dict[str, list[
                 f"annotation file {path}: has no list {key!r}, so is not COCO's format"
             )
     return content
+
+
+@contextmanager
+def reading(what: str, path: Path) -> Iterator[None]:
+    """Names the image or mask that cannot be read in an InputError."""
+    try:
+        yield
+    except (OSError, SyntaxError) as error:  # a PNG that is broken is a SyntaxError
+        raise InputError(f"{what} {path}: cannot be read: {error}") from error
 
 
 def find_annotations(root: Path, name: str) -> Path:

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mmdet.structures.bbox import get_box_tensor
-from mmdet.structures.mask import encode_mask_results
+import numpy as np
+from pycocotools import mask as rle
+from torch import Tensor
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
+from torchvision.ops import box_convert
 
 from resnext_backbones.data.annotations import read_coco
 from resnext_backbones.errors import InputError, some
@@ -17,35 +19,31 @@ COCO_NAMES: list[str] = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories
 """COCO's categories at the places of their ids, which are 1 to 90 with gaps."""
 
 
-def to_results(sample: Any, image_id: int, category_ids: Sequence[int]) -> list[dict[str, Any]]:
+def to_results(
+    found: Mapping[str, Tensor], image_id: int, category_ids: Sequence[int]
+) -> list[dict[str, Any]]:
     """Returns the detections of one image as COCO's results, in its order.
 
     Args:
-        sample: a `DetDataSample` with `pred_instances` in the pixels of the image's file.
+        found: in the pixels of the image's file: `boxes` (K, 4) as corners, `labels` (K,),
+            `scores` (K,) and, where there are some, `masks` (K, H, W) of True and False.
         image_id: of the image.
-        category_ids: by the number of the class.
+        category_ids: by label, from 0 on.
 
     Returns:
         For each its `image_id`, `category_id`, `score`, `bbox` (x, y, width and height in pixels)
         and, where there are masks, `segmentation` as compressed RLE.
     """
-    found = sample.pred_instances.cpu().numpy()
-    boxes = get_box_tensor(sample.pred_instances.bboxes).cpu().numpy().astype(float)
-    boxes[:, 2:] -= boxes[:, :2]
-    results = [
-        {
-            "image_id": image_id,
-            "category_id": category_ids[label],
-            "bbox": box,
-            "score": score,
-        }
-        for label, box, score in zip(
-            found.labels.tolist(), boxes.tolist(), found.scores.tolist(), strict=True
-        )
+    boxes = box_convert(found["boxes"].double(), "xyxy", "xywh").tolist()
+    each = zip(found["labels"].tolist(), boxes, found["scores"].tolist(), strict=True)
+    results: list[dict[str, Any]] = [
+        {"image_id": image_id, "category_id": category_ids[label], "bbox": box, "score": score}
+        for label, box, score in each
     ]
     if "masks" in found:
-        for result, rle in zip(results, encode_mask_results(found.masks), strict=True):
-            result["segmentation"] = {**rle, "counts": rle["counts"].decode()}
+        for result, mask in zip(results, found["masks"].cpu().numpy(), strict=True):
+            code = rle.encode(np.asfortranarray(mask, np.uint8))
+            result["segmentation"] = {**code, "counts": code["counts"].decode()}
     return results
 
 

@@ -27,6 +27,11 @@ def coco_table(metrics: Mapping[str, Any]) -> str:
         if any(value is not None for value in values):
             # COCO gives -1 where there is no object of a size.
             table.add_row(label, *("-" if v is None or v < 0 else f"{100 * v:.1f}" for v in values))
+    return as_text(table)
+
+
+def as_text(table: Table) -> str:
+    """Returns a table as lines of at most 80 characters."""
     console = Console(width=80)
     with console.capture() as capture:
         console.print(table)

@@ -1,4 +1,4 @@
-"""bfloat16 on any device: MMEngine's AmpOptimWrapper takes it too, but asserts an accelerator."""
+"""Mixed precision in bfloat16 works on any device."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from resnext_backbones.adapters.registry import OPTIM_WRAPPERS
 
 @OPTIM_WRAPPERS.register_module()
 class Bfloat16OptimWrapper(OptimWrapper):
-    """Runs the forward pass under autocast. Gradients in bfloat16 need no scaling."""
+    """Runs the forward pass under autocast; gradients in bfloat16 need no scaling.
+
+    MMEngine's AmpOptimWrapper takes bfloat16 too, but asserts an accelerator.
+    """
 
     cast_dtype = torch.bfloat16  # by MMEngine's name for it
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Opens the autocast region around the forward pass."""
         with super().optim_context(model), torch.autocast(get_device(), self.cast_dtype):
             yield
 

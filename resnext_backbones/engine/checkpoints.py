@@ -1,13 +1,12 @@
-"""Checkpoints: whole or not there, known by their hash, and the last good one to go on from."""
+"""Checkpoints are whole or not there, and a run goes on from the last one with the right hash."""
 
 from __future__ import annotations
 
-import logging
+import json
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import replace
-from functools import partial
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,60 +15,112 @@ from mmengine.dist import is_main_process, master_only
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
 from torch import distributed
 
 from resnext_backbones.adapters.registry import HOOKS
-from resnext_backbones.engine.journal import (
-    TERMINATED,
-    enter,
-    newest_whole,
-    read_journal,
-    write_journal,
-)
-from resnext_backbones.engine.logs import reported
+from resnext_backbones.engine.fit import log_warning
+from resnext_backbones.engine.hooks import reported
 from resnext_backbones.errors import InputError
 from resnext_backbones.io import remove_leftovers, whole_file
+from resnext_backbones.weights.download import hash_of
 
 BACKEND = "resnext_backbones.whole_files"
 
+JOURNAL = "checkpoints.json"
+"""This file of a work directory lists its checkpoints, the oldest first."""
 
-@register_backend(BACKEND)
-class WholeFiles(LocalBackend):
-    """MMEngine's storage in files, each of which is written whole or not at all."""
+TERMINATED = 128 + signal.SIGTERM
+"""A run ends with this exit status where it was asked to, and has saved its state."""
 
-    def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Write a file.
 
-        Raises:
-            OSError: it cannot be written; what was there before is as it was.
-        """
-        path = Path(filepath)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as temporary:
-            temporary.write_bytes(obj)
+@dataclass(frozen=True)
+class Entry:
+    """A line of the journal has these."""
+
+    file: str  # its name in the work directory
+    sha256: str
+    iter: int  # steps that were done
+    metrics: Mapping[str, float] = field(default_factory=dict)  # once it was evaluated
+
+
+def read_journal(work_dir: Path) -> list[Entry]:
+    """Returns a work directory's journal, or nothing; raises InputError where it is damaged."""
+    path = work_dir / JOURNAL
+    if not path.exists():
+        return []
+    try:
+        return [Entry(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{path}: is damaged ({error}); name the checkpoint to go on from: --resume CHECKPOINT"
+        ) from error
+
+
+def write_journal(work_dir: Path, entries: list[Entry]) -> None:
+    """Replaces a work directory's journal."""
+    with whole_file(work_dir / JOURNAL) as temporary:
+        lines = [asdict(entry) for entry in entries]
+        temporary.write_text(json.dumps(lines, indent=1) + "\n", encoding="utf-8")
 
 
 def newest_checkpoint(work_dir: str | Path) -> Path | None:
-    """As `newest_whole`, with warnings in MMEngine's log."""
-    return newest_whole(work_dir, partial(print_log, logger="current", level=logging.WARNING))
+    """Returns the checkpoint that a run goes on from; None where there is none.
+
+    One that is missing, or not as it was written, is warned of and passed over. Raises InputError
+    where there are checkpoints, but none that is known to be whole.
+    """
+    work_dir = Path(work_dir)
+    entries = read_journal(work_dir)
+    for entry in reversed(entries):
+        path = work_dir / entry.file
+        if path.is_file() and hash_of(path) == entry.sha256:
+            return path
+        what = "is damaged" if path.is_file() else "is missing"
+        log_warning(f"checkpoint {path}: {what}; going on from the one before it")
+    note = work_dir / "last_checkpoint"
+    if not entries and note.is_file():  # a run of MMEngine's own hook
+        return Path(note.read_text(encoding="utf-8"))
+    if any(work_dir.glob("*.pth")):
+        raise InputError(
+            f"work directory {work_dir}: has checkpoints, but {JOURNAL} names none that is whole; "
+            "name the one to take: --resume CHECKPOINT, or in place of auto"
+        )
+    return None
 
 
 def checkpoint_to_test(name: str, work_dir: str | Path) -> str:
-    """Returns a checkpoint's path: of `auto` the newest one's in a work directory.
-
-    Raises:
-        InputError: there is none.
-    """
+    """Returns a checkpoint's path: of `auto` the newest one's, or raises InputError."""
     found = newest_checkpoint(work_dir) if name == "auto" else name
     if found is None:
         raise InputError(f"checkpoint auto: there is none in {work_dir}; name one, or --work-dir")
     return str(found)
 
 
+def enter(work_dir: Path, path: Path, step: int, keep: int) -> None:
+    """Notes the checkpoint of a step, and removes the oldest of more than `keep`; 0 keeps all."""
+    entries = [e for e in read_journal(work_dir) if e.file != path.name and e.iter <= step]
+    entries.append(Entry(path.name, hash_of(path), step))
+    first = max(0, len(entries) - keep) if keep > 0 else 0
+    write_journal(work_dir, entries[first:])
+    for entry in entries[:first]:
+        (work_dir / entry.file).unlink(missing_ok=True)
+
+
+@register_backend(BACKEND)
+class WholeFiles(LocalBackend):
+    """MMEngine's storage writes each file whole or not at all."""
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Writes a file; where that raises OSError, what was there before is as it was."""
+        path = Path(filepath)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as temporary:
+            temporary.write_bytes(obj)
+
+
 @HOOKS.register_module()
 class CheckpointHook(MMEngineCheckpointHook):
-    """MMEngine's hook, so that no more is lost than the step that a run was killed in.
+    """MMEngine's hook loses no more than the step that a run was killed in.
 
     A checkpoint is written whole or not at all, and its hash kept. Where it cannot be written, that
     is logged, the older ones stay, and training goes on. SIGTERM saves after the running step and
@@ -92,7 +143,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         self._group: Any = None
 
     def before_train(self, runner: Any) -> None:
-        """Listen to SIGTERM, and clear away what a killed run left."""
+        """Listens to SIGTERM, and clears away what a killed run left."""
         super().before_train(runner)
         self._before = signal.signal(signal.SIGTERM, self._terminate)
         if distributed.is_initialized():
@@ -103,7 +154,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         self._saved = time.monotonic()
 
     def after_train(self, runner: Any) -> None:
-        """Leave SIGTERM to whom it was left before."""
+        """Leaves SIGTERM to whom it was left before."""
         super().after_train(runner)
         signal.signal(signal.SIGTERM, self._before)
 
@@ -111,11 +162,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         self._terminated = True
 
     def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
-        """Save where it is time to, or the run was asked to end.
-
-        Raises:
-            SystemExit: it was asked to end; the status is `TERMINATED`.
-        """
+        """Saves where it is time to, or the run was asked to end, and then ends it."""
         super().after_train_iter(runner, *args, **kwargs)
         terminated, due = self._agreed(runner)
         if not terminated and not due:
@@ -128,17 +175,16 @@ class CheckpointHook(MMEngineCheckpointHook):
             self._end(runner)
 
     def after_val_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
-        """End where the run was asked to: the epoch was saved, and is evaluated on resuming.
+        """Ends where the run was asked to: the epoch was saved, and is evaluated on resuming.
 
-        Raises:
-            SystemExit: as in training. The ranks need not agree, for nothing is saved here.
+        The ranks need not agree, for nothing is saved here.
         """
         super().after_val_iter(runner, *args, **kwargs)
         if self._terminated:
             self._end(runner)
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float]) -> None:
-        """Save the best, and end where the run was asked to: the epoch before was saved."""
+        """Saves the best, notes the metrics, and ends where the run was asked to."""
         super().after_val_epoch(runner, metrics)
         self._note(runner, metrics)
         if self._agreed(runner)[0]:
@@ -149,7 +195,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         raise SystemExit(TERMINATED)
 
     def _agreed(self, runner: Any) -> tuple[bool, bool]:
-        """Whether any rank was asked to end, and whether a checkpoint is due."""
+        """Tells whether any rank was asked to end, and whether a checkpoint is due."""
         passed = time.monotonic() - self._saved
         due = 0 < 60 * self.minutes < passed and not self.is_last_train_iter(runner)
         wishes = torch.tensor([self._terminated, due], dtype=torch.int32)
@@ -159,10 +205,8 @@ class CheckpointHook(MMEngineCheckpointHook):
         return terminated, due
 
     def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
-        """Save, unless a step has spoilt the weights, which the loss of the next one would tell.
-
-        Raises:
-            InputError: it has.
+        """Saves, or raises InputError where a step has spoilt the weights, which the loss of the
+        next one would tell.
         """
         if not all(weight.isfinite().all() for weight in runner.model.parameters()):
             raise InputError(
@@ -171,7 +215,8 @@ class CheckpointHook(MMEngineCheckpointHook):
             )
         try:
             super()._save_checkpoint_with_step(runner, step, meta)
-            self._enter(runner, meta["iter"])
+            if is_main_process():
+                enter(Path(runner.work_dir), Path(str(self.last_ckpt)), meta["iter"], self.keep)
         except OSError as error:
             runner.logger.error(
                 f"checkpoint {self.last_ckpt}: not written: {error}; the older ones stay, and "
@@ -180,19 +225,14 @@ class CheckpointHook(MMEngineCheckpointHook):
         self._saved = time.monotonic()
 
     @master_only
-    def _note(self, runner: Any, metrics: Mapping[str, float]) -> None:
-        """Note what the newest checkpoint was evaluated to, if it is of this step."""
+    def _note(self, runner: Any, metrics: dict[str, float]) -> None:
+        """Notes what the newest checkpoint was evaluated to, if it is of this step."""
         entries = read_journal(Path(runner.work_dir))
         if entries and entries[-1].iter == runner.iter:
             numbers = {name: float(value) for name, value in metrics.items()}
             entries[-1] = replace(entries[-1], metrics=numbers)
             with reported(runner, "the journal of checkpoints"):
                 write_journal(Path(runner.work_dir), entries)
-
-    @master_only
-    def _enter(self, runner: Any, step: int) -> None:
-        """Note the new checkpoint, and let go of those that are too many."""
-        enter(Path(runner.work_dir), Path(str(self.last_ckpt)), step, self.keep)
 
 
 class MissedValidationHook(Hook):
@@ -201,7 +241,6 @@ class MissedValidationHook(Hook):
     priority = "LOWEST"  # once the weights are in place and the other hooks are ready
 
     def before_train(self, runner: Any) -> None:
-        """Look in the journal, and evaluate if it is due."""
         loop, checkpoint = runner.train_loop, runner._load_from
         if not (runner._resume and checkpoint and runner.val_loop is not None and runner.epoch):
             return

@@ -1,13 +1,11 @@
-"""From a config's name and the command line to the config that runs."""
+"""A config's name and the command line make the config that runs."""
 
 from __future__ import annotations
 
 import argparse
-import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +13,20 @@ import resnext_backbones.adapters.distributions  # noqa: F401
 
 import torch
 from mmengine.config import Config, DictAction
-from mmengine.logging import print_log
 
-from resnext_backbones.engine.find import find_config
-from resnext_backbones.engine.journal import refuse_earlier_run
-from resnext_backbones.engine.networks import run_name, use_variant
-from resnext_backbones.errors import NO_GPU_FOR_FP16, InputError
-
-REGISTERED = tuple(
-    f"resnext_backbones.engine.{name}"
-    for name in ("amp", "checkpoints", "logs", "loop", "losses", "norms")
+from resnext_backbones.engine.catalogue import (
+    INSTALLED_CONFIGS,
+    check_variant,
+    find_config,
+    joined,
 )
-"""The modules whose classes a config names."""
+from resnext_backbones.engine.fit import log_warning, refuse_earlier_run
+from resnext_backbones.errors import NO_GPU_FOR_FP16, InputError
+from resnext_backbones.models.parts.stems import STEMS
+from resnext_backbones.variants import VARIANTS
 
 MOVED = {"detection": "mmdetection", "pretraining": "classification"}
-"""Folders of earlier versions, which runs wrote into their configs: those of `tasks` now."""
+"""Runs of earlier versions wrote these folders into their configs; those of `tasks` took over."""
 
 EARLIER = re.compile(rf"resnext_backbones\.({'|'.join(MOVED)})\b((?:\.\w+)*)")
 
@@ -37,6 +34,9 @@ SPLITS = ("train", "val", "test")
 
 TRAINING = ("train_cfg", "train_dataloader", "optim_wrapper")
 """A config must have these to be trained."""
+
+RECIPES = ("imagenet", "cifar")
+"""The configs in these folders take their network as an argument."""
 
 
 def read_config(
@@ -47,25 +47,26 @@ def read_config(
     work_dir: str | None = None,
     launcher: str = "none",
 ) -> Config:
-    """Read a config and apply what all tools share.
+    """Reads a config and applies what all commands share.
+
+    Raises InputError where there is no such config, it cannot be read, or takes no such network.
 
     Args:
-        name: a path or a name, as `find_config` takes.
+        name: as `find_config` takes.
         options: settings as on the command line: `optim_wrapper.optimizer.lr=0.01`.
-        variant: the network of a recipe, as `use_variant` takes; None is the recipe's own.
-        work_dir: where everything is written; None is the config's, or work_dirs/NAME, where NAME
-            is the run's (`run_name`).
+        variant: as `use_variant` takes; None is the recipe's own.
+        work_dir: for all output; None is the config's, or work_dirs/NAME by `run_name`.
         launcher: none, pytorch, slurm or mpi.
-
-    Raises:
-        InputError: there is no such config, it cannot be read, or takes no such network.
     """
     path = find_config(name)
     with naming(path):
         cfg = Config.fromfile(path)
         if variant is not None:
             use_variant(cfg, variant)
-        cfg.merge_from_dict(_parsed(options or ()))
+        # By the rules of MMEngine's own `--cfg-options`.
+        parser = argparse.ArgumentParser(exit_on_error=False)
+        parser.add_argument("options", nargs="*", action=DictAction)
+        cfg.merge_from_dict(parser.parse_args(list(options or ())).options or {})
     for loader in (cfg.get(f"{split}_dataloader") or {} for split in SPLITS):
         if isinstance(loader, dict) and loader.get("num_workers") == 0:
             loader["persistent_workers"] = False  # there are none, and PyTorch refuses to keep them
@@ -81,16 +82,12 @@ def read_config(
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Names the config in whatever goes wrong as it is read: it is a program.
-
-    Raises:
-        InputError: something did.
-    """
+    """Raises InputError, which names the config, of whatever goes wrong in it."""
     try:
         yield
     except InputError:
         raise
-    except Exception as error:
+    except Exception as error:  # a config is a program
         if isinstance(error, ImportError) and (old := EARLIER.search(str(error))):
             new = f"resnext_backbones.tasks.{MOVED[old[1]]}{old[2]}"
             raise InputError(
@@ -101,24 +98,72 @@ def naming(path: Path) -> Iterator[None]:
         raise InputError(f"config {path}: {type(error).__name__}: {error}") from error
 
 
-def _parsed(options: Sequence[str]) -> dict[str, Any]:
-    """Dotted keys and values, by the rules of MMEngine's `--cfg-options`."""
-    parser = argparse.ArgumentParser(exit_on_error=False)
-    parser.add_argument("options", nargs="*", action=DictAction)
-    return parser.parse_args(list(options)).options or {}
+def networks_of(cfg: Any) -> list[str]:
+    """Returns the names that `use_variant` takes: the recipe's own `networks`, where it has such a
+    table, else those of `VARIANTS`, either for small images or for large ones, as its own is.
+    """
+    network = _network(cfg)
+    if network and cfg.get("networks"):
+        return list(cfg.networks)
+    if "variant" not in network:
+        return []
+    stride = STEMS[VARIANTS[network["variant"]].stem].stride
+    return [name for name, row in VARIANTS.items() if STEMS[row.stem].stride == stride]
+
+
+def use_variant(cfg: Any, name: str) -> None:
+    """Puts another network into a recipe, or another backbone into a network of torchvision; raises
+    InputError where it takes none of this name.
+    """
+    names, own, network = networks_of(cfg), cfg.get("networks"), _network(cfg)
+    if not names:
+        raise InputError(
+            f"variant {name}: config {cfg.filename} is no recipe that takes one; set what is to be "
+            "another with --cfg-options"
+        )
+    check_variant(name, names, cfg.filename)
+    if own:
+        for key in {key for settings in own.values() for key in settings}:
+            network.pop(key, None)  # the network before may have had more of them
+        network.update(own[name])
+    else:
+        network["variant"] = name
+
+
+def run_name(cfg: Any) -> str:
+    """Returns the name of a run: the config's, behind the network in this package's recipes.
+
+    A recipe of somebody's own has its own name, also in front of the folder of an earlier run. The
+    network of a recipe that was changed beyond its `networks` has no name.
+    """
+    path = Path(cfg.filename or "config.py")
+    if path.resolve().parent not in [(INSTALLED_CONFIGS / name).resolve() for name in RECIPES]:
+        return path.stem
+    network = _network(cfg)
+    tables = cfg.get("networks", {}).items() if network else ()
+    own = (name for name, row in tables if all(network.get(k) == v for k, v in row.items()))
+    return joined(next(own, network.get("variant") or ""), path.stem)
+
+
+def _network(cfg: Any) -> Any:
+    """Returns a recipe's network, or the backbone of a network of torchvision, which `network`
+    names; {} where the config is of neither kind.
+    """
+    model = cfg.get("model", {})
+    network = model.get("network")
+    found = model.get("backbone") if isinstance(network, str) else network
+    return found if isinstance(found, Mapping) else {}
 
 
 def for_training(cfg: Config, *, resume: str | None = None, amp: str | None = None) -> None:
-    """Apply the options of training to a config.
+    """Applies the options of training to a config.
+
+    Raises InputError where it is not for training, or where a run in its work directory would be
+    overwritten.
 
     Args:
         resume: `auto` for the newest checkpoint of the work directory, or a checkpoint's path.
-        amp: `bf16`; or `fp16` with dynamic loss scaling, which without a GPU is left out, with a
-            warning.
-
-    Raises:
-        InputError: the config is not for training, or a run in the work directory would be
-            overwritten.
+        amp: `bf16`; or `fp16` with dynamic loss scaling, which without a GPU only warns.
     """
     if absent := [part for part in TRAINING if not cfg.get(part)]:
         raise InputError(f"config {cfg.filename}: has no {', '.join(absent)}, which training needs")
@@ -127,7 +172,7 @@ def for_training(cfg: Config, *, resume: str | None = None, amp: str | None = No
     else:
         cfg.resume = True
         cfg.load_from = None if resume == "auto" else resume
-    _make_resumable(cfg)
+    _use_own_parts(cfg)
     if amp == "bf16":
         for option in ("loss_scale", "dtype"):  # an AmpOptimWrapper's
             cfg.optim_wrapper.pop(option, None)
@@ -135,21 +180,18 @@ def for_training(cfg: Config, *, resume: str | None = None, amp: str | None = No
     elif amp and torch.cuda.is_available():
         cfg.optim_wrapper.update(type="AmpOptimWrapper", loss_scale="dynamic")
     elif amp:
-        print_log(NO_GPU_FOR_FP16, logger="current", level=logging.WARNING)
-    visualizer = cfg.get("visualizer") or {}
-    backends = visualizer.setdefault("vis_backends", [])
+        log_warning(NO_GPU_FOR_FP16)
+    backends = (cfg.get("visualizer") or {}).setdefault("vis_backends", [])
     if not any(backend["type"] == "TensorboardVisBackend" for backend in backends):
         backends.append({"type": "TensorboardVisBackend"})
 
 
-def _make_resumable(cfg: Config) -> None:
-    """Checkpoints that are whole, and epochs that go on where they were left."""
-    for module in REGISTERED:
-        import_module(module)
-    hooks = cfg.get("default_hooks", {})
-    if (hook := hooks.get("logger")) and hook["type"] == "LoggerHook":
+def _use_own_parts(cfg: Config) -> None:
+    """Puts this package's hooks and loop in the place of MMEngine's."""
+    own = cfg.get("default_hooks", {})
+    if (hook := own.get("logger")) and hook["type"] == "LoggerHook":
         hook["type"] = "resnext_backbones.LoggerHook"
-    hook = hooks.get("checkpoint")
+    hook = own.get("checkpoint")
     # Elsewhere than in the work directory, MMEngine's storage backends write as they do.
     if hook and hook["type"] == "CheckpointHook" and not {"out_dir", "backend_args"} & hook.keys():
         hook["type"] = "resnext_backbones.CheckpointHook"
@@ -160,7 +202,7 @@ def _make_resumable(cfg: Config) -> None:
 
 
 def dicts_with(node: Any, wanted: Callable[[Mapping[str, Any]], bool]) -> Iterator[dict[str, Any]]:
-    """Every mapping in a config, at any depth, that `wanted` says yes to."""
+    """Yields every mapping in a config, at any depth, that `wanted` says yes to."""
     if isinstance(node, Mapping):
         if wanted(node):
             yield node  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""What of a network is trained, in words."""
+"""Words say what of a network is trained."""
 
 from __future__ import annotations
 
@@ -9,11 +9,28 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnext_backbones.weights.identify import network_name
 
-STATISTICS = {True: "statistics of the batch", False: "statistics frozen"}
+
+def summary(trunk: nn.Module, model: nn.Module, pixels: str) -> list[tuple[str, str]]:
+    """Returns what training starts from, as names and values for the log: of a trunk, with this
+    package's names or another's, of the whole model, and the pixels that the trunk sees.
+    """
+    parts = dict(_parts(trunk))
+    still = [name for name, part in parts.items() if not any(map(_trained, part.parameters()))]
+    return [
+        ("backbone", network_name(trunk.state_dict()) or type(trunk).__name__),
+        ("parameters", f"backbone {_count(trunk)}; all {_count(model)}"),
+        ("frozen", ", ".join(still) or "none"),
+        *(("norms", f"{name}: {_norms(part)}") for name, part in parts.items()),
+        ("pixels", pixels),
+    ]
 
 
-def parts(backbone: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The stem and the stages."""
+def is_frozen(backbone: nn.Module) -> bool:
+    """Tells whether a part of it is not trained."""
+    return not all(map(_trained, backbone.parameters()))
+
+
+def _parts(backbone: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     stem = [m for name, m in backbone.named_children() if not name.startswith("layer")]
     yield "stem", nn.ModuleList(stem)
     for name, module in backbone.named_children():
@@ -21,25 +38,17 @@ def parts(backbone: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield name.replace("layer", "stage "), module
 
 
-def frozen_parts(backbone: nn.Module) -> str:
-    """The parts none of whose parameters are trained."""
-    names = [name for name, part in parts(backbone) if not any(map(_trained, part.parameters()))]
-    return ", ".join(names) or "none"
-
-
-def norms(part: nn.Module) -> str:
-    """The kinds of norm in a part, and what of them is trained."""
+def _norms(part: nn.Module) -> str:
+    """Returns the kinds of norm in a part, and what of them is trained."""
     kinds = set()
     for module in part.modules():
-        kind = type(module).__name__
-        if "Norm" not in kind:
+        if "Norm" not in (kind := type(module).__name__):
             continue
-        state = []
+        trained = "trained" if any(map(_trained, module.parameters())) else "frozen"
+        statistics = ""
         if isinstance(module, _BatchNorm):
-            state.append(STATISTICS[module.training])
-        affine = any(map(_trained, module.parameters()))
-        state.append("affine trained" if affine else "affine frozen")
-        kinds.add(f"{kind} ({', '.join(state)})")
+            statistics = "statistics of the batch, " if module.training else "statistics frozen, "
+        kinds.add(f"{kind} ({statistics}affine {trained})")
     return ", ".join(sorted(kinds)) or "none"
 
 
@@ -47,31 +56,8 @@ def _trained(parameter: nn.Parameter) -> bool:
     return parameter.requires_grad
 
 
-def is_frozen(backbone: nn.Module) -> bool:
-    """Whether a part of it is not trained."""
-    return not all(map(_trained, backbone.parameters()))
-
-
-def count(module: nn.Module) -> str:
-    """Of its parameters."""
+def _count(module: nn.Module) -> str:
     sizes = {True: 0, False: 0}
     for parameter in module.parameters():
         sizes[parameter.requires_grad] += parameter.numel()
     return f"{sizes[True]:,} trained, {sizes[False]:,} frozen"
-
-
-def summary(trunk: nn.Module, model: nn.Module, pixels: str) -> list[tuple[str, str]]:
-    """What training starts from, as names and values for the log.
-
-    Args:
-        trunk: the backbone, with this package's names or another's.
-        model: all that it is in.
-        pixels: that the trunk sees.
-    """
-    return [
-        ("backbone", network_name(trunk.state_dict()) or type(trunk).__name__),
-        ("parameters", f"backbone {count(trunk)}; all {count(model)}"),
-        ("frozen", frozen_parts(trunk)),
-        *(("norms", f"{name}: {norms(part)}") for name, part in parts(trunk)),
-        ("pixels", pixels),
-    ]

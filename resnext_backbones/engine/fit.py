@@ -1,13 +1,15 @@
-"""Whether a detector and the weights of its backbone fit each other, in any framework."""
+"""Weights, checkpoint, images and network must fit each other before the first step."""
 
 from __future__ import annotations
 
+import ast
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from resnext_backbones.errors import InputError
 from resnext_backbones.weights import Preprocessing, WeightsError, preprocessing_of
@@ -16,42 +18,28 @@ from resnext_backbones.weights.errors import DownloadError
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.sources import locate
 
+PERMIT = "pass --allow-mismatch"
+
 NONE = "none"
-"""In place of weights: random values, with nothing frozen and with norms that learn statistics."""
+"""This asks for random values, with nothing frozen and with norms that learn statistics."""
 
 
 @dataclass(frozen=True)
 class WeightsUse:
-    """What a detector does with the weights of its backbone, and what its framework calls it.
+    """A detector uses the weights of its backbone so, in the words of its framework."""
 
-    Attributes:
-        source: of the weights; None where there are none.
-        wanted, given: the pixels that the weights expect and that the detector gives them; None
-            where it is not known.
-        giver: what the pixels are set by.
-        frozen: the settings that freeze stages or norms, with their values; "" where none is.
-        unfreeze: the settings that freeze none.
-        norms_move: whether there are norms with the statistics of each batch.
-        still_norms: the setting with which there are none.
-        fused: tells whether the weights' norms only scale and shift; asked where norms move.
-    """
-
-    source: str | None
-    wanted: Preprocessing | None
-    given: Preprocessing | None
-    giver: str
-    frozen: str
-    unfreeze: str
-    norms_move: bool
-    still_norms: str
-    fused: Callable[[], bool]
+    source: str | None  # of the weights; None where there are none
+    wanted: Preprocessing | None  # the pixels that the weights expect; None: not known
+    given: Preprocessing | None  # the pixels that the detector gives them
+    giver: str  # what these are set by
+    frozen: str  # the settings that freeze stages or norms, with their values; "" where none is
+    unfreeze: str  # the settings that freeze none
+    norms_move: bool  # there are norms with the statistics of each batch
+    still_norms: str  # the setting with which there are none
+    fused: Callable[[], bool]  # the weights' norms only scale and shift; asked where norms move
 
     def problems(self) -> Iterator[str]:
-        """What does not fit.
-
-        Raises:
-            WeightsError: the weights cannot be had or read.
-        """
+        """Yields what does not fit; raises WeightsError where the weights cannot be had or read."""
         if self.source is None:
             if self.frozen:
                 yield (
@@ -72,37 +60,45 @@ class WeightsUse:
             )
 
 
-def check_use(
-    use: WeightsUse,
-    *more: str,
-    allow_mismatch: bool = False,
-    permit: str = "pass --allow-mismatch",
-    warn: Callable[[str], None],
+def log_warning(message: str) -> None:
+    """Warns in MMEngine's log, which Detectron2's engine does without."""
+    from mmengine.logging import print_log
+
+    print_log(message, logger="current", level=logging.WARNING)
+
+
+def stop_at(
+    problems: Iterable[str],
+    *,
+    allow_mismatch: bool,
+    permit: str = PERMIT,
+    to: str = "train",
+    warn: Callable[[str], None] = log_warning,
 ) -> None:
-    """Stop at the first thing that does not fit.
+    """Raises InputError of the first problem, or hands all of them to `warn`.
 
     Args:
-        more: problems that a framework has found by itself.
-        allow_mismatch: hand all of them to `warn`, and go on.
-        permit: how to ask for that, in the message.
-
-    Raises:
-        InputError: something does not fit.
-        WeightsError: the weights cannot be had or read.
+        permit, to: how to ask for that, and what one could do then, in the message.
     """
-    for problem in (*more, *use.problems()):
+    for problem in problems:
         if not allow_mismatch:
-            raise InputError(f"{problem}; {permit} to train anyway")
+            raise InputError(f"{problem}; {permit} to {to} anyway")
         warn(problem)
+
+
+def refuse_earlier_run(work_dir: Path) -> None:
+    """Raises InputError where a new run would begin in a folder with checkpoints."""
+    if any(work_dir.glob("*.pth")):
+        raise InputError(
+            f"--work-dir {work_dir}: holds the checkpoints of an earlier run; "
+            "go on with --resume, or name another folder"
+        )
 
 
 @contextmanager
 def given_by_option() -> Iterator[None]:
-    """Says of weights that cannot be had which option of the command names others.
-
-    Raises:
-        InputError: there is no such file.
-        WeightsError: they cannot be downloaded.
+    """Raises InputError where there is no such file, and WeightsError, which names the option for
+    another, where weights cannot be downloaded.
     """
     try:
         yield
@@ -113,28 +109,19 @@ def given_by_option() -> Iterator[None]:
 
 
 def check_weights(
-    use: WeightsUse | None, *, allow_mismatch: bool = False, permit: str = "pass --allow-mismatch"
+    use: WeightsUse | None, *, allow_mismatch: bool = False, permit: str = PERMIT
 ) -> None:
-    """As `check_use`, with warnings in MMEngine's log; None, where it is not known, is left alone.
-
-    Raises:
-        InputError: something does not fit.
-        WeightsError: the weights cannot be had or read.
+    """Raises InputError where a detector does not fit its weights, which None does not say, and
+    WeightsError where they cannot be had or read.
     """
-    from mmengine.logging import print_log
-
-    warn = partial(print_log, logger="current", level=logging.WARNING)
     if use is not None:
         with given_by_option():
-            check_use(use, allow_mismatch=allow_mismatch, permit=permit, warn=warn)
+            stop_at(use.problems(), allow_mismatch=allow_mismatch, permit=permit)
 
 
 def fetch_weights(use: WeightsUse | None) -> None:
-    """Downloads the weights of a backbone, if there are some and they are not here yet.
-
-    Raises:
-        InputError: there is no such file.
-        WeightsError: they cannot be had; the message says where to put them.
+    """Downloads the weights of a backbone, if there are some and they are not here yet; errors as
+    `given_by_option` has them.
     """
     if use is not None and use.source is not None:
         with given_by_option():
@@ -144,18 +131,15 @@ def fetch_weights(use: WeightsUse | None) -> None:
 def are_fused(source: str | None) -> bool:
     """Tells whether the norms of weights only scale and shift.
 
-    Raises:
-        FileNotFoundError, WeightsError: the weights cannot be had or read.
+    Raises FileNotFoundError or WeightsError where the weights cannot be had or read.
     """
     return source is not None and Checkpoint.of(read_file(locate(source))).fused
 
 
 def known_pixels(source: str) -> Preprocessing | None:
-    """The pixels that weights expect; None where it is not known.
+    """Returns the pixels that weights expect; None where it is not known.
 
-    Raises:
-        InputError: there is no such file.
-        WeightsError: there is no such alias.
+    Raises InputError where there is no such file, and WeightsError where there is no such alias.
     """
     try:
         return preprocessing_of(source)
@@ -165,3 +149,124 @@ def known_pixels(source: str) -> Preprocessing | None:
         if not Path(source).is_file() and "://" not in source:
             raise
         return None
+
+
+def given_pixels(model: Mapping[str, Any], read_as: str) -> Preprocessing | None:
+    """Returns the pixels that a model gives its backbone; None where its config does not say.
+
+    Args:
+        read_as: RGB or BGR, the order that images are read in.
+    """
+    preprocessor = model.get("data_preprocessor") or {}
+    mean, std = preprocessor.get("mean"), preprocessor.get("std")
+    if mean is None or std is None:
+        return None
+    turned = preprocessor.get("bgr_to_rgb") or preprocessor.get("rgb_to_bgr")
+    order = read_as[::-1] if turned else read_as
+    return Preprocessing(order, tuple(map(float, mean)), tuple(map(float, std)))
+
+
+def give_pixels(model: MutableMapping[str, Any], source: str | None, read_as: str) -> None:
+    """Sets the pixels that weights expect in a model's `data_preprocessor`, if these are known;
+    InputError or WeightsError: there is no such file or alias. No alias is downloaded.
+    """
+    if source and (pixels := known_pixels(source)):
+        model.setdefault("data_preprocessor", {}).update(
+            mean=list(pixels.mean),
+            std=list(pixels.std),
+            bgr_to_rgb=(read_as, pixels.order) == ("BGR", "RGB"),
+            rgb_to_bgr=(read_as, pixels.order) == ("RGB", "BGR"),
+        )
+
+
+def said_of_none(changes: Iterable[str]) -> str:
+    """Returns what the log says of `--weights none`."""
+    return f"--weights {NONE}: {', '.join(changes) or 'as the config has it'}"
+
+
+def use_of_source(source: str | None, given: Preprocessing | None, **settings: Any) -> WeightsUse:
+    """Returns what a model does with its backbone's weights; raises as `give_pixels`.
+
+    Args:
+        given: the pixels that its `data_preprocessor` gives them.
+        settings: the other attributes of `WeightsUse`.
+    """
+    wanted = known_pixels(source) if source else None
+    fused = partial(are_fused, source)
+    return WeightsUse(source, wanted, given, "data_preprocessor", **settings, fused=fused)
+
+
+def unlike_its_run(
+    model: Mapping[str, Any],
+    checkpoint: str,
+    meta: Mapping[str, Any],
+    given: Callable[..., Mapping[str, Any]],
+    *,
+    to_resume: bool,
+) -> Iterator[str]:
+    """Yields what a config gives a network that the run which wrote a checkpoint did not.
+
+    `--weights` sets pixels and may unfreeze, of which the config alone does not know. Of a
+    checkpoint without its config, which MMEngine's have, nothing is known.
+
+    Args:
+        model, checkpoint, meta: the config's, its name, and what it says of its run.
+        given: returns what is compared of a model's config, by the names that messages have for it;
+            it is told whether it is `to_resume`.
+        to_resume: the message says how the run could go on.
+    """
+    written = read_model(meta.get("cfg"))
+    if written is None:
+        return
+    again = "give the options that it began with, such as --weights, or " if to_resume else ""
+    then, now = (given(each, to_resume=to_resume) for each in (written, model))
+    for what, has in now.items():
+        had = then.get(what)
+        if had is not None and has is not None and had != has:
+            yield (
+                f"checkpoint {checkpoint}: its run had {what} {had}, and the config has {has}; "
+                f"{again}take the config that it wrote beside its checkpoints"
+            )
+
+
+def read_model(text: Any) -> dict[str, Any] | None:
+    """Returns `model` of a config as MMEngine writes it, of which nothing is run; None where there
+    is none, or where it is more than names and plain values.
+    """
+    try:
+        for statement in ast.parse(text if isinstance(text, str) else "").body:
+            if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "model":
+                return _plain(statement.value)
+    except (SyntaxError, ValueError):
+        pass
+    return None
+
+
+def _plain(node: ast.expr) -> Any:
+    """Returns the value of dict(...), of a display, or of a literal; else raises ValueError."""
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "dict" and not node.args:
+        return {str(keyword.arg): _plain(keyword.value) for keyword in node.keywords}
+    if isinstance(node, ast.List | ast.Tuple):
+        return [_plain(element) for element in node.elts]
+    if isinstance(node, ast.Dict):
+        keys = [ast.literal_eval(key) for key in node.keys if key is not None]
+        return dict(zip(keys, map(_plain, node.values), strict=True))
+    return ast.literal_eval(node)
+
+
+def check_classes(train: Any, val: Any, num_classes: int) -> None:
+    """Raises InputError where two loaders differ in classes, or a head in their number."""
+    first, second = (loader.dataset.metainfo["classes"] for loader in (train, val))
+    if first != second:
+        lost = sorted(set(first) ^ set(second)) or "the same ones in another order"
+        raise InputError(f"the images to train on and to evaluate with differ in classes: {lost}")
+    check_count(first, num_classes)
+
+
+def check_count(classes: Sequence[str], num_classes: int) -> None:
+    """Raises InputError where the images have another number of classes than a head."""
+    if len(classes) != num_classes:
+        raise InputError(
+            f"the images have {len(classes)} classes, and model.num_classes is {num_classes}; set "
+            "it with --cfg-options"
+        )

@@ -1,4 +1,4 @@
-"""Few groups of parameters for an optimiser to step through."""
+"""An optimiser steps through few groups of parameters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from resnext_backbones.adapters.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class FewGroups(DefaultOptimWrapperConstructor):
-    """MMEngine's constructor, with one group for all parameters of the same settings.
+    """Makes one group of all parameters of the same settings.
 
     MMEngine makes a group of each parameter, hundreds of them, and fused and multi-tensor
     optimisers launch their kernels for each group.
@@ -21,7 +21,6 @@ class FewGroups(DefaultOptimWrapperConstructor):
     def add_params(
         self, params: list[dict[str, Any]], module: nn.Module, prefix: str = "", **options: Any
     ) -> None:
-        """Add the groups of a module's parameters."""
         super().add_params(params, module, prefix, **options)
         if prefix:  # a part of the model; the whole of it comes last
             return

@@ -1,4 +1,4 @@
-"""Training that can go on from the middle of an epoch as if it had never stopped."""
+"""Training can go on from the middle of an epoch as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ EPOCH_LENGTH = "batches_in_an_epoch"
 """Under this name a checkpoint says how many there were."""
 
 KEPT_SCALARS = 10_000
-"""Of each value that is logged at every step. MMEngine copies all that it keeps, a million, at each
-of them."""
+"""So many are kept of each value that is logged at every step. MMEngine copies all that it keeps, a
+million, at each of them."""
 
 
 @LOOPS.register_module()
 class EpochBasedTrainLoop(MMEngineEpochBasedTrainLoop):
-    """MMEngine's loop, which goes on from any step as if it had never stopped."""
+    """Runs MMEngine's loop with random numbers that depend on the place alone (see `seeds`)."""
 
     dataloader: Any
     _iter: int
@@ -39,7 +39,7 @@ class EpochBasedTrainLoop(MMEngineEpochBasedTrainLoop):
         self.dataloader = reproducible(self.dataloader, runner.seed)
 
     def run(self) -> Any:
-        """Train, with the seed of the run that goes on, if one does."""
+        """Trains, with the seed of the run that goes on, if one does."""
         info = self.runner.message_hub.runtime_info  # as it was when the checkpoint was written
         if info.get(EPOCH_LENGTH, len(self.dataloader)) != len(self.dataloader):
             self._begin_anew(f"had {info[EPOCH_LENGTH]} before")
@@ -52,7 +52,7 @@ class EpochBasedTrainLoop(MMEngineEpochBasedTrainLoop):
         return super().run()
 
     def run_epoch(self) -> None:
-        """One epoch, or what is left of it."""
+        """Trains for one epoch, or what is left of it."""
         first = self._iter - self._epoch * len(self.dataloader)
         if not 0 <= first <= len(self.dataloader):  # of a checkpoint that does not say its length
             first = self._begin_anew("had another number before")
@@ -70,7 +70,7 @@ class EpochBasedTrainLoop(MMEngineEpochBasedTrainLoop):
         self._epoch += 1
 
     def _begin_anew(self, before: str) -> int:
-        """Go to the beginning of the epoch, where it has another number of batches than it had."""
+        """Goes to the beginning of an epoch that has another number of batches than it had."""
         self.runner.logger.warning(
             f"an epoch has {len(self.dataloader)} batches, and {before} (another batch size, or "
             f"other images): epoch {self._epoch + 1} begins anew"
@@ -79,6 +79,6 @@ class EpochBasedTrainLoop(MMEngineEpochBasedTrainLoop):
         return 0
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
-        """One step, with generators that its number seeds."""
+        """Takes one step, with generators that its number seeds."""
         seed_everything(seed_of(self.runner.seed, self._iter, get_rank()))
         super().run_iter(idx, data_batch)

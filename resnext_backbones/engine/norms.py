@@ -1,4 +1,4 @@
-"""Batch norms that follow the batches of all processes, on GPUs and on CPUs."""
+"""Batch norms can follow the batches of all processes, on GPUs and on CPUs."""
 
 from __future__ import annotations
 
@@ -13,17 +13,14 @@ from resnext_backbones.compute.sync_batch_norm import SyncBatchNorm
 MODELS.register_module(module=SyncBatchNorm)
 
 SYNCHRONISED = ("SyncBN", "MMSyncBN")
-"""The types of PyTorch's and of mmcv's in a config. Neither is known to DDP on a CPU."""
-
-OF_MMCV = ("group", "stats_mode")
-"""What mmcv's takes besides."""
+"""PyTorch's and mmcv's have these types in a config. Neither is known to DDP on a CPU."""
 
 
 def use_own(norms: Iterable[MutableMapping[str, Any]]) -> None:
     """Puts this package's class, which knows gloo, in the place of the others in a config."""
     for norm in norms:
         norm["type"] = "resnext_backbones.SyncBatchNorm"
-        for key in OF_MMCV:
+        for key in ("group", "stats_mode"):  # which mmcv's takes besides
             norm.pop(key, None)
 
 

@@ -1,49 +1,49 @@
-"""From a config to a run on MMEngine's runner, with all that can be wrong looked at before it."""
+"""MMEngine's runner runs a config, once all that can be wrong was looked at."""
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
+from mmengine.runner.checkpoint import CheckpointLoader, load_from_local
 from torch import Tensor, nn
 
+# They register what configs name.
+from resnext_backbones.engine import amp, groups, loop  # noqa: F401
 from resnext_backbones.engine.checkpoints import MissedValidationHook, newest_checkpoint
 from resnext_backbones.engine.config import dicts_with
 from resnext_backbones.engine.curves import CurvesHook
-from resnext_backbones.engine.losses import FiniteLossHook
+from resnext_backbones.engine.hooks import FiniteLossHook
 from resnext_backbones.engine.norms import SYNCHRONISED, use_own
 from resnext_backbones.engine.processes import agree, start_process_group
 from resnext_backbones.errors import BUILD_ERRORS, InputError
+from resnext_backbones.io import write_whole
 from resnext_backbones.weights.compare import COUNTER, compare
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.identify import network_name
 
 RESUMED = ("meta", "message_hub", "optimizer")
-"""What a checkpoint of a run holds beside the weights."""
+"""A checkpoint of a run holds these beside the weights."""
 
 TRUNKS = ("backbone.body.", "backbone.", "network.")
-"""What keys of a trunk begin with: in torchvision's detectors, in others, in a classifier."""
+"""Keys of a trunk begin so in torchvision's detectors, in others, and in a classifier."""
 
 
 def train(cfg: Config, *hooks: Hook) -> Path:
-    """Train as a config says; checkpoints, logs and curves go to its work directory.
-
-    Args:
-        hooks: beside those of the config.
-
-    Returns:
-        The work directory.
-
-    Raises:
-        InputError: an argument is wrong, or processes found different checkpoints.
+    """Trains as a config says, with its hooks and these; returns the work directory, where
+    checkpoints, logs and curves are. Raises InputError where an argument is wrong, or where
+    processes found different checkpoints.
     """
     runner = build_runner(cfg, "train_loop", "val_loop")
     agree(cfg.get("load_from") or "", f"work directory {cfg.work_dir}")
@@ -54,15 +54,32 @@ def train(cfg: Config, *hooks: Hook) -> Path:
     return Path(cfg.work_dir)
 
 
+def evaluate(
+    cfg: Config,
+    checkpoint: str,
+    out: Path,
+    table: Callable[[Mapping[str, float]], str],
+    *hooks: Hook,
+) -> dict[str, float]:
+    """Evaluates a checkpoint on the config's test data, with its hooks and these, and returns the
+    metrics, which are written as JSON to `out`, and beside it as a table, which is printed too.
+    """
+    runner = build_runner(cfg, "test_loop")
+    for hook in hooks:
+        runner.register_hook(hook)
+    runner.load_checkpoint(checkpoint)
+    metrics = runner.test()
+    if is_main_process():
+        text = table(metrics)
+        write_whole(out, json.dumps({"checkpoint": str(checkpoint), **metrics}, indent=2) + "\n")
+        write_whole(out.with_suffix(".txt"), text)
+        print(text)
+    return metrics
+
+
 def build_runner(cfg: Config, *loops: str) -> Runner:
-    """MMEngine's runner, with its data sets.
-
-    Args:
-        loops: which of its loops are built now. MMEngine builds them late, where what is wrong with
-            a data set could not be told from a fault.
-
-    Raises:
-        InputError: an argument of the config is wrong.
+    """Returns MMEngine's runner, with the data sets of some of its loops. MMEngine builds them
+    late, where an argument that is wrong, which is an InputError, could not be told from a fault.
     """
     start_process_group(cfg)
     if not torch.cuda.is_available():
@@ -77,14 +94,8 @@ def build_runner(cfg: Config, *loops: str) -> Runner:
 
 
 def resume(cfg: Config) -> dict[str, Any]:
-    """Find the checkpoint that a config is to go on from, if it is to, and check it.
-
-    Returns:
-        What the checkpoint says of its run; nothing where there is none.
-
-    Raises:
-        InputError: there is none at the path that is given, or it is none of such a run.
-        WeightsError: it cannot be read.
+    """Finds and checks the checkpoint that a config is to go on from, if it is to; returns what it
+    says of its run, or nothing. Errors are those of `check_checkpoint`.
     """
     checkpoint = cfg.get("resume") and (cfg.load_from or newest_checkpoint(cfg.work_dir))
     if not checkpoint:
@@ -95,15 +106,20 @@ def resume(cfg: Config) -> dict[str, Any]:
 
 
 def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
-    """Returns what a checkpoint holds.
-
-    Raises:
-        InputError: there is no such file.
-        WeightsError: it cannot be read.
+    """Returns what a checkpoint holds; raises InputError where there is no such file, and
+    WeightsError where it cannot be read.
     """
     if not Path(path).is_file():
         raise InputError(f"checkpoint {path}: there is no such file")
     return read_file(path)
+
+
+@CheckpointLoader.register_scheme(prefixes="", force=True)
+def load_from_file(filename: str, map_location: Any) -> Mapping[str, Any]:
+    """Loads a file for MMEngine, which knows those of torch.save; the others by `read_file`."""
+    if zipfile.is_zipfile(filename) or not Path(filename).is_file():
+        return load_from_local(filename, map_location)
+    return read_file(filename)
 
 
 def check_checkpoint(
@@ -113,21 +129,14 @@ def check_checkpoint(
     *,
     to_resume: bool = False,
 ) -> dict[str, Any]:
-    """Check that a checkpoint is of the config's very network, key by key.
+    """Returns what a checkpoint says of its run: MMEngine's `meta`, nothing where it has none.
 
-    MMEngine loads what fits and logs the rest; a test or a resumed run wants all of it. Nothing
-    is written before this is known.
+    Raises InputError where there is no such file, or where it is another network's, before anything
+    is written. MMEngine loads what fits and logs the rest; a test or a resumed run wants all of it.
 
     Args:
-        content: of the checkpoint; None reads it.
-        to_resume: the checkpoint must hold the optimiser's state and the progress as well.
-
-    Returns:
-        What it says of its run: MMEngine's `meta`, nothing where it has none.
-
-    Raises:
-        InputError: there is no such file, or it is another network's.
-        WeightsError: it cannot be read.
+        content: of the checkpoint; None reads it, or raises WeightsError.
+        to_resume: it must hold the optimiser's state and the progress as well.
     """
     if content is None:
         content = read_checkpoint(path)
@@ -162,11 +171,7 @@ def check_checkpoint(
 
 
 def build_on_meta(cfg: Config) -> nn.Module:
-    """The config's model without memory for its weights.
-
-    Raises:
-        InputError: the config does not build.
-    """
+    """Returns the config's model without memory for its weights, or raises InputError."""
     init_default_scope(cfg.get("default_scope", "mmengine"))
     try:
         with torch.device("meta"):

@@ -1,7 +1,7 @@
-"""What is drawn at random depends on where it is drawn, and on nothing before.
+"""Random numbers depend on where they are drawn, and on nothing before.
 
 For a sample that is the run's seed, the epoch and the sample's index, for a step the seed, the step
-and the rank. So it is the same for any number of workers, and after a restart.
+and the rank. So they are the same for any number of workers, and after a restart.
 """
 
 from __future__ import annotations
@@ -21,21 +21,18 @@ KEPT_OPTIONS = (
     "num_workers", "collate_fn", "pin_memory", "timeout", "worker_init_fn",
     "multiprocessing_context", "prefetch_factor", "persistent_workers",
 )  # fmt: skip
-"""Of a `DataLoader`, beside the data set and what draws from it."""
+"""A new `DataLoader` takes over these of another."""
 
 
 def seed_of(*numbers: int) -> int:
-    """A seed of 32 bits for the place that these numbers name; near places have unlike seeds.
-
-    Every sample takes one, in the process that trains: NumPy's SeedSequence would take ten times
-    longer.
-    """
+    """Returns a seed of 32 bits for a place; near places have unlike seeds."""
+    # Every sample takes one in the process that trains, and NumPy's SeedSequence ten times longer.
     place = struct.pack(f"<{len(numbers)}q", *numbers)
     return int.from_bytes(hashlib.blake2b(place, digest_size=4).digest(), "little")
 
 
 def seed_everything(seed: int) -> None:
-    """Seed the generators of Python, NumPy and PyTorch."""
+    """Seeds the generators of Python, NumPy and PyTorch."""
     seed_cpu(seed)
     # Before CUDA has started, PyTorch would write down the stack for later, for milliseconds.
     if torch.cuda.is_initialized():
@@ -43,7 +40,7 @@ def seed_everything(seed: int) -> None:
 
 
 def seed_cpu(seed: int) -> None:
-    """Seed them without the generators of GPUs, which no sample draws from.
+    """Seeds all but the generators of GPUs, which no sample draws from.
 
     Nothing is put back, which would take many times longer than to seed: whatever draws at random
     in a run is seeded by its place.
@@ -54,30 +51,21 @@ def seed_cpu(seed: int) -> None:
 
 
 class Draw(int):
-    """An index of a data set, with the number of times that it was drawn before in the epoch.
+    """An index of a data set carries what makes a sample of it."""
 
-    Attributes:
-        copy: that number; it makes another augmentation.
-        seed: of the sample, once `Batches` has given one.
-    """
-
-    copy = 0
-    seed = 0
+    copy = 0  # how often it was drawn before in the epoch, which makes another augmentation
+    seed = 0  # once `Batches` has given one
 
     @classmethod
     def of(cls, index: int, copy: int = 0, seed: int = 0) -> Draw:
-        """An index with what belongs to it."""
         draw = cls(index)
         draw.copy, draw.seed = copy, seed
         return draw
 
 
 class Batches:
-    """A batch sampler that gives each sample its seed, and can begin in the middle of an epoch.
-
-    Attributes:
-        inner: the batch sampler whose batches these are.
-        first: the batch that the next epoch begins with; the one after it begins with the first.
+    """Gives the samples in the batches of another sampler, `inner`, their seeds; the next epoch
+    begins with the batch `first`, and the one after it at its beginning.
     """
 
     def __init__(self, inner: Any, seed: int) -> None:
@@ -103,7 +91,7 @@ class Batches:
 
 
 class SeededDataset(Dataset):
-    """A data set whose samples are drawn with the seeds that `Batches` gives them."""
+    """Draws samples of a data set with the seeds that `Batches` gives them."""
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner
@@ -123,7 +111,7 @@ class SeededDataset(Dataset):
 
 
 def reproducible(loader: DataLoader, seed: int) -> DataLoader:
-    """The loader with `Batches` of a `SeededDataset`; a stream of samples is left as it is."""
+    """Returns the loader with `Batches` of a `SeededDataset`; a stream of samples as it is."""
     if isinstance(loader.dataset, IterableDataset):
         return loader
     return DataLoader(

@@ -1,1 +1,1 @@
-"""Pictures of what a run gave."""
+"""Pictures show what a run gave."""

@@ -1,4 +1,4 @@
-"""Pictures of detections: boxes, masks and names, each name beside the object that it is of."""
+"""Pictures show detections: boxes, masks and names, each beside its object."""
 
 from __future__ import annotations
 
@@ -24,27 +24,20 @@ PADDING = 3
 """Pixels around the text of a label."""
 
 FILL = 0.35
-"""How much of a mask's colour is in the pixels that it covers."""
+"""The pixels that a mask covers have so much of its colour."""
 
 GOLDEN = 0.381966
-"""Of a turn: hues that far apart are all different, however many there are."""
+"""Hues that far apart, in turns, are all different, however many there are."""
 
 
 @dataclass(frozen=True)
 class Detections:
-    """The objects on one image, N of them, in its own pixels.
+    """N objects are on one image, in its own pixels."""
 
-    Attributes:
-        boxes: (N, 4): left, top, right and bottom.
-        labels: (N,), the number of each one's class.
-        masks: (N, H, W), or None where there are none.
-        scores: (N,), or None for ground truth.
-    """
-
-    boxes: NDArray[np.floating]
-    labels: NDArray[np.integer]
-    masks: NDArray[np.bool_] | None = None
-    scores: NDArray[np.floating] | None = None
+    boxes: NDArray[np.floating]  # (N, 4): left, top, right and bottom
+    labels: NDArray[np.integer]  # (N,), the number of each one's class
+    masks: NDArray[np.bool_] | None = None  # (N, H, W)
+    scores: NDArray[np.floating] | None = None  # (N,); None for ground truth
 
 
 def class_colours(
@@ -52,9 +45,8 @@ def class_colours(
 ) -> list[Colour]:
     """Returns an RGB colour for each class: the palette's, or hues far from each other.
 
-    A data set with classes of its own keeps the palette of the one that it is derived from; it has
-    another number of colours then, and is left out. So is the name of a palette, of which
-    MMDetection has "random".
+    A palette is left out where it has another number of colours, as that of a data set has from
+    which another one is derived, or is a name, of which MMDetection has "random".
     """
     if palette is not None and not isinstance(palette, str) and len(palette) == len(classes):
         return [(int(r), int(g), int(b)) for r, g, b in palette]
@@ -71,17 +63,13 @@ def draw_detections(
     *,
     title: str = "",
 ) -> NDArray[np.uint8]:
-    """Draws objects on a copy of an image, which is enlarged to `LEAST_WIDTH` if it is smaller.
+    """Draws objects on a copy of an image, (H, W, 3) in RGB, which is enlarged to `LEAST_WIDTH`.
 
     Labels are put beside their boxes, where they hide the least of any object and of each other.
 
     Args:
-        image: (H, W, 3), RGB.
         classes, colours: of each class; `class_colours` makes the colours.
         title: written on a strip above the image; "" leaves out the strip.
-
-    Returns:
-        (H', W', 3), RGB.
     """
     factor = max(1.0, LEAST_WIDTH / image.shape[1])
     height, width = (round(factor * side) for side in image.shape[:2])
@@ -121,17 +109,13 @@ def draw_detections(
 def place_labels(
     boxes: Sequence[Sequence[int]], sizes: Sequence[tuple[int, int]], objects: NDArray[np.bool_]
 ) -> list[Place]:
-    """Finds a place for the label of each box.
+    """Returns a place for the label of each box, touching it, on the image if the label fits there:
+    the one that hides the fewest pixels of `objects`, (H, W), and of earlier labels; of equals, the
+    one above the top left corner and then on around the box.
 
     Args:
         boxes: left, top, right and bottom.
         sizes: width and height of each label.
-        objects: (H, W), where there is something that a label should not hide.
-
-    Returns:
-        A place for each box, touching it, on the image if the label fits there: the one that hides
-        the fewest pixels of objects and of earlier labels; of equals, the one above the top left
-        corner and then on around the box.
     """
     height, width = objects.shape
     hidden = objects.astype(np.float32)

@@ -1,1 +1,1 @@
-"""Training and evaluating, in a package for each library whose networks or engine are used."""
+"""A package for each library trains and evaluates its networks, on its engine or MMEngine's."""

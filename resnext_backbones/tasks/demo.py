@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from resnext_backbones.datasets import coco_subset, generate_shapes, object_crops
-from resnext_backbones.engine.journal import read_journal
+from resnext_backbones.engine.checkpoints import read_journal
 from resnext_backbones.errors import InputError
 
 RANDOM = "random_weights"
@@ -34,7 +34,7 @@ def run_demo(
     num_train: int,
     num_val: int,
     compare: bool = False,
-    options: Sequence[str] = (),
+    cfg_options: Sequence[str] = (),
     pretrain_options: Sequence[str] = (),
 ) -> Path:
     """Makes a data set, pretrains on its objects, and trains a detector from these weights.
@@ -47,7 +47,7 @@ def run_demo(
         coco_root: a COCO tree, of which the first images are taken; None draws shapes.
         num_train, num_val: images.
         compare: train another detector from random weights.
-        options: settings of the detector's config, as on the commands' line.
+        cfg_options: settings of the detector's config, as on the commands' line.
         pretrain_options: of the classifier's.
 
     Returns:
@@ -80,7 +80,7 @@ def run_demo(
     runs = {"pretraining": (work_dir, ["--weights", str(weights)])}
     if compare:
         runs["random weights"] = (work_dir / RANDOM, [])
-    settings = ["--cfg-options", *options] if options else []
+    settings = ["--cfg-options", *cfg_options] if cfg_options else []
     for folder, arguments in runs.values():
         shared = ["--work-dir", str(folder), *settings]
         _run("train", config, *arguments, *shared, coco_root=data)

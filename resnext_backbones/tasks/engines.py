@@ -1,15 +1,17 @@
-"""The config decides the engine: whose networks it has, without importing their library."""
+"""A config tells which engine it is for: whose networks it has. No library is imported for that."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from resnext_backbones.engine.find import find_config
+from resnext_backbones.engine.catalogue import find_config
 from resnext_backbones.errors import InputError
+
+if TYPE_CHECKING:
+    from resnext_backbones.tasks.run import Task
 
 DETECTRON2, MMDETECTION = "detectron2", "mmdetection"
 TORCHVISION, PRETRAINING = "torchvision", "classification"
@@ -26,59 +28,28 @@ OTHERS = {
     PRETRAINING: "for a classifier: resnext pretrain",
     DETECTRON2: "Detectron2's: resnext train, or resnext train-detectron2 --eval-only",
 }
-"""Whose configs are for another command, and which."""
+"""Their configs are for another command."""
 
 LAZY = ("detectron2", "omegaconf")
-"""What a LazyConfig imports, if not a neighbour."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """What the commands `train` and `test` call of a task on MMEngine's runner.
-
-    Attributes:
-        load_config: as `engine.config.read_config`.
-        use_weights: sets the backbone's weights in a config, and says what that changed.
-        train, evaluate: of the task's module `run`.
-    """
-
-    load_config: Callable[..., Any]
-    use_weights: Callable[..., str]
-    train: Callable[..., Path]
-    evaluate: Callable[..., dict[str, float]]
+"""A LazyConfig imports these, if not a neighbour."""
 
 
 def task_of(engine: str, command: str) -> Task:
-    """Returns what a command calls for the configs of an engine.
-
-    Args:
-        engine: of `engine_of`.
-        command: its name, for the message.
-
-    Raises:
-        InputError: another command is for them.
-    """
+    """Returns what a command calls for an engine's configs; InputError names another command."""
     if engine in OTHERS:
         raise InputError(f"{command}: the config is {OTHERS[engine]}")
     if engine == MMDETECTION:
-        from resnext_backbones.tasks.mmdetection import config, run, weights
-
-        return Task(config.load_config, weights.use_weights, run.train, run.evaluate)
-    from resnext_backbones.engine.config import read_config
-    from resnext_backbones.tasks.torchvision import run as torchvision
-    from resnext_backbones.tasks.torchvision.weights import use_weights
-
-    return Task(read_config, use_weights, torchvision.train, torchvision.evaluate)
+        from resnext_backbones.tasks.mmdetection.run import TASK
+    else:
+        from resnext_backbones.tasks.torchvision.run import TASK
+    return TASK
 
 
 def engine_of(name: str) -> str:
-    """Returns the folder of `tasks` that a config is for.
+    """Returns the folder of `tasks` that a config is for; InputError: it is not there, or wrong.
 
     Args:
         name: a path or a name, as `find_config` takes; or that of a YAML file in Detectron2's zoo.
-
-    Raises:
-        InputError: there is no such config, or it cannot be read.
     """
     if name.endswith((".yaml", ".yml")) and not _is_yaml_of_mmengine(Path(name)):
         return DETECTRON2
@@ -93,17 +64,31 @@ def engine_of(name: str) -> str:
         with naming(path):
             cfg = Config.fromfile(path, import_custom_modules=False)
     except InputError as error:
-        if _lacks_mmdetection(error.__cause__):  # which the command that needs it says
+        # What it inherits from is not installed, which the command that needs it says.
+        cause = error.__cause__
+        missing = getattr(cause, "name", None) or str(cause)
+        if isinstance(cause, ImportError) and ("mmcv" in missing or "mmdet" in missing):
             return MMDETECTION
         raise
-    kind = (cfg.get("model") or {}).get("type")
-    return OWN_MODELS.get(str(kind), MMDETECTION)
+    return OWN_MODELS.get(str((cfg.get("model") or {}).get("type")), MMDETECTION)
 
 
-def _lacks_mmdetection(error: BaseException | None) -> bool:
-    """Tells whether a config could not be read because what it inherits from is not installed."""
-    missing = getattr(error, "name", None) or str(error)
-    return isinstance(error, ImportError) and any(name in missing for name in ("mmcv", "mmdet"))
+def networks_for(name: str, folder: str = "") -> list[str]:
+    """Returns the networks that a config takes as `--variant`; a config can raise anything.
+
+    Args:
+        name, folder: as `find_config` takes.
+    """
+    path = str(find_config(name, folder=folder))
+    if engine_of(path) == DETECTRON2:
+        from resnext_backbones.tasks.detectron2.experiments import read_experiment
+
+        return list(read_experiment(path).cfg.networks)
+    from mmengine.config import Config
+
+    from resnext_backbones.engine.config import networks_of
+
+    return networks_of(Config.fromfile(path, import_custom_modules=False))
 
 
 def _is_yaml_of_mmengine(path: Path) -> bool:
@@ -133,7 +118,8 @@ def _is_lazy(path: Path) -> bool:
     except (SyntaxError, ValueError):
         return False
     assigned = {ast.unparse(t) for s in body if isinstance(s, ast.Assign) for t in s.targets}
-    return "_base_" not in assigned and any(map(_is_of_lazy, _imported(body)))
+    imported = (name.partition(".")[0] for name in _imported(body))
+    return "_base_" not in assigned and any(root in ("", *LAZY) for root in imported)
 
 
 def _imported(body: list[ast.stmt]) -> Iterator[str]:
@@ -142,7 +128,3 @@ def _imported(body: list[ast.stmt]) -> Iterator[str]:
             yield "." * statement.level + (statement.module or "")
         elif isinstance(statement, ast.Import):
             yield from (alias.name for alias in statement.names)
-
-
-def _is_of_lazy(module: str) -> bool:
-    return module.startswith(".") or module.partition(".")[0] in LAZY

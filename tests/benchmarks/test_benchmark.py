@@ -198,7 +198,7 @@ def test_the_document_holds_the_committed_results(tmp_path: Path) -> None:
     report.update_document(copy)
     assert copy.read_text(encoding="utf-8") == text
     for result in report.read(report.DATA.glob("*.json")):
-        assert f"{result['rows'][0]['median']:.3f}" in text
+        assert dict(report.COLUMNS)["seconds"](result["rows"][0]) in text
 
 
 def test_the_commit_is_dirty_where_code_was_changed(tmp_path: Path) -> None:

@@ -10,8 +10,15 @@ pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
 from mmengine.fileio import get_file_backend
 
-from resnext_backbones.engine.checkpoints import BACKEND, checkpoint_to_test, newest_checkpoint
-from resnext_backbones.engine.journal import JOURNAL, Entry, read_journal, write_journal
+from resnext_backbones.engine.checkpoints import (
+    BACKEND,
+    JOURNAL,
+    Entry,
+    checkpoint_to_test,
+    newest_checkpoint,
+    read_journal,
+    write_journal,
+)
 from resnext_backbones.errors import InputError
 from resnext_backbones.weights.download import hash_of
 

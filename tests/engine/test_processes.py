@@ -13,9 +13,8 @@ from resnext_backbones.engine import processes as environment
 from resnext_backbones.engine.processes import (
     LAUNCHERS,
     UNSHARED_STORE,
-    find_launcher,
     read_ranks,
-    select_device,
+    start_process,
     start_process_group,
 )
 from resnext_backbones.errors import InputError
@@ -38,12 +37,12 @@ def _no_launcher(monkeypatch) -> None:
 
 
 def test_torchrun_is_found(monkeypatch) -> None:
-    assert find_launcher() == "none"
+    assert start_process() == "none"
     monkeypatch.setenv("SLURM_NTASKS", "1")
-    assert find_launcher() == "none", "set in an interactive allocation as well"
+    assert start_process() == "none", "set in an interactive allocation as well"
     for name in LAUNCHERS["pytorch"]:
         monkeypatch.setenv(name, "0")
-    assert find_launcher() == "pytorch"
+    assert start_process() == "pytorch"
 
 
 @pytest.mark.parametrize(
@@ -57,13 +56,13 @@ def test_torchrun_is_found(monkeypatch) -> None:
 def test_devices_that_are_not_there(device, launcher, message, monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(InputError, match=message):
-        select_device(device, launcher)
+        start_process(device, launcher)
 
 
 def test_no_gpu_at_all(monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(InputError, match=r"has 0 CUDA devices; leave the option out"):
-        select_device("cuda", "none")
+        start_process("cuda", "none")
 
 
 @pytest.mark.parametrize(
@@ -73,7 +72,7 @@ def test_no_gpu_at_all(monkeypatch) -> None:
 def test_a_device_is_selected(visible, device, expected, monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    select_device(device, "none")
+    start_process(device, "none")
     assert os.environ["CUDA_VISIBLE_DEVICES"] == expected
 
 

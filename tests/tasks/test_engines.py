@@ -13,8 +13,8 @@ pytest.importorskip("mmengine", reason="MMEngine is not installed")
 from resnext_backbones.cli import command_parser
 from resnext_backbones.commands.train import run
 from resnext_backbones.commands.train_detectron2 import translated
+from resnext_backbones.engine.catalogue import INSTALLED_CONFIGS, config_names
 from resnext_backbones.engine.config import read_config
-from resnext_backbones.engine.find import INSTALLED_CONFIGS, config_names
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.engines import engine_of, task_of
 
@@ -158,7 +158,7 @@ def test_train_says_to_detectron2_what_its_own_command_would(
     line = [config, "--resume", "--amp", "--num-gpus", "8", "--weights", "none"]
     line += ["--variant", "resnext50_32x4d"]
     line += ["--cfg-options", "SOLVER.MAX_ITER=2", "MODEL.WEIGHTS=a=b"]
-    found = translated(command_parser("train").parse_args(line), "none")
+    found = translated(command_parser("train").parse_args([*line, "--launcher", "none"]))
     assert found.overrides == settings
     path = config if config == YAML else str(INSTALLED_CONFIGS / f"{config}.py")
     taken = (found.config, found.resume, found.eval_only, found.num_gpus, found.weights)
@@ -181,4 +181,4 @@ def test_what_detectron2_does_not_know_is_named(
     arguments: list[str], launcher: str, message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        translated(command_parser("train").parse_args([YAML, *arguments]), launcher)
+        translated(command_parser("train").parse_args([YAML, *arguments, "--launcher", launcher]))

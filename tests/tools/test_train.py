@@ -18,15 +18,16 @@ import mmdet
 from mmengine.config import Config
 
 from resnext_backbones import Architecture, ResNeXt, build_backbone
-from resnext_backbones.commands.arguments import REPORTED
+from resnext_backbones.cli import REPORTED
 from resnext_backbones.engine.config import for_training
 from resnext_backbones.errors import InputError
-from resnext_backbones.tasks.mmdetection.config import load_config
-from resnext_backbones.tasks.mmdetection.run import evaluate, train
-from resnext_backbones.tasks.mmdetection.weights import use_weights
+from resnext_backbones.tasks.mmdetection.config import load_config, use_weights
+from resnext_backbones.tasks.mmdetection.run import TASK
 from resnext_backbones.weights.download import hash_of
 from resnext_backbones.weights.preprocessing import BGR
 from resnext_backbones.weights.registry import REGISTRY
+
+train, evaluate = TASK.train, TASK.evaluate
 
 
 def test_training_reports_what_it_starts_from(trained: tuple[Path, str]) -> None:

@@ -120,7 +120,7 @@ def test_one_word_makes_a_yaml_config_ours(datasets: Path, tmp_path: Path) -> No
     from resnext_backbones.errors import InputError
     from resnext_backbones.tasks.detectron2 import Request
     from resnext_backbones.tasks.detectron2 import run as run_here
-    from resnext_backbones.tasks.detectron2.read import read_experiment
+    from resnext_backbones.tasks.detectron2.experiments import read_experiment
 
     names = {split: f"tiny_{split}_{tmp_path.name}" for split in ("train2017", "val2017")}
     for split, name in names.items():

@@ -16,7 +16,7 @@ from tooling import FEW_BOXES, QUICK, ROOT, TOOLS, losses, run, train_shapes
 
 pytest.importorskip("mmdet", reason="MMDetection is not installed")
 
-from resnext_backbones.engine.journal import TERMINATED
+from resnext_backbones.engine.checkpoints import TERMINATED
 from resnext_backbones.weights.files import read_file
 
 

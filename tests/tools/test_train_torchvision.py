@@ -16,7 +16,7 @@ from tooling import TOOLS, run
 
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
-from resnext_backbones.engine.journal import read_journal
+from resnext_backbones.engine.checkpoints import read_journal
 from resnext_backbones.weights.files import read_file
 
 BLOCKED = ("mmcv", "mmdet", "detectron2", "timm")

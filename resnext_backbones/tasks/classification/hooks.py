@@ -11,7 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
 from resnext_backbones.adapters.registry import HOOKS
-from resnext_backbones.engine.classes import check_classes
+from resnext_backbones.engine.fit import check_classes
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.classification.data import count_images
 from resnext_backbones.tasks.classification.shards import ShardedImages

@@ -12,9 +12,9 @@ from mmengine.model import is_model_wrapper
 
 import resnext_backbones
 from resnext_backbones.adapters.registry import HOOKS
-from resnext_backbones.engine.journal import read_journal
-from resnext_backbones.engine.logs import reported
-from resnext_backbones.engine.networks import run_name
+from resnext_backbones.engine.checkpoints import read_journal
+from resnext_backbones.engine.config import run_name
+from resnext_backbones.engine.hooks import reported
 from resnext_backbones.engine.provenance import commit
 from resnext_backbones.errors import InputError
 from resnext_backbones.io import whole_file

@@ -8,7 +8,7 @@ import resnext_backbones.adapters.distributions  # noqa: F401
 
 from mmengine.config import Config
 
-from resnext_backbones.engine import groups, runner  # noqa: F401
+from resnext_backbones.engine import runner
 from resnext_backbones.tasks.classification import (  # noqa: F401
     data,
     evaluation,

@@ -1,4 +1,4 @@
-"""Detectron2's checkpoints: each one whole, and with the pixels that the detector saw."""
+"""Detectron2's checkpoints are whole here, and hold the pixels that the detector saw."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from resnext_backbones.io import flush, whole_file
 from resnext_backbones.weights import Preprocessing
 
 PIXELS = "preprocessing"
-"""Under which a checkpoint says which pixels the detector saw."""
+"""Under this name a checkpoint says which pixels the detector saw."""
 
 UNFINISHED = ".unfinished"
 LAST = "last_checkpoint"
@@ -20,42 +20,39 @@ LAST = "last_checkpoint"
 
 
 class Checkpointer(DetectionCheckpointer):
-    """Detectron2's, whose files get their names when they are whole.
+    """Gives a file its name when it is whole: a run killed while it saves has the one before."""
 
-    A run that is killed while it saves goes on from the checkpoint before.
-    """
+    def __init__(self, model: nn.Module, folder: str, pixels: Preprocessing, **kept: Any) -> None:
+        super().__init__(model, folder, **kept, **{PIXELS: SeenPixels(pixels)})
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """Write a checkpoint, and note it as the last one."""
+        """Writes a checkpoint, and notes it as the last one."""
         if self.save_dir and self.save_to_disk:
             for leftover in Path(self.save_dir).glob(f"*{UNFINISHED}.pth"):
                 leftover.unlink()
         super().save(name + UNFINISHED, **kwargs)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """Called when the file is written."""
-        folder, name = Path(self.save_dir), last_filename_basename.replace(UNFINISHED, "")
-        flush(folder / last_filename_basename)
-        (folder / last_filename_basename).replace(folder / name)
-        with whole_file(folder / LAST) as temporary:
+        """Gives the file, which is written, its name."""
+        written = Path(self.save_dir) / last_filename_basename
+        name = written.name.replace(UNFINISHED, "")
+        flush(written)
+        written.replace(written.with_name(name))
+        with whole_file(written.with_name(LAST)) as temporary:
             temporary.write_text(name, encoding="utf-8")
 
 
 class SeenPixels:
-    """The pixels, as a part of a checkpoint: Detectron2 keeps them in the config alone."""
+    """Holds the pixels as a part of a checkpoint: Detectron2 keeps them in the config alone."""
 
     def __init__(self, pixels: Preprocessing) -> None:
-        self._pixels = pixels
-
-    def state_dict(self) -> dict[str, str]:
-        """What is saved."""
-        return self._pixels.to_metadata()
+        self.state_dict = pixels.to_metadata
 
     def load_state_dict(self, state: dict[str, str]) -> None:
-        """Nothing: they are compared before anything is loaded."""
+        """Does nothing: they are compared before anything is loaded."""
 
 
 def last_checkpoint(work_dir: str) -> str:
-    """The checkpoint with which a run in this folder goes on; "" if there is none."""
+    """Returns the checkpoint with which a run in this folder goes on; "" if there is none."""
     checkpointer = DetectionCheckpointer(nn.Identity(), work_dir)
     return checkpointer.get_checkpoint_file() if checkpointer.has_checkpoint() else ""

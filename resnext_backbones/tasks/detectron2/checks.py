@@ -1,10 +1,11 @@
-"""What is looked at before a detector of Detectron2's is built."""
+"""Faults of a detector of Detectron2's are found before it is built."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from detectron2.utils.file_io import PathManager
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
-from resnext_backbones.engine.fit import NONE, WeightsUse, check_use, given_by_option
+from resnext_backbones.engine.fit import NONE, WeightsUse, given_by_option, stop_at
 from resnext_backbones.errors import InputError, some
 from resnext_backbones.tasks.detectron2.checkpoints import PIXELS
 from resnext_backbones.tasks.detectron2.experiments import Experiment
@@ -37,7 +38,6 @@ BUFFERS = ("pixel_mean", "pixel_std", "cell_anchors", COUNTER)
 DATASETS = "DETECTRON2_DATASETS"
 """Environment variable: the folder that holds coco/, as Detectron2 has it."""
 
-
 EVALUATORS: dict[str, tuple[Callable[..., Any], ...]] = {
     "coco": (COCOEvaluator,),
     "lvis": (LVISEvaluator,),
@@ -46,22 +46,13 @@ EVALUATORS: dict[str, tuple[Callable[..., Any], ...]] = {
 }
 """Detectron2's own, by what its data sets say of themselves."""
 
-PACKAGES = {
-    "lvis": ("lvis", "pip install lvis"),
-    "coco_panoptic_seg": (
-        "panopticapi",
-        "pip install 'git+https://github.com/cocodataset/panopticapi.git'",
-    ),
-}
-"""What these evaluators import when the training is over, and how to get it."""
+PANOPTIC = "git+https://github.com/cocodataset/panopticapi.git"
+PACKAGES = {"lvis": ("lvis", "lvis"), "coco_panoptic_seg": ("panopticapi", f"'{PANOPTIC}'")}
+"""Packages that these evaluators import when the training is over, and what pip calls them."""
 
 
 def check_devices(num_gpus: int, num_machines: int, machine_rank: int, dist_url: str) -> None:
-    """Check that there are as many GPUs as processes, and an address where machines meet.
-
-    Raises:
-        InputError: there are not.
-    """
+    """Checks that each process has a GPU, and machines an address to meet at; else InputError."""
     count = torch.cuda.device_count()
     if num_gpus < 1 or num_machines < 1:
         raise InputError("--num-gpus and --num-machines: at least 1; without a GPU, 1 is the CPU")
@@ -77,41 +68,32 @@ def check_devices(num_gpus: int, num_machines: int, machine_rank: int, dist_url:
 
 
 def check_batch(experiment: Experiment, processes: int) -> None:
-    """Check that the processes can share out the images of a step.
-
-    Raises:
-        InputError: they cannot.
-    """
+    """Checks that the processes can share out the images of a step, or raises InputError."""
     if experiment.batch % processes:
         raise InputError(
-            f"{experiment.batch_key} {experiment.batch}: must be a multiple of the {processes} "
+            f"{experiment.keys['batch']} {experiment.batch}: must be a multiple of the {processes} "
             "processes"
         )
 
 
 def evaluators_of(name: str) -> tuple[Callable[..., Any], ...]:
-    """What a data set is evaluated with.
-
-    Raises:
-        InputError: nothing here does, or it needs a package that is not installed.
-    """
+    """Returns a data set's evaluators; InputError: it has none here, or their package is absent."""
     kind = MetadataCatalog.get(name).get("evaluator_type", "")
     if kind not in EVALUATORS:
         raise InputError(
             f"data set {name}: its evaluator {kind!r} is none of {', '.join(EVALUATORS)}"
         )
-    package, command = PACKAGES.get(kind, ("detectron2", ""))
+    package, source = PACKAGES.get(kind, ("detectron2", ""))
     if find_spec(package) is None:
-        raise InputError(f"data set {name}: is evaluated with the package {package}: {command}")
+        raise InputError(
+            f"data set {name}: is evaluated with the package {package}: pip install {source}"
+        )
     return EVALUATORS[kind]
 
 
 def check_data(experiment: Experiment, *, train: bool) -> None:
-    """Check that the data sets are known and can be evaluated, and that COCO's annotations and
-    images are there.
-
-    Raises:
-        InputError: they are not.
+    """Checks that data sets are known and can be evaluated, and COCO's files there, or raises
+    InputError.
     """
     names = experiment.datasets(train=False)
     for name in [*names, *(experiment.datasets(train=True) if train else ())]:
@@ -119,9 +101,8 @@ def check_data(experiment: Experiment, *, train: bool) -> None:
             raise InputError(f"data set {name}: is not registered in Detectron2's DatasetCatalog")
         if name in names and not experiment.has_evaluators:
             evaluators_of(name)
-        metadata = MetadataCatalog.get(name)
         for what, key in (("annotation file", "json_file"), ("image folder", "image_root")):
-            path = metadata.get(key)
+            path = MetadataCatalog.get(name).get(key)
             if path and "://" not in path and not Path(path).exists():
                 raise InputError(
                     f"{what} {path}: is not there; set {DATASETS} to the folder that holds coco/, "
@@ -132,7 +113,7 @@ def check_data(experiment: Experiment, *, train: bool) -> None:
 def check_weights(
     experiment: Experiment, *, evaluate: bool = False, allow_mismatch: bool = False
 ) -> None:
-    """Check that the detector fits the weights that it starts from.
+    """Checks that the detector fits the weights that it starts from.
 
     Args:
         evaluate: they must be those of a whole detector.
@@ -142,12 +123,12 @@ def check_weights(
         InputError: an argument of the backbone is out of its range, or something does not fit.
         WeightsError: the weights cannot be had or read, or are no weights of this backbone.
     """
-    backbone = experiment.backbone()
+    backbone, keys = experiment.backbone(), experiment.keys
     source, checkpoint = experiment.weights, experiment.checkpoint
     if evaluate and not checkpoint:
         raise InputError(
             "--eval-only: nothing to evaluate; add --resume for the last checkpoint of the work "
-            f"directory, or name one: {experiment.checkpoint_key}"
+            f"directory, or name one: {keys['checkpoint']}"
         )
     if backbone is None:
         if source or experiment.changed:
@@ -161,41 +142,34 @@ def check_weights(
     if source:
         with given_by_option():
             load_weights(backbone.trunk, source)  # without memory for the values: all are checked
-    name = checkpoint or source or None
+    name = checkpoint or source or ""
     expected = expected_by(name) if name else Expected()
     frozen = backbone.trunk.frozen_stages + 1
     use = WeightsUse(
-        source=name,
+        source=name or None,
         wanted=Preprocessing.from_metadata(content.get(PIXELS, {})) or expected.pixels,
         given=experiment.pixels,
         giver="config",
         frozen=f"freeze_at={frozen}" if frozen else "",
-        unfreeze=f"{experiment.freeze_key} to 0",
+        unfreeze=f"{keys['freeze_at']} to 0",
         norms_move=any(isinstance(m, _BatchNorm) and m.training for m in backbone.modules()),
-        still_norms=f"{experiment.norm_key} to FrozenBN",
+        still_norms=f"{keys['norm']} to FrozenBN",
         fused=lambda: (held or Checkpoint.of(read_file(_local(source)))).fused,
     )
-    problems = [*_unfit(backbone, held, checkpoint), *_strides(backbone, expected, name or "")]
+    problems = [*_unfit(backbone, held, name), *_strides(backbone, expected, name)]
     if evaluate and held:
         _check_detector(experiment, held, checkpoint)
-    check_use(use, *problems, allow_mismatch=allow_mismatch, warn=_warn)
-
-
-def _warn(message: str) -> None:
-    logging.getLogger(__name__).warning(message)
+    warn = logging.getLogger(__name__).warning
+    stop_at(chain(problems, use.problems()), allow_mismatch=allow_mismatch, warn=warn)
 
 
 def _check_detector(experiment: Experiment, held: Checkpoint, name: str) -> None:
-    """Check that there is a whole detector beside the backbone of a file.
-
-    Names of Caffe2 are matched by Detectron2 alone; of such a file only their number is known.
-
-    Raises:
-        InputError: there is none, or another.
+    """Checks that a file has a whole detector. Detectron2 alone matches Caffe2's names: of such a
+    file only their number is known.
     """
     own = experiment.detector().state_dict()
-    heads = {k: v for k, v in own.items() if not any(p in k for p in TRUNK)}
-    parameters = {k for k in heads if not k.endswith(BUFFERS)}
+    heads = {key for key in own if not any(part in key for part in TRUNK)}
+    parameters = {key for key in heads if not key.endswith(BUFFERS)}
     given = set(held.outside)
     missing = sorted(parameters - given) if given & parameters else []
     if len(given) < len(parameters) or missing:
@@ -207,14 +181,13 @@ def _check_detector(experiment: Experiment, held: Checkpoint, name: str) -> None
 
 
 def _unfit(backbone: ResNeXtBackbone, held: Checkpoint | None, name: str) -> Iterator[str]:
-    """What Detectron2's checkpointer would warn of, and leave at random values."""
+    """Yields what Detectron2's checkpointer would warn of, and leave at random values."""
     if held is None:
         return
     trunk = backbone.trunk
     own, left_out = trunk.state_dict(), set(without_place(held.state, trunk))
     state = {key: value for key, value in held.state.items() if key not in left_out}
-    found = compare(state, own, optional=trunk.added_keys(), unknown=held.unknown)
-    if found:
+    if found := compare(state, own, optional=trunk.added_keys(), unknown=held.unknown):
         yield (
             f"weights {name}: their backbone is {held.variant or 'no ResNeXt'} and the config's is "
             f"{network_name(own)}.{found}"

@@ -1,142 +1,319 @@
-"""What the checks and the engine ask of a config, whatever its kind."""
+"""Detectron2's configs of both kinds answer what the checks and the engine ask."""
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
+from detectron2 import model_zoo
+from detectron2.config import LazyConfig, get_cfg, instantiate
+from detectron2.engine import DefaultTrainer
+from detectron2.modeling import build_backbone, build_model
+from omegaconf import DictConfig
 from torch import nn
 
-from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
+from resnext_backbones.adapters.detectron2 import ResNeXtBackbone, add_resnext_config
+from resnext_backbones.engine.catalogue import check_variant, find_config, joined
+from resnext_backbones.engine.fit import known_pixels
 from resnext_backbones.errors import BUILD_ERRORS, InputError
+from resnext_backbones.tasks.detectron2.zoo import plain_name
+from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import Preprocessing
+from resnext_backbones.weights.registry import published
 
 OUTPUT = "./output"
 """Detectron2's own work directory, where nothing else is said."""
 
+FOLDER = "detectron2"
+"""Holds the LazyConfigs that come with this package, among its configs."""
+
+YAML_KEYS = {
+    "work_dir": "OUTPUT_DIR",
+    "device": "MODEL.DEVICE",
+    "weights": "MODEL.BACKBONE.WEIGHTS",
+    "checkpoint": "MODEL.WEIGHTS",
+    "freeze_at": "MODEL.BACKBONE.FREEZE_AT",
+    "norm": "MODEL.RESNETS.NORM",
+    "pixel_order": "INPUT.FORMAT",
+    "pixel_mean": "MODEL.PIXEL_MEAN",
+    "pixel_std": "MODEL.PIXEL_STD",
+    "batch": "SOLVER.IMS_PER_BATCH",
+    "train_data": "DATASETS.TRAIN",
+    "test_data": "DATASETS.TEST",
+}
+LAZY_KEYS = {
+    "work_dir": "train.output_dir",
+    "device": "train.device",
+    "weights": "{trunk}.weights",
+    "checkpoint": "train.init_checkpoint",
+    "freeze_at": "{trunk}.freeze_at",
+    "norm": "{trunk}.norm",
+    "pixel_order": "dataloader.train.mapper.image_format",
+    "picture_order": "model.input_format",
+    "pixel_mean": "model.pixel_mean",
+    "pixel_std": "model.pixel_std",
+    "batch": "dataloader.train.total_batch_size",
+    "train_data": "dataloader.train.dataset.names",
+    "test_data": "dataloader.test.dataset.names",
+}
+"""Each kind of config has these settings there; the trunk is within FPN or without."""
+
+UNSET = {"weights": "", "freeze_at": 0, "norm": "FrozenBN"}
+"""A trunk has these where its config does not say."""
+
 
 class Experiment(ABC):
-    """A config that was read, and what the checks and the engine ask of it.
+    """Holds a config that was read; each of `keys` is an attribute with the config's value.
 
     Attributes:
-        path: of the config.
-        cfg: the config itself.
+        keys: what the settings are called in the config, and on the command line.
         changed: what was set so that random values can be trained; "" where that is not asked for.
-        checkpoint_key, freeze_key, norm_key, batch_key: what the settings are called on the command
-            line.
+        has_evaluators: whether the config names what evaluates; else it follows the data sets.
+        no_weights: stands for none in the config.
     """
 
-    checkpoint_key: str
-    batch_key: str
-    freeze_key: str
-    norm_key: str
+    keys: Mapping[str, str]
+    has_evaluators: bool
+    no_weights: str | None
 
     def __init__(self, path: Path, cfg: Any) -> None:
-        self.path = path
-        self.cfg = cfg
-        self.changed = ""
+        self.path, self.cfg, self.changed = path, cfg, ""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in LAZY_KEYS:
+            raise AttributeError(name)
+        if name not in self.keys:
+            return None
+        *parents, last = self.keys[name].split(".")
+        value = reduce(getattr, parents, self.cfg).get(last)
+        return UNSET.get(name) if value is None else value
+
+    def set(self, **values: Any) -> None:
+        """Sets values by the names of `keys`."""
+        for name, value in values.items():
+            *parents, last = self.keys[name].split(".")
+            setattr(reduce(getattr, parents, self.cfg), last, value)
 
     @property
-    @abstractmethod
-    def work_dir(self) -> str:
-        """Where everything is written."""
-
-    @property
-    @abstractmethod
-    def weights(self) -> str:
-        """Of the trunk alone, loaded as it is built; "" for none."""
-
-    @property
-    @abstractmethod
-    def checkpoint(self) -> str:
-        """What Detectron2's checkpointer loads into the detector; "" for nothing."""
-
-    @property
-    @abstractmethod
     def pixels(self) -> Preprocessing:
-        """What the detector gives its backbone."""
+        """Says what the detector gives its backbone."""
+        mean, std = (tuple(map(float, values)) for values in (self.pixel_mean, self.pixel_std))
+        return Preprocessing(self.pixel_order, mean, std)
 
-    @property
-    @abstractmethod
-    def batch(self) -> int:
-        """Images a step, over all processes."""
-
-    @property
-    @abstractmethod
-    def has_evaluators(self) -> bool:
-        """Whether the config names what evaluates; else it follows the data sets."""
-
-    @abstractmethod
     def start_from(self, *, weights: str = "", checkpoint: str = "") -> None:
-        """Set both."""
+        """Sets what is loaded: the trunk's weights, and a checkpoint of the whole detector."""
+        if weights:
+            self.use_weights(weights)
+        elif self.weights:
+            self.set(weights=self.no_weights)
+        self.set(checkpoint=checkpoint)
+
+    def use_weights(self, weights: str) -> None:
+        """Sets the trunk's weights, and the pixels that they expect, if these are known; InputError
+        or WeightsError: there is no such file or alias.
+        """
+        self.set(weights=plain_name(weights))
+        if pixels := known_pixels(self.weights):
+            mean, std = list(pixels.mean), list(pixels.std)
+            self.set(pixel_order=pixels.order, pixel_mean=mean, pixel_std=std)
+            if self.picture_order:
+                self.set(picture_order=pixels.order)
 
     def start_at_random(self) -> None:
-        """Set no weights, and that random values can be trained: no frozen stage and no norm whose
-        statistics never change. A GroupNorm or SyncBN stays what it is."""
+        """Sets no weights, and nothing frozen: neither stages nor norms' statistics; a GroupNorm or
+        SyncBN stays what it is.
+        """
         self.start_from()
-        before = self._frozen
-        self._unfreeze("BN" if before[1] == "FrozenBN" else before[1])
-        keys = self.freeze_key, self.norm_key
+        before = {"freeze_at": self.freeze_at, "norm": self.norm}
+        after = {**before, "freeze_at": 0}
+        if before["norm"] == "FrozenBN":
+            after["norm"] = "BN"
+        self.set(**after)
         self.changed = ", ".join(
-            f"{key} {old} -> {new}" if old != new else f"{key} {old}"
-            for key, old, new in zip(keys, before, self._frozen, strict=True)
+            f"{self.keys[name]} {old}" + (f" -> {after[name]}" if old != after[name] else "")
+            for name, old in before.items()
         )
 
-    @property
-    @abstractmethod
-    def _frozen(self) -> tuple[int, str]:
-        """Returns how many stages are frozen, the stem among them, and the kind of norm."""
-
-    @abstractmethod
-    def _unfreeze(self, norm: str) -> None:
-        """Freeze nothing, and set the kind of norm."""
-
-    @abstractmethod
     def datasets(self, *, train: bool) -> list[str]:
-        """The names of the data sets to train or to test on."""
-
-    @abstractmethod
-    def _build(self) -> nn.Module:
-        """The backbone, without weights."""
-
-    @abstractmethod
-    def _build_detector(self) -> nn.Module:
-        """The detector, without weights."""
+        """Returns the names of the data sets to train or to test on."""
+        names = self.train_data if train else self.test_data
+        return [names] if isinstance(names, str) else list(names)
 
     @abstractmethod
     def build(self) -> nn.Module:
-        """The detector, on its device."""
+        """Returns the detector, on its device."""
+
+    @abstractmethod
+    def _build_plain(self, *, trunk: bool) -> nn.Module:
+        """Returns the backbone or the detector, without weights."""
 
     def detector(self) -> nn.Module:
-        """The detector, without memory for weights.
-
-        Raises:
-            InputError: an argument is out of its range; the message names it.
-        """
-        return self._on_meta(self._build_detector)
+        """Returns the detector without memory for weights; InputError names a wrong argument."""
+        return self._on_meta(trunk=False)
 
     def backbone(self) -> ResNeXtBackbone | None:
-        """This package's backbone in the detector, without memory for weights; None if it is
-        another's.
+        """Returns this package's backbone as `detector` does; None if it is another's."""
+        built = self._on_meta(trunk=True).modules()
+        return next((module for module in built if isinstance(module, ResNeXtBackbone)), None)
 
-        Raises:
-            InputError: an argument is out of its range; the message names it.
-        """
-        built = self._on_meta(self._build)
-        own = (module for module in built.modules() if isinstance(module, ResNeXtBackbone))
-        return next(own, None)
-
-    def _on_meta(self, build: Callable[[], nn.Module]) -> nn.Module:
+    def _on_meta(self, *, trunk: bool) -> nn.Module:
         try:
             with torch.device("meta"):
-                return build()
+                return self._build_plain(trunk=trunk)
         except BUILD_ERRORS as error:
             raise InputError(f"config {self.path}: {error}") from error
 
 
-def floats(values: Sequence[Any]) -> tuple[float, ...]:
-    """As numbers of Python, whatever the config holds."""
-    return tuple(map(float, values))
+class YamlExperiment(Experiment):
+    """Holds one of Detectron2's YAML files, or one that inherits from it."""
+
+    keys, has_evaluators, no_weights = YAML_KEYS, False, ""
+
+    @classmethod
+    def read(
+        cls, path: Path, overrides: Sequence[str], variant: str | None
+    ) -> tuple[YamlExperiment, str]:
+        """Reads a file, and names its runs; overrides are keys and values in turn."""
+        if variant is not None:
+            raise InputError(f"--variant {variant}: a YAML file says its network in MODEL.RESNETS")
+        if len(overrides) % 2:
+            raise InputError(f"overrides of a YAML config are pairs KEY VALUE: {overrides}")
+        cfg = get_cfg()
+        add_resnext_config(cfg)
+        cfg.merge_from_file(str(path))
+        cfg.merge_from_list(list(overrides))
+        if cfg.MODEL.BACKBONE.WEIGHTS:
+            cfg.MODEL.WEIGHTS = ""  # which would overwrite it
+        # The zoo has files of one name in many folders.
+        return cls(path, cfg), f"{path.parent.name}/{path.stem}"
+
+    def _build_plain(self, *, trunk: bool) -> nn.Module:
+        cfg = self.cfg.clone()
+        cfg.MODEL.BACKBONE.WEIGHTS, cfg.MODEL.DEVICE = "", "meta"
+        return build_backbone(cfg) if trunk else build_model(cfg)
+
+    def build(self) -> nn.Module:
+        return DefaultTrainer.build_model(self.cfg)
+
+
+class LazyExperiment(Experiment):
+    """Holds a LazyConfig."""
+
+    has_evaluators, no_weights = True, None  # one evaluator, or none and no evaluation
+
+    def __init__(self, path: Path, cfg: Any) -> None:
+        trunk = "model.backbone" + ".bottom_up" * ("bottom_up" in cfg.model.backbone)
+        self.keys = {key: place.format(trunk=trunk) for key, place in LAZY_KEYS.items()}
+        super().__init__(path, cfg)
+
+    @classmethod
+    def read(
+        cls, path: Path, overrides: Sequence[str], variant: str | None
+    ) -> tuple[LazyExperiment, str]:
+        """Reads a file, and names its runs; overrides are `key.key=value`, of which
+        `network.variant` is the longer `--variant`.
+        """
+        cfg = LazyConfig.load(str(path))
+        if variant is not None:
+            if "networks" not in cfg:
+                raise InputError(f"--variant {variant}: config {path} has no table of networks")
+            cfg.network.variant = variant
+        cfg = LazyConfig.apply_overrides(cfg, list(overrides))
+        name = path.stem
+        if "networks" in cfg:
+            check_variant(cfg.network.variant, cfg.networks, path)
+            name = joined(cfg.network.variant, name)
+        experiment = cls(path, cfg)
+        if experiment.checkpoint and experiment.weights:
+            experiment.set(weights=None)  # it would be overwritten
+        return experiment, name
+
+    def _build_plain(self, *, trunk: bool) -> nn.Module:
+        model = copy.deepcopy(self.cfg.model)
+        bottom_up = model.backbone.get("bottom_up", model.backbone)
+        if "weights" in bottom_up:
+            bottom_up.weights = None
+        return instantiate(bottom_up if trunk else model)
+
+    def build(self) -> nn.Module:
+        return instantiate(self.cfg.model).to(self.device)
+
+
+def read_experiment(
+    name: str,
+    overrides: Sequence[str] = (),
+    *,
+    variant: str | None = None,
+    work_dir: str | None = None,
+) -> Experiment:
+    """Reads a config; InputError: there is none, it cannot be read, or takes no such network.
+
+    Args:
+        name: a path; the name of a LazyConfig of this package; or of a YAML file in Detectron2's
+            model zoo, such as `COCO-Detection/faster_rcnn_X_101_32x8d_FPN_3x.yaml`.
+        overrides: as the kind of config has them: `key=value`, or `KEY VALUE`.
+        variant: the network of a LazyConfig, of those in its `networks`; None is its own.
+        work_dir: where everything is written; None is the config's, or work_dirs/NAME.
+    """
+    is_yaml = name.endswith((".yaml", ".yml"))
+    path = _yaml_file(name) if is_yaml else find_config(name, folder=FOLDER)
+    kind = YamlExperiment if is_yaml else LazyExperiment
+    experiment: Experiment
+    try:
+        experiment, run_name = kind.read(path, overrides, variant)
+    except InputError:
+        raise
+    except Exception as error:  # a config is a program: it can raise anything
+        raise InputError(f"config {path}: {type(error).__name__}: {error}") from error
+    if work_dir or experiment.work_dir == OUTPUT:
+        experiment.set(work_dir=work_dir or f"work_dirs/{run_name}")
+    if not torch.cuda.is_available():
+        experiment.set(device="cpu")
+    if Path(experiment.work_dir).is_file():
+        raise InputError(f"--work-dir {experiment.work_dir}: is a file; name a folder")
+    return experiment
+
+
+def _yaml_file(name: str) -> Path:
+    if Path(name).is_file():
+        return Path(name)
+    try:
+        return Path(model_zoo.get_config_file(name))
+    except RuntimeError as error:
+        raise InputError(f"config {name}: no such file, and none in Detectron2's zoo") from error
+
+
+def networks_of(*aliases: str) -> dict[str, dict[str, Any]]:
+    """Returns a table of networks for a LazyConfig, by variant: arguments of `ResNeXtBackbone`,
+    published weights by the aliases of docs/weights.md, and the pixels that these expect. Nothing
+    is downloaded. WeightsError: there is no such alias.
+    """
+    found = {}
+    for alias in aliases:
+        row = published(alias)
+        network, pixels = VARIANTS[row.variant], row.source.preprocessing
+        found[row.variant] = {
+            "depth": network.depth,
+            "num_groups": network.cardinality,
+            "width_per_group": network.base_width,
+            "weights": alias,
+            "pixel_mean": list(pixels.mean),
+            "pixel_std": list(pixels.std),
+            "image_format": pixels.order,
+        }
+    return found
+
+
+def use_weights(model: DictConfig, dataloader: DictConfig, weights: str) -> None:
+    """Sets in a LazyConfig as `Experiment.use_weights` does.
+
+    Args:
+        weights: a path, an address or an alias of docs/weights.md.
+    """
+    LazyExperiment(Path(), SimpleNamespace(model=model, dataloader=dataloader)).use_weights(weights)

@@ -1,4 +1,4 @@
-"""Training and evaluating a detector of Detectron2's, in one process or on many GPUs."""
+"""A detector of Detectron2's is trained and evaluated, in one process or on many GPUs."""
 
 from __future__ import annotations
 
@@ -29,14 +29,9 @@ from torch import nn
 
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
 from resnext_backbones.engine.describe import summary
-from resnext_backbones.engine.fit import NONE
-from resnext_backbones.engine.journal import refuse_earlier_run
+from resnext_backbones.engine.fit import NONE, refuse_earlier_run
 from resnext_backbones.engine.processes import agree
-from resnext_backbones.tasks.detectron2.checkpoints import (
-    Checkpointer,
-    SeenPixels,
-    last_checkpoint,
-)
+from resnext_backbones.tasks.detectron2.checkpoints import Checkpointer, last_checkpoint
 from resnext_backbones.tasks.detectron2.checks import (
     check_batch,
     check_data,
@@ -44,25 +39,24 @@ from resnext_backbones.tasks.detectron2.checks import (
     check_weights,
     evaluators_of,
 )
-from resnext_backbones.tasks.detectron2.experiments import Experiment
-from resnext_backbones.tasks.detectron2.lazy import LazyExperiment
-from resnext_backbones.tasks.detectron2.read import read_experiment
-from resnext_backbones.tasks.detectron2.yaml_files import YamlExperiment
+from resnext_backbones.tasks.detectron2.experiments import (
+    Experiment,
+    LazyExperiment,
+    YamlExperiment,
+    read_experiment,
+)
 
 LOGGER = "resnext_backbones"
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to do; each process reads the config by itself.
+    """Says what to do; each process reads the config by itself.
 
     Attributes:
-        config: as of `read_experiment`.
-        overrides: settings, as the kind of config has them.
+        config, overrides, variant, work_dir: as of `read_experiment`.
         weights: of the backbone: a path, an address or an alias; "none" starts from random values,
             freezes nothing and lets norms learn their statistics; None is the config's.
-        variant: the network of a LazyConfig; None is its own.
-        work_dir: for all output; None is work_dirs/NAME.
         resume: go on from the last checkpoint of the work directory.
         eval_only: evaluate, and do not train.
         allow_mismatch: warn, and go on, where the detector does not fit its weights.
@@ -78,10 +72,8 @@ class Request:
     allow_mismatch: bool = False
 
     def experiment(self) -> Experiment:
-        """The config with all of this applied.
-
-        Raises:
-            InputError: it cannot be read, or there are no such weights.
+        """Returns the config with all of this applied; InputError: it cannot be read, there are no
+        such weights, or a run in the work directory would be overwritten.
         """
         found = read_experiment(
             self.config, self.overrides, variant=self.variant, work_dir=self.work_dir
@@ -108,18 +100,14 @@ def run(
     machine_rank: int = 0,
     dist_url: str = "auto",
 ) -> Path:
-    """Train or evaluate, on the CPU where there is no GPU.
+    """Trains or evaluates, on the CPU where there is no GPU; returns the work directory.
 
     Args:
         num_gpus: of each machine; a process each.
         num_machines, machine_rank, dist_url: as of `detectron2.engine.launch`.
 
-    Returns:
-        The work directory.
-
     Raises:
-        InputError: the config, the data or the devices are wrong, or the detector does not fit
-            its weights.
+        InputError: config, data, devices or weights are wrong, or do not fit each other.
         WeightsError: the weights cannot be had or read, or do not fit.
     """
     check_devices(num_gpus, num_machines, machine_rank, dist_url)
@@ -132,104 +120,78 @@ def run(
 
 
 def _work(request: Request) -> None:
-    """What each process does."""
+    """Does the work of one process."""
     experiment = request.experiment()
     agree(experiment.checkpoint, f"--work-dir {experiment.work_dir}")
     default_setup(
         experiment.cfg, Namespace(config_file=str(experiment.path), eval_only=request.eval_only)
     )
     setup_logger(experiment.work_dir, distributed_rank=comm.get_rank(), name=LOGGER)
-    engine = _Lazy(experiment) if isinstance(experiment, LazyExperiment) else _Yaml(experiment)
+    is_lazy = isinstance(experiment, LazyExperiment)
     if request.eval_only:
         model = create_ddp_model(experiment.build())
         DetectionCheckpointer(model).load(experiment.checkpoint)
-        engine.evaluate(model)
+        evaluate = _evaluate_lazy if is_lazy else _YamlTrainer.test
+        evaluate(experiment.cfg, model)
     else:
-        engine.train(request.resume)
+        (_train_lazy if is_lazy else _train_yaml)(experiment, request.resume)
 
 
-class _Lazy:
-    """The parts of the engine, as a LazyConfig names them."""
-
-    def __init__(self, experiment: LazyExperiment) -> None:
-        self.experiment = experiment
-        self.cfg = experiment.cfg
-
-    def train(self, resume: bool) -> None:
-        settings = self.cfg.train
-        model = self.experiment.build()
-        report(model, self.experiment)
-        self.cfg.optimizer.params.model = model
-        amp = settings.amp.enabled and torch.cuda.is_available()
-        trainer = (AMPTrainer if amp else SimpleTrainer)(
-            create_ddp_model(model, **settings.ddp),
-            instantiate(self.cfg.dataloader.train),
-            instantiate(self.cfg.optimizer),
-        )
-        checkpointer = Checkpointer(
-            model,
-            settings.output_dir,
-            trainer=trainer,
-            preprocessing=SeenPixels(self.experiment.pixels),
-        )
-        registered = [
-            hooks.IterationTimer(),
-            hooks.LRScheduler(scheduler=instantiate(self.cfg.lr_multiplier)),
-        ]
-        evaluating = hooks.EvalHook(settings.eval_period, lambda: self.evaluate(trainer.model))
-        if comm.is_main_process():
-            writers = default_writers(settings.output_dir, settings.max_iter)
-            registered += [
-                hooks.PeriodicCheckpointer(checkpointer, **settings.checkpointer),
-                evaluating,
-                hooks.PeriodicWriter(writers, period=settings.log_period),
-            ]
-        else:
-            registered.append(evaluating)
-        trainer.register_hooks(registered)
-        checkpointer.resume_or_load(settings.init_checkpoint, resume=resume)
-        # A checkpoint says which iteration was the last to be finished.
-        first = trainer.iter + 1 if resume and checkpointer.has_checkpoint() else 0
-        trainer.train(first, settings.max_iter)
-
-    def evaluate(self, model: nn.Module) -> Any:
-        data = self.cfg.dataloader
-        if "evaluator" not in data:
-            return None
-        results = inference_on_dataset(model, instantiate(data.test), instantiate(data.evaluator))
-        print_csv_format(results)
-        return results
+def _train_lazy(experiment: Experiment, resume: bool) -> None:
+    """Trains as Detectron2's tools/lazyconfig_train_net.py does."""
+    cfg, model = experiment.cfg, experiment.build()
+    report(model, experiment)
+    cfg.optimizer.params.model = model
+    amp = cfg.train.amp.enabled and torch.cuda.is_available()
+    trainer = (AMPTrainer if amp else SimpleTrainer)(
+        create_ddp_model(model, **cfg.train.ddp),
+        instantiate(cfg.dataloader.train),
+        instantiate(cfg.optimizer),
+    )
+    folder = cfg.train.output_dir
+    checkpointer = Checkpointer(model, folder, experiment.pixels, trainer=trainer)
+    main = comm.is_main_process()
+    steps, period = cfg.train.max_iter, cfg.train.log_period
+    registered = [
+        hooks.IterationTimer(),
+        hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
+        hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer) if main else None,
+        hooks.EvalHook(cfg.train.eval_period, lambda: _evaluate_lazy(cfg, trainer.model)),
+        hooks.PeriodicWriter(default_writers(folder, steps), period=period) if main else None,
+    ]
+    trainer.register_hooks(registered)  # which leaves out None
+    checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
+    # A checkpoint says which iteration was the last to be finished.
+    first = trainer.iter + 1 if resume and checkpointer.has_checkpoint() else 0
+    trainer.train(first, steps)
 
 
-class _Yaml:
-    """Detectron2's default trainer, as its YAML files expect it."""
-
-    def __init__(self, experiment: Experiment) -> None:
-        assert isinstance(experiment, YamlExperiment)
-        self.experiment = experiment
-        self.cfg = experiment.cfg
-
-    def train(self, resume: bool) -> None:
-        trainer = _Trainer(self.cfg)
-        model: Any = trainer.model
-        report(getattr(model, "module", model), self.experiment)
-        trainer.resume_or_load(resume=resume)
-        trainer.train()
-
-    def evaluate(self, model: nn.Module) -> Any:
-        return _Trainer.test(self.cfg, model)
+def _evaluate_lazy(cfg: Any, model: nn.Module) -> Any:
+    data = cfg.dataloader
+    if "evaluator" not in data:
+        return None
+    results = inference_on_dataset(model, instantiate(data.test), instantiate(data.evaluator))
+    print_csv_format(results)
+    return results
 
 
-class _Trainer(DefaultTrainer):
-    """With the evaluators, which Detectron2 leaves to its users, and whole checkpoints."""
+def _train_yaml(experiment: Experiment, resume: bool) -> None:
+    """Trains as Detectron2's tools/train_net.py does."""
+    trainer = _YamlTrainer(experiment.cfg)
+    model: Any = trainer.model
+    report(getattr(model, "module", model), experiment)
+    trainer.resume_or_load(resume=resume)
+    trainer.train()
+
+
+class _YamlTrainer(DefaultTrainer):
+    """Has the evaluators, which Detectron2 leaves to its users, and writes whole checkpoints."""
 
     def build_hooks(self) -> list[Any]:
-        self.checkpointer = Checkpointer(
-            self.model,
-            self.cfg.OUTPUT_DIR,
-            trainer=weakref.proxy(self),
-            preprocessing=SeenPixels(YamlExperiment(Path(), self.cfg).pixels),
-        )
+        folder = self.cfg.OUTPUT_DIR
+        pixels = YamlExperiment(Path(), self.cfg).pixels
+        kept = weakref.proxy(self)
+        self.checkpointer = Checkpointer(self.model, folder, pixels, trainer=kept)
         return super().build_hooks()
 
     @classmethod
@@ -241,10 +203,11 @@ class _Trainer(DefaultTrainer):
 
 
 def report(model: nn.Module, experiment: Experiment) -> None:
-    """Log what the training starts from."""
+    """Logs what the training starts from."""
     logger = logging.getLogger(LOGGER)
-    own = [m for m in model.modules() if isinstance(m, ResNeXtBackbone)]
-    for backbone in own:
+    for backbone in model.modules():
+        if not isinstance(backbone, ResNeXtBackbone):
+            continue
         for name, value in summary(backbone.trunk, model, str(experiment.pixels)):
             logger.info(f"{name}: {value}")
         if source := backbone.loaded_weights or experiment.checkpoint:

@@ -1,9 +1,9 @@
-"""What Detectron2 says of the weights that it publishes."""
+"""Detectron2's published weights expect certain pixels, and where a block strides."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from detectron2 import model_zoo
 from detectron2.checkpoint.catalog import ModelCatalog
@@ -20,14 +20,8 @@ PREFIX, FILES = "detectron2://", "https://dl.fbaipublicfiles.com/detectron2/"
 CAFFE2_FILES = "https://dl.fbaipublicfiles.com/detectron/"
 
 
-@dataclass(frozen=True)
-class Expected:
-    """What weights expect of a detector; None where it is not known.
-
-    Attributes:
-        pixels: that they were trained with.
-        stride_in_1x1: where a block strides.
-    """
+class Expected(NamedTuple):
+    """Says which pixels weights were trained with, and where a block strides; None: unknown."""
 
     pixels: Preprocessing | None = None
     stride_in_1x1: bool | None = None
@@ -39,12 +33,12 @@ PRETRAINED = {
     f"{CAFFE2_FILES}ImageNetPretrained/MSRA/": Expected(BGR_UNSCALED, stride_in_1x1=True),
     f"{CAFFE2_FILES}ImageNetPretrained/": Expected(BGR_UNSCALED, stride_in_1x1=False),
 }
-"""By what their addresses begin with, beside those in `weights.registry`: the notes of Detectron2's
+"""Their addresses begin so, beside those in `weights.registry`: from the notes of Detectron2's
 MODEL_ZOO.md and checkpoint/catalog.py."""
 
 
 def plain_name(source: str) -> str:
-    """A source of weights without Detectron2's own schemes: an alias, an address or a path."""
+    """Returns a source of weights without Detectron2's schemes: an alias, an address or a path."""
     address = source
     if source.startswith(CATALOG):
         try:
@@ -58,11 +52,8 @@ def plain_name(source: str) -> str:
 
 
 def expected_by(source: str) -> Expected:
-    """What is known of weights without looking into them.
-
-    Raises:
-        InputError: there is no such file.
-        WeightsError: there is no such alias.
+    """Returns what is known of weights without a look into them; InputError or WeightsError: there
+    is no such file or alias.
     """
     name = plain_name(source)
     if row := row_of(name):
@@ -71,15 +62,11 @@ def expected_by(source: str) -> Expected:
         if name.startswith(start):
             return expected
     if found := re.fullmatch(re.escape(FILES) + r"(.+)/\d+/model_\w+\.pkl", name):
-        return _of_detector(found[1])
+        try:
+            cfg = model_zoo.get_config(f"{found[1]}.yaml")
+        except RuntimeError:
+            return Expected()
+        mean, std = (tuple(map(float, v)) for v in (cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD))
+        pixels = Preprocessing(cfg.INPUT.FORMAT, mean, std)
+        return Expected(pixels, cfg.MODEL.RESNETS.STRIDE_IN_1X1)
     return Expected(None if "://" in name else known_pixels(name))
-
-
-def _of_detector(name: str) -> Expected:
-    """What the config of a detector in the zoo says."""
-    try:
-        cfg = model_zoo.get_config(f"{name}.yaml")
-    except RuntimeError:
-        return Expected()
-    mean, std = (tuple(map(float, v)) for v in (cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD))
-    return Expected(Preprocessing(cfg.INPUT.FORMAT, mean, std), cfg.MODEL.RESNETS.STRIDE_IN_1X1)

@@ -1,1 +1,1 @@
-"""Training and evaluating MMDetection's detectors on MMEngine's runner."""
+"""MMDetection's detectors train and are evaluated on MMEngine's runner."""

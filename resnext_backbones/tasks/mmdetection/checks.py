@@ -1,4 +1,4 @@
-"""What is looked at before anything is built: data and categories."""
+"""Faults of a detector's data and categories are found before anything is built."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from mmengine.config import Config
 
 from resnext_backbones.data.annotations import check_images, find_annotations, read_coco
 from resnext_backbones.engine.config import dicts_with
+from resnext_backbones.engine.processes import read_ranks
 from resnext_backbones.errors import InputError, some
 
 HEADS = ("bbox_head", "mask_head")
 LOADERS = {"train": ("train_dataloader", "val_dataloader"), "test": ("test_dataloader",)}
 
 
-def check_data(cfg: Config, mode: str) -> None:
-    """Check the data sets of a config in COCO's format, and that the heads fit them.
-
-    Args:
-        mode: `train` or `test`.
+def check_data(cfg: Config, mode: str) -> tuple[()]:
+    """Checks the data sets of a mode, `train` or `test`, that are in COCO's format, and that the
+    heads fit them, in one process for all.
 
     Raises:
-        InputError: a data root, annotation file or image is missing, an annotation file is not
-            in COCO's format, or its categories are not those of the config.
+        InputError: a folder, annotation file or image is missing or wrong, or categories are not
+            those of the config.
     """
-    for loader in LOADERS[mode]:
+    for loader in LOADERS[mode] if read_ranks(cfg.launcher)[0] == 0 else ():
         for dataset in dicts_with(cfg.get(loader), lambda d: "ann_file" in d):
             if dataset.get("backend_args") is None:
                 _check_dataset(dataset, cfg.model)
+    return ()
 
 
 def _check_dataset(dataset: Mapping[str, Any], model: Mapping[str, Any]) -> None:
@@ -39,12 +39,16 @@ def _check_dataset(dataset: Mapping[str, Any], model: Mapping[str, Any]) -> None
     if path.suffix != ".json":
         return
     content = read_coco(path)
-    classes, things = classes_of(dataset, "classes"), classes_of(dataset, "thing_classes")
-    if classes:
-        _check_categories(path, content["categories"], classes)
-        check_heads(things or classes, model)
-    folder = root / dataset.get("data_prefix", {}).get("img", "")
-    check_images(path, content["images"], folder)
+    if classes := classes_of(dataset, "classes"):
+        names = {category["name"] for category in content["categories"]}
+        if absent := [name for name in classes if name not in names]:
+            raise InputError(
+                f"annotation file {path}: its {len(names)} categories ({some(sorted(names))}) lack "
+                f"{len(absent)} of the config's {len(classes)} classes: {some(absent)}; "
+                "set metainfo.classes of the data sets, and num_classes of the heads"
+            )
+        check_heads(classes_of(dataset, "thing_classes") or classes, model)
+    check_images(path, content["images"], root / dataset.get("data_prefix", {}).get("img", ""))
 
 
 def classes_of(dataset: Mapping[str, Any], key: str) -> tuple[str, ...]:
@@ -55,28 +59,11 @@ def classes_of(dataset: Mapping[str, Any], key: str) -> tuple[str, ...]:
     return tuple(named or ())
 
 
-def _check_categories(
-    path: Path,
-    categories: list[dict[str, Any]],
-    classes: tuple[str, ...],
-) -> None:
-    names = {category["name"] for category in categories}
-    if absent := [name for name in classes if name not in names]:
-        raise InputError(
-            f"annotation file {path}: its {len(names)} categories ({some(sorted(names))}) lack "
-            f"{len(absent)} of the config's {len(classes)} classes: {some(absent)}; "
-            "set metainfo.classes of the data sets, and num_classes of the heads"
-        )
-
-
 def check_heads(classes: tuple[str, ...], model: Mapping[str, Any]) -> None:
-    """Check the heads that tell classes apart; others, as for stuff or proposals, count otherwise.
-
-    Raises:
-        InputError: one has another number of classes.
+    """Checks the heads that tell classes apart, or raises InputError; others, as for stuff or
+    proposals, count otherwise.
     """
-    roi_head = model.get("roi_head") or {}
-    for part in (model, roi_head):
+    for part in (model, model.get("roi_head") or {}):
         for head in dicts_with([part.get(name) for name in HEADS], lambda d: "num_classes" in d):
             if head["num_classes"] != len(classes):
                 raise InputError(

@@ -1,17 +1,21 @@
-"""A detector's config, and what training and testing need of it."""
+"""A detector's config is read here; its backbone gets weights and the pixels that they expect."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from importlib import import_module
 from typing import Any
 
 import resnext_backbones.adapters.distributions  # noqa: F401
 
 from mmengine.config import Config
+from torch import nn
 
+from resnext_backbones.engine import fit
 from resnext_backbones.engine.config import dicts_with, read_config
 from resnext_backbones.errors import InputError
+from resnext_backbones.weights import Preprocessing
+from resnext_backbones.weights.registry import published
 
 ADAPTER = "resnext_backbones.adapters.openmmlab"
 IMAGES = "resnext_backbones.tasks.mmdetection.images"
@@ -19,21 +23,18 @@ IMAGES = "resnext_backbones.tasks.mmdetection.images"
 # MMDetection's reader goes on with None where a file is no image.
 CHECKED_TRANSFORMS = {"LoadImageFromFile": "resnext_backbones.LoadImageFromFile"}
 
+OWN = "resnext_backbones.ResNeXt"
 
-def load_config(
-    name: str,
-    options: Sequence[str] | None = None,
-    *,
-    work_dir: str | None = None,
-    launcher: str = "none",
-) -> Config:
-    """As `read_config`, for a detector: its images are checked as they are read.
+READ_AS = "BGR"
 
-    Raises:
-        InputError: as `read_config`, or mmcv has none of the operators that were asked for.
-    """
+TRAINED = {"frozen_stages": -1, "norm_eval": False}
+"""A backbone of random values is trained with these."""
+
+
+def load_config(name: str, options: Sequence[str] | None = None, **given: Any) -> Config:
+    """Reads a config as `read_config`, for a detector: its images are checked as they are read."""
     import_module(ADAPTER)
-    cfg = read_config(name, options, work_dir=work_dir, launcher=launcher)
+    cfg = read_config(name, options, **given)
     import_module(IMAGES)
     for transform in dicts_with(list(cfg.values()), lambda d: d.get("type") in CHECKED_TRANSFORMS):
         transform["type"] = CHECKED_TRANSFORMS[transform["type"]]
@@ -41,12 +42,117 @@ def load_config(
 
 
 def backbone_of(model: Mapping[str, Any]) -> dict[str, Any]:
-    """The backbone's config in a detector, also in one that wraps another.
-
-    Raises:
-        InputError: there is none.
-    """
+    """Returns the backbone's config in a detector's, also in one that wraps another."""
     for part in (model, model.get("detector", {})):
         if "backbone" in part:
             return part["backbone"]
     raise InputError(f"model {model.get('type')}: has no backbone")
+
+
+def find_backbone(model: nn.Module) -> nn.Module:
+    """Returns the backbone of a detector, also of one that wraps another."""
+    names = dict(model.named_modules())
+    return names.get("backbone") or names["detector.backbone"]
+
+
+def use_weights(cfg: Config, weights: str) -> str:
+    """Sets the backbone's weights in a config, and the pixels that they expect, if these are known.
+
+    Args:
+        weights: a path, an address or an alias of docs/weights.md; or "none", with which the
+            backbone starts from random values: nothing is frozen then, and norms learn statistics.
+
+    Returns:
+        What "none" has changed, for the log of the training; "" with weights.
+
+    Raises:
+        InputError, WeightsError: there is no such file or alias.
+    """
+    backbone = backbone_of(cfg.model)
+    if weights == fit.NONE:
+        backbone["init_cfg"] = None
+        return fit.said_of_none(_unfreeze(backbone))
+    backbone["init_cfg"] = {"type": "Pretrained", "checkpoint": weights}
+    if cfg.model.get("data_preprocessor"):
+        set_pixels(cfg.model)
+    return ""
+
+
+def pretrained(weights: str, **options: Any) -> dict[str, Any]:
+    """Returns what a detector's `model` takes to start from published weights: this package's
+    backbone in the place of the config's own, and the pixels that the weights expect.
+
+    A config calls it, or takes what a config below `_base_` got by it, so that these are the same
+    whatever reads the config: MMDetection's own tools, too. Nothing is downloaded.
+
+    Args:
+        weights: an alias of docs/weights.md, which says the variant; WeightsError if there is none.
+        options: of the backbone, beside a frozen first stage and frozen statistics.
+    """
+    backbone = {
+        "type": OWN,
+        "variant": published(weights).variant,
+        "frozen_stages": 1,
+        "norm_eval": True,
+        "init_cfg": {"type": "Pretrained", "checkpoint": weights},
+    }
+    model = {"backbone": {"_delete_": True, **backbone, **options}}
+    set_pixels(model)
+    return model
+
+
+def set_pixels(model: MutableMapping[str, Any]) -> None:
+    """Sets in a detector's config the pixels that its backbone's weights expect, if they are known;
+    InputError or WeightsError: there is no such file or alias.
+    """
+    fit.give_pixels(model, _pretrained(backbone_of(model)), READ_AS)
+
+
+def given_pixels(model: Mapping[str, Any]) -> Preprocessing | None:
+    """Returns the pixels that a detector gives its backbone; None where its config does not say."""
+    return fit.given_pixels(model, READ_AS)
+
+
+def given(model: Mapping[str, Any], *, to_resume: bool) -> dict[str, Any]:
+    """Returns what of a config must be as it was in the run that a checkpoint is of."""
+    trained = {key: backbone_of(model).get(key) for key in TRAINED} if to_resume else {}
+    return {"pixels": given_pixels(model), **trained}
+
+
+def use_of(cfg: Config) -> fit.WeightsUse | None:
+    """Returns what a detector does with its backbone's weights; None for a backbone that is not
+    this package's, and for a run that starts from a whole detector: these are left alone.
+    """
+    backbone = backbone_of(cfg.model)
+    if backbone.get("type") != OWN or cfg.get("load_from"):
+        return None
+    frozen = backbone.get("frozen_stages", -1)
+    return fit.use_of_source(
+        _pretrained(backbone),
+        given_pixels(cfg.model),
+        frozen=f"frozen_stages={frozen}" if frozen >= 0 else "",
+        unfreeze="model.backbone.frozen_stages=-1",
+        norms_move=not backbone.get("norm_eval", True),
+        still_norms="model.backbone.norm_eval=True",
+    )
+
+
+def _unfreeze(backbone: MutableMapping[str, Any]) -> Iterator[str]:
+    """Lets all of a backbone be trained, norms with their statistics; yields what that changes."""
+    for key, value in TRAINED.items():
+        # Backbones of others may not have the argument.
+        if (backbone.get("type") == OWN or key in backbone) and backbone.get(key) != value:
+            yield f"{key} {backbone.get(key, 'unset')} -> {value}"
+            backbone[key] = value
+    norm = backbone.get("norm_cfg") or {}
+    if not norm.get("requires_grad", True):
+        yield "norm_cfg.requires_grad False -> True"
+        norm["requires_grad"] = True
+
+
+def _pretrained(backbone: Mapping[str, Any]) -> str | None:
+    """Returns the checkpoint that a backbone's `init_cfg`, or a list of them, loads."""
+    init_cfg = backbone.get("init_cfg")
+    cfgs = [init_cfg] if isinstance(init_cfg, Mapping) else list(init_cfg or ())
+    found = [cfg["checkpoint"] for cfg in cfgs if cfg.get("type") == "Pretrained"]
+    return found[-1] if found else None

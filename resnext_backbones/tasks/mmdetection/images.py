@@ -1,4 +1,4 @@
-"""Reading images, with an error that names the file."""
+"""An image that cannot be read ends in an error that names the file."""
 
 from __future__ import annotations
 
@@ -18,20 +18,22 @@ JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 @TRANSFORMS.register_module()
 class LoadImageFromFile(MMCVLoadImageFromFile):
-    """MMCV's transform; a missing, unreadable or truncated image is an `InputError`."""
+    """Reads images as MMCV's transform; one that is missing or truncated is an `InputError`."""
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
-        """Add `img` (H, W, 3), `img_shape` and `ori_shape` to the sample.
-
-        Raises:
-            InputError: the file is missing, no image, or ends too early.
-        """
+        """Adds `img` (H, W, 3), `img_shape` and `ori_shape` to the sample."""
         path = results["img_path"]
         try:
             content = mmengine.fileio.get(path, self.backend_args)
         except OSError as error:
             raise InputError(f"image {path}: {error.strerror or error}") from error
-        _check_whole(path, content)
+        # OpenCV fills the rest of a truncated JPEG with grey and says nothing. One that ends as it
+        # must is whole; few do not, and Pillow decides on those.
+        if content.startswith(JPEG_START) and not content.rstrip(b"\0").endswith(JPEG_END):
+            try:
+                Image.open(io.BytesIO(content)).load()
+            except (OSError, SyntaxError) as error:
+                raise InputError(f"image {path}: corrupt or truncated: {error}") from error
         # OpenCV raises on an empty file, and returns None for all else that is no image.
         image = None
         if content:
@@ -41,16 +43,3 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
         results["img"] = image.astype("float32") if self.to_float32 else image
         results["img_shape"] = results["ori_shape"] = image.shape[:2]
         return results
-
-
-def _check_whole(path: str, content: bytes) -> None:
-    """OpenCV fills the rest of a truncated JPEG with grey and says nothing.
-
-    A JPEG that ends as it must is whole. Few do not, and Pillow decides on those.
-    """
-    if not content.startswith(JPEG_START) or content.rstrip(b"\0").endswith(JPEG_END):
-        return
-    try:
-        Image.open(io.BytesIO(content)).load()
-    except (OSError, SyntaxError) as error:
-        raise InputError(f"image {path}: corrupt or truncated: {error}") from error

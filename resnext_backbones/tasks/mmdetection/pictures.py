@@ -1,4 +1,4 @@
-"""Pictures of what a detector found."""
+"""Pictures show what a detector found."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GAP = 8
 """White pixels between the two halves of a picture."""
 
 LEAST_SCORE = 0.5
-"""Of what is drawn; most of what a detector returns is below it."""
+"""Objects with less, as most of what a detector returns has, are not drawn."""
 
 DRAWN_AS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 """Names of images whose pictures have the same; of others, `.png` behind theirs."""
@@ -30,19 +30,17 @@ class PicturesHook(Hook):
     """Writes a picture of each test image: ground truth on the left, what was found on the right.
 
     Args:
-        folder: for the pictures, which have the images' names, with the folders below the one that
-            all images are in.
+        folder: for the pictures, by the images' names from the folder that all images are in.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def before_test(self, runner: Any) -> None:
-        """Choose the colours of the classes, and find the folder that all images are in."""
+        """Chooses the colours of the classes, and finds the folder that all images are in."""
         dataset = runner.test_dataloader.dataset
-        metainfo = dataset.metainfo
-        self.classes = metainfo["classes"]
-        self.colours = class_colours(self.classes, metainfo.get("palette"))
+        self.classes = dataset.metainfo["classes"]
+        self.colours = class_colours(self.classes, dataset.metainfo.get("palette"))
         # A process sees its share of the images alone, and names must differ between all of them.
         paths = (Path(dataset.get_data_info(i)["img_path"]) for i in range(len(dataset)))
         # Without `..`, which Path.absolute keeps.
@@ -55,18 +53,22 @@ class PicturesHook(Hook):
         data_batch: Any = None,  # noqa: ARG002
         outputs: Sequence[Any] | None = None,
     ) -> None:
-        """Write the pictures of a batch."""
+        """Writes the pictures of a batch."""
         for sample in outputs or ():
             name = os.path.relpath(sample.img_path, self.root)
             picture = picture_of(sample, self.classes, self.colours, truth=True)
-            path = picture_path(self.folder, name)
-            mmcv.imwrite(picture[..., ::-1], str(path))  # which makes the folder
+            write_picture(picture, self.folder, name)
 
 
 def picture_path(folder: Path, name: str) -> Path:
     """Returns the path in a folder of the picture of an image, which has the image's name."""
     path = folder / name
     return path if path.suffix.lower() in DRAWN_AS else path.with_name(f"{path.name}.png")
+
+
+def write_picture(picture: NDArray[np.uint8], folder: Path, name: str) -> None:
+    """Writes the picture, (H, W, 3) in RGB, of an image of this name; makes its folder."""
+    mmcv.imwrite(picture[..., ::-1], str(picture_path(folder, name)))
 
 
 def picture_of(
@@ -77,29 +79,26 @@ def picture_of(
     least_score: float = LEAST_SCORE,
     truth: bool = False,
 ) -> NDArray[np.uint8]:
-    """Draws what was found on the image that it was found in.
+    """Returns the image with what was found in it, (H, W, 3) in RGB.
 
     Args:
         sample: MMDetection's `DetDataSample` with predictions; the image is read from its path.
         classes, colours: of each class; `class_colours` makes the colours.
         least_score: of what is drawn.
         truth: draw the sample's ground truth on the left.
-
-    Returns:
-        (H, W, 3), RGB.
     """
     image = mmcv.imfrombytes(mmengine.fileio.get(sample.img_path), channel_order="rgb")
     found = sample.pred_instances
-    found = detections(found[found.scores >= least_score])
-    if not truth:
-        return draw_detections(image, found, classes, colours)
-    left = draw_detections(
-        image, detections(sample.gt_instances), classes, colours, title="ground truth"
-    )
-    title = f"found, score at least {least_score}"
-    right = draw_detections(image, found, classes, colours, title=title)
-    gap = np.full((len(left), GAP, 3), 255, np.uint8)
-    return np.concatenate([left, gap, right], axis=1)
+    halves = {"": found[found.scores >= least_score]}
+    if truth:
+        title = f"found, score at least {least_score}"
+        halves = {"ground truth": sample.gt_instances, title: halves[""]}
+    drawn = [
+        draw_detections(image, detections(objects), classes, colours, title=title)
+        for title, objects in halves.items()
+    ]
+    gap = np.full((len(drawn[0]), GAP, 3), 255, np.uint8)
+    return np.concatenate([drawn[0], gap, drawn[1]], axis=1) if truth else drawn[0]
 
 
 def detections(instances: Any) -> Detections:
@@ -116,5 +115,4 @@ def _array(values: Any) -> np.ndarray:
     """Returns the values of a tensor, or of MMDetection's boxes or masks, as an array."""
     if hasattr(values, "to_ndarray"):
         return np.asarray(values.to_ndarray())
-    values = getattr(values, "tensor", values)
-    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    return torch.as_tensor(getattr(values, "tensor", values)).detach().cpu().numpy()

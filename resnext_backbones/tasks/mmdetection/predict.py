@@ -1,34 +1,36 @@
-"""A detector's findings in images without annotations."""
+"""A detector looks at images without annotations."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import mmcv
 import torch
 from mmcv.transforms import Compose
 from mmdet.apis import init_detector
+from mmdet.structures.bbox import get_box_tensor
 from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from rich.console import Console
 from rich.progress import track
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from resnext_backbones.data.coco_results import ImageList, own_categories, to_results
 from resnext_backbones.data.find_images import FoundImages
 from resnext_backbones.engine import runner
+from resnext_backbones.engine.fit import unlike_its_run
 from resnext_backbones.errors import BUILD_ERRORS, InputError
 from resnext_backbones.io import write_whole
 from resnext_backbones.reports.drawing import class_colours
 from resnext_backbones.tasks.mmdetection.checks import check_heads, classes_of
-from resnext_backbones.tasks.mmdetection.pictures import picture_of, picture_path
-from resnext_backbones.tasks.mmdetection.seen import unlike_its_run
+from resnext_backbones.tasks.mmdetection.config import given
+from resnext_backbones.tasks.mmdetection.pictures import picture_of, picture_path, write_picture
 from resnext_backbones.weights.sources import locate
 
 IMAGES, PREDICTIONS, PICTURES = "images.json", "predictions.json", "pictures"
@@ -47,11 +49,11 @@ def predict(
     image_list: Path | None = None,
     overwrite: bool = False,
 ) -> int:
-    """Write what a detector finds in images, as COCO's results and as pictures.
+    """Writes what a detector finds in images, as COCO's results and as pictures.
 
     An image is read, resized and normalised as the config's test data set does. The images of a
     batch are padded to the same size, which moves boxes near the padding by fractions of a pixel;
-    with `batch_size` of the config's test data loader they are those of `evaluate`.
+    with `batch_size` of the config's test data loader they are those of an evaluation.
 
     Args:
         checkpoint: a path or an address; its classes are taken, or else the config's.
@@ -59,7 +61,7 @@ def predict(
             predictions.json in COCO's results format, and pictures/ by the names of the images.
             Until all is done, images.json lists all images, and there is no predictions.json.
         workers: processes that read images; 0 reads them in this one.
-        score_thr: what pictures show; None draws none.
+        score_thr: the least score in pictures; None draws none.
         image_list: a file in COCO's format that says the ids of images and categories. None
             counts images from 1; categories are COCO's or counted from 1.
         overwrite: replace what an earlier call left in `out`.
@@ -68,9 +70,8 @@ def predict(
         The number of detections.
 
     Raises:
-        InputError: the checkpoint or the image list is wrong, the checkpoint was trained on other
-            pixels, or `out` has files of an earlier call; or an image cannot be read, once all
-            others are done.
+        InputError: the checkpoint or the image list is wrong, `out` has files of an earlier call;
+            or an image cannot be read, once all others are done.
         WeightsError: the checkpoint cannot be read.
     """
     earlier = _earlier_results(out, overwrite)
@@ -84,70 +85,65 @@ def predict(
     loader = _loader(cfg, images, batch_size, workers)
     colours = class_colours(classes, model.dataset_meta.get("palette"))
 
+    def write_images(description: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        content = {"info": {"description": description}, "images": rows, "annotations": []}
+        content["categories"] = categories
+        write_whole(out / IMAGES, json.dumps(content, indent=1) + "\n")
+
     # What stayed would pass for this detector's.
     for path in earlier:
         path.unlink(missing_ok=True)
     # Pictures that no images.json lists are not replaced, so it is there before them.
     named = [{"id": id_, "file_name": name} for id_, name in zip(ids, images.names, strict=True)]
-    _write_images(out, f"images in {images.root}, not all of them done", named, categories)
-    rows, found, failures = [], [], []
+    write_images(f"images in {images.root}, not all of them done", named)
+    rows, results, failures = [], [], []
     for index, sample in _samples(model, loader):
         if isinstance(sample, InputError):
             failures.append(str(sample))
             continue
         if "pred_instances" not in sample:
             raise InputError(f"model {cfg.model.type}: finds no boxes, which COCO's results are of")
-        name = images.names[index]
         height, width = map(int, sample.ori_shape)
-        rows.append({"id": ids[index], "file_name": name, "width": width, "height": height})
-        found += to_results(sample, ids[index], category_ids)
+        rows.append({**named[index], "width": width, "height": height})
+        found = sample.pred_instances
+        tensors = {**dict(found.items()), "boxes": get_box_tensor(found.bboxes)}
+        results += to_results(tensors, ids[index], category_ids)
         if score_thr is not None:
             picture = picture_of(sample, classes, colours, least_score=score_thr)
-            path = picture_path(out / PICTURES, name)
-            mmcv.imwrite(picture[..., ::-1], str(path))  # which makes the folder
-    _write_images(out, f"images in {images.root}", rows, categories)
-    write_whole(out / PREDICTIONS, json.dumps(found) + "\n")
+            write_picture(picture, out / PICTURES, images.names[index])
+    write_images(f"images in {images.root}", rows)
+    write_whole(out / PREDICTIONS, json.dumps(results) + "\n")
     if failures:
         raise InputError(
             f"{len(failures)} of {len(images.names)} images cannot be read; the results of the "
             f"others are in {out}\n" + "\n".join(failures)
         )
-    return len(found)
-
-
-class _Images(Dataset):
-    """Images as the detector takes them; one that cannot be read is the error that says so."""
-
-    def __init__(self, images: FoundImages, pipeline: Compose) -> None:
-        self.images, self.pipeline = images, pipeline
-
-    def __len__(self) -> int:
-        return len(self.images.names)
-
-    def __getitem__(self, index: int) -> tuple[int, dict[str, Any] | InputError]:
-        path = self.images.root / self.images.names[index]
-        try:
-            return index, self.pipeline({"img_path": str(path), "img_id": index})
-        except InputError as error:
-            return index, error
+    return len(results)
 
 
 def _loader(cfg: Config, images: FoundImages, batch_size: int, workers: int) -> DataLoader:
     """Returns a loader of lists of pairs: an image's index, and the image or its error."""
-    # LoadAnnotations and its kin; PackDetInputs does without what they add.
-    steps = [s for s in get_test_pipeline_cfg(cfg) if "Annotations" not in _name_of(s["type"])]
+    kinds = ((step, step["type"]) for step in get_test_pipeline_cfg(cfg))
+    names = ((step, kind if isinstance(kind, str) else kind.__name__) for step, kind in kinds)
     try:
-        pipeline = Compose(steps)
+        # LoadAnnotations and its kin go; PackDetInputs does without what they add.
+        pipeline = Compose([step for step, name in names if "Annotations" not in name])
     except BUILD_ERRORS as error:
         raise InputError(f"config {cfg.filename}: its test pipeline: {error}") from error
-    return DataLoader(
-        _Images(images, pipeline), batch_size, num_workers=workers, collate_fn=_unchanged
-    )
+    read = partial(_read, images, pipeline)
+    indices: Any = range(len(images.names))
+    return DataLoader(indices, batch_size, num_workers=workers, collate_fn=read)
 
 
-def _name_of(kind: Any) -> str:
-    """Returns the name of a transform, which a config gives as a text or as the class itself."""
-    return kind if isinstance(kind, str) else kind.__name__
+def _read(images: FoundImages, pipeline: Compose, batch: Sequence[int]) -> list[tuple[int, Any]]:
+    read: list[tuple[int, Any]] = []
+    for index in batch:
+        path = str(images.root / images.names[index])
+        try:
+            read.append((index, pipeline({"img_path": path, "img_id": index})))
+        except InputError as error:
+            read.append((index, error))
+    return read
 
 
 def _samples(model: Any, loader: DataLoader) -> Iterator[tuple[int, Any]]:
@@ -162,78 +158,55 @@ def _samples(model: Any, loader: DataLoader) -> Iterator[tuple[int, Any]]:
             yield from zip(indices, found, strict=True)
 
 
-def _unchanged(batch: Sequence[Any]) -> Sequence[Any]:
-    return batch
-
-
 def _build(cfg: Config, checkpoint: str) -> Any:
     """Returns the detector with its weights, on its device; `dataset_meta` has its classes."""
     if "backbone" not in cfg.model:
-        raise InputError(f"model {cfg.model.get('type')}: has no backbone of its own; name a "
-                         "config of the detector in it")  # fmt: skip
-    path = locate(checkpoint) if "://" in checkpoint else Path(checkpoint)
+        raise InputError(
+            f"model {cfg.model.get('type')}: has no backbone of its own; name a config of the "
+            "detector in it"
+        )
+    path = str(locate(checkpoint) if "://" in checkpoint else checkpoint)
     meta = runner.check_checkpoint(path, cfg)
-    for problem in unlike_its_run(cfg, str(path), meta, to_resume=False):
+    for problem in unlike_its_run(cfg.model, path, meta, given, to_resume=False):
         raise InputError(problem)
-    own = classes_of(cfg.test_dataloader.dataset, "classes")
-    classes = _classes_in(meta) or own
+    # MMDetection 3 names classes in one way, and 2 in two others.
+    named = {key.lower(): value for key, value in (meta.get("dataset_meta") or {}).items()}
+    classes = tuple(named.get("classes") or meta.get("CLASSES") or ())
+    classes = classes or classes_of(cfg.test_dataloader.dataset, "classes")
     if not classes:
         raise InputError(f"checkpoint {path}: names no classes, and neither does the config")
     check_heads(classes, cfg.model)
     try:
-        model = init_detector(cfg, str(path), device=get_device())
+        model = init_detector(cfg, path, device=get_device())
     except BUILD_ERRORS as error:
         raise InputError(f"config {cfg.filename}: {error}") from error
     model.dataset_meta["classes"] = classes
     return model
 
 
-def _classes_in(meta: Mapping[str, Any]) -> tuple[str, ...]:
-    """Returns the classes that a checkpoint names, as MMDetection 3 does it or as 2 does."""
-    lower = {key.lower(): value for key, value in (meta.get("dataset_meta") or {}).items()}
-    return tuple(lower.get("classes") or meta.get("CLASSES") or ())
-
-
-def _write_images(
-    out: Path, description: str, rows: Sequence[Mapping], categories: Sequence[Mapping]
-) -> None:
-    content = {
-        "info": {"description": description},
-        "images": rows,
-        "annotations": [],
-        "categories": categories,
-    }
-    write_whole(out / IMAGES, json.dumps(content, indent=1) + "\n")
-
-
 def _earlier_results(out: Path, overwrite: bool) -> list[Path]:
-    """Returns the files that an earlier call left in the folder, if they may be replaced.
-
-    Raises:
-        InputError: it has files that may not be.
-    """
+    """Returns what an earlier call left, if it may be replaced, or raises InputError."""
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: is a file; name a folder")
     if not out.is_dir() or not any(out.iterdir()):
         return []
     if not overwrite:
         raise InputError(f"--out {out}: has files; name a new folder, or replace with --overwrite")
-    listing = out / IMAGES
+    listing, pictures = out / IMAGES, out / PICTURES
     if not listing.is_file():
         raise InputError(
             f"--out {out}: has no {IMAGES}, so its files are of something else; name a new folder"
         )
-    pictures = out / PICTURES
     try:
         names = [image["file_name"] for image in json.loads(listing.read_bytes())["images"]]
         paths = [Path(os.path.normpath(picture_path(pictures, name))) for name in names]
-        outside = [path for path in paths if not path.is_relative_to(os.path.normpath(pictures))]
     except (ValueError, LookupError, TypeError) as error:
         raise InputError(
             f"--out {out}: its {IMAGES} is damaged or of something else, and does not say which "
             "pictures may be replaced; name a new folder"
         ) from error
-    if outside:
+    inside = os.path.normpath(pictures)
+    if outside := [path for path in paths if not path.is_relative_to(inside)]:
         raise InputError(
             f"--out {out}: its {IMAGES} names images outside {PICTURES}/ ({outside[0]}), so it is "
             "of something else; name a new folder"

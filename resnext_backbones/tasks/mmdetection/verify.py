@@ -1,18 +1,15 @@
-"""A detector of MMDetection's zoo, measured on this package's backbone."""
+"""A detector of MMDetection's zoo is measured on this package's backbone."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
 
-from mmengine.config import Config
-
 from resnext_backbones.data.annotations import read_coco
 from resnext_backbones.engine.config import dicts_with
 from resnext_backbones.errors import InputError
-from resnext_backbones.tasks.mmdetection.config import backbone_of, load_config
-from resnext_backbones.tasks.mmdetection.run import evaluate
-from resnext_backbones.tasks.mmdetection.weights import OWN
+from resnext_backbones.tasks.mmdetection.config import OWN, backbone_of, load_config
+from resnext_backbones.tasks.mmdetection.run import TASK
 from resnext_backbones.tasks.mmdetection.zoo import METRICS, ZooDetector
 from resnext_backbones.verdict import AP, Number
 from resnext_backbones.weights.download import download
@@ -32,13 +29,12 @@ def verify_detector(
     tolerance: float | None = None,
     launcher: str = "none",
 ) -> tuple[str, list[Number]]:
-    """Measure the AP of a published detector on COCO's validation images.
+    """Measures the AP of a published detector on COCO's validation images.
 
     Args:
         coco_root: the folder with annotations/ and val2017/.
         work_dir: for the log and the whole table of metrics.
         own_backbone: put this package's ResNeXt in the place of MMDetection's.
-        options: settings of the config.
         batch_size: None is the config's, 1, which the published numbers are measured with.
         tolerance: None is that of `AP`.
 
@@ -55,27 +51,20 @@ def verify_detector(
         raise InputError(f"--coco-root {coco_root}: has no {ANNOTATIONS}")
     allowed = AP.chosen_tolerance(len(read_coco(path)["images"]), tolerance)
     cfg = load_config(str(detector.config), options, work_dir=str(work_dir), launcher=launcher)
-    _use_data(cfg, coco_root, batch_size)
+    for dataset in dicts_with(cfg.test_dataloader, lambda d: "ann_file" in d):
+        dataset.update(data_root=str(coco_root), ann_file=ANNOTATIONS)
+        dataset["data_prefix"] = {**dataset.get("data_prefix", {}), "img": "val2017/"}
+    for metric in dicts_with(cfg.test_evaluator, lambda d: "ann_file" in d):
+        metric["ann_file"] = str(path)
+    if batch_size is not None:
+        cfg.test_dataloader.batch_size = batch_size
     backbone = backbone_of(cfg.model)
     if own_backbone and backbone["type"] == "ResNeXt":
         backbone["type"] = OWN
-    checkpoint = download(detector.urls, hash_in_name(detector.urls[0]))
-    metrics = evaluate(cfg, str(checkpoint))
+    metrics = TASK.evaluate(cfg, str(download(detector.urls, hash_in_name(detector.urls[0]))))
     kind = backbone["type"]
     return kind if "." in kind else f"mmdet.{kind}", [
         # Where nothing was found at all, COCO's evaluation has no numbers.
         Number(name, published, 100 * metrics.get(METRICS[name], math.nan), allowed)
         for name, published in detector.published.items()
     ]
-
-
-def _use_data(cfg: Config, coco_root: Path, batch_size: int | None) -> None:
-    """Evaluate on the validation images of a COCO tree."""
-    for dataset in dicts_with(cfg.test_dataloader, lambda d: "ann_file" in d):
-        dataset["data_root"] = str(coco_root)
-        dataset["ann_file"] = ANNOTATIONS
-        dataset["data_prefix"] = {**dataset.get("data_prefix", {}), "img": "val2017/"}
-    for metric in dicts_with(cfg.test_evaluator, lambda d: "ann_file" in d):
-        metric["ann_file"] = str(coco_root / ANNOTATIONS)
-    if batch_size is not None:
-        cfg.test_dataloader.batch_size = batch_size

@@ -1,4 +1,4 @@
-"""MMDetection's model zoo, as the installed package describes it."""
+"""MMDetection's installed package describes its model zoo."""
 
 from __future__ import annotations
 
@@ -21,11 +21,9 @@ METRICS = {"box AP": "coco/bbox_mAP", "mask AP": "coco/segm_mAP"}
 
 @dataclass(frozen=True)
 class ZooDetector:
-    """A detector of the zoo.
+    """Describes a detector of the zoo.
 
     Attributes:
-        name: the zoo's.
-        config: its path.
         urls: of its checkpoint, in the order in which to try.
         published: AP on COCO val2017 in percent, by the names of `METRICS`.
         source: where it is published.
@@ -38,17 +36,9 @@ class ZooDetector:
     source: str
 
 
-def find_detector(name: str, root: Path | None = None) -> ZooDetector:
-    """Returns the detector that the zoo has under a name.
-
-    Args:
-        root: the folder with configs/*/metafile.yml; None is the one that MMDetection installs.
-
-    Raises:
-        InputError: MMDetection is not installed, there is no such detector, or it has no
-            config, no checkpoint or no AP on COCO.
-    """
-    root = root or installed_zoo()
+def find_detector(name: str) -> ZooDetector:
+    """Returns the detector of a name in the zoo; InputError: it has none, or not all of it."""
+    root = installed_zoo()
     if root is None:
         raise InputError(
             f"{name}: no alias of `resnext list`; MMDetection, which has its zoo's names, is not "
@@ -63,13 +53,8 @@ def find_detector(name: str, root: Path | None = None) -> ZooDetector:
 
 
 def detector_of(row: dict[str, Any], root: Path) -> ZooDetector:
-    """Returns the detector that a row of the zoo describes.
-
-    Args:
-        root: as of `find_detector`.
-
-    Raises:
-        InputError: the zoo has no config, no checkpoint or no AP on COCO of it.
+    """Returns the detector that a row of the zoo in the folder `root` describes; InputError: it has
+    no config, no checkpoint or no AP on COCO.
     """
     published = {
         metric: float(value)
@@ -92,7 +77,7 @@ def detector_of(row: dict[str, Any], root: Path) -> ZooDetector:
 
 
 def zoo_rows(root: Path) -> dict[str, dict[str, Any]]:
-    """Returns what the zoo says of each of its models, by their names."""
+    """Returns what the zoo, configs/*/metafile.yml, says of each of its models, by their names."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it is built
     found: dict[str, dict[str, Any]] = {}
     for path in sorted(root.glob("configs/*/metafile.yml")):

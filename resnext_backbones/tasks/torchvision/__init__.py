@@ -1,1 +1,1 @@
-"""torchvision's detectors and segmentation networks, trained and evaluated on MMEngine's runner."""
+"""torchvision's networks train and are evaluated on MMEngine's runner."""

@@ -1,4 +1,4 @@
-"""Images of COCO with their instances, as torchvision's detectors take them."""
+"""COCO's images come with their instances, as torchvision's detectors take them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.dist import is_main_process
 from pycocotools.coco import COCO
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -21,8 +22,8 @@ from resnext_backbones.data.annotations import (
     complete_annotations,
     find_annotations,
     read_coco,
+    reading,
 )
-from resnext_backbones.engine.processes import is_main_process
 from resnext_backbones.errors import InputError
 
 LEAST_SIDE = 1
@@ -30,15 +31,10 @@ LEAST_SIDE = 1
 
 
 def read_index(path: Path) -> COCO:
-    """Returns an annotation file as pycocotools has it; what many tools leave out is there.
-
-    Raises:
-        InputError: it is not in COCO's format, or an annotation is wrong.
-    """
-    content = read_coco(path)
-    complete_annotations(path, content)
+    """Returns an annotation file as pycocotools has it, with what many tools leave out."""
     coco = COCO()
-    coco.dataset = content
+    coco.dataset = read_coco(path)
+    complete_annotations(path, coco.dataset)
     with contextlib.redirect_stdout(io.StringIO()):
         coco.createIndex()
     return coco
@@ -47,11 +43,8 @@ def read_index(path: Path) -> COCO:
 def coco_split(
     data_root: str, ann_file: str, image_folder: str, indices: int | None
 ) -> CocoDetection:
-    """Returns the images of an annotation file, or the first `indices` of them.
-
-    Raises:
-        InputError: the folder or its annotations are missing or wrong, an image is not there, or
-            none is listed.
+    """Returns the images of an annotation file, or the first `indices` of them; InputError: a file
+    is missing or wrong, or lists nothing.
     """
     root = Path(data_root)
     path = find_annotations(root, ann_file)
@@ -61,10 +54,9 @@ def coco_split(
     dataset = CocoDetection(root / image_folder, None)
     dataset.coco = coco
     dataset.ids = sorted(coco.imgs)[:indices]
-    if not dataset.ids:
-        raise InputError(f"annotation file {path}: lists no images")
-    if not coco.cats:
-        raise InputError(f"annotation file {path}: lists no categories")
+    for what, listed in (("images", dataset.ids), ("categories", coco.cats)):
+        if not listed:
+            raise InputError(f"annotation file {path}: lists no {what}")
     return dataset
 
 
@@ -75,21 +67,16 @@ def is_usable(annotation: dict[str, Any]) -> bool:
 
 @DATASETS.register_module()
 class CocoInstances(Dataset):
-    """Holds images and targets for a detector.
+    """Holds images and targets for a detector; InputError: they are missing, wrong or of no use.
 
     A sample has `inputs`, (3, H, W) of bytes, and `targets`: `image_id` and, in training, `boxes`
     (K, 4) as corners, `labels` (K,) from 1 on and, if asked for, `masks` (K, H, W).
 
     Args:
-        data_root: the folder of all.
-        ann_file: in COCO's format, below it.
-        image_folder: below it.
+        ann_file, image_folder: in `data_root`; the annotations are in COCO's format.
         masks: whether they are asked for.
         train: leave out images without instances, and flip at random.
         indices: take the first so many images; None takes all.
-
-    Raises:
-        InputError: the annotations or images are missing or wrong, or there is nothing to learn.
     """
 
     def __init__(
@@ -103,14 +90,13 @@ class CocoInstances(Dataset):
         indices: int | None = None,
     ) -> None:
         split = coco_split(data_root, ann_file, image_folder, indices)
-        index, self.train = split.coco.imgToAnns, train
+        self.coco: COCO = split.coco
+        self.root, self.train = Path(split.root), train
         if train:
-            split.ids = [i for i in split.ids if any(map(is_usable, index[i]))]
+            split.ids = [i for i in split.ids if any(map(is_usable, self.coco.imgToAnns[i]))]
             if not split.ids:
                 raise InputError(f"images of {split.root}: none has an instance to train with")
         self.image_ids: list[int] = split.ids
-        self.coco: COCO = split.coco
-        self.root = Path(split.root)
         keys = {"image_id", "boxes", "labels"} | ({"masks"} if masks else set())
         self.wrapped = wrap_dataset_for_transforms_v2(split, target_keys=keys if train else None)
         self.labels = {category: label for label, category in enumerate(sorted(self.coco.cats), 1)}
@@ -118,7 +104,7 @@ class CocoInstances(Dataset):
         if train:
             steps += [v2.RandomHorizontalFlip(), v2.ClampBoundingBoxes()]
             steps += [v2.SanitizeBoundingBoxes(min_size=LEAST_SIDE)]
-        self.transform = v2.Compose(steps)
+        self.transform = v2.Compose([*steps, v2.ToPureTensor()])
 
     @property
     def metainfo(self) -> dict[str, Any]:
@@ -130,29 +116,19 @@ class CocoInstances(Dataset):
         return len(self.image_ids)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        try:
+        image_id = self.image_ids[index]
+        with reading("image", self.root / self.coco.imgs[image_id]["file_name"]):
             image, target = self.wrapped[index]
-        except (OSError, SyntaxError) as error:  # a PNG that is broken is a SyntaxError
-            name = self.coco.imgs[self.image_ids[index]]["file_name"]
-            raise InputError(f"image {self.root / name}: cannot be read: {error}") from error
         if not self.train:
-            plain = self._plain(self.transform(image))
-            return {"inputs": plain, "targets": {"image_id": self.image_ids[index]}}
-        labels = [self.labels[int(category)] for category in target["labels"]]
-        target["labels"] = torch.tensor(labels)
-        annotations = self.coco.imgToAnns[self.image_ids[index]]
-        kept = torch.tensor([is_usable(annotation) for annotation in annotations])
+            return {"inputs": self.transform(image), "targets": {"image_id": image_id}}
+        target["labels"] = torch.tensor([self.labels[int(kind)] for kind in target["labels"]])
+        kept = torch.tensor([is_usable(each) for each in self.coco.imgToAnns[image_id]])
         target = {
             key: tv_tensors.wrap(value[kept], like=value) if isinstance(value, Tensor) else value
             for key, value in target.items()
         }
         image, target = self.transform(image, target)
-        targets = {key: self._plain(value) for key, value in target.items()}
-        return {"inputs": self._plain(image), "targets": targets}
-
-    @staticmethod
-    def _plain(value: Any) -> Any:
-        return value.as_subclass(Tensor) if isinstance(value, Tensor) else value
+        return {"inputs": image, "targets": target}
 
 
 @FUNCTIONS.register_module()

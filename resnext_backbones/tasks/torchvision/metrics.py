@@ -1,4 +1,4 @@
-"""What a network reaches: COCO's average precision, or how well classes of pixels overlap."""
+"""Metrics count COCO's average precision, and how well classes of pixels overlap."""
 
 from __future__ import annotations
 
@@ -9,19 +9,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.dist import all_reduce
 from mmengine.evaluator import BaseMetric
-from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 from resnext_backbones.adapters.registry import METRICS
-from resnext_backbones.data.coco_table import COLUMNS
+from resnext_backbones.data.coco_results import to_results
+from resnext_backbones.data.coco_table import COLUMNS, as_text
 from resnext_backbones.io import write_whole
 from resnext_backbones.tasks.torchvision.instances import read_index
 from resnext_backbones.tasks.torchvision.pixels import IGNORED
@@ -29,7 +27,7 @@ from resnext_backbones.tasks.torchvision.pixels import IGNORED
 MASK_THRESHOLD = 0.5
 
 Results = list[dict[str, Any]]
-"""In COCO's format of results."""
+"""Detections in COCO's format of results."""
 
 
 @METRICS.register_module()
@@ -55,8 +53,10 @@ class CocoAP(BaseMetric):
         assert self.dataset_meta is not None
         ids = self.dataset_meta["category_ids"]
         for sample in data_samples:
-            image_id = sample["image_id"]
-            self.results.append((image_id, as_results(image_id, sample, ids)))
+            found = {**sample, "labels": sample["labels"] - 1}  # 0 is the background
+            if "masks" in sample:
+                found["masks"] = sample["masks"][:, 0] > MASK_THRESHOLD
+            self.results.append((sample["image_id"], to_results(found, sample["image_id"], ids)))
 
     def compute_metrics(self, results: list[tuple[int, Results]]) -> dict[str, float]:
         """Counts on the images that were looked at."""
@@ -67,60 +67,28 @@ class CocoAP(BaseMetric):
         return coco_scores(read_index(self.ann_file), found, image_ids, self.kinds)
 
 
-def as_results(image_id: int, output: Mapping[str, Tensor], ids: Sequence[int]) -> Results:
-    """Returns what was found in an image.
-
-    Args:
-        output: of a detector; masks are (K, 1, H, W) in [0, 1].
-        ids: COCO's category ids in the order of the labels.
-    """
-    boxes = output["boxes"].float().cpu()
-    boxes = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
-    found: Results = [
-        {"image_id": image_id, "category_id": ids[label - 1], "bbox": box, "score": score}
-        for label, box, score in zip(
-            output["labels"].tolist(), boxes.tolist(), output["scores"].tolist(), strict=True
-        )
-    ]
-    for result, mask in zip(found, output.get("masks", ()), strict="masks" in output):
-        pixels = (mask[0] > MASK_THRESHOLD).to(torch.uint8).cpu().numpy()
-        code = rle.encode(np.asfortranarray(pixels))
-        result["segmentation"] = {"size": code["size"], "counts": code["counts"].decode()}
-    return found
-
-
 def coco_scores(
     coco: COCO, results: Results, image_ids: Sequence[int], kinds: Sequence[str]
 ) -> dict[str, float]:
-    """Returns COCO's metrics by MMDetection's names, such as `bbox_mAP_50`.
-
-    A metric is -1 where there is nothing to be found.
-
-    Args:
-        coco: the ground truth.
-        results: of all images that were looked at.
-        image_ids: these images.
-        kinds: `bbox`, `segm`.
+    """Returns COCO's metrics by MMDetection's names, such as `bbox_mAP_50`, on the images that were
+    looked at, `image_ids`; -1 where there is nothing to be found.
     """
-    found: dict[str, float] = {}
+    scores: dict[str, float] = {}
     for kind in kinds:
+        values = [0.0] * len(COLUMNS)
         if results:
             with contextlib.redirect_stdout(io.StringIO()):
                 # The boxes would be taken for the areas of masks.
-                own = [
-                    {k: v for k, v in r.items() if kind == "bbox" or k != "bbox"} for r in results
-                ]
-                loaded = coco.loadRes(own)
-                evaluation = COCOeval(coco, loaded, kind)
+                left_out = {"segm": "bbox"}.get(kind)
+                own = [{k: v for k, v in each.items() if k != left_out} for each in results]
+                evaluation = COCOeval(coco, coco.loadRes(own), kind)
                 evaluation.params.imgIds = list(image_ids)
                 evaluation.evaluate()
                 evaluation.accumulate()
                 evaluation.summarize()
             values = evaluation.stats[: len(COLUMNS)].tolist()
-        else:
-            values = [0.0] * len(COLUMNS)
-        found |= {f"{kind}_{name}": v for name, v in zip(COLUMNS, values, strict=True)}
-    return found
+        scores |= {f"{kind}_{name}": v for name, v in zip(COLUMNS, values, strict=True)}
+    return scores
 
 
 @METRICS.register_module()
@@ -134,9 +102,13 @@ class PixelOverlap(BaseMetric):
     counts: Tensor | int = 0
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Tensor]]) -> None:  # noqa: ARG002
-        """Counts the pixels of each image."""
+        """Counts the pixels of each image, (C, C), by their class and by the one that was found."""
+        number = self._number
         for sample in data_samples:
-            self.counts = self.counts + confusion(sample["found"], sample["mask"], self._number)
+            known = sample["mask"] != IGNORED
+            both = sample["mask"][known] * number + sample["found"][known]
+            counts = torch.bincount(both, minlength=number**2)
+            self.counts = self.counts + counts.reshape(number, number).cpu()
 
     @property
     def _number(self) -> int:
@@ -144,8 +116,7 @@ class PixelOverlap(BaseMetric):
         return len(self.dataset_meta["classes"])
 
     def evaluate(self, size: int) -> dict[str, float]:  # noqa: ARG002
-        """Adds up what all processes counted."""
-        # A process without an image still takes part.
+        """Adds up what all processes counted, also those without an image."""
         counts = torch.zeros(self._number, self._number, dtype=torch.int64) + self.counts
         all_reduce(counts)
         self.counts = 0
@@ -158,16 +129,6 @@ class PixelOverlap(BaseMetric):
         return pixel_scores(results, self.dataset_meta["classes"])
 
 
-def confusion(predicted: Tensor, target: Tensor, num_classes: int) -> Tensor:
-    """Returns (C, C) on the CPU: pixels by their class and by the one that was found; those without
-    a class do not count.
-    """
-    known = target != IGNORED
-    both = target[known] * num_classes + predicted[known]
-    counts = torch.bincount(both, minlength=num_classes**2)
-    return counts.reshape(num_classes, num_classes).cpu()
-
-
 def pixel_scores(counts: Tensor, classes: Sequence[str]) -> dict[str, float]:
     """Returns the mean intersection over union, over the classes that there are or that were found;
     the part of the pixels whose class was found, over all and as a mean over classes; each class's
@@ -177,16 +138,13 @@ def pixel_scores(counts: Tensor, classes: Sequence[str]) -> dict[str, float]:
     right, there, found = counts.diagonal(), counts.sum(1), counts.sum(0)
     union = there + found - right
     iou = right / union
+    each = zip(classes, iou.tolist(), union, strict=True)
     return {
         "mIoU": iou[union > 0].mean().item(),
         "mean_accuracy": (right / there)[there > 0].mean().item(),
         "pixel_accuracy": (right.sum() / there.sum()).item(),
         "pixels": int(there.sum()),
-        **{
-            f"IoU/{name}": value
-            for name, value, u in zip(classes, iou.tolist(), union, strict=True)
-            if u
-        },
+        **{f"IoU/{name}": value for name, value, u in each if u},
     }
 
 
@@ -200,7 +158,4 @@ def pixel_table(metrics: Mapping[str, Any]) -> str:
     table.add_section()
     for name in ("mIoU", "mean_accuracy", "pixel_accuracy"):
         table.add_row(name.replace("_", " "), f"{100 * metrics[f'segmentation/{name}']:.1f}")
-    console = Console(width=80)
-    with console.capture() as capture:
-        console.print(table)
-    return capture.get()
+    return as_text(table)

@@ -1,15 +1,19 @@
-"""torchvision's networks as MMEngine's runner trains them: losses, and what they find."""
+"""torchvision's networks give MMEngine's runner their losses, and what they find."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
+from mmengine.dist import get_world_size
 from mmengine.model import BaseModel, ImgDataPreprocessor
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 from torchvision.models.detection import FasterRCNN, MaskRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.models.detection.rpn import RPNHead
 
@@ -17,7 +21,7 @@ from resnext_backbones.adapters.registry import MODELS
 from resnext_backbones.adapters.torchvision import NamedResNeXt, deeplabv3, fcn, resnext_fpn
 from resnext_backbones.engine.amp import in_float32
 from resnext_backbones.engine.norms import synchronise_norms
-from resnext_backbones.engine.processes import rank_and_world_size
+from resnext_backbones.models.options import check_one_of, check_range
 from resnext_backbones.tasks.torchvision.pixels import IGNORED
 from resnext_backbones.weights import load_weights
 
@@ -30,14 +34,15 @@ SEGMENTERS = {"deeplabv3": deeplabv3, "fcn": fcn}
 EVERYTHING = 5
 """Trainable layers: the stem and four stages."""
 
-DEFAULTS: dict[str, Mapping[str, Any]] = {
-    DETECTOR: resnext_fpn.__kwdefaults__ or {},
-    SEGMENTER: {**(fcn.func.__kwdefaults__ or {}), "trainable_layers": EVERYTHING},
+DEFAULTS: dict[str, dict[str, Any]] = {
+    kind: {name: given.default for name, given in signature(build).parameters.items()}
+    for kind, build in ((DETECTOR, resnext_fpn), (SEGMENTER, fcn))
 }
-"""What a network is built with where a config does not say, by the type of the model."""
+DEFAULTS[SEGMENTER]["trainable_layers"] = EVERYTHING
+"""A network of each type is built with these where a config does not say."""
 
 AUX_WEIGHT = 0.5
-"""Of the auxiliary classifier in the loss."""
+"""The weight of the auxiliary classifier in the loss."""
 
 
 @MODELS.register_module()
@@ -46,41 +51,38 @@ class ImagesPreprocessor(ImgDataPreprocessor):
 
     Args:
         mean, std: of each channel, for values from 0 to 255, in the order that the network takes.
-        rgb_to_bgr: the network takes BGR.
+        turned: `rgb_to_bgr=True` where the network takes BGR.
     """
 
-    def __init__(
-        self, mean: Sequence[float], std: Sequence[float], *, rgb_to_bgr: bool = False
-    ) -> None:
-        super().__init__(mean, std, rgb_to_bgr=rgb_to_bgr, non_blocking=True)
+    def __init__(self, mean: Sequence[float], std: Sequence[float], **turned: bool) -> None:
+        super().__init__(mean, std, non_blocking=True, **turned)
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:  # noqa: ARG002
         """Moves a batch to the device, its `inputs` as normalised floats."""
         cast = self.cast_data(data)
-        return {**cast, "inputs": [self._normalised(image) for image in cast["inputs"]]}
-
-    def _normalised(self, image: Tensor) -> Tensor:
-        image = image[[2, 1, 0]] if self._channel_conversion else image
-        return (image.float() - self.mean) / self.std
+        turned = [2, 1, 0] if self._channel_conversion else slice(None)
+        images = [(image[turned].float() - self.mean) / self.std for image in cast["inputs"]]
+        return {**cast, "inputs": images}
 
 
 class _Model(BaseModel):
-    """Holds what both kinds share: the network, and the weights that its trunk begins with."""
+    """Holds a network, whose keys are torchvision's behind `network.`, and its trunk's weights."""
 
     def __init__(
-        self, network: nn.Module, weights: str | None, data_preprocessor: dict[str, Any] | None
+        self,
+        build: Callable[..., nn.Module],
+        backbone: Mapping[str, Any],
+        data_preprocessor: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(data_preprocessor)
-        if rank_and_world_size()[1] > 1:
-            synchronise_norms(network)
-        self.network, self.weights = network, weights
+        named = dict(backbone)
+        self.weights = named.pop("weights", None)
+        self.network = build(named.pop("variant"), **named)
+        if get_world_size() > 1:
+            synchronise_norms(self.network)
 
     def init_weights(self) -> None:
-        """Loads the trunk's weights; the runner calls it before the first step.
-
-        Raises:
-            FileNotFoundError, WeightsError: as `load_weights`.
-        """
+        """Loads the trunk's weights, or raises as `load_weights`; called before the first step."""
         if self.weights is not None:
             trunk = find_trunk(self)
             trunk.loaded_weights = load_weights(trunk, self.weights)
@@ -88,7 +90,7 @@ class _Model(BaseModel):
 
 @MODELS.register_module()
 class TorchvisionDetector(_Model):
-    """Holds a detector of torchvision; its keys are torchvision's own, behind `network.`.
+    """Holds a detector of torchvision; ValueError: a name or an argument is wrong.
 
     Args:
         network: of `DETECTORS`.
@@ -99,10 +101,7 @@ class TorchvisionDetector(_Model):
             image in training, and the last one is taken in evaluation.
         max_size: of the longer side.
         options: further arguments of torchvision's class.
-        data_preprocessor: of `ImagesPreprocessor`.
-
-    Raises:
-        ValueError: a name is unknown, or an argument out of its range.
+        shared: `data_preprocessor`, of `ImagesPreprocessor`.
     """
 
     def __init__(
@@ -114,7 +113,7 @@ class TorchvisionDetector(_Model):
         min_size: int | Sequence[int] = 800,
         max_size: int = 1333,
         options: Mapping[str, Any] | None = None,
-        data_preprocessor: dict[str, Any] | None = None,
+        **shared: Any,
     ) -> None:
         sizes = tuple(min_size) if isinstance(min_size, Sequence) else (min_size,)
         whole = all(isinstance(size, int) for size in (*sizes, max_size))
@@ -123,23 +122,20 @@ class TorchvisionDetector(_Model):
                 f"min_size {min_size}: must be whole numbers from 32 to max_size, which is "
                 f"{max_size}"
             )
-        build = _named(network, DETECTORS)
-        named = dict(backbone)
-        weights = named.pop("weights", None)
-        detector = build(
-            resnext_fpn(named.pop("variant"), **named),
-            num_classes=num_classes + 1,
-            min_size=sizes,
-            max_size=max_size,
-            # The pixels come normalised.
-            image_mean=[0.0] * 3,
-            image_std=[1.0] * 3,
-            **(options or {}),
-        )
-        for module in detector.modules():
+        check_one_of("network", network, DETECTORS)
+        # The pixels come normalised.
+        given = {"image_mean": [0.0] * 3, "image_std": [1.0] * 3, **(options or {})}
+        given |= {"min_size": sizes, "max_size": max_size}
+
+        def build(variant: str, **named: Any) -> nn.Module:
+            pyramid = resnext_fpn(variant, **named)
+            own = {"rpn_anchor_generator": anchors(pyramid.body.strides), **given}
+            return DETECTORS[network](pyramid, num_classes + 1, **own)
+
+        super().__init__(build, backbone, **shared)
+        for module in self.network.modules():
             if isinstance(module, RPNHead | FastRCNNPredictor):
                 module.register_forward_hook(lambda _, __, outputs: in_float32(outputs))
-        super().__init__(detector, weights, data_preprocessor)
 
     def forward(
         self, inputs: list[Tensor], targets: Sequence[Any] = (), mode: str = "tensor"
@@ -155,27 +151,21 @@ class TorchvisionDetector(_Model):
         found = self.network(inputs)
         if mode == "tensor":
             return found
-        return [
-            {"image_id": target["image_id"], **each}
-            for target, each in zip(targets, found, strict=True)
-        ]
+        ids = ({"image_id": target["image_id"]} for target in targets)
+        return [each | one for each, one in zip(ids, found, strict=True)]
 
 
 @MODELS.register_module()
 class TorchvisionSegmenter(_Model):
-    """Holds a segmentation network of torchvision with its auxiliary classifier.
+    """Holds a segmentation network of torchvision with its auxiliary classifier; ValueError: a name
+    or an argument is wrong.
 
     Args:
         network: of `SEGMENTERS`.
-        backbone: `variant`, a name of `list_variants()` with four stages; `weights`, any source of
-            `load_weights`; `trainable_layers`, as of `resnext_fpn`; and further arguments of
-            `deeplabv3` and `fcn`.
+        backbone: `variant` and `weights` as a detector's, with four stages; `trainable_layers`, as
+            of `resnext_fpn`; and further arguments of `deeplabv3` and `fcn`.
         num_classes: with the background.
         output_stride: 8 or 16.
-        data_preprocessor: of `ImagesPreprocessor`.
-
-    Raises:
-        ValueError: a name is unknown, or an argument out of its range.
     """
 
     def __init__(
@@ -185,24 +175,21 @@ class TorchvisionSegmenter(_Model):
         num_classes: int,
         *,
         output_stride: int = 8,
-        data_preprocessor: dict[str, Any] | None = None,
+        **shared: Any,
     ) -> None:
-        build = _named(network, SEGMENTERS)
+        check_one_of("network", network, SEGMENTERS)
+        check_range("num_classes", num_classes, 2, IGNORED)
         named = dict(backbone)
-        weights, layers = named.pop("weights", None), named.pop("trainable_layers", EVERYTHING)
-        if not 0 <= layers <= EVERYTHING:
-            raise ValueError(f"trainable_layers must be from 0 to {EVERYTHING}, got {layers}")
-        if not 2 <= num_classes <= IGNORED:
-            raise ValueError(f"num_classes must be from 2 to {IGNORED}, got {num_classes}")
-        segmenter = build(
-            named.pop("variant"),
+        layers = named.pop("trainable_layers", EVERYTHING)
+        check_range("trainable_layers", layers, 0, EVERYTHING)
+        build = partial(
+            SEGMENTERS[network],
             output_stride=output_stride,
             num_classes=num_classes,
             aux_classifier=True,
             frozen_stages=EVERYTHING - 1 - layers,
-            **named,
         )
-        super().__init__(segmenter, weights, data_preprocessor)
+        super().__init__(build, named, **shared)
 
     def forward(
         self, inputs: list[Tensor], targets: Sequence[Any] = (), mode: str = "tensor"
@@ -239,12 +226,16 @@ def pixel_loss(logits: Tensor, masks: Tensor) -> Tensor:
     return total / (masks != IGNORED).sum().clamp(min=1)
 
 
+def anchors(strides: Sequence[int]) -> AnchorGenerator:
+    """Returns torchvision's anchors of Faster R-CNN, eight pixels wide in each map of a pyramid.
+
+    Args:
+        strides: of the trunk's maps, as many as there are; pooling adds one.
+    """
+    sizes = tuple((8 * stride,) for stride in (*strides, 2 * strides[-1]))
+    return AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes))
+
+
 def find_trunk(model: nn.Module) -> NamedResNeXt:
     """Returns the backbone without its pyramid."""
     return next(module for module in model.modules() if isinstance(module, NamedResNeXt))
-
-
-def _named(network: str, table: Mapping[str, Any]) -> Any:
-    if network not in table:
-        raise ValueError(f"network {network}: unknown; choose from {', '.join(table)}")
-    return table[network]

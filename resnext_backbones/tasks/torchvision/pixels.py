@@ -1,29 +1,31 @@
-"""Images with a class for every pixel: masks in files, or COCO's instances drawn as classes."""
+"""Images come with a class for every pixel: masks in files, or COCO's instances drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
+from pycocotools.coco import COCO
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
-from torchvision.datasets import CocoDetection, VOCSegmentation
+from torchvision.datasets import VOCSegmentation
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
 
 from resnext_backbones.adapters.registry import DATASETS
+from resnext_backbones.data.annotations import reading
 from resnext_backbones.errors import InputError, some
+from resnext_backbones.models.options import check_one_of
 from resnext_backbones.tasks.torchvision.instances import coco_split
 
 IGNORED = 255
-"""Of a mask: pixels without a class."""
+"""Stands in a mask for pixels without a class."""
 
 VOC_OF_COCO = {
     "aeroplane": "airplane", "bicycle": "bicycle", "bird": "bird", "boat": "boat",
@@ -44,107 +46,75 @@ CROP = 480 / 520
 """Side of the crops that are trained with, over the size that they are cut from."""
 
 Mask = NDArray[np.uint8]
-Sample = tuple[Path, Callable[[], Mask]]
-"""An image, and how to come by its classes: (H, W)."""
+Samples = list[tuple[Path, Callable[[], Mask]]]
+"""Images, each with a function that returns its classes: (H, W)."""
 
 
-@dataclass(frozen=True)
-class Read:
-    """Reads a mask from a PNG."""
-
-    path: Path
-    num_classes: int
-
-    def __call__(self) -> Mask:
-        """Returns its pixels.
-
-        Raises:
-            InputError: it cannot be read, has colours in place of classes, or too high ones.
-        """
-        try:
-            mask = np.asarray(Image.open(self.path))
-        except (OSError, SyntaxError) as error:
-            raise InputError(f"mask {self.path}: cannot be read: {error}") from error
-        if mask.ndim != 2:
-            raise InputError(f"mask {self.path}: has colours; one channel with classes is wanted")
-        wrong = mask[(mask >= self.num_classes) & (mask != IGNORED)]
-        if wrong.size:
-            raise InputError(
-                f"mask {self.path}: has class {wrong.max()}, but there are {self.num_classes}, "
-                f"from 0 on, and {IGNORED} for none"
-            )
-        return mask.astype(np.uint8)
+def read_mask(path: Path, num_classes: int) -> Mask:
+    """Returns the classes in a PNG; InputError: it cannot be read, or has colours or others."""
+    with reading("mask", path):
+        mask = np.asarray(Image.open(path))
+    if mask.ndim != 2:
+        raise InputError(f"mask {path}: has colours; one channel with classes is wanted")
+    wrong = mask[(mask >= num_classes) & (mask != IGNORED)]
+    if wrong.size:
+        raise InputError(
+            f"mask {path}: has class {wrong.max()}, but there are {num_classes}, from 0 on, and "
+            f"{IGNORED} for none"
+        )
+    return mask.astype(np.uint8)
 
 
-@dataclass(frozen=True)
-class Draw:
-    """Draws COCO's instances as VOC's classes; pixels of two instances have none."""
-
-    split: CocoDetection
-    image_id: int
-    classes: dict[int, int]
-
-    def __call__(self) -> Mask:
-        """Returns the mask."""
-        coco = self.split.coco
-        image = coco.imgs[self.image_id]
-        mask = np.zeros((image["height"], image["width"]), np.uint8)
-        count = np.zeros_like(mask, dtype=np.int32)
-        for annotation in coco.imgToAnns[self.image_id]:
-            if annotation["category_id"] in self.classes:
-                drawn = coco.annToMask(annotation)
-                count += drawn
-                mask[drawn > 0] = self.classes[annotation["category_id"]]
-        mask[count > 1] = IGNORED
-        return mask
-
-    def area(self) -> float:
-        """Returns the pixels of the instances of these classes."""
-        found = self.split.coco.imgToAnns[self.image_id]
-        return sum(a["area"] for a in found if a["category_id"] in self.classes)
+def draw_mask(coco: COCO, image_id: int, classes: Mapping[int, int]) -> Mask:
+    """Returns COCO's instances, drawn as their classes; pixels of two have none."""
+    image = coco.imgs[image_id]
+    mask = np.zeros((image["height"], image["width"]), np.uint8)
+    count = np.zeros_like(mask, dtype=np.int32)
+    for annotation in coco.imgToAnns[image_id]:
+        if annotation["category_id"] in classes:
+            drawn = coco.annToMask(annotation)
+            count += drawn
+            mask[drawn > 0] = classes[annotation["category_id"]]
+    mask[count > 1] = IGNORED
+    return mask
 
 
 def coco_samples(
     *, train: bool, indices: int | None, data_root: str, ann_file: str, image_folder: str
-) -> tuple[Sequence[str], list[Sample]]:
-    """Returns COCO's images with VOC's classes; for training those that show one.
+) -> tuple[Sequence[str], Samples]:
+    """Returns COCO's images with VOC's classes; for training those that show enough of one.
 
     Args:
         data_root, ann_file, image_folder: as of `CocoInstances`.
-
-    Raises:
-        InputError: its categories lack some of VOC's, or no image shows one; or as
-            `coco_split`.
     """
     split = coco_split(data_root, ann_file, image_folder, indices)
-    ids = {category["name"]: key for key, category in split.coco.cats.items()}
+    coco, root = split.coco, Path(split.root)
+    ids = {category["name"]: key for key, category in coco.cats.items()}
     if absent := [name for name in VOC_OF_COCO.values() if name not in ids]:
         raise InputError(
-            f"annotations of {split.root}: lack {len(absent)} of the {len(VOC_OF_COCO)} categories "
+            f"annotations of {root}: lack {len(absent)} of the {len(VOC_OF_COCO)} categories "
             f"that VOC has too: {some(absent)}; give masks, stored_as='folders'"
         )
     classes = {ids[name]: label for label, name in enumerate(VOC_OF_COCO.values(), 1)}
-    found: list[Sample] = []
-    for image_id in split.ids:
-        draw = Draw(split, image_id, classes)
-        if not train or draw.area() > LEAST_AREA:
-            found.append((Path(split.root) / split.coco.imgs[image_id]["file_name"], draw))
+
+    def area(image_id: int) -> float:
+        found = coco.imgToAnns[image_id]
+        return sum(each["area"] for each in found if each["category_id"] in classes)
+
+    found: Samples = [
+        (root / coco.imgs[image_id]["file_name"], partial(draw_mask, coco, image_id, classes))
+        for image_id in split.ids
+        if not train or area(image_id) > LEAST_AREA
+    ]
     if not found:
-        raise InputError(f"images of {split.root}: none shows one of VOC's categories")
+        raise InputError(f"images of {root}: none shows one of VOC's categories")
     return VOC_CLASSES, found
 
 
 def voc_samples(
     *, train: bool, indices: int | None, data_root: str
-) -> tuple[Sequence[str], list[Sample]]:
-    """Returns VOC's images and masks.
-
-    Args:
-        data_root: the folder with VOCdevkit/VOC2012/.
-
-    Raises:
-        InputError: they are not there.
-    """
+) -> tuple[Sequence[str], Samples]:
+    """Returns VOC's images and masks, in `data_root`/VOCdevkit/VOC2012/."""
     name = "train" if train else "val"
     try:
         found = VOCSegmentation(data_root, image_set=name)
@@ -160,15 +130,11 @@ def voc_samples(
 
 def folder_samples(
     *, train: bool, indices: int | None, images: str, masks: str, num_classes: int
-) -> tuple[Sequence[str], list[Sample]]:
+) -> tuple[Sequence[str], Samples]:
     """Returns a folder of images, and the masks of the same names in another.
 
     Args:
-        masks: PNGs of classes, `IGNORED` for none.
-        num_classes: that they tell apart, from 0 on.
-
-    Raises:
-        InputError: a folder or a mask is not there, or there are too many classes.
+        masks: PNGs of classes, from 0 to `num_classes` - 1, and `IGNORED` for none.
     """
     del train  # the folders say it
     if not 2 <= num_classes <= IGNORED:
@@ -184,26 +150,26 @@ def folder_samples(
     return tuple(map(str, range(num_classes))), pairs
 
 
-def _pairs(images: Iterable[Path], masks: Iterable[Path], num_classes: int) -> list[Sample]:
-    pairs = list(zip(images, masks, strict=True))
-    missing = [str(path) for pair in pairs for path in pair if not path.is_file()]
-    if missing or not pairs:
+def _pairs(images: Sequence[Path], masks: Sequence[Path], num_classes: int) -> Samples:
+    missing = [str(path) for path in (*images, *masks) if not path.is_file()]
+    if missing or not images:
         what = f"{len(missing)} files are missing: {some(missing)}" if missing else "are none"
         raise InputError(f"images and masks: {what}")
-    return [(image, Read(mask, num_classes)) for image, mask in pairs]
+    readers = [partial(read_mask, mask, num_classes) for mask in masks]
+    return list(zip(images, readers, strict=True))
 
 
-STORED: dict[str, Callable[..., tuple[Sequence[str], list[Sample]]]] = {
+STORED: dict[str, Callable[..., tuple[Sequence[str], Samples]]] = {
     "coco": coco_samples,
     "voc": voc_samples,
     "folders": folder_samples,
 }
-"""What reads the names of the classes and the samples, by how they are stored."""
+"""Each way of storing them has a function that reads the names of the classes and the samples."""
 
 
 @DATASETS.register_module()
 class ClassMasks(Dataset):
-    """Holds images and a class for every pixel.
+    """Holds images and a class for every pixel; InputError: something is missing or wrong.
 
     A sample has `inputs`, (3, h, w) of bytes, and `targets`: a `mask` (H, W), of one size for
     training, a random crop; for evaluation the image's shorter side is `size` and the mask as it
@@ -215,32 +181,20 @@ class ClassMasks(Dataset):
         train: resize by 0.5 to 2, flip and crop at random.
         indices: take the first so many images; None takes all.
         where: arguments of what reads them.
-
-    Raises:
-        InputError: images or masks are missing or wrong.
-        ValueError: `stored_as` is unknown.
     """
 
     def __init__(
         self, stored_as: str, *, size: int, train: bool, indices: int | None = None, **where: Any
     ) -> None:
-        if stored_as not in STORED:
-            raise ValueError(f"stored_as {stored_as!r}: use {', '.join(STORED)}")
+        check_one_of("stored_as", stored_as, STORED)
         self.classes, self.samples = STORED[stored_as](train=train, indices=indices, **where)
         self.train = train
         fill: dict[Any, int] = {tv_tensors.Mask: IGNORED, "others": 0}
-        varied = [
-            v2.RandomResize(size // 2, size * 2),
-            v2.RandomHorizontalFlip(),
-            v2.RandomCrop(round(size * CROP), pad_if_needed=True, fill=fill),
-        ]
-        self.transform = v2.Compose(
-            [
-                *(varied if train else [v2.Resize(size)]),
-                v2.ToDtype({tv_tensors.Mask: torch.int64, "others": None}),
-                v2.ToPureTensor(),
-            ]
-        )
+        steps: list[Any] = [v2.Resize(size)]
+        if train:
+            steps = [v2.RandomResize(size // 2, size * 2), v2.RandomHorizontalFlip()]
+            steps += [v2.RandomCrop(round(size * CROP), pad_if_needed=True, fill=fill)]
+        self.transform = v2.Compose([*steps, v2.ToPureTensor()])
 
     @property
     def metainfo(self) -> dict[str, Any]:
@@ -252,17 +206,12 @@ class ClassMasks(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         path, classes = self.samples[index]
-        try:
+        with reading("image", path):
             image = tv_tensors.Image(Image.open(path).convert("RGB"))
-        except (OSError, SyntaxError) as error:
-            raise InputError(f"image {path}: cannot be read: {error}") from error
         mask = tv_tensors.Mask(classes())
         if mask.shape != image.shape[1:]:
             raise InputError(
                 f"image {path}: is {tuple(image.shape[1:])}, and its mask {tuple(mask.shape)}"
             )
-        if self.train:
-            image, mask = self.transform(image, mask)
-        else:
-            image, mask = self.transform(image), mask.as_subclass(Tensor).long()
-        return {"inputs": image, "targets": {"mask": mask}}
+        shown = self.transform(image, mask) if self.train else (self.transform(image), mask)
+        return {"inputs": shown[0], "targets": {"mask": shown[1].as_subclass(Tensor).long()}}

@@ -1,9 +1,8 @@
-"""Training and evaluating a network of torchvision."""
+"""A network of torchvision is trained and evaluated, once its config is checked."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,34 +12,117 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 
 from resnext_backbones.adapters.registry import DATASETS
+from resnext_backbones.build import split
 from resnext_backbones.data.coco_table import coco_table
-from resnext_backbones.engine import groups, runner  # noqa: F401
-from resnext_backbones.engine.classes import check_classes, check_count
-from resnext_backbones.engine.fit import check_weights, fetch_weights
-from resnext_backbones.engine.processes import is_main_process
-from resnext_backbones.engine.report import ReportHook
-from resnext_backbones.engine.results import write_metrics
-from resnext_backbones.engine.seen import go_on, unlike_its_run
-from resnext_backbones.errors import BUILD_ERRORS, InputError, some
-from resnext_backbones.tasks.torchvision import (  # noqa: F401
-    instances,
-    metrics,
-    models,
-    pixels,
-    schedule,
-)
+from resnext_backbones.engine import fit, runner
+from resnext_backbones.engine.config import read_config
+from resnext_backbones.errors import BUILD_ERRORS, InputError
+from resnext_backbones.models.architecture import UNSEEN, Architecture
+from resnext_backbones.tasks.run import Task
+from resnext_backbones.tasks.torchvision import instances, metrics, pixels, schedule  # noqa: F401
 from resnext_backbones.tasks.torchvision.earlier import TranslateHook, translated
-from resnext_backbones.tasks.torchvision.models import DETECTOR, SEGMENTER
-from resnext_backbones.tasks.torchvision.weights import given, given_pixels, use_of
+from resnext_backbones.tasks.torchvision.models import (
+    DEFAULTS,
+    DETECTOR,
+    EVERYTHING,
+    SEGMENTER,
+    find_trunk,
+)
+from resnext_backbones.weights import Preprocessing
+from resnext_backbones.weights.sources import locate
 
 METRICS = {
     DETECTOR: ("coco_metrics", coco_table),
     SEGMENTER: ("segmentation_metrics", metrics.pixel_table),
 }
-"""By the type of the model: the name of the file of its numbers, and their table."""
+"""Each type of model has a file of its numbers, and a table of them."""
 
 FOUND = "detections.json"
-"""What a detector found, in the work directory, as COCO's server takes it."""
+"""This file of the work directory has what a detector found, as COCO's server takes it."""
+
+READ_AS = "RGB"
+
+MOVING = ("BN", "SyncBN")
+"""The norms with the statistics of each batch."""
+
+TRAINED = {"trainable_layers": EVERYTHING, "norm": "BN"}
+"""A backbone of random values is trained with these."""
+
+
+def use_weights(cfg: Config, weights: str) -> str:
+    """Sets the backbone's weights as MMDetection's `use_weights`: with "none" all layers are
+    trained, and norms that were frozen learn their statistics.
+    """
+    given_pixels(cfg.model)
+    if weights != fit.NONE:
+        cfg.model.backbone.weights = weights
+        fit.give_pixels(cfg.model, weights, READ_AS)
+        return ""
+    frozen = _frozen(cfg.model)
+    cfg.model.backbone.update({"weights": None, **{name: TRAINED[name] for name in frozen}})
+    return fit.said_of_none(f"{name} {old} -> {TRAINED[name]}" for name, old in frozen.items())
+
+
+def use_of(cfg: Config) -> fit.WeightsUse | None:
+    """Returns what a network does with its backbone's weights; None where a run goes on."""
+    if cfg.get("load_from"):
+        return None
+    frozen = _frozen(cfg.model)
+    return fit.use_of_source(
+        cfg.model.backbone.get("weights"),
+        given_pixels(cfg.model),
+        frozen=", ".join(f"{name}={value}" for name, value in frozen.items()),
+        unfreeze=" ".join(f"model.backbone.{name}={TRAINED[name]}" for name in frozen),
+        norms_move=_value(cfg.model, "norm") in MOVING,
+        still_norms="model.backbone.norm=FrozenBN",
+    )
+
+
+def given_pixels(model: Mapping[str, Any]) -> Preprocessing:
+    """Returns the pixels that a network gives its backbone; InputError: the config does not say."""
+    given = fit.given_pixels(model, READ_AS)
+    if given is None:
+        raise InputError(
+            "model.data_preprocessor: has no mean and std, which say what the backbone's pixels "
+            "are; take the one of configs/_base_/torchvision.py"
+        )
+    return given
+
+
+def given(model: Mapping[str, Any], *, to_resume: bool) -> dict[str, Any]:
+    """Returns what of a config must be as it was in the run that a checkpoint is of."""
+    architecture = _architecture(model["backbone"])
+    return {
+        "pixels": given_pixels(model),
+        "output_stride": model.get("output_stride", _default(model, "output_stride")),
+        **({name: getattr(architecture, name) for name in UNSEEN} if architecture else {}),
+        **{name: _value(model, name) for name in (TRAINED if to_resume else ())},
+    }
+
+
+def _frozen(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns those of `TRAINED` by which something would stay as it is, with their values."""
+    layers, norm = (_value(model, name) for name in TRAINED)
+    architecture = _architecture(model["backbone"])
+    everything = len(architecture.blocks) + 1 if architecture else EVERYTHING
+    values = {"trainable_layers": layers} if layers < everything else {}
+    return {**values, "norm": norm} if norm == "FrozenBN" else values
+
+
+def _architecture(backbone: Mapping[str, Any]) -> Architecture | None:
+    """Returns the architecture; None of a variant of another version."""
+    try:
+        return split(backbone["variant"], dict(backbone))[0]
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _value(model: Mapping[str, Any], name: str) -> Any:
+    return model["backbone"].get(name, _default(model, name))
+
+
+def _default(model: Mapping[str, Any], name: str) -> Any:
+    return DEFAULTS.get(model.get("type", ""), {}).get(name)
 
 
 class ClassesHook(Hook):
@@ -49,127 +131,78 @@ class ClassesHook(Hook):
     priority = "VERY_HIGH"
 
     def before_train(self, runner: Any) -> None:
-        """Compares them.
-
-        Raises:
-            InputError: they differ.
-        """
+        """Raises InputError where they differ."""
         train = runner.train_dataloader
         val = runner.val_dataloader if runner.val_loop else train
-        check_classes(train, val, runner.cfg.model.num_classes)
+        fit.check_classes(train, val, runner.cfg.model.num_classes)
 
 
-def train(cfg: Config, *, allow_mismatch: bool = False, changed: str = "") -> Path:
-    """Trains as a config says; checkpoints, logs and curves go to its work directory.
-
-    Args:
-        allow_mismatch: warn, and go on, where pixels, norms or frozen layers do not fit the
-            weights, and where a run goes on with other settings.
-        changed: what `use_weights` returned, for the log.
-
-    Returns:
-        The work directory.
-
-    Raises:
-        InputError: the data, an argument of the model, or the checkpoint to resume or to begin
-            with is wrong, or the network does not fit the backbone's weights.
-        WeightsError: the backbone's weights cannot be had, or do not fit.
+def check_data(cfg: Config, mode: str) -> Sequence[str]:
+    """Checks pixels, batch and images, or raises InputError; returns the names of the classes, and
+    has the network tell as many apart if the config does not say how many.
     """
     given_pixels(cfg.model)
-    _check_batch(cfg)
-    classes = _settle_classes(cfg, cfg.get("val_dataloader") or cfg.train_dataloader)
-    to_resume = bool(cfg.get("resume"))
-    meta = runner.resume(cfg) if to_resume else _begin(cfg)
-    name = str(cfg.get("load_from"))
-    again = partial(given, to_resume=to_resume)
-    problems = unlike_its_run(cfg.model, name, meta, again, to_resume=to_resume)
-    go_on(problems, allow_mismatch=allow_mismatch)
-    if to_resume:
-        _check_seen_classes(name, meta, classes)
-    check_weights(use_of(cfg), allow_mismatch=allow_mismatch)
-    fetch_weights(use_of(cfg))
-    if cfg.get("load_from"):
-        cfg.model.backbone.weights = None  # the checkpoint has the whole network
-    report = ReportHook(models.find_trunk, lambda _: str(given_pixels(cfg.model)), changed)
-    return runner.train(cfg, ClassesHook(), TranslateHook(), report)
-
-
-def evaluate(
-    cfg: Config, checkpoint: str, *, out: Path | None = None, show_dir: Path | None = None
-) -> dict[str, float]:
-    """Evaluates a checkpoint; prints the table of COCO's numbers, or of the classes of pixels.
-
-    Args:
-        out: where the metrics are written as JSON, and beside it the table as text; None is
-            coco_metrics.json or segmentation_metrics.json in the work directory.
-        show_dir: must be None.
-
-    Raises:
-        InputError: the data or the checkpoint is wrong, or it was trained on other pixels.
-        WeightsError: the checkpoint cannot be read.
-    """
-    if show_dir is not None:
-        raise InputError("--show-dir: draws what MMDetection's detectors find; leave it out here")
-    given_pixels(cfg.model)
-    classes = _settle_classes(cfg, cfg.test_dataloader)
-    meta = runner.check_checkpoint(checkpoint, cfg, translated(runner.read_checkpoint(checkpoint)))
-    again = partial(given, to_resume=False)
-    for problem in unlike_its_run(cfg.model, checkpoint, meta, again, to_resume=False):
-        raise InputError(problem)
-    _check_seen_classes(checkpoint, meta, classes)
-    if cfg.model.type == DETECTOR:
-        cfg.test_evaluator.out = str(Path(cfg.work_dir) / FOUND)
-    built = runner.build_runner(cfg, "test_loop")
-    built.register_hook(TranslateHook())
-    built.load_checkpoint(checkpoint)
-    found = built.test()
-    if is_main_process():
-        name, table = METRICS[cfg.model.type]
-        write_metrics(out or Path(cfg.work_dir) / f"{name}.json", checkpoint, found, table(found))
-    return found
-
-
-def _begin(cfg: Config) -> dict[str, Any]:
-    """Checks that the network of `load_from` is the config's, if there is one to begin with;
-    returns what it says of its run.
-    """
-    path = cfg.get("load_from")
-    if not path:
-        return {}
-    content = translated(runner.read_checkpoint(path))
-    try:
-        return runner.check_checkpoint(path, cfg, content)
-    except InputError as error:
-        alone = f"to begin with its backbone alone, give --weights {path} without load_from"
-        raise InputError(f"load_from: {error}\n{alone}") from error
-
-
-def _check_batch(cfg: Config) -> None:
-    if cfg.model.type == SEGMENTER and cfg.train_dataloader.batch_size < 2:
-        raise InputError(
-            f"train_dataloader.batch_size {cfg.train_dataloader.batch_size}: must be at least 2, "
-            "since norms follow a batch"
-        )
-
-
-def _settle_classes(cfg: Config, loader: Mapping[str, Any]) -> Sequence[str]:
-    """Has the network tell apart as many classes as the images have, unless the config says how
-    many; returns their names.
-    """
+    loader = cfg.test_dataloader
+    if mode == "train":
+        loader, batch = cfg.get("val_dataloader") or cfg.train_dataloader, cfg.train_dataloader
+        if cfg.model.type == SEGMENTER and batch.batch_size < 2:
+            raise InputError(
+                f"train_dataloader.batch_size {batch.batch_size}: must be at least 2, since norms "
+                "follow a batch"
+            )
     try:
         classes = DATASETS.build(dict(loader["dataset"])).metainfo["classes"]
     except BUILD_ERRORS as error:
         raise InputError(f"config {cfg.filename}: {error}") from error
     if cfg.model.get("num_classes") is None:
         cfg.model.num_classes = len(classes)
-    check_count(classes, cfg.model.num_classes)
+    fit.check_count(classes, cfg.model.num_classes)
     return classes
 
 
-def _check_seen_classes(name: str, meta: Mapping[str, Any], classes: Sequence[str]) -> None:
-    seen = (meta.get("dataset_meta") or {}).get("classes")
-    if seen is not None and tuple(seen) != tuple(classes):
-        raise InputError(
-            f"checkpoint {name}: its {len(seen)} classes ({some(seen)}) are not the images' "
-            f"{len(classes)} ({some(classes)})"
-        )
+def begin(cfg: Config) -> Mapping[str, Any]:
+    """Checks that the checkpoint to resume, or the network of `load_from`, is the config's; returns
+    what it says of its run. InputError, WeightsError: it is another, or cannot be had or read.
+    """
+    meta: Mapping[str, Any] = {}
+    if cfg.get("resume"):
+        meta = runner.resume(cfg)
+    elif source := cfg.get("load_from"):
+        try:
+            cfg.load_from = str(locate(source))
+            meta = runner.check_checkpoint(cfg.load_from, cfg, read_checkpoint(cfg.load_from))
+        except (InputError, FileNotFoundError) as error:
+            alone = f"to begin with its backbone alone, give --weights {source} without load_from"
+            raise InputError(f"load_from: {error}\n{alone}") from error
+    if cfg.get("load_from"):
+        cfg.model.backbone.weights = None  # the checkpoint has the whole network
+    return meta
+
+
+def read_checkpoint(path: str) -> Mapping[str, Any]:
+    """Returns what a checkpoint holds, also one of this package's loop of before."""
+    return translated(runner.read_checkpoint(path))
+
+
+def test_hooks(cfg: Config, show_dir: Path | None) -> Sequence[Hook]:
+    """Returns the hooks of an evaluation; what a detector finds goes into the work directory."""
+    if show_dir is not None:
+        raise InputError("--show-dir: draws what MMDetection's detectors find; leave it out here")
+    if cfg.model.type == DETECTOR:
+        cfg.test_evaluator.out = str(Path(cfg.work_dir) / FOUND)
+    return [TranslateHook()]
+
+
+TASK = Task(
+    load_config=read_config,
+    use_weights=use_weights,
+    check_data=check_data,
+    begin=begin,
+    use_of=use_of,
+    given=given,
+    find_backbone=find_trunk,
+    hooks=lambda: [ClassesHook(), TranslateHook()],
+    test_hooks=test_hooks,
+    metrics=lambda cfg: METRICS[cfg.model.type],
+    read_checkpoint=read_checkpoint,
+)

@@ -1,4 +1,4 @@
-"""The beginning of a detector's schedule, and that of a segmentation network."""
+"""The learning rate of a detector warms up, and that of a segmentation network falls."""
 
 from __future__ import annotations
 
@@ -18,21 +18,17 @@ class WarmUp(LinearLR):
 
     @classmethod
     def build_iter_from_epoch(
-        cls,
-        *,
-        optimizer: Any,
-        steps: int,
-        epoch_length: int,
-        end: int,  # noqa: ARG003 MMEngine sets it to the last epoch
+        cls, *, optimizer: Any, steps: int, epoch_length: int, end: int
     ) -> WarmUp:
         """Returns one over `steps` steps at most, from one of so many parts of the rate."""
+        del end  # MMEngine sets it to the last epoch
         last = max(2, min(steps, epoch_length))  # MMEngine needs two steps for a line
         return cls(optimizer, start_factor=1 / last, begin=0, end=last, by_epoch=False)
 
 
 @PARAM_SCHEDULERS.register_module()
 class PolynomialLR(PolyLR):
-    """Falls as PyTorch's of this name does: it would be 0 after the last step.
+    """Falls as PyTorch's of this name does, to 0 behind the last step.
 
     MMEngine's is 0 at the last step, which then changes nothing.
     """

@@ -14,8 +14,7 @@ from pretraining_runs import ONE_THREAD, prepared, run, same, weights
 
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
-from resnext_backbones.engine.checkpoints import newest_checkpoint
-from resnext_backbones.engine.journal import TERMINATED, read_journal
+from resnext_backbones.engine.checkpoints import TERMINATED, newest_checkpoint, read_journal
 
 KILLS = int(os.environ.get("KILLS", "2"))
 """By each signal, at random moments; more of them are a matter of patience."""

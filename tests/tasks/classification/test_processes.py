@@ -14,7 +14,7 @@ import torch
 
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
-from resnext_backbones.engine.journal import read_journal
+from resnext_backbones.engine.checkpoints import read_journal
 from resnext_backbones.engine.processes import UNSHARED_STORE
 
 TOOL = Path(__file__).parents[3] / "tools" / "pretrain_imagenet.py"

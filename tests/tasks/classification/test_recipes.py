@@ -18,9 +18,8 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS
 
 from resnext_backbones.adapters.registry import MODELS, TRANSFORMS
+from resnext_backbones.engine.catalogue import config_names, published_results
 from resnext_backbones.engine.config import for_training, read_config
-from resnext_backbones.engine.expected import published_results
-from resnext_backbones.engine.find import config_names
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.classification.model import BatchPreprocessor
 from resnext_backbones.tasks.classification.run import pretrain

@@ -17,9 +17,8 @@ from safetensors import safe_open
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
 from resnext_backbones import Architecture, ResNeXtClassifier, load_weights, preprocessing_of
-from resnext_backbones.engine.checkpoints import newest_checkpoint
+from resnext_backbones.engine.checkpoints import newest_checkpoint, read_journal
 from resnext_backbones.engine.config import for_training, read_config
-from resnext_backbones.engine.journal import read_journal
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.classification.run import pretrain, set_data_root
 from resnext_backbones.weights.preprocessing import RGB

@@ -18,13 +18,12 @@ from detectron2.layers import FrozenBatchNorm2d
 from omegaconf import OmegaConf
 
 from resnext_backbones import build_backbone
-from resnext_backbones.engine.expected import published_results
+from resnext_backbones.engine.catalogue import published_results
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.detectron2 import Request, run
 from resnext_backbones.tasks.detectron2.checkpoints import Checkpointer, last_checkpoint
 from resnext_backbones.tasks.detectron2.checks import check_batch, check_data, check_weights
-from resnext_backbones.tasks.detectron2.experiments import Experiment
-from resnext_backbones.tasks.detectron2.read import read_experiment
+from resnext_backbones.tasks.detectron2.experiments import Experiment, read_experiment
 from resnext_backbones.tasks.detectron2.zoo import Expected, expected_by, plain_name
 from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import WeightsError
@@ -319,7 +318,7 @@ def test_a_yaml_file_takes_no_other_network() -> None:
 def test_a_run_that_is_killed_while_it_saves_has_the_checkpoint_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checkpointer = Checkpointer(torch.nn.Linear(1, 1), str(tmp_path))
+    checkpointer = Checkpointer(torch.nn.Linear(1, 1), str(tmp_path), BGR)
     checkpointer.save("model_1")
     write = torch.save
 

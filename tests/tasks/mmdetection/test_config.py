@@ -18,13 +18,11 @@ from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 
+from resnext_backbones.engine.catalogue import INSTALLED_CONFIGS, find_config, published_results
 from resnext_backbones.engine.config import for_training
-from resnext_backbones.engine.expected import published_results
-from resnext_backbones.engine.find import INSTALLED_CONFIGS, find_config
 from resnext_backbones.engine.fit import check_weights
 from resnext_backbones.errors import InputError
-from resnext_backbones.tasks.mmdetection.config import load_config
-from resnext_backbones.tasks.mmdetection.weights import given_pixels, use_of
+from resnext_backbones.tasks.mmdetection.config import given_pixels, load_config, use_of
 from resnext_backbones.weights import preprocessing_of
 from resnext_backbones.weights.sources import row_of
 

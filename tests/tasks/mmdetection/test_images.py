@@ -13,7 +13,7 @@ pytest.importorskip("mmcv", reason="mmcv is not installed")
 from mmcv.transforms import LoadImageFromFile as Peer
 from torch.utils.data import DataLoader, Dataset
 
-from resnext_backbones.commands.arguments import plain_message
+from resnext_backbones.cli import plain_message
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.mmdetection.images import LoadImageFromFile
 

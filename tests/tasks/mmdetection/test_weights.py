@@ -15,12 +15,11 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from resnext_backbones import Architecture, ResNeXtClassifier, build_backbone
-from resnext_backbones.engine.find import find_config
+from resnext_backbones.engine.catalogue import find_config
 from resnext_backbones.engine.fit import check_weights, fetch_weights
 from resnext_backbones.engine.runner import build_on_meta
 from resnext_backbones.errors import InputError
-from resnext_backbones.tasks.mmdetection.config import load_config
-from resnext_backbones.tasks.mmdetection.weights import use_of, use_weights
+from resnext_backbones.tasks.mmdetection.config import load_config, use_of, use_weights
 from resnext_backbones.weights import Preprocessing, WeightsError, download
 from resnext_backbones.weights.formats import FORMATS
 from resnext_backbones.weights.preprocessing import BGR

@@ -13,7 +13,7 @@ pytest.importorskip("mmengine", reason="MMEngine is not installed")
 from mmengine.config import Config
 
 from resnext_backbones.engine.config import for_training, read_config
-from resnext_backbones.tasks.torchvision.weights import use_weights
+from resnext_backbones.tasks.torchvision.run import use_weights
 
 DETECTOR = [
     "model.min_size=64",

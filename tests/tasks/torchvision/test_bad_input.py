@@ -13,11 +13,12 @@ from mmengine.config import Config
 from safetensors.torch import save_file
 
 from resnext_backbones import build_backbone
-from resnext_backbones.commands.arguments import REPORTED
+from resnext_backbones.cli import REPORTED
 from resnext_backbones.errors import InputError
-from resnext_backbones.tasks.torchvision.run import evaluate, train
+from resnext_backbones.tasks.torchvision.run import TASK
 from resnext_backbones.weights.preprocessing import RGB
 
+train, evaluate = TASK.train, TASK.evaluate
 TRAIN, VAL = "train2017", "val2017"
 FCN, VOC, STUFF = "fcn_x50_32x4d_coco", "deeplabv3_x50_32x4d_voc", "fcn_x50_32x4d_cocostuff"
 
@@ -87,7 +88,7 @@ BAD: dict[str, tuple[Callable[[Path, Path], Changes], str]] = {
         given(*(f"{s}_dataloader.dataset.num_classes=300" for s in ("train", "val")), name=STUFF),
         "num_classes 300: must be from 2 to 255",
     ),
-    "network": (given("model.network=yolo"), "network yolo: unknown; choose from faster_rcnn"),
+    "network": (given("model.network=yolo"), "network must be one of faster_rcnn, .* got 'yolo'"),
     "backbone": (given("model.backbone.variant=x101"), "x101"),
     "argument": (given("model.backbone.nrom=BN"), "nrom"),
     "three stages": (

@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, METRICS
 
-from resnext_backbones.tasks.torchvision.metrics import as_results, coco_scores, pixel_scores
+from resnext_backbones.tasks.torchvision.metrics import coco_scores, pixel_scores
 from resnext_backbones.tasks.torchvision.pixels import IGNORED
 
 
@@ -34,8 +34,8 @@ def test_perfect_detections_are_worth_100(config: Callable[..., Config], tmp_pat
         output = {"boxes": boxes, "labels": labels, "scores": torch.ones(len(own))}
         if own:
             output["masks"] = torch.from_numpy(masks)[:, None].float()
-        results += as_results(image_id, output, ids)
         metric.process({}, [{"image_id": image_id, **output}])
+        results += metric.results[-1][1]
     assert {r["category_id"] for r in results} <= set(coco.cats)
     assert max(r["category_id"] for r in results) > 80, "ids are not labels"
     found = metric.evaluate(len(image_ids))

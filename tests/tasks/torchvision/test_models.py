@@ -18,7 +18,7 @@ from torchvision.models.detection import MaskRCNN
 from resnext_backbones.adapters.torchvision import resnext_fpn
 from resnext_backbones.tasks.torchvision import models
 from resnext_backbones.tasks.torchvision.instances import collate_lists
-from resnext_backbones.tasks.torchvision.weights import use_of, use_weights
+from resnext_backbones.tasks.torchvision.run import use_of, use_weights
 
 
 def batch_of(cfg: Config, *, train: bool) -> dict[str, list[Any]]:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,16 @@ from mmengine.registry import MODELS
 from safetensors.torch import save_file
 
 from resnext_backbones import build_backbone, load_weights
-from resnext_backbones.engine.journal import TERMINATED, read_journal
-from resnext_backbones.engine.losses import FiniteLossHook
-from resnext_backbones.engine.seen import read_model
+from resnext_backbones.engine.checkpoints import TERMINATED, read_journal
+from resnext_backbones.engine.fit import read_model
+from resnext_backbones.engine.hooks import FiniteLossHook
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.torchvision.earlier import translated
-from resnext_backbones.tasks.torchvision.run import evaluate, train
-from resnext_backbones.tasks.torchvision.weights import given
+from resnext_backbones.tasks.torchvision.run import TASK, given, use_of
+from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights.files import read_file
 
+train, evaluate = TASK.train, TASK.evaluate
 FASTER, MASK = "faster_rcnn_x50_32x4d_fpn_coco", "mask_rcnn_x50_32x4d_fpn_coco"
 
 
@@ -234,3 +236,35 @@ def test_checkpoints_of_the_loop_before_are_evaluated_and_begin_runs(
     load_weights(body, path)
     key = "layer1.0.conv1.weight"
     assert body.state_dict()[key].equal(model.state_dict()[f"network.backbone.body.{key}"])
+
+
+def test_a_whole_network_begins_a_run_from_any_file_and_any_place(
+    config: Callable[..., Config], tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As safetensors, by path and by address; of three stages, all of which are trained."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setitem(VARIANTS, "tiny_of_three", replace(VARIANTS[tiny], blocks=(1, 1, 1)))
+    three = "model.backbone.variant=tiny_of_three"
+    cfg = config(FASTER, three, images=2, train=False)
+    assert cfg.model.backbone.trainable_layers == 5
+    cfg.model.num_classes = 80
+    cfg.model.backbone.trainable_layers = 4  # of four stages all but the stem
+    assert use_of(cfg).frozen == ""
+    model = randomise(MODELS.build(cfg.model))
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    state = {key: value.contiguous() for key, value in model.state_dict().items()}
+    file = tmp_path / "whole.bin"  # PyTorch tells safetensors by the end of the name alone
+    save_file(state, file)
+    begin = [three, "train_cfg.max_epochs=1", "optim_wrapper.optimizer.lr=0"]
+    for number, source in enumerate((str(file), file.as_uri())):
+        cfg = config(FASTER, *begin, f"load_from={source}", images=2, work_dir=f"run_{number}")
+        begun = read_file(train(cfg) / "epoch_1.pth")["state_dict"]
+        assert all(begun[name].equal(value) for name, value in model.named_parameters())
+    assert f"weights: {file}" in log_of(tmp_path / "run_0")
+    assert evaluate(config(FASTER, three, images=2, train=False), str(file))
+    with pytest.raises(InputError, match=r"load_from: weights .*absent.pth: there is no such file"):
+        train(config(FASTER, f"load_from={tmp_path}/absent.pth", images=2))
+    with pytest.raises(
+        InputError, match=r"cannot be resumed; a new run can begin from its weights"
+    ):
+        train(config(FASTER, three, images=2, resume=str(file)))

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from benchmarks.mask_rcnn import _sample
 from resnext_backbones.engine.amp import Bfloat16OptimWrapper
-from resnext_backbones.tasks.mmdetection.bfloat16 import OPERATORS, Bfloat16Hook, keep_boxes_exact
 from resnext_backbones.tasks.mmdetection.config import load_config
+from resnext_backbones.tasks.mmdetection.hooks import MMCV_OPERATORS, Bfloat16Hook, keep_boxes_exact
 
 SIZE = (96, 160)
 SMALL = [
@@ -58,7 +58,7 @@ def test_the_loss_is_that_of_single_precision_but_for_rounding(name: str) -> Non
     assert torch.equal(loss(model, half=False)[0], expected)
     given: list[tuple[nn.Module, tuple]] = []
     for module in model.modules():
-        operator = type(module).__module__.startswith(OPERATORS)
+        operator = type(module).__module__.startswith(MMCV_OPERATORS)
         if isinstance(module, BaseDenseHead | BBoxHead) or operator:
             module.register_forward_hook(lambda m, ins, out: given.append((m, (ins, out))))
     total, _ = loss(model, half=True)

@@ -1,0 +1,55 @@
+"""A measurement says what it ran on: hardware, versions, commit."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import resnext_backbones
+from resnext_backbones.engine.provenance import commit
+
+LIBRARIES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "onedl-mmengine",
+    "onedl-mmcv",
+    "onedl-mmdetection",
+    "detectron2",
+)
+
+
+def provenance(device: str) -> dict[str, Any]:
+    """Returns the hardware, the versions of what is installed, and the commit of this package."""
+    return {
+        "hardware": hardware(device),
+        "versions": dict(_versions(LIBRARIES)),
+        "commit": commit(Path(resnext_backbones.__file__).parent),
+    }
+
+
+def hardware(device: str) -> str:
+    """Returns the GPU's name, or the processor's and the number of threads."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_cpu_name()}, {torch.get_num_threads()} threads"
+
+
+def _versions(names: Iterable[str]) -> Iterable[tuple[str, str]]:
+    for name in names:
+        try:
+            yield name, version(name)
+        except PackageNotFoundError:
+            continue
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()

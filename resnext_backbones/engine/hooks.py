@@ -1,0 +1,131 @@
+"""A run says what it starts from, stops where its loss is not finite, and bears a full disk."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mmengine.dist import all_reduce
+from mmengine.hooks import Hook
+from mmengine.hooks import LoggerHook as MMEngineLoggerHook
+from mmengine.model import is_model_wrapper
+from torch import nn
+
+from resnext_backbones.adapters.registry import HOOKS
+from resnext_backbones.engine.describe import is_frozen, summary
+from resnext_backbones.errors import InputError
+
+
+class ReportHook(Hook):
+    """Logs what the training starts from, once the weights are loaded; random ones are a warning.
+
+    Args:
+        find_backbone: finds the backbone in the model.
+        pixels: says of the model's data preprocessor which pixels the backbone sees.
+        changed: what was set so that random values can be trained; "" where no one asked for them.
+    """
+
+    priority = "VERY_LOW"
+
+    def __init__(
+        self,
+        find_backbone: Callable[[nn.Module], nn.Module],
+        pixels: Callable[[nn.Module], str],
+        changed: str = "",
+    ) -> None:
+        self.find_backbone, self.pixels, self.changed = find_backbone, pixels, changed
+
+    def before_train(self, runner: Any) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        backbone = self.find_backbone(model)
+        for name, value in summary(backbone, model, self.pixels(model.data_preprocessor)):
+            runner.logger.info(f"{name}: {value}")
+        runner.logger.info(f"images: {len(runner.train_dataloader.dataset)} to train with")
+        if source := _weights_source(runner, backbone):
+            runner.logger.info(f"weights: {source}")
+        else:
+            keep = "frozen stages keep these random values"
+            kept = keep if is_frozen(backbone) else "all of the backbone is trained"
+            why = self.changed or "none given (--weights)"
+            runner.logger.warning(f"weights: random: {why}; {kept}")
+        scaling = runner.auto_scale_lr or {}
+        base = scaling.get("base_batch_size")
+        batch = runner.world_size * runner.train_dataloader.batch_sampler.batch_size
+        if not scaling.get("enable") and base not in (None, batch):
+            runner.logger.warning(
+                f"learning rate: the config's is for {base} images a step, and there are {batch}; "
+                "auto_scale_lr.enable=True scales it"
+            )
+
+
+def _weights_source(runner: Any, backbone: nn.Module) -> str:
+    """Returns where the weights came from; "" where they are random."""
+    if runner._resume and runner.iter > 0:
+        checkpoint = runner._load_from or "the newest checkpoint"
+        return f"resumed from {checkpoint} at iteration {runner.iter}"
+    if found := runner._load_from or getattr(backbone, "loaded_weights", None):
+        return str(found)
+    # MMDetection's own backbones do not say what they loaded, only what they were told to.
+    init_cfg = getattr(backbone, "init_cfg", None)
+    if isinstance(init_cfg, dict) and init_cfg.get("type") == "Pretrained":
+        return str(init_cfg["checkpoint"])
+    return ""
+
+
+@HOOKS.register_module()
+class FiniteLossHook(Hook):
+    """Stops a run whose loss is NaN or infinite, before anything of it is saved.
+
+    The loss is the mean over all processes, and is logged as such. It is taken once the backward
+    pass is under way: before it the processes would wait for one another at each step.
+    """
+
+    priority = "HIGHEST"  # before MMEngine reads the loss
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Raises InputError of a loss, which a model of another kind may not have."""
+        if "loss" not in (outputs or ()):
+            return
+        mean = outputs["loss"].detach().clone()
+        all_reduce(mean, op="mean")
+        outputs["loss"] = mean
+        if not math.isfinite(loss := mean.item()):
+            parts = {name: value.item() for name, value in outputs.items() if name != "loss"}
+            wrong = [f"{name} {value}" for name, value in parts.items() if not math.isfinite(value)]
+            listed = f" ({', '.join(wrong)})" if wrong else ""
+            raise InputError(
+                f"the loss of step {runner.iter + 1} is {loss}{listed}: lower the learning rate or "
+                "clip the gradients, or take bf16 in place of fp16; the checkpoints are from "
+                "before, and --resume takes the last one"
+            )
+
+
+@contextmanager
+def reported(runner: Any, what: str) -> Iterator[None]:
+    """Logs that a file with `what` cannot be written, and lets training go on."""
+    try:
+        yield
+    except OSError as error:
+        # A warning, of which MMEngine drops those that repeat themselves.
+        runner.logger.warning(f"{what}: not written: {error}; training goes on")
+
+
+@HOOKS.register_module()
+class LoggerHook(MMEngineLoggerHook):
+    """Logs as MMEngine's hook does, also where the disk is full."""
+
+    def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
+        with reported(runner, "values of a step"):
+            super().after_train_iter(runner, *args, **kwargs)
+
+    def after_val_epoch(self, runner: Any, *args: Any, **kwargs: Any) -> None:
+        with reported(runner, "an evaluation's values"):
+            super().after_val_epoch(runner, *args, **kwargs)
+
+    def after_run(self, runner: Any) -> None:
+        with reported(runner, "what was left of the log"):
+            super().after_run(runner)
