@@ -1,4 +1,4 @@
-"""Pretraining, from a config to weights."""
+"""Pretraining runs from a config to weights."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ from mmengine.config import Config
 
 from resnext_backbones.engine import groups, runner  # noqa: F401
 from resnext_backbones.tasks.classification import (  # noqa: F401
-    data,
     evaluation,
     hooks,
     model,
     publish,
     samplers,
-    shards,
     transforms,
 )
 
 
 def pretrain(cfg: Config) -> Path:
-    """Train a classifier as a config says; all output goes to its work directory.
+    """Trains a classifier as a config says; all output goes to its work directory.
 
     Returns:
         The work directory.
@@ -36,11 +34,7 @@ def pretrain(cfg: Config) -> Path:
 
 
 def set_data_root(cfg: Config, root: str) -> None:
-    """Read the images of both parts from another folder than the config's.
-
-    Args:
-        root: in place of the config's `data_root`.
-    """
+    """Puts another folder than the config's `data_root` in front of all paths of both data sets."""
     for part in ("train", "val"):
         dataset = cfg[f"{part}_dataloader"].dataset
         for key in ("root", "class_list", "ground_truth", "ground_truth_classes"):

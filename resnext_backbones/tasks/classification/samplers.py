@@ -1,4 +1,4 @@
-"""Which images an epoch draws."""
+"""An epoch draws several augmentations of an image here."""
 
 from __future__ import annotations
 
@@ -15,13 +15,10 @@ from resnext_backbones.engine.seeds import Draw
 
 @DATA_SAMPLERS.register_module()
 class RepeatedAugmentationSampler(DefaultSampler):
-    """Several augmentations of each image one after another, over all ranks: Hoffer et al. (2020).
+    """Draws `repeats` augmentations of each image one after another, over all ranks.
 
-    An epoch has as many steps as without, so it sees a part of the images.
-
-    Args:
-        repeats: augmentations of each image.
-        options: of MMEngine's `DefaultSampler`.
+    As Hoffer et al. (2020). An epoch has as many steps as without, so it sees a part of the images.
+    All other options are those of MMEngine's `DefaultSampler`.
     """
 
     def __init__(self, *args: Any, repeats: int = 4, **options: Any) -> None:
