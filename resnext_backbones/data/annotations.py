@@ -1,26 +1,24 @@
-"""Annotation files in COCO's format."""
+"""Annotation files in COCO's format are read and checked here."""
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from resnext_backbones.errors import InputError, some
 
-COCO_LISTS = ("images", "annotations", "categories")
+Content = dict[str, list[dict[str, Any]]]
 
 
-def read_coco(path: Path, needed: Sequence[str] = COCO_LISTS) -> dict[str, list[dict[str, Any]]]:
+def read_coco(
+    path: Path, needed: Sequence[str] = ("images", "annotations", "categories")
+) -> Content:
     """Returns what an annotation file holds.
 
-    Args:
-        needed: the lists that must be there.
-
     Raises:
-        InputError: it is not in COCO's format.
+        InputError: it is not in COCO's format, with the lists that are `needed`.
     """
     try:
         content = json.loads(path.read_bytes())
@@ -52,8 +50,8 @@ def find_annotations(root: Path, name: str) -> Path:
     return path
 
 
-def complete_annotations(path: Path, content: dict[str, list[dict[str, Any]]]) -> None:
-    """Give annotations what COCO's evaluation reads and many tools leave out: area and iscrowd.
+def complete_annotations(path: Path, content: Content) -> None:
+    """Gives annotations what COCO's evaluation reads and many tools leave out: area and iscrowd.
 
     Raises:
         InputError: one has no box, or is of an image or a category that is not listed.
@@ -62,36 +60,29 @@ def complete_annotations(path: Path, content: dict[str, list[dict[str, Any]]]) -
     kinds = {category.get("id") for category in content["categories"]}
     for annotation in content["annotations"]:
         box: Any = annotation.get("bbox")
-        problems = {
-            "no bbox of four numbers": not isinstance(box, list) or len(box) != 4,
-            "an image_id that is not listed": annotation.get("image_id") not in images,
-            "a category_id that is not listed": annotation.get("category_id") not in kinds,
-        }
-        if wrong := [problem for problem, there in problems.items() if there]:
-            raise InputError(
-                f"annotation file {path}: annotation {annotation.get('id')} has {wrong[0]}"
-            )
+        for wrong, problem in (
+            (not isinstance(box, list) or len(box) != 4, "no bbox of four numbers"),
+            (annotation.get("image_id") not in images, "an image_id that is not listed"),
+            (annotation.get("category_id") not in kinds, "a category_id that is not listed"),
+        ):
+            if wrong:
+                name = f"annotation file {path}: annotation {annotation.get('id')}"
+                raise InputError(f"{name} has {problem}")
         annotation.setdefault("iscrowd", 0)
         annotation.setdefault("area", box[2] * box[3])
 
 
 def check_images(path: Path, images: list[dict[str, Any]], folder: Path) -> None:
-    """Every image is there; one listing a folder, as there can be 100,000 of them.
+    """Checks that every image is there; one listing a folder, as there can be 100,000 of them.
 
     Raises:
         InputError: some are not.
     """
-    names: dict[Path, list[str]] = defaultdict(list)
-    for image in images:
-        if "file_name" not in image:
-            continue  # LVIS names its images by their address
-        file = folder / image["file_name"]
-        names[file.parent].append(file.name)
-    missing = []
-    for parent, files in names.items():
-        present = {path.name for path in parent.iterdir()} if parent.is_dir() else set()
-        missing += [str(parent / file) for file in files if file not in present]
-    if missing:
+    # LVIS names its images by their address.
+    files = [folder / image["file_name"] for image in images if "file_name" in image]
+    parents = {file.parent for file in files}
+    present = {file for parent in parents if parent.is_dir() for file in parent.iterdir()}
+    if missing := [str(file) for file in files if file not in present]:
         raise InputError(
             f"annotation file {path}: {len(missing)} of its {len(images)} images are missing: "
             f"{some(sorted(missing))}"

@@ -13,8 +13,8 @@ from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 from resnext_backbones.data.annotations import read_coco
 from resnext_backbones.errors import InputError, some
 
+# At the places of COCO's ids, which are 1 to 90 with gaps.
 COCO_NAMES: list[str] = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
-"""COCO's categories at the places of their ids, which are 1 to 90 with gaps."""
 
 
 def to_results(sample: Any, image_id: int, category_ids: Sequence[int]) -> list[dict[str, Any]]:
@@ -22,7 +22,6 @@ def to_results(sample: Any, image_id: int, category_ids: Sequence[int]) -> list[
 
     Args:
         sample: a `DetDataSample` with `pred_instances` in the pixels of the image's file.
-        image_id: of the image.
         category_ids: by the number of the class.
 
     Returns:
@@ -32,16 +31,10 @@ def to_results(sample: Any, image_id: int, category_ids: Sequence[int]) -> list[
     found = sample.pred_instances.cpu().numpy()
     boxes = get_box_tensor(sample.pred_instances.bboxes).cpu().numpy().astype(float)
     boxes[:, 2:] -= boxes[:, :2]
-    results = [
-        {
-            "image_id": image_id,
-            "category_id": category_ids[label],
-            "bbox": box,
-            "score": score,
-        }
-        for label, box, score in zip(
-            found.labels.tolist(), boxes.tolist(), found.scores.tolist(), strict=True
-        )
+    rows = zip(found.labels.tolist(), boxes.tolist(), found.scores.tolist(), strict=True)
+    results: list[dict[str, Any]] = [
+        {"image_id": image_id, "category_id": category_ids[label], "bbox": box, "score": score}
+        for label, box, score in rows
     ]
     if "masks" in found:
         for result, rle in zip(results, encode_mask_results(found.masks), strict=True):
@@ -52,23 +45,21 @@ def to_results(sample: Any, image_id: int, category_ids: Sequence[int]) -> list[
 def own_categories(classes: Sequence[str]) -> list[dict[str, Any]]:
     """Returns COCO's list of categories for classes: COCO's ids if all are COCO's, else from 1."""
     if set(classes) <= set(COCO_NAMES):
-        ids = [COCO_NAMES.index(name) for name in classes]
-    else:
-        ids = list(range(1, len(classes) + 1))
-    return [{"id": number, "name": name} for number, name in zip(ids, classes, strict=True)]
+        return [{"id": COCO_NAMES.index(name), "name": name} for name in classes]
+    return [{"id": number, "name": name} for number, name in enumerate(classes, 1)]
 
 
 class ImageList:
-    """A file in COCO's format that says the ids of images and of categories.
+    """A file in COCO's format says the ids of images and of categories.
 
     Raises:
         InputError: it is not in COCO's format.
     """
 
     def __init__(self, path: Path) -> None:
+        self.what = f"--image-list {path}"
         if not path.is_file():
-            raise InputError(f"--image-list {path}: there is no such file")
-        self.path = path
+            raise InputError(f"{self.what}: there is no such file")
         # Files for images without annotations, as COCO's test-dev2017, have none.
         content = read_coco(path, needed=("images", "categories"))
         self.ids = {image["file_name"]: image["id"] for image in content["images"]}
@@ -83,8 +74,8 @@ class ImageList:
         by_name: Mapping[str, Any] = {kind["name"]: kind for kind in self.categories}
         if absent := [name for name in classes if name not in by_name]:
             raise InputError(
-                f"--image-list {self.path}: has no category for {some(absent)}, which the "
-                "checkpoint's classes are"
+                f"{self.what}: has no category for {some(absent)}, which the checkpoint's classes "
+                "are"
             )
         return [{"id": by_name[name]["id"], "name": name} for name in classes]
 
@@ -94,10 +85,10 @@ class ImageList:
         Raises:
             InputError: the file lacks some.
         """
-        ids: list[int | None] = [self._image_id(root / name) for name in names]
-        if absent := [name for name, number in zip(names, ids, strict=True) if number is None]:
-            raise InputError(f"--image-list {self.path}: does not list {some(absent)}")
-        return [number for number in ids if number is not None]
+        found = {name: self._image_id(root / name) for name in names}
+        if absent := [name for name, number in found.items() if number is None]:
+            raise InputError(f"{self.what}: does not list {some(absent)}")
+        return [number for number in found.values() if number is not None]
 
     def _image_id(self, path: Path) -> int | None:
         parts = PurePosixPath(path.as_posix()).parts

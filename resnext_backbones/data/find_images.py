@@ -1,4 +1,4 @@
-"""The images that a command line names: files, folders and patterns."""
+"""A command line names images by files, folders and patterns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from resnext_backbones.errors import InputError
 
 @dataclass(frozen=True)
 class FoundImages:
-    """Images, and what was left out beside them.
+    """Images were found, and others left out beside them.
 
     Attributes:
         root: the folder that all of them are in, at any depth.
@@ -44,23 +44,18 @@ def find_images(arguments: Sequence[str], written: Path | None = None) -> FoundI
             `written`.
     """
     files: dict[Path, None] = {}
-    skipped: dict[Path, None] = {}
+    seen: dict[Path, None] = {}
     for argument in arguments:
-        path = Path(argument)
-        if path.is_file():
-            named = [_absolute(path)]
-        else:
-            named = list(_walk(path)) if path.is_dir() else list(_match(argument))
-        candidates = _outside(named, written)
+        path, is_file = Path(argument), Path(argument).is_file()
+        found = _walk(path) if path.is_dir() else _match(argument)
+        named = [_absolute(path)] if is_file else list(found)
+        candidates = _outside(named, written) if written else named
         if named and not candidates:
             raise InputError(
                 f"images {argument}: in {written}, whose pictures are replaced; write to another "
                 "folder (--out)"
             )
-        if path.is_file():
-            files[candidates[0]] = None
-            continue
-        images = [file for file in candidates if file.suffix.lower() in IMG_EXTENSIONS]
+        images = [f for f in candidates if is_file or f.suffix.lower() in IMG_EXTENSIONS]
         if not images:
             held = f"none of its {len(candidates)} files is an image" if candidates else ""
             raise InputError(
@@ -68,10 +63,10 @@ def find_images(arguments: Sequence[str], written: Path | None = None) -> FoundI
                 f"patterns such as 'images/**/*.jpg' of images ({', '.join(IMG_EXTENSIONS)})"
             )
         files |= dict.fromkeys(images)
-        skipped |= dict.fromkeys(file for file in candidates if file not in files)
+        seen |= dict.fromkeys(candidates)
     root = Path(os.path.commonpath([file.parent for file in files]))
     names = tuple(file.relative_to(root).as_posix() for file in files)
-    return FoundImages(root, names, tuple(file for file in skipped if file not in files))
+    return FoundImages(root, names, tuple(file for file in seen if file not in files))
 
 
 def _absolute(path: Path) -> Path:
@@ -81,11 +76,8 @@ def _absolute(path: Path) -> Path:
     return plain if plain.exists() and plain.samefile(path) else path.resolve()
 
 
-def _outside(files: Sequence[Path], folder: Path | None) -> list[Path]:
-    if folder is None:
-        return list(files)
-    real = folder.resolve()
-    parents = {file.parent for file in files}
+def _outside(files: Sequence[Path], folder: Path) -> list[Path]:
+    parents, real = {file.parent for file in files}, folder.resolve()
     inside = {parent for parent in parents if parent.resolve().is_relative_to(real)}
     return [file for file in files if file.parent not in inside]
 
@@ -98,9 +90,9 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def _match(pattern: str) -> Iterator[Path]:
     # Path.glob takes no absolute pattern.
-    for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207
+    for match in map(Path, sorted(glob.glob(pattern, recursive=True))):  # noqa: PTH207
         # With **, what is in a folder matches as well.
-        if Path(match).is_file():
-            yield _absolute(Path(match))
+        if match.is_file():
+            yield _absolute(match)
         elif "**" not in pattern:
-            yield from _walk(Path(match))
+            yield from _walk(match)

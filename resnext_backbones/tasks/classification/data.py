@@ -27,7 +27,7 @@ def build_pipeline(steps: Sequence[dict[str, Any]]) -> v2.Compose:
 
 @DATASETS.register_module()
 class LabelledImages(Dataset):
-    """Reads images of one folder a class, of a flat folder with a list, or CIFAR as torchvision has it.
+    """Reads images of a folder a class, of a flat folder with a list, or of torchvision's CIFAR.
 
     Args:
         root: the folder.
@@ -72,7 +72,7 @@ class LabelledImages(Dataset):
         return len(self.images)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Returns `inputs` (3, H, W) in bytes, `labels`, and as lines in `broken` unreadable images."""
+        """Returns `inputs` (3, H, W) in bytes, `labels`, and in `broken` a line a bad image."""
         broken: list[str] = []
         for offset in range(len(self)):
             i = (index + offset) % len(self)
