@@ -1,4 +1,4 @@
-"""Small data sets in COCO's layout: shapes that are drawn, or a part of a real one."""
+"""Small data sets come in COCO's layout: shapes that are drawn, or a part of a real one."""
 
 from resnext_backbones.datasets.crops import object_crops
 from resnext_backbones.datasets.shapes import SHAPES, generate_shapes

@@ -1,4 +1,4 @@
-"""The objects of a data set in COCO's layout, cut out: a folder of images for each category."""
+"""The objects of a data set in COCO's layout are cut out, into a folder for each category."""
 
 from __future__ import annotations
 
@@ -9,17 +9,14 @@ from typing import Any
 
 from PIL import Image
 
-from resnext_backbones.datasets.tree import whole_tree
+from resnext_backbones.datasets.tree import annotation_file, whole_tree
 
-MARGIN = 1.25
-"""Sides of a crop over the longer side of the object's box."""
-
-SMALLEST = 12
-"""Pixels of the longer side of a box; smaller objects are left out."""
+MARGIN = 1.25  # sides of a crop over the longer side of the object's box
+SMALLEST = 12  # pixels of the longer side of a box; smaller objects are left out
 
 
 def object_crops(source: str | Path, root: str | Path) -> list[str]:
-    """Cut out the objects of a tree, to pretrain a classifier on what its detector will see.
+    """Cuts out the objects of a tree, to pretrain a classifier on what its detector will see.
 
     Crops are squares around the box of an object, black beyond the image, in `train/NAME/ID.jpg`
     and `val/NAME/ID.jpg`. Crowds are left out, and categories that one of the two parts lacks.
@@ -36,7 +33,7 @@ def object_crops(source: str | Path, root: str | Path) -> list[str]:
         FileExistsError: `root` is a file or a folder that is not empty.
     """
     source = Path(source)
-    parts = {part: _objects(source, part) for part in ("train", "val")}
+    parts = {part: _objects(source, f"{part}2017") for part in ("train", "val")}
     names = sorted(parts["train"].keys() & parts["val"].keys())
     if len(names) < 2:
         raise ValueError(f"{source}: fewer than two categories are in both parts: {names}")
@@ -52,10 +49,9 @@ def object_crops(source: str | Path, root: str | Path) -> list[str]:
     return names
 
 
-def _objects(source: Path, part: str) -> dict[str, list[tuple[int, str, list[float]]]]:
-    """Number, image and box of the objects of each category."""
-    path = source / "annotations" / f"instances_{part}2017.json"
-    content: dict[str, Any] = json.loads(path.read_bytes())
+def _objects(source: Path, split: str) -> dict[str, list[tuple[int, str, list[float]]]]:
+    """Returns number, image and box of the objects of each category."""
+    content: dict[str, Any] = json.loads(annotation_file(source, split).read_bytes())
     names = {category["id"]: category["name"] for category in content["categories"]}
     files = {image["id"]: image["file_name"] for image in content["images"]}
     found = defaultdict(list)
@@ -66,9 +62,8 @@ def _objects(source: Path, part: str) -> dict[str, list[tuple[int, str, list[flo
 
 
 def _square(box: list[float]) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom around a box of (x, y, width, height)."""
+    """Returns left, top, right and bottom around a box of (x, y, width, height)."""
     x, y, width, height = box
     half = MARGIN * max(width, height) / 2
-    middle_x, middle_y = x + width / 2, y + height / 2
-    left, top = round(middle_x - half), round(middle_y - half)
+    left, top = round(x + width / 2 - half), round(y + height / 2 - half)
     return left, top, left + round(2 * half), top + round(2 * half)

@@ -1,4 +1,4 @@
-"""Writing a folder whole or not at all."""
+"""A folder is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextmanager
 def whole_tree(root: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary folder beside `root` that takes its place when the block ends well.
+    """Yields a temporary folder beside `root` that takes its place when the block ends well.
 
     Raises:
         FileExistsError: `root` is a file or a folder that is not empty.
@@ -29,3 +29,8 @@ def whole_tree(root: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial)
         raise
+
+
+def annotation_file(root: Path, split: str) -> Path:
+    """Returns the path of a split's annotations in COCO's layout, of `train2017` say."""
+    return root / "annotations" / f"instances_{split}.json"

@@ -1,4 +1,4 @@
-"""The whole way from images to AP, small enough for a processor of a few cores."""
+"""The demo goes the whole way from images to AP, on a processor of a few cores."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -15,9 +15,6 @@ from rich.table import Table
 from resnext_backbones.datasets import coco_subset, generate_shapes, object_crops
 from resnext_backbones.engine.journal import read_journal
 from resnext_backbones.errors import InputError
-
-RANDOM = "random_weights"
-"""In the demo's folder, the run without pretraining."""
 
 METRICS = {
     "box AP": "coco/bbox_mAP",
@@ -62,10 +59,8 @@ def run_demo(
     data, crops, pretraining = (work_dir / name for name in ("data", "crops", "pretraining"))
     try:
         if coco_root is None:
-            config = "demo_shapes"
             generate_shapes(data, num_train=num_train, num_val=num_val)
         else:
-            config = "demo_coco"
             coco_subset(coco_root, data, num_train=num_train, num_val=num_val)
         classes = len(object_crops(data, crops))
     except (OSError, ValueError) as error:
@@ -79,28 +74,23 @@ def run_demo(
     (weights,) = pretraining.glob("*.safetensors")
     runs = {"pretraining": (work_dir, ["--weights", str(weights)])}
     if compare:
-        runs["random weights"] = (work_dir / RANDOM, [])
-    settings = ["--cfg-options", *options] if options else []
-    for folder, arguments in runs.values():
-        shared = ["--work-dir", str(folder), *settings]
+        runs["random weights"] = (work_dir / "random_weights", [])
+    config = "demo_shapes" if coco_root is None else "demo_coco"
+    table = Table("backbone from", *METRICS, title="On images not seen in training")
+    for name, (folder, arguments) in runs.items():
+        shared = ["--work-dir", str(folder), *(["--cfg-options", *options] if options else [])]
         _run("train", config, *arguments, *shared, coco_root=data)
         checkpoint = (folder / "last_checkpoint").read_text(encoding="utf-8").strip()
-        show = ["--show-dir", str(folder / "pictures")]
+        show = ["--show-dir", folder / "pictures"]
         _run("test", config, checkpoint, *show, *shared, coco_root=data)
-    accuracy = read_journal(pretraining)[-1].metrics["accuracy/top1"]
-    print(f"pretrained to {accuracy:.1%} top-1 on {classes} classes of crops: {weights}")
-    Console(width=80).print(_table({name: folder for name, (folder, _) in runs.items()}))
-    return work_dir.absolute()
-
-
-def _table(folders: Mapping[str, Path]) -> Table:
-    table = Table("backbone from", *METRICS, title="On images not seen in training")
-    for name, folder in folders.items():
         metrics = json.loads((folder / "coco_metrics.json").read_text(encoding="utf-8"))
         # Where nothing was found at all, COCO's evaluation has no numbers.
         known = [metrics.get(key) for key in METRICS.values()]
         table.add_row(name, *("-" if ap is None else f"{100 * ap:.1f}" for ap in known))
-    return table
+    accuracy = read_journal(pretraining)[-1].metrics["accuracy/top1"]
+    print(f"pretrained to {accuracy:.1%} top-1 on {classes} classes of crops: {weights}")
+    Console(width=80).print(table)
+    return work_dir.absolute()
 
 
 def _run(command: str, *arguments: str | Path, coco_root: Path | None = None) -> None:
@@ -110,8 +100,7 @@ def _run(command: str, *arguments: str | Path, coco_root: Path | None = None) ->
     env = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
     if coco_root is not None:
         env["COCO_ROOT"] = str(coco_root)
-    status = subprocess.run(
-        [sys.executable, "-m", "resnext_backbones", *line], env=env, check=False
-    ).returncode
+    program = [sys.executable, "-m", "resnext_backbones", *line]
+    status = subprocess.run(program, env=env, check=False).returncode
     if status:
         raise InputError(f"{command} ended with exit status {status}; its message is above")
