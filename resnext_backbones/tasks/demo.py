@@ -81,7 +81,7 @@ def run_demo(
         shared = ["--work-dir", str(folder), *(["--cfg-options", *options] if options else [])]
         _run("train", config, *arguments, *shared, coco_root=data)
         checkpoint = (folder / "last_checkpoint").read_text(encoding="utf-8").strip()
-        show = ["--show-dir", folder / "pictures"]
+        show = ["--show-dir", str(folder / "pictures")]
         _run("test", config, checkpoint, *show, *shared, coco_root=data)
         metrics = json.loads((folder / "coco_metrics.json").read_text(encoding="utf-8"))
         # Where nothing was found at all, COCO's evaluation has no numbers.
