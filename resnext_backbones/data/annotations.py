@@ -87,3 +87,8 @@ def check_images(path: Path, images: list[dict[str, Any]], folder: Path) -> None
             f"annotation file {path}: {len(missing)} of its {len(images)} images are missing: "
             f"{some(sorted(missing))}"
         )
+
+
+def annotation_file(root: Path, split: str) -> Path:
+    """Returns the path of a split's annotations in COCO's layout, of `train2017` say."""
+    return root / "annotations" / f"instances_{split}.json"

@@ -9,7 +9,8 @@ from typing import Any
 
 from PIL import Image
 
-from resnext_backbones.datasets.tree import annotation_file, whole_tree
+from resnext_backbones.data.annotations import annotation_file
+from resnext_backbones.io import whole_tree
 
 MARGIN = 1.25  # sides of a crop over the longer side of the object's box
 SMALLEST = 12  # pixels of the longer side of a box; smaller objects are left out
@@ -32,7 +33,7 @@ def object_crops(source: str | Path, root: str | Path) -> list[str]:
         ValueError: fewer than two categories are left.
         FileExistsError: `root` is a file or a folder that is not empty.
     """
-    source = Path(source)
+    source, root = Path(source), Path(root)
     parts = {part: _objects(source, f"{part}2017") for part in ("train", "val")}
     names = sorted(parts["train"].keys() & parts["val"].keys())
     if len(names) < 2:

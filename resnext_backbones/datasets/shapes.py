@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from resnext_backbones.datasets.tree import annotation_file, whole_tree
+from resnext_backbones.data.annotations import annotation_file
+from resnext_backbones.io import whole_tree
 
 Image = NDArray[np.uint8]  # (H, W, 3), RGB
 InstanceMap = NDArray[np.int32]  # (H, W), 0 the background, k the k-th shape's visible part
@@ -87,12 +88,12 @@ def generate_shapes(
             f"image_size must be (height, width), integers of at least {_MIN_SIDE}, "
             f"got {image_size!r}"
         )
-    height, width = image_size
+    root, (height, width) = Path(root), image_size
     with whole_tree(root) as partial:
         (partial / "annotations").mkdir()
         _write_split(partial, "train2017", num_train, 1, (height, width), (seed, 0))
         _write_split(partial, "val2017", num_val, 1 + num_train, (height, width), (seed, 1))
-    return Path(root)
+    return root
 
 
 def _write_split(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from resnext_backbones.datasets.tree import annotation_file, whole_tree
+from resnext_backbones.data.annotations import annotation_file
+from resnext_backbones.io import whole_tree
 
 
 def coco_subset(source: str | Path, root: str | Path, *, num_train: int, num_val: int) -> Path:

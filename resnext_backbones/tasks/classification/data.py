@@ -1,22 +1,24 @@
-"""The data set holds the labelled images that a run trains on or is evaluated with."""
+"""Labelled images are read here, drawn more than once in an epoch, and put into batches."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
+from mmengine.dataset import DefaultSampler
 from PIL import Image
 from torch.utils.data import Dataset, default_collate
 from torchvision.transforms import v2
 
-from resnext_backbones.adapters.registry import DATASETS, FUNCTIONS, TRANSFORMS
+from resnext_backbones.adapters.registry import DATA_SAMPLERS, DATASETS, FUNCTIONS, TRANSFORMS
+from resnext_backbones.engine.seeds import Draw
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.classification import sources
 
 # Pillow raises these for files that are missing, truncated, or no images.
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError)
-
 STAND_IN_SIZE = (256, 256)  # pixels of the black image in the place of an unreadable one
 
 
@@ -30,7 +32,6 @@ class LabelledImages(Dataset):
     """Reads images of a folder a class, of a flat folder with a list, or of torchvision's CIFAR.
 
     Args:
-        root: the folder.
         pipeline: transforms, from an image of Pillow's to a tensor (3, H, W) of bytes.
         class_list: a file that names the classes to take, in the order of their numbers; None is
             all of them, sorted.
@@ -54,9 +55,8 @@ class LabelledImages(Dataset):
         stored_as: str = "folders",
         train: bool = True,
     ) -> None:
-        if stored_as in ("cifar10", "cifar100"):
-            classes = int(stored_as.removeprefix("cifar"))
-            self.images = sources.cifar(root, train=train, classes=classes)
+        if stored_as in sources.CIFAR:
+            self.images = sources.cifar(root, stored_as, train=train)
         elif stored_as != "folders":
             raise InputError(f"stored_as {stored_as!r}: use folders, cifar10 or cifar100")
         elif ground_truth:
@@ -87,6 +87,29 @@ class LabelledImages(Dataset):
             label = torch.tensor(self.images.labels[i])
             return {"inputs": inputs, "labels": label, "broken": "\n".join(broken)}
         raise InputError(f"image {self.images.names[0]}: it and all others cannot be read")
+
+
+@DATA_SAMPLERS.register_module()
+class RepeatedAugmentationSampler(DefaultSampler):
+    """Draws `repeats` augmentations of each image one after another, over all ranks.
+
+    As Hoffer et al. (2020). An epoch has as many steps as without, so it sees a part of the images.
+    All other options are those of MMEngine's `DefaultSampler`.
+    """
+
+    def __init__(self, *args: Any, repeats: int = 4, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if repeats < 1:
+            raise ValueError(f"repeats must be at least 1, got {repeats}")
+        self.repeats = repeats
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        order = torch.randperm(len(self.dataset), generator=generator).tolist()
+        needed = -(-self.total_size // self.repeats)
+        order = (order * (needed // len(order) + 1))[:needed]
+        draws = (Draw.of(index, copy) for index in order for copy in range(self.repeats))
+        return islice(draws, self.rank, self.total_size, self.world_size)
 
 
 @FUNCTIONS.register_module()

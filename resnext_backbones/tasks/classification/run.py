@@ -14,7 +14,6 @@ from resnext_backbones.tasks.classification import (  # noqa: F401
     hooks,
     model,
     publish,
-    samplers,
     transforms,
 )
 

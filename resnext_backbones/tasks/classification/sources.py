@@ -120,8 +120,11 @@ def flat_folder(
     return Images(classes, labels, names, lambda index: Image.open(files[index]))
 
 
-def cifar(root: str | Path, *, train: bool, classes: int = 10) -> Images:
-    """Returns CIFAR-10 or CIFAR-100 as torchvision stores it, or train/ or test/ by class.
+CIFAR: dict[str, Any] = {"cifar10": CIFAR10, "cifar100": CIFAR100}
+
+
+def cifar(root: str | Path, kind: str, *, train: bool) -> Images:
+    """Returns a data set of `CIFAR` as torchvision stores it, or as train/ and test/ by class.
 
     Raises:
         InputError: they are not there, or damaged.
@@ -129,15 +132,12 @@ def cifar(root: str | Path, *, train: bool, classes: int = 10) -> Images:
     part = "train" if train else "test"
     if (Path(root) / part).is_dir():
         return folder_a_class(Path(root) / part)
-    kind: Any = {10: CIFAR10, 100: CIFAR100}[classes]
     try:
-        stored = kind(root, train=train)
+        stored = CIFAR[kind](root, train=train)
     except RuntimeError as error:
         raise InputError(
-            f"images {root}: neither torchvision's CIFAR-{classes} ({error}) nor {part}/ with a "
-            "folder a class"
+            f"images {root}: neither torchvision's {kind.replace('cifar', 'CIFAR-')} ({error}) nor "
+            f"{part}/ with a folder a class"
         ) from error
     names = [f"{root}, {part} image {number}" for number in range(len(stored))]
-    return Images(
-        stored.classes, stored.targets, names, lambda index: Image.fromarray(stored.data[index])
-    )
+    return Images(stored.classes, stored.targets, names, lambda n: Image.fromarray(stored.data[n]))

@@ -14,26 +14,17 @@ from torchvision.transforms import v2
 
 from resnext_backbones.adapters.registry import TRANSFORMS
 
-# ImageNet's, of what timm moves into an image; with normalisation it is zero.
-MEAN_PIXEL = (124, 116, 104)
-
+MEAN_PIXEL = (124, 116, 104)  # ImageNet's, which normalisation makes zero
 # With 1 the DCT's own filter would be all that there is, and another one than torchvision's.
 MARGIN = 2
-
 COARSE = 32  # pixels a side that are averaged before an image's mean is taken
-
 CONTRAST, SATURATION = 1, 2  # among the three blends of `ColorNoise`; brightness is 0
 
-for _transform in (
-    v2.ColorJitter,
-    v2.PILToTensor,
-    v2.RandomCrop,
-    v2.RandomErasing,
-    v2.RandomHorizontalFlip,
-    v2.RandAugment,
-    v2.TrivialAugmentWide,
-):
-    TRANSFORMS.register_module(module=_transform)
+for _name in (
+    "ColorJitter", "PILToTensor", "RandomCrop", "RandomErasing", "RandomHorizontalFlip",
+    "RandAugment", "TrivialAugmentWide",
+):  # fmt: skip
+    TRANSFORMS.register_module(module=getattr(v2, _name))
 
 
 def cut_out(
@@ -56,11 +47,7 @@ def cut_out(
 
 @TRANSFORMS.register_module(name="TimmRandAugment")
 def timm_rand_augment(policy: str) -> Callable[[Image.Image], Image.Image]:
-    """Returns timm's RandAugment, whose magnitudes vary and whose kinds all grow stronger.
-
-    Args:
-        policy: as timm writes it, `rand-m7-mstd0.5-inc1` say.
-    """
+    """Returns timm's RandAugment by a policy as timm writes it, `rand-m7-mstd0.5-inc1` say."""
     from timm.data.auto_augment import rand_augment_transform
 
     return rand_augment_transform(policy, {"translate_const": 100, "img_mean": MEAN_PIXEL})
@@ -68,13 +55,7 @@ def timm_rand_augment(policy: str) -> Callable[[Image.Image], Image.Image]:
 
 @TRANSFORMS.register_module()
 class RandomResizedCrop(v2.RandomResizedCrop):
-    """Draws the same boxes as torchvision's, of an image that may not be decoded yet.
-
-    Args:
-        size: of the result, in pixels.
-        interpolation: as of `cut_out`.
-        options: torchvision's.
-    """
+    """Draws torchvision's boxes, for size x size pixels of an image that may not be decoded yet."""
 
     def __init__(self, size: int, interpolation: str = "bilinear", **options: Any) -> None:
         super().__init__(size, **options)
@@ -90,13 +71,7 @@ class RandomResizedCrop(v2.RandomResizedCrop):
 
 @TRANSFORMS.register_module()
 class CenterCrop(torch.nn.Module):
-    """Cuts out the middle of an image, as if its shorter side had been resized before.
-
-    Args:
-        size: of the result, in pixels.
-        resize: pixels of the image's shorter side.
-        interpolation: as of `cut_out`.
-    """
+    """Cuts size x size pixels out of the middle of an image whose shorter side has `resize`."""
 
     def __init__(self, size: int, resize: int, interpolation: str = "bilinear") -> None:
         super().__init__()
@@ -155,11 +130,8 @@ class ColorNoise(torch.nn.Module):
     def blend(
         self, image: Image.Image, factors: Sequence[float], order: Sequence[int]
     ) -> NDArray[np.float64]:
-        """Returns the three blends in an order as a matrix (3, 4), for (red, green, blue, 1).
-
-        Args:
-            factors: of brightness, contrast and saturation; 1 changes nothing.
-            order: of these three, by number.
+        """Returns a matrix (3, 4), for (red, green, blue, 1), of the blends with black, the mean
+        grey and each pixel's grey: their factors, of which 1 changes nothing, and their order.
         """
         mean = np.ones(4)
         mean[:3] = np.asarray(image.reduce(COARSE)).mean((0, 1))  # of all pixels would be slow

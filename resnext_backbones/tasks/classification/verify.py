@@ -20,8 +20,7 @@ from resnext_backbones.weights.registry import Published
 from resnext_backbones.weights.sources import locate
 
 RECIPES = "_base_/imagenet"  # the config that all recipes share, with their evaluation
-TRAINING_ALONE = ("train_dataloader", "default_hooks", "visualizer")  # what of it is not evaluation
-WORKERS = 4
+TRAINING_ALONE = ("train_dataloader", "default_hooks", "visualizer")
 
 
 def verify_classifier(
@@ -69,7 +68,7 @@ def verify_classifier(
         )
     for key in TRAINING_ALONE:
         cfg.pop(key)
-    cfg.val_dataloader.update(batch_size=batch_size, num_workers=WORKERS)
+    cfg.val_dataloader.update(batch_size=batch_size, num_workers=4)
     cfg.val_dataloader.dataset.update(dataset)
     cfg.model.update(num_classes=len(bias), network=row.architecture.to_dict())
     pixels = row.source.preprocessing
