@@ -1,4 +1,4 @@
-"""Annotation files in COCO's format are read and checked here."""
+"""Annotation files in COCO's format are read and checked here; an InputError says what is wrong."""
 
 from __future__ import annotations
 
@@ -15,11 +15,7 @@ Content = dict[str, list[dict[str, Any]]]
 def read_coco(
     path: Path, needed: Sequence[str] = ("images", "annotations", "categories")
 ) -> Content:
-    """Returns what an annotation file holds.
-
-    Raises:
-        InputError: it is not in COCO's format, with the lists that are `needed`.
-    """
+    """Returns what an annotation file holds, in COCO's format with the lists that are `needed`."""
     try:
         content = json.loads(path.read_bytes())
     except ValueError as error:
@@ -33,11 +29,7 @@ def read_coco(
 
 
 def find_annotations(root: Path, name: str) -> Path:
-    """Returns the path of an annotation file in a data root.
-
-    Raises:
-        InputError: the folder or the file is not there.
-    """
+    """Returns the path of an annotation file in a data root, where both must be."""
     if not root.is_dir():
         raise InputError(
             f"data root {root}: there is no such folder. The configs of this package take it from "
@@ -52,9 +44,7 @@ def find_annotations(root: Path, name: str) -> Path:
 
 def complete_annotations(path: Path, content: Content) -> None:
     """Gives annotations what COCO's evaluation reads and many tools leave out: area and iscrowd.
-
-    Raises:
-        InputError: one has no box, or is of an image or a category that is not listed.
+    Each must have a box, and an image and a category that are listed.
     """
     images = {image.get("id") for image in content["images"]}
     kinds = {category.get("id") for category in content["categories"]}
@@ -73,11 +63,7 @@ def complete_annotations(path: Path, content: Content) -> None:
 
 
 def check_images(path: Path, images: list[dict[str, Any]], folder: Path) -> None:
-    """Checks that every image is there; one listing a folder, as there can be 100,000 of them.
-
-    Raises:
-        InputError: some are not.
-    """
+    """Checks that every image is there; one listing a folder, as there can be 100,000 of them."""
     # LVIS names its images by their address.
     files = [folder / image["file_name"] for image in images if "file_name" in image]
     parents = {file.parent for file in files}

@@ -13,8 +13,8 @@ from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 from resnext_backbones.data.annotations import read_coco
 from resnext_backbones.errors import InputError, some
 
-# At the places of COCO's ids, which are 1 to 90 with gaps.
 COCO_NAMES: list[str] = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
+"""COCO's categories at the places of their ids, which are 1 to 90 with gaps."""
 
 
 def to_results(sample: Any, image_id: int, category_ids: Sequence[int]) -> list[dict[str, Any]]:
@@ -22,6 +22,7 @@ def to_results(sample: Any, image_id: int, category_ids: Sequence[int]) -> list[
 
     Args:
         sample: a `DetDataSample` with `pred_instances` in the pixels of the image's file.
+        image_id: of the image.
         category_ids: by the number of the class.
 
     Returns:
@@ -31,10 +32,16 @@ def to_results(sample: Any, image_id: int, category_ids: Sequence[int]) -> list[
     found = sample.pred_instances.cpu().numpy()
     boxes = get_box_tensor(sample.pred_instances.bboxes).cpu().numpy().astype(float)
     boxes[:, 2:] -= boxes[:, :2]
-    rows = zip(found.labels.tolist(), boxes.tolist(), found.scores.tolist(), strict=True)
-    results: list[dict[str, Any]] = [
-        {"image_id": image_id, "category_id": category_ids[label], "bbox": box, "score": score}
-        for label, box, score in rows
+    results = [
+        {
+            "image_id": image_id,
+            "category_id": category_ids[label],
+            "bbox": box,
+            "score": score,
+        }
+        for label, box, score in zip(
+            found.labels.tolist(), boxes.tolist(), found.scores.tolist(), strict=True
+        )
     ]
     if "masks" in found:
         for result, rle in zip(results, encode_mask_results(found.masks), strict=True):
@@ -50,10 +57,8 @@ def own_categories(classes: Sequence[str]) -> list[dict[str, Any]]:
 
 
 class ImageList:
-    """A file in COCO's format says the ids of images and of categories.
-
-    Raises:
-        InputError: it is not in COCO's format.
+    """A file in COCO's format says the ids of images and of categories, or an InputError is raised
+    that says which it lacks.
     """
 
     def __init__(self, path: Path) -> None:
@@ -66,11 +71,7 @@ class ImageList:
         self.categories = content["categories"]
 
     def category_list(self, classes: Sequence[str]) -> list[dict[str, Any]]:
-        """Returns the categories of classes, in the order of these.
-
-        Raises:
-            InputError: the file lacks some.
-        """
+        """Returns the categories of classes, in the order of these."""
         by_name: Mapping[str, Any] = {kind["name"]: kind for kind in self.categories}
         if absent := [name for name in classes if name not in by_name]:
             raise InputError(
@@ -80,11 +81,7 @@ class ImageList:
         return [{"id": by_name[name]["id"], "name": name} for name in classes]
 
     def image_ids(self, root: Path, names: Sequence[str]) -> list[int]:
-        """Returns the ids of images, each by the longest end of its path that the file has.
-
-        Raises:
-            InputError: the file lacks some.
-        """
+        """Returns the ids of images, each by the longest end of its path that the file has."""
         found = {name: self._image_id(root / name) for name in names}
         if absent := [name for name, number in found.items() if number is None]:
             raise InputError(f"{self.what}: does not list {some(absent)}")

@@ -15,17 +15,11 @@ from resnext_backbones.errors import InputError
 
 @dataclass(frozen=True)
 class FoundImages:
-    """Images were found, and others left out beside them.
+    """Images were found, and others left out beside them."""
 
-    Attributes:
-        root: the folder that all of them are in, at any depth.
-        names: of the images, from that folder on; no two are alike.
-        skipped: files in folders that are no images by their names.
-    """
-
-    root: Path
-    names: tuple[str, ...]
-    skipped: tuple[Path, ...]
+    root: Path  # the folder that all of them are in, at any depth
+    names: tuple[str, ...]  # of the images, from that folder on; no two are alike
+    skipped: tuple[Path, ...]  # files in folders that are no images by their names
 
 
 def find_images(arguments: Sequence[str], written: Path | None = None) -> FoundImages:
@@ -33,15 +27,9 @@ def find_images(arguments: Sequence[str], written: Path | None = None) -> FoundI
 
     A file is taken whatever its name is. Of a folder, and of what a pattern stands for, those
     files are taken whose names end as an image's; folders are searched at any depth, but for
-    hidden files and folders. In a pattern, `**` stands for folders at any depth.
-
-    Args:
-        written: a folder that pictures are about to be written to, which an earlier call may have
-            done as well; folders and patterns leave it out.
-
-    Raises:
-        InputError: an argument names nothing, nothing that is an image, or only what is in
-            `written`.
+    hidden files and folders. In a pattern, `**` stands for folders at any depth. Left out is a
+    folder that pictures are about to be `written` to, which an earlier call may have done as well.
+    An argument that names nothing else is an InputError.
     """
     files: dict[Path, None] = {}
     seen: dict[Path, None] = {}

@@ -21,17 +21,7 @@ def object_crops(source: str | Path, root: str | Path) -> list[str]:
 
     Crops are squares around the box of an object, black beyond the image, in `train/NAME/ID.jpg`
     and `val/NAME/ID.jpg`. Crowds are left out, and categories that one of the two parts lacks.
-
-    Args:
-        source: with annotations/instances_{train,val}2017.json, train2017/ and val2017/.
-        root: of the new tree; it may exist if it is empty.
-
-    Returns:
-        The names of the categories, sorted.
-
-    Raises:
-        ValueError: fewer than two categories are left.
-        FileExistsError: `root` is a file or a folder that is not empty.
+    Returns the names of the categories, sorted; fewer than two of them are a ValueError.
     """
     source, root = Path(source), Path(root)
     parts = {part: _objects(source, f"{part}2017") for part in ("train", "val")}

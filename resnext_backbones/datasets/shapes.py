@@ -69,10 +69,7 @@ def generate_shapes(
     stream: equal arguments write equal files, and the val images do not depend on `num_train`.
 
     Args:
-        root: the directory to create; it may exist if it is empty.
-        num_train, num_val: images of each part, at least 1.
         image_size: (height, width) in pixels, each at least 32.
-        seed: what all random streams start from, at least 0.
 
     Raises:
         ValueError: an argument is out of range.

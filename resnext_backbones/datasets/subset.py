@@ -12,13 +12,8 @@ from resnext_backbones.io import whole_tree
 def coco_subset(source: str | Path, root: str | Path, *, num_train: int, num_val: int) -> Path:
     """Writes a tree with the first annotated images of another, as links; returns its `root`.
 
-    Args:
-        source: with annotations/instances_{train,val}2017.json, train2017/ and val2017/.
-        root: of the new tree; it may exist if it is empty.
-        num_train, num_val: images at the most; those without annotations are left out.
-
     Raises:
-        FileNotFoundError: `source` lacks one of the files.
+        FileNotFoundError: `source` lacks an annotation file or a folder of images.
         ValueError: an annotation file is not in COCO's format.
         FileExistsError: `root` is a file or a folder that is not empty.
     """

@@ -37,22 +37,17 @@ def run_demo(
     """Makes a data set, pretrains on its objects, and trains a detector from these weights.
 
     All of it by the commands that a user has: `pretrain`, whose published file `train` takes, and
-    `test`.
+    `test`. Raises InputError where `work_dir` exists, or a command failed.
 
     Args:
         work_dir: a new folder; data, logs, checkpoints and results go there.
         coco_root: a COCO tree, of which the first images are taken; None draws shapes.
-        num_train, num_val: images.
         compare: train another detector from random weights.
-        options: settings of the detector's config, as on the commands' line.
-        pretrain_options: of the classifier's.
+        options, pretrain_options: settings of the detector's and of the classifier's config.
 
     Returns:
         The folder with coco_metrics.json, coco_metrics.txt, curves.png and pictures/ of the
         detector, and in random_weights/ those of the one to compare it with.
-
-    Raises:
-        InputError: `work_dir` exists, `coco_root` is no COCO tree, or a command failed.
     """
     if work_dir.exists():
         raise InputError(f"--work-dir {work_dir}: exists already; name a new folder")

@@ -33,15 +33,11 @@ class LabelledImages(Dataset):
 
     Args:
         pipeline: transforms, from an image of Pillow's to a tensor (3, H, W) of bytes.
-        class_list: a file that names the classes to take, in the order of their numbers; None is
-            all of them, sorted.
+        class_list: a file of the classes to take, by number; None is all of them, sorted.
         ground_truth, ground_truth_classes: of a flat folder, as `flat_folder` takes them.
         stored_as: `folders`, or `cifar10` or `cifar100` for torchvision's format.
         train: which part of the latter. In training a broken image is replaced by the next one; in
             evaluation, which counts each image once, by a black one.
-
-    Raises:
-        InputError: there are no such images.
     """
 
     def __init__(

@@ -22,16 +22,14 @@ SUBSTITUTES = {"train": "another one is taken", "val": "a black one is evaluated
 
 @HOOKS.register_module()
 class ImagesHook(Hook):
-    """Stops a run whose images and head do not tell the same classes apart, or are miscounted."""
+    """Stops a run whose images and head tell other classes apart, or that would count batches of
+    its shards wrongly, with an InputError.
+    """
 
     priority = "VERY_HIGH"
 
     def before_train(self, runner: Any) -> None:
-        """Compares them.
-
-        Raises:
-            InputError: they differ, or a loader and its shards count in different batches.
-        """
+        """Compares them."""
         loaders = runner.train_dataloader, runner.val_dataloader
         for loader in loaders:
             if isinstance(loader.dataset, ShardedImages):
@@ -93,9 +91,8 @@ class BrokenImagesHook(Hook):
 
 @HOOKS.register_module()
 class SpeedHook(Hook):
-    """Logs images a second over all processes, and on a CPU the most memory that one took, in MB.
-
-    The memory of a GPU is logged by MMEngine.
+    """Logs images a second over all processes, and on a CPU the most memory that one took, in MB;
+    the memory of a GPU is logged by MMEngine.
     """
 
     priority = "NORMAL"  # behind the timer's hook, which is registered before, and before the log

@@ -71,9 +71,6 @@ class ImageClassifier(BaseModel):
         label_smoothing: share of the target that all classes divide among them.
         compiled: by `torch.compile`.
         data_preprocessor: of `BatchPreprocessor`.
-
-    Raises:
-        ValueError: an argument is out of its range.
     """
 
     def __init__(

@@ -56,17 +56,11 @@ class PublishHook(Hook):
 
 
 def publish(checkpoint: str | Path, out_dir: str | Path | None = None) -> Path:
-    """Writes the weights of a checkpoint as NAME-HASH.safetensors, and a model card beside it.
+    """Writes the weights of a checkpoint as NAME-HASH.safetensors, and a model card beside it; into
+    its own folder where none is given. Raises InputError where it is none of a pretraining run.
 
     The name is the variant's, or the recipe's where the network is none of the variants. Where the
     run averaged its weights, the averaged ones are written.
-
-    Args:
-        out_dir: None is the checkpoint's folder.
-
-    Raises:
-        InputError: there is no such checkpoint, or it is none of a pretraining run.
-        WeightsError: it cannot be read.
     """
     checkpoint = Path(checkpoint)
     content = read_checkpoint(checkpoint)

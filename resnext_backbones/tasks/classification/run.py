@@ -19,14 +19,8 @@ from resnext_backbones.tasks.classification import (  # noqa: F401
 
 
 def pretrain(cfg: Config) -> Path:
-    """Trains a classifier as a config says; all output goes to its work directory.
-
-    Returns:
-        The work directory.
-
-    Raises:
-        InputError: the data, an argument or the checkpoint to resume is wrong.
-        WeightsError: the checkpoint cannot be read.
+    """Trains a classifier as a config says; returns the work directory, where all output goes.
+    Raises InputError where the data, an argument or the checkpoint to resume is wrong.
     """
     runner.resume(cfg)
     return runner.train(cfg, hooks.ImagesHook())

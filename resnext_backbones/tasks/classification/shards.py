@@ -40,14 +40,9 @@ class ShardedImages(IterableDataset):
         batch_size: of the loader, which counts in batches.
         sizes: a JSON file from a shard's file name to its number of samples; None counts them,
             which needs files on this machine.
-        class_list: a file that names the classes in the order of their numbers.
-        num_classes: in its place, where they need no names.
+        class_list: a file of the classes by number; or else `num_classes`, without names.
         shuffle: samples that are kept to draw the next one from; 0 leaves their order.
-        train: whether to shuffle, and to make the ranks' parts equal.
-
-    Raises:
-        InputError: shards or their sizes are missing.
-        ModuleNotFoundError: the package webdataset is not installed.
+        train: shuffle, and make the ranks' parts equal.
     """
 
     def __init__(
@@ -81,10 +76,8 @@ class ShardedImages(IterableDataset):
         self._place.copy_(torch.tensor([seed, epoch, first]))
 
     def check_loader(self, loader: DataLoader) -> None:
-        """Checks that a loader counts in the same batches, of which the last may be a part.
-
-        Raises:
-            InputError: it does not; samples would be left out, or a resumed run go on elsewhere.
+        """Raises InputError where a loader counts in other batches, the last of which may be a part:
+        samples would be left out, or a resumed run go on elsewhere.
         """
         if loader.batch_size != self.batch_size:
             raise InputError(

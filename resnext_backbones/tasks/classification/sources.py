@@ -1,4 +1,6 @@
-"""Labelled images are listed here as people have them on their disks."""
+"""Labelled images are listed here as people have them on their disks; or an InputError says why
+they cannot be.
+"""
 
 from __future__ import annotations
 
@@ -36,11 +38,7 @@ class Images:
 
 
 def read_class_list(path: str | Path) -> list[str]:
-    """Returns the classes that a file names, each by the first word of a line.
-
-    Raises:
-        InputError: there is no such file, or it names a class twice.
-    """
+    """Returns the classes that a file names, each by the first word of a line, none twice."""
     if not Path(path).is_file():
         raise InputError(f"class list {path}: there is no such file")
     lines = Path(path).read_text(encoding="utf-8").splitlines()
@@ -51,13 +49,8 @@ def read_class_list(path: str | Path) -> list[str]:
 
 
 def folder_a_class(root: str | Path, classes: Sequence[str] | None = None) -> Images:
-    """Returns the images of a folder with a folder for each class, at any depth within it.
-
-    Args:
-        classes: which folders to take, in the order of their numbers; None is all, sorted.
-
-    Raises:
-        InputError: there is no such folder, a class has none, or it is empty.
+    """Returns the images of a folder with a folder for each class, at any depth within it: of the
+    classes by their numbers, or of all, sorted. None may be empty, or InputError is raised.
     """
     if not Path(root).is_dir():
         raise InputError(f"images {root}: there is no such folder")
@@ -90,9 +83,6 @@ def flat_folder(
             `counted`, as folders are.
         counted: of `read_class_list`, in the order that the ground truth counts in, which
             ImageNet's development kit says and is not the sorted one; None is that of `class_list`.
-
-    Raises:
-        InputError: there is no such folder or list, or they do not fit each other.
     """
     root, path, first = Path(root), Path(ground_truth), counted or class_list
     if not root.is_dir():
@@ -124,11 +114,7 @@ CIFAR: dict[str, Any] = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 
 
 def cifar(root: str | Path, kind: str, *, train: bool) -> Images:
-    """Returns a data set of `CIFAR` as torchvision stores it, or as train/ and test/ by class.
-
-    Raises:
-        InputError: they are not there, or damaged.
-    """
+    """Returns a data set of `CIFAR` as torchvision stores it, or as train/ and test/ by class."""
     part = "train" if train else "test"
     if (Path(root) / part).is_dir():
         return folder_a_class(Path(root) / part)

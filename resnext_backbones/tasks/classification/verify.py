@@ -37,14 +37,12 @@ def verify_classifier(
 
     Args:
         root: the validation images, in a folder a class, or a folder with val/ in it.
-        work_dir: for the log.
         ground_truth: for images in one folder, `ground_truth` and `ground_truth_classes` of
             `LabelledImages`.
         tolerance: None is that of `TOP1`.
 
     Raises:
-        InputError: no accuracy is published, the images are not there, are of other classes, or
-            are others than those of the published number and no `tolerance` was given.
+        InputError: no accuracy is published, or the images are not those of the published number.
         WeightsError: the weights cannot be had, or hold no classifier.
     """
     if row.top1 is None:
