@@ -57,9 +57,7 @@ def own_categories(classes: Sequence[str]) -> list[dict[str, Any]]:
 
 
 class ImageList:
-    """A file in COCO's format says the ids of images and of categories, or an InputError is raised
-    that says which it lacks.
-    """
+    """A file in COCO's format says ids of images and of categories; a lack is an InputError."""
 
     def __init__(self, path: Path) -> None:
         self.what = f"--image-list {path}"

@@ -181,7 +181,7 @@ def _trace(mask: NDArray[np.bool_]) -> tuple[list[NDArray[np.int32]], bool]:
 
 
 def _paint(rng: np.random.Generator, instances: InstanceMap, names: list[str]) -> Image:
-    """Gives the background and every shape its colours; soften; add the sensor's noise."""
+    """Gives the background and every shape its colours, softens, and adds the sensor's noise."""
     height, width = instances.shape
     image = _background(rng, height, width)
     ys, xs = np.mgrid[:height, :width]

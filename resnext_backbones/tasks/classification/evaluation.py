@@ -40,7 +40,6 @@ class ValLoop(MMEngineValLoop):
     """
 
     def run(self) -> dict[str, float]:
-        """Evaluates."""
         self.runner.call_hook("before_val")
         # Where the others get ready to count, EMAHook puts the average in place.
         averaging = [hook for hook in self.runner.hooks if isinstance(hook, EMAHook)]

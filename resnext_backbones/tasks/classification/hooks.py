@@ -22,14 +22,11 @@ SUBSTITUTES = {"train": "another one is taken", "val": "a black one is evaluated
 
 @HOOKS.register_module()
 class ImagesHook(Hook):
-    """Stops a run whose images and head tell other classes apart, or that would count batches of
-    its shards wrongly, with an InputError.
-    """
+    """Stops a run whose images and head tell other classes apart, or whose loader miscounts."""
 
     priority = "VERY_HIGH"
 
     def before_train(self, runner: Any) -> None:
-        """Compares them."""
         loaders = runner.train_dataloader, runner.val_dataloader
         for loader in loaders:
             if isinstance(loader.dataset, ShardedImages):
@@ -66,7 +63,6 @@ class BrokenImagesHook(Hook):
             self._log_count(runner, "so far")
 
     def after_train(self, runner: Any) -> None:
-        """Logs how many there were."""
         self._log_count(runner, "in all")
 
     def _report(self, runner: Any, mode: str) -> None:
@@ -100,8 +96,7 @@ class SpeedHook(Hook):
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Takes the mean time of a step since the last line of the log."""
-        hub, window = runner.message_hub, runner.log_processor.window_size
+        hub, window = runner.message_hub, runner.log_processor.window_size  # since the last line
         images = len(data_batch["inputs"]) * get_world_size()
         seconds = hub.get_scalar("train/time").mean(window)
         hub.update_scalar("train/images_per_second", images / seconds)
@@ -117,7 +112,6 @@ class PretrainingReportHook(Hook):
     priority = "VERY_LOW"
 
     def before_train(self, runner: Any) -> None:
-        """Logs it."""
         model = getattr(runner.model, "module", runner.model)
         train, val, ranks = runner.train_dataloader, runner.val_dataloader, get_world_size()
         batch = train.batch_sampler.batch_size

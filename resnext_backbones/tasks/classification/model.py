@@ -82,9 +82,8 @@ class ImageClassifier(BaseModel):
         label_smoothing: float = 0,
         compiled: bool = False,
         data_preprocessor: dict[str, Any] | None = None,
-        init_cfg: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(data_preprocessor, init_cfg)
+        super().__init__(data_preprocessor)
         if loss not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}")
         if not 0 <= label_smoothing < 1:

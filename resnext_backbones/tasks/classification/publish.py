@@ -48,7 +48,6 @@ class PublishHook(Hook):
 
     @master_only
     def after_train(self, runner: Any) -> None:
-        """Publishes the checkpoint of the last epoch."""
         if journal := read_journal(Path(runner.work_dir)):
             with reported(runner, "the published weights (`resnext publish` makes them)"):
                 path = publish(Path(runner.work_dir) / journal[-1].file)

@@ -76,7 +76,7 @@ class ShardedImages(IterableDataset):
         self._place.copy_(torch.tensor([seed, epoch, first]))
 
     def check_loader(self, loader: DataLoader) -> None:
-        """Raises InputError where a loader counts in other batches, the last of which may be a part:
+        """Raises InputError where a loader counts in other batches; the last may be a part of one:
         samples would be left out, or a resumed run go on elsewhere.
         """
         if loader.batch_size != self.batch_size:

@@ -62,7 +62,6 @@ class RandomResizedCrop(v2.RandomResizedCrop):
         self.pixels, self.filter = size, interpolation
 
     def forward(self, image: Image.Image) -> Image.Image:
-        """Draws a box and cuts it out."""
         box = self.make_params([image])
         left, top = box["left"], box["top"]
         edges = left, top, left + box["width"], top + box["height"]
@@ -71,14 +70,13 @@ class RandomResizedCrop(v2.RandomResizedCrop):
 
 @TRANSFORMS.register_module()
 class CenterCrop(torch.nn.Module):
-    """Cuts size x size pixels out of the middle of an image whose shorter side has `resize`."""
+    """Cuts size x size pixels out of the middle, as if the shorter side had `resize` pixels."""
 
     def __init__(self, size: int, resize: int, interpolation: str = "bilinear") -> None:
         super().__init__()
         self.pixels, self.resize, self.filter = size, resize, interpolation
 
     def forward(self, image: Image.Image) -> Image.Image:
-        """Cuts it out."""
         # In the pixels of torchvision's resized image, whose longer side is rounded down.
         resized = [self.resize * edge // min(image.size) for edge in image.size]
         x, y = (edge / small for edge, small in zip(image.size, resized, strict=True))
@@ -120,7 +118,6 @@ class ColorNoise(torch.nn.Module):
         self.lighting = lighting
 
     def forward(self, image: Image.Image) -> Image.Image:
-        """Returns an RGB image in other colours."""
         draws = (2 * torch.rand(3) - 1).tolist()
         factors = [1 + s * draw for s, draw in zip(self.strengths, draws, strict=True)]
         matrix = self.blend(image, factors, torch.randperm(3).tolist())
