@@ -34,7 +34,6 @@ default_hooks = dict(
 )
 custom_hooks = [
     dict(type="resnext_backbones.SpeedHook"),
-    dict(type="resnext_backbones.PretrainingReportHook"),
     dict(type="resnext_backbones.PublishHook"),
     dict(type="resnext_backbones.BrokenImagesHook", limit=0.001),
 ]

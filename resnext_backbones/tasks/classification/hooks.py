@@ -1,4 +1,4 @@
-"""A run logs what it trains and each step of it, and stops where its images are no good."""
+"""A run logs what it trains and its speed, and stops where its images are no good."""
 
 from __future__ import annotations
 
@@ -18,20 +18,6 @@ from resnext_backbones.tasks.classification.shards import ShardedImages
 from resnext_backbones.weights.identify import network_name
 
 SUBSTITUTES = {"train": "another one is taken", "val": "a black one is evaluated"}
-
-
-@HOOKS.register_module()
-class ImagesHook(Hook):
-    """Stops a run whose images and head tell other classes apart, or whose loader miscounts."""
-
-    priority = "VERY_HIGH"
-
-    def before_train(self, runner: Any) -> None:
-        loaders = runner.train_dataloader, runner.val_dataloader
-        for loader in loaders:
-            if isinstance(loader.dataset, ShardedImages):
-                loader.dataset.check_loader(loader)
-        check_classes(*loaders, runner.cfg.model.num_classes)
 
 
 @HOOKS.register_module()
@@ -107,13 +93,20 @@ class SpeedHook(Hook):
 
 @HOOKS.register_module()
 class PretrainingReportHook(Hook):
-    """Logs what is trained, on what, and by which learning rate."""
+    """Logs what is trained, on what, and by which learning rate, once the images fit the head.
+
+    An InputError says where they tell other classes apart, or a loader miscounts its shards.
+    """
 
     priority = "VERY_LOW"
 
     def before_train(self, runner: Any) -> None:
-        model = getattr(runner.model, "module", runner.model)
         train, val, ranks = runner.train_dataloader, runner.val_dataloader, get_world_size()
+        for loader in (train, val):
+            if isinstance(loader.dataset, ShardedImages):
+                loader.dataset.check_loader(loader)
+        check_classes(train, val, runner.cfg.model.num_classes)
+        model = getattr(runner.model, "module", runner.model)
         batch = train.batch_sampler.batch_size
         parameters = sum(parameter.numel() for parameter in model.parameters())
         groups = runner.optim_wrapper.param_groups  # warm-up has begun in `lr`

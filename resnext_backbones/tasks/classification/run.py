@@ -23,7 +23,7 @@ def pretrain(cfg: Config) -> Path:
     Raises InputError where the data, an argument or the checkpoint to resume is wrong.
     """
     runner.resume(cfg)
-    return runner.train(cfg, hooks.ImagesHook())
+    return runner.train(cfg, hooks.PretrainingReportHook())
 
 
 def set_data_root(cfg: Config, root: str) -> None:

@@ -86,7 +86,7 @@ def test_a_killed_worker_is_restarted_by_torchrun(
         run(
             2, tmp_path / "watched.py", TOOL, config, "--work-dir", tmp_path / name, "--resume",
             "--device", "cpu", "--data-root", root,
-            "--cfg-options", "train_dataloader.batch_size=16", "custom_hooks.3.limit=0.02",
+            "--cfg-options", "train_dataloader.batch_size=16", "custom_hooks.2.limit=0.02",
             torchrun=("--max-restarts", "1"), **env,
         )  # fmt: skip
     # Killed in the eighth of 12 steps; the checkpoint before it is that of the sixth.
