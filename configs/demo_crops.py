@@ -1,4 +1,4 @@
-"""The demo's backbone as a classifier of the objects on the demo's own images, for a minute.
+"""The demo's backbone learns in a minute to classify the objects on the demo's own images.
 
 python tools/pretrain_imagenet.py configs/demo_crops.py --data-root crops
 """
@@ -7,7 +7,6 @@ _base_ = "./_base_/pretraining.py"
 
 data_root = "data/crops"
 num_classes = 5
-max_epochs = 2
 size = 48
 pixels = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 
@@ -48,13 +47,11 @@ model = dict(
         type="resnext_backbones.BatchPreprocessor", num_classes=num_classes, **pixels
     ),
 )
-train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs)
+train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=2)
 optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05, fused=True),
 )
-param_scheduler = [
-    dict(type="CosineAnnealingLR", T_max=max_epochs, end=max_epochs, convert_to_iter_based=True)
-]
+param_scheduler = [dict(type="CosineAnnealingLR", convert_to_iter_based=True)]
 auto_scale_lr = dict(enable=True, base_batch_size=32)
 default_hooks = dict(logger=dict(interval=10))

@@ -1,8 +1,9 @@
-"""Files that are written whole or not at all."""
+"""Files and folders are written whole or not at all."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,3 +52,24 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def whole_tree(root: Path) -> Iterator[Path]:
+    """Yields a temporary folder beside `root` that takes its place when the block ends well.
+
+    Raises:
+        FileExistsError: `root` is a file or a folder that is not empty.
+    """
+    if root.exists() and not (root.is_dir() and not any(root.iterdir())):
+        raise FileExistsError(f"{root} exists and is not an empty directory")
+    partial = root.with_name(f"{root.name}.partial-{os.getpid()}")
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if root.exists():
+            root.rmdir()  # empty, or this raises; not every system renames over a directory
+        partial.rename(root)
+    except BaseException:
+        shutil.rmtree(partial)
+        raise

@@ -1,4 +1,4 @@
-r"""ImageNet-1k as train/ and val/ with a folder a class: what all recipes of imagenet/ share.
+r"""All recipes of imagenet/ share this: ImageNet-1k as train/ and val/ with a folder a class.
 
 torchrun --nproc_per_node 8 tools/pretrain_imagenet.py configs/imagenet/RECIPE.py \
     --variant resnext101_32x4d --data-root imagenet --amp bf16

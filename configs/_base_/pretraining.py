@@ -1,4 +1,4 @@
-"""What all pretraining shares: how it is evaluated, logged and kept."""
+"""All pretraining is evaluated, logged and kept in this way."""
 
 custom_imports = dict(
     imports=["resnext_backbones.tasks.classification.run"], allow_failed_imports=False
@@ -34,9 +34,7 @@ default_hooks = dict(
 )
 custom_hooks = [
     dict(type="resnext_backbones.SpeedHook"),
-    dict(type="resnext_backbones.PretrainingReportHook"),
     dict(type="resnext_backbones.PublishHook"),
-    dict(type="resnext_backbones.FiniteLossHook"),
     dict(type="resnext_backbones.BrokenImagesHook", limit=0.001),
 ]
 # Norms go by the statistics of the first process: one set of them, whatever is resumed or saved.

@@ -1,4 +1,4 @@
-"""CIFAR-10 as Xie et al. (2017), section 5.3, and the authors' code train on it; for one GPU.
+"""Xie et al. (2017), section 5.3, and the authors' code train on CIFAR-10 like this; for one GPU.
 
 resnext pretrain cifar/cifar10 --data-root data/cifar10 --amp bf16
 resnext pretrain cifar/cifar10 --variant resnext29_16x64d --data-root data/cifar10 --amp bf16
@@ -14,7 +14,6 @@ _base_ = "../_base_/pretraining.py"
 data_root = "data/cifar10"
 stored_as = "cifar10"
 num_classes = 10
-max_epochs = 300
 batch_size = 128
 
 train_dataloader = dict(
@@ -51,7 +50,7 @@ model = dict(
         std=[63.0, 62.1, 66.7],
     ),
 )
-train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs)
+train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=300)
 optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="SGD", lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True, fused=True),

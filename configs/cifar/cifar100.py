@@ -1,4 +1,4 @@
-"""CIFAR-100, trained as CIFAR-10 is, with its own classes, mean colour and pixels.
+"""CIFAR-100 is trained on as CIFAR-10 is, with its own classes, mean colour and pixels.
 
 resnext pretrain cifar/cifar100 --data-root data/cifar100 --amp bf16
 """

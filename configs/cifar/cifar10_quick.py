@@ -1,4 +1,4 @@
-"""A small ResNeXt-29 on CIFAR-10, for the processor of a laptop: 7 epochs.
+"""A small ResNeXt-29 trains on CIFAR-10 for 7 epochs, on the processor of a laptop.
 
 resnext pretrain cifar/cifar10_quick --data-root data/cifar10 --amp bf16
 resnext pretrain cifar/cifar10_quick --variant resnext29_1x18d --data-root data/cifar10 --amp bf16
@@ -9,7 +9,6 @@ has as many parameters and multiply-adds. Images are padded with black.
 
 _base_ = "./cifar10.py"
 
-max_epochs = 7
 warmup_epochs = 1
 num_workers = 2
 networks = dict(
@@ -38,20 +37,8 @@ model = dict(
         **networks["resnext29_8x4d"],
     )
 )
-train_cfg = dict(max_epochs=max_epochs)
+train_cfg = dict(max_epochs=7)
 param_scheduler = [
-    dict(
-        type="LinearLR",
-        start_factor=0.05,
-        begin=0,
-        end=warmup_epochs,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type="CosineAnnealingLR",
-        T_max=max_epochs - warmup_epochs,
-        begin=warmup_epochs,
-        end=max_epochs,
-        convert_to_iter_based=True,
-    ),
+    dict(type="LinearLR", start_factor=0.05, end=warmup_epochs, convert_to_iter_based=True),
+    dict(type="CosineAnnealingLR", begin=warmup_epochs, convert_to_iter_based=True),
 ]

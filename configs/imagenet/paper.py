@@ -1,4 +1,4 @@
-"""The paper's recipe: Xie et al. (2017), section 4, with what the authors' code adds.
+"""The paper trains by this recipe: Xie et al. (2017), section 4, with what the authors' code adds.
 
 SGD with a rate of 0.1 for a batch of 256, Nesterov momentum 0.9 and weight decay 1e-4 on all
 parameters; a tenth of the rate every 30 epochs, 90 in all. Crops of 8 to 100% of an image, resized
@@ -7,8 +7,6 @@ pixels of a shorter side of 256. Made for 32 images on each of 8 GPUs.
 """
 
 _base_ = "../_base_/imagenet.py"
-
-max_epochs = 90
 
 train_dataloader = dict(
     batch_size=32,
@@ -38,7 +36,7 @@ val_dataloader = dict(
     ),
 )
 model = dict(network=dict(variant="resnext50_32x4d"))
-train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs)
+train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=90)
 optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="SGD", lr=0.1, momentum=0.9, weight_decay=1e-4, nesterov=True, fused=True),

@@ -1,4 +1,4 @@
-"""What torchvision's second weights were trained by.
+"""Torchvision's second weights were trained by this recipe.
 
 SGD with a rate of 0.5 for a batch of 1024, momentum 0.9 and weight decay 2e-5, none on norms; 600
 epochs of cosine after 5 of warm-up. Crops of 176 pixels, four augmentations of each image
@@ -9,7 +9,6 @@ shorter side of 232. Made for 128 images on each of 8 GPUs.
 
 _base_ = "../_base_/imagenet.py"
 
-max_epochs = 600
 warmup_epochs = 5
 
 train_dataloader = dict(
@@ -38,7 +37,7 @@ model = dict(
     label_smoothing=0.1,
     data_preprocessor=dict(mixup=0.2, cutmix=1.0),
 )
-train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs)
+train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=600)
 optim_wrapper = dict(
     type="OptimWrapper",
     constructor="resnext_backbones.FewGroups",
@@ -48,12 +47,7 @@ optim_wrapper = dict(
 param_scheduler = [
     # The whole rate comes with the first epoch behind the warm-up, which MMEngine counts in.
     dict(type="LinearLR", start_factor=0.01, begin=0, end=warmup_epochs + 1),
-    dict(
-        type="CosineAnnealingLR",
-        T_max=max_epochs - warmup_epochs,
-        begin=warmup_epochs,
-        end=max_epochs,
-    ),
+    dict(type="CosineAnnealingLR", begin=warmup_epochs),
 ]
 auto_scale_lr = dict(enable=True, base_batch_size=1024)
 # A share of (1 - 0.99998) x 1024 x 32 / 600, as torchvision's training computes it, which begins to

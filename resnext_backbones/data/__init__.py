@@ -1,1 +1,1 @@
-"""Annotations and pixels, read in one way for every task."""
+"""Annotations and pixels are read in one way for every task."""

@@ -1,9 +1,8 @@
-"""Annotation files in COCO's format."""
+"""Annotation files in COCO's format are read and checked here; an InputError says what is wrong."""
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,18 +10,13 @@ from typing import Any
 
 from resnext_backbones.errors import InputError, some
 
-COCO_LISTS = ("images", "annotations", "categories")
+Content = dict[str, list[dict[str, Any]]]
 
 
-def read_coco(path: Path, needed: Sequence[str] = COCO_LISTS) -> dict[str, list[dict[str, Any]]]:
-    """Returns what an annotation file holds.
-
-    Args:
-        needed: the lists that must be there.
-
-    Raises:
-        InputError: it is not in COCO's format.
-    """
+def read_coco(
+    path: Path, needed: Sequence[str] = ("images", "annotations", "categories")
+) -> Content:
+    """Returns what an annotation file holds, in COCO's format with the lists that are `needed`."""
     try:
         content = json.loads(path.read_bytes())
     except ValueError as error:
@@ -45,11 +39,7 @@ def reading(what: str, path: Path) -> Iterator[None]:
 
 
 def find_annotations(root: Path, name: str) -> Path:
-    """Returns the path of an annotation file in a data root.
-
-    Raises:
-        InputError: the folder or the file is not there.
-    """
+    """Returns the path of an annotation file in a data root, where both must be."""
     if not root.is_dir():
         raise InputError(
             f"data root {root}: there is no such folder. The configs of this package take it from "
@@ -62,47 +52,39 @@ def find_annotations(root: Path, name: str) -> Path:
     return path
 
 
-def complete_annotations(path: Path, content: dict[str, list[dict[str, Any]]]) -> None:
-    """Give annotations what COCO's evaluation reads and many tools leave out: area and iscrowd.
-
-    Raises:
-        InputError: one has no box, or is of an image or a category that is not listed.
+def complete_annotations(path: Path, content: Content) -> None:
+    """Gives annotations what COCO's evaluation reads and many tools leave out: area and iscrowd.
+    Each must have a box, and an image and a category that are listed.
     """
     images = {image.get("id") for image in content["images"]}
     kinds = {category.get("id") for category in content["categories"]}
     for annotation in content["annotations"]:
         box: Any = annotation.get("bbox")
-        problems = {
-            "no bbox of four numbers": not isinstance(box, list) or len(box) != 4,
-            "an image_id that is not listed": annotation.get("image_id") not in images,
-            "a category_id that is not listed": annotation.get("category_id") not in kinds,
-        }
-        if wrong := [problem for problem, there in problems.items() if there]:
-            raise InputError(
-                f"annotation file {path}: annotation {annotation.get('id')} has {wrong[0]}"
-            )
+        for wrong, problem in (
+            (not isinstance(box, list) or len(box) != 4, "no bbox of four numbers"),
+            (annotation.get("image_id") not in images, "an image_id that is not listed"),
+            (annotation.get("category_id") not in kinds, "a category_id that is not listed"),
+        ):
+            if wrong:
+                name = f"annotation file {path}: annotation {annotation.get('id')}"
+                raise InputError(f"{name} has {problem}")
         annotation.setdefault("iscrowd", 0)
         annotation.setdefault("area", box[2] * box[3])
 
 
 def check_images(path: Path, images: list[dict[str, Any]], folder: Path) -> None:
-    """Every image is there; one listing a folder, as there can be 100,000 of them.
-
-    Raises:
-        InputError: some are not.
-    """
-    names: dict[Path, list[str]] = defaultdict(list)
-    for image in images:
-        if "file_name" not in image:
-            continue  # LVIS names its images by their address
-        file = folder / image["file_name"]
-        names[file.parent].append(file.name)
-    missing = []
-    for parent, files in names.items():
-        present = {path.name for path in parent.iterdir()} if parent.is_dir() else set()
-        missing += [str(parent / file) for file in files if file not in present]
-    if missing:
+    """Checks that every image is there; one listing a folder, as there can be 100,000 of them."""
+    # LVIS names its images by their address.
+    files = [folder / image["file_name"] for image in images if "file_name" in image]
+    parents = {file.parent for file in files}
+    present = {file for parent in parents if parent.is_dir() for file in parent.iterdir()}
+    if missing := [str(file) for file in files if file not in present]:
         raise InputError(
             f"annotation file {path}: {len(missing)} of its {len(images)} images are missing: "
             f"{some(sorted(missing))}"
         )
+
+
+def annotation_file(root: Path, split: str) -> Path:
+    """Returns the path of a split's annotations in COCO's layout, of `train2017` say."""
+    return root / "annotations" / f"instances_{split}.json"

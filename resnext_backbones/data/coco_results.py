@@ -50,52 +50,38 @@ def to_results(
 def own_categories(classes: Sequence[str]) -> list[dict[str, Any]]:
     """Returns COCO's list of categories for classes: COCO's ids if all are COCO's, else from 1."""
     if set(classes) <= set(COCO_NAMES):
-        ids = [COCO_NAMES.index(name) for name in classes]
-    else:
-        ids = list(range(1, len(classes) + 1))
-    return [{"id": number, "name": name} for number, name in zip(ids, classes, strict=True)]
+        return [{"id": COCO_NAMES.index(name), "name": name} for name in classes]
+    return [{"id": number, "name": name} for number, name in enumerate(classes, 1)]
 
 
 class ImageList:
-    """A file in COCO's format that says the ids of images and of categories.
-
-    Raises:
-        InputError: it is not in COCO's format.
-    """
+    """A file in COCO's format says ids of images and of categories; a lack is an InputError."""
 
     def __init__(self, path: Path) -> None:
+        self.what = f"--image-list {path}"
         if not path.is_file():
-            raise InputError(f"--image-list {path}: there is no such file")
-        self.path = path
+            raise InputError(f"{self.what}: there is no such file")
         # Files for images without annotations, as COCO's test-dev2017, have none.
         content = read_coco(path, needed=("images", "categories"))
         self.ids = {image["file_name"]: image["id"] for image in content["images"]}
         self.categories = content["categories"]
 
     def category_list(self, classes: Sequence[str]) -> list[dict[str, Any]]:
-        """Returns the categories of classes, in the order of these.
-
-        Raises:
-            InputError: the file lacks some.
-        """
+        """Returns the categories of classes, in the order of these."""
         by_name: Mapping[str, Any] = {kind["name"]: kind for kind in self.categories}
         if absent := [name for name in classes if name not in by_name]:
             raise InputError(
-                f"--image-list {self.path}: has no category for {some(absent)}, which the "
-                "checkpoint's classes are"
+                f"{self.what}: has no category for {some(absent)}, which the checkpoint's classes "
+                "are"
             )
         return [{"id": by_name[name]["id"], "name": name} for name in classes]
 
     def image_ids(self, root: Path, names: Sequence[str]) -> list[int]:
-        """Returns the ids of images, each by the longest end of its path that the file has.
-
-        Raises:
-            InputError: the file lacks some.
-        """
-        ids: list[int | None] = [self._image_id(root / name) for name in names]
-        if absent := [name for name, number in zip(names, ids, strict=True) if number is None]:
-            raise InputError(f"--image-list {self.path}: does not list {some(absent)}")
-        return [number for number in ids if number is not None]
+        """Returns the ids of images, each by the longest end of its path that the file has."""
+        found = {name: self._image_id(root / name) for name in names}
+        if absent := [name for name, number in found.items() if number is None]:
+            raise InputError(f"{self.what}: does not list {some(absent)}")
+        return [number for number in found.values() if number is not None]
 
     def _image_id(self, path: Path) -> int | None:
         parts = PurePosixPath(path.as_posix()).parts

@@ -1,4 +1,4 @@
-"""COCO's numbers as a table."""
+"""COCO's numbers are printed as a table."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+# MMDetection's names of COCO's metrics, and COCO's own.
 COLUMNS = {
     "mAP": "AP",
     "mAP_50": "AP50",
@@ -16,11 +17,10 @@ COLUMNS = {
     "mAP_m": "APm",
     "mAP_l": "APl",
 }
-"""MMDetection's names of COCO's metrics, and COCO's own."""
 
 
 def coco_table(metrics: Mapping[str, Any]) -> str:
-    """Box and mask AP in percent: at all IoUs, at 0.5 and 0.75, and by object size."""
+    """Returns box and mask AP in percent: at all IoUs, at 0.5 and 0.75, and by object size."""
     table = Table("", *COLUMNS.values(), title="COCO")
     for label, kind in (("box", "bbox"), ("mask", "segm")):
         values = [metrics.get(f"coco/{kind}_{name}") for name in COLUMNS]

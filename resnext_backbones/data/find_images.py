@@ -1,4 +1,4 @@
-"""The images that a command line names: files, folders and patterns."""
+"""A command line names images by files, folders and patterns."""
 
 from __future__ import annotations
 
@@ -15,17 +15,11 @@ from resnext_backbones.errors import InputError
 
 @dataclass(frozen=True)
 class FoundImages:
-    """Images, and what was left out beside them.
+    """Images were found, and others left out beside them."""
 
-    Attributes:
-        root: the folder that all of them are in, at any depth.
-        names: of the images, from that folder on; no two are alike.
-        skipped: files in folders that are no images by their names.
-    """
-
-    root: Path
-    names: tuple[str, ...]
-    skipped: tuple[Path, ...]
+    root: Path  # the folder that all of them are in, at any depth
+    names: tuple[str, ...]  # of the images, from that folder on; no two are alike
+    skipped: tuple[Path, ...]  # files in folders that are no images by their names
 
 
 def find_images(arguments: Sequence[str], written: Path | None = None) -> FoundImages:
@@ -33,34 +27,23 @@ def find_images(arguments: Sequence[str], written: Path | None = None) -> FoundI
 
     A file is taken whatever its name is. Of a folder, and of what a pattern stands for, those
     files are taken whose names end as an image's; folders are searched at any depth, but for
-    hidden files and folders. In a pattern, `**` stands for folders at any depth.
-
-    Args:
-        written: a folder that pictures are about to be written to, which an earlier call may have
-            done as well; folders and patterns leave it out.
-
-    Raises:
-        InputError: an argument names nothing, nothing that is an image, or only what is in
-            `written`.
+    hidden files and folders. In a pattern, `**` stands for folders at any depth. Left out is a
+    folder that pictures are about to be `written` to, which an earlier call may have done as well.
+    An argument that names nothing else is an InputError.
     """
     files: dict[Path, None] = {}
-    skipped: dict[Path, None] = {}
+    seen: dict[Path, None] = {}
     for argument in arguments:
-        path = Path(argument)
-        if path.is_file():
-            named = [_absolute(path)]
-        else:
-            named = list(_walk(path)) if path.is_dir() else list(_match(argument))
-        candidates = _outside(named, written)
+        path, is_file = Path(argument), Path(argument).is_file()
+        found = _walk(path) if path.is_dir() else _match(argument)
+        named = [_absolute(path)] if is_file else list(found)
+        candidates = _outside(named, written) if written else named
         if named and not candidates:
             raise InputError(
                 f"images {argument}: in {written}, whose pictures are replaced; write to another "
                 "folder (--out)"
             )
-        if path.is_file():
-            files[candidates[0]] = None
-            continue
-        images = [file for file in candidates if file.suffix.lower() in IMG_EXTENSIONS]
+        images = [f for f in candidates if is_file or f.suffix.lower() in IMG_EXTENSIONS]
         if not images:
             held = f"none of its {len(candidates)} files is an image" if candidates else ""
             raise InputError(
@@ -68,10 +51,10 @@ def find_images(arguments: Sequence[str], written: Path | None = None) -> FoundI
                 f"patterns such as 'images/**/*.jpg' of images ({', '.join(IMG_EXTENSIONS)})"
             )
         files |= dict.fromkeys(images)
-        skipped |= dict.fromkeys(file for file in candidates if file not in files)
+        seen |= dict.fromkeys(candidates)
     root = Path(os.path.commonpath([file.parent for file in files]))
     names = tuple(file.relative_to(root).as_posix() for file in files)
-    return FoundImages(root, names, tuple(file for file in skipped if file not in files))
+    return FoundImages(root, names, tuple(file for file in seen if file not in files))
 
 
 def _absolute(path: Path) -> Path:
@@ -81,11 +64,8 @@ def _absolute(path: Path) -> Path:
     return plain if plain.exists() and plain.samefile(path) else path.resolve()
 
 
-def _outside(files: Sequence[Path], folder: Path | None) -> list[Path]:
-    if folder is None:
-        return list(files)
-    real = folder.resolve()
-    parents = {file.parent for file in files}
+def _outside(files: Sequence[Path], folder: Path) -> list[Path]:
+    parents, real = {file.parent for file in files}, folder.resolve()
     inside = {parent for parent in parents if parent.resolve().is_relative_to(real)}
     return [file for file in files if file.parent not in inside]
 
@@ -98,9 +78,9 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def _match(pattern: str) -> Iterator[Path]:
     # Path.glob takes no absolute pattern.
-    for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207
+    for match in map(Path, sorted(glob.glob(pattern, recursive=True))):  # noqa: PTH207
         # With **, what is in a folder matches as well.
-        if Path(match).is_file():
-            yield _absolute(Path(match))
+        if match.is_file():
+            yield _absolute(match)
         elif "**" not in pattern:
-            yield from _walk(Path(match))
+            yield from _walk(match)

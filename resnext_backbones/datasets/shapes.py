@@ -1,4 +1,4 @@
-"""A small instance segmentation dataset of drawn shapes, in COCO's layout.
+"""Shapes are drawn for a small data set of instance segmentation, in COCO's layout.
 
 Saturated, textured shapes overlap on a greyish background of gradient, noise and scribbles.
 As with real things, colour is a hint and no proof: every category has a hue that it prefers,
@@ -16,16 +16,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from resnext_backbones.datasets.tree import whole_tree
-
-__all__ = ["SHAPES", "generate_shapes"]
+from resnext_backbones.data.annotations import annotation_file
+from resnext_backbones.io import whole_tree
 
 Image = NDArray[np.uint8]  # (H, W, 3), RGB
 InstanceMap = NDArray[np.int32]  # (H, W), 0 the background, k the k-th shape's visible part
 
 
 def _polar(corners: int, *radii: float) -> NDArray[np.float64]:
-    """Corners at equal angles, their radii taken in turn, as (x, y) around the origin."""
+    """Returns corners at equal angles, their radii taken in turn, as (x, y) around the origin."""
     angles = np.arange(corners) * (2 * np.pi / corners)
     points = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     return points * np.resize(np.asarray(radii), corners)[:, None]
@@ -43,8 +42,7 @@ _OUTLINES: dict[str, NDArray[np.float64]] = {
     "cross": np.concatenate([_QUARTER @ np.linalg.matrix_power(_TURN, k) for k in range(4)]),
 }
 
-SHAPES: tuple[str, ...] = tuple(_OUTLINES)
-"""The category names; COCO's category ids count them from 1."""
+SHAPES = tuple(_OUTLINES)  # the categories' names; COCO's ids count them from 1
 
 _MIN_SIDE = 32
 _SHAPES_PER_IMAGE = (3, 6)
@@ -62,115 +60,81 @@ def generate_shapes(
     image_size: Sequence[int] = (128, 128),
     seed: int = 0,
 ) -> Path:
-    """Draw the dataset and write it to ``root``, whole or not at all.
+    """Draws the data set and writes it to `root`, whole or not at all; returns `root` as a path.
 
-    The layout is COCO 2017's: ``annotations/instances_{train,val}2017.json`` beside
-    ``train2017/`` and ``val2017/`` with JPEG images ``000000000001.jpg`` and on. Segmentations
-    are polygons along pixel edges around what is visible of a shape, so that decoding them
-    gives back exactly the drawn pixels; boxes (x, y, width, height) and areas are in pixels.
-    Every image has its own random stream: equal arguments write equal files, and the val images
-    do not depend on ``num_train``.
+    The layout is COCO 2017's: `annotations/instances_{train,val}2017.json` beside `train2017/` and
+    `val2017/` with JPEG images `000000000001.jpg` and on. Segmentations are polygons along pixel
+    edges around what is visible of a shape, so that decoding them gives back exactly the drawn
+    pixels; boxes (x, y, width, height) and areas are in pixels. Every image has its own random
+    stream: equal arguments write equal files, and the val images do not depend on `num_train`.
 
     Args:
-        root: the directory to create; it may exist if it is empty.
-        num_train: number of training images, at least 1.
-        num_val: number of validation images, at least 1.
         image_size: (height, width) in pixels, each at least 32.
-        seed: what all random streams start from, at least 0.
-
-    Returns:
-        ``root`` as a path.
 
     Raises:
         ValueError: an argument is out of range.
-        FileExistsError: ``root`` is a file or a directory that is not empty.
+        FileExistsError: `root` is a file or a directory that is not empty.
     """
-    for name, number, least in (
-        ("num_train", num_train, 1),
-        ("num_val", num_val, 1),
-        ("seed", seed, 0),
-    ):
+    counts = {"num_train": (num_train, 1), "num_val": (num_val, 1), "seed": (seed, 0)}
+    for name, (number, least) in counts.items():
         if not isinstance(number, int) or number < least:
             raise ValueError(f"{name} must be an integer of at least {least}, got {number!r}")
-    if len(image_size) != 2 or any(
-        not isinstance(side, int) or side < _MIN_SIDE for side in image_size
-    ):
+    wrong = (not isinstance(side, int) or side < _MIN_SIDE for side in image_size)
+    if len(image_size) != 2 or any(wrong):
         raise ValueError(
             f"image_size must be (height, width), integers of at least {_MIN_SIDE}, "
             f"got {image_size!r}"
         )
-    height, width = image_size
+    root, (height, width) = Path(root), image_size
     with whole_tree(root) as partial:
         (partial / "annotations").mkdir()
         _write_split(partial, "train2017", num_train, 1, (height, width), (seed, 0))
         _write_split(partial, "val2017", num_val, 1 + num_train, (height, width), (seed, 1))
-    return Path(root)
+    return root
 
 
 def _write_split(
-    root: Path,
-    split: str,
-    count: int,
-    first_id: int,
-    size: tuple[int, int],
-    stream: tuple[int, int],
+    root: Path, split: str, count: int, first_id: int, size: tuple[int, int], seeds: tuple[int, int]
 ) -> None:
-    """Write ``root/split`` and its annotations; ``stream`` seeds it apart from other splits."""
+    """Writes `root/split` and its annotations; `seeds` tell its images from other splits'."""
     (root / split).mkdir()
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for index in range(count):
-        rng = np.random.default_rng([*stream, index])
+        rng = np.random.default_rng([*seeds, index])
         instances, names = _place_shapes(rng, size)
         pixels = _paint(rng, instances, names)
-        image_id = first_id + index
-        file_name = f"{image_id:012d}.jpg"
-        _write_jpeg(root / split / file_name, pixels)
-        images.append(
-            {
-                "id": image_id,
-                "file_name": file_name,
-                "height": size[0],
-                "width": size[1],
-                "license": 1,
-            }
-        )
+        shape = {"height": size[0], "width": size[1]}
+        image = {"id": first_id + index, "file_name": f"{first_id + index:012d}.jpg"}
+        _write_jpeg(root / split / str(image["file_name"]), pixels)
+        images.append(image | shape | {"license": 1})
         for label, name in enumerate(names, start=1):
             mask = instances == label
-            ys, xs = np.nonzero(mask)
-            x, y = int(xs.min()), int(ys.min())
             annotations.append(
                 {
                     "id": len(annotations) + 1,
-                    "image_id": image_id,
+                    "image_id": image["id"],
                     "category_id": SHAPES.index(name) + 1,
                     "segmentation": [polygon.ravel().tolist() for polygon in _trace(mask)[0]],
-                    "bbox": [x, y, int(xs.max()) + 1 - x, int(ys.max()) + 1 - y],
+                    "bbox": list(cv2.boundingRect(mask.astype(np.uint8))),
                     "area": int(mask.sum()),
                     "iscrowd": 0,
                 }
             )
+    licence = "https://creativecommons.org/publicdomain/zero/1.0/"
+    kinds = enumerate(SHAPES, start=1)
     content = {
-        "info": {"description": f"Drawn shapes, {split}, seed {stream[0]}", "version": "1.0"},
-        "licenses": [
-            {
-                "id": 1,
-                "name": "CC0 1.0",
-                "url": "https://creativecommons.org/publicdomain/zero/1.0/",
-            }
-        ],
+        "info": {"description": f"Drawn shapes, {split}, seed {seeds[0]}", "version": "1.0"},
+        "licenses": [{"id": 1, "name": "CC0 1.0", "url": licence}],
         "images": images,
         "annotations": annotations,
-        "categories": [
-            {"id": number, "name": name, "supercategory": "shape"}
-            for number, name in enumerate(SHAPES, start=1)
-        ],
+        "categories": [{"id": n, "name": name, "supercategory": "shape"} for n, name in kinds],
     }
-    (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
+    annotation_file(root, split).write_text(json.dumps(content))
 
 
 def _place_shapes(rng: np.random.Generator, size: tuple[int, int]) -> tuple[InstanceMap, list[str]]:
-    """Lay shapes over each other, none hidden more than half and none with a hole."""
+    """Lays shapes over each other, none hidden more than half and none with a hole."""
     instances: InstanceMap = np.zeros(size, np.int32)
     names: list[str] = []
     drawn: list[int] = []  # pixels of each shape before others were drawn over it
@@ -180,9 +144,7 @@ def _place_shapes(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Inst
             mask = _random_mask(rng, name, size)
             candidate = np.where(mask, np.int32(len(names) + 1), instances)
             areas = [*drawn, int(mask.sum())]
-            if all(
-                _acceptable(candidate == label, area) for label, area in enumerate(areas, start=1)
-            ):
+            if all(_acceptable(candidate == n, area) for n, area in enumerate(areas, start=1)):
                 instances, drawn = candidate, areas
                 names.append(name)
                 break
@@ -195,7 +157,7 @@ def _acceptable(visible: NDArray[np.bool_], area: int) -> bool:
 
 
 def _random_mask(rng: np.random.Generator, name: str, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """One shape at a random place, radius and angle, at most a little cut by the frame."""
+    """Returns one shape at a random place, radius and angle, at most a little cut by the frame."""
     height, width = size
     radius = rng.uniform(*_RADIUS) * min(size)
     angle = rng.uniform(0, 2 * np.pi)
@@ -209,7 +171,7 @@ def _random_mask(rng: np.random.Generator, name: str, size: tuple[int, int]) -> 
 
 
 def _trace(mask: NDArray[np.bool_]) -> tuple[list[NDArray[np.int32]], bool]:
-    """Polygons (V, 2) of (x, y) along the pixel edges of ``mask``, and whether it has holes."""
+    """Returns polygons (V, 2) of (x, y) along pixel edges, and whether the mask has holes."""
     # OpenCV walks through pixel centres. At twice the size pixel x is columns 2x and 2x + 1,
     # and half of either, rounded up, is the edge on its side: x or x + 1.
     doubled = mask.astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
@@ -219,7 +181,7 @@ def _trace(mask: NDArray[np.bool_]) -> tuple[list[NDArray[np.int32]], bool]:
 
 
 def _paint(rng: np.random.Generator, instances: InstanceMap, names: list[str]) -> Image:
-    """Give the background and every shape its colours; soften; add the sensor's noise."""
+    """Gives the background and every shape its colours, softens, and adds the sensor's noise."""
     height, width = instances.shape
     image = _background(rng, height, width)
     ys, xs = np.mgrid[:height, :width]
@@ -235,7 +197,7 @@ def _paint(rng: np.random.Generator, instances: InstanceMap, names: list[str]) -
 
 
 def _background(rng: np.random.Generator, height: int, width: int) -> NDArray[np.float64]:
-    """A gradient between two greyish colours under blotches and scribbled lines."""
+    """Returns a gradient between two greyish colours under blotches and scribbled lines."""
     tones = [_rgb(rng.uniform(0, 180), rng.uniform(0, 50), rng.uniform(40, 230)) for _ in range(2)]
     along = np.linspace(0, 1, width)[None, :] + np.zeros((height, 1))
     if rng.random() < 0.5:
@@ -251,7 +213,7 @@ def _background(rng: np.random.Generator, height: int, width: int) -> NDArray[np
 
 
 def _rgb(hue: float, saturation: float, value: float) -> NDArray[np.float64]:
-    """OpenCV's 8-bit HSV (hue 0 to 180) as RGB in 0 to 255, shape (3,)."""
+    """Returns OpenCV's 8-bit HSV (hue 0 to 180) as RGB in 0 to 255, shape (3,)."""
     hsv = np.array([[[hue % 180, saturation, value]]], np.uint8)
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0], np.float64)
 

@@ -1,4 +1,4 @@
-"""The whole way from images to AP, small enough for a processor of a few cores."""
+"""The demo goes the whole way from images to AP, on a processor of a few cores."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -15,9 +15,6 @@ from rich.table import Table
 from resnext_backbones.datasets import coco_subset, generate_shapes, object_crops
 from resnext_backbones.engine.checkpoints import read_journal
 from resnext_backbones.errors import InputError
-
-RANDOM = "random_weights"
-"""In the demo's folder, the run without pretraining."""
 
 METRICS = {
     "box AP": "coco/bbox_mAP",
@@ -40,32 +37,25 @@ def run_demo(
     """Makes a data set, pretrains on its objects, and trains a detector from these weights.
 
     All of it by the commands that a user has: `pretrain`, whose published file `train` takes, and
-    `test`.
+    `test`. Raises InputError where `work_dir` exists, or a command failed.
 
     Args:
         work_dir: a new folder; data, logs, checkpoints and results go there.
         coco_root: a COCO tree, of which the first images are taken; None draws shapes.
-        num_train, num_val: images.
         compare: train another detector from random weights.
-        cfg_options: settings of the detector's config, as on the commands' line.
-        pretrain_options: of the classifier's.
+        cfg_options, pretrain_options: settings of the detector's and of the classifier's config.
 
     Returns:
         The folder with coco_metrics.json, coco_metrics.txt, curves.png and pictures/ of the
         detector, and in random_weights/ those of the one to compare it with.
-
-    Raises:
-        InputError: `work_dir` exists, `coco_root` is no COCO tree, or a command failed.
     """
     if work_dir.exists():
         raise InputError(f"--work-dir {work_dir}: exists already; name a new folder")
     data, crops, pretraining = (work_dir / name for name in ("data", "crops", "pretraining"))
     try:
         if coco_root is None:
-            config = "demo_shapes"
             generate_shapes(data, num_train=num_train, num_val=num_val)
         else:
-            config = "demo_coco"
             coco_subset(coco_root, data, num_train=num_train, num_val=num_val)
         classes = len(object_crops(data, crops))
     except (OSError, ValueError) as error:
@@ -79,28 +69,27 @@ def run_demo(
     (weights,) = pretraining.glob("*.safetensors")
     runs = {"pretraining": (work_dir, ["--weights", str(weights)])}
     if compare:
-        runs["random weights"] = (work_dir / RANDOM, [])
-    settings = ["--cfg-options", *cfg_options] if cfg_options else []
-    for folder, arguments in runs.values():
-        shared = ["--work-dir", str(folder), *settings]
+        runs["random weights"] = (work_dir / "random_weights", [])
+    config = "demo_shapes" if coco_root is None else "demo_coco"
+    table = Table("backbone from", *METRICS, title="On images not seen in training")
+    for name, (folder, arguments) in runs.items():
+        shared = [
+            "--work-dir",
+            str(folder),
+            *(["--cfg-options", *cfg_options] if cfg_options else []),
+        ]
         _run("train", config, *arguments, *shared, coco_root=data)
         checkpoint = (folder / "last_checkpoint").read_text(encoding="utf-8").strip()
         show = ["--show-dir", str(folder / "pictures")]
         _run("test", config, checkpoint, *show, *shared, coco_root=data)
-    accuracy = read_journal(pretraining)[-1].metrics["accuracy/top1"]
-    print(f"pretrained to {accuracy:.1%} top-1 on {classes} classes of crops: {weights}")
-    Console(width=80).print(_table({name: folder for name, (folder, _) in runs.items()}))
-    return work_dir.absolute()
-
-
-def _table(folders: Mapping[str, Path]) -> Table:
-    table = Table("backbone from", *METRICS, title="On images not seen in training")
-    for name, folder in folders.items():
         metrics = json.loads((folder / "coco_metrics.json").read_text(encoding="utf-8"))
         # Where nothing was found at all, COCO's evaluation has no numbers.
         known = [metrics.get(key) for key in METRICS.values()]
         table.add_row(name, *("-" if ap is None else f"{100 * ap:.1f}" for ap in known))
-    return table
+    accuracy = read_journal(pretraining)[-1].metrics["accuracy/top1"]
+    print(f"pretrained to {accuracy:.1%} top-1 on {classes} classes of crops: {weights}")
+    Console(width=80).print(table)
+    return work_dir.absolute()
 
 
 def _run(command: str, *arguments: str | Path, coco_root: Path | None = None) -> None:
@@ -110,8 +99,7 @@ def _run(command: str, *arguments: str | Path, coco_root: Path | None = None) ->
     env = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
     if coco_root is not None:
         env["COCO_ROOT"] = str(coco_root)
-    status = subprocess.run(
-        [sys.executable, "-m", "resnext_backbones", *line], env=env, check=False
-    ).returncode
+    program = [sys.executable, "-m", "resnext_backbones", *line]
+    status = subprocess.run(program, env=env, check=False).returncode
     if status:
         raise InputError(f"{command} ended with exit status {status}; its message is above")

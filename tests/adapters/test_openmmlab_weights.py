@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 import torch
+from loopback import served
 
 pytest.importorskip("mmdet", reason="MMDetection is not installed")
 
@@ -76,11 +74,8 @@ def test_weights_of_a_plain_trunk_go_into_one_with_more_parts(tmp_path: Path) ->
 def server(tmp_path: Path) -> Iterator[str]:
     """The address of a server for the files in a folder `www`."""
     (tmp_path / "www").mkdir()
-    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "www"))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
-        Thread(target=http.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{http.server_port}"
-        http.shutdown()
+    with served(tmp_path / "www") as address:
+        yield address
 
 
 class Bomb:

@@ -1,1 +1,1 @@
-"""Pretraining a classifier on MMEngine's runner: what `resnext pretrain` calls."""
+"""A classifier is pretrained on MMEngine's runner, as `resnext pretrain` does."""

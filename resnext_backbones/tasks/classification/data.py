@@ -1,50 +1,43 @@
-"""The data set of labelled images that a run trains on or is evaluated with."""
+"""Labelled images are read here, drawn more than once in an epoch, and put into batches."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
+from mmengine.dataset import DefaultSampler
 from PIL import Image
 from torch.utils.data import Dataset, default_collate
 from torchvision.transforms import v2
 
-from resnext_backbones.adapters.registry import DATASETS, FUNCTIONS, TRANSFORMS
+from resnext_backbones.adapters.registry import DATA_SAMPLERS, DATASETS, FUNCTIONS, TRANSFORMS
+from resnext_backbones.engine.seeds import Draw
 from resnext_backbones.errors import InputError
-from resnext_backbones.tasks.classification.sources import (
-    Images,
-    cifar,
-    flat_folder,
-    folder_a_class,
-    read_class_list,
-)
+from resnext_backbones.tasks.classification import sources
 
+# Pillow raises these for files that are missing, truncated, or no images.
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError)
-"""What Pillow raises for files that are missing, truncated, or no images."""
+STAND_IN_SIZE = (256, 256)  # pixels of the black image in the place of an unreadable one
 
-BLACK = (256, 256)
-"""Pixels of what stands for an image that cannot be read."""
+
+def build_pipeline(steps: Sequence[dict[str, Any]]) -> v2.Compose:
+    """Returns the transforms of a config, from an image of Pillow's to a tensor of bytes."""
+    return v2.Compose([TRANSFORMS.build(dict(step)) for step in steps])
 
 
 @DATASETS.register_module()
 class LabelledImages(Dataset):
-    """Images of one folder a class, of a flat folder with a list, or CIFAR as torchvision has it.
+    """Reads images of a folder a class, of a flat folder with a list, or of torchvision's CIFAR.
 
     Args:
-        root: the folder.
         pipeline: transforms, from an image of Pillow's to a tensor (3, H, W) of bytes.
-        class_list: a file that names the classes to take, in the order of their numbers; None is
-            all of them, sorted.
-        ground_truth: a file that says the class of each image of a flat folder.
-        ground_truth_classes: a file that names the classes in the order that `ground_truth` counts
-            them in; None is the order of their numbers.
+        class_list: a file of the classes to take, by number; None is all of them, sorted.
+        ground_truth, ground_truth_classes: of a flat folder, as `flat_folder` takes them.
         stored_as: `folders`, or `cifar10` or `cifar100` for torchvision's format.
         train: which part of the latter. In training a broken image is replaced by the next one; in
             evaluation, which counts each image once, by a black one.
-
-    Raises:
-        InputError: there are no such images.
     """
 
     def __init__(
@@ -58,25 +51,24 @@ class LabelledImages(Dataset):
         stored_as: str = "folders",
         train: bool = True,
     ) -> None:
-        if ground_truth and stored_as == "folders":
-            self.images = flat_folder(root, ground_truth, class_list, ground_truth_classes)
+        if stored_as in sources.CIFAR:
+            self.images = sources.cifar(root, stored_as, train=train)
+        elif stored_as != "folders":
+            raise InputError(f"stored_as {stored_as!r}: use folders, cifar10 or cifar100")
+        elif ground_truth:
+            self.images = sources.flat_folder(root, ground_truth, class_list, ground_truth_classes)
         else:
-            self.images = _images(root, class_list, stored_as, train)
-        self.transform = v2.Compose([TRANSFORMS.build(dict(step)) for step in pipeline])
+            chosen = sources.read_class_list(class_list) if class_list else None
+            self.images = sources.folder_a_class(root, chosen)
+        self.transform = build_pipeline(pipeline)
+        self.metainfo = {"classes": tuple(self.images.classes)}
         self.train = train
-
-    @property
-    def metainfo(self) -> dict[str, Any]:
-        """Names of the classes."""
-        return {"classes": tuple(self.images.classes)}
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """`inputs` (3, H, W) in bytes, `labels`, and `broken`: names of images that could not be
-        read, a line each.
-        """
+        """Returns `inputs` (3, H, W) in bytes, `labels`, and in `broken` a line a bad image."""
         broken: list[str] = []
         for offset in range(len(self)):
             i = (index + offset) % len(self)
@@ -87,15 +79,38 @@ class LabelledImages(Dataset):
                 broken.append(f"{self.images.names[i]}: {error}")
                 if self.train:
                     continue
-                inputs = self.transform(Image.new("RGB", BLACK))
+                inputs = self.transform(Image.new("RGB", STAND_IN_SIZE))
             label = torch.tensor(self.images.labels[i])
             return {"inputs": inputs, "labels": label, "broken": "\n".join(broken)}
         raise InputError(f"image {self.images.names[0]}: it and all others cannot be read")
 
 
+@DATA_SAMPLERS.register_module()
+class RepeatedAugmentationSampler(DefaultSampler):
+    """Draws `repeats` augmentations of each image one after another, over all ranks.
+
+    As Hoffer et al. (2020). An epoch has as many steps as without, so it sees a part of the images.
+    All other options are those of MMEngine's `DefaultSampler`.
+    """
+
+    def __init__(self, *args: Any, repeats: int = 4, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if repeats < 1:
+            raise ValueError(f"repeats must be at least 1, got {repeats}")
+        self.repeats = repeats
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        order = torch.randperm(len(self.dataset), generator=generator).tolist()
+        needed = -(-self.total_size // self.repeats)
+        order = (order * (needed // len(order) + 1))[:needed]
+        draws = (Draw.of(index, copy) for index in order for copy in range(self.repeats))
+        return islice(draws, self.rank, self.total_size, self.world_size)
+
+
 @FUNCTIONS.register_module()
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A batch of samples, whose `inputs` (N, 3, H, W) are in channels_last order.
+    """Returns samples as a batch, whose `inputs` (N, 3, H, W) are in channels_last order.
 
     Pillow's pixels are, and the network's are to be, so that none is moved on the way.
     """
@@ -104,13 +119,5 @@ def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def count_images(dataset: Any) -> int:
-    """How many there are for all processes together; a stream's length is that of one's part."""
+    """Returns how many all processes have together; a stream's length is that of one's part."""
     return getattr(dataset, "total", None) or len(dataset)
-
-
-def _images(root: str, class_list: str | None, stored_as: str, train: bool) -> Images:
-    if stored_as in ("cifar10", "cifar100"):
-        return cifar(root, train=train, classes=int(stored_as.removeprefix("cifar")))
-    if stored_as != "folders":
-        raise InputError(f"stored_as {stored_as!r}: use folders, cifar10 or cifar100")
-    return folder_a_class(root, read_class_list(class_list) if class_list else None)

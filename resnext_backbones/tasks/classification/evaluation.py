@@ -1,4 +1,4 @@
-"""Top-1 and top-5 accuracy, of the weights and of their average."""
+"""Top-1 and top-5 accuracy are measured here, of the weights and of their average."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from resnext_backbones.tasks.classification.data import count_images
 
 @METRICS.register_module()
 class Accuracy(BaseMetric):
-    """The share of images whose class is the likeliest one, and among the five likeliest."""
+    """The metric is the share of images whose class is the likeliest, and among the top five."""
 
     default_prefix = "accuracy"
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, int]]) -> None:  # noqa: ARG002
-        """Keep the place of each image's class."""
+        """Keeps the place of each image's class."""
         self.results += [sample["place"] for sample in data_samples]
 
     def compute_metrics(self, results: list[int]) -> dict[str, float]:
-        """`top1` and `top5`, from 0 to 1."""
+        """Returns `top1` and `top5`, from 0 to 1."""
         count = max(1, len(results))
         return {f"top{k}": sum(place < k for place in results) / count for k in (1, 5)}
 
 
 @LOOPS.register_module()
 class ValLoop(MMEngineValLoop):
-    """MMEngine's loop; where weights are averaged, those of the training are evaluated as well.
+    """MMEngine's loop evaluates averaged weights; here those of the training are as well.
 
     The averaged ones are what is published, and have the plain names: `accuracy/top1`. The others
     are `training/accuracy/top1`. All processes evaluate with the statistics of the first one's
@@ -40,7 +40,6 @@ class ValLoop(MMEngineValLoop):
     """
 
     def run(self) -> dict[str, float]:
-        """Evaluate."""
         self.runner.call_hook("before_val")
         # Where the others get ready to count, EMAHook puts the average in place.
         averaging = [hook for hook in self.runner.hooks if isinstance(hook, EMAHook)]
@@ -50,8 +49,7 @@ class ValLoop(MMEngineValLoop):
         training = self._evaluate() if averaging else {}
         for hook in averaging:
             hook.before_val_epoch(self.runner)
-        metrics = self._evaluate()
-        metrics |= {f"training/{name}": value for name, value in training.items()}
+        metrics = self._evaluate() | {f"training/{name}": v for name, v in training.items()}
         self.runner.call_hook("after_val_epoch", metrics=metrics)
         self.runner.call_hook("after_val")
         return metrics

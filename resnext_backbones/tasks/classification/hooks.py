@@ -1,14 +1,14 @@
-"""What a run says before its first step and of each, and what it stops at."""
+"""A run logs what it trains and its speed, and stops where its images are no good."""
 
 from __future__ import annotations
 
 import resource
+from collections import defaultdict
 from typing import Any
 
 import torch
 from mmengine.dist import all_gather_object, get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
 from resnext_backbones.adapters.registry import HOOKS
 from resnext_backbones.engine.fit import check_classes
@@ -21,89 +21,44 @@ SUBSTITUTES = {"train": "another one is taken", "val": "a black one is evaluated
 
 
 @HOOKS.register_module()
-class ImagesHook(Hook):
-    """Stops a run whose images and head do not tell the same classes apart, or are miscounted."""
-
-    priority = "VERY_HIGH"
-
-    def before_train(self, runner: Any) -> None:
-        """Compare them.
-
-        Raises:
-            InputError: they differ, or a loader and its shards count in different batches.
-        """
-        loaders = runner.train_dataloader, runner.val_dataloader
-        for loader in loaders:
-            if isinstance(loader.dataset, ShardedImages):
-                loader.dataset.check_loader(loader)
-        check_classes(*loaders, runner.cfg.model.num_classes)
-
-
-@HOOKS.register_module()
 class BrokenImagesHook(Hook):
     """Names images that could not be read by any process, and stops where there are too many.
 
     Args:
-        limit: share of the images to train on, and of those to evaluate with, that may be broken.
+        limit: share of the images to train on, and of those to evaluate with, that may be broken;
+            where more are, an InputError says so.
         interval: steps after which the processes tell one another what they found.
     """
 
     def __init__(self, limit: float = 0.001, interval: int = 50) -> None:
         self.limit, self.interval = limit, interval
-        self.found: dict[str, set[str]] = {"train": set(), "val": set()}
-        self._new: dict[str, set[str]] = {"train": set(), "val": set()}
+        self.found: dict[str, set[str]] = defaultdict(set)  # by part: train or val
+        self._new: dict[str, set[str]] = defaultdict(set)
 
-    def after_train_iter(
-        self,
-        runner: Any,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Any = None,
+    def _after_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any, outputs: Any, mode: str = "train"
     ) -> None:
-        """Look at the batch.
+        lines = {line for text in data_batch.get("broken", ()) for line in text.split("\n") if line}
+        self._new[mode] |= lines - self.found[mode]
+        if mode == "train" and self.every_n_train_iters(runner, self.interval):
+            self._report(runner, mode)
 
-        Raises:
-            InputError: more images than the limit are broken.
-        """
-        self._note(data_batch, "train")
-        if self.every_n_train_iters(runner, self.interval):
-            self._report(runner, "train", runner.train_dataloader.dataset)
-
-    def after_train_epoch(self, runner: Any) -> None:
-        """Log how many there are so far; errors as in training."""
-        self._report(runner, "train", runner.train_dataloader.dataset)
-        self._log_count(runner, "so far")
-
-    def after_val_iter(
-        self,
-        runner: Any,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Any = None,
-    ) -> None:
-        """Look at the batch."""
-        self._note(data_batch, "val")
-
-    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
-        """As in training."""
-        self._report(runner, "val", runner.val_dataloader.dataset)
+    def _after_epoch(self, runner: Any, mode: str = "train") -> None:
+        self._report(runner, mode)
+        if mode == "train":
+            self._log_count(runner, "so far")
 
     def after_train(self, runner: Any) -> None:
-        """Log how many there were."""
         self._log_count(runner, "in all")
 
-    def _note(self, batch: Any, part: str) -> None:
-        lines = {line for text in batch.get("broken", ()) for line in text.split("\n") if line}
-        self._new[part] |= lines - self.found[part]
-
-    def _report(self, runner: Any, part: str, dataset: Any) -> None:
-        """All processes take part, so all of them end where the limit is passed."""
-        new = set().union(*all_gather_object(self._new[part])) - self.found[part]
-        self._new[part] = set()
+    def _report(self, runner: Any, mode: str) -> None:
+        # All processes take part, so all of them end where the limit is passed.
+        new = set().union(*all_gather_object(self._new.pop(mode, set()))) - self.found[mode]
         for line in sorted(new):
-            runner.logger.warning(f"image that cannot be read, {SUBSTITUTES[part]}: {line}")
-        self.found[part] |= new
-        broken, count = len(self.found[part]), count_images(dataset)
+            runner.logger.warning(f"image that cannot be read, {SUBSTITUTES[mode]}: {line}")
+        self.found[mode] |= new
+        broken = len(self.found[mode])
+        count = count_images(getattr(runner, f"{mode}_dataloader").dataset)
         if new and broken > self.limit * count:
             raise InputError(
                 f"{broken} of {count} images cannot be read, the last one {max(new)}: "
@@ -118,26 +73,19 @@ class BrokenImagesHook(Hook):
 
 @HOOKS.register_module()
 class SpeedHook(Hook):
-    """Logs images a second over all processes, and on a CPU the most memory that one took, in MB.
-
-    The memory of a GPU is logged by MMEngine.
+    """Logs images a second over all processes, and on a CPU the most memory that one took, in MB;
+    the memory of a GPU is logged by MMEngine.
     """
 
     priority = "NORMAL"  # behind the timer's hook, which is registered before, and before the log
 
     def after_train_iter(
-        self,
-        runner: Any,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Any = None,
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Take the mean time of a step since the last line of the log."""
-        hub, window = runner.message_hub, runner.log_processor.window_size
+        hub, window = runner.message_hub, runner.log_processor.window_size  # since the last line
         images = len(data_batch["inputs"]) * get_world_size()
-        hub.update_scalar(
-            "train/images_per_second", images / hub.get_scalar("train/time").mean(window)
-        )
+        seconds = hub.get_scalar("train/time").mean(window)
+        hub.update_scalar("train/images_per_second", images / seconds)
         if not torch.cuda.is_available():
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, on Linux
             hub.update_scalar("train/memory", peak / 1024)
@@ -145,28 +93,31 @@ class SpeedHook(Hook):
 
 @HOOKS.register_module()
 class PretrainingReportHook(Hook):
-    """Logs what is trained, on what, and by which learning rate."""
+    """Logs what is trained, on what, and by which learning rate, once the images fit the head.
+
+    An InputError says where they tell other classes apart, or a loader miscounts its shards.
+    """
 
     priority = "VERY_LOW"
 
     def before_train(self, runner: Any) -> None:
-        """Log it."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        loader, ranks = runner.train_dataloader, get_world_size()
-        batch = loader.batch_sampler.batch_size
-        count = sum(parameter.numel() for parameter in model.parameters())
+        train, val, ranks = runner.train_dataloader, runner.val_dataloader, get_world_size()
+        for loader in (train, val):
+            if isinstance(loader.dataset, ShardedImages):
+                loader.dataset.check_loader(loader)
+        check_classes(train, val, runner.cfg.model.num_classes)
+        model = getattr(runner.model, "module", runner.model)
+        batch = train.batch_sampler.batch_size
+        parameters = sum(parameter.numel() for parameter in model.parameters())
         groups = runner.optim_wrapper.param_groups  # warm-up has begun in `lr`
         rates = sorted({group.get("initial_lr", group["lr"]) for group in groups})
-        for name, value in (
-            ("network", network_name(model.network.state_dict())),
-            ("parameters", f"{count / 1e6:.2f} M"),
-            ("classes", len(loader.dataset.metainfo["classes"])),
-            (
-                "images",
-                f"{count_images(loader.dataset)} to train on, "
-                f"{count_images(runner.val_dataloader.dataset)} to evaluate with",
-            ),
-            ("batch", f"{batch * ranks}: {batch} in each of {ranks} processes"),
-            ("learning rate", ", ".join(f"{rate:.4g}" for rate in rates)),
+        for line in (
+            f"network: {network_name(model.network.state_dict())}",
+            f"parameters: {parameters / 1e6:.2f} M",
+            f"classes: {len(train.dataset.metainfo['classes'])}",
+            f"images: {count_images(train.dataset)} to train on, "
+            f"{count_images(val.dataset)} to evaluate with",
+            f"batch: {batch * ranks}: {batch} in each of {ranks} processes",
+            f"learning rate: {', '.join(f'{rate:.4g}' for rate in rates)}",
         ):
-            runner.logger.info(f"{name}: {value}")
+            runner.logger.info(line)

@@ -1,8 +1,8 @@
-"""The classifier as MMEngine's runner trains it: pixels to the device, loss, predictions."""
+"""MMEngine's runner trains the classifier like this: pixels to the device, loss, predictions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -42,13 +42,13 @@ class BatchPreprocessor(BaseDataPreprocessor):
         for name, values in (("mean", mean), ("std", std)):
             tensor = torch.tensor(values, dtype=torch.float32).reshape(-1, 1, 1)
             self.register_buffer(name, tensor, persistent=False)
-        mixers = [v2.MixUp(alpha=float(mixup), num_classes=num_classes)] if mixup else []
-        mixers += [v2.CutMix(alpha=float(cutmix), num_classes=num_classes)] if cutmix else []
+        alphas = ((v2.MixUp, float(mixup)), (v2.CutMix, float(cutmix)))
+        mixers = [kind(alpha=alpha, num_classes=num_classes) for kind, alpha in alphas if alpha]
         self.mixer = v2.RandomChoice(mixers) if mixers else None
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
-        """`inputs` (N, 3, H, W) as floats in channels_last order, and `labels`: (N,), or their
-        shares (N, classes) where images were mixed.
+        """Returns `inputs` (N, 3, H, W) as floats in channels_last order, and `labels`: (N,), or
+        their shares (N, classes) where images were mixed.
         """
         cast = self.cast_data({"inputs": data["inputs"], "labels": data["labels"]})
         images, labels = cast["inputs"], cast["labels"]
@@ -61,7 +61,7 @@ class BatchPreprocessor(BaseDataPreprocessor):
 
 @MODELS.register_module()
 class ImageClassifier(BaseModel):
-    """`ResNeXtClassifier` with a loss.
+    """Trains a `ResNeXtClassifier` by a loss.
 
     Args:
         network: options of `ResNeXtClassifier`, with the name of a `variant`, or with the fields of
@@ -71,9 +71,6 @@ class ImageClassifier(BaseModel):
         label_smoothing: share of the target that all classes divide among them.
         compiled: by `torch.compile`.
         data_preprocessor: of `BatchPreprocessor`.
-
-    Raises:
-        ValueError: an argument is out of its range.
     """
 
     def __init__(
@@ -85,9 +82,8 @@ class ImageClassifier(BaseModel):
         label_smoothing: float = 0,
         compiled: bool = False,
         data_preprocessor: dict[str, Any] | None = None,
-        init_cfg: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(data_preprocessor, init_cfg)
+        super().__init__(data_preprocessor)
         if loss not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}")
         if not 0 <= label_smoothing < 1:
@@ -97,34 +93,30 @@ class ImageClassifier(BaseModel):
         self.network = ResNeXtClassifier(architecture, num_classes=num_classes, **rest)
         if compiled:
             self.network.compile()
-        self.loss, self.label_smoothing = loss, label_smoothing
+        self.loss, self.label_smoothing = LOSSES[loss], label_smoothing
 
     def forward(self, inputs: Tensor, labels: Tensor | None = None, mode: str = "tensor") -> Any:
-        """Logits (N, classes); in `loss` mode the loss; in `predict` mode a place for each image:
-        how many classes come before the right one, at most `TOP`.
+        """Returns logits (N, classes); in `loss` mode the loss; in `predict` mode a place for each
+        image: how many classes come before the right one, at most `TOP`.
         """
         logits = self.network(inputs)
         if mode == "tensor":
             return logits
         assert labels is not None
         if mode == "loss":
-            return {"loss": LOSSES[self.loss](logits.float(), labels, self.label_smoothing)}
+            return {"loss": self.loss(logits.float(), labels, label_smoothing=self.label_smoothing)}
         own = logits.gather(1, labels[:, None])
         places = (~(logits <= own)).sum(1).clamp(max=TOP)  # which a NaN is not
         return [{"place": place} for place in places.tolist()]
 
 
-def _cross_entropy(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-    return F.cross_entropy(logits, labels, label_smoothing=smoothing)
-
-
-def _binary(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-    """Each class is a decision of its own; a mixed image is of both of its classes."""
+def binary(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
+    """Returns the loss of one decision a class; a mixed image is of both of its classes."""
     if labels.dim() == 1:
         labels = F.one_hot(labels, logits.shape[1])
     targets = (labels > 0).to(logits.dtype)
-    targets = targets * (1 - smoothing) + smoothing / logits.shape[1]
+    targets = targets * (1 - label_smoothing) + label_smoothing / logits.shape[1]
     return F.binary_cross_entropy_with_logits(logits, targets)
 
 
-LOSSES = {"cross_entropy": _cross_entropy, "binary": _binary}
+LOSSES: dict[str, Callable[..., Tensor]] = {"cross_entropy": F.cross_entropy, "binary": binary}

@@ -1,4 +1,4 @@
-"""Optimisers of other libraries, by name in a config."""
+"""Optimisers of other libraries get names for a config."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pretraining, from a config to weights."""
+"""Pretraining runs from a config to weights."""
 
 from __future__ import annotations
 
@@ -10,37 +10,24 @@ from mmengine.config import Config
 
 from resnext_backbones.engine import runner
 from resnext_backbones.tasks.classification import (  # noqa: F401
-    data,
     evaluation,
     hooks,
     model,
     publish,
-    samplers,
-    shards,
     transforms,
 )
 
 
 def pretrain(cfg: Config) -> Path:
-    """Train a classifier as a config says; all output goes to its work directory.
-
-    Returns:
-        The work directory.
-
-    Raises:
-        InputError: the data, an argument or the checkpoint to resume is wrong.
-        WeightsError: the checkpoint cannot be read.
+    """Trains a classifier as a config says; returns the work directory, where all output goes.
+    Raises InputError where the data, an argument or the checkpoint to resume is wrong.
     """
     runner.resume(cfg)
-    return runner.train(cfg, hooks.ImagesHook())
+    return runner.train(cfg, hooks.PretrainingReportHook())
 
 
 def set_data_root(cfg: Config, root: str) -> None:
-    """Read the images of both parts from another folder than the config's.
-
-    Args:
-        root: in place of the config's `data_root`.
-    """
+    """Puts another folder than the config's `data_root` in front of all paths of both data sets."""
     for part in ("train", "val"):
         dataset = cfg[f"{part}_dataloader"].dataset
         for key in ("root", "class_list", "ground_truth", "ground_truth_classes"):

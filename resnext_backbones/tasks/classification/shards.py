@@ -1,4 +1,4 @@
-"""Images in tar files, local or over HTTP, for data sets that no longer fit as files."""
+"""Images are read from tar files, local or over HTTP, where they no longer fit as files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import random
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,82 +16,33 @@ import torch
 from mmengine.dist import get_dist_info
 from PIL import Image, UnidentifiedImageError
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
-from torchvision.transforms import v2
 
-from resnext_backbones.adapters.registry import DATASETS, TRANSFORMS
+from resnext_backbones.adapters.registry import DATASETS
 from resnext_backbones.engine.seeds import seed_cpu, seed_of
 from resnext_backbones.errors import InputError
-from resnext_backbones.tasks.classification.data import BLACK, UNREADABLE
+from resnext_backbones.tasks.classification.data import STAND_IN_SIZE, UNREADABLE, build_pipeline
 from resnext_backbones.tasks.classification.sources import read_class_list
 
 IMAGE_KEYS = ("jpg", "jpeg", "png", "webp")
 
 
-def shard_urls(urls: str | Sequence[str]) -> list[str]:
-    """Paths and addresses; braces stand for ranges, as in `train-{000..127}.tar`.
-
-    Raises:
-        ModuleNotFoundError: the package webdataset is not installed.
-    """
-    from webdataset.shardlists import expand_urls
-
-    return expand_urls(urls) if isinstance(urls, str) else list(urls)
-
-
-def shard_sizes(urls: Sequence[str], path: str | Path | None) -> list[int]:
-    """How many samples there are in each shard.
-
-    Args:
-        path: of a JSON file from a shard's file name to its number of samples; None counts them,
-            which needs files on this machine.
-
-    Raises:
-        InputError: they are not known, or a shard is not there.
-    """
-    if path is not None:
-        try:
-            known = json.loads(Path(path).read_text(encoding="utf-8"))
-            return [int(known[PurePosixPath(url).name]) for url in urls]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"sizes {path}: does not say the size of each shard: {error}"
-            ) from error
-    sizes = []
-    for url in urls:
-        if not Path(url).is_file():
-            raise InputError(
-                f"shard {url}: no file on this machine; for shards elsewhere name a file with "
-                "their sizes: dataset.sizes"
-            )
-        try:
-            with tarfile.open(url) as archive:
-                names = [Path(name) for name in archive.getnames()]
-        except tarfile.TarError as error:
-            raise InputError(f"shard {url}: is damaged: {error}") from error
-        sizes.append(sum(name.suffix.lstrip(".").lower() in IMAGE_KEYS for name in names))
-    return sizes
-
-
 @DATASETS.register_module()
 class ShardedImages(IterableDataset):
-    """Images and the numbers of their classes (`KEY.jpg`, `KEY.cls`) in tar files.
+    """Reads images and the numbers of their classes (`KEY.jpg`, `KEY.cls`) from tar files.
 
     Each epoch puts the shards in another order. Ranks, and the workers within them, take equal
     parts of it, which begin and end within shards: each sample is seen once an epoch. Where
     the ranks' parts cannot be equal, a few samples are seen twice in training.
 
     Args:
-        urls: as of `shard_urls`.
+        urls: paths and addresses; in a text, braces stand for ranges: `train-{000..127}.tar`.
         pipeline: transforms, from an image of Pillow's to a tensor (3, H, W) of bytes.
         batch_size: of the loader, which counts in batches.
-        sizes: as of `shard_sizes`.
-        class_list: a file that names the classes in the order of their numbers.
-        num_classes: in its place, where they need no names.
+        sizes: a JSON file from a shard's file name to its number of samples; None counts them,
+            which needs files on this machine.
+        class_list: a file of the classes by number; or else `num_classes`, without names.
         shuffle: samples that are kept to draw the next one from; 0 leaves their order.
-        train: whether to shuffle, and to make the ranks' parts equal.
-
-    Raises:
-        InputError: shards or their sizes are missing.
+        train: shuffle, and make the ranks' parts equal.
     """
 
     def __init__(
@@ -106,9 +57,12 @@ class ShardedImages(IterableDataset):
         shuffle: int = 2000,
         train: bool = True,
     ) -> None:
-        self.urls = shard_urls(urls)
-        self.sizes = shard_sizes(self.urls, sizes)
-        self.transform = v2.Compose([TRANSFORMS.build(dict(step)) for step in pipeline])
+        from webdataset.shardlists import expand_urls
+
+        self.urls = expand_urls(urls) if isinstance(urls, str) else list(urls)
+        self.sizes = read_sizes(self.urls, sizes) if sizes else list(map(count_samples, self.urls))
+        self.total = sum(self.sizes)  # samples of all ranks together, each counted once
+        self.transform = build_pipeline(pipeline)
         self.batch_size, self.shuffle, self.train = batch_size, shuffle if train else 0, train
         if (class_list is None) == (num_classes is None):
             raise InputError("shards: give either class_list or num_classes")
@@ -118,27 +72,12 @@ class ShardedImages(IterableDataset):
         self._place = torch.zeros(3, dtype=torch.int64).share_memory_()
 
     def start(self, seed: int, epoch: int, first: int) -> None:
-        """Say where the next pass begins: in which epoch, and at which of its batches."""
+        """Says where the next pass begins: in which epoch, and at which of its batches."""
         self._place.copy_(torch.tensor([seed, epoch, first]))
 
-    def _part(self) -> tuple[int, int]:
-        """The samples of this rank, from one number up to another, of an epoch's order."""
-        rank, ranks = get_dist_info()
-        if self.train:
-            count = -(-self.total // ranks)
-            return rank * count, (rank + 1) * count
-        return self.total * rank // ranks, self.total * (rank + 1) // ranks
-
-    @property
-    def total(self) -> int:
-        """Samples of all ranks together, each counted once."""
-        return sum(self.sizes)
-
     def check_loader(self, loader: DataLoader) -> None:
-        """Check that a loader counts in the same batches, of which the last may be a part.
-
-        Raises:
-            InputError: it does not; samples would be left out, or a resumed run go on elsewhere.
+        """Raises InputError where a loader counts in other batches; the last may be a part of one:
+        samples would be left out, or a resumed run go on elsewhere.
         """
         if loader.batch_size != self.batch_size:
             raise InputError(
@@ -148,8 +87,15 @@ class ShardedImages(IterableDataset):
         if loader.drop_last:
             raise InputError("shards: each worker would leave samples out; set drop_last=False")
 
+    def _part(self) -> tuple[int, int]:
+        """Returns this rank's samples, from one number up to another, of an epoch's order."""
+        rank, ranks = get_dist_info()
+        if self.train:
+            count = -(-self.total // ranks)
+            return rank * count, (rank + 1) * count
+        return self.total * rank // ranks, self.total * (rank + 1) // ranks
+
     def __len__(self) -> int:
-        """Samples of this rank."""
         begin, end = self._part()
         return end - begin
 
@@ -173,27 +119,26 @@ class ShardedImages(IterableDataset):
         return self._decoded(islice(stream, done * self.batch_size, None), seed, epoch)
 
     def _raw(self, seed: int, epoch: int, begin: int, end: int) -> Iterator[dict[str, Any]]:
-        """Samples as they lie in the shards; behind the last one comes the first again."""
+        """Yields samples as they lie in the shards; behind the last one comes the first again."""
         order = list(range(len(self.urls)))
         if self.train:
             random.Random(seed_of(seed, epoch)).shuffle(order)
         passed = 0
-        while passed < end:
-            for shard in order:
-                size = self.sizes[shard]
-                low, high = max(0, begin - passed), min(size, end - passed)
-                if low < high:
-                    yield from self._shard(shard, low, high)
-                passed += size
+        for shard in cycle(order):
+            if passed >= end:
+                return
+            low, high = max(0, begin - passed), min(self.sizes[shard], end - passed)
+            if low < high:
+                yield from self._shard(shard, low, high)
+            passed += self.sizes[shard]
 
     def _shard(self, number: int, low: int, high: int) -> Iterator[dict[str, Any]]:
-        """The samples of one shard from one number up to another."""
+        """Yields the samples of one shard from one number up to another."""
         from webdataset.tariterators import tarfile_samples
 
         url, found = self.urls[number], low
         try:
-            samples: Iterable[Any] = tarfile_samples(iter([{"url": url}]))
-            for sample in islice(samples, low, high):
+            for sample in islice(tarfile_samples(iter([{"url": url}])), low, high):
                 found += 1
                 yield sample
         except (OSError, tarfile.TarError) as error:
@@ -207,34 +152,30 @@ class ShardedImages(IterableDataset):
     def _decoded(
         self, stream: Iterable[dict[str, Any]], seed: int, epoch: int
     ) -> Iterator[dict[str, Any]]:
-        """Samples for a batch; a good one stands in for those before it that are broken."""
+        """Yields samples for a batch; a good one stands in for those before it that are broken."""
         broken: list[str] = []
-        sample: dict[str, Any] | None = None
+        sample: dict[str, Any] = {}
         for raw in stream:
             name = f"{raw['__url__']}: {raw['__key__']}"
+            seed_cpu(seed_of(seed, epoch, zlib.crc32(name.encode())))
+            content = next((raw[key] for key in IMAGE_KEYS if key in raw), b"")
             try:
-                seed_cpu(seed_of(seed, epoch, zlib.crc32(name.encode())))
-                sample = self._sample(raw)
+                with Image.open(io.BytesIO(content)) as image:
+                    inputs = self.transform(image)
             except UNREADABLE as error:
                 # What Pillow says of a file in memory has another address in it each time.
                 what = "is no image" if isinstance(error, UnidentifiedImageError) else error
                 broken.append(f"{name}: {what}")
                 if self.train:
                     continue
-                black = {"inputs": self.transform(Image.new("RGB", BLACK))}
-                sample = black | {"labels": self._label(raw)}
-            for _ in range(len(broken) if self.train else 0):
-                yield sample | {"broken": ""}
+                inputs = self.transform(Image.new("RGB", STAND_IN_SIZE))
+            sample = {"inputs": inputs, "labels": self._label(raw)}
+            if self.train:
+                yield from [sample | {"broken": ""}] * len(broken)
             yield sample | {"broken": "\n".join(broken)}
             broken = []
-        if sample is not None:  # behind the last good one
-            for _ in range(len(broken)):
-                yield sample | {"broken": "\n".join(broken)}
-
-    def _sample(self, raw: dict[str, Any]) -> dict[str, Any]:
-        content = next((raw[key] for key in IMAGE_KEYS if key in raw), b"")
-        with Image.open(io.BytesIO(content)) as image:
-            return {"inputs": self.transform(image), "labels": self._label(raw)}
+        if sample:  # behind the last good one
+            yield from [sample | {"broken": "\n".join(broken)}] * len(broken)
 
     def _label(self, raw: dict[str, Any]) -> torch.Tensor:
         text = raw.get("cls", b"").decode(errors="replace")
@@ -244,3 +185,27 @@ class ShardedImages(IterableDataset):
                 f"image {raw['__key__']}: class {text!r} is not a number from 0 to {count - 1}"
             )
         return torch.tensor(int(text))
+
+
+def read_sizes(urls: Sequence[str], path: str) -> list[int]:
+    """Returns the numbers of samples that a file says; an InputError where it does not."""
+    try:
+        known = json.loads(Path(path).read_text(encoding="utf-8"))
+        return [int(known[PurePosixPath(url).name]) for url in urls]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"sizes {path}: does not say the size of each shard: {error}") from error
+
+
+def count_samples(url: str) -> int:
+    """Returns how many samples a shard on this machine has; an InputError where it is not there."""
+    if not Path(url).is_file():
+        raise InputError(
+            f"shard {url}: no file on this machine; for shards elsewhere name a file with their "
+            "sizes: dataset.sizes"
+        )
+    try:
+        with tarfile.open(url) as archive:
+            suffixes = [Path(name).suffix for name in archive.getnames()]
+    except tarfile.TarError as error:
+        raise InputError(f"shard {url}: is damaged: {error}") from error
+    return sum(suffix.lstrip(".").lower() in IMAGE_KEYS for suffix in suffixes)

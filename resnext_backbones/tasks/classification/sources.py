@@ -1,10 +1,13 @@
-"""Labelled images as people have them on their disks."""
+"""Labelled images are listed here as people have them on their disks; or an InputError says why
+they cannot be.
+"""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,35 +18,27 @@ from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 from resnext_backbones.errors import InputError, some
 
 
+@dataclass(frozen=True)
 class Images:
-    """Images with the number of their class.
+    """Images have the number of a class each.
 
     Attributes:
         classes: names, by number.
-        labels: of each image.
-        names: of each image, for messages.
+        labels, names: of each image; the names are for messages.
+        open: returns the image of an index.
     """
 
-    def __init__(
-        self,
-        classes: Sequence[str],
-        labels: Sequence[int],
-        names: Sequence[str],
-        open_: Callable[[int], Image.Image],
-    ) -> None:
-        self.classes, self.labels, self.names = list(classes), list(labels), list(names)
-        self.open = open_
+    classes: Sequence[str]
+    labels: Sequence[int]
+    names: Sequence[str]
+    open: Callable[[int], Image.Image]
 
     def __len__(self) -> int:
         return len(self.labels)
 
 
 def read_class_list(path: str | Path) -> list[str]:
-    """The classes that a file names, one a line; what follows the first word is a description.
-
-    Raises:
-        InputError: there is no such file, or it names a class twice.
-    """
+    """Returns the classes that a file names, each by the first word of a line, none twice."""
     if not Path(path).is_file():
         raise InputError(f"class list {path}: there is no such file")
     lines = Path(path).read_text(encoding="utf-8").splitlines()
@@ -54,19 +49,13 @@ def read_class_list(path: str | Path) -> list[str]:
 
 
 def folder_a_class(root: str | Path, classes: Sequence[str] | None = None) -> Images:
-    """A folder with a folder of images for each class, at any depth within it.
-
-    Args:
-        classes: which folders to take, in the order of their numbers; None is all, sorted.
-
-    Raises:
-        InputError: there is no such folder, a class has none, or it is empty.
+    """Returns the images of a folder with a folder for each class, at any depth within it: of the
+    classes by their numbers, or of all, sorted. None may be empty, or InputError is raised.
     """
-    root = Path(root)
-    if not root.is_dir():
+    if not Path(root).is_dir():
         raise InputError(f"images {root}: there is no such folder")
     present = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
-    wanted = list(classes) if classes is not None else present
+    wanted = present if classes is None else list(classes)
     if not wanted:
         raise InputError(f"images {root}: has no folder for a class")
     if missing := sorted(set(wanted) - set(present)):
@@ -74,9 +63,8 @@ def folder_a_class(root: str | Path, classes: Sequence[str] | None = None) -> Im
     numbers = {name: number for number, name in enumerate(wanted)}
     samples = make_dataset(str(root), numbers, IMG_EXTENSIONS, allow_empty=True)
     files, labels = [file for file, _ in samples], [label for _, label in samples]
-    filled = set(labels)
-    if empty := [name for name in wanted if numbers[name] not in filled]:
-        raise InputError(f"images {root}: no image of {some(empty)}")
+    if empty := set(numbers.values()) - set(labels):
+        raise InputError(f"images {root}: no image of {some(wanted[n] for n in sorted(empty))}")
     return Images(wanted, labels, files, lambda index: Image.open(files[index]))
 
 
@@ -86,7 +74,7 @@ def flat_folder(
     class_list: str | Path | None = None,
     counted: str | Path | None = None,
 ) -> Images:
-    """A folder of images whose classes a list says, as ImageNet's validation images come.
+    """Returns the images of one folder whose classes a list says: ImageNet's validation images.
 
     Args:
         ground_truth: a class for each image in the order of their names, one a line: its name, or
@@ -95,16 +83,12 @@ def flat_folder(
             `counted`, as folders are.
         counted: of `read_class_list`, in the order that the ground truth counts in, which
             ImageNet's development kit says and is not the sorted one; None is that of `class_list`.
-
-    Raises:
-        InputError: there is no such folder or list, or they do not fit each other.
     """
-    root, path = Path(root), Path(ground_truth)
+    root, path, first = Path(root), Path(ground_truth), counted or class_list
     if not root.is_dir():
         raise InputError(f"images {root}: there is no such folder")
     if not path.is_file():
         raise InputError(f"ground truth {path}: there is no such file")
-    first = counted or class_list
     if first is None:
         raise InputError(
             f"ground truth {path}: needs ground_truth_classes, which names the classes in the "
@@ -122,29 +106,24 @@ def flat_folder(
     numbers |= {str(count): numbers[name] for count, name in enumerate(order, 1)}
     if unknown := sorted(set(lines) - numbers.keys()):
         raise InputError(f"ground truth {path}: classes that are not known: {some(unknown)}")
-    labels = [numbers[line] for line in lines]
-    names = [str(file) for file in files]
+    labels, names = [numbers[line] for line in lines], [str(file) for file in files]
     return Images(classes, labels, names, lambda index: Image.open(files[index]))
 
 
-def cifar(root: str | Path, *, train: bool, classes: int = 10) -> Images:
-    """CIFAR-10 or CIFAR-100 as torchvision stores them, or in train/ and test/, a folder a class.
+CIFAR: dict[str, Any] = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 
-    Raises:
-        InputError: they are not there, or damaged.
-    """
+
+def cifar(root: str | Path, kind: str, *, train: bool) -> Images:
+    """Returns a data set of `CIFAR` as torchvision stores it, or as train/ and test/ by class."""
     part = "train" if train else "test"
     if (Path(root) / part).is_dir():
         return folder_a_class(Path(root) / part)
-    kind: Any = {10: CIFAR10, 100: CIFAR100}[classes]
     try:
-        stored = kind(root, train=train)
+        stored = CIFAR[kind](root, train=train)
     except RuntimeError as error:
         raise InputError(
-            f"images {root}: neither torchvision's CIFAR-{classes} ({error}) nor {part}/ with a "
-            "folder a class"
+            f"images {root}: neither torchvision's {kind.replace('cifar', 'CIFAR-')} ({error}) nor "
+            f"{part}/ with a folder a class"
         ) from error
     names = [f"{root}, {part} image {number}" for number in range(len(stored))]
-    return Images(
-        stored.classes, stored.targets, names, lambda index: Image.fromarray(stored.data[index])
-    )
+    return Images(stored.classes, stored.targets, names, lambda n: Image.fromarray(stored.data[n]))

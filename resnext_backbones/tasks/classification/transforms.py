@@ -1,54 +1,39 @@
-"""Crops that decode no more than they need, colours in one pass; all else is torchvision's."""
+"""Crops decode no more than they need, colours change in one pass; all else is torchvision's."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torchvision.transforms import v2
 
 from resnext_backbones.adapters.registry import TRANSFORMS
 
-MEAN_PIXEL = (124, 116, 104)
-"""Of ImageNet: what erased pixels are, and with normalisation it is zero."""
-
+MEAN_PIXEL = (124, 116, 104)  # ImageNet's, which normalisation makes zero
+# With 1 the DCT's own filter would be all that there is, and another one than torchvision's.
 MARGIN = 2
-"""With 1 the DCT's own filter would be all that there is, and another one than torchvision's."""
+COARSE = 32  # pixels a side that are averaged before an image's mean is taken
+CONTRAST, SATURATION = 1, 2  # among the three blends of `ColorNoise`; brightness is 0
 
-COARSE = 32
-"""Pixels a side that are averaged before an image's mean is taken."""
-
-CONTRAST, SATURATION = 1, 2
-"""Among the three blends of `ColorNoise`; brightness is 0."""
-
-FILTERS = {
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-}
-
-for _transform in (
-    v2.ColorJitter,
-    v2.PILToTensor,
-    v2.RandomCrop,
-    v2.RandomErasing,
-    v2.RandomHorizontalFlip,
-    v2.RandAugment,
-    v2.TrivialAugmentWide,
-):
-    TRANSFORMS.register_module(module=_transform)
+for _name in (
+    "ColorJitter", "PILToTensor", "RandomCrop", "RandomErasing", "RandomHorizontalFlip",
+    "RandAugment", "TrivialAugmentWide",
+):  # fmt: skip
+    TRANSFORMS.register_module(module=getattr(v2, _name))
 
 
 def cut_out(
     image: Image.Image, box: tuple[float, float, float, float], size: int, interpolation: str
 ) -> Image.Image:
-    """A box of an image, left, top, right and bottom, at size x size pixels, in RGB.
+    """Returns a box of an image, left, top, right and bottom, at size x size pixels, in RGB.
 
     A JPEG that was not decoded yet is decoded at the smallest of its DCT's scales that still has
-    `MARGIN` times as many pixels a side.
+    `MARGIN` times as many pixels a side. `interpolation` is a filter of Pillow's, `bicubic` say.
     """
     width, height = image.size
     # Pillow takes the scale whose image is no smaller than this.
@@ -56,44 +41,27 @@ def cut_out(
     image.draft("RGB", (math.ceil(width * shrink), math.ceil(height * shrink)))
     x, y = image.size[0] / width, image.size[1] / height
     scaled = box[0] * x, box[1] * y, box[2] * x, box[3] * y
-    return image.convert("RGB").resize((size, size), FILTERS[interpolation], scaled)
+    resampling = Image.Resampling[interpolation.upper()]
+    return image.convert("RGB").resize((size, size), resampling, scaled)
 
 
-@TRANSFORMS.register_module()
-class TimmRandAugment:
-    """timm's RandAugment, whose magnitudes vary and whose kinds all grow stronger.
+@TRANSFORMS.register_module(name="TimmRandAugment")
+def timm_rand_augment(policy: str) -> Callable[[Image.Image], Image.Image]:
+    """Returns timm's RandAugment by a policy as timm writes it, `rand-m7-mstd0.5-inc1` say."""
+    from timm.data.auto_augment import rand_augment_transform
 
-    Args:
-        policy: as timm writes it, `rand-m7-mstd0.5-inc1` say.
-    """
-
-    def __init__(self, policy: str) -> None:
-        from timm.data.auto_augment import rand_augment_transform
-
-        options = {"translate_const": 100, "img_mean": MEAN_PIXEL}
-        self.augment = rand_augment_transform(policy, options)
-
-    def __call__(self, image: Image.Image) -> Image.Image:
-        """Augment it."""
-        return self.augment(image)
+    return rand_augment_transform(policy, {"translate_const": 100, "img_mean": MEAN_PIXEL})
 
 
 @TRANSFORMS.register_module()
 class RandomResizedCrop(v2.RandomResizedCrop):
-    """torchvision's, which draws the same boxes, on an image that may not be decoded yet.
-
-    Args:
-        size: of the result, in pixels.
-        interpolation: of `FILTERS`.
-        options: torchvision's.
-    """
+    """Draws torchvision's boxes, for size x size pixels of an image that may not be decoded yet."""
 
     def __init__(self, size: int, interpolation: str = "bilinear", **options: Any) -> None:
         super().__init__(size, **options)
         self.pixels, self.filter = size, interpolation
 
     def forward(self, image: Image.Image) -> Image.Image:
-        """Draw a box and cut it out."""
         box = self.make_params([image])
         left, top = box["left"], box["top"]
         edges = left, top, left + box["width"], top + box["height"]
@@ -102,20 +70,13 @@ class RandomResizedCrop(v2.RandomResizedCrop):
 
 @TRANSFORMS.register_module()
 class CenterCrop(torch.nn.Module):
-    """The middle of an image, as if its shorter side had been resized before.
-
-    Args:
-        size: of the result, in pixels.
-        resize: pixels of the image's shorter side.
-        interpolation: of `FILTERS`.
-    """
+    """Cuts size x size pixels out of the middle, as if the shorter side had `resize` pixels."""
 
     def __init__(self, size: int, resize: int, interpolation: str = "bilinear") -> None:
         super().__init__()
         self.pixels, self.resize, self.filter = size, resize, interpolation
 
     def forward(self, image: Image.Image) -> Image.Image:
-        """Cut it out."""
         # In the pixels of torchvision's resized image, whose longer side is rounded down.
         resized = [self.resize * edge // min(image.size) for edge in image.size]
         x, y = (edge / small for edge, small in zip(image.size, resized, strict=True))
@@ -126,13 +87,12 @@ class CenterCrop(torch.nn.Module):
 
 @TRANSFORMS.register_module()
 class ColorNoise(torch.nn.Module):
-    """Brightness, contrast, saturation and lighting drawn at random, in one pass over the pixels.
+    """Draws brightness, contrast, saturation and lighting at random, in one pass over the pixels.
 
     As the authors of ResNeXt do it: blends with black, with the mean grey and with each pixel's
     grey, by 1 - strength to 1 + strength and in any order, then noise along the principal
-    components of ImageNet's pixels (Krizhevsky et al., 2012, 4.1). Any order of blends makes of a
-    channel `own` times itself, `grey` times the pixel's grey, and a `level` that is the same for
-    all; so it is one matrix, and values are cut off once, at the end.
+    components of ImageNet's pixels (Krizhevsky et al., 2012, 4.1). All of them are one matrix, so
+    values are cut off once, at the end.
 
     Args:
         brightness, contrast, saturation: their strengths, from 0 to 1.
@@ -158,36 +118,26 @@ class ColorNoise(torch.nn.Module):
         self.lighting = lighting
 
     def forward(self, image: Image.Image) -> Image.Image:
-        """An RGB image, and the same with other colours."""
         draws = (2 * torch.rand(3) - 1).tolist()
         factors = [1 + s * draw for s, draw in zip(self.strengths, draws, strict=True)]
-        own, grey, level = self.blend(image, factors, torch.randperm(3).tolist())
-        noise = 255 * self.VECTORS @ (self.lighting * torch.randn(3).numpy() * self.VALUES)
-        matrix: list[float] = []
-        for channel in range(3):
-            row = [grey * weight for weight in self.GREY]
-            row[channel] += own
-            matrix += [*row, level + noise[channel]]
-        return image.convert("RGB", tuple(matrix))
+        matrix = self.blend(image, factors, torch.randperm(3).tolist())
+        matrix[:, 3] += 255 * self.VECTORS @ (self.lighting * torch.randn(3).numpy() * self.VALUES)
+        return image.convert("RGB", tuple(matrix.ravel().tolist()))
 
     def blend(
         self, image: Image.Image, factors: Sequence[float], order: Sequence[int]
-    ) -> tuple[float, float, float]:
-        """`own`, `grey` and `level` of the three blends in an order.
-
-        Args:
-            factors: of brightness, contrast and saturation; 1 changes nothing.
-            order: of these three, by number.
+    ) -> NDArray[np.float64]:
+        """Returns a matrix (3, 4), for (red, green, blue, 1), of the blends with black, the mean
+        grey and each pixel's grey: their factors, of which 1 changes nothing, and their order.
         """
-        # The mean of all pixels would be slow.
-        mean = np.asarray(image.reduce(COARSE)).mean((0, 1)) @ self.GREY
-        own, grey, level = 1.0, 0.0, 0.0
+        mean = np.ones(4)
+        mean[:3] = np.asarray(image.reduce(COARSE)).mean((0, 1))  # of all pixels would be slow
+        matrix = np.eye(3, 4)
         for number in order:
-            factor = factors[number]
-            if number == SATURATION:  # a level, being grey, stays as it is
-                own, grey = factor * own, factor * grey + (1 - factor) * (own + grey)
-                continue
-            target = (own + grey) * mean + level if number == CONTRAST else 0
-            own, grey = factor * own, factor * grey
-            level = factor * level + (1 - factor) * target
-        return own, grey, level
+            factor, grey = factors[number], self.GREY @ matrix
+            matrix *= factor
+            if number == CONTRAST:
+                matrix[:, 3] += (1 - factor) * (grey @ mean)
+            elif number == SATURATION:
+                matrix += (1 - factor) * grey
+        return matrix

@@ -123,7 +123,7 @@ train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=4)
 optim_wrapper = dict(
     type="OptimWrapper", optimizer=dict(type="SGD", lr=0.05, momentum=0.9, weight_decay=1e-4)
 )
-param_scheduler = [dict(type="CosineAnnealingLR", T_max=4, convert_to_iter_based=True)]
+param_scheduler = [dict(type="CosineAnnealingLR", convert_to_iter_based=True)]
 auto_scale_lr = dict(enable=True, base_batch_size=32)
 default_hooks = dict(logger=dict(interval=1))
 custom_hooks = _base_.custom_hooks + [

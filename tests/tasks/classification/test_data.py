@@ -17,11 +17,14 @@ pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
 from resnext_backbones.adapters.registry import TRANSFORMS
 from resnext_backbones.errors import InputError
-from resnext_backbones.tasks.classification.data import LabelledImages, collate
+from resnext_backbones.tasks.classification.data import (
+    LabelledImages,
+    RepeatedAugmentationSampler,
+    collate,
+)
 from resnext_backbones.tasks.classification.evaluation import Accuracy
 from resnext_backbones.tasks.classification.model import LOSSES, BatchPreprocessor, ImageClassifier
 from resnext_backbones.tasks.classification.run import set_data_root
-from resnext_backbones.tasks.classification.samplers import RepeatedAugmentationSampler
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 MIDDLE = [

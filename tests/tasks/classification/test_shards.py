@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import re
 import tarfile
-import threading
 from collections import Counter
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import torch
+from loopback import served
 from torch.utils.data import DataLoader
 
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
@@ -57,7 +55,8 @@ def folder(coloured: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def dataset(folder: Path, **options) -> ShardedImages:
     urls = str(folder / "train-{0..3}.tar")
-    return ShardedImages(urls, PIPELINE, **({"batch_size": 8, "num_classes": 8} | options))
+    defaults = {"urls": urls, "batch_size": 8, "num_classes": 8}
+    return ShardedImages(pipeline=PIPELINE, **(defaults | options))
 
 
 def batches(data: ShardedImages, workers: int = 0, epoch: int = 0, first: int = 0) -> list:
@@ -110,18 +109,11 @@ def test_an_epoch_goes_on_in_its_middle(workers: int, folder: Path) -> None:
 
 
 def test_over_http(folder: Path) -> None:
-    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
-    handler.log_message = lambda *_: None
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        urls = f"http://127.0.0.1:{server.server_port}/train-{{0..3}}.tar"
-        far = ShardedImages(
-            urls, PIPELINE, batch_size=8, num_classes=8, sizes=str(folder / "sizes.json")
+    with served(folder) as address:
+        far = dataset(
+            folder, urls=f"{address}/train-{{0..3}}.tar", sizes=str(folder / "sizes.json")
         )
         assert contents(batches(far)) == contents(batches(dataset(folder)))
-    finally:
-        server.shutdown()
 
 
 def test_broken_images_are_replaced_and_named(folder: Path, tmp_path: Path) -> None:

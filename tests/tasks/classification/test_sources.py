@@ -78,7 +78,7 @@ def test_cifar_as_torchvision_stores_it(tmp_path: Path, monkeypatch) -> None:
     (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": names}))
     monkeypatch.setattr(CIFAR10, "_check_integrity", lambda _: True)
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
-    train, test = (cifar(tmp_path, train=flag) for flag in (True, False))
+    train, test = (cifar(tmp_path, "cifar10", train=flag) for flag in (True, False))
     assert (len(train), len(test), train.classes) == (10, 2, names)
     assert test.labels == [3, 9]
     expected = pixels[1].reshape(3, 32, 32).transpose(1, 2, 0)
@@ -88,8 +88,8 @@ def test_cifar_as_torchvision_stores_it(tmp_path: Path, monkeypatch) -> None:
 def test_cifar_as_folders(coloured: Path, tmp_path: Path) -> None:
     (tmp_path / "train").symlink_to(coloured / "train")
     (tmp_path / "test").symlink_to(coloured / "val")
-    assert len(cifar(tmp_path, train=True)) == 96
-    assert len(cifar(tmp_path, train=False)) == 40
+    assert len(cifar(tmp_path, "cifar10", train=True)) == 96
+    assert len(cifar(tmp_path, "cifar10", train=False)) == 40
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no folder for a, b"):
         folder_a_class(tmp_path, ["empty", "b", "a"])
     with pytest.raises(InputError, match=r"neither torchvision's CIFAR-10"):
-        cifar(tmp_path, train=True)
+        cifar(tmp_path, "cifar10", train=True)
     (tmp_path / "list.txt").write_text("a\nb\na\n")
     with pytest.raises(InputError, match=r"names a twice"):
         read_class_list(tmp_path / "list.txt")

@@ -79,9 +79,8 @@ def test_colours_are_torchvisions_blends(order: tuple[int, ...], photographs: li
     expected = v2.functional.to_dtype(v2.functional.pil_to_tensor(image), scale=True)
     for number in order:
         expected = blends[number](expected, factors[number])
-    own, grey, level = ColorNoise().blend(image, factors, order)
-    pixels = np.asarray(image).reshape(-1, 3)
-    found = own * pixels + grey * (pixels @ ColorNoise.GREY)[:, None] + level
+    matrix = ColorNoise().blend(image, factors, order)
+    found = np.asarray(image).reshape(-1, 3) @ matrix[:, :3].T + matrix[:, 3]
     wanted = 255 * expected.permute(1, 2, 0).reshape(-1, 3).numpy()
     assert np.abs(found - wanted).max() < 0.25  # its mean is taken of other rounded values
     noise = ColorNoise(0, 0, 0, lighting=0)
