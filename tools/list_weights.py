@@ -12,7 +12,7 @@ from resnext_backbones.cli import command_parser
 from resnext_backbones.commands.arguments import run_tool
 from resnext_backbones.commands.list import run
 from resnext_backbones.engine import expected
-from resnext_backbones.io import write_between
+from resnext_backbones.io import replace_between
 from resnext_backbones.weights import registry
 
 ROOT = Path(__file__).parents[1]
@@ -28,7 +28,7 @@ def main() -> None:
         run(args)
         return
     for document, markdown in DOCUMENTS.items():
-        write_between(document, BEGIN, END, markdown())
+        replace_between(document, BEGIN, END, markdown())
         print(document)
 
 

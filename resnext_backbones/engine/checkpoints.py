@@ -29,7 +29,7 @@ from resnext_backbones.engine.journal import (
 )
 from resnext_backbones.engine.logs import reported
 from resnext_backbones.errors import InputError
-from resnext_backbones.io import remove_leftovers, whole_file
+from resnext_backbones.io import atomic_write, remove_leftovers
 
 BACKEND = "resnext_backbones.whole_files"
 
@@ -44,9 +44,7 @@ class WholeFiles(LocalBackend):
         Raises:
             OSError: it cannot be written; what was there before is as it was.
         """
-        path = Path(filepath)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as temporary:
+        with atomic_write(Path(filepath)) as temporary:
             temporary.write_bytes(obj)
 
 

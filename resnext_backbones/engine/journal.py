@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from resnext_backbones.errors import InputError
-from resnext_backbones.io import whole_file
+from resnext_backbones.io import atomic_write_text
 from resnext_backbones.weights.download import hash_of
 
 JOURNAL = "checkpoints.json"
@@ -55,9 +55,8 @@ def read_journal(work_dir: Path) -> list[Entry]:
 
 def write_journal(work_dir: Path, entries: list[Entry]) -> None:
     """Replace a work directory's journal."""
-    with whole_file(work_dir / JOURNAL) as temporary:
-        lines = [asdict(entry) for entry in entries]
-        temporary.write_text(json.dumps(lines, indent=1) + "\n", encoding="utf-8")
+    lines = [asdict(entry) for entry in entries]
+    atomic_write_text(work_dir / JOURNAL, json.dumps(lines, indent=1) + "\n")
 
 
 def newest_whole(work_dir: str | Path, warn: Callable[[str], None]) -> Path | None:

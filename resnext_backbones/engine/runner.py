@@ -154,10 +154,8 @@ def check_checkpoint(
     absent = [k for k in result.missing_keys if k not in state and not k.endswith(COUNTER)]
     found = replace(compare(state, own), missing=absent, unexpected=result.unexpected_keys)
     if found:
-        held, wanted = (network_name(_trunk(s)) or "no ResNeXt" for s in (state, own))
-        raise InputError(
-            f"checkpoint {path}: its backbone is {held} and the config's is {wanted}.{found}"
-        )
+        held, network = (network_name(_trunk(each)) for each in (state, own))
+        raise InputError(found.message(f"checkpoint {path}", held, network or "no ResNeXt"))
     return content.get("meta") or {}
 
 

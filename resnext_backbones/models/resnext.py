@@ -160,9 +160,16 @@ class ResNeXt(
         save_file(state, Path(save_directory) / SAFETENSORS_SINGLE_FILE, metadata=metadata)
 
     @classmethod
-    def _from_pretrained(cls, *, strict: bool = True, **options: Any) -> ResNeXt:
-        """Asks for every tensor, where huggingface_hub would keep random values."""
-        return super()._from_pretrained(strict=strict, **options)
+    def _load_as_safetensor(
+        cls, model: ResNeXt, model_file: str, map_location: str, _strict: bool
+    ) -> ResNeXt:
+        """Loads as `load_weights` does, where huggingface_hub would keep random values."""
+        from resnext_backbones.weights import load_weights  # which is built on this module
+
+        load_weights(model, model_file)
+        return model.to(map_location).eval()
+
+    _load_as_pickle = _load_as_safetensor
 
     @property
     def stages(self) -> list[nn.Sequential]:

@@ -1,7 +1,8 @@
-"""A state dict beside a network's own: what is missing, unexpected, or of another shape."""
+"""A state dict beside a network's own: one comparison, and one form of message, for every door."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,17 @@ from resnext_backbones.weights.errors import WeightsError
 COUNTER = "num_batches_tracked"
 """The counters of batch norms: older files have none, and frozen norms no place for them."""
 
+MOST_LISTED = 8
+
+WORDS = {
+    "missing": "missing",
+    "unexpected": "unexpected",
+    "shapes": "of another shape",
+    "types": "not floating point",
+    "broken": "with NaN or infinity",
+}
+"""What messages call the fields of a comparison."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -23,23 +35,39 @@ class Comparison:
         unexpected: keys that it has not.
         shapes: keys whose tensors have another shape, with both.
         types: keys whose tensors are not floating point and should be, with their type.
+        broken: keys whose tensors have values that are not finite.
     """
 
     missing: Sequence[str] = ()
     unexpected: Sequence[str] = ()
     shapes: Sequence[str] = ()
     types: Sequence[str] = ()
+    broken: Sequence[str] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.missing or self.unexpected or self.shapes or self.types)
+        return any(vars(self).values())
+
+    def message(self, source: str, held: str, network: str, more: str = "") -> str:
+        """Returns what an error says.
+
+        Args:
+            source: of the state dict.
+            held, network: the variants of both; `held` is "" where it is none.
+            more: a sentence about the source, with a space behind it.
+        """
+        return (
+            f"{source}: the file holds {held or 'no ResNeXt'}; the network is {network}. "
+            f"{more}Nothing was loaded.{self}"
+        )
 
     def __str__(self) -> str:
-        return (
-            listing("missing", self.missing)
-            + listing("unexpected", self.unexpected)
-            + listing("of another shape", self.shapes)
-            + listing("not floating point", self.types)
-        )
+        lines = ""
+        for name, what in WORDS.items():
+            if keys := getattr(self, name):
+                rest = len(keys) - MOST_LISTED
+                lines += f"\n  {len(keys)} {what}: {', '.join(keys[:MOST_LISTED])}"
+                lines += f", and {rest} more" if rest > 0 else ""
+        return lines
 
 
 def compare(
@@ -56,24 +84,32 @@ def compare(
         unknown: further keys that are unexpected, by names of another family.
     """
     both = sorted(own.keys() & state.keys())
+    floating = [key for key in both if own[key].is_floating_point()]
+    types = [key for key in floating if not state[key].is_floating_point()]
+
+    def only(these: Iterable[str], others: Collection[str]) -> list[str]:
+        return sorted(k for k in these if k not in others and not k.endswith(COUNTER))
+
     return Comparison(
-        missing=sorted(filter(_counts, own.keys() - state.keys() - set(optional))),
-        unexpected=sorted([*filter(_counts, state.keys() - own.keys()), *unknown]),
+        missing=only(own, {*state, *optional}),
+        unexpected=sorted([*only(state, own), *unknown]),
         shapes=[
             f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}"
             for key in both
             if state[key].shape != own[key].shape
         ],
-        types=[
-            f"{key} ({state[key].dtype})"
-            for key in both
-            if own[key].is_floating_point() and not state[key].is_floating_point()
-        ],
+        types=[f"{key} ({state[key].dtype})" for key in types],
+        broken=[key for key in floating if key not in types and not _is_finite(state[key])],
     )
 
 
+def _is_finite(tensor: Tensor) -> bool:
+    # The sum of most tensors says it, and is quick.
+    return math.isfinite(tensor.sum()) or bool(tensor.isfinite().all())
+
+
 def check_unseen(source: object, held: Architecture, network: Architecture) -> None:
-    """Check that weights and a network agree in what no tensor shows.
+    """Checks that weights and a network agree in what no tensor shows.
 
     Args:
         source: of the weights, as messages call it.
@@ -89,15 +125,3 @@ def check_unseen(source: object, held: Architecture, network: Architecture) -> N
                 f"weights {source}: belong to a network with {name}={theirs!r}, and this one has "
                 f"{ours!r}: the same shapes, and another network. Nothing was loaded."
             )
-
-
-def listing(what: str, keys: Sequence[str], limit: int = 8) -> str:
-    """Returns a line of a message: how many keys there are, and the first of them; "" for none."""
-    if not keys:
-        return ""
-    more = f", and {len(keys) - limit} more" if len(keys) > limit else ""
-    return f"\n  {len(keys)} {what}: {', '.join(keys[:limit])}{more}"
-
-
-def _counts(key: str) -> bool:
-    return not key.endswith(COUNTER)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from resnext_backbones.weights import WeightsError
-from resnext_backbones.weights.files import read_content, read_file
+from resnext_backbones.weights.files import read_file, read_metadata
 
 ATTEMPT = """
 import json, resource, sys, time
@@ -122,7 +122,7 @@ def test_a_damaged_file_is_read_or_refused(kind: str, tmp_path: Path, data: st.D
     path = tmp_path / "weights"
     path.write_bytes(content)
     with suppress(WeightsError):
-        read_content(path)
+        read_file(path)
 
 
 @pytest.mark.parametrize("kind", SEEDS)
@@ -160,4 +160,4 @@ def test_arrays_that_python_2_wrote(tmp_path: Path) -> None:
 def test_metadata_of_safetensors(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     path.write_bytes(save({"a": torch.ones(1)}, metadata={"variant": "x"}))
-    assert read_content(path).metadata == {"variant": "x"}
+    assert read_metadata(path) == {"variant": "x"}

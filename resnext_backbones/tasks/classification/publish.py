@@ -17,7 +17,7 @@ from resnext_backbones.engine.logs import reported
 from resnext_backbones.engine.networks import run_name
 from resnext_backbones.engine.provenance import commit
 from resnext_backbones.errors import InputError
-from resnext_backbones.io import whole_file
+from resnext_backbones.io import atomic_write_text
 from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import Preprocessing
 from resnext_backbones.weights.checkpoint import Checkpoint
@@ -98,8 +98,7 @@ def publish(checkpoint: str | Path, out_dir: str | Path | None = None) -> Path:
     path = folder / f"{name}.safetensors"
     write_state(found.state, path, "safetensors", metadata)
     path = path.replace(folder / f"{name}-{hash_of(path)[:8]}.safetensors")
-    with whole_file(path.with_suffix(".md")) as temporary:
-        temporary.write_text(card(path, metadata), encoding="utf-8")
+    atomic_write_text(path.with_suffix(".md"), card(path, metadata))
     return path
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
-from resnext_backbones.io import flush, whole_file
+from resnext_backbones.io import atomic_write_text, flush
 from resnext_backbones.weights import Preprocessing
 
 PIXELS = "preprocessing"
@@ -37,8 +37,7 @@ class Checkpointer(DetectionCheckpointer):
         folder, name = Path(self.save_dir), last_filename_basename.replace(UNFINISHED, "")
         flush(folder / last_filename_basename)
         (folder / last_filename_basename).replace(folder / name)
-        with whole_file(folder / LAST) as temporary:
-            temporary.write_text(name, encoding="utf-8")
+        atomic_write_text(folder / LAST, name)
 
 
 class SeenPixels:

@@ -27,10 +27,9 @@ from resnext_backbones.tasks.detectron2.experiments import Experiment
 from resnext_backbones.tasks.detectron2.zoo import Expected, expected_by
 from resnext_backbones.weights import Preprocessing, load_weights
 from resnext_backbones.weights.checkpoint import Checkpoint
-from resnext_backbones.weights.compare import COUNTER, compare
+from resnext_backbones.weights.compare import COUNTER
 from resnext_backbones.weights.files import read_file
-from resnext_backbones.weights.identify import network_name
-from resnext_backbones.weights.load import without_place
+from resnext_backbones.weights.load import misfit
 
 TRUNK = ("stem.", "res2.", "res3.", "res4.", "res5.")
 BUFFERS = ("pixel_mean", "pixel_std", "cell_anchors", COUNTER)
@@ -175,7 +174,9 @@ def check_weights(
         still_norms=f"{experiment.norm_key} to FrozenBN",
         fused=lambda: (held or Checkpoint.of(read_file(_local(source)))).fused,
     )
-    problems = [*_unfit(backbone, held, checkpoint), *_strides(backbone, expected, name or "")]
+    # What Detectron2's checkpointer would warn of, and leave at random values.
+    unfit = misfit(backbone.trunk, held, checkpoint) if held else ""
+    problems = [*filter(None, [unfit]), *_strides(backbone, expected, name or "")]
     if evaluate and held:
         _check_detector(experiment, held, checkpoint)
     check_use(use, *problems, allow_mismatch=allow_mismatch, warn=_warn)
@@ -203,21 +204,6 @@ def _check_detector(experiment: Experiment, held: Checkpoint, name: str) -> None
         raise InputError(
             f"weights {name}: hold a backbone and {len(given)} other tensors, {what}; the config's "
             f"detector has {len(parameters)}"
-        )
-
-
-def _unfit(backbone: ResNeXtBackbone, held: Checkpoint | None, name: str) -> Iterator[str]:
-    """What Detectron2's checkpointer would warn of, and leave at random values."""
-    if held is None:
-        return
-    trunk = backbone.trunk
-    own, left_out = trunk.state_dict(), set(without_place(held.state, trunk))
-    state = {key: value for key, value in held.state.items() if key not in left_out}
-    found = compare(state, own, optional=trunk.added_keys(), unknown=held.unknown)
-    if found:
-        yield (
-            f"weights {name}: their backbone is {held.variant or 'no ResNeXt'} and the config's is "
-            f"{network_name(own)}.{found}"
         )
 
 

@@ -24,7 +24,7 @@ from resnext_backbones.data.coco_results import ImageList, own_categories, to_re
 from resnext_backbones.data.find_images import FoundImages
 from resnext_backbones.engine import runner
 from resnext_backbones.errors import BUILD_ERRORS, InputError
-from resnext_backbones.io import write_whole
+from resnext_backbones.io import atomic_write_text
 from resnext_backbones.reports.drawing import class_colours
 from resnext_backbones.tasks.mmdetection.checks import check_heads, classes_of
 from resnext_backbones.tasks.mmdetection.pictures import picture_of, picture_path
@@ -106,7 +106,7 @@ def predict(
             path = picture_path(out / PICTURES, name)
             mmcv.imwrite(picture[..., ::-1], str(path))  # which makes the folder
     _write_images(out, f"images in {images.root}", rows, categories)
-    write_whole(out / PREDICTIONS, json.dumps(found) + "\n")
+    atomic_write_text(out / PREDICTIONS, json.dumps(found) + "\n")
     if failures:
         raise InputError(
             f"{len(failures)} of {len(images.names)} images cannot be read; the results of the "
@@ -203,7 +203,7 @@ def _write_images(
         "annotations": [],
         "categories": categories,
     }
-    write_whole(out / IMAGES, json.dumps(content, indent=1) + "\n")
+    atomic_write_text(out / IMAGES, json.dumps(content, indent=1) + "\n")
 
 
 def _earlier_results(out: Path, overwrite: bool) -> list[Path]:
