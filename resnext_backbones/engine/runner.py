@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from resnext_backbones.engine.losses import FiniteLossHook
 from resnext_backbones.engine.norms import SYNCHRONISED, use_own
 from resnext_backbones.engine.processes import agree, start_process_group
 from resnext_backbones.errors import BUILD_ERRORS, InputError
-from resnext_backbones.weights.compare import COUNTER, compare
+from resnext_backbones.weights.compare import COUNTER, MISSING, UNEXPECTED, compare
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.identify import network_name
 
@@ -152,10 +151,11 @@ def check_checkpoint(
         result = model.load_state_dict(fitting, strict=False)
     # A module may read keys by other names: what it misses is what it says.
     absent = [k for k in result.missing_keys if k not in state and not k.endswith(COUNTER)]
-    found = replace(compare(state, own), missing=absent, unexpected=result.unexpected_keys)
+    found = compare(state, own)
+    found |= {MISSING: absent, UNEXPECTED: result.unexpected_keys}
     if found:
         held, network = (network_name(_trunk(each)) for each in (state, own))
-        raise InputError(found.message(f"checkpoint {path}", held, network or "no ResNeXt"))
+        raise InputError(found.message(f"checkpoint {path}", held, network))
     return content.get("meta") or {}
 
 

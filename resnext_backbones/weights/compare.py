@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
 
 from torch import Tensor
 
@@ -14,60 +13,39 @@ from resnext_backbones.weights.errors import WeightsError
 COUNTER = "num_batches_tracked"
 """The counters of batch norms: older files have none, and frozen norms no place for them."""
 
+MISSING, UNEXPECTED = "missing", "unexpected"
+SHAPE, TYPE, BROKEN = "of another shape", "not floating point", "with NaN or infinity"
+
 MOST_LISTED = 8
 
-WORDS = {
-    "missing": "missing",
-    "unexpected": "unexpected",
-    "shapes": "of another shape",
-    "types": "not floating point",
-    "broken": "with NaN or infinity",
-}
-"""What messages call the fields of a comparison."""
 
-
-@dataclass(frozen=True)
-class Comparison:
-    """How a state dict differs from a network's; it is false where they fit each other.
-
-    Attributes:
-        missing: keys that the network has.
-        unexpected: keys that it has not.
-        shapes: keys whose tensors have another shape, with both.
-        types: keys whose tensors are not floating point and should be, with their type.
-        broken: keys whose tensors have values that are not finite.
-    """
-
-    missing: Sequence[str] = ()
-    unexpected: Sequence[str] = ()
-    shapes: Sequence[str] = ()
-    types: Sequence[str] = ()
-    broken: Sequence[str] = ()
+class Comparison(dict[str, list[str]]):
+    """The keys in which a state dict differs from a network's, by what is the matter with them."""
 
     def __bool__(self) -> bool:
-        return any(vars(self).values())
+        return any(self.values())
+
+    def __str__(self) -> str:
+        lines = ""
+        for what, keys in self.items():
+            if keys:
+                more = len(keys) - MOST_LISTED
+                lines += f"\n  {len(keys)} {what}: {', '.join(sorted(keys)[:MOST_LISTED])}"
+                lines += f", and {more} more" if more > 0 else ""
+        return lines
 
     def message(self, source: str, held: str, network: str, more: str = "") -> str:
         """Returns what an error says.
 
         Args:
             source: of the state dict.
-            held, network: the variants of both; `held` is "" where it is none.
+            held, network: the variants of both; "" where it is none.
             more: a sentence about the source, with a space behind it.
         """
         return (
-            f"{source}: the file holds {held or 'no ResNeXt'}; the network is {network}. "
-            f"{more}Nothing was loaded.{self}"
+            f"{source}: the file holds {held or 'no ResNeXt'}; the network is "
+            f"{network or 'no ResNeXt'}. {more}Nothing was loaded.{self}"
         )
-
-    def __str__(self) -> str:
-        lines = ""
-        for name, what in WORDS.items():
-            if keys := getattr(self, name):
-                rest = len(keys) - MOST_LISTED
-                lines += f"\n  {len(keys)} {what}: {', '.join(keys[:MOST_LISTED])}"
-                lines += f", and {rest} more" if rest > 0 else ""
-        return lines
 
 
 def compare(
@@ -77,30 +55,26 @@ def compare(
     optional: Collection[str] = (),
     unknown: Iterable[str] = (),
 ) -> Comparison:
-    """Returns how `state` differs from a network's `own`; counters of batches do not matter.
+    """Returns how `state` differs from a network's `own`; it is false where they fit.
 
     Args:
         optional: keys that may be missing.
         unknown: further keys that are unexpected, by names of another family.
     """
-    both = sorted(own.keys() & state.keys())
-    floating = [key for key in both if own[key].is_floating_point()]
-    types = [key for key in floating if not state[key].is_floating_point()]
-
-    def only(these: Iterable[str], others: Collection[str]) -> list[str]:
-        return sorted(k for k in these if k not in others and not k.endswith(COUNTER))
-
-    return Comparison(
-        missing=only(own, {*state, *optional}),
-        unexpected=sorted([*only(state, own), *unknown]),
-        shapes=[
-            f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}"
-            for key in both
-            if state[key].shape != own[key].shape
-        ],
-        types=[f"{key} ({state[key].dtype})" for key in types],
-        broken=[key for key in floating if key not in types and not _is_finite(state[key])],
-    )
+    found = Comparison((what, []) for what in (MISSING, UNEXPECTED, SHAPE, TYPE, BROKEN))
+    found[UNEXPECTED] += unknown
+    for key in sorted(own.keys() | state.keys()):
+        ours, theirs = own.get(key), state.get(key)
+        if ours is None or theirs is None:
+            if not key.endswith(COUNTER) and key not in optional:
+                found[UNEXPECTED if ours is None else MISSING].append(key)
+        elif theirs.shape != ours.shape:
+            found[SHAPE].append(f"{key} {tuple(theirs.shape)} for {tuple(ours.shape)}")
+        elif ours.is_floating_point() and not theirs.is_floating_point():
+            found[TYPE].append(f"{key} ({theirs.dtype})")
+        elif ours.is_floating_point() and not _is_finite(theirs):
+            found[BROKEN].append(key)
+    return found
 
 
 def _is_finite(tensor: Tensor) -> bool:

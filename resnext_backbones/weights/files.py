@@ -79,7 +79,7 @@ def read_file(path: str | Path) -> Mapping[str, Any]:
             f"{memory / 1e9:.1f} GB"
         )
     with _opened(path) as (read, data):
-        values = tensors_of(read(path, data), {})
+        values = tensors_of(read(path, data), size, {})
     if not isinstance(values, Mapping):
         raise WeightsError(f"weights {path}: holds a {type(values).__name__}, not a state dict")
     return values

@@ -130,25 +130,25 @@ def check_instructions(data: Any, *, pickles: int = 1) -> None:
                 raise RefusedError(f"builtins.{name}, which could run code")
 
 
-def tensors_of(value: Any, done: dict[int, Any]) -> Any:
+def tensors_of(value: Any, most: int, done: dict[int, Any]) -> Any:
     """Returns nested mappings with tensors for arrays.
 
     Args:
+        most: bytes of a tensor, which are those of the file.
         done: mappings that were met before: one may hold another many times, or itself.
 
     Raises:
-        RefusedError: a tensor claims more values than it has, since its strides repeat them.
+        RefusedError: a tensor claims more values than there are.
     """
     if isinstance(value, _Array):
         return value.tensor
     if isinstance(value, Tensor):
-        held = value.untyped_storage().nbytes() // value.itemsize
-        if value.numel() > held:
-            shape = tuple(value.shape)
-            raise RefusedError(f"a tensor of shape {shape} over a storage of {held} items")
+        held = min(most, value.untyped_storage().nbytes())
+        if value.nbytes > held:
+            raise RefusedError(f"a tensor of shape {tuple(value.shape)} made of {held} bytes")
     if not isinstance(value, dict):
         return value
     if id(value) not in done:
         copy = done[id(value)] = {}
-        copy.update((key, tensors_of(item, done)) for key, item in value.items())
+        copy.update((key, tensors_of(item, most, done)) for key, item in value.items())
     return done[id(value)]
