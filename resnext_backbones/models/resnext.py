@@ -160,16 +160,14 @@ class ResNeXt(
         save_file(state, Path(save_directory) / SAFETENSORS_SINGLE_FILE, metadata=metadata)
 
     @classmethod
-    def _load_as_safetensor(
-        cls, model: ResNeXt, model_file: str, map_location: str, _strict: bool
-    ) -> ResNeXt:
+    def _load_as_safetensor(cls, model: Any, model_file: str, map_location: str, *_: bool) -> Any:
         """Loads as `load_weights` does, where huggingface_hub would keep random values."""
         from resnext_backbones.weights import load_weights  # which is built on this module
 
         load_weights(model, model_file)
         return model.to(map_location).eval()
 
-    _load_as_pickle = _load_as_safetensor
+    _load_as_pickle = _load_as_safetensor  # type: ignore[assignment]
 
     @property
     def stages(self) -> list[nn.Sequential]:

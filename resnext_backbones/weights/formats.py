@@ -44,50 +44,48 @@ class Template:
     """A name with fields in braces, which reads and writes names of that form."""
 
     def __init__(self, text: str) -> None:
-        self._parts = re.split(r"\{(\w+)\}", text)
-        self._fields = self._parts[1::2]
-        pattern = [re.escape(part) for part in self._parts]
-        pattern[1::2] = [
-            f"(?P<{field}>{ANY.get(field) or '|'.join(chain(*_forms(field).values()))})"
-            for field in self._fields
-        ]
-        self._pattern = re.compile("".join(pattern))
+        self._text = text
+        # Where the text is escaped, so are its braces.
+        self._pattern = re.compile(re.sub(r"\\{(\w+)\\}", _group, re.escape(text)))
 
     def parse(self, name: str) -> dict[str, str] | None:
         """Returns the fields' values, in canonical writing; None if the name has another form."""
         found = self._pattern.fullmatch(name)
         if found is None:
             return None
-        return {
-            _owner(field): next((v for v, forms in _forms(field).items() if text in forms), text)
-            for field, text in found.groupdict().items()
-        }
+        values = {}
+        for name, text in found.groupdict().items():
+            owner, forms = _field(name)
+            values[owner] = next((value for value in forms if text in forms[value]), text)
+        return values
 
     def render(self, values: Mapping[str, str]) -> str | None:
         """Returns the name with these values; None where the family cannot write one of them."""
-        parts = list(self._parts)
-        for i, field in enumerate(self._fields):
-            value = values[_owner(field)]
-            forms = [value] if field in ANY else _forms(field).get(value)
-            if forms is None:
-                return None
-            parts[2 * i + 1] = forms[0]
-        return "".join(parts) or None
 
+        def written(found: re.Match[str]) -> str:
+            owner, forms = _field(found[1])
+            return forms[values[owner]][0] if forms else values[owner]
 
-def _owner(field: str) -> str:
-    """Returns the field whose value stands in a field."""
-    return FIELDS[field][0] if field in FIELDS else field
+        try:
+            return re.sub(r"\{(\w+)\}", written, self._text) or None
+        except KeyError:
+            return None
 
 
 @cache
-def _forms(field: str) -> dict[str, list[str]]:
-    """Returns how each value is written in a field; nothing for one of `ANY`."""
-    if field in ANY:
-        return {}
-    whose, forms = FIELDS[field]
-    values = FIELDS[whose][1].split()
-    return dict(zip(values, (form.split("/") for form in forms.split()), strict=False))
+def _field(name: str) -> tuple[str, dict[str, list[str]]]:
+    """Returns whose value stands in a field, and how each is written; nothing for one of `ANY`."""
+    if name in ANY:
+        return name, {}
+    owner, forms = FIELDS[name]
+    values = FIELDS[owner][1].split()
+    return owner, dict(zip(values, (form.split("/") for form in forms.split()), strict=False))
+
+
+def _group(found: re.Match[str]) -> str:
+    """Returns the group of a pattern that reads a field."""
+    _, forms = _field(found[1])
+    return f"(?P<{found[1]}>{'|'.join(chain(*forms.values())) or ANY[found[1]]})"
 
 
 @dataclass(frozen=True)

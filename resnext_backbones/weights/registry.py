@@ -11,13 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from resnext_backbones.weights.errors import WeightsError
-from resnext_backbones.weights.preprocessing import (
-    BGR,
-    BGR_UNSCALED,
-    PIXEL_NAMES,
-    RGB,
-    Preprocessing,
-)
+from resnext_backbones.weights.preprocessing import BGR, BGR_UNSCALED, RGB, Preprocessing
 
 if TYPE_CHECKING:
     from resnext_backbones.models.architecture import Architecture
@@ -37,6 +31,10 @@ class Source:
         norms: `TRAINED`; `FUSED`, which only scale and shift, and must stay in eval mode; or `GN`.
         standardised: whether the weights of the convolutions are standardised at each step (Qiao
             et al., 2019), as mmcv's ConvWS does; in a plain convolution they are worth nothing.
+        resize, interpolation: what an image's shorter side had, in pixels, when its middle was cut
+            out for the published accuracies (`CROP`), and how it came to that: torchvision's
+            `Weights.transforms()`, timm's `pretrained_cfg` (224 are 0.95 of 235), and
+            transforms.lua of fb.resnet.torch.
     """
 
     bases: tuple[str, ...]
@@ -45,7 +43,12 @@ class Source:
     preprocessing: Preprocessing = RGB
     norms: str = TRAINED
     standardised: bool = False
+    resize: int = 256
+    interpolation: str = "bilinear"
 
+
+CROP = 224
+"""Pixels a side that the published accuracies are measured on."""
 
 BSD, APACHE = "BSD-3-Clause", "Apache-2.0"
 NONCOMMERCIAL, SHARE_ALIKE, NOT_STATED = "CC BY-NC 4.0", "CC BY-SA 3.0", "not stated"
@@ -62,16 +65,21 @@ AUTHORS = Source(
     ("https://s3.amazonaws.com/resnext/imagenet_models",),
     NONCOMMERCIAL,
     "https://github.com/facebookresearch/ResNeXt",
+    interpolation="bicubic",
 )
 TORCHVISION = Source((TORCH,), BSD, "https://docs.pytorch.org/vision/stable/models/resnext.html")
+TORCHVISION_232 = replace(TORCHVISION, resize=232)
 WSL = Source((TORCH,), NONCOMMERCIAL, "https://github.com/facebookresearch/WSL-Images")
 SEMI = Source(
     (f"{FB}/semiweaksupervision/model_files",),
     NONCOMMERCIAL,
     "https://github.com/facebookresearch/semi-supervised-ImageNet1K-models",
 )
-TIMM = Source((TIMM_FILES,), APACHE, f"{TIMM_RESULTS}/results-imagenet.csv")
-GLUON = Source((GLUON_FILES,), APACHE, f"{TIMM_RESULTS}/results-imagenet.csv")
+TIMM = Source(
+    (TIMM_FILES,), APACHE, f"{TIMM_RESULTS}/results-imagenet.csv", interpolation="bicubic"
+)
+TIMM_235 = replace(TIMM, resize=235)
+GLUON = replace(TIMM, bases=(GLUON_FILES,))
 THIRD_PARTY = tuple(f"{base}/pretrain/third_party" for base in MM_FILES)
 OPENMMLAB = Source(THIRD_PARTY, NOT_STATED, MMENGINE)
 OPENMMLAB_BGR = Source(THIRD_PARTY, NOT_STATED, MMENGINE, BGR)
@@ -101,10 +109,10 @@ CAFFE2 = Source(
 # fmt: off
 ROWS: tuple[tuple[str, str, Source, str, float | None], ...] = (
     ("torchvision/resnext50_32x4d.v1", "resnext50_32x4d", TORCHVISION, "resnext50_32x4d-7cdf4587.pth", 77.618),
-    ("torchvision/resnext50_32x4d.v2", "resnext50_32x4d", TORCHVISION, "resnext50_32x4d-1a0047aa.pth", 81.198),
+    ("torchvision/resnext50_32x4d.v2", "resnext50_32x4d", TORCHVISION_232, "resnext50_32x4d-1a0047aa.pth", 81.198),
     ("torchvision/resnext101_32x8d.v1", "resnext101_32x8d", TORCHVISION, "resnext101_32x8d-8ba56ff5.pth", 79.312),
-    ("torchvision/resnext101_32x8d.v2", "resnext101_32x8d", TORCHVISION, "resnext101_32x8d-110c445d.pth", 82.834),
-    ("torchvision/resnext101_64x4d.v1", "resnext101_64x4d", TORCHVISION, "resnext101_64x4d-173b62eb.pth", 83.246),
+    ("torchvision/resnext101_32x8d.v2", "resnext101_32x8d", TORCHVISION_232, "resnext101_32x8d-110c445d.pth", 82.834),
+    ("torchvision/resnext101_64x4d.v1", "resnext101_64x4d", TORCHVISION_232, "resnext101_64x4d-173b62eb.pth", 83.246),
     ("fair/resnext50_32x4d.torch7", "resnext50_32x4d", AUTHORS, "resnext_50_32x4d.t7", 77.8),
     ("fair/resnext101_32x4d.torch7", "resnext101_32x4d", AUTHORS, "resnext_101_32x4d.t7", 78.8),
     ("fair/resnext101_64x4d.torch7", "resnext101_64x4d", AUTHORS, "resnext_101_64x4d.t7", 79.6),
@@ -120,13 +128,13 @@ ROWS: tuple[tuple[str, str, Source, str, float | None], ...] = (
     ("fair/resnext101_32x4d.swsl", "resnext101_32x4d", SEMI, "semi_weakly_supervised_resnext101_32x4-3f87e46b.pth", 83.4),
     ("fair/resnext101_32x8d.swsl", "resnext101_32x8d", SEMI, "semi_weakly_supervised_resnext101_32x8-b4712904.pth", 84.3),
     ("fair/resnext101_32x16d.swsl", "resnext101_32x16d", SEMI, "semi_weakly_supervised_resnext101_32x16-f3559a9c.pth", 84.8),
-    ("timm/resnext50_32x4d.a1_in1k", "resnext50_32x4d", TIMM, "v0.1-rsb-weights/resnext50_32x4d_a1_0-b5a91a1d.pth", 80.526),
-    ("timm/resnext50_32x4d.a1h_in1k", "resnext50_32x4d", TIMM, "v0.1-rsb-weights/resnext50_32x4d_a1h-0146ab0a.pth", 81.140),
-    ("timm/resnext50_32x4d.a2_in1k", "resnext50_32x4d", TIMM, "v0.1-rsb-weights/resnext50_32x4d_a2_0-efc76add.pth", 80.444),
-    ("timm/resnext50_32x4d.a3_in1k", "resnext50_32x4d", TIMM, "v0.1-rsb-weights/resnext50_32x4d_a3_0-3e450271.pth", 79.258),
+    ("timm/resnext50_32x4d.a1_in1k", "resnext50_32x4d", TIMM_235, "v0.1-rsb-weights/resnext50_32x4d_a1_0-b5a91a1d.pth", 80.526),
+    ("timm/resnext50_32x4d.a1h_in1k", "resnext50_32x4d", TIMM_235, "v0.1-rsb-weights/resnext50_32x4d_a1h-0146ab0a.pth", 81.140),
+    ("timm/resnext50_32x4d.a2_in1k", "resnext50_32x4d", TIMM_235, "v0.1-rsb-weights/resnext50_32x4d_a2_0-efc76add.pth", 80.444),
+    ("timm/resnext50_32x4d.a3_in1k", "resnext50_32x4d", TIMM_235, "v0.1-rsb-weights/resnext50_32x4d_a3_0-3e450271.pth", 79.258),
     ("timm/resnext50_32x4d.ra_in1k", "resnext50_32x4d", TIMM, "v0.1-weights/resnext50_32x4d_ra-d733960d.pth", 79.800),
     ("timm/resnext50d_32x4d.bt_in1k", "resnext50d_32x4d", TIMM, "v0.1-weights/resnext50d_32x4d-103e99f8.pth", 79.672),
-    ("timm/resnext101_64x4d.c1_in1k", "resnext101_64x4d", TIMM, "v0.1-tpu-weights/resnext101_64x4d_c-0d0e0cc0.pth", 82.446),
+    ("timm/resnext101_64x4d.c1_in1k", "resnext101_64x4d", TIMM_235, "v0.1-tpu-weights/resnext101_64x4d_c-0d0e0cc0.pth", 82.446),
     ("timm/resnext50_32x4d.gluon_in1k", "resnext50_32x4d", GLUON, "v0.1/gluon_resnext50_32x4d-e6a097c1.pth", 79.354),
     ("timm/resnext101_32x4d.gluon_in1k", "resnext101_32x4d", GLUON, "v0.1/gluon_resnext101_32x4d-b253c8c4.pth", 80.336),
     ("timm/resnext101_64x4d.gluon_in1k", "resnext101_64x4d", GLUON, "v0.1/gluon_resnext101_64x4d-f9a8e184.pth", 80.640),
@@ -233,27 +241,3 @@ def published(alias: str) -> Published:
             f"weights {alias}: no such file and no such alias; try {', '.join(close)}"
         )
     return REGISTRY[alias]
-
-
-def markdown() -> str:
-    """The registry as a table; an alias of timm's stands beside that of the same file."""
-    aliases: dict[str, list[str]] = {}
-    for alias, row in REGISTRY.items():
-        aliases.setdefault(row.alias, []).append(alias)
-    head = "alias", "network", "top-1", "pixels", "norms", "licence", "published in"
-    lines = [head, ("---",) * len(head)]
-    for own, names in aliases.items():
-        row = REGISTRY[own]
-        norms = row.source.norms + (", ConvWS" if row.source.standardised else "")
-        lines.append(
-            (
-                ", ".join(f"`{name}`" for name in names),
-                row.variant,
-                "" if row.top1 is None else f"{row.top1:.1f}",
-                PIXEL_NAMES[row.source.preprocessing],
-                norms,
-                row.source.licence,
-                f"[{row.source.reference.split('/')[2]}]({row.source.reference})",
-            )
-        )
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -30,16 +30,8 @@ MOST_READS = 2_000_000
 PARAMETERS = ("weight", "bias", "running_mean", "running_var")
 """What a module keeps that is worth loading: files have its gradients as well."""
 
-CPU_TYPES = {
-    "Byte": torch.uint8,
-    "Char": torch.int8,
-    "Short": torch.int16,
-    "Int": torch.int32,
-    "Long": torch.int64,
-    "Half": torch.float16,
-    "Float": torch.float32,
-    "Double": torch.float64,
-}
+NAMES = ("Byte", "Char", "Short", "Int", "Long", "Half", "Float", "Double")
+CPU_TYPES = {name: getattr(torch, f"{name}Tensor").dtype for name in NAMES}
 TYPES = {**CPU_TYPES, "Cuda": torch.float32, **{f"Cuda{k}": v for k, v in CPU_TYPES.items()}}
 """Of storages and tensors; a "torch.CudaTensor" is one of floats."""
 

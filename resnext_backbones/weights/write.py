@@ -34,10 +34,10 @@ def _write_openmmlab(state: State, path: Path, metadata: Metadata) -> None:
 
 
 def _write_detectron2(state: State, path: Path, _: Metadata) -> None:
-    """Writes arrays; matched by the ends of names, as a detector has more in front of them."""
+    # Matched by the ends of names, as a detector has more in front of them.
+    content = {"__author__": "resnext_backbones", "matching_heuristics": True}
     arrays = {key: value.numpy() for key, value in state.items()}
-    content = {"model": arrays, "__author__": "resnext_backbones", "matching_heuristics": True}
-    path.write_bytes(pickle.dumps(content))
+    path.write_bytes(pickle.dumps({"model": arrays, **content}))
 
 
 def _write_safetensors(state: State, path: Path, metadata: Metadata) -> None:

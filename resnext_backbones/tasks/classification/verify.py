@@ -18,9 +18,8 @@ from resnext_backbones.tasks.classification.data import LabelledImages
 from resnext_backbones.verdict import TOP1, Number
 from resnext_backbones.weights import WeightsError, load_weights
 from resnext_backbones.weights.checkpoint import Checkpoint
-from resnext_backbones.weights.crops import SIZE, crop_of
 from resnext_backbones.weights.files import read_file
-from resnext_backbones.weights.registry import Published
+from resnext_backbones.weights.registry import CROP, Published
 from resnext_backbones.weights.sources import locate
 
 
@@ -103,13 +102,12 @@ def verify_classifier(
 
 
 def _pipeline(row: Published) -> list[dict[str, Any]]:
-    crop = crop_of(row)
     return [
         {
             "type": "resnext_backbones.CenterCrop",
-            "size": SIZE,
-            "resize": crop.resize,
-            "interpolation": crop.interpolation,
+            "size": CROP,
+            "resize": row.source.resize,
+            "interpolation": row.source.interpolation,
         },
         {"type": "resnext_backbones.PILToTensor"},
     ]
