@@ -1,4 +1,4 @@
-"""Networks by name, with weights or without."""
+"""Builds networks by name, with weights or without."""
 
 from __future__ import annotations
 

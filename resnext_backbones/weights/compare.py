@@ -1,4 +1,4 @@
-"""A state dict beside a network's own: one comparison, and one form of message, for every door."""
+"""Compares a state dict with a network's own: once, and in one form of message, for every door."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_LISTED = 8
 
 
 class Comparison(dict[str, list[str]]):
-    """The keys in which a state dict differs from a network's, by what is the matter with them."""
+    """Holds the keys in which a state dict differs from a network's, by what is wrong with them."""
 
     def __bool__(self) -> bool:
         return any(self.values())

@@ -1,4 +1,4 @@
-"""Files from the network: whole, checked, and where torch.hub keeps them."""
+"""Downloads files: whole, checked, and to where torch.hub keeps them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from resnext_backbones.weights.errors import DownloadError, WeightsError
 
 TRIES = 5
-"""Connections to one address: what has come goes on where the last one broke off."""
+"""An address is asked so often: what has come goes on where the last connection broke off."""
 
 TIMEOUT = 30
-"""Seconds without a byte after which a connection is given up."""
+"""A connection is given up after so many seconds without a byte."""
 
 NETWORK_ERRORS = (OSError, http.client.HTTPException)
 

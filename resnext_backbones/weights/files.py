@@ -1,4 +1,4 @@
-"""Reading weights files, without running anything that they contain."""
+"""Reads weights files, without running anything that they contain."""
 
 from __future__ import annotations
 
@@ -26,17 +26,15 @@ from resnext_backbones.weights.pickles import (
 )
 
 LARGEST_DIRECTORY = 2**24
-"""Bytes of the list of what is in a file: more than 100,000 tensors."""
+"""Bytes suffice for a list of more than 100,000 tensors."""
 
 
 class _Inert:
     """Takes everything and does nothing."""
 
-    def __init__(self, *_: object, **__: object) -> None:
-        pass
+    def __init__(self, *_: object, **__: object) -> None: ...
 
-    def __setstate__(self, _: object) -> None:
-        pass
+    def __setstate__(self, _: object) -> None: ...
 
 
 # MMEngine writes its logging history beside the weights. Naming these classes lets
@@ -206,4 +204,4 @@ KINDS: tuple[tuple[str, Callable[[bytes], bool], Reader], ...] = (
     ("pickle", lambda start: start[:1] == b"\x80", lambda _, data: read_pickle(data)),
     ("Torch7", lambda start: start.startswith(torch7.STARTS), lambda _, d: torch7.read_torch7(d)),
 )
-"""The kinds of file, how each begins, and what reads it."""
+"""Files are of these kinds; a kind is told by how it begins."""

@@ -1,4 +1,4 @@
-"""How each family of checkpoints names its tensors: one table, read in both directions.
+"""One table, read in both directions, has the names of tensors in each family of checkpoints.
 
 The names that all others are translated to are this package's own, which are torchvision's. A row
 pairs such a name with the family's; what stands in braces is looked up in `FIELDS`. Names that no
@@ -33,15 +33,15 @@ FIELDS: dict[str, tuple[str, str]] = {
     "conv": ("i", "0 3 6"),
     "bn": ("i", "1 4 7"),
 }
-"""What may stand in braces: whose value it is, and how that field's values are written here, in the
-same order. Of several forms the first one is written, and all are read."""
+"""In braces stands a field's name: here are the field whose value it has, and how these values are
+written, in the same order. Of several forms the first one is written, and all are read."""
 
 ANY: dict[str, str] = {"block": r"\d+", "rest": r".+"}
-"""Fields that are written alike in all families, and what they may be."""
+"""These fields are written alike in all families."""
 
 
 class Template:
-    """A name with fields in braces, which reads and writes names of that form."""
+    """Reads and writes names of one form, in which fields stand in braces."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -90,7 +90,7 @@ def _group(found: re.Match[str]) -> str:
 
 @dataclass(frozen=True)
 class Format:
-    """A family's names.
+    """Translates a family's names.
 
     Attributes:
         family: as messages call it.
@@ -216,7 +216,7 @@ FORMATS: dict[str, Format] = {
         trunk=("0.", "1.", "4.", "5.", "6.", "7.", "10."),
     ),
 }
-"""The families that are recognised, by the name that the tools take."""
+"""These families are recognised."""
 
 TARGETS = {
     "torchvision": "torchvision",
@@ -226,13 +226,13 @@ TARGETS = {
     "detectron2": "detectron2",
     "safetensors": "mmdet",
 }
-"""What weights can be written for, and whose names the tensors then have. A safetensors file has
-this package's own names, which are MMDetection's for all networks."""
+"""Weights are written for these targets, with a family's names. A safetensors file has this
+package's own, which are MMDetection's for all networks."""
 
 WRAPPING = re.compile(
     r"(?:(?:module|model|detector|backbone|bottom_up|body|encoder|trunk|network|ema|teacher)\.)*"
 )
-"""What DDP, averaged copies and detectors put in front of a trunk's names."""
+"""DDP, averaged copies and detectors put this in front of a trunk's names."""
 
 
 def recognise(names: Iterable[str]) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Loading weights whole or not at all."""
+"""Loads weights whole or not at all."""
 
 from __future__ import annotations
 
@@ -22,19 +22,16 @@ from resnext_backbones.weights.registry import NONCOMMERCIAL, Published
 from resnext_backbones.weights.sources import locate, row_of, row_of_file
 
 HEAD = "fc."
-"""What the names of a classification head begin with; a trunk has none."""
+"""Names of a classification head begin so; a trunk has none."""
 
 
 @dataclass(frozen=True)
 class LoadedWeights:
-    """What a load did.
+    """Says what a load did.
 
     Attributes:
         source: where the weights came from.
-        variant: that the source held.
-        family: whose names it had, a key of `FORMATS`.
-        averaged: whether these are the averaged weights of a training run.
-        fused: whether the norms only scale and shift, as Caffe2's do: they must stay in eval mode.
+        variant, family, averaged, fused: as of its `Checkpoint`.
         unused: keys of the source that the network has no place for: a head, a detector's rest.
         untouched: keys of plugins and deformable offsets that a plain trunk's weights do not
             have; they keep their initialisation.

@@ -1,7 +1,7 @@
-"""Pickles, without running anything that they name.
+"""Reads pickles without running anything that they name.
 
-A pickle names functions and calls them. What is read here are files of numbers, so a handful of
-names is known, each with a stand-in of this module's own, and every other one is refused.
+A pickle names functions and calls them. Files of numbers need a handful of names, each of which has
+a stand-in here; every other one is refused.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ HARMLESS = ("getattr", "set", "int", "float", "bool", "complex", "list", "dict",
 
 
 class RefusedError(ValueError):
-    """A file that names what could run code, or claims more than it holds."""
+    """Says that a file names what could run code, or claims more than it holds."""
 
 
 class _DType:
-    """In place of numpy's: numbers of at most 8 bytes."""
+    """Stands for numpy's, of numbers of at most 8 bytes."""
 
     def __init__(self, code: Any, *_: Any) -> None:
         if not re.fullmatch(r"[<>=|]?(?:[fiu][1248]|b1)", str(code)):
@@ -45,7 +45,7 @@ class _DType:
 
 
 class _Array:
-    """In place of numpy's: its tensor is built from the bytes that are there."""
+    """Stands for numpy's; its tensor is built from the bytes that are there."""
 
     def __init__(self, *_: Any) -> None:
         self.tensor = torch.empty(0)
@@ -93,7 +93,7 @@ KNOWN: dict[tuple[str, str], Callable[..., Any]] = {
         )
     },
 }
-"""What a pickle may name, and what is called in its place."""
+"""A pickle may name these, and the stand-in is called."""
 
 
 class _Unpickler(pickle.Unpickler):

@@ -1,4 +1,4 @@
-"""Published weights: one table of where they are, and what they expect.
+"""One table says where published weights are, and what they expect.
 
 All of them stride in the 3x3 convolution of a block.
 """
@@ -21,7 +21,7 @@ TRAINED, FUSED, GN = "trained", "fused", "GN"
 
 @dataclass(frozen=True)
 class Source:
-    """Where a group of checkpoints comes from, and what they have in common.
+    """Says where a group of checkpoints comes from, and what they have in common.
 
     Attributes:
         bases: what their addresses begin with; the second one is a mirror.
@@ -31,10 +31,10 @@ class Source:
         norms: `TRAINED`; `FUSED`, which only scale and shift, and must stay in eval mode; or `GN`.
         standardised: whether the weights of the convolutions are standardised at each step (Qiao
             et al., 2019), as mmcv's ConvWS does; in a plain convolution they are worth nothing.
-        resize, interpolation: what an image's shorter side had, in pixels, when its middle was cut
-            out for the published accuracies (`CROP`), and how it came to that: torchvision's
-            `Weights.transforms()`, timm's `pretrained_cfg` (224 are 0.95 of 235), and
-            transforms.lua of fb.resnet.torch.
+        resize: pixels of an image's shorter side, whose middle (`CROP`) the accuracies are of:
+            torchvision's `Weights.transforms()`, timm's `pretrained_cfg` (224 are 0.95 of 235),
+            and transforms.lua of fb.resnet.torch.
+        interpolation: by which it came to that.
     """
 
     bases: tuple[str, ...]
@@ -48,7 +48,6 @@ class Source:
 
 
 CROP = 224
-"""Pixels a side that the published accuracies are measured on."""
 
 BSD, APACHE = "BSD-3-Clause", "Apache-2.0"
 NONCOMMERCIAL, SHARE_ALIKE, NOT_STATED = "CC BY-NC 4.0", "CC BY-SA 3.0", "not stated"
@@ -104,8 +103,7 @@ CAFFE2 = Source(
     FUSED,
 )
 
-# Alias, variant, source, file, and top-1 accuracy on ImageNet-1k in percent, one crop of 224 pixels, as the
-# source says, if it does.
+# The fields of `Published`.
 # fmt: off
 ROWS: tuple[tuple[str, str, Source, str, float | None], ...] = (
     ("torchvision/resnext50_32x4d.v1", "resnext50_32x4d", TORCHVISION, "resnext50_32x4d-7cdf4587.pth", 77.618),
@@ -160,14 +158,13 @@ ROWS: tuple[tuple[str, str, Source, str, float | None], ...] = (
 
 @dataclass(frozen=True)
 class Published:
-    """A published checkpoint: a row of the table.
+    """Holds a row of the table.
 
     Attributes:
         alias: its name here, FAMILY/NAME.
         variant: of `list_variants()`.
-        source: what it has in common with others.
         file: its name, behind the source's bases.
-        top1: accuracy on ImageNet-1k in percent, if the source says it.
+        top1: accuracy on ImageNet-1k in percent, one crop of `CROP` pixels, if the source says it.
     """
 
     alias: str
@@ -178,7 +175,7 @@ class Published:
 
     @property
     def architecture(self) -> Architecture:
-        """What the weights presuppose of a network."""
+        """Returns the network that the weights presuppose."""
         from resnext_backbones.variants import VARIANTS  # with PyTorch, which `list` does without
 
         kind = "group" if self.source.norms == GN else "batch"
@@ -186,51 +183,48 @@ class Published:
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """Where the file is, in the order in which to try."""
+        """Returns the file's addresses, in the order in which to try."""
         return tuple(f"{base}/{self.file}" for base in self.source.bases)
 
     @property
     def hub(self) -> str:
-        """The repository on the Hugging Face Hub that has the same weights; "" if there is none."""
+        """Returns the repository of the same weights on the Hugging Face Hub; "" if none is."""
         return self.alias if self.alias.startswith("timm/") else ""
 
     @property
     def sha256(self) -> str:
-        """The beginning of the file's hash, which is in its name where it is published."""
+        """Returns the beginning of the file's hash, as its name has it."""
         return hash_in_name(self.file)
 
 
 def hash_in_name(name: str) -> str:
-    """The hash that a file's name ends with, as in `name-1a2b3c4d.pth`; "" if there is none."""
+    """Returns the hash at the end of a file's name, as in `name-1a2b3c4d.pth`; "" if none is."""
     found = re.search(r"-([0-9a-f]{8,64})\.\w+$", name)
     return found[1] if found else ""
 
 
 TIMM_TAGS = {
-    "tv_in1k": ("torchvision", "v1"),
-    "tv2_in1k": ("torchvision", "v2"),
-    "fb_wsl_ig1b_ft_in1k": ("fair", "wsl"),
-    "fb_ssl_yfcc100m_ft_in1k": ("fair", "ssl"),
-    "fb_swsl_ig1b_ft_in1k": ("fair", "swsl"),
+    "tv_in1k": "torchvision/{}.v1",
+    "tv2_in1k": "torchvision/{}.v2",
+    "fb_wsl_ig1b_ft_in1k": "fair/{}.wsl",
+    "fb_ssl_yfcc100m_ft_in1k": "fair/{}.ssl",
+    "fb_swsl_ig1b_ft_in1k": "fair/{}.swsl",
 }
-"""timm's names for weights of others."""
+"""timm has names of its own for weights of others."""
 
+REGISTRY = {row[0]: Published(*row) for row in ROWS}
+"""This finds a row by each of its aliases."""
 
-def _registry() -> dict[str, Published]:
-    found = {row[0]: Published(*row) for row in ROWS}
-    for tag, (family, theirs) in TIMM_TAGS.items():
-        for alias, row in list(found.items()):
-            if alias.startswith(f"{family}/") and alias.endswith(f".{theirs}"):
-                found[f"timm/{row.variant}.{tag}"] = row
-    return found
-
-
-REGISTRY: dict[str, Published] = _registry()
-"""Every alias, and what it stands for."""
+REGISTRY |= {
+    f"timm/{row.variant}.{tag}": row
+    for tag, alias in TIMM_TAGS.items()
+    for row in REGISTRY.values()
+    if row.alias == alias.format(row.variant)
+}
 
 
 def published(alias: str) -> Published:
-    """The row of an alias.
+    """Returns the row of an alias.
 
     Raises:
         WeightsError: there is none; the message names those that are close.

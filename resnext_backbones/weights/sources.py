@@ -1,4 +1,4 @@
-"""What a user may name as the source of weights: a path, an address, or an alias."""
+"""Finds what a user names as the source of weights: a path, an address, or an alias."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from resnext_backbones.weights.registry import REGISTRY, Published, published
 HUB = "hf://"
 ADDRESSES = ("https://", "http://", "file://")
 SUFFIXES = (".pth", ".pt", ".pkl", ".safetensors", ".bin", ".t7", ".th", ".tar")
-"""Endings of files, which no alias has."""
+"""Files end so, and no alias does."""
 
 SCHEMES = {
     "open-mmlab://": "open-mmlab/{}",
     "mmcls://": "mmpretrain/{}",
     "torchvision://": "torchvision/{}.v1",
 }
-"""MMEngine's names for published weights, and the aliases that they stand for."""
+"""MMEngine's names for published weights stand for these aliases."""
 
 
 def locate(source: str | Path) -> Path:

@@ -1,4 +1,4 @@
-"""Torch7's files, as the authors of ResNeXt published theirs.
+"""Reads Torch7's files, as the authors of ResNeXt published theirs.
 
 The format is that of torch/File.lua in its binary form: values with their type before them, and
 objects with a number, by which a later place refers to them. A class's own table follows its name,
@@ -18,26 +18,26 @@ from torch import Tensor
 from resnext_backbones.weights.pickles import RefusedError
 
 STARTS = (b"\3\0\0\0\1\0\0\0", b"\4\0\0\0\1\0\0\0")
-"""A table or an object that is the file's first."""
+"""A file begins with the first table or object."""
 
 NIL, NUMBER, STRING, TABLE, OBJECT, BOOLEAN, OLD_FUNCTION = range(7)
 FUNCTIONS = (7, 8)
-"""Of Lua, in its byte code: skipped, with the values that they close over."""
+"""Lua's byte code is skipped, with the values that a function closes over."""
 
 MOST_READS = 2_000_000
 """Pieces of a file. The largest published one has less than a tenth of it."""
 
 PARAMETERS = ("weight", "bias", "running_mean", "running_var")
-"""What a module keeps that is worth loading: files have its gradients as well."""
+"""These are worth loading; a module keeps its gradients as well."""
 
 NAMES = ("Byte", "Char", "Short", "Int", "Long", "Half", "Float", "Double")
 CPU_TYPES = {name: getattr(torch, f"{name}Tensor").dtype for name in NAMES}
 TYPES = {**CPU_TYPES, "Cuda": torch.float32, **{f"Cuda{k}": v for k, v in CPU_TYPES.items()}}
-"""Of storages and tensors; a "torch.CudaTensor" is one of floats."""
+"""Storages and tensors have these types; a "torch.CudaTensor" is one of floats."""
 
 
 class _Module(dict[Any, Any]):
-    """The table of what an object of any other class of Torch7's keeps."""
+    """Holds what an object of any other class of Torch7's keeps in its table."""
 
 
 class _Reader:

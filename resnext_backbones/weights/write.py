@@ -1,4 +1,4 @@
-"""Writing weights by the names of any family, and in its kind of file."""
+"""Writes weights by the names of any family, and in its kind of file."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ WRITERS: dict[str, Callable[[State, Path, Metadata], None]] = {
     "detectron2": _write_detectron2,
     "safetensors": _write_safetensors,
 }
-"""What writes the file of each target."""
+"""Each target's file is written by one of these."""
 
 
 def convert(
