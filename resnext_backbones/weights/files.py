@@ -37,23 +37,15 @@ class _Inert:
     def __setstate__(self, _: object) -> None: ...
 
 
-# MMEngine writes its logging history beside the weights. Naming these classes lets
-# `weights_only` read past them: what is built in their place is inert.
-BOOKKEEPING: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-    (_Inert, name)
-    for name in (
-        "mmengine.logging.history_buffer.HistoryBuffer",
-        "numpy._core.multiarray._reconstruct",
-        "numpy.core.multiarray._reconstruct",
-        "numpy._core.multiarray.scalar",
-        "numpy.core.multiarray.scalar",
-        "numpy.ndarray",
-        "numpy.dtype",
-        "numpy.dtypes.Float64DType",
-        "numpy.dtypes.Int64DType",
-        "builtins.getattr",
-    )
-]
+# MMEngine writes its logging history beside the weights. Naming these lets `weights_only` read past
+# them: what is built in their place is inert.
+BOOKKEEPING = (
+    "mmengine.logging.history_buffer.HistoryBuffer",
+    *(f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")),
+    *(f"numpy.{core}.multiarray.scalar" for core in ("core", "_core")),
+    *("numpy.ndarray", "numpy.dtype", "numpy.dtypes.Float64DType", "numpy.dtypes.Int64DType"),
+    "builtins.getattr",
+)
 
 
 def read_file(path: str | Path) -> Mapping[str, Any]:
@@ -129,13 +121,11 @@ def _opened(path: Path) -> Iterator[tuple[Reader, mmap.mmap]]:
             raise WeightsError(f"weights {path}: a damaged {kind} file: {said}") from error
 
 
-@contextmanager
-def _safetensors(path: Path, data: mmap.mmap) -> Iterator[Any]:
+def _safetensors(path: Path, data: mmap.mmap) -> Any:
     (header,) = struct.unpack_from("<Q", data)
     if header > LARGEST_DIRECTORY:
         raise RefusedError(f"a header of {header} bytes")
-    with safe_open(path, framework="pt") as opened:
-        yield opened
+    return safe_open(path, framework="pt")
 
 
 def _read_safetensors(path: Path, data: mmap.mmap) -> Any:
@@ -187,7 +177,7 @@ def _read_legacy(path: Path, data: mmap.mmap) -> Any:
 
 def _torch_load(path: Path, *, mapped: bool = False) -> Any:
     try:
-        with torch.serialization.safe_globals(BOOKKEEPING):
+        with torch.serialization.safe_globals([(_Inert, name) for name in BOOKKEEPING]):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:
         if found := re.search(r"unsupported (?:global: )?GLOBAL (\S+)", str(error), re.IGNORECASE):

@@ -187,11 +187,6 @@ class Published:
         return tuple(f"{base}/{self.file}" for base in self.source.bases)
 
     @property
-    def hub(self) -> str:
-        """Returns the repository of the same weights on the Hugging Face Hub; "" if none is."""
-        return self.alias if self.alias.startswith("timm/") else ""
-
-    @property
     def sha256(self) -> str:
         """Returns the beginning of the file's hash, as its name has it."""
         return hash_in_name(self.file)

@@ -59,10 +59,10 @@ def _file_of(row: Published) -> Path:
     try:
         return download(row.urls, row.sha256)
     except DownloadError as error:
-        if not row.hub:
+        if not row.alias.startswith("timm/"):  # the repositories of which are called like this
             raise
         try:
-            return from_hub(row.hub, "model.safetensors")
+            return from_hub(row.alias, "model.safetensors")
         except WeightsError as hub:
             raise DownloadError(f"{hub}\n{error}") from error
 
