@@ -23,7 +23,7 @@ from torchvision.ops.feature_pyramid_network import (
     LastLevelMaxPool,
 )
 
-from resnext_backbones.build import split
+from resnext_backbones.build import architecture_and_options
 from resnext_backbones.models import ResNeXt
 from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.models.options import MAX_STAGES, check_range
@@ -242,7 +242,7 @@ def _split(
     for key in options:
         if key in settled:
             raise ValueError(f"{key} cannot be given: {SETTLED[key]} settles it")
-    return split(name, options)
+    return architecture_and_options(name, options)
 
 
 def _dilation(output_stride: int) -> Dilation:

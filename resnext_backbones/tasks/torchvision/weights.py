@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from resnext_backbones.build import split
+from resnext_backbones.build import architecture_and_options
 from resnext_backbones.engine.fit import NONE, WeightsUse, are_fused, known_pixels
 from resnext_backbones.errors import InputError
 from resnext_backbones.models.architecture import UNSEEN
@@ -118,7 +118,7 @@ def _frozen(model: Mapping[str, Any]) -> dict[str, Any]:
 def _unseen(backbone: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what of a backbone no tensor shows; nothing of a variant of another version."""
     try:
-        architecture, _ = split(backbone["variant"], dict(backbone))
+        architecture, _ = architecture_and_options(backbone["variant"], dict(backbone))
     except (KeyError, TypeError, ValueError):
         return {}
     return {name: getattr(architecture, name) for name in UNSEEN}
