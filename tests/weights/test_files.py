@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import subprocess
 import sys
 from contextlib import suppress
@@ -92,6 +93,18 @@ def test_what_could_run_code_is_named(attempts: dict[str, dict], kind: str, atta
     message = attempts[f"{kind}: {attack}"]["message"]
     assert named in message
     assert "could run code" in message
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "zip: a tensor larger than its storage",
+        "old: a storage that does not follow",
+        "torch7: a tensor larger than its storage",
+    ],
+)
+def test_a_tensor_is_no_larger_than_what_it_is_made_of(attempts, name: str) -> None:
+    assert re.search(r"a tensor of shape \(.*\) made of \d+ bytes", attempts[name]["message"])
 
 
 TWELVE = torch.arange(12.0).reshape(3, 4)
