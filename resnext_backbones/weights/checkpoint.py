@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnext_backbones.weights.formats import FORMATS, recognise
+from resnext_backbones.weights.formats import FORMATS, family_and_prefix
 from resnext_backbones.weights.identify import network_name
 
 WRAPPERS = {
@@ -68,7 +68,7 @@ class Checkpoint:
             for key, value in content.items()
             if isinstance(key, str) and isinstance(value, Tensor)
         }
-        family, prefix = recognise(tensors)
+        family, prefix = family_and_prefix(tensors)
         if not family:
             return cls({}, "", tuple(sorted(tensors)), (), averaged, False)
         format_ = FORMATS[family]

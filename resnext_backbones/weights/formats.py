@@ -235,7 +235,7 @@ WRAPPING = re.compile(
 """DDP, averaged copies and detectors put this in front of a trunk's names."""
 
 
-def recognise(names: Iterable[str]) -> tuple[str, str]:
+def family_and_prefix(names: Iterable[str]) -> tuple[str, str]:
     """Returns the family that names belong to, and what stands in front of a trunk's names in it.
 
     Args:

@@ -218,7 +218,7 @@ REGISTRY |= {
 }
 
 
-def published(alias: str) -> Published:
+def row_named(alias: str) -> Published:
     """Returns the row of an alias.
 
     Raises:

@@ -8,7 +8,7 @@ from resnext_backbones.weights.download import download, from_hub, hash_of
 from resnext_backbones.weights.errors import DownloadError, WeightsError
 from resnext_backbones.weights.files import read_metadata
 from resnext_backbones.weights.preprocessing import Preprocessing
-from resnext_backbones.weights.registry import REGISTRY, Published, published
+from resnext_backbones.weights.registry import REGISTRY, Published, row_named
 
 HUB = "hf://"
 ADDRESSES = ("https://", "http://", "file://")
@@ -52,7 +52,7 @@ def locate(source: str | Path) -> Path:
     named = isinstance(source, Path) or "/" not in text or text.endswith(SUFFIXES)
     if named or path.exists():
         raise FileNotFoundError(f"weights {source}: there is no such file")
-    return _file_of(published(text))
+    return _file_of(row_named(text))
 
 
 def _file_of(row: Published) -> Path:

@@ -19,7 +19,7 @@ from resnext_backbones.tasks.detectron2.experiments import OUTPUT, Experiment, f
 from resnext_backbones.tasks.detectron2.zoo import plain_name
 from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import Preprocessing
-from resnext_backbones.weights.registry import published
+from resnext_backbones.weights.registry import row_named
 
 
 class LazyExperiment(Experiment):
@@ -131,7 +131,7 @@ def networks_of(*aliases: str) -> dict[str, dict[str, Any]]:
     """
     found = {}
     for alias in aliases:
-        row = published(alias)
+        row = row_named(alias)
         network, pixels = VARIANTS[row.variant], row.source.preprocessing
         found[row.variant] = {
             "depth": network.depth,

@@ -16,7 +16,7 @@ from resnext_backbones.engine.fit import (
 )
 from resnext_backbones.tasks.mmdetection.config import backbone_of
 from resnext_backbones.weights import Preprocessing
-from resnext_backbones.weights.registry import published
+from resnext_backbones.weights.registry import row_named
 
 OWN = "resnext_backbones.ResNeXt"
 
@@ -63,7 +63,7 @@ def pretrained(weights: str, **options: Any) -> dict[str, Any]:
     """
     backbone = {
         "type": OWN,
-        "variant": published(weights).variant,
+        "variant": row_named(weights).variant,
         "frozen_stages": 1,
         "norm_eval": True,
         "init_cfg": {"type": "Pretrained", "checkpoint": weights},
