@@ -42,12 +42,7 @@ def architecture_and_options(
     name: str | None, options: dict[str, Any]
 ) -> tuple[Architecture, dict[str, Any]]:
     """Returns the architecture that a name and fields among the options describe, and the rest.
-
-    Args:
-        name: of `list_variants()`; None where the fields say it all.
-
-    Raises:
-        ValueError: neither a name nor blocks are given, or as `architecture_of`.
+    Raises ValueError where neither a name nor blocks are given, or as `architecture_of`.
     """
     changes = {key: value for key, value in options.items() if key in FIELDS}
     rest = {key: value for key, value in options.items() if key not in FIELDS}

@@ -52,14 +52,9 @@ def list_variants() -> list[str]:
 
 
 def architecture_of(name: str, **changes: Any) -> Architecture:
-    """Returns the architecture of a name.
-
-    Args:
-        changes: fields in which it differs, such as `in_channels`.
-
-    Raises:
-        ValueError: the name is not in the table, it settles one of the fields, or a value is out of
-            its range.
+    """Returns the architecture of a name, with fields in which it differs, such as `in_channels`.
+    Raises ValueError where the name is not in the table or settles one of the fields, or a value is
+    out of its range.
     """
     if name not in VARIANTS:
         raise ValueError(f"no variant {name!r}; there are {', '.join(VARIANTS)}")

@@ -98,10 +98,8 @@ class Checkpoint:
 
 
 def _are_fused(state: dict[str, Tensor], *, restore: bool) -> bool:
-    """Returns whether the norms only scale and shift.
-
-    Args:
-        restore: give norms that come without statistics those that change nothing.
+    """Returns whether the norms only scale and shift; with `restore`, norms that have no statistics
+    are given those that change nothing.
     """
     names = (found[1] for key in state if (found := NORM.fullmatch(key)))
     norms = {name: w for name in names if (w := state[f"{name}.weight"]).dim() == 1}

@@ -35,12 +35,8 @@ class Comparison(dict[str, list[str]]):
         return lines
 
     def message(self, source: str, held: str, network: str, more: str = "") -> str:
-        """Returns what an error says.
-
-        Args:
-            source: of the state dict.
-            held, network: the variants of both; "" where it is none.
-            more: a sentence about the source, with a space behind it.
+        """Returns what an error says of a source and the variants of both, which are "" where it is
+        none; `more` is a sentence about the source, with a space behind it.
         """
         return (
             f"{source}: the file holds {held or 'no ResNeXt'}; the network is "
@@ -55,11 +51,8 @@ def compare(
     optional: Collection[str] = (),
     unknown: Iterable[str] = (),
 ) -> Comparison:
-    """Returns how `state` differs from a network's `own`; it is false where they fit.
-
-    Args:
-        optional: keys that may be missing.
-        unknown: further keys that are unexpected, by names of another family.
+    """Returns how `state` differs from a network's `own`; it is false where they fit. Optional keys
+    may be missing, and unknown ones, by names of another family, are unexpected.
     """
     found = Comparison((what, []) for what in (MISSING, UNEXPECTED, SHAPE, TYPE, BROKEN))
     found[UNEXPECTED] += unknown
@@ -83,14 +76,8 @@ def _is_finite(tensor: Tensor) -> bool:
 
 
 def check_unseen(source: object, held: Architecture, network: Architecture) -> None:
-    """Checks that weights and a network agree in what no tensor shows.
-
-    Args:
-        source: of the weights, as messages call it.
-        held: what the weights presuppose.
-
-    Raises:
-        WeightsError: they do not.
+    """Raises WeightsError where what weights presuppose differs from a network in what no tensor
+    shows.
     """
     for name in UNSEEN:
         ours, theirs = getattr(network, name), getattr(held, name)

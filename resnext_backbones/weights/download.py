@@ -39,13 +39,8 @@ def download(urls: Sequence[str], sha256: str = "") -> Path:
     a broken connection left is kept, and the next call goes on from there. Several processes may
     ask for the same file: one of them downloads it.
 
-    Args:
-        urls: of the same file, in the order in which to try.
-        sha256: its hash in hexadecimal, or the beginning of it; "" is not checked.
-
-    Raises:
-        DownloadError: it cannot be had.
-        WeightsError: it has another hash.
+    Raises DownloadError where it cannot be had, and WeightsError where its hash does not begin with
+    `sha256`, which is hexadecimal.
     """
     path = path_of(urls[0])
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,10 +81,8 @@ def _fetch(url: str, part: Path) -> Path:
 
 
 def _go_on(url: str, part: Path) -> None:
-    """Appends what is missing to a file that may have the beginning already.
-
-    Raises:
-        OSError: the connection failed, or broke off before the end.
+    """Appends what is missing to a file that may have the beginning already; raises OSError where
+    the connection failed, or broke off before the end.
     """
     have = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "resnext_backbones", "Accept-Encoding": "identity"}
@@ -131,10 +124,8 @@ def hash_of(path: Path) -> str:
 
 
 def from_hub(repository: str, name: str) -> Path:
-    """Returns a file of a repository on the Hugging Face Hub, in that library's own cache.
-
-    Raises:
-        WeightsError: it cannot be had.
+    """Returns a file of a repository on the Hugging Face Hub, in that library's own cache; raises
+    WeightsError where it cannot be had.
     """
     try:
         return Path(huggingface_hub.hf_hub_download(repository, name))

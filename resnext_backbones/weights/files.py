@@ -54,10 +54,8 @@ def read_file(path: str | Path) -> Mapping[str, Any]:
     The kind of file is told from its first bytes: safetensors, `torch.save`'s, a pickle of numpy
     arrays as Detectron2 and Caffe2 write it, or Torch7's.
 
-    Raises:
-        FileNotFoundError: there is no such file.
-        WeightsError: it is none of these, it is damaged or larger than this machine's memory, or
-            it holds objects that could run code.
+    Raises FileNotFoundError where there is none, and WeightsError where it is of another kind,
+    damaged, larger than this machine's memory, or holds objects that could run code.
     """
     path = Path(path)
     if not path.is_file():
@@ -76,10 +74,8 @@ def read_file(path: str | Path) -> Mapping[str, Any]:
 
 
 def read_metadata(path: str | Path) -> Mapping[str, str]:
-    """Returns what a safetensors file carries beside its tensors; nothing of any other file.
-
-    Raises:
-        WeightsError: it is no weights file, or a damaged one.
+    """Returns what a safetensors file carries beside its tensors; nothing of any other file. Raises
+    WeightsError where it is no weights file, or a damaged one.
     """
     with _opened(Path(path)) as (read, data):
         if read is not _read_safetensors:
@@ -93,10 +89,8 @@ Reader = Callable[[Path, mmap.mmap], Any]
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Reader, mmap.mmap]]:
-    """Opens a file as memory, of which no more can be read than there is, with what reads it.
-
-    Raises:
-        WeightsError: whatever goes wrong with it, since a damaged file can raise anything.
+    """Opens a file as memory, of which no more can be read than there is, with what reads it. All
+    errors become WeightsError, since a damaged file can raise anything.
     """
     with path.open("rb") as file:
         start = file.read(32)

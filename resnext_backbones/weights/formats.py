@@ -116,10 +116,8 @@ class Format:
         return [(Template(own), Template(theirs)) for own, theirs in self.rows]
 
     def to_own(self, name: str, kind: str = "bn") -> str | None:
-        """Returns this package's name; None where it has none.
-
-        Args:
-            kind: of the norms, where the family's name does not say it: `bn` or `gn`.
+        """Returns this package's name; None where it has none. The norms are of a kind, `bn` or
+        `gn`, where the family's name does not say it.
         """
         for own, theirs in self._templates:
             if (values := theirs.parse(name)) is not None:
@@ -236,14 +234,9 @@ WRAPPING = re.compile(
 
 
 def family_and_prefix(names: Iterable[str]) -> tuple[str, str]:
-    """Returns the family that names belong to, and what stands in front of a trunk's names in it.
-
-    Args:
-        names: of all tensors of a file.
-
-    Returns:
-        A key of `FORMATS`, and a prefix such as `backbone.bottom_up.`; two empty strings where
-        there is no trunk among them.
+    """Returns the family that the names of a file's tensors belong to, a key of `FORMATS`, and what
+    stands in front of a trunk's names in it, such as `backbone.bottom_up.`; both are empty where
+    there is no trunk among them.
     """
     present = dict.fromkeys(names)
     for key, format_ in reversed(FORMATS.items()):  # the peculiar ones before the plain one

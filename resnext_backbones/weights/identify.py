@@ -19,13 +19,9 @@ POOLED = re.compile(r"layer\d\.0\.downsample\.2\.")
 
 
 def identify(state: Mapping[str, Tensor]) -> Architecture | None:
-    """Returns the architecture of a trunk or a classifier; None where it is none.
-
-    Stages that the state dict lacks are unknown: `blocks` has those that it has. So are the fields
-    of `models.architecture.UNSEEN`, which have their defaults.
-
-    Args:
-        state: by this package's names.
+    """Returns the architecture of a trunk or a classifier by this package's names; None where it is
+    none. Stages that it lacks are unknown: `blocks` has those that it has. So are the fields of
+    `models.architecture.UNSEEN`, which have their defaults.
     """
     needed = [state.get(f"layer1.0.conv{i}.weight") for i in (1, 2, 3)]
     needed += [state[name] for name in STEM if name in state]

@@ -75,9 +75,9 @@ def load_weights(model: ResNeXt, source: str | Path, *, prefix: str = "") -> Loa
 
     Raises:
         FileNotFoundError: there is no such file.
-        WeightsError: it cannot be had or read, a key is missing, unexpected or of another shape,
-            a value is not finite, or the weights are known to belong to a network that differs in
-            what no tensor shows. The model is then unchanged.
+        WeightsError: it cannot be had or read, or does not fit: as `compare` finds, or because it
+            is known to be of a network that differs in what no tensor shows. The model is then
+            unchanged.
     """
     row = row_of(source)
     if row:  # before it is downloaded
@@ -158,10 +158,8 @@ def _without_place(state: Mapping[str, Tensor], model: ResNeXt) -> list[str]:
 def recorded_architecture(
     path: Path, content: Mapping[str, Any], source: str | Path
 ) -> Architecture | None:
-    """Returns what a file says of its network: in its metadata, or as runs of this package's do.
-
-    Raises:
-        WeightsError: it says what is no architecture.
+    """Returns what a file says of its network: in its metadata, or as runs of this package's do;
+    raises WeightsError where that is no architecture.
     """
     meta = content.get("meta")
     places = [read_metadata(path), meta, meta.get("facts") if isinstance(meta, Mapping) else None]

@@ -104,10 +104,8 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read_pickle(data: Any) -> Any:
-    """Returns what a pickle of plain values and of numpy arrays holds.
-
-    Raises:
-        RefusedError: it names anything else.
+    """Returns what a pickle of plain values and of numpy arrays holds; raises RefusedError where it
+    names anything else.
     """
     check_instructions(data)
     data.seek(0)
@@ -115,10 +113,8 @@ def read_pickle(data: Any) -> Any:
 
 
 def check_instructions(data: Any, *, pickles: int = 1) -> None:
-    """Goes over the pickles that begin here without following them.
-
-    Raises:
-        RefusedError: there are too many, or one names a function of Python's own.
+    """Goes over the instructions that begin here without following them; raises RefusedError where
+    there are too many, or one names a function of Python's own.
     """
     for _ in range(pickles):
         for number, (instruction, argument, _position) in enumerate(pickletools.genops(data)):
@@ -131,14 +127,9 @@ def check_instructions(data: Any, *, pickles: int = 1) -> None:
 
 
 def tensors_of(value: Any, most: int, done: dict[int, Any]) -> Any:
-    """Returns nested mappings with tensors for arrays.
-
-    Args:
-        most: bytes of a tensor, which are those of the file.
-        done: mappings that were met before: one may hold another many times, or itself.
-
-    Raises:
-        RefusedError: a tensor claims more values than there are.
+    """Returns nested mappings with tensors for arrays; raises RefusedError where one claims more
+    bytes than it has, or than the file's `most`. A mapping may hold one that is done already, or
+    itself.
     """
     if isinstance(value, _Array):
         return value.tensor

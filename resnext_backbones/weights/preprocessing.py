@@ -35,10 +35,8 @@ class Preprocessing:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> Preprocessing | None:
-        """Returns what `to_metadata` wrote; None where it is not there.
-
-        Raises:
-            ValueError: it is not what `to_metadata` writes.
+        """Returns what `to_metadata` wrote; None where it is not there. Raises KeyError, TypeError
+        or ValueError where it is something else.
         """
         if "pixel_order" not in metadata:
             return None

@@ -219,11 +219,7 @@ REGISTRY |= {
 
 
 def row_named(alias: str) -> Published:
-    """Returns the row of an alias.
-
-    Raises:
-        WeightsError: there is none; the message names those that are close.
-    """
+    """Returns the row of an alias; raises WeightsError, which names close ones, where none is."""
     if alias not in REGISTRY:
         close = difflib.get_close_matches(alias, REGISTRY, n=5, cutoff=0.3) or list(REGISTRY)[:5]
         raise WeightsError(

@@ -24,15 +24,11 @@ SCHEMES = {
 
 
 def locate(source: str | Path) -> Path:
-    """Returns the file of a source, downloaded if need be.
+    """Returns the file of a source, downloaded if need be: a path; an address (http, https, file);
+    `hf://OWNER/REPOSITORY/FILE` on the Hugging Face Hub; or an alias of `registry.REGISTRY`.
 
-    Args:
-        source: a path; an address (http, https, file); `hf://OWNER/REPOSITORY/FILE` on the
-            Hugging Face Hub; or an alias of `weights.registry.REGISTRY`.
-
-    Raises:
-        FileNotFoundError: it is a path, and there is no such file.
-        WeightsError: there is no such alias, or the file cannot be had.
+    Raises FileNotFoundError where there is no file at a path, and WeightsError where there is no
+    such alias, or the file cannot be had.
     """
     text, path = _alias(source), Path(source)
     if row := row_of(source):
@@ -93,17 +89,11 @@ def row_of_file(path: Path) -> Published | None:
 
 
 def preprocessing_of(source: str | Path) -> Preprocessing:
-    """Returns the pixels that weights expect.
+    """Returns the pixels that the weights of a source of `locate` expect.
 
-    The registry says it of its own files, wherever they lie, and a safetensors file that this
-    package wrote says it itself.
-
-    Args:
-        source: as of `locate`; nothing is downloaded for an alias.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        WeightsError: it is not known.
+    The registry says it of its own files, wherever they lie, with no download for an alias; a
+    safetensors file that this package wrote says it itself. Raises FileNotFoundError where there is
+    no such file, and WeightsError where it is not known.
     """
     if row := row_of(source):
         return row.source.preprocessing

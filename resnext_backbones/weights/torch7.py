@@ -134,20 +134,14 @@ class _Reader:
 
 
 def read_torch7(data: mmap.mmap) -> dict[str, Tensor]:
-    """Returns the tensors of a network by their place in it, as PyTorch's `Sequential` names them.
-
-    Raises:
-        RefusedError: the file claims more than it holds.
+    """Returns the tensors of a network by their place in it, as PyTorch's `Sequential` names them;
+    raises RefusedError where the file claims more than it holds.
     """
     return dict(_named(_Reader(data).value(), "", set()))
 
 
 def _named(value: Any, prefix: str, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
-    """Yields all parameters under a table or a module, with their names.
-
-    Args:
-        seen: what was met before, since tables may hold one another.
-    """
+    """Yields the parameters under a table or a module not seen before, with their names."""
     if id(value) in seen or not isinstance(value, dict):
         return
     seen.add(id(value))

@@ -68,19 +68,13 @@ def convert(
     Args:
         source: as of `load_weights`.
         path: of the new file, which gets its name when it is whole.
-        to: of `formats.TARGETS`.
+        to: of `formats.TARGETS`; a ValueError otherwise.
         preprocessing: the pixels that the weights expect; None is what the source says.
-        overwrite: put the new file in the place of one that is there.
+        overwrite: put the new file in the place of one that is there, a FileExistsError otherwise.
 
-    Returns:
-        What the source held, and the pixels that it expects, if they are known.
-
-    Raises:
-        ValueError: there is no such target.
-        FileNotFoundError: there is no such source, or no folder to write to.
-        FileExistsError: there is a file already.
-        WeightsError: the source cannot be read, it holds no whole trunk, or the target has no
-            names for its tensors.
+    Returns what the source held, and the pixels that it expects, if they are known. Raises
+    FileNotFoundError where there is no source or no folder to write to, and WeightsError where the
+    source cannot be read, holds no whole trunk, or the target has no names for its tensors.
     """
     path = Path(path)
     if to not in TARGETS:
@@ -116,10 +110,8 @@ def convert(
 
 
 def write_state(state: Mapping[str, Tensor], path: Path, to: str, metadata: Metadata) -> None:
-    """Writes tensors that have this package's names, for a target of `formats.TARGETS`.
-
-    Raises:
-        WeightsError: the target has no names for some of them.
+    """Writes tensors that have this package's names, for a target of `formats.TARGETS`; raises
+    WeightsError where it has no names for some of them.
     """
     names = {key: FORMATS[TARGETS[to]].from_own(key) for key in state}
     if nameless := [key for key, name in names.items() if name is None]:
