@@ -5,17 +5,16 @@ torch.hub.load("OWNER/resnext_backbones", "resnext50_32x4d", weights="open-mmlab
 
 from typing import Any
 
-from resnext_backbones import ResNeXt, build_backbone, build_classifier, list_variants, load_weights
+from resnext_backbones import ResNeXt, build_backbone, build_classifier, list_variants
 
 dependencies = ["torch", "torchvision", "numpy", "safetensors", "huggingface_hub", "filelock"]
 
 
 def _entry(name: str) -> Any:
     def build(*, weights: str | None = None, classifier: bool = False, **options: Any) -> ResNeXt:
-        model = (build_classifier if classifier else build_backbone)(name, **options)
-        if weights is not None:
-            load_weights(model, weights)
-        return model
+        return (build_classifier if classifier else build_backbone)(
+            name, weights=weights, **options
+        )
 
     build.__name__ = name
     build.__doc__ = f"""{name}: feature maps of four stages, or logits.

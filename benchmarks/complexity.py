@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from resnext_backbones.build import build_classifier
-from resnext_backbones.io import write_between
+from resnext_backbones.io import replace_between
 from resnext_backbones.variants import VARIANTS
 
 ROOT = Path(__file__).parents[1]
@@ -80,7 +80,7 @@ def update_record() -> tuple[Path, Path]:
     """Count every variant; rewrite the record and the table in the README."""
     record = {name: count(name) for name in VARIANTS}
     RECORD.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    write_between(README, BEGIN, END, table(record))
+    replace_between(README, BEGIN, END, table(record))
     return RECORD, README
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from benchmarks import grouped, pointwise
 from benchmarks.contestants import OWN
 from benchmarks.job import TASKS
-from resnext_backbones.io import write_between
+from resnext_backbones.io import replace_between
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
@@ -199,7 +199,7 @@ def update_document(document: Path = DOCUMENT, data: Path = DATA) -> Path:
             sections.append(f"{name}\n\n{where}\n\n{module.markdown(result)}")
     for path in sorted(data.glob("data_*.json")):
         sections.append(data_section(json.loads(path.read_text(encoding="utf-8"))))
-    write_between(document, BEGIN, END, "\n\n".join(sections))
+    replace_between(document, BEGIN, END, "\n\n".join(sections))
     return document
 
 

@@ -1,4 +1,4 @@
-"""Networks by name, with weights or without."""
+"""Builds networks by name, with weights or without."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def build_backbone(name: str, *, weights: str | Path | None = None, **options: A
             name settles.
         FileNotFoundError, WeightsError: as `load_weights`.
     """
-    architecture, rest = split(str(name), options)
+    architecture, rest = architecture_and_options(str(name), options)
     return _loaded(ResNeXt(architecture, **rest), weights)
 
 
@@ -34,18 +34,15 @@ def build_classifier(
     name: str, *, num_classes: int = 1000, weights: str | Path | None = None, **options: Any
 ) -> ResNeXtClassifier:
     """Returns the classifier of a variant; arguments and errors as of `build_backbone`."""
-    architecture, rest = split(str(name), options)
+    architecture, rest = architecture_and_options(str(name), options)
     return _loaded(ResNeXtClassifier(architecture, num_classes=num_classes, **rest), weights)
 
 
-def split(name: str | None, options: dict[str, Any]) -> tuple[Architecture, dict[str, Any]]:
+def architecture_and_options(
+    name: str | None, options: dict[str, Any]
+) -> tuple[Architecture, dict[str, Any]]:
     """Returns the architecture that a name and fields among the options describe, and the rest.
-
-    Args:
-        name: of `list_variants()`; None where the fields say it all.
-
-    Raises:
-        ValueError: neither a name nor blocks are given, or as `architecture_of`.
+    Raises ValueError where neither a name nor blocks are given, or as `architecture_of`.
     """
     changes = {key: value for key, value in options.items() if key in FIELDS}
     rest = {key: value for key, value in options.items() if key not in FIELDS}

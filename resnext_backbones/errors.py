@@ -1,20 +1,20 @@
-"""Bad input, and what its messages are made of."""
+"""Says what is wrong with an input."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 BUILD_ERRORS = (ValueError, TypeError, KeyError, AssertionError)
-"""What a framework's registry or config raises where an argument is wrong."""
+"""A framework's registry or config raises these where an argument is wrong."""
 
 NO_GPU_FOR_FP16 = "--amp fp16: no GPU here, training in float32; bf16 would do"
 
 
 class InputError(Exception):
-    """Something that the user gave is missing or wrong; the message says what and what to do."""
+    """Says what of the user's input is missing or wrong, and what to do."""
 
 
 def some(names: Iterable[str], limit: int = 5) -> str:
-    """The first few, and how many there are."""
+    """Returns the first few, and how many there are."""
     names = list(names)
     return ", ".join(names[:limit]) + (f", ... ({len(names)})" if len(names) > limit else "")

@@ -1,4 +1,4 @@
-"""Files and folders are written whole or not at all."""
+"""Writes files and folders whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from pathlib import Path
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A path to write to, beside `path`; it takes that name once what was written is on the disk.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Gives a path beside `path`, which takes that name once what was written is on the disk.
 
-    Where the block or the disk fails, what had the name before is as it was.
+    Its folder is made. Where the block or the disk fails, what had the name before is as it was.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield temporary
@@ -25,28 +26,27 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text, whole or not at all; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as temporary:
+def atomic_write_text(path: Path, text: str) -> None:
+    """Writes a text, whole or not at all."""
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_between(path: Path, begin: str, end: str, body: str) -> None:
-    """Put a text in the place of what stands between two markers of a document."""
+def replace_between(path: Path, begin: str, end: str, body: str) -> None:
+    """Puts a text in the place of what stands between two markers of a document."""
     before, rest = path.read_text(encoding="utf-8").split(begin, 1)
     after = rest.split(end, 1)[1]
-    write_whole(path, f"{before}{begin}\n\n{body}\n\n{end}{after}")
+    atomic_write_text(path, f"{before}{begin}\n\n{body}\n\n{end}{after}")
 
 
 def remove_leftovers(folder: Path, pattern: str) -> None:
-    """Remove what writers of `pattern` left in a folder when they were killed."""
+    """Removes what writers of `pattern` left in a folder when they were killed."""
     for path in folder.glob(f".{pattern}.*"):
         path.unlink(missing_ok=True)
 
 
 def flush(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
+    """Waits until a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

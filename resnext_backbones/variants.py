@@ -1,4 +1,4 @@
-"""The named networks: one table."""
+"""One table has the named networks."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ VARIANTS: dict[str, Architecture] = {
 }
 
 SETTLED = {"blocks", "cardinality", "base_width"}
-"""What a name says itself, so that nothing else can say it."""
+"""A name says these itself, so that nothing else can say them."""
 
 
 def list_variants() -> list[str]:
@@ -52,14 +52,9 @@ def list_variants() -> list[str]:
 
 
 def architecture_of(name: str, **changes: Any) -> Architecture:
-    """Returns the architecture of a name.
-
-    Args:
-        changes: fields in which it differs, such as `in_channels`.
-
-    Raises:
-        ValueError: the name is not in the table, it settles one of the fields, or a value is out of
-            its range.
+    """Returns the architecture of a name, with fields in which it differs, such as `in_channels`.
+    Raises ValueError where the name is not in the table or settles one of the fields, or a value is
+    out of its range.
     """
     if name not in VARIANTS:
         raise ValueError(f"no variant {name!r}; there are {', '.join(VARIANTS)}")
@@ -94,7 +89,7 @@ def describe(found: Architecture) -> str:
 
 
 def _differences(row: Architecture, found: Architecture) -> dict[str, Any]:
-    """The fields in which they differ, but for the blocks, with the values of `found`."""
+    """Returns the fields in which they differ, but for the blocks, with the values of `found`."""
     left_out = {"blocks", "in_channels", *UNSEEN}
     names = [field.name for field in fields(Architecture) if field.name not in left_out]
     if not found.attention and not row.attention:

@@ -89,13 +89,19 @@ def zip_of(data: bytes, records: dict[str, bytes] | None = None, **options: Any)
     return out.getvalue()
 
 
-def storage_claim(items: int, shape: tuple[int, ...], stride: tuple[int, ...]) -> bytes:
-    """Instructions for one tensor over a storage that is said to have so many items."""
+def storage_claim(
+    items: int, shape: tuple[int, ...], stride: tuple[int, ...], *view: None
+) -> bytes:
+    """Instructions for one tensor over a storage that is said to have so many items.
+
+    Args:
+        view: None in a file of the old kind, where a storage may be a part of another.
+    """
 
     class Pickler(_Pickler):
         def persistent_id(self, value: Any) -> Any:
             if isinstance(value, str) and value == "the storage":
-                return "storage", _Named("torch.FloatStorage"), "0", "cpu", items
+                return "storage", _Named("torch.FloatStorage"), "0", "cpu", items, *view
             return None
 
     class Tensor:
@@ -120,10 +126,10 @@ def modern(value: Any = None) -> bytes:
     return out.getvalue()
 
 
-def legacy_of(data: bytes) -> bytes:
-    """A file of the old kind with these instructions."""
+def legacy_of(data: bytes, storages: tuple[str, ...] = ("0",)) -> bytes:
+    """A file of the old kind with these instructions, and a list of what storages follow."""
     head = [pickled(0x1950A86A20F9469CFC6C), pickled(1001), pickled({"little_endian": True})]
-    return b"".join([*head, data, pickled(["0"])])
+    return b"".join([*head, data, pickled(list(storages))])
 
 
 def array_of(shape: tuple[int, ...], code: str, data: Any) -> bytes:
@@ -238,7 +244,16 @@ MAKERS: dict[str, Callable[[], bytes]] = {
     "zip: values in values": lambda: zip_of(deep(200_000)),
     "old: truncated": lambda: legacy()[:-3000],
     "old: a storage larger than the file": lambda: legacy_of(
-        storage_claim(10**12, (10**12,), (1,))
+        storage_claim(10**12, (10**12,), (1,), None)
+    ),
+    "old: a storage of some gigabytes": lambda: legacy_of(
+        storage_claim(10**9, (10**9,), (1,), None)
+    ),
+    "old: a storage that does not follow": lambda: legacy_of(
+        storage_claim(10**9, (10**9,), (1,), None), ()
+    ),
+    "old: a tensor larger than its storage": lambda: legacy_of(
+        storage_claim(16, (10**9,), (1,), None)
     ),
     "arrays: of objects": lambda: array_of((1,), "O8", [1]),
     "arrays: larger than their bytes": lambda: array_of((10**9, 10**3), "f4", b"1234"),

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from resnext_backbones import ResNeXtClassifier, build_backbone
-from resnext_backbones.build import split
+from resnext_backbones.build import architecture_and_options
 from resnext_backbones.cli import COMMANDS
 from resnext_backbones.extras import EXTRAS
 from resnext_backbones.weights.download import path_of
@@ -128,7 +128,7 @@ def test_the_table_of_cardinalities_is_what_was_measured() -> None:
     result = json.loads(path.read_text(encoding="utf-8"))
     for name, network in result["networks"].items():
         cfg = read_config("cifar/cifar10_quick", variant=f"resnext29_{name}")
-        architecture, _ = split(None, cfg.model.network)
+        architecture, _ = architecture_and_options(None, cfg.model.network)
         model = ResNeXtClassifier(architecture, num_classes=10).eval()
         assert sum(p.numel() for p in model.parameters()) == network["parameters"]
         counted = flop_count(model, torch.zeros(1, 3, 32, 32)).unsupported_ops_warnings(False)

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import drawn, small
+from huggingface_hub.errors import EntryNotFoundError
 from safetensors.torch import save_file
 
 from resnext_backbones import ResNeXt, ResNeXtClassifier, list_variants, load_weights
 from resnext_backbones.weights import WeightsError, download
+from resnext_backbones.weights.identify import network_name
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,13 +37,70 @@ def test_saved_and_loaded_whole(cls: type[ResNeXt], options: dict, tmp_path: Pat
     assert all(torch.equal(v, model.state_dict()[k]) for k, v in own.state_dict().items())
 
 
-def test_from_pretrained_loads_whole_or_not_at_all(tmp_path: Path) -> None:
+UNFIT = {
+    "missing": ({"layer2.0.bn1.bias": None}, "1 missing: layer2.0.bn1.bias"),
+    "extra": ({"layer2.0.x.weight": torch.ones(1)}, "1 unexpected: layer2.0.x.weight"),
+    "shape": ({"bn1.weight": torch.ones(3)}, "1 of another shape: bn1.weight (3,) for (16,)"),
+    "NaN": ({"bn1.weight": torch.full((16,), torch.nan)}, "1 with NaN or infinity: bn1.weight"),
+    "integers": (
+        {"bn1.weight": torch.ones(16, dtype=torch.int64)},
+        "1 not floating point: bn1.weight (torch.int64)",
+    ),
+}
+"""What a file has in place of some tensors of its network, and what is said of it."""
+
+
+@pytest.mark.parametrize("what", UNFIT)
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_from_pretrained_is_as_strict_as_load_weights(
+    what: str, name: str, tmp_path: Path, monkeypatch
+) -> None:
+    changes, message = UNFIT[what]
     model = drawn()
     model.save_pretrained(tmp_path)
-    state = {key: value.contiguous() for key, value in model.state_dict().items()}
-    state.pop("layer2.0.bn1.bias")
-    save_file(state, tmp_path / "model.safetensors")
-    with pytest.raises(RuntimeError, match=r"layer2.0.bn1.bias"):
+    (tmp_path / "model.safetensors").unlink()
+    changed = model.state_dict() | changes
+    state = {key: value.contiguous() for key, value in changed.items() if value is not None}
+    (save_file if name.endswith("safetensors") else torch.save)(state, tmp_path / name)
+
+    def download(*, filename: str, **_: object) -> str:
+        if not (tmp_path / filename).is_file():
+            raise EntryNotFoundError(filename)
+        return str(tmp_path / filename)
+
+    monkeypatch.setattr("huggingface_hub.hub_mixin.hf_hub_download", download)
+    network = network_name(model.state_dict())
+    for load in (
+        lambda: load_weights(drawn(), tmp_path / name),
+        lambda: ResNeXt.from_pretrained("owner/name"),
+    ):
+        with pytest.raises(WeightsError) as caught:
+            load()
+        assert str(caught.value) == (
+            f"weights {tmp_path / name}: the file holds {network}; the network is {network}. Its "
+            f"names are torchvision's. Nothing was loaded.\n  {message}"
+        )
+
+
+def test_from_pretrained_names_another_network_and_takes_half_precision(tmp_path: Path) -> None:
+    model = drawn()
+    model.save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    save_file({key: v.half().contiguous() for key, v in model.state_dict().items()}, path)
+    again = ResNeXt.from_pretrained(tmp_path)
+    assert not again.training
+    assert again.conv1.weight.dtype == torch.float32
+    assert torch.equal(again.conv1.weight, model.conv1.weight.half().float())
+    drawn(activation="SiLU").save_pretrained(tmp_path / "silu")
+    (tmp_path / "silu" / "model.safetensors").rename(path)
+    with pytest.raises(WeightsError, match=r"activation='SiLU', and this one has 'ReLU'"):
+        ResNeXt.from_pretrained(tmp_path)
+    drawn(cardinality=8).save_pretrained(tmp_path / "wide")
+    (tmp_path / "wide" / "model.safetensors").rename(path)
+    with pytest.raises(WeightsError, match=r"file holds a 8x4d network.*; the network is a 4x4d"):
+        ResNeXt.from_pretrained(tmp_path)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"model.safetensors: there is no such file"):
         ResNeXt.from_pretrained(tmp_path)
 
 

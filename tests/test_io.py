@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from resnext_backbones.io import remove_leftovers, whole_file
+from resnext_backbones.io import atomic_write, remove_leftovers
 
 
 def test_a_file_takes_its_name_when_it_is_written(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("before")
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("after")
         assert path.read_text() == "before"
     assert path.read_text() == "after"
@@ -24,7 +24,7 @@ def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
     path.write_text("before")
 
     def write() -> None:
-        with whole_file(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text("half")
             raise OSError("full")
 

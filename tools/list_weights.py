@@ -10,13 +10,40 @@ from pathlib import Path
 
 from resnext_backbones.cli import command_parser, run_tool
 from resnext_backbones.commands.list import run
-from resnext_backbones.engine.catalogue import markdown as results
-from resnext_backbones.io import write_between
-from resnext_backbones.weights import registry
+from resnext_backbones.engine.catalogue import markdown as results_table
+from resnext_backbones.io import replace_between
+from resnext_backbones.weights.preprocessing import PIXEL_NAMES
+from resnext_backbones.weights.registry import REGISTRY
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = {ROOT / "docs" / "weights.md": registry.markdown, ROOT / "README.md": results}
 BEGIN, END = "<!-- table: tools/list_weights.py --document -->", "<!-- end -->"
+
+
+def weights_table() -> str:
+    """Returns the registry as a table; an alias of timm's stands beside that of the same file."""
+    aliases: dict[str, list[str]] = {}
+    for alias, row in REGISTRY.items():
+        aliases.setdefault(row.alias, []).append(alias)
+    head = "alias", "network", "top-1", "pixels", "norms", "licence", "published in"
+    lines = [head, ("---",) * len(head)]
+    for own, names in aliases.items():
+        row = REGISTRY[own]
+        norms = row.source.norms + (", ConvWS" if row.source.standardised else "")
+        lines.append(
+            (
+                ", ".join(f"`{name}`" for name in names),
+                row.variant,
+                "" if row.top1 is None else f"{row.top1:.1f}",
+                PIXEL_NAMES[row.source.preprocessing],
+                norms,
+                row.source.licence,
+                f"[{row.source.reference.split('/')[2]}]({row.source.reference})",
+            )
+        )
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+DOCUMENTS = {ROOT / "docs" / "weights.md": weights_table, ROOT / "README.md": results_table}
 
 
 def main() -> None:
@@ -27,7 +54,7 @@ def main() -> None:
         run(args)
         return
     for document, markdown in DOCUMENTS.items():
-        write_between(document, BEGIN, END, markdown())
+        replace_between(document, BEGIN, END, markdown())
         print(document)
 
 

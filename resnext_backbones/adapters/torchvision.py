@@ -23,7 +23,7 @@ from torchvision.ops.feature_pyramid_network import (
     LastLevelMaxPool,
 )
 
-from resnext_backbones.build import split
+from resnext_backbones.build import architecture_and_options
 from resnext_backbones.models import ResNeXt
 from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.models.options import MAX_STAGES, check_one_of, check_range, require
@@ -220,7 +220,7 @@ def _split(
     for key in options:
         if key in settled:
             raise ValueError(f"{key} cannot be given: {settled[key]} settles it")
-    return split(name, options)
+    return architecture_and_options(name, options)
 
 
 def _loaded(body: NamedResNeXt, weights: str | Path | None) -> NamedResNeXt:

@@ -11,8 +11,8 @@ import argparse
 
 from resnext_backbones.commands.arguments import add, complete_weights
 from resnext_backbones.errors import InputError
+from resnext_backbones.weights.formats import TARGETS
 from resnext_backbones.weights.preprocessing import PIXEL_NAMES
-from resnext_backbones.weights.targets import TARGETS
 
 PIXELS = {name: pixels for pixels, name in PIXEL_NAMES.items()}
 
@@ -33,16 +33,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from resnext_backbones.weights.write import convert
 
-    pixels = PIXELS.get(args.pixels)
+    given = PIXELS.get(args.pixels)
     try:
-        done = convert(
-            args.source, args.dest, args.to, preprocessing=pixels, overwrite=args.overwrite
+        held, pixels = convert(
+            args.source, args.dest, args.to, preprocessing=given, overwrite=args.overwrite
         )
     except FileExistsError as error:
         raise InputError(f"{error}; --overwrite replaces it") from error
     except FileNotFoundError as error:
         raise InputError(str(error)) from error
-    print(f"{done.path}: {done.variant}, from names of {done.family}")
-    print(f"pixels: {done.preprocessing or 'not known; --pixels says it'}")
-    if done.unused:
-        print(f"left out: {len(done.unused)} tensors beside the trunk, {done.unused[0]} and so on")
+    print(f"{args.dest}: {held.variant}, from names of {held.family}")
+    print(f"pixels: {pixels or 'not known; --pixels says it'}")
+    if left := held.outside:
+        print(f"left out: {len(left)} tensors beside the trunk, {left[0]} and so on")

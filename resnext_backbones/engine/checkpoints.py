@@ -21,7 +21,7 @@ from resnext_backbones.adapters.registry import HOOKS
 from resnext_backbones.engine.fit import log_warning
 from resnext_backbones.engine.hooks import reported
 from resnext_backbones.errors import InputError
-from resnext_backbones.io import remove_leftovers, whole_file
+from resnext_backbones.io import atomic_write, atomic_write_text, remove_leftovers
 from resnext_backbones.weights.download import hash_of
 
 BACKEND = "resnext_backbones.whole_files"
@@ -58,9 +58,8 @@ def read_journal(work_dir: Path) -> list[Entry]:
 
 def write_journal(work_dir: Path, entries: list[Entry]) -> None:
     """Replaces a work directory's journal."""
-    with whole_file(work_dir / JOURNAL) as temporary:
-        lines = [asdict(entry) for entry in entries]
-        temporary.write_text(json.dumps(lines, indent=1) + "\n", encoding="utf-8")
+    lines = [asdict(entry) for entry in entries]
+    atomic_write_text(work_dir / JOURNAL, json.dumps(lines, indent=1) + "\n")
 
 
 def newest_checkpoint(work_dir: str | Path) -> Path | None:
@@ -114,7 +113,7 @@ class WholeFiles(LocalBackend):
         """Writes a file; where that raises OSError, what was there before is as it was."""
         path = Path(filepath)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_bytes(obj)
 
 

@@ -6,7 +6,6 @@ import json
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,8 @@ from resnext_backbones.engine.hooks import FiniteLossHook
 from resnext_backbones.engine.norms import SYNCHRONISED, use_own
 from resnext_backbones.engine.processes import agree, start_process_group
 from resnext_backbones.errors import BUILD_ERRORS, InputError
-from resnext_backbones.io import write_whole
-from resnext_backbones.weights.compare import COUNTER, compare
+from resnext_backbones.io import atomic_write_text
+from resnext_backbones.weights.compare import COUNTER, MISSING, UNEXPECTED, compare
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.identify import network_name
 
@@ -71,8 +70,10 @@ def evaluate(
     metrics = runner.test()
     if is_main_process():
         text = table(metrics)
-        write_whole(out, json.dumps({"checkpoint": str(checkpoint), **metrics}, indent=2) + "\n")
-        write_whole(out.with_suffix(".txt"), text)
+        atomic_write_text(
+            out, json.dumps({"checkpoint": str(checkpoint), **metrics}, indent=2) + "\n"
+        )
+        atomic_write_text(out.with_suffix(".txt"), text)
         print(text)
     return metrics
 
@@ -161,12 +162,11 @@ def check_checkpoint(
         result = model.load_state_dict(fitting, strict=False)
     # A module may read keys by other names: what it misses is what it says.
     absent = [k for k in result.missing_keys if k not in state and not k.endswith(COUNTER)]
-    found = replace(compare(state, own), missing=absent, unexpected=result.unexpected_keys)
+    found = compare(state, own)
+    found |= {MISSING: absent, UNEXPECTED: result.unexpected_keys}
     if found:
-        held, wanted = (network_name(_trunk(s)) or "no ResNeXt" for s in (state, own))
-        raise InputError(
-            f"checkpoint {path}: its backbone is {held} and the config's is {wanted}.{found}"
-        )
+        held, network = (network_name(_trunk(each)) for each in (state, own))
+        raise InputError(found.message(f"checkpoint {path}", held, network))
     return content.get("meta") or {}
 
 

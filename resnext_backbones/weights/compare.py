@@ -1,9 +1,9 @@
-"""A state dict beside a network's own: what is missing, unexpected, or of another shape."""
+"""Compares a state dict with a network's own: once, and in one form of message, for every door."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Collection, Iterable, Mapping
 
 from torch import Tensor
 
@@ -13,32 +13,34 @@ from resnext_backbones.weights.errors import WeightsError
 COUNTER = "num_batches_tracked"
 """The counters of batch norms: older files have none, and frozen norms no place for them."""
 
+MISSING, UNEXPECTED = "missing", "unexpected"
+SHAPE, TYPE, BROKEN = "of another shape", "not floating point", "with NaN or infinity"
 
-@dataclass(frozen=True)
-class Comparison:
-    """How a state dict differs from a network's; it is false where they fit each other.
+MOST_LISTED = 8
 
-    Attributes:
-        missing: keys that the network has.
-        unexpected: keys that it has not.
-        shapes: keys whose tensors have another shape, with both.
-        types: keys whose tensors are not floating point and should be, with their type.
-    """
 
-    missing: Sequence[str] = ()
-    unexpected: Sequence[str] = ()
-    shapes: Sequence[str] = ()
-    types: Sequence[str] = ()
+class Comparison(dict[str, list[str]]):
+    """Holds the keys in which a state dict differs from a network's, by what is wrong with them."""
 
     def __bool__(self) -> bool:
-        return bool(self.missing or self.unexpected or self.shapes or self.types)
+        return any(self.values())
 
     def __str__(self) -> str:
+        lines = ""
+        for what, keys in self.items():
+            if keys:
+                more = len(keys) - MOST_LISTED
+                lines += f"\n  {len(keys)} {what}: {', '.join(sorted(keys)[:MOST_LISTED])}"
+                lines += f", and {more} more" if more > 0 else ""
+        return lines
+
+    def message(self, source: str, held: str, network: str, more: str = "") -> str:
+        """Returns what an error says of a source and the variants of both, which are "" where it is
+        none; `more` is a sentence about the source, with a space behind it.
+        """
         return (
-            listing("missing", self.missing)
-            + listing("unexpected", self.unexpected)
-            + listing("of another shape", self.shapes)
-            + listing("not floating point", self.types)
+            f"{source}: the file holds {held or 'no ResNeXt'}; the network is "
+            f"{network or 'no ResNeXt'}. {more}Nothing was loaded.{self}"
         )
 
 
@@ -49,38 +51,33 @@ def compare(
     optional: Collection[str] = (),
     unknown: Iterable[str] = (),
 ) -> Comparison:
-    """Returns how `state` differs from a network's `own`; counters of batches do not matter.
-
-    Args:
-        optional: keys that may be missing.
-        unknown: further keys that are unexpected, by names of another family.
+    """Returns how `state` differs from a network's `own`; it is false where they fit. Optional keys
+    may be missing, and unknown ones, by names of another family, are unexpected.
     """
-    both = sorted(own.keys() & state.keys())
-    return Comparison(
-        missing=sorted(filter(_counts, own.keys() - state.keys() - set(optional))),
-        unexpected=sorted([*filter(_counts, state.keys() - own.keys()), *unknown]),
-        shapes=[
-            f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}"
-            for key in both
-            if state[key].shape != own[key].shape
-        ],
-        types=[
-            f"{key} ({state[key].dtype})"
-            for key in both
-            if own[key].is_floating_point() and not state[key].is_floating_point()
-        ],
-    )
+    found = Comparison((what, []) for what in (MISSING, UNEXPECTED, SHAPE, TYPE, BROKEN))
+    found[UNEXPECTED] += unknown
+    for key in sorted(own.keys() | state.keys()):
+        ours, theirs = own.get(key), state.get(key)
+        if ours is None or theirs is None:
+            if not key.endswith(COUNTER) and key not in optional:
+                found[UNEXPECTED if ours is None else MISSING].append(key)
+        elif theirs.shape != ours.shape:
+            found[SHAPE].append(f"{key} {tuple(theirs.shape)} for {tuple(ours.shape)}")
+        elif ours.is_floating_point() and not theirs.is_floating_point():
+            found[TYPE].append(f"{key} ({theirs.dtype})")
+        elif ours.is_floating_point() and not _is_finite(theirs):
+            found[BROKEN].append(key)
+    return found
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    # The sum of most tensors says it, and is quick.
+    return math.isfinite(tensor.sum()) or bool(tensor.isfinite().all())
 
 
 def check_unseen(source: object, held: Architecture, network: Architecture) -> None:
-    """Check that weights and a network agree in what no tensor shows.
-
-    Args:
-        source: of the weights, as messages call it.
-        held: what the weights presuppose.
-
-    Raises:
-        WeightsError: they do not.
+    """Raises WeightsError where what weights presuppose differs from a network in what no tensor
+    shows.
     """
     for name in UNSEEN:
         ours, theirs = getattr(network, name), getattr(held, name)
@@ -89,15 +86,3 @@ def check_unseen(source: object, held: Architecture, network: Architecture) -> N
                 f"weights {source}: belong to a network with {name}={theirs!r}, and this one has "
                 f"{ours!r}: the same shapes, and another network. Nothing was loaded."
             )
-
-
-def listing(what: str, keys: Sequence[str], limit: int = 8) -> str:
-    """Returns a line of a message: how many keys there are, and the first of them; "" for none."""
-    if not keys:
-        return ""
-    more = f", and {len(keys) - limit} more" if len(keys) > limit else ""
-    return f"\n  {len(keys)} {what}: {', '.join(keys[:limit])}{more}"
-
-
-def _counts(key: str) -> bool:
-    return not key.endswith(COUNTER)

@@ -1,4 +1,4 @@
-"""Files from the network: whole, checked, and where torch.hub keeps them."""
+"""Downloads files: whole, checked, and to where torch.hub keeps them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
 from urllib.parse import urlparse
 
 import huggingface_hub
@@ -20,35 +19,28 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from resnext_backbones.weights.errors import DownloadError, WeightsError
 
 TRIES = 5
-"""Connections to one address: what has come goes on where the last one broke off."""
+"""An address is asked so often: what has come goes on where the last connection broke off."""
 
 TIMEOUT = 30
-"""Seconds without a byte after which a connection is given up."""
-
-CHUNK = 2**20
+"""A connection is given up after so many seconds without a byte."""
 
 NETWORK_ERRORS = (OSError, http.client.HTTPException)
 
 
 def path_of(url: str) -> Path:
-    """Where a downloaded file lies: in TORCH_HOME/hub/checkpoints, by its own name."""
+    """Returns where a downloaded file lies: in TORCH_HOME/hub/checkpoints, by its own name."""
     return Path(torch.hub.get_dir()) / "checkpoints" / PurePosixPath(urlparse(url).path).name
 
 
 def download(urls: Sequence[str], sha256: str = "") -> Path:
-    """The file, from the first of the addresses that has it; at once if it was had before.
+    """Returns the file, from the first of the addresses that has it; at once if it was had before.
 
     It is written under another name and gets its own when it is whole and its hash is right. What
     a broken connection left is kept, and the next call goes on from there. Several processes may
     ask for the same file: one of them downloads it.
 
-    Args:
-        urls: of the same file, in the order in which to try.
-        sha256: its hash in hexadecimal, or the beginning of it; "" is not checked.
-
-    Raises:
-        DownloadError: it cannot be had.
-        WeightsError: it has another hash.
+    Raises DownloadError where it cannot be had, and WeightsError where its hash does not begin with
+    `sha256`, which is hexadecimal.
     """
     path = path_of(urls[0])
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,44 +50,39 @@ def download(urls: Sequence[str], sha256: str = "") -> Path:
         failures = []
         for url in urls:
             try:
-                _download(url, path, sha256)
-                return path
+                part = _fetch(url, path.with_name(f"{path.name}.part"))
             except NETWORK_ERRORS as error:
                 failures.append(f"{url} ({str(error) or type(error).__name__})")
+                continue
+            if not (found := hash_of(part)).startswith(sha256):
+                part.unlink()
+                raise WeightsError(
+                    f"weights {path.name}: what {url} gave has the SHA-256 {found} and not "
+                    f"{sha256}; it was thrown away"
+                )
+            return part.replace(path)
     raise DownloadError(
         f"weights {path.name}: could not be downloaded from {' or '.join(failures)}; download the "
         f"file on a machine with network access, and put it at {path}"
     )
 
 
-def _download(url: str, path: Path, sha256: str) -> None:
-    part = path.with_name(f"{path.name}.part")
+def _fetch(url: str, part: Path) -> Path:
     for left in reversed(range(TRIES)):
         try:
             _go_on(url, part)
             break
-        except urllib.error.HTTPError as error:
+        except NETWORK_ERRORS as error:
             # Nothing comes of asking again, unless the server is only busy.
-            if error.code < 500 or not left:
+            refused = isinstance(error, urllib.error.HTTPError) and error.code < 500
+            if refused or not left:
                 raise
-        except NETWORK_ERRORS:
-            if not left:
-                raise
-    found = hash_of(part)
-    if not found.startswith(sha256):
-        part.unlink()
-        raise WeightsError(
-            f"weights {path.name}: what {url} gave has the SHA-256 {found} and not {sha256}; "
-            "it was thrown away"
-        )
-    part.replace(path)
+    return part
 
 
 def _go_on(url: str, part: Path) -> None:
-    """Append what is missing to a file that may have the beginning already.
-
-    Raises:
-        OSError: the connection failed, or broke off before the end.
+    """Appends what is missing to a file that may have the beginning already; raises OSError where
+    the connection failed, or broke off before the end.
     """
     have = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "resnext_backbones", "Accept-Encoding": "identity"}
@@ -106,48 +93,39 @@ def _go_on(url: str, part: Path) -> None:
             urllib.request.Request(url, headers=headers), timeout=TIMEOUT
         )
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # there is nothing behind what is here: it is another file, or whole
-            if error.headers.get("Content-Range") == f"bytes */{have}":
-                return
-            part.unlink()
-            raise ConnectionError("the beginning of another file lay here") from error
-        raise
+        if error.code != 416:
+            raise
+        # There is nothing behind what is here: it is another file, or whole.
+        if error.headers.get("Content-Range") == f"bytes */{have}":
+            return
+        part.unlink()
+        raise ConnectionError("the beginning of another file lay here") from error
     with response, part.open("ab") as file:
         if response.status != 206:  # the server sends the whole
             file.truncate(0)
             have = 0
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
-        _copy(response, file, have, total)
+        with torch.hub.tqdm(
+            total=total, initial=have, unit="B", unit_scale=True, unit_divisor=1024
+        ) as bar:
+            while chunk := response.read(2**20):
+                bar.update(file.write(chunk))
+        file.flush()
+        os.fsync(file.fileno())
     if total is not None and part.stat().st_size < total:
         raise ConnectionError(f"{part.stat().st_size} of {total} bytes came")
 
 
-def _copy(response: Any, file: BinaryIO, have: int, total: int | None) -> None:
-    with torch.hub.tqdm(
-        total=total, initial=have, unit="B", unit_scale=True, unit_divisor=1024
-    ) as bar:
-        while chunk := response.read(CHUNK):
-            file.write(chunk)
-            bar.update(len(chunk))
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def hash_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
+    """Returns the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def from_hub(repository: str, name: str) -> Path:
-    """A file of a repository on the Hugging Face Hub, in that library's own cache.
-
-    Raises:
-        WeightsError: it cannot be had.
+    """Returns a file of a repository on the Hugging Face Hub, in that library's own cache; raises
+    WeightsError where it cannot be had.
     """
     try:
         return Path(huggingface_hub.hf_hub_download(repository, name))

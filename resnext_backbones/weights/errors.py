@@ -1,9 +1,9 @@
-"""What is raised where weights are wrong."""
+"""Errors say what is wrong with weights."""
 
 
 class WeightsError(ValueError):
-    """Weights that cannot be read, or that do not fit the network."""
+    """Says that weights cannot be read, or do not fit the network."""
 
 
 class DownloadError(WeightsError):
-    """Weights that could not be downloaded; the message ends with where to put the file."""
+    """Says that weights could not be downloaded, and last where to put the file."""

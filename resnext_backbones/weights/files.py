@@ -1,256 +1,191 @@
-"""Reading weights files, without running anything that they contain."""
+"""Reads weights files, without running anything that they contain."""
 
 from __future__ import annotations
 
-import math
+import mmap
 import os
 import re
 import stat
 import struct
 import zipfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from safetensors import safe_open
 
 from resnext_backbones.weights import torch7
 from resnext_backbones.weights.errors import WeightsError
-from resnext_backbones.weights.pickles import RefusedError, audit, read_pickle
-
-T = TypeVar("T")
+from resnext_backbones.weights.pickles import (
+    RefusedError,
+    check_instructions,
+    read_pickle,
+    tensors_of,
+)
 
 LARGEST_DIRECTORY = 2**24
-"""Bytes of the list of what is in a file: more than 100,000 tensors."""
-
-
-@dataclass(frozen=True)
-class Content:
-    """What a file holds.
-
-    Attributes:
-        values: state dict, or what is wrapped around it.
-        metadata: strings that a safetensors file carries beside its tensors.
-    """
-
-    values: Mapping[str, Any]
-    metadata: Mapping[str, str] = field(default_factory=dict)
+"""Bytes suffice for a list of more than 100,000 tensors."""
 
 
 class _Inert:
-    """Stands for the bookkeeping objects in MMEngine's checkpoints; keeps nothing of them."""
+    """Takes everything and does nothing."""
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        pass
+    def __init__(self, *_: object, **__: object) -> None: ...
 
-    def __setstate__(self, state: object) -> None:
-        pass
+    def __setstate__(self, _: object) -> None: ...
 
 
-# MMEngine writes its logging history beside the weights. Naming these classes lets
-# `weights_only` read past them: what is built in their place is `_Inert`.
-_BOOKKEEPING: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-    (_Inert, name)
-    for name in (
-        "mmengine.logging.history_buffer.HistoryBuffer",
-        "numpy._core.multiarray._reconstruct",
-        "numpy.core.multiarray._reconstruct",
-        "numpy._core.multiarray.scalar",
-        "numpy.core.multiarray.scalar",
-        "numpy.ndarray",
-        "numpy.dtype",
-        "numpy.dtypes.Float64DType",
-        "numpy.dtypes.Int64DType",
-        "builtins.getattr",
-    )
-]
+# MMEngine writes its logging history beside the weights. Naming these lets `weights_only` read past
+# them: what is built in their place is inert.
+BOOKKEEPING = (
+    "mmengine.logging.history_buffer.HistoryBuffer",
+    *(f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")),
+    *(f"numpy.{core}.multiarray.scalar" for core in ("core", "_core")),
+    *("numpy.ndarray", "numpy.dtype", "numpy.dtypes.Float64DType", "numpy.dtypes.Int64DType"),
+    "builtins.getattr",
+)
 
 
 def read_file(path: str | Path) -> Mapping[str, Any]:
-    """As `read_content`, without the metadata."""
-    return read_content(path).values
-
-
-def read_content(path: str | Path) -> Content:
-    """What a weights file holds, on the CPU.
+    """Returns what a weights file holds, on the CPU: a state dict, or what is wrapped around it.
 
     The kind of file is told from its first bytes: safetensors, `torch.save`'s, a pickle of numpy
     arrays as Detectron2 and Caffe2 write it, or Torch7's.
 
-    Raises:
-        FileNotFoundError: there is no such file.
-        WeightsError: it is none of these, it is damaged or larger than this machine's memory, or
-            it holds objects that could run code.
+    Raises FileNotFoundError where there is none, and WeightsError where it is of another kind,
+    damaged, larger than this machine's memory, or holds objects that could run code.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"weights {path}: there is no such file")
-    size, memory = path.stat().st_size, _physical_memory()
+    size, memory = path.stat().st_size, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if size > memory:
         raise WeightsError(
             f"weights {path}: has {size / 1e9:.1f} GB, more than this machine's memory of "
             f"{memory / 1e9:.1f} GB"
         )
-    try:
-        with path.open("rb") as file:
-            content = _reader(file.read(32))(path, file)
-    except RefusedError as error:
-        raise WeightsError(
-            f"weights {path}: refused, since it holds {error}; take it from its source again, or "
-            "have its state dict saved alone, as safetensors"
-        ) from error
-    if not isinstance(content.values, Mapping):
-        kind = type(content.values).__name__
-        raise WeightsError(f"weights {path}: holds a {kind}, not a state dict")
-    return content
+    with _opened(path) as (read, data):
+        values = tensors_of(read(path, data), size, {})
+    if not isinstance(values, Mapping):
+        raise WeightsError(f"weights {path}: holds a {type(values).__name__}, not a state dict")
+    return values
 
 
 def read_metadata(path: str | Path) -> Mapping[str, str]:
-    """What a safetensors file carries beside its tensors; nothing of any other file.
-
-    Raises:
-        WeightsError: it is a damaged safetensors file.
+    """Returns what a safetensors file carries beside its tensors; nothing of any other file. Raises
+    WeightsError where it is no weights file, or a damaged one.
     """
-    with Path(path).open("rb") as file:
-        if _reader(file.read(32)) is not _read_safetensors:
+    with _opened(Path(path)) as (read, data):
+        if read is not _read_safetensors:
             return {}
-        return _open_safetensors(Path(path), file, lambda opened: opened.metadata() or {})
+        with _safetensors(Path(path), data) as opened:
+            return opened.metadata() or {}
 
 
-def _physical_memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+Reader = Callable[[Path, mmap.mmap], Any]
 
 
-def _reader(start: bytes) -> Callable[[Path, BinaryIO], Content]:
-    """What reads a file that begins like this."""
-    for matches, reader in READERS:
-        if matches(start):
-            return reader
-    return _read_nothing
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Reader, mmap.mmap]]:
+    """Opens a file as memory, of which no more can be read than there is, with what reads it. All
+    errors become WeightsError, since a damaged file can raise anything.
+    """
+    with path.open("rb") as file:
+        start = file.read(32)
+        kind, read = next(((kind, read) for kind, fits, read in KINDS if fits(start)), ("", None))
+        if read is None:
+            raise WeightsError(
+                f"weights {path}: not a safetensors file, nor one of torch.save, a pickle of "
+                "arrays or a Torch7 file; or it is damaged"
+            )
+        try:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                yield read, data
+        except (RefusedError, RecursionError) as error:
+            deep = "values within values too deep to be weights"
+            raise WeightsError(
+                f"weights {path}: refused, since it holds "
+                f"{error if isinstance(error, RefusedError) else deep}; take it from its source "
+                "again, or have its state dict saved alone, as safetensors"
+            ) from error
+        except Exception as error:
+            said = str(error).split("\n", 1)[0] or type(error).__name__
+            raise WeightsError(f"weights {path}: a damaged {kind} file: {said}") from error
 
 
-def _read_nothing(path: Path, _: BinaryIO) -> Content:
-    raise WeightsError(
-        f"weights {path}: not a safetensors file, nor one of torch.save, a pickle of arrays or a "
-        "Torch7 file; or it is damaged"
-    )
-
-
-def _read_safetensors(path: Path, file: BinaryIO) -> Content:
-    def read(opened: Any) -> Content:
-        tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
-        return Content(tensors, opened.metadata() or {})
-
-    return _open_safetensors(path, file, read)
-
-
-def _open_safetensors(path: Path, file: BinaryIO, read: Callable[[Any], T]) -> T:
-    file.seek(0)
-    (header,) = struct.unpack("<Q", file.read(8))
+def _safetensors(path: Path, data: mmap.mmap) -> Any:
+    (header,) = struct.unpack_from("<Q", data)
     if header > LARGEST_DIRECTORY:
         raise RefusedError(f"a header of {header} bytes")
-    try:
-        with safe_open(path, framework="pt") as opened:
-            return read(opened)
-    except SafetensorError as error:
-        raise WeightsError(f"weights {path}: damaged safetensors file: {error}") from error
+    return safe_open(path, framework="pt")
 
 
-def _read_zip(path: Path, file: BinaryIO) -> Content:
-    _check_directory(path, file)
-    try:
-        with zipfile.ZipFile(file) as archive:
-            entries = archive.infolist()
-        starts = [_start(file, entry) for entry in entries if entry.filename.endswith("/data.pkl")]
-    # The third is what zipfile raises for a version of the format that it does not know.
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, struct.error) as error:
-        raise WeightsError(f"weights {path}: a damaged PyTorch file: {error}") from error
-    if len(starts) != 1:
-        raise WeightsError(f"weights {path}: a zip archive that torch.save did not write")
-    sizes = {}
+def _read_safetensors(path: Path, data: mmap.mmap) -> Any:
+    with _safetensors(path, data) as opened:
+        return {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+
+
+def _read_zip(path: Path, data: mmap.mmap) -> Any:
+    _check_directory(data)
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    instructions = [entry for entry in entries if entry.filename.endswith("/data.pkl")]
+    if len(instructions) != 1:
+        raise ValueError("a zip archive that torch.save did not write")
     for entry in entries:
         if entry.compress_type != zipfile.ZIP_STORED:
             raise RefusedError(f"the compressed entry {entry.filename!r}")
         if stat.S_ISLNK(entry.external_attr >> 16):
             raise RefusedError(f"the symbolic link {entry.filename!r}")
-        sizes[entry.filename] = entry.file_size
-    if sum(sizes.values()) > path.stat().st_size:
+    if sum({entry.filename: entry.file_size for entry in entries}.values()) > len(data):
         raise RefusedError("entries that overlap")
-    root, start = starts[0]
-    file.seek(start)
-    audit(file, lambda key: sizes.get(f"{root}data/{key}", -1), path.stat().st_size)
-    return Content(_torch_load(path))
+    # An entry's data stand behind a header that ends with two texts.
+    offset = instructions[0].header_offset
+    data.seek(offset + 30 + sum(struct.unpack_from("<HH", data, offset + 26)))
+    check_instructions(data)
+    # As a part of the file in memory no storage can be larger than it.
+    return _torch_load(path, mapped=True)
 
 
-def _check_directory(path: Path, file: BinaryIO) -> None:
-    """That the list of files in an archive is none that takes memory by itself."""
-    tail = 2**16 + 64
-    file.seek(max(0, path.stat().st_size - tail))
-    end = file.read()
-    record, record_64 = end.rfind(b"PK\5\6"), end.rfind(b"PK\6\6")
-    if record < 0 or len(end) - record < 22:
-        raise WeightsError(f"weights {path}: a damaged or truncated PyTorch file")
-    (size,) = struct.unpack_from("<I", end, record + 12)
-    if 0 <= record_64 <= len(end) - 48:  # what is too large for the old record stands in this one
-        (size_64,) = struct.unpack_from("<Q", end, record_64 + 40)
+def _check_directory(data: mmap.mmap) -> None:
+    """Checks that the list of files in an archive is none that takes memory by itself."""
+    tail = max(0, len(data) - 2**16 - 64)
+    record, record_64 = data.rfind(b"PK\5\6", tail), data.rfind(b"PK\6\6", tail)
+    if record < 0:
+        raise ValueError("it is truncated")
+    (size,) = struct.unpack_from("<I", data, record + 12)
+    if 0 <= record_64 <= len(data) - 48:  # what is too large for the old record stands in this one
+        (size_64,) = struct.unpack_from("<Q", data, record_64 + 40)
         size = max(size if size < 2**32 - 1 else 0, size_64)
     if size > LARGEST_DIRECTORY:
         raise RefusedError(f"an archive whose list of files has {size} bytes")
 
 
-def _start(file: BinaryIO, entry: zipfile.ZipInfo) -> tuple[str, int]:
-    """An entry's folder, and where its data begin: behind a header that ends with two texts."""
-    file.seek(entry.header_offset + 26)
-    name, extra = struct.unpack("<HH", file.read(4))
-    return entry.filename.rpartition("/")[0] + "/", entry.header_offset + 30 + name + extra
+def _read_legacy(path: Path, data: mmap.mmap) -> Any:
+    """Returns what torch.save wrote before version 1.6: behind five pickles come the storages."""
+    check_instructions(data, pickles=4)
+    return _torch_load(path)
 
 
-def _read_legacy(path: Path, file: BinaryIO) -> Content:
-    """What torch.save wrote before version 1.6: five pickles, then the storages."""
-    file.seek(0)
-    size = path.stat().st_size
-    audit(file, lambda _: size, size, pickles=4)
-    return Content(_torch_load(path))
-
-
-def _torch_load(path: Path) -> Any:
+def _torch_load(path: Path, *, mapped: bool = False) -> Any:
     try:
-        with torch.serialization.safe_globals(_BOOKKEEPING):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    # A damaged file can raise anything.
+        with torch.serialization.safe_globals([(_Inert, name) for name in BOOKKEEPING]):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:
         if found := re.search(r"unsupported (?:global: )?GLOBAL (\S+)", str(error), re.IGNORECASE):
             raise RefusedError(f"{found[1]}, which could run code") from error
-        raise WeightsError(f"weights {path}: a damaged PyTorch file: {_first(error)}") from error
-
-
-def _first(error: Exception) -> str:
-    return str(error).split("\n", 1)[0] or type(error).__name__
-
-
-def _read_arrays(_: Path, file: BinaryIO) -> Content:
-    return Content(read_pickle(file))
-
-
-def _read_torch7(_: Path, file: BinaryIO) -> Content:
-    return Content(torch7.read_torch7(file))
+        raise
 
 
 MAGIC_NUMBER = struct.pack("<QH", 0xA86A20F9469CFC6C, 0x1950)
 
-READERS: tuple[tuple[Callable[[bytes], bool], Callable[[Path, BinaryIO], Content]], ...] = (
-    (lambda start: start.startswith(b"PK"), _read_zip),
-    (lambda start: start[8:9] == b"{", _read_safetensors),
-    (lambda start: start[:1] == b"\x80" and MAGIC_NUMBER in start, _read_legacy),
-    (lambda start: start[:1] == b"\x80", _read_arrays),
-    (lambda start: start.startswith(torch7.STARTS), _read_torch7),
+KINDS: tuple[tuple[str, Callable[[bytes], bool], Reader], ...] = (
+    ("PyTorch", lambda start: start.startswith(b"PK"), _read_zip),
+    ("safetensors", lambda start: start[8:9] == b"{", _read_safetensors),
+    ("PyTorch", lambda start: start[:1] == b"\x80" and MAGIC_NUMBER in start, _read_legacy),
+    ("pickle", lambda start: start[:1] == b"\x80", lambda _, data: read_pickle(data)),
+    ("Torch7", lambda start: start.startswith(torch7.STARTS), lambda _, d: torch7.read_torch7(d)),
 )
-"""How each kind of file begins, and what reads it."""
-
-
-def is_finite(tensor: Tensor) -> bool:
-    """Whether no value is NaN or infinite. The sum of most tensors says it, and is quick."""
-    return math.isfinite(tensor.sum()) or bool(tensor.isfinite().all())
+"""Files are of these kinds; a kind is told by how it begins."""

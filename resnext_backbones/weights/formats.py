@@ -1,4 +1,4 @@
-"""How each family of checkpoints names its tensors: one table, read in both directions.
+"""One table, read in both directions, has the names of tensors in each family of checkpoints.
 
 The names that all others are translated to are this package's own, which are torchvision's. A row
 pairs such a name with the family's; what stands in braces is looked up in `FIELDS`. Names that no
@@ -11,82 +11,86 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from itertools import chain
 
-STAGE = {"1": "1", "2": "2", "3": "3", "4": "4"}
-NORM = {
-    name: name for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+FIELDS: dict[str, tuple[str, str]] = {
+    "kind": ("kind", "bn gn"),
+    "stage": ("stage", "1 2 3 4"),
+    "res": ("stage", "2 3 4 5"),
+    "i": ("i", "1 2 3"),
+    "index": ("i", "0 1 2"),
+    "branch": ("i", "a b c"),
+    "norm": ("norm", "weight bias running_mean running_var num_batches_tracked"),
+    # Caffe2's names, and those in the files that Detectron2 publishes.
+    "blob": ("norm", "s/gamma b/beta rm/running_mean riv/running_var"),
+    "parameter": ("parameter", "weight bias"),
+    "sb": ("parameter", "s b"),
+    "wb": ("parameter", "w b"),
+    # Modules of a sequence have numbers. In Torch7's a stage and a block are such modules; behind
+    # each of three convolutions, in a block or a deep stem, come its norm and a ReLU.
+    "sequence": ("stage", "4 5 6 7"),
+    "conv": ("i", "0 3 6"),
+    "bn": ("i", "1 4 7"),
 }
-
-FIELDS: dict[str, tuple[str, dict[str, str]]] = {
-    "kind": ("kind", {"bn": "bn", "gn": "gn"}),
-    "stage": ("stage", STAGE),
-    "res": ("stage", {"1": "2", "2": "3", "3": "4", "4": "5"}),
-    "i": ("i", {"1": "1", "2": "2", "3": "3"}),
-    "branch": ("i", {"1": "a", "2": "b", "3": "c"}),
-    "norm": ("norm", NORM),
-    # Caffe2's names of a norm's scale, shift, running mean and running variance, and those in the
-    # files that Detectron2 publishes.
-    "blob": ("norm", {"weight": "s", "bias": "b", "running_mean": "rm", "running_var": "riv"}),
-    "greek": (
-        "norm",
-        {"weight": "gamma", "bias": "beta"} | {n: n for n in ("running_mean", "running_var")},
-    ),
-    "parameter": ("parameter", {"weight": "weight", "bias": "bias"}),
-    "sb": ("parameter", {"weight": "s", "bias": "b"}),
-    "wb": ("parameter", {"weight": "w", "bias": "b"}),
-    # Torch7's modules have numbers. A stage and a block are modules in a sequence; the second and
-    # the fourth of the three convolutions' neighbours are ReLUs.
-    "sequence": ("stage", {"1": "4", "2": "5", "3": "6", "4": "7"}),
-    "conv": ("i", {"1": "0", "2": "3", "3": "6"}),
-    "bn": ("i", {"1": "1", "2": "4", "3": "7"}),
-}
-"""What may stand in braces: whose value it is, and how that value is written."""
+"""In braces stands a field's name: here are the field whose value it has, and how these values are
+written, in the same order. Of several forms the first one is written, and all are read."""
 
 ANY: dict[str, str] = {"block": r"\d+", "rest": r".+"}
-"""Fields that are written alike in all families, and what they may be."""
+"""These fields are written alike in all families."""
 
 
 class Template:
-    """A name with fields in braces, which reads and writes names of that form."""
+    """Reads and writes names of one form, in which fields stand in braces."""
 
     def __init__(self, text: str) -> None:
-        self.parts = re.split(r"\{(\w+)\}", text)
-        literals, fields = self.parts[::2], self.parts[1::2]
-        groups = [
-            f"(?P<{name}>{ANY.get(name) or '|'.join(FIELDS[name][1].values())})" for name in fields
-        ]
-        escaped = [re.escape(literal) for literal in literals]
-        pattern = escaped[0] + "".join(g + e for g, e in zip(groups, escaped[1:], strict=True))
-        self._pattern = re.compile(pattern)
-        self._fields = fields
+        self._text = text
+        # Where the text is escaped, so are its braces.
+        self._pattern = re.compile(re.sub(r"\\{(\w+)\\}", _group, re.escape(text)))
 
     def parse(self, name: str) -> dict[str, str] | None:
-        """The values of the fields in a name, in canonical writing; None if it has another form."""
+        """Returns the fields' values, in canonical writing; None if the name has another form."""
         found = self._pattern.fullmatch(name)
         if found is None:
             return None
         values = {}
-        for field, text in found.groupdict().items():
-            whose, written = FIELDS.get(field, (field, {}))
-            values[whose] = next((v for v, form in written.items() if form == text), text)
+        for name, text in found.groupdict().items():
+            owner, forms = _field(name)
+            values[owner] = next((value for value in forms if text in forms[value]), text)
         return values
 
     def render(self, values: Mapping[str, str]) -> str | None:
-        """The name with these values; None where one of them cannot be written in this family."""
-        parts = list(self.parts)
-        for i, field in enumerate(self._fields):
-            whose, written = FIELDS.get(field, (field, {}))
-            text = values[whose] if field in ANY else written.get(values[whose])
-            if text is None:
-                return None
-            parts[2 * i + 1] = text
-        return "".join(parts)
+        """Returns the name with these values; None where the family cannot write one of them."""
+
+        def written(found: re.Match[str]) -> str:
+            owner, forms = _field(found[1])
+            return forms[values[owner]][0] if forms else values[owner]
+
+        try:
+            return re.sub(r"\{(\w+)\}", written, self._text) or None
+        except KeyError:
+            return None
+
+
+@cache
+def _field(name: str) -> tuple[str, dict[str, list[str]]]:
+    """Returns whose value stands in a field, and how each is written; nothing for one of `ANY`."""
+    if name in ANY:
+        return name, {}
+    owner, forms = FIELDS[name]
+    values = FIELDS[owner][1].split()
+    return owner, dict(zip(values, (form.split("/") for form in forms.split()), strict=False))
+
+
+def _group(found: re.Match[str]) -> str:
+    """Returns the group of a pattern that reads a field."""
+    _, forms = _field(found[1])
+    return f"(?P<{found[1]}>{'|'.join(chain(*forms.values())) or ANY[found[1]]})"
 
 
 @dataclass(frozen=True)
 class Format:
-    """A family's names.
+    """Translates a family's names.
 
     Attributes:
         family: as messages call it.
@@ -112,10 +116,8 @@ class Format:
         return [(Template(own), Template(theirs)) for own, theirs in self.rows]
 
     def to_own(self, name: str, kind: str = "bn") -> str | None:
-        """This package's name; None where it has none.
-
-        Args:
-            kind: of the norms, where the family's name does not say it: `bn` or `gn`.
+        """Returns this package's name; None where it has none. The norms are of a kind, `bn` or
+        `gn`, where the family's name does not say it.
         """
         for own, theirs in self._templates:
             if (values := theirs.parse(name)) is not None:
@@ -123,42 +125,25 @@ class Format:
         return name if self.follows else None
 
     def from_own(self, name: str) -> str | None:
-        """The family's name; None where it has none."""
+        """Returns the family's name; None where it has none."""
         for own, theirs in self._templates:
             if (values := own.parse(name)) is not None:
                 return theirs.render(values)
         return name if self.follows else None
 
 
-DEEP_STEM_CONVS = (("0", "0"), ("3", "1"), ("6", "2"))
-DEEP_STEM_NORMS = (("1", "0"), ("4", "1"), ("7", "2"))
-
-
-def _caffe2_norms(blob: str) -> tuple[tuple[str, str], ...]:
-    return (
-        ("bn1.{norm}", f"res_conv1_bn_{{{blob}}}"),
-        (
-            "layer{stage}.{block}.bn{i}.{norm}",
-            f"res{{res}}_{{block}}_branch2{{branch}}_bn_{{{blob}}}",
-        ),
-        (
-            "layer{stage}.{block}.downsample.1.{norm}",
-            f"res{{res}}_{{block}}_branch1_bn_{{{blob}}}",
-        ),
-    )
-
-
 FORMATS: dict[str, Format] = {
     # Also the weights of WSL, SWSL and SSL, those of MMDetection with a plain stem, and timm's.
-    "torchvision": Format("torchvision", ("conv1.weight",), follows=True),
+    # It has no deep stem.
+    "torchvision": Format("torchvision", ("conv1.weight",), (("stem.{rest}", ""),), follows=True),
     # The last norm of timm's deep stem is that of the plain one.
     "timm": Format(
         "timm (deep stem)",
         ("conv1.0.weight",),
         (
-            *((f"stem.{i}.weight", f"conv1.{i}.weight") for i in ("0", "3", "6")),
-            *((f"stem.{i}.{{norm}}", f"conv1.{i}.{{norm}}") for i in ("1", "4")),
             ("stem.7.{norm}", "bn1.{norm}"),
+            ("stem.{conv}.weight", "conv1.{conv}.weight"),
+            ("stem.{bn}.{norm}", "conv1.{bn}.{norm}"),
         ),
         follows=True,
     ),
@@ -167,8 +152,8 @@ FORMATS: dict[str, Format] = {
         "MMPretrain",
         ("backbone.conv1.weight", "backbone.stem.0.conv.weight"),
         (
-            *((f"stem.{a}.weight", f"backbone.stem.{b}.conv.weight") for a, b in DEEP_STEM_CONVS),
-            *((f"stem.{a}.{{norm}}", f"backbone.stem.{b}.bn.{{norm}}") for a, b in DEEP_STEM_NORMS),
+            ("stem.{conv}.weight", "backbone.stem.{index}.conv.weight"),
+            ("stem.{bn}.{norm}", "backbone.stem.{index}.bn.{norm}"),
             ("fc.{parameter}", "head.fc.{parameter}"),
             ("{rest}", "backbone.{rest}"),
         ),
@@ -201,7 +186,9 @@ FORMATS: dict[str, Format] = {
             ("layer{stage}.{block}.conv{i}.weight", "res{res}_{block}_branch2{branch}_w"),
             ("layer{stage}.{block}.gn{i}.{parameter}", "res{res}_{block}_branch2{branch}_gn_{sb}"),
             ("layer{stage}.{block}.downsample.0.weight", "res{res}_{block}_branch1_w"),
-            *(row for blob in ("blob", "greek") for row in _caffe2_norms(blob)),
+            ("bn1.{norm}", "res_conv1_bn_{blob}"),
+            ("layer{stage}.{block}.bn{i}.{norm}", "res{res}_{block}_branch2{branch}_bn_{blob}"),
+            ("layer{stage}.{block}.downsample.1.{norm}", "res{res}_{block}_branch1_bn_{blob}"),
             ("layer{stage}.{block}.downsample.1.{parameter}", "res{res}_{block}_branch1_gn_{sb}"),
             ("fc.{parameter}", "pred_{wb}"),
             ("fc.{parameter}", "fc1000_{wb}"),
@@ -227,39 +214,39 @@ FORMATS: dict[str, Format] = {
         trunk=("0.", "1.", "4.", "5.", "6.", "7.", "10."),
     ),
 }
-"""The families that are recognised, by the name that the tools take."""
+"""These families are recognised."""
+
+TARGETS = {
+    "torchvision": "torchvision",
+    "timm": "timm",
+    "mmdet": "mmdet",
+    "mmpretrain": "mmpretrain",
+    "detectron2": "detectron2",
+    "safetensors": "mmdet",
+}
+"""Weights are written for these targets, with a family's names. A safetensors file has this
+package's own, which are MMDetection's for all networks."""
 
 WRAPPING = re.compile(
     r"(?:(?:module|model|detector|backbone|bottom_up|body|encoder|trunk|network|ema|teacher)\.)*"
 )
-"""What DDP, averaged copies and detectors put in front of a trunk's names."""
+"""DDP, averaged copies and detectors put this in front of a trunk's names."""
 
 
-def recognise(names: Iterable[str]) -> tuple[str, str]:
-    """The family that names belong to, and what stands in front of a trunk's names in it.
-
-    Args:
-        names: of all tensors of a file.
-
-    Returns:
-        A key of `FORMATS`, and a prefix such as `backbone.bottom_up.`; two empty strings where
-        there is no trunk among them.
+def family_and_prefix(names: Iterable[str]) -> tuple[str, str]:
+    """Returns the family that the names of a file's tensors belong to, a key of `FORMATS`, and what
+    stands in front of a trunk's names in it, such as `backbone.bottom_up.`; both are empty where
+    there is no trunk among them.
     """
-    names = list(names)
-    present = set(names)
+    present = dict.fromkeys(names)
     for key, format_ in reversed(FORMATS.items()):  # the peculiar ones before the plain one
         for stem in format_.stems:
-            for name in names:
+            for name in present:
                 prefix = name.removesuffix(stem)
                 if prefix == name or not WRAPPING.fullmatch(prefix):
                     continue
-                if key == "mmpretrain" and not _has_its_head(prefix, present):
-                    continue
-                return key, prefix
+                # What tells MMPretrain from the others whose trunk is called `backbone`.
+                own = "backbone.stem.0.conv.weight", "head.fc.weight"
+                if key != "mmpretrain" or not present.keys().isdisjoint(prefix + n for n in own):
+                    return key, prefix
     return "", ""
-
-
-def _has_its_head(prefix: str, names: set[str]) -> bool:
-    """What tells MMPretrain from the other frameworks whose trunk is called `backbone`."""
-    deep, head = f"{prefix}backbone.stem.0.conv.weight", f"{prefix}head.fc.weight"
-    return deep in names or head in names

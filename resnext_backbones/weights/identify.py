@@ -1,4 +1,4 @@
-"""Which network a state dict belongs to, by its names and shapes."""
+"""Finds the network that a state dict belongs to, by its names and shapes."""
 
 from __future__ import annotations
 
@@ -15,16 +15,13 @@ from resnext_backbones.variants import describe
 STEM = ("conv1.weight", "stem.0.weight", "stem.6.weight")
 
 BLOCK = re.compile(r"layer(\d+)\.(\d+)\.")
+POOLED = re.compile(r"layer\d\.0\.downsample\.2\.")
 
 
 def identify(state: Mapping[str, Tensor]) -> Architecture | None:
-    """Returns the architecture of a trunk or a classifier; None where it is none.
-
-    Stages that the state dict lacks are unknown: `blocks` has those that it has. So are the fields
-    of `models.architecture.UNSEEN`, which have their defaults.
-
-    Args:
-        state: by this package's names.
+    """Returns the architecture of a trunk or a classifier by this package's names; None where it is
+    none. Stages that it lacks are unknown: `blocks` has those that it has. So are the fields of
+    `models.architecture.UNSEEN`, which have their defaults.
     """
     needed = [state.get(f"layer1.0.conv{i}.weight") for i in (1, 2, 3)]
     needed += [state[name] for name in STEM if name in state]
@@ -43,7 +40,7 @@ def identify(state: Mapping[str, Tensor]) -> Architecture | None:
             base_channels=last.shape[0] // EXPANSION,
             stem=stem,
             stem_channels=stem_channels,
-            shortcut="pooled" if _has(state, r"layer\d\.0\.downsample\.2\.") else "strided",
+            shortcut="pooled" if any(map(POOLED.match, state)) else "strided",
             norm_kind="group" if "layer1.0.gn1.weight" in state else "batch",
             attention=attention,
             attention_after=after,
@@ -62,7 +59,7 @@ def network_name(state: Mapping[str, Tensor]) -> str:
 
 
 def _others(state: Mapping[str, Tensor], found: Architecture) -> Iterator[tuple[str, bool]]:
-    """Parts, and whether the network has one that is in no table."""
+    """Yields parts, and whether the network has one that is in no table."""
     first = state.get("stem.0.weight")
     channels = found.stem_out_channels // 2
     yield "stem", found.stem == "deep" and first is not None and first.shape[0] != channels
@@ -79,7 +76,7 @@ def _blocks(state: Mapping[str, Tensor]) -> list[int]:
 
 
 def _stem(state: Mapping[str, Tensor]) -> tuple[str, int, int]:
-    """Its kind, and the channels in and out; what is not there counts as the usual."""
+    """Returns its kind, and the channels in and out; what is not there counts as the usual."""
     first, final = state.get("stem.0.weight"), state.get("stem.6.weight")
     if first is not None and final is not None:
         return "deep", first.shape[1], final.shape[0]
@@ -90,7 +87,7 @@ def _stem(state: Mapping[str, Tensor]) -> tuple[str, int, int]:
 
 
 def _attention(state: Mapping[str, Tensor]) -> tuple[str, int]:
-    """Its kind, and the convolution that it stands behind, as the first block shows them."""
+    """Returns its kind, and the convolution that it stands behind, as the first block has it."""
     for after, name in NAMES.items():
         prefix = f"layer1.0.{name}."
         held = {k.removeprefix(prefix): v.shape for k, v in state.items() if k.startswith(prefix)}
@@ -101,7 +98,3 @@ def _attention(state: Mapping[str, Tensor]) -> tuple[str, int]:
             if held == {key: tensor.shape for key, tensor in tensors.items()}:
                 return kind, after
     return "", 3
-
-
-def _has(state: Mapping[str, Tensor], pattern: str) -> bool:
-    return any(re.match(pattern, key) for key in state)

@@ -1,8 +1,7 @@
-"""Loading weights whole or not at all."""
+"""Loads weights whole or not at all."""
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,28 +13,25 @@ from torch import Tensor, nn
 
 from resnext_backbones.models import Architecture, ResNeXt
 from resnext_backbones.weights.checkpoint import Checkpoint
-from resnext_backbones.weights.compare import check_unseen, compare, listing
+from resnext_backbones.weights.compare import check_unseen, compare
 from resnext_backbones.weights.errors import WeightsError
-from resnext_backbones.weights.files import Content, is_finite, read_content
+from resnext_backbones.weights.files import read_file, read_metadata
 from resnext_backbones.weights.formats import FORMATS
 from resnext_backbones.weights.identify import network_name
 from resnext_backbones.weights.registry import NONCOMMERCIAL, Published
 from resnext_backbones.weights.sources import locate, row_of, row_of_file
 
 HEAD = "fc."
-"""What the names of a classification head begin with; a trunk has none."""
+"""Names of a classification head begin so; a trunk has none."""
 
 
 @dataclass(frozen=True)
 class LoadedWeights:
-    """What a load did.
+    """Says what a load did.
 
     Attributes:
         source: where the weights came from.
-        variant: that the source held.
-        family: whose names it had, a key of `FORMATS`.
-        averaged: whether these are the averaged weights of a training run.
-        fused: whether the norms only scale and shift, as Caffe2's do: they must stay in eval mode.
+        variant, family, averaged, fused: as of its `Checkpoint`.
         unused: keys of the source that the network has no place for: a head, a detector's rest.
         untouched: keys of plugins and deformable offsets that a plain trunk's weights do not
             have; they keep their initialisation.
@@ -65,7 +61,7 @@ class LoadedWeights:
 
 
 def load_weights(model: ResNeXt, source: str | Path, *, prefix: str = "") -> LoadedWeights:
-    """Load weights into a trunk or a classifier, whole or not at all.
+    """Loads weights into a trunk or a classifier, whole or not at all.
 
     The file holds the weights of a trunk, of a classifier or of a whole detector, by the names of
     any family in `weights.formats.FORMATS`, as safetensors, from `torch.save`, or as a pickle of
@@ -79,20 +75,19 @@ def load_weights(model: ResNeXt, source: str | Path, *, prefix: str = "") -> Loa
 
     Raises:
         FileNotFoundError: there is no such file.
-        WeightsError: it cannot be had or read, a key is missing, unexpected or of another shape,
-            a value is not finite, or the weights are known to belong to a network that differs in
-            what no tensor shows. The model is then unchanged.
+        WeightsError: it cannot be had or read, or does not fit: as `compare` finds, or because it
+            is known to be of a network that differs in what no tensor shows. The model is then
+            unchanged.
     """
     row = row_of(source)
-    if row:
+    if row:  # before it is downloaded
         _check_row(model, row, source)
     path = locate(source)
     # A copy of a published file is what it is, wherever it lies.
     if row is None and (row := row_of_file(path)):
         _check_row(model, row, source)
-    read = read_content(path)
-    content = read.values
-    if row is None and (held := said(read, source)):
+    content = read_file(path)
+    if row is None and (held := recorded_architecture(path, content, source)):
         check_unseen(source, held, model.architecture)
     if prefix:
         state = content.get("state_dict", content)
@@ -111,7 +106,6 @@ def load_weights(model: ResNeXt, source: str | Path, *, prefix: str = "") -> Loa
 
 
 def _check_row(model: ResNeXt, row: Published, source: str | Path) -> None:
-    """Checks what is known of published weights before they are downloaded."""
     if row.source.standardised and type(model.get_submodule("layer1.0.conv1")) is nn.Conv2d:
         raise WeightsError(
             f"weights {source}: belong to a network that standardises the weights of its "
@@ -122,58 +116,53 @@ def _check_row(model: ResNeXt, row: Published, source: str | Path) -> None:
 
 
 def load_state(model: ResNeXt, content: Mapping[str, Any], source: str) -> LoadedWeights:
-    """Load a mapping as `load_weights` does a file; `source` names it in messages."""
-    checkpoint = Checkpoint.of(content)
-    state, own = checkpoint.state, model.state_dict()
-    dropped = without_place(state, model)
-    kept = {key: value for key, value in state.items() if key not in set(dropped)}
-    untouched = sorted((own.keys() - kept.keys()) & model.added_keys())
-    found = compare(kept, own, optional=untouched, unknown=checkpoint.unknown)
-    if found:
-        raise WeightsError(
-            f"weights {source}: the file holds {checkpoint.variant or 'no ResNeXt'}; the network "
-            f"is {network_name(own)}. {_names(checkpoint)}Nothing was loaded.{found}"
-        )
-    both = sorted(own.keys() & kept.keys())
-    if broken := [key for key in both if not is_finite(kept[key])]:
-        raise WeightsError(
-            f"weights {source}: values that are not finite. Nothing was loaded."
-            + listing("with NaN or infinity", broken)
-        )
+    """Loads a mapping as `load_weights` does a file; `source` names it in messages."""
+    held = Checkpoint.of(content)
+    if message := misfit(model, held, source):
+        raise WeightsError(message)
+    own, unused = model.state_dict(), {*held.outside, *_without_place(held.state, model)}
     # These share the memory of the model's; `load_state_dict` costs twice the time.
     with torch.no_grad():
-        for key in reversed(both):  # the last ones that were looked at are still in the cache
-            own[key].copy_(kept[key])
+        # The last ones that were looked at are still in the cache.
+        for key in sorted(own.keys() & held.state.keys(), reverse=True):
+            own[key].copy_(held.state[key])
     return LoadedWeights(
-        source,
-        checkpoint.variant,
-        checkpoint.family,
-        checkpoint.averaged,
-        checkpoint.fused,
-        tuple(sorted([*checkpoint.outside, *dropped])),
-        tuple(untouched),
+        source=source,
+        variant=held.variant,
+        family=held.family,
+        averaged=held.averaged,
+        fused=held.fused,
+        unused=tuple(sorted(unused)),
+        untouched=tuple(sorted((own.keys() - held.state.keys()) & model.added_keys())),
     )
 
 
-def _names(checkpoint: Checkpoint) -> str:
-    return f"Its names are {FORMATS[checkpoint.family].family}'s. " if checkpoint.family else ""
+def misfit(model: ResNeXt, held: Checkpoint, source: object) -> str:
+    """Returns how a file's trunk differs from the network; "" where it can be loaded whole."""
+    own, left_out = model.state_dict(), set(_without_place(held.state, model))
+    state = {key: value for key, value in held.state.items() if key not in left_out}
+    found = compare(state, own, optional=model.added_keys(), unknown=held.unknown)
+    if not found:
+        return ""
+    names = f"Its names are {FORMATS[held.family].family}'s. " if held.family else ""
+    return found.message(f"weights {source}", held.variant, network_name(own), names)
 
 
-def without_place(state: Mapping[str, Tensor], model: ResNeXt) -> list[str]:
+def _without_place(state: Mapping[str, Tensor], model: ResNeXt) -> list[str]:
     """Returns the keys of a head and of upper stages, which a trunk need not have."""
+    unbuilt = tuple(f"layer{i}." for i in (1, 2, 3, 4) if not hasattr(model, f"layer{i}"))
     own = model.state_dict().keys()
-    return [k for k in state if k not in own and (k.startswith(HEAD) or _is_unbuilt(k, model))]
+    return [key for key in state if key not in own and key.startswith((HEAD, *unbuilt))]
 
 
-def _is_unbuilt(key: str, model: ResNeXt) -> bool:
-    part = key.split(".", 1)[0]
-    return re.fullmatch(r"layer[1-4]", part) is not None and not hasattr(model, part)
-
-
-def said(read: Content, source: str | Path) -> Architecture | None:
-    """What a file says of its network: in its metadata, or as runs of this package's do."""
-    meta = read.values.get("meta")
-    places = [read.metadata, meta, meta.get("facts") if isinstance(meta, Mapping) else None]
+def recorded_architecture(
+    path: Path, content: Mapping[str, Any], source: str | Path
+) -> Architecture | None:
+    """Returns what a file says of its network: in its metadata, or as runs of this package's do;
+    raises WeightsError where that is no architecture.
+    """
+    meta = content.get("meta")
+    places = [read_metadata(path), meta, meta.get("facts") if isinstance(meta, Mapping) else None]
     try:
         found = (Architecture.from_metadata(p) for p in places if isinstance(p, Mapping))
         return next(filter(None, found), None)

@@ -1,4 +1,4 @@
-"""The pixels that weights were trained with."""
+"""Describes the pixels that weights were trained with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What pixels weights were trained with.
+    """Holds the order, mean and standard deviation of pixels.
 
     Attributes:
         order: of the channels, `RGB` or `BGR`.
@@ -24,21 +24,19 @@ class Preprocessing:
         return f"{self.order}, mean {self.mean}, std {self.std}"
 
     def to_metadata(self) -> dict[str, str]:
-        """As the strings that a safetensors file carries."""
-        values = {"pixel_mean": self.mean, "pixel_std": self.std}
-        return {"pixel_order": self.order} | {key: json.dumps(v) for key, v in values.items()}
+        """Returns the strings that a safetensors file carries."""
+        mean, std = json.dumps(self.mean), json.dumps(self.std)
+        return {"pixel_order": self.order, "pixel_mean": mean, "pixel_std": std}
 
     def unit(self) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation for values from 0 to 1, as torchvision counts them."""
+        """Returns mean and standard deviation for values from 0 to 1, as torchvision has them."""
         mean, std = ([round(v / 255, 8) for v in values] for values in (self.mean, self.std))
         return mean, std
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> Preprocessing | None:
-        """What `to_metadata` wrote; None where it is not there.
-
-        Raises:
-            ValueError: it is not what `to_metadata` writes.
+        """Returns what `to_metadata` wrote; None where it is not there. Raises KeyError, TypeError
+        or ValueError where it is something else.
         """
         if "pixel_order" not in metadata:
             return None
@@ -58,4 +56,4 @@ BGR_UNSCALED = Preprocessing("BGR", (103.53, 116.28, 123.675), (1.0, 1.0, 1.0))
 
 
 PIXEL_NAMES = {RGB: "RGB", BGR: "BGR", BGR_UNSCALED: "BGR-unscaled"}
-"""What the tools and the documents call them."""
+"""Tools and documents call them so."""

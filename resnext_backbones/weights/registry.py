@@ -1,4 +1,4 @@
-"""Published weights: one table of where they are, and what they expect.
+"""One table says where published weights are, and what they expect.
 
 All of them stride in the 3x3 convolution of a block.
 """
@@ -11,13 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from resnext_backbones.weights.errors import WeightsError
-from resnext_backbones.weights.preprocessing import (
-    BGR,
-    BGR_UNSCALED,
-    PIXEL_NAMES,
-    RGB,
-    Preprocessing,
-)
+from resnext_backbones.weights.preprocessing import BGR, BGR_UNSCALED, RGB, Preprocessing
 
 if TYPE_CHECKING:
     from resnext_backbones.models.architecture import Architecture
@@ -27,7 +21,7 @@ TRAINED, FUSED, GN = "trained", "fused", "GN"
 
 @dataclass(frozen=True)
 class Source:
-    """Where a group of checkpoints comes from, and what they have in common.
+    """Says where a group of checkpoints comes from, and what they have in common.
 
     Attributes:
         bases: what their addresses begin with; the second one is a mirror.
@@ -37,6 +31,10 @@ class Source:
         norms: `TRAINED`; `FUSED`, which only scale and shift, and must stay in eval mode; or `GN`.
         standardised: whether the weights of the convolutions are standardised at each step (Qiao
             et al., 2019), as mmcv's ConvWS does; in a plain convolution they are worth nothing.
+        resize: pixels of an image's shorter side, whose middle (`CROP`) the accuracies are of:
+            torchvision's `Weights.transforms()`, timm's `pretrained_cfg` (224 are 0.95 of 235),
+            and transforms.lua of fb.resnet.torch.
+        interpolation: by which it came to that.
     """
 
     bases: tuple[str, ...]
@@ -45,7 +43,11 @@ class Source:
     preprocessing: Preprocessing = RGB
     norms: str = TRAINED
     standardised: bool = False
+    resize: int = 256
+    interpolation: str = "bilinear"
 
+
+CROP = 224
 
 BSD, APACHE = "BSD-3-Clause", "Apache-2.0"
 NONCOMMERCIAL, SHARE_ALIKE, NOT_STATED = "CC BY-NC 4.0", "CC BY-SA 3.0", "not stated"
@@ -62,16 +64,21 @@ AUTHORS = Source(
     ("https://s3.amazonaws.com/resnext/imagenet_models",),
     NONCOMMERCIAL,
     "https://github.com/facebookresearch/ResNeXt",
+    interpolation="bicubic",
 )
 TORCHVISION = Source((TORCH,), BSD, "https://docs.pytorch.org/vision/stable/models/resnext.html")
+TORCHVISION_232 = replace(TORCHVISION, resize=232)
 WSL = Source((TORCH,), NONCOMMERCIAL, "https://github.com/facebookresearch/WSL-Images")
 SEMI = Source(
     (f"{FB}/semiweaksupervision/model_files",),
     NONCOMMERCIAL,
     "https://github.com/facebookresearch/semi-supervised-ImageNet1K-models",
 )
-TIMM = Source((TIMM_FILES,), APACHE, f"{TIMM_RESULTS}/results-imagenet.csv")
-GLUON = Source((GLUON_FILES,), APACHE, f"{TIMM_RESULTS}/results-imagenet.csv")
+TIMM = Source(
+    (TIMM_FILES,), APACHE, f"{TIMM_RESULTS}/results-imagenet.csv", interpolation="bicubic"
+)
+TIMM_235 = replace(TIMM, resize=235)
+GLUON = replace(TIMM, bases=(GLUON_FILES,))
 THIRD_PARTY = tuple(f"{base}/pretrain/third_party" for base in MM_FILES)
 OPENMMLAB = Source(THIRD_PARTY, NOT_STATED, MMENGINE)
 OPENMMLAB_BGR = Source(THIRD_PARTY, NOT_STATED, MMENGINE, BGR)
@@ -96,15 +103,14 @@ CAFFE2 = Source(
     FUSED,
 )
 
-# Alias, variant, source, file, and top-1 accuracy on ImageNet-1k in percent, one crop of 224 pixels, as the
-# source says, if it does.
+# The fields of `Published`.
 # fmt: off
 ROWS: tuple[tuple[str, str, Source, str, float | None], ...] = (
     ("torchvision/resnext50_32x4d.v1", "resnext50_32x4d", TORCHVISION, "resnext50_32x4d-7cdf4587.pth", 77.618),
-    ("torchvision/resnext50_32x4d.v2", "resnext50_32x4d", TORCHVISION, "resnext50_32x4d-1a0047aa.pth", 81.198),
+    ("torchvision/resnext50_32x4d.v2", "resnext50_32x4d", TORCHVISION_232, "resnext50_32x4d-1a0047aa.pth", 81.198),
     ("torchvision/resnext101_32x8d.v1", "resnext101_32x8d", TORCHVISION, "resnext101_32x8d-8ba56ff5.pth", 79.312),
-    ("torchvision/resnext101_32x8d.v2", "resnext101_32x8d", TORCHVISION, "resnext101_32x8d-110c445d.pth", 82.834),
-    ("torchvision/resnext101_64x4d.v1", "resnext101_64x4d", TORCHVISION, "resnext101_64x4d-173b62eb.pth", 83.246),
+    ("torchvision/resnext101_32x8d.v2", "resnext101_32x8d", TORCHVISION_232, "resnext101_32x8d-110c445d.pth", 82.834),
+    ("torchvision/resnext101_64x4d.v1", "resnext101_64x4d", TORCHVISION_232, "resnext101_64x4d-173b62eb.pth", 83.246),
     ("fair/resnext50_32x4d.torch7", "resnext50_32x4d", AUTHORS, "resnext_50_32x4d.t7", 77.8),
     ("fair/resnext101_32x4d.torch7", "resnext101_32x4d", AUTHORS, "resnext_101_32x4d.t7", 78.8),
     ("fair/resnext101_64x4d.torch7", "resnext101_64x4d", AUTHORS, "resnext_101_64x4d.t7", 79.6),
@@ -120,13 +126,13 @@ ROWS: tuple[tuple[str, str, Source, str, float | None], ...] = (
     ("fair/resnext101_32x4d.swsl", "resnext101_32x4d", SEMI, "semi_weakly_supervised_resnext101_32x4-3f87e46b.pth", 83.4),
     ("fair/resnext101_32x8d.swsl", "resnext101_32x8d", SEMI, "semi_weakly_supervised_resnext101_32x8-b4712904.pth", 84.3),
     ("fair/resnext101_32x16d.swsl", "resnext101_32x16d", SEMI, "semi_weakly_supervised_resnext101_32x16-f3559a9c.pth", 84.8),
-    ("timm/resnext50_32x4d.a1_in1k", "resnext50_32x4d", TIMM, "v0.1-rsb-weights/resnext50_32x4d_a1_0-b5a91a1d.pth", 80.526),
-    ("timm/resnext50_32x4d.a1h_in1k", "resnext50_32x4d", TIMM, "v0.1-rsb-weights/resnext50_32x4d_a1h-0146ab0a.pth", 81.140),
-    ("timm/resnext50_32x4d.a2_in1k", "resnext50_32x4d", TIMM, "v0.1-rsb-weights/resnext50_32x4d_a2_0-efc76add.pth", 80.444),
-    ("timm/resnext50_32x4d.a3_in1k", "resnext50_32x4d", TIMM, "v0.1-rsb-weights/resnext50_32x4d_a3_0-3e450271.pth", 79.258),
+    ("timm/resnext50_32x4d.a1_in1k", "resnext50_32x4d", TIMM_235, "v0.1-rsb-weights/resnext50_32x4d_a1_0-b5a91a1d.pth", 80.526),
+    ("timm/resnext50_32x4d.a1h_in1k", "resnext50_32x4d", TIMM_235, "v0.1-rsb-weights/resnext50_32x4d_a1h-0146ab0a.pth", 81.140),
+    ("timm/resnext50_32x4d.a2_in1k", "resnext50_32x4d", TIMM_235, "v0.1-rsb-weights/resnext50_32x4d_a2_0-efc76add.pth", 80.444),
+    ("timm/resnext50_32x4d.a3_in1k", "resnext50_32x4d", TIMM_235, "v0.1-rsb-weights/resnext50_32x4d_a3_0-3e450271.pth", 79.258),
     ("timm/resnext50_32x4d.ra_in1k", "resnext50_32x4d", TIMM, "v0.1-weights/resnext50_32x4d_ra-d733960d.pth", 79.800),
     ("timm/resnext50d_32x4d.bt_in1k", "resnext50d_32x4d", TIMM, "v0.1-weights/resnext50d_32x4d-103e99f8.pth", 79.672),
-    ("timm/resnext101_64x4d.c1_in1k", "resnext101_64x4d", TIMM, "v0.1-tpu-weights/resnext101_64x4d_c-0d0e0cc0.pth", 82.446),
+    ("timm/resnext101_64x4d.c1_in1k", "resnext101_64x4d", TIMM_235, "v0.1-tpu-weights/resnext101_64x4d_c-0d0e0cc0.pth", 82.446),
     ("timm/resnext50_32x4d.gluon_in1k", "resnext50_32x4d", GLUON, "v0.1/gluon_resnext50_32x4d-e6a097c1.pth", 79.354),
     ("timm/resnext101_32x4d.gluon_in1k", "resnext101_32x4d", GLUON, "v0.1/gluon_resnext101_32x4d-b253c8c4.pth", 80.336),
     ("timm/resnext101_64x4d.gluon_in1k", "resnext101_64x4d", GLUON, "v0.1/gluon_resnext101_64x4d-f9a8e184.pth", 80.640),
@@ -152,14 +158,13 @@ ROWS: tuple[tuple[str, str, Source, str, float | None], ...] = (
 
 @dataclass(frozen=True)
 class Published:
-    """A published checkpoint: a row of the table.
+    """Holds a row of the table.
 
     Attributes:
         alias: its name here, FAMILY/NAME.
         variant: of `list_variants()`.
-        source: what it has in common with others.
         file: its name, behind the source's bases.
-        top1: accuracy on ImageNet-1k in percent, if the source says it.
+        top1: accuracy on ImageNet-1k in percent, one crop of `CROP` pixels, if the source says it.
     """
 
     alias: str
@@ -170,7 +175,7 @@ class Published:
 
     @property
     def architecture(self) -> Architecture:
-        """What the weights presuppose of a network."""
+        """Returns the network that the weights presuppose."""
         from resnext_backbones.variants import VARIANTS  # with PyTorch, which `list` does without
 
         kind = "group" if self.source.norms == GN else "batch"
@@ -178,82 +183,46 @@ class Published:
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """Where the file is, in the order in which to try."""
+        """Returns the file's addresses, in the order in which to try."""
         return tuple(f"{base}/{self.file}" for base in self.source.bases)
 
     @property
-    def hub(self) -> str:
-        """The repository on the Hugging Face Hub that has the same weights; "" if there is none."""
-        return self.alias if self.alias.startswith("timm/") else ""
-
-    @property
     def sha256(self) -> str:
-        """The beginning of the file's hash, which is in its name where it is published."""
+        """Returns the beginning of the file's hash, as its name has it."""
         return hash_in_name(self.file)
 
 
 def hash_in_name(name: str) -> str:
-    """The hash that a file's name ends with, as in `name-1a2b3c4d.pth`; "" if there is none."""
+    """Returns the hash at the end of a file's name, as in `name-1a2b3c4d.pth`; "" if none is."""
     found = re.search(r"-([0-9a-f]{8,64})\.\w+$", name)
     return found[1] if found else ""
 
 
 TIMM_TAGS = {
-    "tv_in1k": ("torchvision", "v1"),
-    "tv2_in1k": ("torchvision", "v2"),
-    "fb_wsl_ig1b_ft_in1k": ("fair", "wsl"),
-    "fb_ssl_yfcc100m_ft_in1k": ("fair", "ssl"),
-    "fb_swsl_ig1b_ft_in1k": ("fair", "swsl"),
+    "tv_in1k": "torchvision/{}.v1",
+    "tv2_in1k": "torchvision/{}.v2",
+    "fb_wsl_ig1b_ft_in1k": "fair/{}.wsl",
+    "fb_ssl_yfcc100m_ft_in1k": "fair/{}.ssl",
+    "fb_swsl_ig1b_ft_in1k": "fair/{}.swsl",
 }
-"""timm's names for weights of others."""
+"""timm has names of its own for weights of others."""
+
+REGISTRY = {row[0]: Published(*row) for row in ROWS}
+"""This finds a row by each of its aliases."""
+
+REGISTRY |= {
+    f"timm/{row.variant}.{tag}": row
+    for tag, alias in TIMM_TAGS.items()
+    for row in REGISTRY.values()
+    if row.alias == alias.format(row.variant)
+}
 
 
-def _registry() -> dict[str, Published]:
-    found = {row[0]: Published(*row) for row in ROWS}
-    for tag, (family, theirs) in TIMM_TAGS.items():
-        for alias, row in list(found.items()):
-            if alias.startswith(f"{family}/") and alias.endswith(f".{theirs}"):
-                found[f"timm/{row.variant}.{tag}"] = row
-    return found
-
-
-REGISTRY: dict[str, Published] = _registry()
-"""Every alias, and what it stands for."""
-
-
-def published(alias: str) -> Published:
-    """The row of an alias.
-
-    Raises:
-        WeightsError: there is none; the message names those that are close.
-    """
+def row_named(alias: str) -> Published:
+    """Returns the row of an alias; raises WeightsError, which names close ones, where none is."""
     if alias not in REGISTRY:
         close = difflib.get_close_matches(alias, REGISTRY, n=5, cutoff=0.3) or list(REGISTRY)[:5]
         raise WeightsError(
             f"weights {alias}: no such file and no such alias; try {', '.join(close)}"
         )
     return REGISTRY[alias]
-
-
-def markdown() -> str:
-    """The registry as a table; an alias of timm's stands beside that of the same file."""
-    aliases: dict[str, list[str]] = {}
-    for alias, row in REGISTRY.items():
-        aliases.setdefault(row.alias, []).append(alias)
-    head = "alias", "network", "top-1", "pixels", "norms", "licence", "published in"
-    lines = [head, ("---",) * len(head)]
-    for own, names in aliases.items():
-        row = REGISTRY[own]
-        norms = row.source.norms + (", ConvWS" if row.source.standardised else "")
-        lines.append(
-            (
-                ", ".join(f"`{name}`" for name in names),
-                row.variant,
-                "" if row.top1 is None else f"{row.top1:.1f}",
-                PIXEL_NAMES[row.source.preprocessing],
-                norms,
-                row.source.licence,
-                f"[{row.source.reference.split('/')[2]}]({row.source.reference})",
-            )
-        )
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

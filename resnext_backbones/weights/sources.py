@@ -1,4 +1,4 @@
-"""What a user may name as the source of weights: a path, an address, or an alias."""
+"""Finds what a user names as the source of weights: a path, an address, or an alias."""
 
 from __future__ import annotations
 
@@ -8,117 +8,76 @@ from resnext_backbones.weights.download import download, from_hub, hash_of
 from resnext_backbones.weights.errors import DownloadError, WeightsError
 from resnext_backbones.weights.files import read_metadata
 from resnext_backbones.weights.preprocessing import Preprocessing
-from resnext_backbones.weights.registry import REGISTRY, Published, published
+from resnext_backbones.weights.registry import REGISTRY, Published, row_named
 
 HUB = "hf://"
-
 ADDRESSES = ("https://", "http://", "file://")
+SUFFIXES = (".pth", ".pt", ".pkl", ".safetensors", ".bin", ".t7", ".th", ".tar")
+"""Files end so, and no alias does."""
 
 SCHEMES = {
     "open-mmlab://": "open-mmlab/{}",
     "mmcls://": "mmpretrain/{}",
     "torchvision://": "torchvision/{}.v1",
 }
-"""MMEngine's names for published weights, and the aliases that they stand for."""
+"""MMEngine's names for published weights stand for these aliases."""
 
 
 def locate(source: str | Path) -> Path:
-    """The file of a source, downloaded if need be.
+    """Returns the file of a source, downloaded if need be: a path; an address (http, https, file);
+    `hf://OWNER/REPOSITORY/FILE` on the Hugging Face Hub; or an alias of `registry.REGISTRY`.
 
-    Args:
-        source: a path; an address (http, https, file); `hf://OWNER/REPOSITORY/FILE` on the
-            Hugging Face Hub; or an alias of `weights.registry.REGISTRY`.
-
-    Raises:
-        FileNotFoundError: it is a path, and there is no such file.
-        WeightsError: there is no such alias, or the file cannot be had.
+    Raises FileNotFoundError where there is no file at a path, and WeightsError where there is no
+    such alias, or the file cannot be had.
     """
-    text = str(source)
-    if text.startswith(HUB):
-        owner, _, rest = text.removeprefix(HUB).partition("/")
-        repository, _, name = rest.partition("/")
-        return from_hub(f"{owner}/{repository}", name)
+    text, path = _alias(source), Path(source)
     if row := row_of(source):
-        return _of_row(row)
-    if "://" in text:
-        _check_scheme(text)
+        return _file_of(row)
+    if text.startswith(HUB):
+        *repository, name = text.removeprefix(HUB).split("/", 2)
+        return from_hub("/".join(repository), name)
+    if text.startswith(ADDRESSES):
         return download([text])
-    if Path(source).exists() or _is_path(source):
-        if not Path(source).is_file():
-            raise FileNotFoundError(f"weights {source}: there is no such file")
-        return Path(source)
-    return _of_row(published(text))
-
-
-def _check_scheme(address: str) -> None:
-    """Refuse an address that is none, before a download of it is tried.
-
-    Raises:
-        WeightsError: it is one of MMEngine's names that stands for no alias, or of another scheme.
-    """
-    for scheme, alias in SCHEMES.items():
-        if address.startswith(scheme):
-            # Raises, and names the aliases that are close.
-            published(alias.format(address.removeprefix(scheme)))
-    if not address.startswith(ADDRESSES):
+    if "://" in text:
         raise WeightsError(
-            f"weights {address}: use a path, an alias of docs/weights.md, or an address that "
+            f"weights {source}: use a path, an alias of docs/weights.md, or an address that "
             f"begins with one of {', '.join((*ADDRESSES, HUB))}"
         )
+    if path.is_file():
+        return path
+    named = isinstance(source, Path) or "/" not in text or text.endswith(SUFFIXES)
+    if named or path.exists():
+        raise FileNotFoundError(f"weights {source}: there is no such file")
+    return _file_of(row_named(text))
 
 
-def row_of(source: str | Path) -> Published | None:
-    """The row of an alias or of the address of one of its files; None for anything else."""
-    text = str(source)
-    if Path(source).exists():
-        return None
-    for scheme, alias in SCHEMES.items():
-        if text.startswith(scheme):
-            return REGISTRY.get(alias.format(text.removeprefix(scheme)))
-    by_url = (row for row in REGISTRY.values() if text in row.urls)
-    return REGISTRY.get(text) or next(by_url, None)
-
-
-def preprocessing_of(source: str | Path) -> Preprocessing:
-    """The pixels that weights expect.
-
-    The registry says it of its own files, wherever they lie, and a safetensors file that this
-    package wrote says it itself.
-
-    Args:
-        source: as of `locate`; nothing is downloaded for an alias.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        WeightsError: it is not known.
-    """
-    if row := row_of(source):
-        return row.source.preprocessing
-    path = locate(source)
-    if row := row_of_file(path):
-        return row.source.preprocessing
-    try:
-        found = Preprocessing.from_metadata(read_metadata(path))
-    except (ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"weights {source}: its pixel normalisation: {error}") from error
-    if found is None:
-        raise WeightsError(
-            f"weights {source}: the file does not record its pixel normalisation; record it with "
-            "`resnext convert SOURCE DEST --to safetensors --pixels ...`"
-        )
-    return found
-
-
-def _of_row(row: Published) -> Path:
+def _file_of(row: Published) -> Path:
     try:
         return download(row.urls, row.sha256)
     except DownloadError as error:
-        if not row.hub:
+        if not row.alias.startswith("timm/"):  # the repositories of which are called like this
             raise
         try:
-            return from_hub(row.hub, "model.safetensors")
+            return from_hub(row.alias, "model.safetensors")
         except WeightsError as hub:
             raise DownloadError(f"{hub}\n{error}") from error
+
+
+def _alias(source: str | Path) -> str:
+    """Returns the alias that one of MMEngine's names stands for; any other source as it is."""
+    text = str(source)
+    for scheme, alias in SCHEMES.items():
+        if text.startswith(scheme):
+            return alias.format(text.removeprefix(scheme))
+    return text
+
+
+def row_of(source: str | Path) -> Published | None:
+    """Returns the row of an alias or of the address of a file of one; None for anything else."""
+    if Path(source).exists():
+        return None
+    text = _alias(source)
+    return REGISTRY.get(text) or next((r for r in REGISTRY.values() if text in r.urls), None)
 
 
 def row_of_file(path: Path) -> Published | None:
@@ -129,8 +88,26 @@ def row_of_file(path: Path) -> Published | None:
     return None
 
 
-def _is_path(source: str | Path) -> bool:
-    """Whether it must be meant as a path: aliases have a slash and no file's ending."""
-    suffixes = (".pth", ".pt", ".pkl", ".safetensors", ".bin", ".t7", ".th", ".tar")
-    text = str(source)
-    return isinstance(source, Path) or "/" not in text or text.endswith(suffixes)
+def preprocessing_of(source: str | Path) -> Preprocessing:
+    """Returns the pixels that the weights of a source of `locate` expect.
+
+    The registry says it of its own files, wherever they lie, with no download for an alias; a
+    safetensors file that this package wrote says it itself. Raises FileNotFoundError where there is
+    no such file, and WeightsError where it is not known.
+    """
+    if row := row_of(source):
+        return row.source.preprocessing
+    path = locate(source)
+    if row := row_of_file(path):
+        return row.source.preprocessing
+    metadata = read_metadata(path)
+    try:
+        found = Preprocessing.from_metadata(metadata)
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"weights {source}: its pixel normalisation: {error}") from error
+    if found is None:
+        raise WeightsError(
+            f"weights {source}: the file does not record its pixel normalisation; record it with "
+            "`resnext convert SOURCE DEST --to safetensors --pixels ...`"
+        )
+    return found

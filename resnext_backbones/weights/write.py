@@ -1,74 +1,58 @@
-"""Writing weights by the names of any family, and in its kind of file."""
+"""Writes weights by the names of any family, and in its kind of file."""
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from resnext_backbones.io import whole_file
+from resnext_backbones.io import atomic_write
 from resnext_backbones.weights.checkpoint import Checkpoint
+from resnext_backbones.weights.compare import compare
 from resnext_backbones.weights.errors import WeightsError
-from resnext_backbones.weights.files import is_finite, read_content
-from resnext_backbones.weights.formats import FORMATS
-from resnext_backbones.weights.load import said
+from resnext_backbones.weights.files import read_file
+from resnext_backbones.weights.formats import FORMATS, TARGETS
+from resnext_backbones.weights.load import recorded_architecture
 from resnext_backbones.weights.preprocessing import Preprocessing
 from resnext_backbones.weights.sources import locate, preprocessing_of, row_of
-from resnext_backbones.weights.targets import TARGETS
+
+State = dict[str, Tensor]
+Metadata = Mapping[str, str]
 
 
-def _write_torch(state: Mapping[str, Tensor], path: Path, _: Mapping[str, str]) -> None:
-    torch.save(dict(state), path)
+def _write_torch(state: State, path: Path, _: Metadata) -> None:
+    torch.save(state, path)
 
 
-def _write_openmmlab(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
-    torch.save({"meta": dict(metadata), "state_dict": dict(state)}, path)
+def _write_openmmlab(state: State, path: Path, metadata: Metadata) -> None:
+    torch.save({"meta": dict(metadata), "state_dict": state}, path)
 
 
-def _write_detectron2(state: Mapping[str, Tensor], path: Path, _: Mapping[str, str]) -> None:
-    """A pickle of arrays; matched by the ends of names, as a detector has more in front of them."""
+def _write_detectron2(state: State, path: Path, _: Metadata) -> None:
+    # Matched by the ends of names, as a detector has more in front of them.
+    content = {"__author__": "resnext_backbones", "matching_heuristics": True}
     arrays = {key: value.numpy() for key, value in state.items()}
-    content = {"model": arrays, "__author__": "resnext_backbones", "matching_heuristics": True}
-    path.write_bytes(pickle.dumps(content))
+    path.write_bytes(pickle.dumps({"model": arrays, **content}))
 
 
-def _write_safetensors(
-    state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]
-) -> None:
-    save_file(dict(state), path, metadata={"format": "pt", **metadata})
+def _write_safetensors(state: State, path: Path, metadata: Metadata) -> None:
+    save_file(state, path, metadata={"format": "pt", **metadata})
 
 
-WRITERS: dict[str, Callable[[Mapping[str, Tensor], Path, Mapping[str, str]], None]] = {
-    "torch": _write_torch,
-    "openmmlab": _write_openmmlab,
+WRITERS: dict[str, Callable[[State, Path, Metadata], None]] = {
+    "torchvision": _write_torch,
+    "timm": _write_torch,
+    "mmdet": _write_openmmlab,
+    "mmpretrain": _write_openmmlab,
     "detectron2": _write_detectron2,
     "safetensors": _write_safetensors,
 }
-"""The kinds of file."""
-
-
-@dataclass(frozen=True)
-class Converted:
-    """What a conversion did.
-
-    Attributes:
-        path: that was written.
-        variant: of the network.
-        family: whose names the source had.
-        preprocessing: the pixels that the weights expect, if it is known.
-        unused: keys of the source that are no part of the network.
-    """
-
-    path: Path
-    variant: str
-    family: str
-    preprocessing: Preprocessing | None
-    unused: tuple[str, ...]
+"""Each target's file is written by one of these."""
 
 
 def convert(
@@ -78,22 +62,19 @@ def convert(
     *,
     preprocessing: Preprocessing | None = None,
     overwrite: bool = False,
-) -> Converted:
-    """Write weights for another framework. Values are never touched.
+) -> tuple[Checkpoint, Preprocessing | None]:
+    """Writes weights for another framework. Values are never touched.
 
     Args:
         source: as of `load_weights`.
         path: of the new file, which gets its name when it is whole.
-        to: of `targets.TARGETS`.
+        to: of `formats.TARGETS`; a ValueError otherwise.
         preprocessing: the pixels that the weights expect; None is what the source says.
-        overwrite: put the new file in the place of one that is there.
+        overwrite: put the new file in the place of one that is there, a FileExistsError otherwise.
 
-    Raises:
-        ValueError: there is no such target.
-        FileNotFoundError: there is no such source, or no folder to write to.
-        FileExistsError: there is a file already.
-        WeightsError: the source cannot be read, it holds no whole trunk, or the target has no
-            names for its tensors.
+    Returns what the source held, and the pixels that it expects, if they are known. Raises
+    FileNotFoundError where there is no source or no folder to write to, and WeightsError where the
+    source cannot be read, holds no whole trunk, or the target has no names for its tensors.
     """
     path = Path(path)
     if to not in TARGETS:
@@ -102,74 +83,40 @@ def convert(
         raise FileExistsError(f"{path}: there is a file already")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
-    content = read_content(locate(source))
-    checkpoint = Checkpoint.of(content.values)
-    _check(checkpoint, source)
+    file = locate(source)
+    content = read_file(file)
+    held = Checkpoint.of(content)
+    # Nothing is missing beside itself: what is left to find are unknown tensors and broken ones.
+    found = compare(held.state, held.state, unknown=held.unknown)
+    if found or not held.variant:
+        variant = held.variant or "no ResNeXt"
+        raise WeightsError(
+            f"weights {source}: the file holds {variant}. Nothing was written.{found}"
+        )
     if preprocessing is None:
-        preprocessing = _known(source)
+        with suppress(WeightsError):  # which says that they are not known
+            preprocessing = preprocessing_of(source)
     row = row_of(source)
-    architecture = row.architecture if row else said(content, source)
+    architecture = row.architecture if row else recorded_architecture(file, content, source)
     metadata = {
-        "variant": checkpoint.variant,
+        "variant": held.variant,
         **(architecture.to_metadata() if architecture else {}),
-        "norms": "fused" if checkpoint.fused else "trained",
+        "norms": "fused" if held.fused else "trained",
         **(preprocessing.to_metadata() if preprocessing else {}),
         **({"source": row.alias, "licence": row.source.licence} if row else {}),
     }
-    write_state(checkpoint.state, path, to, metadata)
-    return Converted(path, checkpoint.variant, checkpoint.family, preprocessing, checkpoint.outside)
+    write_state(held.state, path, to, metadata)
+    return held, preprocessing
 
 
-def write_state(
-    state: Mapping[str, Tensor], path: Path, to: str, metadata: Mapping[str, str]
-) -> None:
-    """Write tensors that have this package's names.
-
-    Raises:
-        WeightsError: the target has no names for some of them.
+def write_state(state: Mapping[str, Tensor], path: Path, to: str, metadata: Metadata) -> None:
+    """Writes tensors that have this package's names, for a target of `formats.TARGETS`; raises
+    WeightsError where it has no names for some of them.
     """
-    target = TARGETS[to]
-    format_ = FORMATS[target.family]
-    names = {key: format_.from_own(key) for key in state}
-    nameless = [key for key, name in names.items() if name is None]
-    if nameless or not _has_stem(names.values(), target.family):
-        what = ", ".join(nameless[:5]) or "a stem of three convolutions"
-        raise WeightsError(f"weights {path}: {to} has no name for {what}")
+    names = {key: FORMATS[TARGETS[to]].from_own(key) for key in state}
+    if nameless := [key for key, name in names.items() if name is None]:
+        raise WeightsError(f"weights {path}: {to} has no name for {', '.join(nameless[:5])}")
     # safetensors takes tensors in NCHW order only.
     renamed = {name: state[key].contiguous() for key, name in names.items() if name is not None}
-    with whole_file(path) as temporary:
-        WRITERS[target.file](renamed, temporary, metadata)
-
-
-def _has_stem(names: Iterable[str | None], family: str) -> bool:
-    stems = {stem for key in STEMS[family] for stem in FORMATS[key].stems}
-    return bool(stems.intersection(names))
-
-
-STEMS = {
-    "torchvision": ("torchvision",),
-    "timm": ("torchvision", "timm"),
-    "mmdet": ("torchvision", "mmdet"),
-    "mmpretrain": ("mmpretrain",),
-    "detectron2": ("detectron2",),
-}
-"""The families one of whose stems a family's networks may have."""
-
-
-def _check(checkpoint: Checkpoint, source: str | Path) -> None:
-    if not checkpoint.variant:
-        raise WeightsError(f"weights {source}: holds no ResNeXt")
-    if checkpoint.unknown:
-        raise WeightsError(
-            f"weights {source}: tensors of the trunk that are not known: "
-            + ", ".join(checkpoint.unknown[:5])
-        )
-    if broken := [key for key, value in checkpoint.state.items() if not is_finite(value)]:
-        raise WeightsError(f"weights {source}: NaN or infinity in {', '.join(broken[:5])}")
-
-
-def _known(source: str | Path) -> Preprocessing | None:
-    try:
-        return preprocessing_of(source)
-    except WeightsError:
-        return None
+    with atomic_write(path) as temporary:
+        WRITERS[to](renamed, temporary, metadata)

@@ -249,7 +249,7 @@ def test_an_earlier_run_is_not_overwritten(trained, shapes_root: Path) -> None:
         trained[0], shapes_root, "--resume", options=[*QUICK, "model.backbone.groups=4"]
     )
     assert wrong.returncode == 2
-    assert "its backbone is a 8x4d network" in wrong.stderr
+    assert "the file holds a 8x4d network" in wrong.stderr
     assert snapshot() == before
 
 

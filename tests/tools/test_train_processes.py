@@ -183,4 +183,4 @@ def test_a_coco_config_trains_is_killed_resumes_and_is_evaluated(
         "--work-dir", tmp_path / "wrong", *options, coco_root=coco_tiny,
     )  # fmt: skip
     assert wrong.returncode == 2
-    assert "is resnext50_32x4d and the config's is resnext101_32x4d" in wrong.stderr
+    assert "holds resnext50_32x4d; the network is resnext101_32x4d" in wrong.stderr

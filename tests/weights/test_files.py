@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import subprocess
 import sys
 from contextlib import suppress
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from resnext_backbones.weights import WeightsError
-from resnext_backbones.weights.files import read_content, read_file
+from resnext_backbones.weights.files import read_file, read_metadata
 
 ATTEMPT = """
 import json, resource, sys, time
@@ -94,6 +95,18 @@ def test_what_could_run_code_is_named(attempts: dict[str, dict], kind: str, atta
     assert "could run code" in message
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "zip: a tensor larger than its storage",
+        "old: a storage that does not follow",
+        "torch7: a tensor larger than its storage",
+    ],
+)
+def test_a_tensor_is_no_larger_than_what_it_is_made_of(attempts, name: str) -> None:
+    assert re.search(r"a tensor of shape \(.*\) made of \d+ bytes", attempts[name]["message"])
+
+
 TWELVE = torch.arange(12.0).reshape(3, 4)
 
 SEEDS = {
@@ -122,7 +135,7 @@ def test_a_damaged_file_is_read_or_refused(kind: str, tmp_path: Path, data: st.D
     path = tmp_path / "weights"
     path.write_bytes(content)
     with suppress(WeightsError):
-        read_content(path)
+        read_file(path)
 
 
 @pytest.mark.parametrize("kind", SEEDS)
@@ -160,4 +173,4 @@ def test_arrays_that_python_2_wrote(tmp_path: Path) -> None:
 def test_metadata_of_safetensors(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     path.write_bytes(save({"a": torch.ones(1)}, metadata={"variant": "x"}))
-    assert read_content(path).metadata == {"variant": "x"}
+    assert read_metadata(path) == {"variant": "x"}

@@ -20,7 +20,7 @@ from benchmarks.contestants import CONTESTANTS
 from resnext_backbones import build_backbone, build_classifier, list_variants, load_weights
 from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import WeightsError
-from resnext_backbones.weights.formats import FORMATS, Template, recognise
+from resnext_backbones.weights.formats import FORMATS, Template, family_and_prefix
 from resnext_backbones.weights.load import load_state
 
 VARIANT = "resnext50_32x4d"
@@ -217,7 +217,7 @@ def test_names_there_and_back(name: str, family: str) -> None:
     assert all(theirs[key] is not None for key in known)
     assert len({theirs[key] for key in known}) == len(known)
     assert all(format_.to_own(theirs[key]) == key for key in known)
-    assert recognise([theirs[key] for key in known]) == (family, "")
+    assert family_and_prefix([theirs[key] for key in known]) == (family, "")
 
 
 @pytest.mark.parametrize("name", [n for n in VARIANTS if CONTESTANTS["detectron2"].builds(n)])
@@ -245,7 +245,7 @@ def test_detectron2s_names_of_every_variant(name: str) -> None:
     ],
 )
 def test_the_trunk_is_found_by_its_stem(names: list[str], found: tuple[str, str]) -> None:
-    assert recognise(names) == found
+    assert family_and_prefix(names) == found
 
 
 def test_templates() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from functools import cache
 from pathlib import Path
 
@@ -15,10 +16,9 @@ from safetensors.torch import save_file
 from resnext_backbones import Architecture, ResNeXt, build_backbone, list_variants, load_weights
 from resnext_backbones.weights import WeightsError, preprocessing_of
 from resnext_backbones.weights import sources as module
-from resnext_backbones.weights.crops import SIZE, Crop, crop_of
 from resnext_backbones.weights.identify import identify
 from resnext_backbones.weights.preprocessing import BGR, RGB, Preprocessing
-from resnext_backbones.weights.registry import REGISTRY, Published, markdown
+from resnext_backbones.weights.registry import CROP, REGISTRY, Published
 
 VARIANTS = list_variants()
 
@@ -59,7 +59,8 @@ def test_every_weight_of_torchvision() -> None:
                 [255 * value for value in transforms.mean]
             )
             (resize,), (size,) = transforms.resize_size, transforms.crop_size
-            assert (crop_of(own), SIZE) == (Crop(resize, transforms.interpolation.value), size)
+            crop = own.source.resize, own.source.interpolation, CROP
+            assert crop == (resize, transforms.interpolation.value, size)
 
 
 def test_every_resnext_of_timm() -> None:
@@ -74,8 +75,8 @@ def test_every_resnext_of_timm() -> None:
         assert pixels.mean == pytest.approx([255 * value for value in theirs.mean])
         assert pixels.std == pytest.approx([255 * value for value in theirs.std])
         if not own.alias.startswith("torchvision/"):  # which say it themselves
-            share = theirs.crop_pct
-            assert crop_of(own) == Crop(int(SIZE / share), theirs.interpolation), name
+            assert own.source.resize == int(CROP / theirs.crop_pct), name
+            assert own.source.interpolation == theirs.interpolation, name
         assert (own.architecture.stem == "deep") == (theirs.first_conv == "conv1.0")
 
 
@@ -199,6 +200,7 @@ def test_the_hash_is_in_the_name() -> None:
 
 
 def test_the_document_has_the_table() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "weights.md").read_text(encoding="utf-8")
-    assert markdown() in text
+    root = Path(__file__).parents[2]
+    text = (root / "docs" / "weights.md").read_text(encoding="utf-8")
+    assert runpy.run_path(str(root / "tools" / "list_weights.py"))["weights_table"]() in text
     assert all(f"`{alias}`" in text for alias in REGISTRY)

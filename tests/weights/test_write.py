@@ -22,9 +22,9 @@ from resnext_backbones import ResNeXtClassifier, build_backbone, build_classifie
 from resnext_backbones.weights import WeightsError, preprocessing_of
 from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.files import read_file
+from resnext_backbones.weights.formats import TARGETS
 from resnext_backbones.weights.preprocessing import BGR, RGB
 from resnext_backbones.weights.registry import REGISTRY
-from resnext_backbones.weights.targets import TARGETS
 from resnext_backbones.weights.write import convert, write_state
 
 ROOT = Path(__file__).parents[2]
@@ -93,8 +93,8 @@ def test_mmdetection_takes_its_own(published, tmp_path: Path) -> None:
 
 def test_detectron2_takes_its_own(published, tmp_path: Path) -> None:
     checkpoint = pytest.importorskip("detectron2.checkpoint", reason="Detectron2 is not installed")
-    done = convert(published[0], tmp_path / "w.pkl", "detectron2")
-    assert (done.variant, done.family) == (VARIANT, "torchvision")
+    held, _ = convert(published[0], tmp_path / "w.pkl", "detectron2")
+    assert (held.variant, held.family) == (VARIANT, "torchvision")
     model = CONTESTANTS["detectron2"].trunk(VARIANT).model
     checkpoint.DetectionCheckpointer(model).load(str(tmp_path / "w.pkl"))
     own = build_backbone(VARIANT).eval()
@@ -113,7 +113,7 @@ def test_metadata_travel(published, tmp_path: Path) -> None:
         assert file.metadata()["variant"] == VARIANT
         assert file.metadata()["norms"] == "trained"
     again = tmp_path / "b.safetensors"
-    assert convert(path, again, "safetensors").preprocessing == BGR
+    assert convert(path, again, "safetensors")[1] == BGR
     assert preprocessing_of(again) == BGR
     convert(again, tmp_path / "w.pth", "mmdet")
     meta = torch.load(tmp_path / "w.pth", weights_only=True)["meta"]
@@ -133,7 +133,7 @@ def test_what_a_registry_says_is_written(published, tmp_path: Path, monkeypatch)
 @pytest.mark.parametrize(
     ("options", "to", "message"),
     [
-        ({"stem": "deep"}, "torchvision", "no name for a stem of three"),
+        ({"stem": "deep"}, "torchvision", "no name for stem.0.weight"),
         ({"stem": "deep"}, "detectron2", "no name for stem.0.weight"),
         ({"shortcut": "pooled"}, "detectron2", "no name for layer1.0.downsample"),
     ],

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from resnext_backbones.adapters.registry import MODELS
-from resnext_backbones.build import split
+from resnext_backbones.build import architecture_and_options
 from resnext_backbones.models import ResNeXtClassifier
 
 TOP = 5
@@ -89,7 +89,7 @@ class ImageClassifier(BaseModel):
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
         options = dict(network)
-        architecture, rest = split(options.pop("variant", None), options)
+        architecture, rest = architecture_and_options(options.pop("variant", None), options)
         self.network = ResNeXtClassifier(architecture, num_classes=num_classes, **rest)
         if compiled:
             self.network.compile()

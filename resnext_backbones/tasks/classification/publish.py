@@ -16,7 +16,7 @@ from resnext_backbones.engine.hooks import reported
 from resnext_backbones.engine.provenance import commit
 from resnext_backbones.engine.runner import read_checkpoint
 from resnext_backbones.errors import InputError
-from resnext_backbones.io import write_whole
+from resnext_backbones.io import atomic_write_text
 from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import Preprocessing
 from resnext_backbones.weights.checkpoint import Checkpoint
@@ -81,7 +81,7 @@ def publish(checkpoint: str | Path, out_dir: str | Path | None = None) -> Path:
     path = folder / f"{name}.safetensors"
     write_state(found.state, path, "safetensors", metadata)
     path = path.replace(folder / f"{name}-{hash_of(path)[:8]}.safetensors")
-    write_whole(path.with_suffix(".md"), card(path.name, metadata))
+    atomic_write_text(path.with_suffix(".md"), card(path.name, metadata))
     return path
 
 

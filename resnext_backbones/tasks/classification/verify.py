@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,8 @@ from resnext_backbones.tasks.classification.data import LabelledImages
 from resnext_backbones.verdict import TOP1, Number
 from resnext_backbones.weights import WeightsError, load_weights
 from resnext_backbones.weights.checkpoint import Checkpoint
-from resnext_backbones.weights.crops import SIZE, crop_of
 from resnext_backbones.weights.files import read_file
-from resnext_backbones.weights.registry import Published
+from resnext_backbones.weights.registry import CROP, Published
 from resnext_backbones.weights.sources import locate
 
 RECIPES = "_base_/imagenet"  # the config that all recipes share, with their evaluation
@@ -50,8 +48,13 @@ def verify_classifier(
     cfg = read_config(RECIPES, work_dir=str(work_dir), launcher=launcher)
     folder = root / "val" if (root / "val").is_dir() else root
     dataset: dict[str, Any] = dict(ground_truth or {}, root=str(folder), train=False)
+    crop = {
+        "size": CROP,
+        "resize": row.source.resize,
+        "interpolation": row.source.interpolation,
+    }
     dataset["pipeline"] = [
-        {"type": "resnext_backbones.CenterCrop", "size": SIZE, **asdict(crop_of(row))},
+        {"type": "resnext_backbones.CenterCrop", **crop},
         {"type": "resnext_backbones.PILToTensor"},
     ]
     images = LabelledImages(**dataset).images

@@ -8,7 +8,7 @@ from typing import Any
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
-from resnext_backbones.io import flush, whole_file
+from resnext_backbones.io import atomic_write_text, flush
 from resnext_backbones.weights import Preprocessing
 
 PIXELS = "preprocessing"
@@ -38,8 +38,7 @@ class Checkpointer(DetectionCheckpointer):
         name = written.name.replace(UNFINISHED, "")
         flush(written)
         written.replace(written.with_name(name))
-        with whole_file(written.with_name(LAST)) as temporary:
-            temporary.write_text(name, encoding="utf-8")
+        atomic_write_text(written.with_name(LAST), name)
 
 
 class SeenPixels:

@@ -28,10 +28,9 @@ from resnext_backbones.tasks.detectron2.experiments import Experiment
 from resnext_backbones.tasks.detectron2.zoo import Expected, expected_by
 from resnext_backbones.weights import Preprocessing, load_weights
 from resnext_backbones.weights.checkpoint import Checkpoint
-from resnext_backbones.weights.compare import COUNTER, compare
+from resnext_backbones.weights.compare import COUNTER
 from resnext_backbones.weights.files import read_file
-from resnext_backbones.weights.identify import network_name
-from resnext_backbones.weights.load import without_place
+from resnext_backbones.weights.load import misfit
 
 TRUNK = ("trunk.", "stem.", "res2.", "res3.", "res4.", "res5.")
 BUFFERS = ("pixel_mean", "pixel_std", "cell_anchors", COUNTER)
@@ -156,7 +155,9 @@ def check_weights(
         still_norms=f"{keys['norm']} to FrozenBN",
         fused=lambda: (held or Checkpoint.of(read_file(_local(source)))).fused,
     )
-    problems = [*_unfit(backbone, held, name), *_strides(backbone, expected, name)]
+    # What Detectron2's checkpointer would warn of, and leave at random values.
+    unfit = misfit(backbone.trunk, held, name) if held else ""
+    problems = [*filter(None, [unfit]), *_strides(backbone, expected, name)]
     if evaluate and held:
         _check_detector(experiment, held, checkpoint)
     warn = logging.getLogger(__name__).warning
@@ -177,20 +178,6 @@ def _check_detector(experiment: Experiment, held: Checkpoint, name: str) -> None
         raise InputError(
             f"weights {name}: hold a backbone and {len(given)} other tensors, {what}; the config's "
             f"detector has {len(parameters)}"
-        )
-
-
-def _unfit(backbone: ResNeXtBackbone, held: Checkpoint | None, name: str) -> Iterator[str]:
-    """Yields what Detectron2's checkpointer would warn of, and leave at random values."""
-    if held is None:
-        return
-    trunk = backbone.trunk
-    own, left_out = trunk.state_dict(), set(without_place(held.state, trunk))
-    state = {key: value for key, value in held.state.items() if key not in left_out}
-    if found := compare(state, own, optional=trunk.added_keys(), unknown=held.unknown):
-        yield (
-            f"weights {name}: their backbone is {held.variant or 'no ResNeXt'} and the config's is "
-            f"{network_name(own)}.{found}"
         )
 
 

@@ -25,7 +25,7 @@ from resnext_backbones.errors import BUILD_ERRORS, InputError
 from resnext_backbones.tasks.detectron2.zoo import plain_name
 from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import Preprocessing
-from resnext_backbones.weights.registry import published
+from resnext_backbones.weights.registry import row_named
 
 OUTPUT = "./output"
 """Detectron2's own work directory, where nothing else is said."""
@@ -296,7 +296,7 @@ def networks_of(*aliases: str) -> dict[str, dict[str, Any]]:
     """
     found = {}
     for alias in aliases:
-        row = published(alias)
+        row = row_named(alias)
         network, pixels = VARIANTS[row.variant], row.source.preprocessing
         found[row.variant] = {
             "depth": network.depth,

@@ -15,7 +15,7 @@ from resnext_backbones.engine import fit
 from resnext_backbones.engine.config import dicts_with, read_config
 from resnext_backbones.errors import InputError
 from resnext_backbones.weights import Preprocessing
-from resnext_backbones.weights.registry import published
+from resnext_backbones.weights.registry import row_named
 
 ADAPTER = "resnext_backbones.adapters.openmmlab"
 IMAGES = "resnext_backbones.tasks.mmdetection.images"
@@ -91,7 +91,7 @@ def pretrained(weights: str, **options: Any) -> dict[str, Any]:
     """
     backbone = {
         "type": OWN,
-        "variant": published(weights).variant,
+        "variant": row_named(weights).variant,
         "frozen_stages": 1,
         "norm_eval": True,
         "init_cfg": {"type": "Pretrained", "checkpoint": weights},

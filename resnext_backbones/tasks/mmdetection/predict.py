@@ -26,7 +26,7 @@ from resnext_backbones.data.find_images import FoundImages
 from resnext_backbones.engine import runner
 from resnext_backbones.engine.fit import unlike_its_run
 from resnext_backbones.errors import BUILD_ERRORS, InputError
-from resnext_backbones.io import write_whole
+from resnext_backbones.io import atomic_write_text
 from resnext_backbones.reports.drawing import class_colours
 from resnext_backbones.tasks.mmdetection.checks import check_heads, classes_of
 from resnext_backbones.tasks.mmdetection.config import given
@@ -88,7 +88,7 @@ def predict(
     def write_images(description: str, rows: Sequence[Mapping[str, Any]]) -> None:
         content = {"info": {"description": description}, "images": rows, "annotations": []}
         content["categories"] = categories
-        write_whole(out / IMAGES, json.dumps(content, indent=1) + "\n")
+        atomic_write_text(out / IMAGES, json.dumps(content, indent=1) + "\n")
 
     # What stayed would pass for this detector's.
     for path in earlier:
@@ -112,7 +112,7 @@ def predict(
             picture = picture_of(sample, classes, colours, least_score=score_thr)
             write_picture(picture, out / PICTURES, images.names[index])
     write_images(f"images in {images.root}", rows)
-    write_whole(out / PREDICTIONS, json.dumps(results) + "\n")
+    atomic_write_text(out / PREDICTIONS, json.dumps(results) + "\n")
     if failures:
         raise InputError(
             f"{len(failures)} of {len(images.names)} images cannot be read; the results of the "

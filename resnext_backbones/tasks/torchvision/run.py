@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 
 from resnext_backbones.adapters.registry import DATASETS
-from resnext_backbones.build import split
+from resnext_backbones.build import architecture_and_options
 from resnext_backbones.data.coco_table import coco_table
 from resnext_backbones.engine import fit, runner
 from resnext_backbones.engine.config import read_config
@@ -112,7 +112,7 @@ def _frozen(model: Mapping[str, Any]) -> dict[str, Any]:
 def _architecture(backbone: Mapping[str, Any]) -> Architecture | None:
     """Returns the architecture; None of a variant of another version."""
     try:
-        return split(backbone["variant"], dict(backbone))[0]
+        return architecture_and_options(backbone["variant"], dict(backbone))[0]
     except (KeyError, TypeError, ValueError):
         return None
 

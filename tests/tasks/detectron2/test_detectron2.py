@@ -219,10 +219,12 @@ def test_offline_the_message_names_the_option(tmp_path: Path, monkeypatch) -> No
 def test_a_checkpoint_of_another_depth_or_width_is_refused(file: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"the network is resnext101_32x8d"):
         check_weights(yaml(weights=str(file)))
-    with pytest.raises(InputError, match=r"backbone is a 4x4d network.*config's is resnext101_32"):
+    with pytest.raises(
+        InputError, match=r"holds a 4x4d network.*; the network is resnext101_32x8d"
+    ):
         check_weights(yaml("MODEL.WEIGHTS", str(file)))
     torch.save({"head.weight": torch.zeros(1)}, tmp_path / "head.pth")
-    with pytest.raises(InputError, match=r"their backbone is no ResNeXt"):
+    with pytest.raises(InputError, match=r"the file holds no ResNeXt; the network"):
         check_weights(yaml("MODEL.WEIGHTS", str(tmp_path / "head.pth")))
     with pytest.raises(InputError, match=r"weights .*absent.pkl: there is no such file"):
         check_weights(yaml("MODEL.WEIGHTS", str(tmp_path / "absent.pkl")))

@@ -103,7 +103,7 @@ def test_checkpoints_of_another_detector_are_named(monkeypatch, tmp_path: Path) 
     with pytest.raises(InputError, match=r"has no meta, message_hub, optimizer"):
         check_checkpoint(tmp_path / "same.pth", cfg, to_resume=True)
     other = config(tmp_path, monkeypatch, "model.backbone.variant=resnet50")
-    with pytest.raises(InputError, match=r"is resnext26_32x4d and the config's is resnet50"):
+    with pytest.raises(InputError, match=r"holds resnext26_32x4d; the network is resnet50"):
         check_checkpoint(tmp_path / "same.pth", other)
     own.popitem()
     torch.save({"state_dict": own}, tmp_path / "short.pth")

@@ -74,7 +74,7 @@ def test_a_run_that_ended_goes_on_to_the_same_weights(
     with pytest.raises(InputError, match=r"12 unexpected: network.roi_heads.mask_"):
         train(config(FASTER, *part, work_dir="part", resume="auto"))
     other = "model.backbone.variant=resnext26_32x4d"
-    with pytest.raises(InputError, match=r"is tiny_4x4d and the config's is resnext26_32x4d\."):
+    with pytest.raises(InputError, match=r"holds tiny_4x4d; the network is resnext26_32x4d\."):
         train(config(MASK, *part, other, work_dir="part", resume="auto"))
     frozen = config(MASK, *part, work_dir="part", resume="auto")
     frozen.model.backbone.trainable_layers = 3
