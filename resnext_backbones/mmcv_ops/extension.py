@@ -33,8 +33,11 @@ MODULES = (
 ROTATED = {"box_iou_rotated", "nms_rotated"}
 """What torchvision has an operator for from 0.27 on."""
 
+# PyTorch 2.11 compiles a backward pass that fills in a tensor to one that leaves it at zero.
+_take: Callable[..., Any] = torch.compiler.disable if torch.__version__ < "2.12" else lambda f: f
+
 COMPUTED: dict[str, Callable[..., Any]] = {
-    name: getattr(module, name)
+    name: _take(getattr(module, name))
     for module in MODULES
     for name in module.__all__
     if name not in ROTATED or hasattr(torch.ops.torchvision, "box_iou_rotated")
