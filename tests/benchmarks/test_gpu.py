@@ -1,0 +1,59 @@
+"""The parts of what is measured on a GPU: valid commands, run once, and taken up again."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from benchmarks import __main__ as benchmark
+from benchmarks import gpu, report
+from benchmarks.job import TASKS, Entry
+
+TRUNKS = {name: part for name, part in gpu.PARTS.items() if "-m benchmarks --task" in part.command}
+
+
+@pytest.mark.parametrize("name", TRUNKS)
+def test_a_part_writes_the_file_that_it_names(name: str, monkeypatch, tmp_path: Path) -> None:
+    part = TRUNKS[name]
+    _, _, *arguments = shlex.split(part.command)
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments, "--device", "cuda"])
+    args = benchmark.parse_args()
+    (task,) = args.tasks
+    settings = product(args.contestants, args.precision, args.layout, args.mode)
+    rows = [{"median": 1.0, "spread": 0.0, **vars(Entry(*values))} for values in settings]
+    result = {
+        "setting": {
+            "task": task,
+            "variant": args.variant,
+            "batch": args.batch or TASKS[task].batch,
+            "sizes": [TASKS[task].size],
+            "device": args.device,
+            "smooth": args.smooth,
+        },
+        "rows": rows,
+        "hardware": "",
+    }
+    monkeypatch.setattr(report, "draw", lambda *_: None)
+    assert report.write(result, tmp_path)[0].name == part.result
+
+
+def test_parts_run_once_and_only_where_time_is_left(tmp_path: Path) -> None:
+    small = gpu.Part(
+        "-m benchmarks --task inference --variant resnext26_32x4d --size 64x64 --turns 1"
+        " --contestants resnext_backbones",
+        "inference_resnext26_32x4d_cpu.json",
+        5,
+    )
+    parts = {"small": small, "wrong": gpu.Part("-c raise(SystemExit(3))", None, 1)}
+    ended = gpu.run_parts(parts, tmp_path, device="cpu", minutes=0)
+    assert all(how.startswith("not begun") for how in ended.values())
+    ended = gpu.run_parts(parts, tmp_path, device="cpu", minutes=60)
+    assert ended["small"].startswith("done")
+    assert ended["wrong"].startswith("failed (3)")
+    written = (tmp_path / small.result).stat().st_mtime_ns
+    assert gpu.run_parts(parts, tmp_path, device="cpu", minutes=60)["small"].startswith("is there")
+    assert (tmp_path / small.result).stat().st_mtime_ns == written
