@@ -1,4 +1,4 @@
-"""How long something takes, on any device."""
+"""Measures how long something takes, on any device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CYCLES_AHEAD = 4_000_000
 
 
 def seconds(function: Callable[[], object], device: str) -> float:
-    """Of one call, until the device has finished."""
+    """Returns those of one call, until the device has finished."""
     _synchronise(device)
     start = time.perf_counter()
     function()
@@ -21,7 +21,7 @@ def seconds(function: Callable[[], object], device: str) -> float:
 
 
 def device_seconds(function: Callable[[], object], device: str) -> float:
-    """Of one call as the device sees it: on a GPU without the time to launch it.
+    """Returns those of one call as the device sees it: on a GPU without the time to launch it.
 
     A training step launches ahead of the GPU, so a kernel that is shorter than its launch is no
     slower for it.

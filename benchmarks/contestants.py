@@ -55,11 +55,11 @@ class Contestant:
     has_relu_modules: bool = True
 
     def is_installed(self) -> bool:
-        """Whether it can be measured here."""
+        """Returns whether it can be measured here."""
         return find_spec(self.package) is not None
 
     def builds(self, variant: str) -> bool:
-        """Whether its network can be that one: of a depth that it knows, with plain parts."""
+        """Returns whether it knows the network's depth, and the network has plain parts."""
         a = VARIANTS[variant]
         plain = Architecture(blocks=a.blocks, cardinality=a.cardinality, base_width=a.base_width)
         return a == plain and a.depth in self.depths
@@ -151,7 +151,7 @@ class _Stages(nn.Module):
 
 
 def _freeze(module: nn.Module, frozen: tuple[nn.Module, ...]) -> None:
-    """As a detector does it, for networks that have no arguments for it."""
+    """Freezes as a detector does it, for networks that have no arguments for it."""
     for part in frozen:
         part.requires_grad_(False)
     for norm in module.modules():
@@ -192,7 +192,7 @@ def _plain_library(
     *,
     same_network: bool = True,
 ) -> Contestant:
-    """Of a library whose networks have torchvision's names, and no arguments for freezing."""
+    """Returns a library whose networks have torchvision's names, and none for freezing."""
 
     def trunk(variant: str, training: bool) -> nn.Module:
         return _Stages(network(VARIANTS[variant]), activation, training)

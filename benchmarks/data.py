@@ -1,4 +1,4 @@
-"""What the input pipeline of pretraining delivers, beside what decoding its JPEGs allows."""
+"""Measures what pretraining's input pipeline delivers, beside what decoding allows."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _decoded(image: Image.Image) -> int:
 
 
 def pipelines(config: str) -> dict[str, Callable[[Image.Image], Any]]:
-    """What is measured, by name: each does all that the one before it does, and more.
+    """Returns what is measured, by name: each does all that the one before it does, and more.
 
     Args:
         config: a recipe, whose training pipeline is the last one.

@@ -13,7 +13,7 @@ from benchmarks.job import TASKS, Setting
 
 @cache
 def step_flops(setting: Setting, contestant: str) -> int | None:
-    """Of a turn: two for each multiply-add, forward and, where the task trains, backward.
+    """Returns a turn's, two for each multiply-add, forward and, where it trains, backward.
 
     The backward pass has one such product for a weight's gradient, and one for the input's where
     something in front is trained. How an implementation computes it makes no difference here.

@@ -1,4 +1,4 @@
-"""Which grouped convolutions are faster in another way: what `compute.grouped.FASTEST` holds."""
+"""Measures which grouped convolutions are faster with merged groups: `compute.grouped.FASTEST`."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def _ratios(medians: Sequence[dict[int, float]], merged: int) -> tuple[float, fl
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """What was measured of every width and pass: seconds over the plain call's."""
+    """Returns what was measured of every width and pass: seconds over the plain call's."""
     measured = {int(merged) for row in result["rows"] for merged in row["seconds"]["forward"]}
     ways = sorted(measured - {1})
     head = ["precision", "channels a group", "pass", *(f"{merged} merged" for merged in ways)]

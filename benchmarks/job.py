@@ -1,4 +1,4 @@
-"""What is measured: an implementation at a task, and one turn of its work."""
+"""A job is what is measured: an implementation at a task, and one turn of its work."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ USUAL = ("own", "eager")
 
 @dataclass(frozen=True)
 class Task:
-    """What a network is asked to do in a turn.
+    """Says what a network is asked to do in a turn.
 
     Attributes:
         part: of a contestant, which builds the module for a variant; it may have none.
@@ -92,7 +92,7 @@ Mask R-CNN."""
 
 @dataclass(frozen=True)
 class Setting:
-    """What all entries of a benchmark have in common.
+    """Holds what all entries of a benchmark have in common.
 
     Attributes:
         task: of `TASKS`.
@@ -128,7 +128,7 @@ class Entry:
         return ", ".join([self.contestant, *settings])
 
     def is_possible(self, setting: Setting) -> bool:
-        """Whether the contestant is installed and can do this."""
+        """Returns whether the contestant is installed and can do this."""
         contestant = CONTESTANTS[self.contestant]
         task = TASKS[setting.task]
         fuses = contestant.fuses and not task.training
@@ -226,7 +226,7 @@ class Job:
         return found
 
     def turn(self) -> float:
-        """Seconds of one step at each size."""
+        """Returns the seconds of one step at each size."""
         return seconds(self._steps, self.setting.device)
 
     def _steps(self) -> None:
@@ -239,19 +239,19 @@ class Job:
             del outputs
 
     def device_seconds(self) -> float:
-        """Seconds in which the GPU computes, of a step at each size: without those it waits in."""
+        """Returns the seconds in which the GPU computes, and does not wait, of a turn."""
         with profile(activities=[ProfilerActivity.CUDA]) as found:
             self._steps()
             torch.cuda.synchronize(self.setting.device)
         return sum(event.self_device_time_total for event in found.key_averages()) / 1e6
 
     def kept_bytes(self) -> int:
-        """What the forward pass keeps for the backward pass, at the first size."""
+        """Counts what the forward pass keeps for the backward pass, at the first size."""
         return kept_bytes(self.module, lambda: self.forward(self.images[0]))
 
     @staticmethod
     def graphs() -> int:
-        """How often the compiler had to compile so far."""
+        """Returns how often the compiler had to compile so far."""
         return torch._dynamo.utils.counters["stats"]["unique_graphs"]
 
 
@@ -263,7 +263,7 @@ def _smooth(module: nn.Module) -> None:
 
 
 def _gradient_of(output: Tensor) -> Tensor:
-    """What the layer behind an output might send back, in the layout of the output.
+    """Returns what the layer behind an output might send back, in the layout of the output.
 
     It is positive: with signs at random the gradients of weights would be small differences of
     large sums, and rounding would be all that there is to compare.

@@ -1,4 +1,4 @@
-"""What a device can do at best: matrix products and copies, measured."""
+"""Measures what a device can do at best: matrix products and copies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TRIES = 10
 
 
 def limits(device: str, precisions: Iterable[str]) -> dict[str, Any]:
-    """GFLOP/s of a square matrix product in each precision, and GB/s of a copy.
+    """Returns GFLOP/s of a square matrix product in each precision, and GB/s of a copy.
 
     The copy counts what it reads and what it writes. Each is the best of ten.
     """

@@ -1,4 +1,4 @@
-"""What MMEngine's runner, hooks and loader take beside the step, in a run of the real tool."""
+"""Measures what MMEngine's runner, hooks and loader take beside the step, in a real run."""
 
 from __future__ import annotations
 

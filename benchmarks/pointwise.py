@@ -1,4 +1,4 @@
-"""Whether 1x1 convolutions train faster with products: what `compute.pointwise.PRODUCTS` holds."""
+"""Measures whether 1x1 convolutions train faster with products: `compute.pointwise.PRODUCTS`."""
 
 from __future__ import annotations
 

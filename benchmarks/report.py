@@ -61,7 +61,7 @@ def _number(row: dict[str, Any], key: str, form: str, unit: float = 1.0) -> str:
 
 
 def title(result: dict[str, Any]) -> str:
-    """What was measured, in one line."""
+    """Returns what was measured, in one line."""
     if "setting" not in result:
         return f"data, {result['recipe']}"
     setting = result["setting"]
@@ -159,7 +159,7 @@ def section(result: dict[str, Any]) -> str:
 
 
 def data_section(result: dict[str, Any]) -> str:
-    """What the input pipeline delivers, and what the runner takes beside the step."""
+    """Returns what the input pipeline delivers, and what the runner takes beside the step."""
     images, runner = result["images"], result["runner"]
     return "\n\n".join(
         (
@@ -177,7 +177,7 @@ def data_section(result: dict[str, Any]) -> str:
 
 
 def runner_sentence(runner: dict[str, Any]) -> str:
-    """What the runner takes beside the step."""
+    """Returns what the runner takes beside the step."""
     return textwrap.fill(
         f"A run of {runner['steps']} steps of {1e3 * runner['step_seconds']:.0f} ms, "
         f"{runner['batch']} images each from {runner['workers']} workers, took "

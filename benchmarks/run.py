@@ -123,7 +123,7 @@ def _prepare(
 
 
 def _reference(setting: Setting, entries: list[Entry], folder: Path) -> dict[str, torch.Tensor]:
-    """What an implementation of the network gives, a peer's if there is one; or else nothing."""
+    """Returns what a peer's network gives, or this package's; nothing where there is none."""
     names = [entry.contestant for entry in entries if CONTESTANTS[entry.contestant].same_network]
     if not names:
         return {}

@@ -161,7 +161,7 @@ def mmdetection_backbone(backbone: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _median(run: Mapping[str, list[float]]) -> float:
-    """Of the seconds of a step; the first one warms up."""
+    """Returns that of the seconds of a step; the first one warms up."""
     return statistics.median(run["time"][1:])
 
 

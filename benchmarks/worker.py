@@ -50,7 +50,7 @@ def warm_up(path: Path) -> None:
 
 
 def turn() -> float:
-    """Seconds of a turn, behind one that fills the allocator."""
+    """Returns the seconds of a turn, behind one that fills the allocator."""
     _job.turn()
     seconds = _job.turn()
     _give_back()
@@ -58,24 +58,24 @@ def turn() -> float:
 
 
 def peak_bytes() -> int:
-    """Most memory so far: allocated on the GPU, or the resident size of the process."""
+    """Returns the most memory so far: allocated on the GPU, or the resident size of the process."""
     if _on_gpu():
         return torch.cuda.max_memory_allocated(_job.setting.device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def device_seconds() -> float | None:
-    """As `Job.device_seconds`; None where that is not another number."""
+    """Returns `Job.device_seconds`; None where that is not another number."""
     return _job.device_seconds() if _on_gpu() else None
 
 
 def kept_bytes() -> int:
-    """As `Job.kept_bytes`."""
+    """Returns `Job.kept_bytes`."""
     return _job.kept_bytes()
 
 
 def graphs() -> int:
-    """As `Job.graphs`."""
+    """Returns `Job.graphs`."""
     return _job.graphs()
 
 

@@ -1,4 +1,4 @@
-"""How far two results lie apart."""
+"""Measures how far two results lie apart."""
 
 from __future__ import annotations
 

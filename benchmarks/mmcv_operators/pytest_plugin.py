@@ -58,7 +58,7 @@ def pytest_configure() -> None:
 
 
 def _autocast(autocast: Callable[..., Any]) -> Callable[..., Any]:
-    """As CUDA's, to float16, where it is asked for CUDA's."""
+    """Casts as CUDA's, to float16, where it is asked for CUDA's."""
     return lambda _, **options: autocast("cpu", **({"dtype": torch.float16} | options))
 
 

@@ -1,4 +1,4 @@
-"""How a convolution moves over its input."""
+"""A convolution moves over its input by these numbers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 
 class Geometry(NamedTuple):
-    """How a convolution moves over its input, as the arguments of `torch.nn.functional.conv2d`."""
+    """Holds how a convolution moves, as the arguments of `torch.nn.functional.conv2d`."""
 
     stride: tuple[int, ...]
     padding: tuple[int, ...]
@@ -19,10 +19,10 @@ class Geometry(NamedTuple):
         return cls(conv.stride, conv.padding, conv.dilation, conv.groups)
 
     def merged(self, groups: int) -> Geometry:
-        """With that many groups computed as one."""
+        """Returns it with that many groups computed as one."""
         return self._replace(groups=self.groups // groups)
 
     def is_pointwise(self) -> bool:
-        """Whether a 1x1 kernel would meet each pixel once, and all channels of it."""
+        """Returns whether a 1x1 kernel would meet each pixel once, and all channels of it."""
         still = all(step == 1 for step in self.stride) and not any(self.padding)
         return still and self.groups == 1

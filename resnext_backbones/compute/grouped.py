@@ -13,7 +13,7 @@ from resnext_backbones.compute.geometry import Geometry
 
 
 class Ways(NamedTuple):
-    """How many groups are computed as one in each of the three passes."""
+    """Says how many groups are computed as one in each of the three passes."""
 
     forward: int = 1
     grad_input: int = 1
@@ -46,7 +46,7 @@ the table is computed by the plain call.
 
 
 def fastest(x: Tensor, weight: Tensor, geometry: Geometry) -> Ways:
-    """The fastest way to compute a grouped convolution that keeps the number of channels."""
+    """Returns the fastest way of a grouped convolution that keeps the number of channels."""
     channels = weight.shape[1]
     ways = FASTEST.get((x.device.type, x.dtype), {}).get(channels, PLAIN)
     even = all(geometry.groups % merged == 0 for merged in ways)
@@ -55,7 +55,7 @@ def fastest(x: Tensor, weight: Tensor, geometry: Geometry) -> Ways:
 
 
 def merge_groups(weight: Tensor, groups: int, merged: int) -> Tensor:
-    """The same convolution with fewer, block-diagonal groups: most of the weight is zero.
+    """Returns the same convolution with fewer, block-diagonal groups: most of the weight is zero.
 
     Args:
         weight: (C_out, C_in / groups, kH, kW).
@@ -76,7 +76,7 @@ def merge_groups(weight: Tensor, groups: int, merged: int) -> Tensor:
 
 
 def split_groups(weight: Tensor, groups: int, merged: int) -> Tensor:
-    """The diagonal blocks of a weight that `merge_groups` gave; also for its gradient."""
+    """Returns the diagonal blocks of a weight that `merge_groups` gave; also for its gradient."""
     if merged == 1:
         return weight
     out_channels, channels, *kernel = weight.shape

@@ -1,4 +1,4 @@
-"""What surrounds a folded convolution, by PyTorch's operators; and who computes it where.
+"""PyTorch's operators compute what surrounds a folded convolution, where Triton's do not.
 
 `triton_passes` has the same functions, with one kernel a pass.
 """

@@ -27,7 +27,7 @@ Measured by python -m benchmarks.convolutions, whose numbers are in docs/benchma
 
 
 def is_product(x: Tensor, weight: Tensor, geometry: Geometry) -> bool:
-    """Whether the gradients are to be computed as products."""
+    """Returns whether the gradients are to be computed as products."""
     fewest = PRODUCTS.get((x.device.type, x.dtype))
     return (
         fewest is not None
@@ -49,7 +49,7 @@ def product(x: Tensor, weight: Tensor) -> Tensor:
 def product_gradients(
     grad: Tensor, x: Tensor, weight: Tensor, needed: Sequence[bool], onto: Tensor | None = None
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Those gradients of `x`, `weight` and bias that are needed.
+    """Returns those gradients of `x`, `weight` and bias that are needed.
 
     Args:
         grad: (N, C_out, H, W).
@@ -77,5 +77,5 @@ def product_gradients(
 
 
 def _pixels(x: Tensor) -> Tensor:
-    """(N, C, H, W) to (N x H x W, C)."""
+    """Returns (N, C, H, W) as (N x H x W, C)."""
     return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])

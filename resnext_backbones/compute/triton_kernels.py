@@ -1,4 +1,4 @@
-"""What surrounds a folded convolution, as kernels of Triton.
+"""Triton's kernels compute what surrounds a folded convolution.
 
 Everything is computed in float32 and rounded once. No number is chosen at run time, so the same
 input gives the same output.
@@ -15,7 +15,7 @@ def fold(
     weight_ptr, conv_bias_ptr, gamma_ptr, beta_ptr, mean_ptr, var_ptr, eps,
     folded_ptr, bias_ptr, values, VALUES: tl.constexpr,
 ):  # fmt: skip
-    """A row of the weight, which is what a channel of the output is computed with."""
+    """Folds a row of the weight, with which a channel of the output is computed."""
     row = tl.program_id(0)
     scale = tl.rsqrt(tl.load(var_ptr + row).to(tl.float32) + eps)
     if gamma_ptr is not None:
@@ -41,7 +41,7 @@ def unfold(
     weight_grad_ptr, conv_bias_grad_ptr, gamma_grad_ptr, beta_grad_ptr,
     values, VALUES: tl.constexpr,
 ):  # fmt: skip
-    """What the gradients of a folded row, and of its bias, are in terms of what was folded."""
+    """Turns the gradients of a folded row and of its bias into those of what was folded."""
     row = tl.program_id(0)
     inverse = tl.rsqrt(tl.load(var_ptr + row).to(tl.float32) + eps)
     scale = inverse

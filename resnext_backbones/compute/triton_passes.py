@@ -1,4 +1,4 @@
-"""What surrounds a folded convolution, in one kernel a pass; as `passes`, where Triton runs.
+"""Triton computes what surrounds a folded convolution, as `passes` does, in one kernel a pass.
 
 PyTorch's operators take some thirty launches for it, which on a fast GPU last longer than the
 convolution. Activations are in channels_last.

@@ -1,4 +1,4 @@
-"""What stands as `mmcv._ext` where no operators are compiled, by the names that mmcv calls them.
+"""Stands as `mmcv._ext` where no operators are compiled, with the names that mmcv calls.
 
 mmcv allocates the outputs and hands them over; an operator fills them in.
 """
