@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -191,8 +190,14 @@ def segmentation_network(
     return network(_loaded(body, weights), head, aux)
 
 
-deeplabv3 = partial(segmentation_network, network=DeepLabV3)
-fcn = partial(segmentation_network, network=FCN)
+def deeplabv3(name: str, **options: Any) -> DeepLabV3:
+    """Returns torchvision's `DeepLabV3` on this trunk; options as of `segmentation_network`."""
+    return segmentation_network(name, network=DeepLabV3, **options)
+
+
+def fcn(name: str, **options: Any) -> FCN:
+    """Returns torchvision's `FCN` on this trunk; options as of `segmentation_network`."""
+    return segmentation_network(name, network=FCN, **options)
 
 
 def pixel_options(source: str | Path) -> dict[str, list[float]]:

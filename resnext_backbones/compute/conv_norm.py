@@ -8,13 +8,11 @@ of autograd's graph: on a fast GPU a node of Python costs more than its convolut
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from resnext_backbones.compute import folded_cache
 from resnext_backbones.compute.convolution import conv2d
@@ -37,7 +35,7 @@ class Step(NamedTuple):
 
 
 def conv_norms(
-    x: Tensor, steps: Iterable[Step], *, fold: bool = True, shortcut: Tensor | None = None
+    x: Tensor, steps: Sequence[Step], *, fold: bool = True, shortcut: Tensor | None = None
 ) -> Tensor:
     """Returns what the steps make of `x`; the shortcut is added before the last activation.
 
@@ -47,22 +45,19 @@ def conv_norms(
         fold: False computes all norms on their own.
         shortcut: (N, C_out, H', W').
     """
-    run: list[Step] = []  # of steps that fold, with ReLU or nothing between them
-    *first, last = steps
-    for step in first:
+    run: list[Step] = []  # of steps that fold, with ReLU between them
+    for i, step in enumerate(steps):
+        added = shortcut if i == len(steps) - 1 else None
         if fold and can_fold(step.conv, step.norm):
             run.append(step)
-            if not is_relu(step.activation):
-                x, run = _folded(x, run), []
+            if i < len(steps) - 1 and is_relu(step.activation):
+                continue
+            x = _folded(x, run, added)
         else:
-            x = _finish(
-                call(step.norm, convolve(_folded(x, run), step.conv)), None, step.activation
-            )
-            run = []
-    if fold and can_fold(last.conv, last.norm):
-        return _folded(x, [*run, last], shortcut)
-    x = _folded(x, run)
-    return _finish(call(last.norm, convolve(x, last.conv)), shortcut, last.activation)
+            x = _folded(x, run)
+            x = _finish(call(step.norm, convolve(x, step.conv)), added, step.activation)
+        run = []
+    return x
 
 
 def convolve(x: Tensor, conv: nn.Module) -> Tensor:
@@ -91,34 +86,34 @@ def _folded(x: Tensor, run: Sequence[Step], shortcut: Tensor | None = None) -> T
     if not run:
         return x
     x = _autocast(x)
+    last = run[-1]
     foldings = [Folding.of(step.conv, step.norm) for step in run]
     geometries = [Geometry.of(step.conv) for step in run]
-    activation = run[-1].activation
     # A tracer sees through the folding, and a compiler repeats it in the backward pass by itself.
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
-        for i, (step, folding, geometry) in enumerate(zip(run, foldings, geometries, strict=True)):
+        for step, folding, geometry in zip(run, foldings, geometries, strict=True):
             y = conv2d(x, *folding.fold(x.dtype), geometry)
-            x = _finish(y, shortcut if i == len(run) - 1 else None, step.activation)
+            x = _finish(y, shortcut if step is last else None, step.activation)
         return x
-    added = shortcut if shortcut is not None and shortcut.dtype == x.dtype else None
-    relu = added is shortcut and is_relu(activation)
-    relus = [True] * (len(run) - 1) + [relu]
-    passes = passes_for(x, [folding.weight for folding in foldings])
+    adds = shortcut is not None and shortcut.dtype == x.dtype
+    ends = (adds or shortcut is None) and is_relu(last.activation)  # ReLU comes behind the sum
+    how = How(
+        passes_for(x, foldings),
+        geometries,
+        [True] * (len(run) - 1) + [ends],
+        [folding.eps for folding in foldings],
+        [folded_cache.folded(step.conv, f, x.dtype) for step, f in zip(run, foldings, strict=True)],
+        adds and shortcut is x,
+    )
+    added = shortcut if adds and shortcut is not x else None
     tensors = [tensor for folding in foldings for tensor in folding[:-1]]
+    trained = any(t is not None and t.requires_grad for t in (x, added, *tensors))
     with torch.cuda.device_of(x):  # to which Triton's kernels go
-        if torch.is_grad_enabled() and any(
-            tensor is not None and tensor.requires_grad for tensor in (x, added, *tensors)
-        ):
-            epses = [folding.eps for folding in foldings]
-            how = passes, geometries, relus, epses, added is x
-            x = _Folded.apply(how, x, None if added is x else added, *tensors)
+        if trained and torch.is_grad_enabled():
+            x = _Folded.apply(how, x, added, *tensors)
         else:
-            for i, (step, folding) in enumerate(zip(run, foldings, strict=True)):
-                held = folded_cache.holds(step.conv)
-                make = partial(folded_cache.folded, step.conv) if held else passes.fold
-                behind = added if i == len(run) - 1 else None
-                x = passes.forward(x, *make(folding, x.dtype), geometries[i], behind, relus[i])
-    return _finish(x, None if added is shortcut else shortcut, None if relu else activation)
+            x = how.forward(x, added, foldings)[0][-1]
+    return _finish(x, None if adds else shortcut, None if ends else last.activation)
 
 
 def _finish(y: Tensor, shortcut: Tensor | None, activation: nn.Module | None) -> Tensor:
@@ -127,71 +122,121 @@ def _finish(y: Tensor, shortcut: Tensor | None, activation: nn.Module | None) ->
     return y if activation is None else call(activation, y)
 
 
-class _Folded(torch.autograd.Function):
-    """The convolutions. They keep their inputs, and fold again in the backward pass.
+class How(NamedTuple):
+    """Says how steps that fold are computed."""
 
-    `how` holds who computes the passes; of each step the geometry, whether ReLU comes behind, and
-    the norm's eps; and whether the input is the shortcut as well.
-    """
+    passes: Any
+    """The module of the passes, as of `passes_for`."""
+    geometries: Sequence[Geometry]
+    relus: Sequence[bool]
+    """Whether ReLU comes behind each."""
+    epses: Sequence[float]
+    """Of the norms."""
+    held: Sequence[tuple[Tensor, Tensor] | None]
+    """Folded weights and biases, of those that `folded_cache` holds."""
+    is_identity: bool
+    """The input is the shortcut as well."""
 
-    @staticmethod
+    def foldings(self, tensors: Sequence[Any]) -> list[Folding]:
+        """Returns them from their tensors, in a row."""
+        n = len(tensors) // len(self.epses)
+        return [Folding(*(*tensors[n * i : n * i + n], eps)) for i, eps in enumerate(self.epses)]
+
     def forward(
-        ctx: Any, how: tuple[Any, ...], x: Tensor, shortcut: Tensor | None, *tensors: Any
-    ) -> Tensor:
-        passes, geometries, relus, epses, is_identity = how
-        foldings = _foldings(tensors, epses)
-        values, kept = [x], []
+        self, x: Tensor, shortcut: Tensor | None, foldings: Sequence[Folding]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Returns `x` and what each step makes of it, and their folded weights."""
+        values, weights = [x], []
         for i, folding in enumerate(foldings):
-            weight, bias = passes.fold(folding, x.dtype)
+            weight, bias = self.held[i] or self.passes.fold(folding, x.dtype)
             added = None
             if i == len(foldings) - 1:
-                added = x if is_identity else shortcut
-            kept.append(weight if passes.keeps(weight, values[-1]) else None)
-            values.append(passes.forward(values[-1], weight, bias, geometries[i], added, relus[i]))
+                added = x if self.is_identity else shortcut
+            geometry, relu = self.geometries[i], self.relus[i]
+            values.append(self.passes.forward(values[-1], weight, bias, geometry, added, relu))
+            weights.append(weight)
+        return values, weights
+
+
+class _Folded(torch.autograd.Function):
+    """The convolutions. They keep their inputs, and fold again in the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, how: How, x: Tensor, shortcut: Tensor | None, *tensors: Any) -> Tensor:
+        values, weights = how.forward(x, shortcut, how.foldings(tensors))
+        _, need_x, _, *needed = ctx.needs_input_grad
+        count, n = len(weights), len(tensors) // len(weights)
+        # Nothing before the first step that is trained needs a gradient, nor what it was made of.
+        ctx.first = next((i for i in range(count) if need_x or any(needed[: n * i + n])), count)
+        kept: list[Tensor | None] = [
+            weight if how.held[i] or how.passes.keeps(weight, values[i]) else None
+            for i, weight in enumerate(weights)
+        ]
         y = values.pop()
-        ctx.save_for_backward(*values, y if relus[-1] else None, *kept, *tensors)
+        inputs = [value if i >= ctx.first else None for i, value in enumerate(values)]
+        ctx.save_for_backward(*inputs, y if how.relus[-1] else None, *kept, *tensors)
         ctx.how = how
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        passes, geometries, relus, epses, is_identity = ctx.how
-        count = len(epses)
+        with torch.no_grad():
+            found = _Folded._gradients(ctx, grad)
+        if torch.is_grad_enabled():  # somebody may differentiate them, who must not find nothing
+            anchor = torch.zeros((), requires_grad=True)
+            marked = iter(_Once.apply(anchor, *(g for g in found if g is not None)))
+            found = [None if g is None else next(marked) for g in found]
+        return None, *found
+
+    @staticmethod
+    def _gradients(ctx: Any, grad: Tensor) -> list[Tensor | None]:
+        how, first, count = ctx.how, ctx.first, len(ctx.how.epses)
         saved = ctx.saved_tensors  # once: activation checkpointing computes them for it
         values, kept = saved[: count + 1], saved[count + 1 : 2 * count + 1]
         tensors = saved[2 * count + 1 :]
-        foldings = _foldings(tensors, epses)
+        foldings, n = how.foldings(tensors), len(tensors) // count
         _, need_x, need_shortcut, *needed = ctx.needs_input_grad
         found: list[Tensor | None] = [None] * len(tensors)
-        grad_shortcut: Tensor | None = None
-        first = next((i for i in range(count) if need_x or any(needed[: 6 * i + 6])), count - 1)
-        gradient: Tensor | None = grad
+        if first == count:  # the shortcut alone is trained
+            relu = values[-1] is not None
+            masked = torch.ops.aten.threshold_backward(grad, values[-1], 0) if relu else grad
+            return [None, masked, *found]
+        gradient, grad_shortcut = grad, grad
         for i in reversed(range(first, count)):
-            assert gradient is not None
-            x, y = values[i], values[i + 1] if relus[i] else None
-            weight, conv_bias, gamma, beta = wanted = needed[6 * i : 6 * i + 4]
+            x, y = values[i], values[i + 1] if how.relus[i] else None
+            wanted = needed[n * i : n * i + 4]
+            weight, conv_bias, gamma, beta = wanted
             of = need_x or i > first, weight or gamma, conv_bias or gamma or beta
-            folded = passes.fold(foldings[i], x.dtype)[0] if kept[i] is None else kept[i]
-            # With one step the gradient of the shortcut is not known before.
-            onto = grad_shortcut if is_identity and i == 0 else None
-            behind, gradient, *grads = passes.backward(
-                gradient, y, x, folded, geometries[i], of, onto
+            folded = how.passes.fold(foldings[i], x.dtype)[0] if kept[i] is None else kept[i]
+            # The gradient of the shortcut is known once the last step's is.
+            onto = grad_shortcut if how.is_identity and i == 0 < count - 1 else None
+            behind, gradient, *grads = how.passes.backward(
+                gradient, y, x, folded, how.geometries[i], of, onto
             )
             if i == count - 1:
                 grad_shortcut = behind
             if any(wanted):
-                found[6 * i : 6 * i + 4] = passes.unfold(foldings[i], *grads, wanted)
-        if is_identity and need_x and count == 1:
-            assert gradient is not None
-            assert grad_shortcut is not None
+                found[n * i : n * i + 4] = how.passes.unfold(foldings[i], *grads, wanted)
+        if how.is_identity and need_x and count == 1:
             gradient = gradient + grad_shortcut
-        return None, gradient if need_x else None, grad_shortcut if need_shortcut else None, *found
+        return [gradient if need_x else None, grad_shortcut if need_shortcut else None, *found]
 
 
-def _foldings(tensors: Sequence[Any], epses: Sequence[float]) -> list[Folding]:
-    """Returns them from their tensors, six each, and their eps."""
-    return [Folding(*(*tensors[6 * i : 6 * i + 6], eps)) for i, eps in enumerate(epses)]
+class _Once(torch.autograd.Function):
+    """Gradients that cannot be differentiated again; it raises where somebody tries."""
+
+    @staticmethod
+    def forward(ctx: Any, anchor: Tensor, *gradients: Tensor) -> tuple[Tensor, ...]:
+        del ctx, anchor
+        return tuple(gradient.detach() for gradient in gradients)
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> Any:
+        del ctx
+        raise RuntimeError(
+            "what is folded can be differentiated once, not twice: build the network with "
+            "fold_norm=False"
+        )
 
 
 def _autocast(tensor: Tensor) -> Tensor:

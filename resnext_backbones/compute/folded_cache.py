@@ -35,11 +35,6 @@ def hold(module: nn.Module) -> None:
             _ENTRIES[conv] = None
 
 
-def holds(conv: nn.Module) -> bool:
-    """Returns whether `hold` was called for it, and not `drop` since."""
-    return conv in _ENTRIES
-
-
 def drop(module: nn.Module) -> None:
     """Drop the folded weights of a module's convolutions, and hold none from now on.
 
@@ -49,14 +44,18 @@ def drop(module: nn.Module) -> None:
         _ENTRIES.pop(conv, None)
 
 
-def folded(conv: nn.Conv2d, folding: Folding, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Returns the folded weight and bias of a frozen convolution.
+def folded(conv: nn.Conv2d, folding: Folding, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
+    """Returns the folded weight and bias of a frozen convolution; None of one that is not held.
 
     A tensor that was moved lies elsewhere, and one that was changed in place, as loading weights
     does, has another version. The tensors are held, so that nothing else can come to lie where
     they were.
     """
-    tensors = folding.tensors()
+    if conv not in _ENTRIES:
+        return None
+    tensors = [tensor for tensor in folding[:-1] if tensor is not None]
+    if any(tensor.requires_grad for tensor in tensors):  # thawed since
+        return None
     if any(tensor.is_inference() for tensor in tensors):  # these count no versions
         return folding.fold(dtype)
     stream = None

@@ -31,9 +31,14 @@ def can_fold(conv: nn.Module, norm: nn.Module) -> bool:
         is_plain(conv)
         and type(norm).forward in FOLDABLE_NORMS
         and not is_watched(norm)
-        and norm._buffers.get("running_mean") is not None  # which, as a parameter, is trained
+        and all(_is_fixed(norm, name) for name in ("running_mean", "running_var"))
         and (isinstance(norm, FrozenBatchNorm2d) or not norm.training)
     )
+
+
+def _is_fixed(norm: nn.Module, name: str) -> bool:
+    statistics = norm._buffers.get(name)
+    return statistics is not None and not statistics.requires_grad
 
 
 class Folding(NamedTuple):

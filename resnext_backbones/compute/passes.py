@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -15,7 +15,8 @@ from shutil import which
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from resnext_backbones.compute.convolution import conv2d, conv2d_backward
 from resnext_backbones.compute.folding import Folding
@@ -36,23 +37,45 @@ FIRST_CAPABILITY = 8, 0
 TYPES = torch.float32, torch.bfloat16, torch.float16
 
 
-def passes_for(x: Tensor, weights: Iterable[Tensor]) -> Any:
+def passes_for(x: Tensor, foldings: Sequence[Folding]) -> Any:
     """Returns the module whose functions serve these: this one, or `triton_passes`."""
-    last = torch.channels_last
     if (
         x.is_cuda
         and TRITON
+        and forward_ad._current_level < 0  # a kernel computes no tangents
+        and _has_memory(x)
         and x.dtype in TYPES
-        and x.is_contiguous(memory_format=last)
+        and x.is_contiguous(memory_format=torch.channels_last)
         and _is_recent(x.device)
-        and all(
-            weight.dtype in TYPES
-            and (weight.is_contiguous(memory_format=last) or weight.is_contiguous())
-            for weight in weights
-        )
+        and all(_can_be_read(folding, x.device) for folding in foldings)
     ):
         return import_module("resnext_backbones.compute.triton_passes")
     return sys.modules[__name__]
+
+
+def _has_memory(tensor: Tensor) -> bool:
+    """Returns whether it is a tensor as it is, neither fake nor wrapped by `torch.func`."""
+    plain = type(tensor) is Tensor or type(tensor) is nn.Parameter
+    return plain and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+
+
+def _can_be_read(folding: Folding, device: torch.device) -> bool:
+    """Returns whether its values lie one behind the other in memory, as the kernels read them."""
+    weight, *vectors = (tensor for tensor in folding[:-1] if tensor is not None)
+    return (
+        _has_memory(weight)
+        and weight.dtype in TYPES
+        and weight.device == device
+        and (weight.is_contiguous(memory_format=torch.channels_last) or weight.is_contiguous())
+        and all(
+            _has_memory(vector)
+            and vector.dtype in TYPES
+            and vector.device == device
+            and vector.shape == weight.shape[:1]
+            and vector.is_contiguous()
+            for vector in vectors
+        )
+    )
 
 
 @cache
@@ -119,7 +142,8 @@ def unfold(
         grad_weight, grad_bias: of what was folded, as `backward` returns them.
         needed: which are wanted; the others are None.
     """
-    inverse = torch.rsqrt(folding.var + folding.eps)
+    wide = torch.promote_types(folding.weight.dtype, torch.float32)
+    inverse = torch.rsqrt(folding.var.to(wide) + folding.eps)
     scale = inverse if folding.gamma is None else inverse * folding.gamma
     found: list[Gradient] = [None] * 4
     if needed[0]:
@@ -132,7 +156,8 @@ def unfold(
         assert grad_weight is not None
         assert grad_bias is not None
         shift = -folding.mean if folding.conv_bias is None else folding.conv_bias - folding.mean
-        found[2] = ((grad_weight * folding.weight).sum((1, 2, 3)) + shift * grad_bias) * inverse
+        products = grad_weight.to(wide) * folding.weight
+        found[2] = (products.sum((1, 2, 3)) + shift * grad_bias.to(wide)) * inverse
     if needed[3]:
         found[3] = grad_bias
     return [

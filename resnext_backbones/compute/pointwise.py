@@ -42,8 +42,12 @@ def is_product(x: Tensor, weight: Tensor, geometry: Geometry) -> bool:
 def product(x: Tensor, weight: Tensor) -> Tensor:
     """Returns the convolution of `x`, (N, C_in, H, W), in channels_last: (N, C_out, H, W)."""
     n, _, height, width = x.shape
-    rows = _pixels(x) @ weight.flatten(1).t()
-    return rows.view(n, height, width, len(weight)).permute(0, 3, 1, 2)
+    last = torch.channels_last
+    shape = n, len(weight), height, width
+    y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=last)
+    # Into a tensor of its own: a view could not be changed in place behind an autograd function.
+    torch.mm(_pixels(x), weight.flatten(1).t(), out=_pixels(y))
+    return y
 
 
 def product_gradients(

@@ -62,7 +62,7 @@ def forward(
     else:
         y = conv2d(x, weight, None, geometry).contiguous(memory_format=torch.channels_last)
     if shortcut is not None:
-        shortcut = shortcut.contiguous(memory_format=torch.channels_last)
+        shortcut = shortcut.expand_as(y).contiguous(memory_format=torch.channels_last)
     pixels, channels, grid = _tiles(y)
     kernels.finish[grid](y, bias, shortcut, pixels, channels, RELU=relu, **TILE)
     return y

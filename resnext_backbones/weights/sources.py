@@ -34,8 +34,10 @@ def locate(source: str | Path) -> Path:
     if row := row_of(source):
         return _file_of(row)
     if text.startswith(HUB):
-        *repository, name = text.removeprefix(HUB).split("/", 2)
-        return from_hub("/".join(repository), name)
+        owner, repository, name = [*text.removeprefix(HUB).split("/", 2), "", ""][:3]
+        if not (owner and repository and name):
+            raise WeightsError(f"weights {source}: use {HUB}OWNER/REPOSITORY/FILE")
+        return from_hub(f"{owner}/{repository}", name)
     if text.startswith(ADDRESSES):
         return download([text])
     if "://" in text:
@@ -43,6 +45,8 @@ def locate(source: str | Path) -> Path:
             f"weights {source}: use a path, an alias of docs/weights.md, or an address that "
             f"begins with one of {', '.join((*ADDRESSES, HUB))}"
         )
+    if text != str(source):  # an alias of MMEngine's: the error names those that are close
+        return _file_of(row_named(text))
     if path.is_file():
         return path
     named = isinstance(source, Path) or "/" not in text or text.endswith(SUFFIXES)

@@ -119,6 +119,41 @@ def test_other_frozen_statistics_fold_as_well(norm) -> None:
     assert not torch.equal(own, plain)  # it was another computation
 
 
+@pytest.mark.parametrize("name", ["running_mean", "running_var"])
+def test_statistics_that_are_trained_do_not_fold(name: str) -> None:
+    """PyTorch says that they have no gradient; folded, it would silently be left out."""
+    conv, norm = pair()
+    getattr(norm, name).requires_grad_(True)
+    with pytest.raises(RuntimeError, match=name):
+        conv_norm(torch.randn(1, 8, 6, 6), conv, norm)
+
+
+def test_a_second_derivative_is_refused_and_not_left_out() -> None:
+    """As of a penalty on the gradient of a feature, behind which nothing is trained."""
+    conv, norm = pair()
+    x = torch.randn(1, 8, 6, 6, requires_grad=True)
+    y = conv_norms(x, [Step(conv, norm, nn.ReLU())])
+    (first,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+    assert relative_error(first, torch.autograd.grad(norm(conv(x)).relu().sum(), x)[0]) <= 1e-5
+    with pytest.raises(RuntimeError, match="fold_norm=False"):
+        first.square().sum().backward()
+
+
+def test_only_what_a_gradient_needs_is_kept() -> None:
+    first = randomise(nn.Conv2d(8, 8, 1)), randomise(nn.BatchNorm2d(8).eval())
+    steps = [Step(*first, nn.ReLU()), Step(*pair())]
+    x = torch.randn(4, 8, 32, 32)
+    sizes = []
+    for trained in (steps[0].conv, steps[1].conv):
+        for step in steps:
+            step.conv.requires_grad_(step.conv is trained)
+            step.norm.requires_grad_(False)
+        holder = nn.ModuleList(m for step in steps for m in step)
+        sizes.append(kept_bytes(holder, lambda: conv_norms(x, steps)))
+    statistics = 4 * sum(b.numel() for b in holder.buffers() if b.dtype == torch.float32)
+    assert sizes == [2 * x.nbytes + statistics, x.nbytes + statistics]
+
+
 # The trunk
 
 

@@ -55,6 +55,27 @@ def test_frozen_weights_are_folded_once_until_they_change(monkeypatch, change: s
         assert not torch.equal(a, old)
 
 
+def test_images_that_need_a_gradient_fold_no_more_often(monkeypatch) -> None:
+    model = small(frozen_stages=4)
+    images = torch.randn(1, 3, 64, 64, requires_grad=True)
+    model(images)
+    calls = folds(monkeypatch)
+    model(images)[-1].sum().backward()
+    assert not calls
+
+
+def test_what_was_thawed_is_held_no_more() -> None:
+    model = small(frozen_stages=1)
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        before = model(images)
+        model.layer1[0].conv1.weight.data.mul_(3)
+        after = model(images)
+    assert not torch.equal(before[0], after[0])
+
+
 def test_a_teacher_follows_its_student() -> None:
     """Mean teachers take no gradient, and their weights are written through `data`."""
     model = small().eval().requires_grad_(False)

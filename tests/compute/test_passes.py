@@ -10,8 +10,10 @@ from types import ModuleType
 
 import pytest
 import torch
-from helpers import randomise, relative_error
+from helpers import randomise, relative_error, small
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd import forward_ad
 
 from resnext_backbones.compute import conv_norm, passes
 
@@ -55,12 +57,16 @@ def plain(modules: nn.Sequential, x: torch.Tensor, relu: nn.Module | None) -> to
     return out if relu is None else relu(out)
 
 
-@pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("relu", [None, nn.ReLU(inplace=True), nn.SiLU()], ids=str)
+SIZES = [(8, 72), (64, 64)]
+"""Channels, and those of the 3x3 convolution: more than a tile, and enough for products."""
+
+
+@pytest.mark.parametrize(("channels", "width"), SIZES)
+@pytest.mark.parametrize("relu", [None, nn.ReLU(inplace=True), nn.SiLU(inplace=True)], ids=str)
 @pytest.mark.usefixtures("chosen")
-def test_outputs_and_every_gradient(relu: nn.Module | None, bias: bool) -> None:
-    modules = chain(bias=bias)
-    x = torch.randn(2, 8, 9, 11, device=DEVICE, requires_grad=True)
+def test_outputs_and_every_gradient(relu: nn.Module | None, channels: int, width: int) -> None:
+    modules = chain(channels, width, bias=width == 72)
+    x = torch.randn(2, channels, 9, 11, device=DEVICE, requires_grad=True)
     leaves = [x, *modules.parameters()]
     own = conv_norm.conv_norms(x, steps(modules, relu), shortcut=x)
     expected = plain(modules, x, relu)
@@ -163,17 +169,84 @@ def test_no_images(chosen: ModuleType) -> None:
     assert not any(g.any() for g in torch.autograd.grad(y.sum(), modules.parameters()))
 
 
+@pytest.mark.parametrize("shape", [(2, 72, 1, 1), (2, 72, 9, 11), (2, 72, 5, 5)], ids=str)
+@pytest.mark.usefixtures("chosen")
+def test_a_shortcut_of_another_shape(shape: tuple[int, ...]) -> None:
+    """It is broadcast as PyTorch does it, or refused."""
+    x = torch.randn(2, 72, 9, 11, device=DEVICE).contiguous(memory_format=torch.channels_last)
+    step = steps(chain(), None)[1]._replace(activation=None)
+    shortcut = torch.randn(shape, device=DEVICE, requires_grad=True)
+    if shape[-1] == 5:
+        with pytest.raises(RuntimeError, match="size"):
+            conv_norm.conv_norms(x, [step], shortcut=shortcut)
+        return
+    expected = step.norm(step.conv(x)) + shortcut
+    found = conv_norm.conv_norms(x, [step], shortcut=shortcut)
+    assert relative_error(found, expected) <= 1e-6
+    (gradient,) = torch.autograd.grad(found.sum(), shortcut)
+    assert gradient.shape == shape
+
+
+@pytest.mark.parametrize("options", [{"recompute": True}, {"activation": "SiLU"}], ids=str)
+@pytest.mark.usefixtures("chosen")
+def test_a_network_whose_convolutions_are_products(options: dict) -> None:
+    """What is behind a block changes its output in place."""
+    wide = {"base_channels": 64, "cardinality": 4, "base_width": 16, "blocks": (1, 2)}
+    own, plain = (
+        small(norm_eval=True, fold_norm=fold, **wide, **options).to(DEVICE)
+        for fold in (True, False)
+    )
+    plain.load_state_dict(own.state_dict())
+    images = torch.randn(1, 3, 32, 32, device=DEVICE)
+    for model in (own, plain):
+        sum(output.square().mean() for output in model(images)).backward()
+    for a, b in zip(own.parameters(), plain.parameters(), strict=True):
+        assert relative_error(a.grad, b.grad) <= 1e-3
+
+
+def unreadable(step: conv_norm.Step) -> dict[str, torch.Tensor]:
+    """Vectors that are not one value behind the other, or of another length or type."""
+    n = len(step.norm.weight)
+    return {
+        "with gaps": torch.rand(n, 2)[:, 0],
+        "one value": torch.rand(1).expand(n),
+        "too many": torch.rand(n + 8),
+        "double": torch.rand(n).double(),
+    }
+
+
+@pytest.mark.parametrize("kind", unreadable(steps(chain(), None)[1]))
+def test_vectors_that_kernels_cannot_read(kind: str) -> None:
+    step = steps(chain(), None)[1]
+    folding = conv_norm.Folding.of(step.conv, step.norm)
+    device = folding.weight.device
+    assert passes._can_be_read(folding, device)
+    vector = unreadable(step)[kind].to(device)
+    assert not passes._can_be_read(folding._replace(gamma=vector), device)
+
+
+def test_tensors_that_have_no_memory() -> None:
+    found = []
+    torch.func.vmap(lambda x: found.append(passes._has_memory(x)) or x)(torch.ones(2, 3))
+    with FakeTensorMode():
+        found.append(passes._has_memory(torch.ones(2)))
+    assert found == [False, False]
+    assert passes._has_memory(torch.ones(2))
+
+
 def test_who_computes_where(monkeypatch) -> None:
     """Nobody but PyTorch on a CPU; on a GPU Triton, for what its kernels read."""
     x = torch.randn(1, 8, 4, 4).contiguous(memory_format=torch.channels_last)
-    weights = [torch.randn(8, 8, 1, 1)]
-    assert passes.passes_for(x, weights) is passes
+    step = conv_norm.Step(nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8).eval())
+    assert passes.passes_for(x, [conv_norm.Folding.of(step.conv, step.norm)]) is passes
     if DEVICE == "cuda" and passes.TRITON:
         from resnext_backbones.compute import triton_passes
 
-        x, weights = x.cuda(), [weight.cuda() for weight in weights]
-        assert passes.passes_for(x, weights) is triton_passes
-        assert passes.passes_for(x.double(), weights) is passes
-        assert passes.passes_for(torch.randn(1, 8, 4, 5, device="cuda"), weights) is passes
+        x, foldings = x.cuda(), [conv_norm.Folding.of(step.conv.cuda(), step.norm.cuda())]
+        assert passes.passes_for(x, foldings) is triton_passes
+        assert passes.passes_for(x.double(), foldings) is passes
+        assert passes.passes_for(torch.randn(1, 8, 4, 5, device="cuda"), foldings) is passes
+        with forward_ad.dual_level():
+            assert passes.passes_for(x, foldings) is passes
         monkeypatch.setattr(passes, "TRITON", False)
-        assert passes.passes_for(x, weights) is passes
+        assert passes.passes_for(x, foldings) is passes

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import resnext_backbones.adapters.distributions  # noqa: F401
 
@@ -23,7 +25,14 @@ def pretrain(cfg: Config) -> Path:
     Raises InputError where the data, an argument or the checkpoint to resume is wrong.
     """
     runner.resume(cfg)
+    epochs = cfg.train_cfg.get("max_epochs")
+    if epochs is not None:  # one that is over before a schedule begins has none of it
+        cfg.param_scheduler = [s for s in cfg.param_scheduler if _is_needed(s, epochs)]
     return runner.train(cfg, hooks.PretrainingReportHook())
+
+
+def _is_needed(schedule: Mapping[str, Any], epochs: int) -> bool:
+    return "end" in schedule or schedule.get("begin", 0) < epochs
 
 
 def set_data_root(cfg: Config, root: str) -> None:

@@ -18,7 +18,13 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.models.detection.rpn import RPNHead
 
 from resnext_backbones.adapters.registry import MODELS
-from resnext_backbones.adapters.torchvision import NamedResNeXt, deeplabv3, fcn, resnext_fpn
+from resnext_backbones.adapters.torchvision import (
+    NamedResNeXt,
+    deeplabv3,
+    fcn,
+    resnext_fpn,
+    segmentation_network,
+)
 from resnext_backbones.engine.amp import in_float32
 from resnext_backbones.engine.norms import synchronise_norms
 from resnext_backbones.models.options import check_one_of, check_range
@@ -36,13 +42,34 @@ EVERYTHING = 5
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     kind: {name: given.default for name, given in signature(build).parameters.items()}
-    for kind, build in ((DETECTOR, resnext_fpn), (SEGMENTER, fcn))
+    for kind, build in ((DETECTOR, resnext_fpn), (SEGMENTER, segmentation_network))
 }
 DEFAULTS[SEGMENTER]["trainable_layers"] = EVERYTHING
 """A network of each type is built with these where a config does not say."""
 
+PIXELS = "the data_preprocessor"
+DETECTOR_SETTLES = {
+    "min_size": "the model's min_size",
+    "max_size": "the model's max_size",
+    "image_mean": PIXELS,
+    "image_std": PIXELS,
+}
+SEGMENTER_SETTLES = {
+    "network": "the model's network",
+    "num_classes": "the model's num_classes",
+    "output_stride": "the model's output_stride",
+    "aux_classifier": "training",
+    "frozen_stages": "trainable_layers",
+}
+"""A config may not say these a second time; what it says them by."""
+
 AUX_WEIGHT = 0.5
 """The weight of the auxiliary classifier in the loss."""
+
+
+def _check_unsettled(name: str, given: Mapping[str, Any], settled: Mapping[str, str]) -> None:
+    for key in settled.keys() & given.keys():
+        raise ValueError(f"{name}.{key} cannot be given: {settled[key]} settles it")
 
 
 @MODELS.register_module()
@@ -123,9 +150,9 @@ class TorchvisionDetector(_Model):
                 f"{max_size}"
             )
         check_one_of("network", network, DETECTORS)
-        # The pixels come normalised.
-        given = {"image_mean": [0.0] * 3, "image_std": [1.0] * 3, **(options or {})}
-        given |= {"min_size": sizes, "max_size": max_size}
+        _check_unsettled("options", options or {}, DETECTOR_SETTLES)
+        given: dict[str, Any] = {"min_size": sizes, "max_size": max_size, **(options or {})}
+        given |= {"image_mean": [0.0] * 3, "image_std": [1.0] * 3}  # the pixels come normalised
 
         def build(variant: str, **named: Any) -> nn.Module:
             pyramid = resnext_fpn(variant, **named)
@@ -179,6 +206,7 @@ class TorchvisionSegmenter(_Model):
     ) -> None:
         check_one_of("network", network, SEGMENTERS)
         check_range("num_classes", num_classes, 2, IGNORED)
+        _check_unsettled("backbone", backbone, SEGMENTER_SETTLES)
         named = dict(backbone)
         layers = named.pop("trainable_layers", EVERYTHING)
         check_range("trainable_layers", layers, 0, EVERYTHING)
