@@ -176,6 +176,8 @@ def test_a_wrong_alias_is_answered_with_close_ones() -> None:
     ("name", "message"),
     [
         ("open-mmlab://resnet50", r"no such alias; try open-mmlab/"),
+        ("open-mmlab://resnext50.pth", r"no such alias; try open-mmlab/"),
+        ("hf://somebody/resnext", r"use hf://OWNER/REPOSITORY/FILE"),
         ("s3://bucket/weights.pth", r"s3://bucket/weights.pth: use a path, an alias .* https://"),
     ],
 )

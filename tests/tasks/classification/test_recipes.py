@@ -293,6 +293,8 @@ def test_the_rate_follows_the_batch_and_is_logged(config: Path, tmp_path: Path) 
     options += [f"val_dataloader.dataset.pipeline.0.{edge}=48" for edge in ("size", "resize")]
     cfg = read_config(str(config), options, work_dir=str(tmp_path / "run"))
     cfg.experiment_name = "scaled"
+    # The second of these begins where this run is over.
+    cfg.param_scheduler = read_config("cifar/cifar10_quick").param_scheduler
     for_training(cfg)
     pretrain(cfg)
     log = next((tmp_path / "run").glob("*/*.log")).read_text()

@@ -91,6 +91,14 @@ BAD: dict[str, tuple[Callable[[Path, Path], Changes], str]] = {
     "network": (given("model.network=yolo"), "network must be one of faster_rcnn, .* got 'yolo'"),
     "backbone": (given("model.backbone.variant=x101"), "x101"),
     "argument": (given("model.backbone.nrom=BN"), "nrom"),
+    "said twice": (
+        given("model.options.max_size=10"),
+        "options.max_size cannot be given: the model's max_size settles it",
+    ),
+    "said twice of masks": (
+        given("model.backbone.num_classes=9", name=FCN),
+        "backbone.num_classes cannot be given: the model's num_classes settles it",
+    ),
     "three stages": (
         given("model.backbone.variant=resnext29_8x64d", name=FCN),
         "name must be a network of 4 stages",
