@@ -12,11 +12,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from resnext_backbones.io import atomic_write
+from resnext_backbones.models import ResNeXt
 from resnext_backbones.weights.checkpoint import Checkpoint
-from resnext_backbones.weights.compare import compare
+from resnext_backbones.weights.compare import COUNTER, MISSING, compare
 from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.formats import FORMATS, TARGETS
+from resnext_backbones.weights.identify import identify
 from resnext_backbones.weights.load import recorded_architecture
 from resnext_backbones.weights.preprocessing import Preprocessing
 from resnext_backbones.weights.sources import locate, preprocessing_of, row_of
@@ -86,8 +88,9 @@ def convert(
     file = locate(source)
     content = read_file(file)
     held = Checkpoint.of(content)
-    # Nothing is missing beside itself: what is left to find are unknown tensors and broken ones.
+    # Beside itself only unknown tensors and broken ones are found; plugins may be its own.
     found = compare(held.state, held.state, unknown=held.unknown)
+    found[MISSING] += [key for key in _trunk_keys(held.state) if key not in held.state]
     if found or not held.variant:
         variant = held.variant or "no ResNeXt"
         raise WeightsError(
@@ -107,6 +110,16 @@ def convert(
     }
     write_state(held.state, path, to, metadata)
     return held, preprocessing
+
+
+def _trunk_keys(state: Mapping[str, Tensor]) -> list[str]:
+    """Returns the names that the trunk of an architecture has, as far as stages are there."""
+    architecture = identify(state)
+    if architecture is None:
+        return []
+    with torch.device("meta"):
+        own = ResNeXt(architecture).state_dict()
+    return [key for key in own if not key.endswith(COUNTER)]
 
 
 def write_state(state: Mapping[str, Tensor], path: Path, to: str, metadata: Metadata) -> None:

@@ -145,6 +145,16 @@ def test_what_a_family_has_no_names_for(options, to: str, message: str, tmp_path
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("absent", ["layer2.0.bn2.weight", "conv1.weight", "layer3.1.conv3.weight"])
+def test_half_a_trunk_is_not_converted(absent: str, tmp_path: Path) -> None:
+    state = drawn(ResNeXtClassifier).state_dict()
+    del state[absent]
+    torch.save(state, tmp_path / "half.pth")
+    with pytest.raises(WeightsError, match=rf"Nothing was written.\n +1 missing: {absent}"):
+        convert(tmp_path / "half.pth", tmp_path / "w.pth", "mmdet")
+    assert not (tmp_path / "w.pth").exists()
+
+
 def test_nothing_is_overwritten_or_left_half(published, tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "there"
     path.write_bytes(b"mine")
