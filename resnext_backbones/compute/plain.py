@@ -11,6 +11,7 @@ def is_plain(conv: nn.Module) -> bool:
         isinstance(conv, nn.Conv2d)
         and type(conv).forward is nn.Conv2d.forward
         and type(conv)._conv_forward is nn.Conv2d._conv_forward
+        and "_conv_forward" not in vars(conv)
         and conv.padding_mode == "zeros"
         and not isinstance(conv.padding, str)
         and not is_watched(conv)

@@ -52,14 +52,12 @@ def find_annotations(root: Path, name: str) -> Path:
     return path
 
 
-def complete_annotations(path: Path, content: Content) -> None:
-    """Gives annotations what COCO's evaluation reads and many tools leave out: area and iscrowd.
-    Each must have a box, and an image and a category that are listed.
-    """
+def check_boxes(path: Path, content: Content) -> None:
+    """Checks that each annotation has a box, and an image and a category that are listed."""
     images = {image.get("id") for image in content["images"]}
     kinds = {category.get("id") for category in content["categories"]}
     for annotation in content["annotations"]:
-        box: Any = annotation.get("bbox")
+        box = annotation.get("bbox")
         for wrong, problem in (
             (not isinstance(box, list) or len(box) != 4, "no bbox of four numbers"),
             (annotation.get("image_id") not in images, "an image_id that is not listed"),
@@ -68,8 +66,38 @@ def complete_annotations(path: Path, content: Content) -> None:
             if wrong:
                 name = f"annotation file {path}: annotation {annotation.get('id')}"
                 raise InputError(f"{name} has {problem}")
+
+
+def check_ids(path: Path, content: Content, *, evaluated: bool) -> None:
+    """Checks that ids of annotations are distinct, since one hides the other. Those that are
+    evaluated must not be 0, which pycocotools reads as found by nothing, nor lack what it reads.
+    """
+    ids: set[Any] = set()
+    for annotation in content["annotations"]:
+        own = annotation.get("id")
+        lacks = [key for key in ("id", "area", "iscrowd") if key not in annotation]
+        for wrong, problem in (
+            (own is None or own in ids, "no id of its own"),
+            (evaluated and own == 0, "the id 0, which COCO's evaluation takes for no object"),
+            ("area" in lacks or (evaluated and lacks), f"no {' and no '.join(lacks)}"),
+        ):
+            if wrong:
+                raise InputError(
+                    f"annotation file {path}: annotation {own} has {problem}; number annotations "
+                    "from 1, and give each its area and iscrowd"
+                )
+        ids.add(own)
+
+
+def complete_annotations(path: Path, content: Content) -> None:
+    """Gives annotations what COCO's evaluation reads and many tools leave out: ids from 1, area and
+    iscrowd; they are checked by `check_boxes`.
+    """
+    check_boxes(path, content)
+    for number, annotation in enumerate(content["annotations"], 1):
+        annotation["id"] = number
         annotation.setdefault("iscrowd", 0)
-        annotation.setdefault("area", box[2] * box[3])
+        annotation.setdefault("area", annotation["bbox"][2] * annotation["bbox"][3])
 
 
 def check_images(path: Path, images: list[dict[str, Any]], folder: Path) -> None:

@@ -6,13 +6,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 
-from resnext_backbones.data.annotations import check_images, find_annotations, read_coco
+from resnext_backbones.data.annotations import (
+    Content,
+    check_boxes,
+    check_ids,
+    check_images,
+    find_annotations,
+    read_coco,
+)
 from resnext_backbones.engine.config import dicts_with
 from resnext_backbones.engine.processes import read_ranks
 from resnext_backbones.errors import InputError, some
+
+LOADS = CocoDataset.load_data_list
+"""Data sets that load as this does are of boxes in COCO's format."""
 
 HEADS = ("bbox_head", "mask_head")
 LOADERS = {"train": ("train_dataloader", "val_dataloader"), "test": ("test_dataloader",)}
@@ -29,11 +40,13 @@ def check_data(cfg: Config, mode: str) -> tuple[()]:
     for loader in LOADERS[mode] if read_ranks(cfg.launcher)[0] == 0 else ():
         for dataset in dicts_with(cfg.get(loader), lambda d: "ann_file" in d):
             if dataset.get("backend_args") is None:
-                _check_dataset(dataset, cfg.model)
+                _check_dataset(dataset, cfg.model, evaluated=loader != "train_dataloader")
     return ()
 
 
-def _check_dataset(dataset: Mapping[str, Any], model: Mapping[str, Any]) -> None:
+def _check_dataset(
+    dataset: Mapping[str, Any], model: Mapping[str, Any], *, evaluated: bool
+) -> None:
     root = Path(dataset.get("data_root") or ".")
     path = find_annotations(root, dataset["ann_file"])
     if path.suffix != ".json":
@@ -48,7 +61,24 @@ def _check_dataset(dataset: Mapping[str, Any], model: Mapping[str, Any]) -> None
                 "set metainfo.classes of the data sets, and num_classes of the heads"
             )
         check_heads(classes_of(dataset, "thing_classes") or classes, model)
+        if getattr(DATASETS.get(dataset["type"]), "load_data_list", None) is LOADS:
+            _check_order(path, content, classes)
+            check_boxes(path, content)
+            check_ids(path, content, evaluated=evaluated)
     check_images(path, content["images"], root / dataset.get("data_prefix", {}).get("img", ""))
+
+
+def _check_order(path: Path, content: Content, classes: tuple[str, ...]) -> None:
+    """Checks that MMDetection, which numbers categories in the file's order, numbers them as the
+    config does: pictures, and the other data set, would have other names.
+    """
+    listed = [c["name"] for c in content["categories"] if c["name"] in classes]
+    if listed != list(classes):
+        raise InputError(
+            f"annotation file {path}: lists its categories in the order {some(listed)}, and the "
+            f"config's classes are {some(list(classes))}; MMDetection numbers them as the file "
+            "lists them: give metainfo.classes and all files one order, each name once"
+        )
 
 
 def classes_of(dataset: Mapping[str, Any], key: str) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from resnext_backbones.tasks.mmdetection.checks import check_data
 from resnext_backbones.tasks.mmdetection.config import load_config
 
 TRAIN = "annotations/instances_train2017.json"
+VAL = "annotations/instances_val2017.json"
 
 
 @pytest.fixture
@@ -61,6 +62,40 @@ BROKEN = {
         [TRAIN, "1 of its 16 images", "000000000004.jpg"],
     ),
     "no images": (lambda root: shutil.rmtree(root / "train2017"), ["16 of its 16 images"]),
+    "another order": (
+        lambda root: edit(root / VAL, lambda c: c["categories"].reverse()),
+        [VAL, "in the order", "one order"],
+    ),
+    "a name twice": (
+        lambda root: edit(
+            root / TRAIN, lambda c: c["categories"].append(c["categories"][0] | {"id": 99})
+        ),
+        [TRAIN, "each name once"],
+    ),
+    "an id twice": (
+        lambda root: edit(root / TRAIN, lambda c: c["annotations"][1].update(id=1)),
+        [TRAIN, "annotation 1 has no id of its own"],
+    ),
+    "ids from 0": (
+        lambda root: edit(root / VAL, lambda c: c["annotations"][2].update(id=0)),
+        [VAL, "annotation 0 has the id 0", "from 1"],
+    ),
+    "no area": (
+        lambda root: edit(root / TRAIN, lambda c: c["annotations"][2].pop("area")),
+        [TRAIN, "annotation 3 has no area"],
+    ),
+    "no iscrowd": (
+        lambda root: edit(root / VAL, lambda c: c["annotations"][0].pop("iscrowd")),
+        [VAL, "annotation 1 has no iscrowd"],
+    ),
+    "no box": (
+        lambda root: edit(root / VAL, lambda c: c["annotations"][0].pop("bbox")),
+        [VAL, "annotation 1 has no bbox of four numbers"],
+    ),
+    "category not listed": (
+        lambda root: edit(root / TRAIN, lambda c: c["annotations"][0].update(category_id=77)),
+        [TRAIN, "annotation 1 has a category_id that is not listed"],
+    ),
 }
 
 
