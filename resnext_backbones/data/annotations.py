@@ -56,16 +56,26 @@ def check_boxes(path: Path, content: Content) -> None:
     """Checks that each annotation has a box, and an image and a category that are listed."""
     images = {image.get("id") for image in content["images"]}
     kinds = {category.get("id") for category in content["categories"]}
+    for image in content["images"]:
+        if not _are_numbers([image.get("width"), image.get("height")], 2):
+            raise InputError(
+                f"annotation file {path}: image {image.get('id')} has no width and height in pixels"
+            )
     for annotation in content["annotations"]:
         box = annotation.get("bbox")
         for wrong, problem in (
-            (not isinstance(box, list) or len(box) != 4, "no bbox of four numbers"),
+            (not _are_numbers(box, 4), "no bbox of four numbers"),
             (annotation.get("image_id") not in images, "an image_id that is not listed"),
             (annotation.get("category_id") not in kinds, "a category_id that is not listed"),
         ):
             if wrong:
                 name = f"annotation file {path}: annotation {annotation.get('id')}"
                 raise InputError(f"{name} has {problem}")
+
+
+def _are_numbers(values: Any, count: int) -> bool:
+    numbers = isinstance(values, list) and all(isinstance(v, int | float) for v in values)
+    return numbers and len(values) == count
 
 
 def check_ids(path: Path, content: Content, *, evaluated: bool) -> None:

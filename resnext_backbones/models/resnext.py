@@ -218,7 +218,10 @@ class ResNeXt(nn.Module, HubMixin):
 
         Arguments and errors are those of `forward`.
         """
-        check_images(images, self.architecture.in_channels, next(self.parameters()).dtype)
+        # DataParallel's replicas have weights, but no parameters.
+        weights = [getattr(layer, "weight", None) for layer in self._stem_layers()]
+        first = next(w for w in (*weights, *self.parameters()) if isinstance(w, Tensor))
+        check_images(images, self.architecture.in_channels, first.dtype)
         if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         return steps.run(images, self._stem(), fold=self.fold_norm)

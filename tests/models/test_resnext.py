@@ -6,7 +6,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from helpers import drawn, randomise, relative_error
+from helpers import drawn, randomise, relative_error, small
 from torch import nn
 from torchvision.models.resnet import Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
@@ -220,3 +220,21 @@ def test_autocast_takes_images_of_another_type() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         outputs = drawn()(torch.randn(1, 3, 64, 64).bfloat16())
     assert all(output.dtype == torch.bfloat16 for output in outputs)
+
+
+def replica(module: nn.Module) -> nn.Module:
+    """As `torch.nn.DataParallel` makes one for another GPU: with tensors, but no parameters."""
+    copy = module._replicate_for_data_parallel()
+    for name, child in module.named_children():
+        setattr(copy, name, replica(child))
+    for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+        setattr(copy, name, None if tensor is None else tensor.detach().clone())
+    return copy
+
+
+def test_data_parallels_replicas() -> None:
+    model = small().eval()
+    images = torch.randn(1, 3, 64, 64)
+    assert not list(replica(model).parameters())
+    for a, b in zip(replica(model)(images), model(images), strict=True):
+        assert torch.equal(a, b)

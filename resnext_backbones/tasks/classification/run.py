@@ -25,9 +25,10 @@ def pretrain(cfg: Config) -> Path:
     Raises InputError where the data, an argument or the checkpoint to resume is wrong.
     """
     runner.resume(cfg)
-    epochs = cfg.train_cfg.get("max_epochs")
-    if epochs is not None:  # one that is over before a schedule begins has none of it
-        cfg.param_scheduler = [s for s in cfg.param_scheduler if _is_needed(s, epochs)]
+    epochs, schedules = cfg.train_cfg.get("max_epochs"), cfg.get("param_scheduler")
+    if epochs is not None and isinstance(schedules, list):
+        # A run that is over before a schedule begins has none of it.
+        cfg.param_scheduler = [s for s in schedules if _is_needed(s, epochs)]
     return runner.train(cfg, hooks.PretrainingReportHook())
 
 

@@ -92,6 +92,14 @@ BROKEN = {
         lambda root: edit(root / VAL, lambda c: c["annotations"][0].pop("bbox")),
         [VAL, "annotation 1 has no bbox of four numbers"],
     ),
+    "a box of words": (
+        lambda root: edit(root / VAL, lambda c: c["annotations"][0].update(bbox=["1"] * 4)),
+        [VAL, "annotation 1 has no bbox of four numbers"],
+    ),
+    "no width": (
+        lambda root: edit(root / TRAIN, lambda c: c["images"][0].pop("width")),
+        [TRAIN, "image 1 has no width and height"],
+    ),
     "category not listed": (
         lambda root: edit(root / TRAIN, lambda c: c["annotations"][0].update(category_id=77)),
         [TRAIN, "annotation 1 has a category_id that is not listed"],
