@@ -15,7 +15,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "publish": ("pretrain",),
     "demo": ("mmdet",),
 }
-"""Of several, each is enough for a part of what the command does."""
+"""Where a command has several, each is enough for a part of what it does."""
 
 MODULES = (
     "cv2",

@@ -129,9 +129,9 @@ class How(NamedTuple):
     """The module of the passes, as of `passes_for`."""
     geometries: Sequence[Geometry]
     relus: Sequence[bool]
-    """Whether ReLU comes behind each."""
+    """ReLU comes behind each, or does not."""
     epses: Sequence[float]
-    """Of the norms."""
+    """The norms have these."""
     held: Sequence[tuple[Tensor, Tensor] | None]
     """Folded weights and biases, of those that `folded_cache` holds."""
     is_identity: bool

@@ -1,6 +1,7 @@
 """PyTorch's operators compute what surrounds a folded convolution, where Triton's do not.
 
-`triton_passes` has the same functions, with one kernel a pass.
+`triton_passes` has the same functions, with one kernel a pass. Each module's `unfold` takes what
+its own `backward` returns: there the gradient of the bias is in parts.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ TRITON = (
     and torch.version.hip is None
     and any(map(which, (os.environ.get("CC", "cc"), "gcc", "clang")))
 )
-"""Whether Triton is there, and the C compiler that it needs when it first computes."""
+"""Triton is there, and the C compiler that it needs when it first computes."""
 
 FIRST_CAPABILITY = 8, 0
-"""Of GPUs that compute in bfloat16: Ampere."""
+"""GPUs compute in bfloat16 from this one on: Ampere."""
 
 TYPES = torch.float32, torch.bfloat16, torch.float16
 
@@ -97,7 +98,7 @@ def keeps(weight: Tensor, x: Tensor) -> bool:
 def forward(
     x: Tensor,
     weight: Tensor,
-    bias: Gradient,
+    bias: Tensor | None,
     geometry: Geometry,
     shortcut: Tensor | None = None,
     relu: bool = False,
@@ -116,7 +117,7 @@ def backward(
     weight: Tensor,
     geometry: Geometry,
     needed: Sequence[bool],
-    onto: Gradient = None,
+    onto: Tensor | None = None,
 ) -> tuple[Tensor, Gradient, Gradient, Gradient]:
     """Returns the gradients of shortcut, `x`, weight and bias.
 

@@ -16,21 +16,20 @@ from resnext_backbones.compute import triton_kernels as kernels
 from resnext_backbones.compute.convolution import conv2d, conv2d_backward
 from resnext_backbones.compute.folding import Folding
 from resnext_backbones.compute.geometry import Geometry
+from resnext_backbones.compute.passes import Gradient
 from resnext_backbones.compute.pointwise import is_product, product
 
-Gradient = Tensor | None
-
 TILE = {"PIXELS": 64, "CHANNELS": 64}
-"""Of activations: 64 channels in half precision are a line of the cache."""
+"""A program has these of activations; 64 channels in half precision are a line of the cache."""
 
 VALUES = 1024
-"""Of a row of the weight, at a time."""
+"""A program takes so many of a row of the weight at a time."""
 
 SMALL = 8
 """An input with that many times the values of a weight hides it."""
 
 PROGRAMS = 1024
-"""That sum up the gradient of a bias: the largest GPUs have 132 multiprocessors, of a few each."""
+"""So many sum up a bias's gradient: the largest GPUs have 132 multiprocessors, of a few each."""
 
 
 def fold(folding: Folding, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -50,7 +49,7 @@ def keeps(weight: Tensor, x: Tensor) -> bool:
 def forward(
     x: Tensor,
     weight: Tensor,
-    bias: Gradient,
+    bias: Tensor | None,
     geometry: Geometry,
     shortcut: Tensor | None = None,
     relu: bool = False,
@@ -75,7 +74,7 @@ def backward(
     weight: Tensor,
     geometry: Geometry,
     needed: Sequence[bool],
-    onto: Gradient = None,
+    onto: Tensor | None = None,
 ) -> tuple[Tensor, Gradient, Gradient, Gradient]:
     """Returns what `passes.backward` does, but the gradient of the bias in parts: (parts, C)."""
     grad = grad.contiguous(memory_format=torch.channels_last)

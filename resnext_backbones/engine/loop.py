@@ -16,8 +16,8 @@ EPOCH_LENGTH = "batches_in_an_epoch"
 """Under this name a checkpoint says how many there were."""
 
 KEPT_SCALARS = 10_000
-"""So many are kept of each value that is logged at every step. MMEngine copies all that it keeps, a
-million, at each of them."""
+"""MMEngine keeps so many of each value that is logged at every step. It copies all that it keeps,
+by default a million, at each of them."""
 
 
 @LOOPS.register_module()

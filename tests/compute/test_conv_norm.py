@@ -137,7 +137,7 @@ def test_statistics_that_are_trained_do_not_fold(name: str) -> None:
 
 
 def test_a_second_derivative_is_refused_and_not_left_out() -> None:
-    """As of a penalty on the gradient of a feature, behind which nothing is trained."""
+    """A penalty on the gradient of a feature asks for one, with nothing trained behind it."""
     conv, norm = pair()
     x = torch.randn(1, 8, 6, 6, requires_grad=True)
     y = conv_norms(x, [Step(conv, norm, nn.ReLU())])

@@ -1,4 +1,4 @@
-"""What surrounds a folded convolution, by PyTorch's operators and by Triton's kernels.
+"""Both modules of passes compute what the modules do: by PyTorch's operators, and by Triton's.
 
 Without a GPU Triton's interpreter computes what its kernels say, which conftest.py asks for.
 """
