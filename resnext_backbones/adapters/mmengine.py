@@ -1,8 +1,8 @@
 """MMEngine reads every file of weights, and every checkpoint, with this package's reader.
 
 MMEngine runs what a file names where `torch.load` alone would refuse it. Importing this module puts
-the reader of `weights` behind all names and addresses that MMEngine loads from: those of `load_from`,
-`resume`, `init_cfg` of any part of a model, and of MMEngine's own `load_checkpoint`.
+the reader of `weights` behind all names and addresses that MMEngine loads from: `load_from`,
+`resume`, the `init_cfg` of any part of a model, and MMEngine's own `load_checkpoint`.
 """
 
 from __future__ import annotations

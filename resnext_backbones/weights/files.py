@@ -49,9 +49,7 @@ BOOKKEEPING = (
 )
 
 
-def read_file(
-    path: str | Path, *, stand_ins: StandIns | None = None
-) -> Mapping[str, Any]:
+def read_file(path: str | Path, *, stand_ins: StandIns | None = None) -> Mapping[str, Any]:
     """Returns what a weights file holds, on the CPU: a state dict, or what is wrapped around it.
 
     The kind of file is told from its first bytes: safetensors, `torch.save`'s, a pickle of numpy

@@ -15,6 +15,12 @@ ADDRESSES = ("https://", "http://", "file://")
 SUFFIXES = (".pth", ".pt", ".pkl", ".safetensors", ".bin", ".t7", ".th", ".tar")
 """Files end so, and no alias does."""
 
+SAVED = ("model.safetensors", "pytorch_model.bin")
+"""`save_pretrained` calls the weights in its folder so, and so did earlier ones."""
+
+LAST = "last_checkpoint"
+"""The folder of a run has this file, with the name of its newest checkpoint."""
+
 SCHEMES = {
     "open-mmlab://": "open-mmlab/{}",
     "mmcls://": "mmpretrain/{}",
@@ -24,7 +30,8 @@ SCHEMES = {
 
 
 def locate(source: str | Path) -> Path:
-    """Returns the file of a source, downloaded if need be: a path; an address (http, https, file);
+    """Returns the file of a source, downloaded if need be: a path, of a file or of a folder of
+    `save_pretrained`; an address (http, https, file);
     `hf://OWNER/REPOSITORY/FILE` on the Hugging Face Hub; or an alias of `registry.REGISTRY`.
 
     Raises FileNotFoundError where there is no file at a path, and WeightsError where there is no
@@ -49,10 +56,30 @@ def locate(source: str | Path) -> Path:
         return _file_of(row_named(text))
     if path.is_file():
         return path
+    if path.is_dir():
+        return _in_folder(path)
     named = isinstance(source, Path) or "/" not in text or text.endswith(SUFFIXES)
     if named or path.exists():
         raise FileNotFoundError(f"weights {source}: there is no such file")
     return _file_of(row_named(text))
+
+
+def _in_folder(folder: Path) -> Path:
+    """Returns the weights in a folder that `save_pretrained` wrote; of another folder it raises
+    WeightsError, which names what could be meant.
+    """
+    for name in SAVED:
+        if (folder / name).is_file():
+            return folder / name
+    note = folder / LAST
+    last = folder / Path(note.read_text(encoding="utf-8").strip()).name if note.is_file() else None
+    if last and last.is_file():
+        raise WeightsError(f"weights {folder}: is the folder of a run; name its checkpoint, {last}")
+    files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
+    raise WeightsError(
+        f"weights {folder}: is a folder without {' or '.join(SAVED)}; name a file of weights"
+        + (f", such as {files[-1]}" if files else "")
+    )
 
 
 def _file_of(row: Published) -> Path:
