@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 from resnext_backbones.weights.download import download, from_hub, hash_of
 from resnext_backbones.weights.errors import DownloadError, WeightsError
@@ -29,14 +30,31 @@ SCHEMES = {
 """MMEngine's names for published weights stand for these aliases."""
 
 
-def locate(source: str | Path) -> Path:
+class Named(Protocol):
+    """Stands for a member of torchvision's enumerations of weights, which has their address."""
+
+    @property
+    def url(self) -> str: ...
+
+
+Source = str | Path | Named
+
+
+def plain_name(source: Source) -> str | Path:
+    """Returns the address of weights that torchvision has a name for; all else as it is."""
+    return source if isinstance(source, str | Path) else source.url
+
+
+def locate(source: Source) -> Path:
     """Returns the file of a source, downloaded if need be: a path, of a file or of a folder of
     `save_pretrained`; an address (http, https, file);
-    `hf://OWNER/REPOSITORY/FILE` on the Hugging Face Hub; or an alias of `registry.REGISTRY`.
+    `hf://OWNER/REPOSITORY/FILE` on the Hugging Face Hub; torchvision's name for weights; or an
+    alias of `registry.REGISTRY`.
 
     Raises FileNotFoundError where there is no file at a path, and WeightsError where there is no
     such alias, or the file cannot be had.
     """
+    source = plain_name(source)
     text, path = _alias(source), Path(source)
     if row := row_of(source):
         return _file_of(row)
@@ -103,8 +121,9 @@ def _alias(source: str | Path) -> str:
     return text
 
 
-def row_of(source: str | Path) -> Published | None:
+def row_of(source: Source) -> Published | None:
     """Returns the row of an alias or of the address of a file of one; None for anything else."""
+    source = plain_name(source)
     if Path(source).exists():
         return None
     text = _alias(source)
@@ -119,7 +138,7 @@ def row_of_file(path: Path) -> Published | None:
     return None
 
 
-def preprocessing_of(source: str | Path) -> Preprocessing:
+def preprocessing_of(source: Source) -> Preprocessing:
     """Returns the pixels that the weights of a source of `locate` expect.
 
     The registry says it of its own files, wherever they lie, with no download for an alias; a
