@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,6 +33,7 @@ from torch import Tensor
 
 from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.files import read_file
+from resnext_backbones.weights.memory import in_memory
 from resnext_backbones.weights.pickles import KNOWN
 from resnext_backbones.weights.sources import locate, row_of
 
@@ -99,7 +99,7 @@ def load_from_checked(filename: str | Path, map_location: Any = None) -> dict[st
 def _read(path: Path, name: str, map_location: Any) -> dict[str, Any]:
     device = map_location if isinstance(map_location, str | torch.device) else "cpu"
     try:
-        content = _in_memory(read_file(path, stand_ins=STAND_INS), torch.device(device), {})
+        content = in_memory(read_file(path, stand_ins=STAND_INS), device, _rebuilt)
     except (RecursionError, AssertionError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"weights {name}: a damaged checkpoint: {error}") from error
     if isinstance(content.get("meta"), dict):
@@ -129,34 +129,14 @@ class _History:
         return HistoryBuffer(*arrays, int(self.state.get("max_length", 1_000_000)))
 
 
+def _rebuilt(value: Any) -> Any:
+    return value.buffer() if isinstance(value, _History) else value
+
+
 STAND_INS = {
     "mmengine.logging.history_buffer.HistoryBuffer": _History,
     **{f"{module}.{name}": built for (module, name), built in KNOWN.items() if "numpy" in module},
 }
-
-
-def _in_memory(value: Any, device: torch.device, done: dict[int, Any]) -> Any:
-    """Returns nested values with tensors of their own: those of a file that is read are a part of
-    it, for as long as it is there.
-    """
-    if isinstance(value, Tensor):
-        return value.detach().to(device, copy=True)
-    if isinstance(value, _History):
-        return value.buffer()
-    if not isinstance(value, dict | list | tuple):
-        return value
-    if id(value) in done:
-        return done[id(value)]
-    if isinstance(value, dict):
-        copy: dict[Any, Any] = {}
-        if hasattr(value, "_metadata"):
-            copy = OrderedDict()
-            copy._metadata = value._metadata  # type: ignore[attr-defined]
-        done[id(value)] = copy
-        copy.update((key, _in_memory(item, device, done)) for key, item in value.items())
-        return copy
-    items = [_in_memory(item, device, done) for item in value]
-    return done.setdefault(id(value), items if isinstance(value, list) else tuple(items))
 
 
 CheckpointLoader.register_scheme(
