@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnext_backbones.adapters.mmengine import is_pretrained, load_from_checked
 from resnext_backbones.engine.checkpoints import find_checkpoint
@@ -22,6 +23,7 @@ from resnext_backbones.engine.runner import (
 )
 from resnext_backbones.errors import InputError
 from resnext_backbones.models import ResNeXt
+from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.compare import (
     BROKEN,
     COUNTER,
@@ -80,7 +82,9 @@ def _of_network(cfg: Config, source: str) -> Begin:
     content = read_checkpoint(cfg.load_from, "load_from")
     model = build_on_meta(cfg)
     added = set(_added(model))
+    trunk_alone = Checkpoint.of(content)
     found, held, network = differences(source, content, model)
+    held = held or trunk_alone.variant
     found[MISSING] = [key for key in found[MISSING] if key not in added]
     keys = [key for key in model.state_dict() if not key.endswith(COUNTER)]
     left = {_key(text) for kind in (MISSING, SHAPE, TYPE) for text in found[kind]}
@@ -98,6 +102,11 @@ def _of_network(cfg: Config, source: str) -> Begin:
     if trunk:
         message = trunk.message(f"load_from {source}", held, network)
         problems = [message.replace("Nothing was loaded.", "The backbone would be loaded in part.")]
+    if trunk_alone.fused and any(_moving_norms(model.train())):
+        problems.append(
+            f"load_from {source}: has fused norms, which only scale and shift: with statistics of "
+            "a batch they compute something else; keep those of the backbone (norm_eval=True)"
+        )
     return Begin(content.get("meta") or {}, said, _listed(found), tuple(problems))
 
 
@@ -109,6 +118,13 @@ def _listed(found: Comparison) -> str:
             parts = sorted({".".join(key.split(".")[:2]) for key in found[what]})
             lines.append(f"{len(found[what])} {name} ({', '.join(parts)})")
     return "; ".join(lines)
+
+
+def _moving_norms(model: nn.Module) -> Iterator[str]:
+    """Yields the names of a trunk's norms with the statistics of each batch."""
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and module.training and _in_trunk(name):
+            yield name
 
 
 def _key(text: str) -> str:

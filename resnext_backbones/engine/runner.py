@@ -174,7 +174,8 @@ def differences(
     # A module may read keys by other names: what it misses is what it says.
     absent = [k for k in result.missing_keys if k not in state and not k.endswith(COUNTER)]
     found = compare(state, own)
-    found |= {MISSING: absent, UNEXPECTED: result.unexpected_keys}
+    spare = [k for k in result.unexpected_keys if not k.endswith(COUNTER)]
+    found |= {MISSING: absent, UNEXPECTED: spare}
     return found, network_name(_trunk(state)), network_name(_trunk(own))
 
 
