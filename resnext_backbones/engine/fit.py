@@ -146,7 +146,7 @@ def known_pixels(source: str) -> Preprocessing | None:
     except FileNotFoundError as error:
         raise InputError(str(error)) from error
     except WeightsError:
-        if not Path(source).is_file() and "://" not in source:
+        if not Path(source).exists() and "://" not in source:
             raise
         return None
 

@@ -10,6 +10,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +49,15 @@ BOOKKEEPING = (
 )
 
 
-def read_file(path: str | Path) -> Mapping[str, Any]:
+def read_file(path: str | Path, *, stand_ins: StandIns | None = None) -> Mapping[str, Any]:
     """Returns what a weights file holds, on the CPU: a state dict, or what is wrapped around it.
 
     The kind of file is told from its first bytes: safetensors, `torch.save`'s, a pickle of numpy
     arrays as Detectron2 and Caffe2 write it, or Torch7's.
+
+    Args:
+        stand_ins: what is built where a file of torch.save names these; objects are read past
+            without it. They get what the file says, so they must take anything.
 
     Raises FileNotFoundError where there is none, and WeightsError where it is of another kind,
     damaged, larger than this machine's memory, or holds objects that could run code.
@@ -67,7 +72,8 @@ def read_file(path: str | Path) -> Mapping[str, Any]:
             f"{memory / 1e9:.1f} GB"
         )
     with _opened(path) as (read, data):
-        values = tensors_of(read(path, data), size, {})
+        built = partial(read, stand_ins=stand_ins) if stand_ins and read in TORCH else read
+        values = tensors_of(built(path, data), size, {})
     if not isinstance(values, Mapping):
         raise WeightsError(f"weights {path}: holds a {type(values).__name__}, not a state dict")
     return values
@@ -85,6 +91,7 @@ def read_metadata(path: str | Path) -> Mapping[str, str]:
 
 
 Reader = Callable[[Path, mmap.mmap], Any]
+StandIns = Mapping[str, Callable[..., Any]]
 
 
 @contextmanager
@@ -127,7 +134,7 @@ def _read_safetensors(path: Path, data: mmap.mmap) -> Any:
         return {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
 
 
-def _read_zip(path: Path, data: mmap.mmap) -> Any:
+def _read_zip(path: Path, data: mmap.mmap, stand_ins: StandIns | None = None) -> Any:
     _check_directory(data)
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
@@ -146,7 +153,7 @@ def _read_zip(path: Path, data: mmap.mmap) -> Any:
     data.seek(offset + 30 + sum(struct.unpack_from("<HH", data, offset + 26)))
     check_instructions(data)
     # As a part of the file in memory no storage can be larger than it.
-    return _torch_load(path, mapped=True)
+    return _torch_load(path, stand_ins, mapped=True)
 
 
 def _check_directory(data: mmap.mmap) -> None:
@@ -163,21 +170,25 @@ def _check_directory(data: mmap.mmap) -> None:
         raise RefusedError(f"an archive whose list of files has {size} bytes")
 
 
-def _read_legacy(path: Path, data: mmap.mmap) -> Any:
+def _read_legacy(path: Path, data: mmap.mmap, stand_ins: StandIns | None = None) -> Any:
     """Returns what torch.save wrote before version 1.6: behind five pickles come the storages."""
     check_instructions(data, pickles=4)
-    return _torch_load(path)
+    return _torch_load(path, stand_ins)
 
 
-def _torch_load(path: Path, *, mapped: bool = False) -> Any:
+def _torch_load(path: Path, stand_ins: StandIns | None, *, mapped: bool = False) -> Any:
+    known = {**dict.fromkeys(BOOKKEEPING, _Inert), **(stand_ins or {})}
     try:
-        with torch.serialization.safe_globals([(_Inert, name) for name in BOOKKEEPING]):
+        with torch.serialization.safe_globals([(built, name) for name, built in known.items()]):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:
         if found := re.search(r"unsupported (?:global: )?GLOBAL (\S+)", str(error), re.IGNORECASE):
             raise RefusedError(f"{found[1]}, which could run code") from error
         raise
 
+
+TORCH = (_read_zip, _read_legacy)
+"""These read what torch.save wrote, which may name objects."""
 
 MAGIC_NUMBER = struct.pack("<QH", 0xA86A20F9469CFC6C, 0x1950)
 

@@ -127,9 +127,9 @@ def check_instructions(data: Any, *, pickles: int = 1) -> None:
 
 
 def tensors_of(value: Any, most: int, done: dict[int, Any]) -> Any:
-    """Returns nested mappings with tensors for arrays; raises RefusedError where one claims more
-    bytes than it has, or than the file's `most`. A mapping may hold one that is done already, or
-    itself.
+    """Returns nested mappings and lists with tensors for arrays; raises RefusedError where one
+    claims more bytes than it has, or than the file's `most`. One may hold another that is done
+    already, or itself.
     """
     if isinstance(value, _Array):
         return value.tensor
@@ -137,9 +137,21 @@ def tensors_of(value: Any, most: int, done: dict[int, Any]) -> Any:
         held = min(most, value.untyped_storage().nbytes())
         if value.nbytes > held:
             raise RefusedError(f"a tensor of shape {tuple(value.shape)} made of {held} bytes")
-    if not isinstance(value, dict):
+    if not isinstance(value, dict | list) and type(value) is not tuple:
         return value
-    if id(value) not in done:
-        copy = done[id(value)] = {}
+    if id(value) in done:
+        return done[id(value)]
+    if isinstance(value, dict):
+        copy: dict[Any, Any] = {}
+        if isinstance(versions := getattr(value, "_metadata", None), dict):
+            copy = OrderedDict()
+            copy._metadata = versions  # type: ignore[attr-defined]  # modules read old names by it
+        done[id(value)] = copy
         copy.update((key, tensors_of(item, most, done)) for key, item in value.items())
+        return copy
+    items: list[Any] = []
+    done[id(value)] = items
+    items += (tensors_of(item, most, done) for item in value)
+    if isinstance(value, tuple):
+        done[id(value)] = tuple(items)
     return done[id(value)]
