@@ -17,6 +17,7 @@ from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.hooks import Hook
 from torch import distributed
 
+from resnext_backbones.adapters.mmengine import find_file
 from resnext_backbones.adapters.registry import HOOKS
 from resnext_backbones.engine.fit import log_warning
 from resnext_backbones.engine.hooks import reported
@@ -89,10 +90,25 @@ def newest_checkpoint(work_dir: str | Path) -> Path | None:
 
 def checkpoint_to_test(name: str, work_dir: str | Path) -> str:
     """Returns a checkpoint's path: of `auto` the newest one's, or raises InputError."""
-    found = newest_checkpoint(work_dir) if name == "auto" else name
+    found = newest_checkpoint(work_dir) if name == "auto" else find_checkpoint(name)
     if found is None:
         raise InputError(f"checkpoint auto: there is none in {work_dir}; name one, or --work-dir")
     return str(found)
+
+
+def find_checkpoint(name: str, what: str = "checkpoint") -> str:
+    """Returns a checkpoint's path: of an address that of the file, once it is downloaded; of a
+    folder of `save_pretrained` that of its weights. Others stay as they are, there or not.
+
+    Raises InputError, which calls it `what`, or WeightsError: it cannot be had, or is the folder of
+    something else.
+    """
+    if "://" not in name and not Path(name).is_dir():
+        return str(Path(name).expanduser())
+    try:
+        return str(find_file(name))
+    except FileNotFoundError as error:
+        raise InputError(f"{what} {name}: there is no such file") from error
 
 
 def enter(work_dir: Path, path: Path, step: int, keep: int) -> None:

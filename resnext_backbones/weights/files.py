@@ -15,19 +15,24 @@ from safetensors import safe_open
 from resnext_backbones.weights import torch7
 from resnext_backbones.weights.arrays import tensors_of
 from resnext_backbones.weights.errors import WeightsError
-from resnext_backbones.weights.pickles import RefusedError
-from resnext_backbones.weights.torch_files import in_memory, read_legacy, read_plain, read_zip
+from resnext_backbones.weights.pickles import Calls, RefusedError
+from resnext_backbones.weights.torch_files import mapped, read_legacy, read_plain, read_zip
 
 LARGEST_HEADER = 2**24
 """Bytes suffice for a list of more than 100,000 tensors."""
 
 
-def read_file(path: str | Path) -> Mapping[str, Any]:
+def read_file(path: str | Path, *, stand_ins: Calls | None = None) -> Mapping[str, Any]:
     """Returns what a weights file holds, on the CPU: a state dict, or what is wrapped around it;
     items of a list by their number. Objects of other kinds are `pickles.Inert`, and not built.
 
     The kind of file is told from its first bytes: safetensors, `torch.save`'s, TorchScript's, a
     pickle of numpy arrays, as Detectron2 and Caffe2 write it, or of tensors, or Torch7's.
+
+    Args:
+        stand_ins: what is built where a file of torch.save names these; other objects are read
+            past. They get what the file says, so they must take anything, their attributes by
+            `build`.
 
     Raises FileNotFoundError where there is none, and WeightsError where it is of another kind,
     damaged, larger than this machine's memory, or holds objects that could run code.
@@ -42,7 +47,7 @@ def read_file(path: str | Path) -> Mapping[str, Any]:
             f"{memory / 1e9:.1f} GB"
         )
     with _opened(path) as (read, data):
-        values = tensors_of(read(path, data))
+        values = tensors_of(read(path, data, stand_ins or {}))
     if isinstance(values, list | tuple):
         values = {str(number): value for number, value in enumerate(values)}
     if not isinstance(values, Mapping):
@@ -61,7 +66,7 @@ def read_metadata(path: str | Path) -> Mapping[str, str]:
             return opened.metadata() or {}
 
 
-Reader = Callable[[Path, mmap.mmap], Any]
+Reader = Callable[[Path, mmap.mmap, Calls], Any]
 
 
 @contextmanager
@@ -96,7 +101,7 @@ def _safetensors(path: Path, data: mmap.mmap) -> Any:
     return safe_open(path, framework="pt")
 
 
-def _read_safetensors(path: Path, data: mmap.mmap) -> Any:
+def _read_safetensors(path: Path, data: mmap.mmap, _: Calls) -> Any:
     with _safetensors(path, data) as opened:
         return {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
 
@@ -109,10 +114,14 @@ KINDS: tuple[tuple[str, Callable[[bytes], bool], Reader], ...] = (
     (
         "PyTorch",
         lambda start: start[:1] == b"\x80" and MAGIC_NUMBER in start,
-        lambda path, data: read_legacy(data, in_memory(path, len(data))),
+        lambda path, data, calls: read_legacy(data, mapped(path, len(data)), calls),
     ),
     ("pickle", lambda start: start[:1] == b"\x80", read_plain),
-    ("Torch7", lambda start: start.startswith(torch7.STARTS), lambda _, d: torch7.read_torch7(d)),
+    (
+        "Torch7",
+        lambda start: start.startswith(torch7.STARTS),
+        lambda _, d, __: torch7.read_torch7(d),
+    ),
 )
 """Files are of these kinds; a kind is told by how it begins."""
 

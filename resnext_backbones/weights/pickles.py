@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import pickletools
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -207,6 +208,9 @@ class _Machine:
             target.state = state
         elif hasattr(target, "build"):
             target.build(state)
+        elif isinstance(target, OrderedDict) and isinstance(state, dict):
+            # torch's versions of modules, by which these read older names.
+            target._metadata = state.get("_metadata", {})  # type: ignore[attr-defined]
         elif not isinstance(target, dict) and not _attributes(state):
             raise RefusedError(f"a {type(target).__name__} that is changed after it was made")
 
@@ -261,12 +265,12 @@ def _attributes(state: Any) -> bool:
     return isinstance(state, dict) or (isinstance(state, tuple) and all(map(_attributes, state)))
 
 
-def mapping_of(*args: Any) -> dict[Any, Any]:
+def _ordered(*args: Any) -> OrderedDict[Any, Any]:
     """Returns what `OrderedDict` and its like make of a mapping or of pairs, the last argument."""
     given = args[-1] if args else ()
     if isinstance(given, Mapping):
-        return dict(given)
-    return _pairs(given) if isinstance(given, list | tuple) else {}
+        return OrderedDict(given)
+    return OrderedDict(_pairs(given) if isinstance(given, list | tuple) else {})
 
 
 PLAIN: dict[str, Callable[..., Any]] = {
@@ -277,7 +281,7 @@ PLAIN: dict[str, Callable[..., Any]] = {
             "collections.Counter",
             "builtins.dict",
         ),
-        mapping_of,
+        _ordered,
     ),
     "builtins.list": lambda items=(): list(items) if isinstance(items, list | tuple) else [],
 }

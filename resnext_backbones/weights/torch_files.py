@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from resnext_backbones.weights import arrays
-from resnext_backbones.weights.pickles import PLAIN, Inert, RefusedError, read_pickle
+from resnext_backbones.weights.pickles import PLAIN, Calls, Inert, RefusedError, read_pickle
 
 LARGEST_DIRECTORY = 2**24
 """Bytes suffice for a list of more than 100,000 tensors."""
@@ -86,10 +86,11 @@ class TorchReader:
 
     Args:
         file: all of its bytes.
-        swapped: whether their order is that of a big-endian machine.
+        calls: further functions, by the names in a pickle that mean them.
+        swapped: whether the order of bytes is that of a big-endian machine.
     """
 
-    def __init__(self, file: Tensor, *, swapped: bool = False) -> None:
+    def __init__(self, file: Tensor, calls: Calls, *, swapped: bool = False) -> None:
         self._file, self._swapped = file, swapped
         self._claims = 0
         self.places: dict[Any, tuple[int, int]] = {}
@@ -118,6 +119,7 @@ class TorchReader:
             "torch.serialization._get_layout": str,
             "torch.Size": lambda sizes=(): tuple(sizes),
             "torch.storage._load_from_bytes": _load_from_bytes,
+            **calls,
         }
 
     def read(self, data: Any) -> Any:
@@ -247,21 +249,21 @@ def _load_from_bytes(data: Any) -> Any:
     """Returns the storage that a pickle of tensors holds as a file of its own."""
     if not isinstance(data, bytes) or not data:
         raise RefusedError("a storage that is not made of bytes")
-    return read_legacy(io.BytesIO(data), torch.frombuffer(bytearray(data), dtype=torch.uint8))
+    return read_legacy(io.BytesIO(data), torch.frombuffer(bytearray(data), dtype=torch.uint8), {})
 
 
-def in_memory(path: Path, size: int) -> Tensor:
+def mapped(path: Path, size: int) -> Tensor:
     """Returns a file's bytes, which are read where they are needed."""
     storage = torch.UntypedStorage.from_file(str(path), False, size)
     return torch.empty(0, dtype=torch.uint8).set_(storage)  # type: ignore[arg-type]
 
 
-def read_plain(path: Path, data: Any) -> Any:
+def read_plain(path: Path, data: Any, calls: Calls) -> Any:
     """Returns what a pickle of plain values, arrays and tensors holds."""
-    return TorchReader(in_memory(path, len(data))).read(data)
+    return TorchReader(mapped(path, len(data)), calls).read(data)
 
 
-def read_legacy(data: Any, file: Tensor) -> Any:
+def read_legacy(data: Any, file: Tensor, calls: Calls) -> Any:
     """Returns what torch.save wrote before version 1.6: behind four pickles and a list of storages
     come these.
     """
@@ -274,7 +276,7 @@ def read_legacy(data: Any, file: Tensor) -> Any:
             types[_plain(reference[2])] = _storage_dtype(reference[1])
 
     read_pickle(data, {}, record)
-    reader = TorchReader(file)
+    reader = TorchReader(file, calls)
     keys = read_pickle(data)
     for key in keys if isinstance(keys, list) else ():
         at = data.tell()
@@ -288,7 +290,7 @@ def read_legacy(data: Any, file: Tensor) -> Any:
     return reader.read(data)
 
 
-def read_zip(path: Path, data: Any) -> Any:
+def read_zip(path: Path, data: Any, calls: Calls) -> Any:
     """Returns what an archive of torch.save or torch.jit.save holds. No entry may be a link, or
     overlap another, and none that is read be compressed.
     """
@@ -308,7 +310,8 @@ def read_zip(path: Path, data: Any) -> Any:
     root = instructions[0].removesuffix("data.pkl")
     order = entries.get(f"{root}byteorder")
     at, size = place(order) if order else (0, 0)
-    reader = TorchReader(in_memory(path, len(data)), swapped=data[at : at + size] == b"big")
+    swapped = data[at : at + size] == b"big"
+    reader = TorchReader(mapped(path, len(data)), calls, swapped=swapped)
     for name, entry in entries.items():
         if name.startswith(f"{root}data/"):
             reader.places[name.removeprefix(f"{root}data/")] = place(entry)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import instantiate
 from detectron2.engine import (
     AMPTrainer,
@@ -31,7 +30,11 @@ from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
 from resnext_backbones.engine.describe import summary
 from resnext_backbones.engine.fit import NONE, refuse_earlier_run
 from resnext_backbones.engine.processes import agree
-from resnext_backbones.tasks.detectron2.checkpoints import Checkpointer, last_checkpoint
+from resnext_backbones.tasks.detectron2.checkpoints import (
+    Checkpointer,
+    SafeCheckpointer,
+    last_checkpoint,
+)
 from resnext_backbones.tasks.detectron2.checks import (
     check_batch,
     check_data,
@@ -114,7 +117,12 @@ def run(
     experiment = request.experiment()
     check_batch(experiment, num_gpus * num_machines)
     check_data(experiment, train=not request.eval_only)
-    check_weights(experiment, evaluate=request.eval_only, allow_mismatch=request.allow_mismatch)
+    check_weights(
+        experiment,
+        evaluate=request.eval_only,
+        resume=request.resume and bool(last_checkpoint(experiment.work_dir)),
+        allow_mismatch=request.allow_mismatch,
+    )
     launch(_work, num_gpus, num_machines, machine_rank, dist_url, args=(request,))
     return Path(experiment.work_dir)
 
@@ -130,7 +138,7 @@ def _work(request: Request) -> None:
     is_lazy = isinstance(experiment, LazyExperiment)
     if request.eval_only:
         model = create_ddp_model(experiment.build())
-        DetectionCheckpointer(model).load(experiment.checkpoint)
+        SafeCheckpointer(model).load(experiment.checkpoint)
         evaluate = _evaluate_lazy if is_lazy else _YamlTrainer.test
         evaluate(experiment.cfg, model)
     else:

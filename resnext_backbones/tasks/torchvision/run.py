@@ -15,6 +15,8 @@ from resnext_backbones.adapters.registry import DATASETS
 from resnext_backbones.build import architecture_and_options
 from resnext_backbones.data.coco_table import coco_table
 from resnext_backbones.engine import fit, runner
+from resnext_backbones.engine.begin import Begin
+from resnext_backbones.engine.begin import begin as from_checkpoint
 from resnext_backbones.engine.config import read_config
 from resnext_backbones.errors import BUILD_ERRORS, InputError
 from resnext_backbones.models.architecture import UNSEEN, Architecture
@@ -160,23 +162,25 @@ def check_data(cfg: Config, mode: str) -> Sequence[str]:
     return classes
 
 
-def begin(cfg: Config) -> Mapping[str, Any]:
-    """Checks that the checkpoint to resume, or the network of `load_from`, is the config's; returns
-    what it says of its run. InputError, WeightsError: it is another, or cannot be had or read.
+def begin(cfg: Config) -> Begin:
+    """Checks that the checkpoint to resume, or the network of `load_from`, is the config's, all of
+    it. InputError, WeightsError: it is another, or cannot be had or read.
     """
-    meta: Mapping[str, Any] = {}
+    first = Begin()
     if cfg.get("resume"):
-        meta = runner.resume(cfg)
+        first = from_checkpoint(cfg)
     elif source := cfg.get("load_from"):
         try:
             cfg.load_from = str(locate(source))
-            meta = runner.check_checkpoint(cfg.load_from, cfg, read_checkpoint(cfg.load_from))
+            content = read_checkpoint(cfg.load_from)
+            meta = runner.check_checkpoint(cfg.load_from, cfg, content)
+            first = Begin(meta, f"{source} (all of the network)")
         except (InputError, FileNotFoundError) as error:
             alone = f"to begin with its backbone alone, give --weights {source} without load_from"
             raise InputError(f"load_from: {error}\n{alone}") from error
     if cfg.get("load_from"):
         cfg.model.backbone.weights = None  # the checkpoint has the whole network
-    return meta
+    return first
 
 
 def read_checkpoint(path: str) -> Mapping[str, Any]:
