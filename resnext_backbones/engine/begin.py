@@ -34,8 +34,6 @@ from resnext_backbones.weights.compare import (
 
 HEAD = "network.fc."
 
-NO_TRUNK = Checkpoint.of({})
-
 PLUGINS = tuple(f"after_conv{i}_plugin_names" for i in (1, 2, 3))
 """MMDetection's blocks have the names of their plugins there."""
 

@@ -165,3 +165,10 @@ def _pretrained(model: Mapping[str, Any]) -> str | None:
     found = [cfg.get("checkpoint") for cfg in _loads(model)]
     found += [part[PRETRAINED] for part in (model, backbone) if part.get(PRETRAINED)]
     return found[-1] if found else None
+
+
+def _loads(model: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Returns what of the `init_cfg` of a detector's backbone loads weights."""
+    init_cfg = backbone_of(model).get("init_cfg")
+    cfgs = [init_cfg] if isinstance(init_cfg, Mapping) else list(init_cfg or ())
+    return [cfg for cfg in cfgs if is_pretrained(cfg)]
