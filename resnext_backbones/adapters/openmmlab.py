@@ -135,7 +135,7 @@ class ResNeXt(Trunk):
             self.reset_parameters()
         for cfg in cfgs:
             if is_pretrained(cfg):
-                source, prefix = cfg["checkpoint"], cfg.get("prefix", "")
+                source, prefix = cfg["checkpoint"], str(cfg.get("prefix") or "")
                 try:
                     self.loaded_weights = load_weights(self, address_of(source), prefix=prefix)
                 except OSError as error:

@@ -128,12 +128,14 @@ def fetch_weights(use: WeightsUse | None) -> None:
             locate(use.source)
 
 
-def are_fused(source: str | None) -> bool:
-    """Tells whether the norms of weights only scale and shift.
+def are_fused(source: str | None, prefix: str = "") -> bool:
+    """Tells whether the norms of weights, those of a trunk behind a prefix, only scale and shift.
 
     Raises FileNotFoundError or WeightsError where the weights cannot be had or read.
     """
-    return source is not None and Checkpoint.of(read_file(locate(source))).fused
+    if source is None:
+        return False
+    return Checkpoint.of(read_file(locate(source)), prefix=prefix, source=source).fused
 
 
 def known_pixels(source: str) -> Preprocessing | None:
@@ -184,15 +186,18 @@ def said_of_none(changes: Iterable[str]) -> str:
     return f"--weights {NONE}: {', '.join(changes) or 'as the config has it'}"
 
 
-def use_of_source(source: str | None, given: Preprocessing | None, **settings: Any) -> WeightsUse:
+def use_of_source(
+    source: str | None, given: Preprocessing | None, *, prefix: str = "", **settings: Any
+) -> WeightsUse:
     """Returns what a model does with its backbone's weights; raises as `give_pixels`.
 
     Args:
         given: the pixels that its `data_preprocessor` gives them.
+        prefix: as of `load_weights`.
         settings: the other attributes of `WeightsUse`.
     """
     wanted = known_pixels(source) if source else None
-    fused = partial(are_fused, source)
+    fused = partial(are_fused, source, prefix)
     return WeightsUse(source, wanted, given, "data_preprocessor", **settings, fused=fused)
 
 

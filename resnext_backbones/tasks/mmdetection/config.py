@@ -136,6 +136,7 @@ def use_of(cfg: Config) -> fit.WeightsUse | None:
     return fit.use_of_source(
         _pretrained(cfg.model),
         given_pixels(cfg.model),
+        prefix=next((str(c.get("prefix") or "") for c in reversed(_loads(cfg.model))), ""),
         frozen=f"frozen_stages={frozen}" if frozen >= 0 else "",
         unfreeze="model.backbone.frozen_stages=-1",
         norms_move=not backbone.get("norm_eval", True),
@@ -161,8 +162,13 @@ def _pretrained(model: Mapping[str, Any]) -> str | None:
     them; or of `pretrained`, which MMSegmentation's networks hand on to it.
     """
     backbone = backbone_of(model)
-    init_cfg = backbone.get("init_cfg")
-    cfgs = [init_cfg] if isinstance(init_cfg, Mapping) else list(init_cfg or ())
-    found = [cfg.get("checkpoint") for cfg in cfgs if is_pretrained(cfg)]
+    found = [cfg.get("checkpoint") for cfg in _loads(model)]
     found += [part[PRETRAINED] for part in (model, backbone) if part.get(PRETRAINED)]
     return found[-1] if found else None
+
+
+def _loads(model: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Returns what of the `init_cfg` of a detector's backbone loads weights."""
+    init_cfg = backbone_of(model).get("init_cfg")
+    cfgs = [init_cfg] if isinstance(init_cfg, Mapping) else list(init_cfg or ())
+    return [cfg for cfg in cfgs if is_pretrained(cfg)]
