@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from torch import Tensor, nn
 from torchvision.models.segmentation import FCN, DeepLabV3
@@ -93,9 +93,10 @@ class ResNeXtFPN(nn.Sequential):
     each of `out_channels`.
     """
 
-    body: NamedResNeXt
-    fpn: FeaturePyramidNetwork
     out_channels = FPN_CHANNELS
+    if TYPE_CHECKING:  # TorchScript reads what is annotated
+        body: NamedResNeXt
+        fpn: FeaturePyramidNetwork
 
 
 def resnext_fpn(
