@@ -56,8 +56,8 @@ class ResNeXt(nn.Module, HubMixin):
         recompute: activation checkpointing: the backward pass computes each block again.
         fold_norm: fold batch norms with frozen statistics into the convolutions, also while
             their affine parameters are trained: the same arithmetic with less memory and time.
-        channels_last: keep weights and activations in PyTorch's channels_last memory format, if
-            the stem's convolutions are plain ones.
+        channels_last: keep activations in PyTorch's channels_last memory format, if the stem's
+            convolutions are plain ones.
 
     Attributes:
         architecture: as given; `norm_kind` is that of the norm that was built.
@@ -127,10 +127,9 @@ class ResNeXt(nn.Module, HubMixin):
         self.frozen_stages, self._frozen = frozen_stages, -1
         self.train()
         self.reset_parameters()
-        # A convolution of another kind (with standardised weights, say) may count on NCHW weights.
+        # A convolution of another kind may read memory as NCHW. Weights are kept in that order:
+        # PyTorch's own tools (pruning, LBFGS, FSDP2) take no other.
         self.channels_last = channels_last and any(map(is_plain, self._stem_layers()))
-        for module in filter(is_plain, self._own_layers() if self.channels_last else ()):
-            module.to(memory_format=torch.channels_last)
 
     @property
     def stages(self) -> list[nn.Sequential]:
