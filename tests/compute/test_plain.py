@@ -126,7 +126,7 @@ CHANGES: dict[str, Callable[[Place], object]] = {
     "numpy": lambda p: p.conv.weight.detach().numpy().__imul__(1.5),
     "dlpack": lambda p: torch.from_dlpack(p.conv.weight.detach()).mul_(1.5),
     "another process": elsewhere,
-    "a vector": lambda p: vector_to_parameters(torch.rand(10**5), [p.conv.weight, p.norm.weight]),
+    "a vector": lambda p: vector_to_parameters(torch.rand(10**6), [p.conv.weight, p.norm.weight]),
     "swapped": lambda p: torch.utils.swap_tensors(
         p.conv.weight, nn.Parameter(p.conv.weight * 1.5, p.conv.weight.requires_grad)
     ),
@@ -204,7 +204,7 @@ CHANGES: dict[str, Callable[[Place], object]] = {
     "no norm": lambda p: p.put(1, nn.Identity()),
     "synchronised": lambda p: nn.SyncBatchNorm.convert_sync_batchnorm(p.network),
     "fused": lambda p: (
-        p.put(0, nn.utils.fuse_conv_bn_eval(p.conv, p.norm)),
+        p.put(0, nn.utils.fuse_conv_bn_eval(p.conv.eval(), p.norm)),
         p.put(1, nn.Identity()),
     ),
     "another activation": lambda p: [
@@ -233,9 +233,12 @@ def by_modules(monkeypatch) -> Callable[[nn.Module, Tensor], tuple[Tensor, ...]]
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_next_output_shows_it(change: str, place: str, monkeypatch, by_modules) -> None:
     network, images = small(frozen_stages=2, norm_eval=True), torch.randn(2, 3, 64, 64)
-    before = network(images)[-1]
     with monkeypatch.context() as patch, ExitStack() as ends, torch.no_grad():
-        CHANGES[change](Place(network, *PLACES[place](network), patch, ends))
+        changed = Place(network, *PLACES[place](network), patch, ends)
+        if change == "around" and not any(changed.conv.padding):
+            pytest.skip("a 1x1 convolution has no padding")
+        before = network(images)[-1]
+        CHANGES[change](changed)
         own, expected = network(images), by_modules(network, images)
     assert all(relative_error(a, b) <= 1e-5 for a, b in zip(own, expected, strict=True))
     assert (relative_error(own[-1], before) > 1e-4) == (change not in SAME)
