@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +26,6 @@ def read_coco(
                 f"annotation file {path}: has no list {key!r}, so is not COCO's format"
             )
     return content
-
-
-@contextmanager
-def reading(what: str, path: Path) -> Iterator[None]:
-    """Names the image or mask that cannot be read in an InputError."""
-    try:
-        yield
-    except (OSError, SyntaxError) as error:  # a PNG that is broken is a SyntaxError
-        raise InputError(f"{what} {path}: cannot be read: {error}") from error
 
 
 def find_annotations(root: Path, name: str) -> Path:

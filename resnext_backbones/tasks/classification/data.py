@@ -17,8 +17,6 @@ from resnext_backbones.engine.seeds import Draw
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.classification import sources
 
-# Pillow raises these for files that are missing, truncated, or no images.
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError)
 STAND_IN_SIZE = (256, 256)  # pixels of the black image in the place of an unreadable one
 
 
@@ -75,8 +73,8 @@ class LabelledImages(Dataset):
             try:
                 with self.images.open(i) as image:
                     inputs = self.transform(image)
-            except UNREADABLE as error:
-                broken.append(f"{self.images.names[i]}: {error}")
+            except InputError as error:
+                broken.append(str(error))
                 if self.train:
                     continue
                 inputs = self.transform(Image.new("RGB", STAND_IN_SIZE))

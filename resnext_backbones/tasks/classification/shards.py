@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import random
 import tarfile
@@ -14,13 +13,14 @@ from typing import Any
 
 import torch
 from mmengine.dist import get_dist_info
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from resnext_backbones.adapters.registry import DATASETS
+from resnext_backbones.data.pixels import open_image
 from resnext_backbones.engine.seeds import seed_cpu, seed_of
 from resnext_backbones.errors import InputError
-from resnext_backbones.tasks.classification.data import STAND_IN_SIZE, UNREADABLE, build_pipeline
+from resnext_backbones.tasks.classification.data import STAND_IN_SIZE, build_pipeline
 from resnext_backbones.tasks.classification.sources import read_class_list
 
 IMAGE_KEYS = ("jpg", "jpeg", "png", "webp")
@@ -160,12 +160,10 @@ class ShardedImages(IterableDataset):
             seed_cpu(seed_of(seed, epoch, zlib.crc32(name.encode())))
             content = next((raw[key] for key in IMAGE_KEYS if key in raw), b"")
             try:
-                with Image.open(io.BytesIO(content)) as image:
+                with open_image(content, name) as image:
                     inputs = self.transform(image)
-            except UNREADABLE as error:
-                # What Pillow says of a file in memory has another address in it each time.
-                what = "is no image" if isinstance(error, UnidentifiedImageError) else error
-                broken.append(f"{name}: {what}")
+            except InputError as error:
+                broken.append(str(error))
                 if self.train:
                     continue
                 inputs = self.transform(Image.new("RGB", STAND_IN_SIZE))

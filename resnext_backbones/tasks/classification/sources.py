@@ -15,6 +15,7 @@ from PIL import Image
 from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 
+from resnext_backbones.data.pixels import open_image
 from resnext_backbones.errors import InputError, some
 
 
@@ -25,7 +26,7 @@ class Images:
     Attributes:
         classes: names, by number.
         labels, names: of each image; the names are for messages.
-        open: returns the image of an index.
+        open: returns the image of an index, in RGB; InputError: it cannot be read.
     """
 
     classes: Sequence[str]
@@ -65,7 +66,7 @@ def folder_a_class(root: str | Path, classes: Sequence[str] | None = None) -> Im
     files, labels = [file for file, _ in samples], [label for _, label in samples]
     if empty := set(numbers.values()) - set(labels):
         raise InputError(f"images {root}: no image of {some(wanted[n] for n in sorted(empty))}")
-    return Images(wanted, labels, files, lambda index: Image.open(files[index]))
+    return Images(wanted, labels, files, lambda index: open_image(files[index]))
 
 
 def flat_folder(
@@ -107,7 +108,7 @@ def flat_folder(
     if unknown := sorted(set(lines) - numbers.keys()):
         raise InputError(f"ground truth {path}: classes that are not known: {some(unknown)}")
     labels, names = [numbers[line] for line in lines], [str(file) for file in files]
-    return Images(classes, labels, names, lambda index: Image.open(files[index]))
+    return Images(classes, labels, names, lambda index: open_image(files[index]))
 
 
 CIFAR: dict[str, Any] = {"cifar10": CIFAR10, "cifar100": CIFAR100}
