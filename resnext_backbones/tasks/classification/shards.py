@@ -17,6 +17,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from resnext_backbones.adapters.registry import DATASETS
+from resnext_backbones.data.find_images import is_left_over
 from resnext_backbones.data.pixels import open_image
 from resnext_backbones.engine.seeds import seed_cpu, seed_of
 from resnext_backbones.errors import InputError
@@ -138,7 +139,9 @@ class ShardedImages(IterableDataset):
 
         url, found = self.urls[number], low
         try:
-            for sample in islice(tarfile_samples(iter([{"url": url}])), low, high):
+            for sample in islice(
+                tarfile_samples(iter([{"url": url}]), select_files=_is_taken), low, high
+            ):
                 found += 1
                 yield sample
         except (OSError, tarfile.TarError) as error:
@@ -167,7 +170,7 @@ class ShardedImages(IterableDataset):
                 if self.train:
                     continue
                 inputs = self.transform(Image.new("RGB", STAND_IN_SIZE))
-            sample = {"inputs": inputs, "labels": self._label(raw)}
+            sample = {"inputs": inputs, "labels": self._label(raw), "name": name}
             if self.train:
                 yield from [sample | {"broken": ""}] * len(broken)
             yield sample | {"broken": "\n".join(broken)}
@@ -183,6 +186,10 @@ class ShardedImages(IterableDataset):
                 f"image {raw['__key__']}: class {text!r} is not a number from 0 to {count - 1}"
             )
         return torch.tensor(int(text))
+
+
+def _is_taken(name: str) -> bool:
+    return not is_left_over(name)
 
 
 def read_sizes(urls: Sequence[str], path: str) -> list[int]:
@@ -203,7 +210,7 @@ def count_samples(url: str) -> int:
         )
     try:
         with tarfile.open(url) as archive:
-            suffixes = [Path(name).suffix for name in archive.getnames()]
+            suffixes = [Path(name).suffix for name in archive.getnames() if _is_taken(name)]
     except tarfile.TarError as error:
         raise InputError(f"shard {url}: is damaged: {error}") from error
     return sum(suffix.lstrip(".").lower() in IMAGE_KEYS for suffix in suffixes)

@@ -18,6 +18,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
 
 from resnext_backbones.adapters.registry import DATASETS
+from resnext_backbones.data.find_images import is_left_over
 from resnext_backbones.data.pixels import read_classes, read_image
 from resnext_backbones.errors import InputError, some
 from resnext_backbones.models.options import check_one_of
@@ -141,7 +142,7 @@ def folder_samples(
         if not Path(folder).is_dir():
             raise InputError(f"{what} of the data set: there is no folder {folder}")
     files = (path for path in Path(images).iterdir() if path.suffix.lower() in IMG_EXTENSIONS)
-    paths = sorted(files)[:indices]
+    paths = sorted(path for path in files if not is_left_over(path.name))[:indices]
     pairs = _pairs(paths, [Path(masks) / f"{path.stem}.png" for path in paths], num_classes)
     return tuple(map(str, range(num_classes))), pairs
 
