@@ -158,6 +158,9 @@ def given_pixels(model: Mapping[str, Any], read_as: str) -> Preprocessing | None
 
     Args:
         read_as: RGB or BGR, the order that images are read in.
+
+    Raises:
+        InputError: there are not as many means and standard deviations as channels.
     """
     preprocessor = model.get("data_preprocessor") or {}
     mean, std = preprocessor.get("mean"), preprocessor.get("std")
@@ -165,7 +168,16 @@ def given_pixels(model: Mapping[str, Any], read_as: str) -> Preprocessing | None
         return None
     turned = preprocessor.get("bgr_to_rgb") or preprocessor.get("rgb_to_bgr")
     order = read_as[::-1] if turned else read_as
-    return Preprocessing(order, tuple(map(float, mean)), tuple(map(float, std)))
+    backbone = model.get("backbone") or (model.get("detector") or {}).get("backbone") or {}
+    channels = backbone.get("in_channels", len(read_as))
+    if channels == 1:
+        order = "grey"
+    elif len(mean) == len(std) == 1:  # of all channels
+        mean, std = list(mean) * channels, list(std) * channels
+    try:
+        return Preprocessing(order, tuple(map(float, mean)), tuple(map(float, std)))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"model.data_preprocessor: {error}") from error
 
 
 def give_pixels(model: MutableMapping[str, Any], source: str | None, read_as: str) -> None:

@@ -11,6 +11,11 @@ from typing import Any
 
 import torch
 from detectron2.config import instantiate
+from detectron2.data import (
+    DatasetMapper,
+    build_detection_test_loader,
+    build_detection_train_loader,
+)
 from detectron2.engine import (
     AMPTrainer,
     DefaultTrainer,
@@ -48,6 +53,7 @@ from resnext_backbones.tasks.detectron2.experiments import (
     YamlExperiment,
     read_experiment,
 )
+from resnext_backbones.tasks.detectron2.images import SizedMapper, sized
 
 LOGGER = "resnext_backbones"
 
@@ -153,7 +159,7 @@ def _train_lazy(experiment: Experiment, resume: bool) -> None:
     amp = cfg.train.amp.enabled and torch.cuda.is_available()
     trainer = (AMPTrainer if amp else SimpleTrainer)(
         create_ddp_model(model, **cfg.train.ddp),
-        instantiate(cfg.dataloader.train),
+        instantiate(sized(cfg.dataloader.train)),
         instantiate(cfg.optimizer),
     )
     folder = cfg.train.output_dir
@@ -178,7 +184,9 @@ def _evaluate_lazy(cfg: Any, model: nn.Module) -> Any:
     data = cfg.dataloader
     if "evaluator" not in data:
         return None
-    results = inference_on_dataset(model, instantiate(data.test), instantiate(data.evaluator))
+    results = inference_on_dataset(
+        model, instantiate(sized(data.test)), instantiate(data.evaluator)
+    )
     print_csv_format(results)
     return results
 
@@ -201,6 +209,16 @@ class _YamlTrainer(DefaultTrainer):
         kept = weakref.proxy(self)
         self.checkpointer = Checkpointer(self.model, folder, pixels, trainer=kept)
         return super().build_hooks()
+
+    @classmethod
+    def build_train_loader(cls, cfg: Any) -> Any:
+        mapper = SizedMapper(DatasetMapper(cfg, is_train=True))
+        return build_detection_train_loader(cfg, mapper=mapper)
+
+    @classmethod
+    def build_test_loader(cls, cfg: Any, dataset_name: str) -> Any:
+        mapper = SizedMapper(DatasetMapper(cfg, is_train=False))
+        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
 
     @classmethod
     def build_evaluator(cls, cfg: Any, dataset_name: str) -> Any:
