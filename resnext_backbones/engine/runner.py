@@ -23,9 +23,11 @@ from resnext_backbones.engine import amp, groups, loop  # noqa: F401
 from resnext_backbones.engine.checkpoints import MissedValidationHook, newest_checkpoint
 from resnext_backbones.engine.config import dicts_with
 from resnext_backbones.engine.curves import CurvesHook
+from resnext_backbones.engine.failures import said
 from resnext_backbones.engine.hooks import FiniteLossHook
 from resnext_backbones.engine.norms import SYNCHRONISED, use_own
 from resnext_backbones.engine.processes import agree, start_process_group
+from resnext_backbones.engine.signals import requests
 from resnext_backbones.errors import BUILD_ERRORS, InputError
 from resnext_backbones.io import atomic_write_text
 from resnext_backbones.weights.compare import COUNTER, MISSING, UNEXPECTED, compare
@@ -44,12 +46,13 @@ def train(cfg: Config, *hooks: Hook) -> Path:
     checkpoints, logs and curves are. Raises InputError where an argument is wrong, or where
     processes found different checkpoints.
     """
-    runner = build_runner(cfg, "train_loop", "val_loop")
-    agree(cfg.get("load_from") or "", f"work directory {cfg.work_dir}")
-    for hook in (*hooks, FiniteLossHook(), CurvesHook(), MissedValidationHook()):
-        if type(hook) not in map(type, runner.hooks):  # a config may name one as well
-            runner.register_hook(hook)
-    runner.train()
+    with requests.listening(), said(cfg.work_dir):
+        runner = build_runner(cfg, "train_loop", "val_loop")
+        agree(cfg.get("load_from") or "", f"work directory {cfg.work_dir}")
+        for hook in (*hooks, FiniteLossHook(), CurvesHook(), MissedValidationHook()):
+            if type(hook) not in map(type, runner.hooks):  # a config may name one as well
+                runner.register_hook(hook)
+        runner.train()
     return Path(cfg.work_dir)
 
 
@@ -67,7 +70,8 @@ def evaluate(
     for hook in hooks:
         runner.register_hook(hook)
     runner.load_checkpoint(checkpoint)
-    metrics = runner.test()
+    with requests.listening(), said(cfg.work_dir):
+        metrics = runner.test()
     if is_main_process():
         text = table(metrics)
         atomic_write_text(
