@@ -128,7 +128,7 @@ def _run(name: str, arguments: Sequence[str], own: argparse.ArgumentParser) -> N
     # Options may stand between positional arguments of any number.
     args = own.parse_intermixed_args(arguments)
     try:
-        with requests.listening() if hasattr(args, "work_dir") else nullcontext():
+        with requests.listening(ends=True) if hasattr(args, "work_dir") else nullcontext():
             if hasattr(args, "device"):  # before MMEngine is imported, which looks for them once
                 from resnext_backbones.engine.processes import start_process
 

@@ -43,9 +43,13 @@ class Requests:
         self._parent = 0
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self, *, ends: bool = False) -> Iterator[None]:
         """Takes the signals in a block, but for those that someone handles, or that `nohup` has
         made to be ignored, and keeps them from processes that are forked in it.
+
+        Args:
+            ends: the process ends with the block; where it was asked to, and torchrun asks again
+                once another one has ended, that no longer matters.
         """
         if self._listens or threading.current_thread() is not threading.main_thread():
             yield
@@ -59,7 +63,7 @@ class Requests:
             yield
         finally:
             for number, old in taken.items():
-                signal.signal(number, old)
+                signal.signal(number, signal.SIG_IGN if ends and self.asked else old)
             self.asked, self.noted_only, self._listens = None, False, False
 
     def _note(self, number: int, _: FrameType | None) -> None:
