@@ -26,9 +26,11 @@ from resnext_backbones.engine.checkpoints import (
 )
 from resnext_backbones.engine.config import dicts_with
 from resnext_backbones.engine.curves import CurvesHook
+from resnext_backbones.engine.failures import said
 from resnext_backbones.engine.hooks import EvaluatedHook, FiniteLossHook
 from resnext_backbones.engine.norms import SYNCHRONISED, use_own
 from resnext_backbones.engine.processes import agree, start_process_group
+from resnext_backbones.engine.signals import requests
 from resnext_backbones.errors import BUILD_ERRORS, InputError
 from resnext_backbones.io import atomic_write_text
 from resnext_backbones.weights.compare import COUNTER, MISSING, UNEXPECTED, Comparison, compare
@@ -47,12 +49,13 @@ def train(cfg: Config, *hooks: Hook) -> Path:
     checkpoints, logs and curves are. Raises InputError where an argument is wrong, or where
     processes found different checkpoints.
     """
-    runner = build_runner(cfg, "train_loop", "val_loop")
-    agree(cfg.get("load_from") or "", f"work directory {cfg.work_dir}")
-    for hook in (*hooks, FiniteLossHook(), CurvesHook(), MissedValidationHook()):
-        if type(hook) not in map(type, runner.hooks):  # a config may name one as well
-            runner.register_hook(hook)
-    runner.train()
+    with requests.listening(), said(cfg.work_dir):
+        runner = build_runner(cfg, "train_loop", "val_loop")
+        agree(cfg.get("load_from") or "", f"work directory {cfg.work_dir}")
+        for hook in (*hooks, FiniteLossHook(), CurvesHook(), MissedValidationHook()):
+            if type(hook) not in map(type, runner.hooks):  # a config may name one as well
+                runner.register_hook(hook)
+        runner.train()
     return Path(cfg.work_dir)
 
 
@@ -71,7 +74,8 @@ def evaluate(
         runner.register_hook(hook)
     # Loaded once hooks are ready, as in training: one may hold averaged weights.
     runner._load_from, runner._resume = checkpoint, False
-    metrics = runner.test()
+    with requests.listening(), said(cfg.work_dir):
+        metrics = runner.test()
     if is_main_process():
         text = table(metrics)
         atomic_write_text(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import weakref
 from argparse import Namespace
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from detectron2.engine import (
     AMPTrainer,
     DefaultTrainer,
     SimpleTrainer,
+    TrainerBase,
     create_ddp_model,
     default_setup,
     default_writers,
@@ -33,8 +35,10 @@ from torch import nn
 
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
 from resnext_backbones.engine.describe import summary
+from resnext_backbones.engine.failures import said
 from resnext_backbones.engine.fit import NONE, refuse_earlier_run
 from resnext_backbones.engine.processes import agree
+from resnext_backbones.engine.signals import requests
 from resnext_backbones.tasks.detectron2.checkpoints import (
     Checkpointer,
     SafeCheckpointer,
@@ -54,6 +58,7 @@ from resnext_backbones.tasks.detectron2.experiments import (
     read_experiment,
 )
 from resnext_backbones.tasks.detectron2.images import SizedMapper, sized
+from resnext_backbones.tasks.detectron2.requests import RequestsHook, handed_on
 
 LOGGER = "resnext_backbones"
 
@@ -129,13 +134,21 @@ def run(
         resume=request.resume and bool(last_checkpoint(experiment.work_dir)),
         allow_mismatch=request.allow_mismatch,
     )
-    launch(_work, num_gpus, num_machines, machine_rank, dist_url, args=(request,))
+    with requests.listening(), handed_on() if num_gpus * num_machines > 1 else nullcontext():
+        launch(_work, num_gpus, num_machines, machine_rank, dist_url, args=(request,))
     return Path(experiment.work_dir)
 
 
 def _work(request: Request) -> None:
     """Does the work of one process."""
     experiment = request.experiment()
+    with requests.listening(), said(experiment.work_dir):
+        _run(experiment, request)
+
+
+def _run(experiment: Experiment, request: Request) -> None:
+    # It logs the traceback of an error and raises it as well.
+    logging.getLogger(TrainerBase.__module__).addFilter(lambda record: not record.exc_info)
     agree(experiment.checkpoint, f"--work-dir {experiment.work_dir}")
     default_setup(
         experiment.cfg, Namespace(config_file=str(experiment.path), eval_only=request.eval_only)
@@ -170,6 +183,7 @@ def _train_lazy(experiment: Experiment, resume: bool) -> None:
         hooks.IterationTimer(),
         hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
         hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer) if main else None,
+        RequestsHook(checkpointer),
         hooks.EvalHook(cfg.train.eval_period, lambda: _evaluate_lazy(cfg, trainer.model)),
         hooks.PeriodicWriter(default_writers(folder, steps), period=period) if main else None,
     ]
@@ -208,7 +222,10 @@ class _YamlTrainer(DefaultTrainer):
         pixels = YamlExperiment(Path(), self.cfg).pixels
         kept = weakref.proxy(self)
         self.checkpointer = Checkpointer(self.model, folder, pixels, trainer=kept)
-        return super().build_hooks()
+        built = super().build_hooks()
+        evaluates = next(i for i, hook in enumerate(built) if isinstance(hook, hooks.EvalHook))
+        built.insert(evaluates, RequestsHook(self.checkpointer))
+        return built
 
     @classmethod
     def build_train_loader(cls, cfg: Any) -> Any:
