@@ -27,7 +27,7 @@ LARGE = 20_000_000
 EACH = 200_000
 """After so many annotations that is said again."""
 
-CHANGES = (Outcome.FILLED, Outcome.LEFT_OUT)
+CHANGES = (Outcome.FILLED, Outcome.TAKEN_OUT, Outcome.LEFT_OUT)
 """Findings of these outcomes make the content another than the file's."""
 
 IMAGE_KEYS = ("id", "file_name", "width", "height")
@@ -74,7 +74,7 @@ class Annotations:
     @property
     def is_complete(self) -> bool:
         """Tells whether others may read the file as it is; else they read `completed_copy`."""
-        changes = CHANGES if self.use.evaluate else (Outcome.FILLED,)
+        changes = CHANGES if self.use.evaluate else CHANGES[:2]
         # Whoever trains leaves out objects without size by itself, but not images or categories.
         changed = any(f.outcome in changes or f.rule in LISTED_AGAIN for f in self.findings)
         return not changed and not self.is_reordered
@@ -109,7 +109,10 @@ class Annotations:
         return ordered
 
     def said(self, *outcomes: Outcome) -> list[str]:
-        """Returns a line for each finding of these outcomes, which names the file."""
+        """Returns a line for each finding of these outcomes, or of all but those that are refused,
+        which names the file.
+        """
+        outcomes = outcomes or (*CHANGES, Outcome.COUNTED)
         return [
             f"annotation file {self.path}: {finding.message}"
             for finding in self.findings
@@ -216,7 +219,7 @@ def _check(columns: Columns, use: Use, rules: Sequence[Rule] = RULES) -> tuple[F
     for rule, outcome, rows in broken:
         if outcome is Outcome.LEFT_OUT:
             left_out.setdefault(rule.of, set()).update(rows.tolist())
-        elif outcome is Outcome.FILLED and rule.mend:
+        elif outcome in CHANGES and rule.mend:
             rule.mend(columns, rows)
     for kind, gone in left_out.items():
         listed = columns.of(kind)

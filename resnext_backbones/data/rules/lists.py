@@ -184,13 +184,12 @@ def _ignored(columns: Columns) -> Flags:
     return np.array([bool(a.get("ignore")) for a in columns.annotations], bool)
 
 
-IDS = "number from 0 or 1 on, and refer to these"
 WHOLE = "whole numbers were taken for them"
 
 LISTS = (
     Rule(
         "category id", "category", _no_id("category"), "has no whole number as its id",
-        f"give categories ids that are whole numbers: {IDS}", Outcome.REFUSED,
+        "number them, and refer to these numbers", Outcome.REFUSED,
         shown=_value("category", "id"),
     ),
     Rule(
@@ -219,7 +218,7 @@ LISTS = (
     ),
     Rule(
         "image id", "image", _no_id("image"), "has no whole number as its id",
-        f"give images ids that are whole numbers, as results refer to them: {IDS}",
+        "number them, and refer to these numbers, as results do",
         Outcome.REFUSED, shown=_value("image", "id"),
     ),
     Rule(

@@ -21,8 +21,12 @@ class Outcome(Enum):
 
     REFUSED = "refused"
     FILLED = "filled in"
+    TAKEN_OUT = "taken out"
     LEFT_OUT = "left out"
     COUNTED = "counted"
+
+
+TAKEN_OUT = "it was taken out, since boxes alone are used"
 
 
 @dataclass(frozen=True)
@@ -107,10 +111,9 @@ class Finding:
         row, count = int(rows[0]), len(rows)
         value = f": {rule.shown(columns, row)}" if rule.shown else ""
         first = _name(rule, columns, row)
+        so = TAKEN_OUT if outcome is Outcome.TAKEN_OUT else rule.so
         others = f" (and {count - 1:,} more)" if count > 1 else ""
-        return cls(
-            rule.name, outcome, count, first, f"{first} {rule.says}{value}{others}; {rule.so}"
-        )
+        return cls(rule.name, outcome, count, first, f"{first} {rule.says}{value}{others}; {so}")
 
 
 LISTED_AS = {"annotation": "annotations", "image": "images", "category": "categories"}
