@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from resnext_backbones.data import kept
-from resnext_backbones.data.coco_file import LISTS, Content, is_plain, read_content
+from resnext_backbones.data.coco_file import LISTS, Content, check_kind, is_plain, read_content
 from resnext_backbones.data.columns import Columns
 from resnext_backbones.data.image_sizes import check_sizes
 from resnext_backbones.data.masks import Step, unsaid
@@ -108,16 +108,15 @@ class Annotations:
             ordered.__dict__["content"] = {**content, "categories": categories}
         return ordered
 
-    def said(self, *outcomes: Outcome) -> list[str]:
-        """Returns a line for each finding of these outcomes, or of all but those that are refused,
-        which names the file.
+    def tell(self, info: Say, warn: Say) -> None:
+        """Tells a line for each finding that is not refused, which names the file: what every data
+        set has to `info`, and the others to `warn`.
         """
-        outcomes = outcomes or (*CHANGES, Outcome.COUNTED)
-        return [
-            f"annotation file {self.path}: {finding.message}"
-            for finding in self.findings
-            if finding.outcome in outcomes
-        ]
+        for finding in self.findings:
+            if finding.outcome is not Outcome.REFUSED:
+                (info if finding.is_usual else warn)(
+                    f"annotation file {self.path}: {finding.message}"
+                )
 
     def error(self) -> InputError:
         """Returns the error that lists all that is refused."""
@@ -182,7 +181,9 @@ def inspect_annotations(path: Path, use: Use, say: Say = _silent) -> Annotations
 
 
 def _inspected(path: Path, use: Use, digest: str, step: Step) -> Annotations:
-    columns = Columns(read_content(path, _needed(use)), is_plain=is_plain(path), step=step)
+    content = read_content(path, _needed(use))
+    check_kind(path, content)
+    columns = Columns(content, is_plain=is_plain(path), step=step)
     found = _check(columns, use)
     images = [{key: image.get(key) for key in IMAGE_KEYS} for image in columns.content["images"]]
     annotations = Annotations(

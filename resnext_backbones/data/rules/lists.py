@@ -308,10 +308,11 @@ LISTS = (
     Rule(
         "image without annotations", "image", _without_objects("image", "image"),
         "has no annotation", "networks see it as background, or not at all", Outcome.COUNTED,
+        is_usual=True,
     ),
     Rule(
         "category without annotations", "category", _without_objects("category", "category"),
         "has no annotation", "nothing is learned of it, or measured", Outcome.COUNTED,
-        shown=_value("category", "name"),
+        shown=_value("category", "name"), is_usual=True,
     ),
 )  # fmt: skip

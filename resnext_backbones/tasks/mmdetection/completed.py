@@ -73,8 +73,7 @@ class ReadsCompleted:
         """Returns a file's index, in the place of the class that a data set calls."""
         coco = CompletedCOCO(path, self.use)
         if is_main_process():
-            for line in coco.found.said():
-                log_warning(line)
+            coco.found.tell(log_info, log_warning)
         return coco
 
     def __reduce__(self) -> tuple[Any, ...]:

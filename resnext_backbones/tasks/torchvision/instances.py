@@ -74,8 +74,7 @@ def coco_split(
     found = read_annotations(path, use, log_info)
     if is_main_process():
         check_images(path, found.images, root / image_folder)
-        for line in found.said():
-            log_warning(line)
+        found.tell(log_info, log_warning)
     coco = _indexed(found)
     dataset = _Images(root / image_folder, None)
     dataset.coco, dataset.annotations = coco, found
