@@ -21,6 +21,8 @@ from resnext_backbones.engine.catalogue import (
     joined,
 )
 from resnext_backbones.engine.fit import log_warning, refuse_earlier_run
+from resnext_backbones.engine.outputs import check_folder
+from resnext_backbones.engine.settings import check_option
 from resnext_backbones.errors import NO_GPU_FOR_FP16, InputError
 from resnext_backbones.models.parts.stems import STEMS
 from resnext_backbones.variants import VARIANTS
@@ -66,7 +68,10 @@ def read_config(
         # By the rules of MMEngine's own `--cfg-options`.
         parser = argparse.ArgumentParser(exit_on_error=False)
         parser.add_argument("options", nargs="*", action=DictAction)
-        cfg.merge_from_dict(parser.parse_args(list(options or ())).options or {})
+        given = parser.parse_args(list(options or ())).options or {}
+        for problem in (problem for option in given for problem in check_option(cfg, option)):
+            log_warning(problem)
+        cfg.merge_from_dict(given)
     for loader in (cfg.get(f"{split}_dataloader") or {} for split in SPLITS):
         if isinstance(loader, dict) and loader.get("num_workers") == 0:
             loader["persistent_workers"] = False  # there are none, and PyTorch refuses to keep them
@@ -75,8 +80,7 @@ def read_config(
     if run != path.stem:  # which MMEngine would call the run in its log
         cfg.setdefault("experiment_name", run)
     cfg.work_dir = work_dir or cfg.get("work_dir") or str(Path("work_dirs") / run)
-    if Path(cfg.work_dir).exists() and not Path(cfg.work_dir).is_dir():
-        raise InputError(f"--work-dir {cfg.work_dir}: is a file; name a folder")
+    check_folder("--work-dir", cfg.work_dir)
     return cfg
 
 

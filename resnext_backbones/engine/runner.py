@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
@@ -27,7 +26,7 @@ from resnext_backbones.engine.hooks import FiniteLossHook
 from resnext_backbones.engine.norms import SYNCHRONISED, use_own
 from resnext_backbones.engine.processes import agree, start_process_group
 from resnext_backbones.errors import BUILD_ERRORS, InputError
-from resnext_backbones.io import atomic_write_text
+from resnext_backbones.io import atomic_write_text, json_text
 from resnext_backbones.weights.compare import COUNTER, MISSING, UNEXPECTED, compare
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.identify import network_name
@@ -70,9 +69,7 @@ def evaluate(
     metrics = runner.test()
     if is_main_process():
         text = table(metrics)
-        atomic_write_text(
-            out, json.dumps({"checkpoint": str(checkpoint), **metrics}, indent=2) + "\n"
-        )
+        atomic_write_text(out, json_text({"checkpoint": str(checkpoint), **metrics}, indent=2))
         atomic_write_text(out.with_suffix(".txt"), text)
         print(text)
     return metrics

@@ -11,6 +11,7 @@ import resnext_backbones.adapters.distributions  # noqa: F401
 from mmengine.config import Config
 
 from resnext_backbones.engine import runner
+from resnext_backbones.engine.early import check_run
 from resnext_backbones.tasks.classification import (  # noqa: F401
     evaluation,
     hooks,
@@ -24,6 +25,7 @@ def pretrain(cfg: Config) -> Path:
     """Trains a classifier as a config says; returns the work directory, where all output goes.
     Raises InputError where the data, an argument or the checkpoint to resume is wrong.
     """
+    check_run(cfg, "train")
     runner.resume(cfg)
     epochs, schedules = cfg.train_cfg.get("max_epochs"), cfg.get("param_scheduler")
     if epochs is not None and isinstance(schedules, list):

@@ -21,6 +21,7 @@ from torch import nn
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone, add_resnext_config
 from resnext_backbones.engine.catalogue import check_variant, find_config, joined
 from resnext_backbones.engine.fit import known_pixels
+from resnext_backbones.engine.outputs import check_folder
 from resnext_backbones.errors import BUILD_ERRORS, InputError
 from resnext_backbones.tasks.detectron2.zoo import plain_name
 from resnext_backbones.variants import VARIANTS
@@ -275,8 +276,7 @@ def read_experiment(
         experiment.set(work_dir=work_dir or f"work_dirs/{run_name}")
     if not torch.cuda.is_available():
         experiment.set(device="cpu")
-    if Path(experiment.work_dir).is_file():
-        raise InputError(f"--work-dir {experiment.work_dir}: is a file; name a folder")
+    check_folder("--work-dir", experiment.work_dir)
     return experiment
 
 
