@@ -166,7 +166,7 @@ def arguments(built: Callable[..., Any]) -> tuple[set[str], set[str], bool]:
     """Returns the names that a class or function takes, those that it needs, and whether it may
     take others: a class that hands on what it does not know takes what its bases do.
     """
-    chain = [built]
+    chain: list[Any] = [built]
     if inspect.isclass(built):
         chain = [vars(c)["__init__"] for c in built.__mro__[:-1] if "__init__" in vars(c)]
     names: set[str] = set()
@@ -242,7 +242,7 @@ def datasets_of(path: str, cfg: Mapping[str, Any]) -> Iterator[tuple[str, Mappin
 def _initializers(path: str, node: Any) -> Iterator[tuple[str, Any, Kind]]:
     """Yields every `init_cfg` in a model; those of others may be without a type."""
     own = isinstance(node, Mapping) and str(node.get("type")).startswith(f"{SCOPE_OF_OWN}.")
-    children = node.items() if isinstance(node, Mapping) else ()
+    children: Any = node.items() if isinstance(node, Mapping) else ()
     children = enumerate(node) if isinstance(node, list | tuple) else children
     for key, child in children:
         if key == "init_cfg":
@@ -260,7 +260,7 @@ def _each(path: str, node: Any, *, within: bool = False) -> Iterator[tuple[str, 
     """
     if isinstance(node, Mapping) and not within:
         yield path, node
-    pairs = node.items() if isinstance(node, Mapping) and within else ()
+    pairs: Any = node.items() if isinstance(node, Mapping) and within else ()
     pairs = enumerate(node) if isinstance(node, list | tuple) else pairs
     for key, child in pairs:
         if isinstance(child, Mapping):
