@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 
+from resnext_backbones.engine.deterministic import be_deterministic
 from resnext_backbones.engine.resumed import ResumedSettings
 from resnext_backbones.errors import BUILD_ERRORS, InputError
 
@@ -55,5 +55,4 @@ class CheckedRunner(Runner):
     ) -> None:
         super().set_randomness(seed, diff_rank_seed, deterministic)
         if deterministic:
-            # Where PyTorch has no deterministic way, MMEngine would end the run.
-            torch.use_deterministic_algorithms(True, warn_only=True)
+            be_deterministic()  # where PyTorch has no such way, MMEngine's would end the run

@@ -20,6 +20,7 @@ from resnext_backbones.engine.catalogue import (
     find_config,
     joined,
 )
+from resnext_backbones.engine.deterministic import make_deterministic
 from resnext_backbones.engine.fit import log_warning, refuse_earlier_run
 from resnext_backbones.engine.outputs import check_folder
 from resnext_backbones.engine.settings import check_option
@@ -159,7 +160,13 @@ def _network(cfg: Any) -> Any:
     return found if isinstance(found, Mapping) else {}
 
 
-def for_training(cfg: Config, *, resume: str | None = None, amp: str | None = None) -> None:
+def for_training(
+    cfg: Config,
+    *,
+    resume: str | None = None,
+    amp: str | None = None,
+    deterministic: bool = False,
+) -> None:
     """Applies the options of training to a config.
 
     Raises InputError where it is not for training, or where a run in its work directory would be
@@ -168,6 +175,7 @@ def for_training(cfg: Config, *, resume: str | None = None, amp: str | None = No
     Args:
         resume: `auto` for the newest checkpoint of the work directory, or a checkpoint's path.
         amp: `bf16`; or `fp16` with dynamic loss scaling, which without a GPU only warns.
+        deterministic: as `make_deterministic`.
     """
     if absent := [part for part in TRAINING if not cfg.get(part)]:
         raise InputError(f"config {cfg.filename}: has no {', '.join(absent)}, which training needs")
@@ -177,6 +185,8 @@ def for_training(cfg: Config, *, resume: str | None = None, amp: str | None = No
         cfg.resume = True
         cfg.load_from = None if resume == "auto" else resume
     _use_own_parts(cfg)
+    if deterministic:
+        make_deterministic(cfg)
     if amp == "bf16":
         for option in ("loss_scale", "dtype"):  # an AmpOptimWrapper's
             cfg.optim_wrapper.pop(option, None)
@@ -191,7 +201,10 @@ def for_training(cfg: Config, *, resume: str | None = None, amp: str | None = No
 
 
 def _use_own_parts(cfg: Config) -> None:
-    """Puts this package's hooks and loop in the place of MMEngine's."""
+    """Puts this package's hooks, loop and file of scalars in the place of MMEngine's."""
+    for backend in (cfg.get("visualizer") or {}).get("vis_backends") or ():
+        if backend["type"] == "LocalVisBackend":
+            backend["type"] = "resnext_backbones.LocalVisBackend"
     own = cfg.get("default_hooks", {})
     if (hook := own.get("logger")) and hook["type"] == "LoggerHook":
         hook["type"] = "resnext_backbones.LoggerHook"

@@ -45,7 +45,7 @@ def check_metrics_file(option: str, path: Path) -> None:
         kinds = (why for names, why in OTHER_NAMES.items() if path.suffix.lower() in names)
         why = next(kinds, "metrics are written as JSON")
         raise InputError(f"{option} {path}: {why}; name it {path.with_suffix(METRICS).name}")
-    check_folder(option, path.parent)
+    check_folder(f"{option} {path}: its folder", path.parent)
     for file in (path, path.with_suffix(".txt")):
         if file.is_dir() or (file.exists() and not os.access(file, os.W_OK)):
             raise InputError(f"{option} {path}: {file} cannot be written; name another file")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,11 @@ from resnext_backbones.engine.checkpoints import MissedValidationHook, newest_ch
 from resnext_backbones.engine.config import dicts_with
 from resnext_backbones.engine.curves import CurvesHook
 from resnext_backbones.engine.hooks import FiniteLossHook
+from resnext_backbones.engine.memory import (
+    evaluation_options,
+    less_memory_named,
+    training_options,
+)
 from resnext_backbones.engine.norms import SYNCHRONISED, use_own
 from resnext_backbones.engine.processes import agree, start_process_group
 from resnext_backbones.engine.resumed import ResumedSettingsHook
@@ -50,8 +55,16 @@ def train(cfg: Config, *hooks: Hook) -> Path:
     for hook in (*hooks, *own):
         if type(hook) not in map(type, runner.hooks):  # a config may name one as well
             runner.register_hook(hook)
-    runner.train()
+    with less_memory_named(lambda: _less_memory(runner, "val")):
+        runner.train()
     return Path(cfg.work_dir)
+
+
+def _less_memory(runner: CheckedRunner, split: str) -> Iterator[str]:
+    """Yields what takes less memory than the step that a run was in."""
+    if runner.model.training:
+        return training_options(runner.cfg)
+    return evaluation_options(runner.cfg, split)
 
 
 def evaluate(
@@ -68,7 +81,8 @@ def evaluate(
     for hook in hooks:
         runner.register_hook(hook)
     runner.load_checkpoint(checkpoint)
-    metrics = runner.test()
+    with less_memory_named(lambda: _less_memory(runner, "test")):
+        metrics = runner.test()
     if is_main_process():
         text = table(metrics)
         atomic_write_text(out, json_text({"checkpoint": str(checkpoint), **metrics}, indent=2))

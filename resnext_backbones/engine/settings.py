@@ -39,6 +39,9 @@ OWN = frozenset({"data_root", "networks"})
 LIKE = 0.88
 """Names that agree so far are one name, misspelt."""
 
+NEARLY = 0.8
+"""Where nothing else could be meant, this is enough."""
+
 VARIABLES = frozenset({"test_pipeline", "train_pipeline", "val_pipeline", "test_dataloaders"})
 """Variables of many configs, whose names are like others."""
 
@@ -75,7 +78,7 @@ def check_option(cfg: Mapping[str, Any], option: str) -> Iterator[str]:
             if "type" in node:  # whose arguments are looked at later
                 return
             names = [name for name in node if isinstance(name, str)]
-            if close := difflib.get_close_matches(key, names, 1, LIKE):
+            if close := difflib.get_close_matches(key, names, 1, NEARLY):
                 yield (
                     f"--cfg-options {option}: {place} had no {key}, but {close[0]}; if that is "
                     "what was meant, nothing reads the new one"

@@ -18,7 +18,7 @@ from resnext_backbones.errors import InputError
 SPLITS = ("train", "val", "test")
 SCOPE, SCOPE_OF_OWN = "_scope_", "resnext_backbones"
 
-CLIPS = {"norm": clip_grad_norm_, "value": clip_grad_value_}
+CLIPS: dict[str, Callable[..., Any]] = {"norm": clip_grad_norm_, "value": clip_grad_value_}
 """What an `OptimWrapper` calls for the `type` of its `clip_grad`."""
 
 GROUPS = (
@@ -166,9 +166,9 @@ def arguments(built: Callable[..., Any]) -> tuple[set[str], set[str], bool]:
     """Returns the names that a class or function takes, those that it needs, and whether it may
     take others: a class that hands on what it does not know takes what its bases do.
     """
-    chain: list[Any] = [built]
-    if inspect.isclass(built):
-        chain = [vars(c)["__init__"] for c in built.__mro__[:-1] if "__init__" in vars(c)]
+    bases = built.__mro__[:-1] if inspect.isclass(built) else ()
+    inits: list[Any] = [vars(base)["__init__"] for base in bases if "__init__" in vars(base)]
+    chain: list[Any] = inits if inspect.isclass(built) else [built]
     names: set[str] = set()
     needed: set[str] | None = None
     for function in chain:

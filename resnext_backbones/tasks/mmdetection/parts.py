@@ -97,7 +97,7 @@ def _unlike(model: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     features = necks[-1][1].get("out_channels") if necks else None
     if not isinstance(features, int):
         return
-    for head in SAME if "roi_head" in model else ():
+    for head in SAME:
         yield from _compare(head, model.get(head), "in_channels", features)
     yield from _of_regions(model.get("roi_head"), features)
 
