@@ -99,7 +99,8 @@ def test_metrics_that_are_measured(cfg: Config, name: str) -> None:
 
 STOCK = (
     "atss/atss_r50_fpn_1x_coco", "cascade_rcnn/cascade-rcnn_x101-32x4d_fpn_1x_coco",
-    "centernet/centernet_r18_8xb16-crop512-140e_coco", "deformable_detr/deformable-detr_r50_16xb2-50e_coco",
+    "centernet/centernet_r18_8xb16-crop512-140e_coco",
+    "deformable_detr/deformable-detr_r50_16xb2-50e_coco",
     "faster_rcnn/faster-rcnn_r50-caffe_c4-1x_coco", "faster_rcnn/faster-rcnn_r50_fpn_ms-3x_coco",
     "htc/htc_r50_fpn_1x_coco", "libra_rcnn/libra-faster-rcnn_r50_fpn_1x_coco",
     "point_rend/point-rend_r50-caffe_fpn_ms-1x_coco", "rtmdet/rtmdet_s_8xb32-300e_coco",
