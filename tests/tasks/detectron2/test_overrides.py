@@ -18,7 +18,7 @@ REFUSED = {
     "train.max_itre=5": "train has no max_itre, .*try max_iter",
     "optimizer.lrr=1": "optimizer has no lrr, .*try lr",
     "model.roi_heads.num_classses=3": "model.roi_heads has no num_classses, .*num_classes",
-    "model.backbone.bottom_up.frozen=3": "bottom_up has no frozen, .*freeze_at",
+    "model.backbone.bottom_up.frozen=3": "model.backbone.bottom_up has no frozen, .*freeze_at",
     "dataloader.train.num_worker=0": "dataloader.train has no num_worker, .*num_workers",
 }
 TAKEN = ("optimizer.lr=0.1", "train.seed=3", "train.something=1", "dataloader.train.num_workers=0")
