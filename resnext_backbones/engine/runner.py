@@ -111,10 +111,28 @@ def build_runner(cfg: Config, *loops: str) -> CheckedRunner:
         for loop in loops:
             getattr(runner, loop)
     for loop in loops:
-        split = loop.removesuffix("_loop")
-        if getattr(runner, loop) is not None and not len(getattr(runner, f"{split}_dataloader")):
-            raise InputError(f"{split}_dataloader: has no batch: there are too few images, or none")
+        if getattr(runner, loop) is not None:
+            _check_images(getattr(runner, loop).dataloader, loop.removesuffix("_loop"))
     return runner
+
+
+def _check_images(loader: Any, split: str) -> None:
+    """Raises InputError where there is no image, or where no batch is full and only such count. A
+    process without images of its own is none of these.
+    """
+    try:
+        images, batches = len(loader.dataset), len(loader)
+    except TypeError:  # of a stream
+        return
+    # An endless sampler fills its batches from few images.
+    is_endless = "Infinite" in type(getattr(loader, "sampler", None)).__name__ or (
+        "Infinite" in type(getattr(loader.batch_sampler, "sampler", None)).__name__
+    )
+    if not images or (split == "train" and not batches and not is_endless):
+        raise InputError(
+            f"{split}_dataloader: has {images} images, and not one batch; name more images, or set "
+            f"{split}_dataloader.batch_size to fewer"
+        )
 
 
 def resume(cfg: Config) -> dict[str, Any]:

@@ -42,7 +42,7 @@ from resnext_backbones.engine.fit import NONE, refuse_earlier_run
 from resnext_backbones.engine.memory import less_memory_named
 from resnext_backbones.engine.processes import agree
 from resnext_backbones.engine.signals import requests
-from resnext_backbones.errors import InputError
+from resnext_backbones.errors import InputError, some
 from resnext_backbones.tasks.detectron2.checkpoints import (
     Checkpointer,
     SafeCheckpointer,
@@ -63,6 +63,7 @@ from resnext_backbones.tasks.detectron2.experiments import (
 )
 from resnext_backbones.tasks.detectron2.images import SizedMapper, sized
 from resnext_backbones.tasks.detectron2.requests import RequestsHook, handed_on
+from resnext_backbones.tasks.detectron2.resumed import OptimizerSettings
 
 LOGGER = "resnext_backbones"
 
@@ -235,7 +236,9 @@ def _train_lazy(experiment: Experiment, resume: bool) -> None:
         hooks.PeriodicWriter(default_writers(folder, steps), period=period) if main else None,
     ]
     trainer.register_hooks(registered)  # which leaves out None
-    checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
+    with OptimizerSettings(trainer.optimizer).put_back(trainer.optimizer) as changed:
+        checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
+    _say(changed)
     # A checkpoint says which iteration was the last to be finished.
     first = trainer.iter + 1 if resume and checkpointer.has_checkpoint() else 0
     trainer.train(first, steps)
@@ -257,8 +260,18 @@ def _train_yaml(experiment: Experiment, resume: bool) -> None:
     trainer = _YamlTrainer(experiment.cfg)
     model: Any = trainer.model
     report(getattr(model, "module", model), experiment)
-    trainer.resume_or_load(resume=resume)
+    settings = OptimizerSettings(trainer.optimizer)
+    with settings.put_back(trainer.optimizer, trainer.scheduler) as changed:
+        trainer.resume_or_load(resume=resume)
+    _say(changed)
     trainer.train()
+
+
+def _say(changed: list[str]) -> None:
+    if changed:
+        logging.getLogger(LOGGER).warning(
+            f"resumed with other settings than its run had: {some(changed)}: the config's hold"
+        )
 
 
 class _YamlTrainer(DefaultTrainer):
