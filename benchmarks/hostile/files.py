@@ -143,16 +143,16 @@ def _changed_pickle(draw: random.Random, data: bytes) -> bytes:
 
 def _in_zip(draw: random.Random, data: bytes) -> bytes:
     """Changes the instructions of an archive, or how its entries are stored."""
-    out, how = io.BytesIO(), draw.randrange(5)
+    out, how, bomb = io.BytesIO(), draw.randrange(5), draw.randrange(100)
     with zipfile.ZipFile(io.BytesIO(data)) as before, zipfile.ZipFile(out, "w") as after:
-        for entry in before.infolist():
+        for number, entry in enumerate(before.infolist()):
             content, compressed = before.read(entry), zipfile.ZIP_STORED
             if entry.filename.endswith("data.pkl"):
                 content = _changed_pickle(draw, content)
             elif how == 1 and draw.random() < 0.2:
                 content = content[: draw.randrange(len(content) + 1)]
-            elif how == 2 and draw.random() < 0.1:
-                content, compressed = bytes(2**26), zipfile.ZIP_DEFLATED  # a bomb
+            elif how == 2 and number == bomb:
+                content, compressed = bytes(2**24), zipfile.ZIP_DEFLATED
             elif how == 3 and draw.random() < 0.1:
                 continue
             name = entry.filename.replace("data/", "../") if how == 4 else entry.filename

@@ -147,6 +147,7 @@ def _child(folder: Path, seeds: range, named: list[Any]) -> list[dict[str, Any]]
         if pid == 0:
             try:
                 os.chdir(folder)
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # some doors talk
                 with notes.open("w", encoding="utf-8", buffering=1) as out:
                     _read_all(left, named, out)
             finally:
