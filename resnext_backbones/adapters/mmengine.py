@@ -34,7 +34,6 @@ from torch import Tensor
 from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.memory import in_memory
-from resnext_backbones.weights.pickles import KNOWN
 from resnext_backbones.weights.sources import locate, row_of
 
 NAMED_WEIGHTS = {
@@ -120,7 +119,8 @@ class _History:
 
     def __init__(self, *_: Any, **__: Any) -> None: ...
 
-    def __setstate__(self, state: Any) -> None:
+    def build(self, state: Any) -> None:
+        """Takes what the file says of its attributes."""
         self.state = state if isinstance(state, Mapping) else {}
 
     def buffer(self) -> HistoryBuffer:
@@ -133,10 +133,7 @@ def _rebuilt(value: Any) -> Any:
     return value.buffer() if isinstance(value, _History) else value
 
 
-STAND_INS = {
-    "mmengine.logging.history_buffer.HistoryBuffer": _History,
-    **{f"{module}.{name}": built for (module, name), built in KNOWN.items() if "numpy" in module},
-}
+STAND_INS = {"mmengine.logging.history_buffer.HistoryBuffer": _History}
 
 
 CheckpointLoader.register_scheme(

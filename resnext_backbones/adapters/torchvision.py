@@ -11,7 +11,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum
@@ -102,9 +102,10 @@ class ResNeXtFPN(nn.Sequential):
     each of `out_channels`.
     """
 
-    body: NamedResNeXt
-    fpn: FeaturePyramidNetwork
     out_channels = FPN_CHANNELS
+    if TYPE_CHECKING:  # TorchScript reads what is annotated
+        body: NamedResNeXt
+        fpn: FeaturePyramidNetwork
 
 
 def resnext_fpn(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from resnext_backbones.data.image_sizes import check_sizes
 from resnext_backbones.errors import InputError, some
 
 Content = dict[str, list[dict[str, Any]]]
@@ -27,15 +27,6 @@ def read_coco(
                 f"annotation file {path}: has no list {key!r}, so is not COCO's format"
             )
     return content
-
-
-@contextmanager
-def reading(what: str, path: Path) -> Iterator[None]:
-    """Names the image or mask that cannot be read in an InputError."""
-    try:
-        yield
-    except (OSError, SyntaxError) as error:  # a PNG that is broken is a SyntaxError
-        raise InputError(f"{what} {path}: cannot be read: {error}") from error
 
 
 def find_annotations(root: Path, name: str) -> Path:
@@ -111,7 +102,9 @@ def complete_annotations(path: Path, content: Content) -> None:
 
 
 def check_images(path: Path, images: list[dict[str, Any]], folder: Path) -> None:
-    """Checks that every image is there; one listing a folder, as there can be 100,000 of them."""
+    """Checks that every image is there, one listing a folder, as there can be 100,000 of them, and
+    has the size that the file says.
+    """
     # LVIS names its images by their address.
     files = [folder / image["file_name"] for image in images if "file_name" in image]
     parents = {file.parent for file in files}
@@ -121,6 +114,7 @@ def check_images(path: Path, images: list[dict[str, Any]], folder: Path) -> None
             f"annotation file {path}: {len(missing)} of its {len(images)} images are missing: "
             f"{some(sorted(missing))}"
         )
+    check_sizes(path, images, folder)
 
 
 def annotation_file(root: Path, split: str) -> Path:

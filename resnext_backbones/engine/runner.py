@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,12 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import Runner
 from torch import Tensor, nn
 
 # They register what configs name; MMEngine reads files as this package does.
 from resnext_backbones.adapters import mmengine as _reads_files  # noqa: F401
 from resnext_backbones.engine import amp, groups, loop  # noqa: F401
+from resnext_backbones.engine.checked_runner import CheckedRunner, build_errors_named
 from resnext_backbones.engine.checkpoints import (
     MissedValidationHook,
     find_checkpoint,
@@ -26,11 +25,19 @@ from resnext_backbones.engine.checkpoints import (
 )
 from resnext_backbones.engine.config import dicts_with
 from resnext_backbones.engine.curves import CurvesHook
+from resnext_backbones.engine.failures import said
 from resnext_backbones.engine.hooks import EvaluatedHook, FiniteLossHook
+from resnext_backbones.engine.memory import (
+    evaluation_options,
+    less_memory_named,
+    training_options,
+)
 from resnext_backbones.engine.norms import SYNCHRONISED, use_own
 from resnext_backbones.engine.processes import agree, start_process_group
-from resnext_backbones.errors import BUILD_ERRORS, InputError
-from resnext_backbones.io import atomic_write_text
+from resnext_backbones.engine.resumed import ResumedSettingsHook
+from resnext_backbones.engine.signals import requests
+from resnext_backbones.errors import InputError
+from resnext_backbones.io import atomic_write_text, json_text
 from resnext_backbones.weights.compare import COUNTER, MISSING, UNEXPECTED, Comparison, compare
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.identify import network_name
@@ -47,13 +54,23 @@ def train(cfg: Config, *hooks: Hook) -> Path:
     checkpoints, logs and curves are. Raises InputError where an argument is wrong, or where
     processes found different checkpoints.
     """
-    runner = build_runner(cfg, "train_loop", "val_loop")
-    agree(cfg.get("load_from") or "", f"work directory {cfg.work_dir}")
-    for hook in (*hooks, FiniteLossHook(), CurvesHook(), MissedValidationHook()):
-        if type(hook) not in map(type, runner.hooks):  # a config may name one as well
-            runner.register_hook(hook)
-    runner.train()
+    with requests.listening(), said(cfg.work_dir):
+        runner = build_runner(cfg, "train_loop", "val_loop")
+        agree(cfg.get("load_from") or "", f"work directory {cfg.work_dir}")
+        own = (FiniteLossHook(), ResumedSettingsHook(), CurvesHook(), MissedValidationHook())
+        for hook in (*hooks, *own):
+            if type(hook) not in map(type, runner.hooks):  # a config may name one as well
+                runner.register_hook(hook)
+        with less_memory_named(lambda: _less_memory(runner, "val")):
+            runner.train()
     return Path(cfg.work_dir)
+
+
+def _less_memory(runner: CheckedRunner, split: str) -> Iterator[str]:
+    """Yields what takes less memory than the step that a run was in."""
+    if runner.model.training:
+        return training_options(runner.cfg)
+    return evaluation_options(runner.cfg, split)
 
 
 def evaluate(
@@ -71,30 +88,32 @@ def evaluate(
         runner.register_hook(hook)
     # Loaded once hooks are ready, as in training: one may hold averaged weights.
     runner._load_from, runner._resume = checkpoint, False
-    metrics = runner.test()
+    options = less_memory_named(lambda: _less_memory(runner, "test"))
+    with requests.listening(), said(cfg.work_dir), options:
+        metrics = runner.test()
     if is_main_process():
         text = table(metrics)
-        atomic_write_text(
-            out, json.dumps({"checkpoint": str(checkpoint), **metrics}, indent=2) + "\n"
-        )
+        atomic_write_text(out, json_text({"checkpoint": str(checkpoint), **metrics}, indent=2))
         atomic_write_text(out.with_suffix(".txt"), text)
         print(text)
     return metrics
 
 
-def build_runner(cfg: Config, *loops: str) -> Runner:
+def build_runner(cfg: Config, *loops: str) -> CheckedRunner:
     """Returns MMEngine's runner, with the data sets of some of its loops. MMEngine builds them
     late, where an argument that is wrong, which is an InputError, could not be told from a fault.
     """
     start_process_group(cfg)
     if not torch.cuda.is_available():
         use_own(dicts_with(cfg.model, lambda d: d.get("type") in SYNCHRONISED))
-    try:
-        runner = Runner.from_cfg(cfg)
+    with build_errors_named(cfg):
+        runner = CheckedRunner.from_cfg(cfg)
         for loop in loops:
             getattr(runner, loop)
-    except BUILD_ERRORS as error:
-        raise InputError(f"config {cfg.filename}: {error}") from error
+    for loop in loops:
+        split = loop.removesuffix("_loop")
+        if getattr(runner, loop) is not None and not len(getattr(runner, f"{split}_dataloader")):
+            raise InputError(f"{split}_dataloader: has no batch: there are too few images, or none")
     return runner
 
 
@@ -182,11 +201,8 @@ def differences(
 def build_on_meta(cfg: Config) -> nn.Module:
     """Returns the config's model without memory for its weights, or raises InputError."""
     init_default_scope(cfg.get("default_scope", "mmengine"))
-    try:
-        with torch.device("meta"):
-            return MODELS.build(cfg.model)
-    except BUILD_ERRORS as error:
-        raise InputError(f"config {cfg.filename}: {error}") from error
+    with build_errors_named(cfg), torch.device("meta"):
+        return MODELS.build(cfg.model)
 
 
 def _trunk(state: Mapping[str, Any]) -> dict[str, Any]:

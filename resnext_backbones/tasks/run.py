@@ -15,6 +15,7 @@ from torch import nn
 from resnext_backbones.engine import runner
 from resnext_backbones.engine.begin import Begin
 from resnext_backbones.engine.config import dicts_with
+from resnext_backbones.engine.early import check_run
 from resnext_backbones.engine.fit import (
     WeightsUse,
     check_weights,
@@ -23,6 +24,7 @@ from resnext_backbones.engine.fit import (
     unlike_its_run,
 )
 from resnext_backbones.engine.hooks import ReportHook
+from resnext_backbones.engine.outputs import check_folder, check_metrics_file
 from resnext_backbones.errors import InputError, some
 
 CHECK = "resnext_backbones.CheckWeightsHook"
@@ -72,6 +74,7 @@ class Task:
             InputError: data, an argument or a checkpoint is wrong, or does not fit the network.
             WeightsError: the backbone's weights cannot be had, or do not fit.
         """
+        check_run(cfg, "train")
         classes = self.check_data(cfg, "train")
         first = self.begin(cfg)
         meta, to_resume = first.meta, bool(cfg.get("resume"))
@@ -103,14 +106,18 @@ class Task:
         Raises:
             InputError, WeightsError: as `train`.
         """
+        name, table = self.metrics(cfg)
+        out = out or Path(cfg.work_dir) / f"{name}.json"
+        check_metrics_file("--out", out)
+        if show_dir is not None:
+            check_folder("--show-dir", show_dir)
         hooks = self.test_hooks(cfg, show_dir)
+        check_run(cfg, "test")
         classes = self.check_data(cfg, "test")
         meta = runner.check_checkpoint(checkpoint, cfg, self.read_checkpoint(checkpoint))
         for problem in unlike_its_run(cfg.model, checkpoint, meta, self.given, to_resume=False):
             raise InputError(problem)
         check_seen_classes(checkpoint, meta, classes)
-        name, table = self.metrics(cfg)
-        out = out or Path(cfg.work_dir) / f"{name}.json"
         return runner.evaluate(cfg, checkpoint, out, table, *hooks)
 
 

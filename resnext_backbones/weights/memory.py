@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from resnext_backbones.weights.pickles import Inert
+
 
 def _as_it_is(value: Any) -> Any:
     return value
@@ -32,7 +34,7 @@ def _copied(
 ) -> Any:
     if isinstance(value, Tensor):
         return value.detach().to(device, copy=True)
-    if not isinstance(value, dict | list | tuple):
+    if not isinstance(value, dict | list | tuple) or isinstance(value, Inert):
         return rebuilt(value)
     if id(value) in done:  # a crafted file has one a million times, or in itself
         return done[id(value)]

@@ -146,7 +146,7 @@ def check_weights(
         return
     path = _local(checkpoint) if checkpoint else ""
     content = read_file(path) if checkpoint else {}
-    held = Checkpoint.of(content) if checkpoint else None
+    held = Checkpoint.of(content, source=checkpoint) if checkpoint else None
     if source:
         with given_by_option():
             load_weights(backbone.trunk, source)  # without memory for the values: all are checked

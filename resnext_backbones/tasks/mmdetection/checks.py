@@ -18,9 +18,11 @@ from resnext_backbones.data.annotations import (
     find_annotations,
     read_coco,
 )
+from resnext_backbones.data.aspect import check_aspect, resized_to
 from resnext_backbones.engine.config import dicts_with
 from resnext_backbones.engine.processes import read_ranks
 from resnext_backbones.errors import InputError, some
+from resnext_backbones.tasks.mmdetection.parts import check_model
 
 LOADS = CocoDataset.load_data_list
 """Data sets that load as this does are of boxes in COCO's format."""
@@ -37,6 +39,7 @@ def check_data(cfg: Config, mode: str) -> tuple[()]:
         InputError: a folder, annotation file or image is missing or wrong, or categories are not
             those of the config.
     """
+    check_model(cfg)
     for loader in LOADERS[mode] if read_ranks(cfg.launcher)[0] == 0 else ():
         for dataset in dicts_with(cfg.get(loader), lambda d: "ann_file" in d):
             if dataset.get("backend_args") is None:
@@ -66,6 +69,7 @@ def _check_dataset(
             check_boxes(path, content)
             check_ids(path, content, evaluated=evaluated)
     check_images(path, content["images"], root / dataset.get("data_prefix", {}).get("img", ""))
+    check_aspect(path, content["images"], resized_to(dataset.get("pipeline") or ()))
 
 
 def _check_order(path: Path, content: Content, classes: tuple[str, ...]) -> None:

@@ -21,8 +21,10 @@ from resnext_backbones.weights.registry import row_named
 ADAPTER = "resnext_backbones.adapters.openmmlab"
 IMAGES = "resnext_backbones.tasks.mmdetection.images"
 
-# MMDetection's reader goes on with None where a file is no image.
-CHECKED_TRANSFORMS = {"LoadImageFromFile": "resnext_backbones.LoadImageFromFile"}
+READER = "LoadImageFromFile"
+OWN_READER = f"resnext_backbones.{READER}"
+OTHERS = (READER, "mmcv", "mmdet")
+"""A reader's full name begins with one of these where it is OpenMMLab's."""
 
 OWN = "resnext_backbones.ResNeXt"
 
@@ -36,13 +38,22 @@ TRAINED = {"frozen_stages": -1, "norm_eval": False}
 
 
 def load_config(name: str, options: Sequence[str] | None = None, **given: Any) -> Config:
-    """Reads a config as `read_config`, for a detector: its images are checked as they are read."""
+    """Reads a config as `read_config`, for a detector, whose images are read as by all tools."""
     import_module(ADAPTER)
     cfg = read_config(name, options, **given)
     import_module(IMAGES)
-    for transform in dicts_with(list(cfg.values()), lambda d: d.get("type") in CHECKED_TRANSFORMS):
-        transform["type"] = CHECKED_TRANSFORMS[transform["type"]]
+    for transform in dicts_with(list(cfg.values()), lambda d: _is_reader(d.get("type"))):
+        transform["type"] = OWN_READER
     return cfg
+
+
+def _is_reader(kind: Any) -> bool:
+    """Tells whether a transform, by its name or its class, is OpenMMLab's reader of images."""
+    name = kind if isinstance(kind, str) else ""
+    if isinstance(kind, type):
+        name = f"{kind.__module__}.{kind.__name__}"
+    first, last = name.split(".")[0], name.split(".")[-1]
+    return first in OTHERS and last == READER
 
 
 def backbone_of(model: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,6 +147,7 @@ def use_of(cfg: Config) -> fit.WeightsUse | None:
     return fit.use_of_source(
         _pretrained(cfg.model),
         given_pixels(cfg.model),
+        prefix=next((str(c.get("prefix") or "") for c in reversed(_loads(cfg.model))), ""),
         frozen=f"frozen_stages={frozen}" if frozen >= 0 else "",
         unfreeze="model.backbone.frozen_stages=-1",
         norms_move=not backbone.get("norm_eval", True),
@@ -161,8 +173,13 @@ def _pretrained(model: Mapping[str, Any]) -> str | None:
     them; or of `pretrained`, which MMSegmentation's networks hand on to it.
     """
     backbone = backbone_of(model)
-    init_cfg = backbone.get("init_cfg")
-    cfgs = [init_cfg] if isinstance(init_cfg, Mapping) else list(init_cfg or ())
-    found = [cfg.get("checkpoint") for cfg in cfgs if is_pretrained(cfg)]
+    found = [cfg.get("checkpoint") for cfg in _loads(model)]
     found += [part[PRETRAINED] for part in (model, backbone) if part.get(PRETRAINED)]
     return found[-1] if found else None
+
+
+def _loads(model: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Returns what of the `init_cfg` of a detector's backbone loads weights."""
+    init_cfg = backbone_of(model).get("init_cfg")
+    cfgs = [init_cfg] if isinstance(init_cfg, Mapping) else list(init_cfg or ())
+    return [cfg for cfg in cfgs if is_pretrained(cfg)]

@@ -7,8 +7,10 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.dist import is_main_process
+from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -22,8 +24,8 @@ from resnext_backbones.data.annotations import (
     complete_annotations,
     find_annotations,
     read_coco,
-    reading,
 )
+from resnext_backbones.data.pixels import read_image
 from resnext_backbones.errors import InputError
 
 LEAST_SIDE = 1
@@ -40,6 +42,20 @@ def read_index(path: Path) -> COCO:
     return coco
 
 
+class _Images(CocoDetection):
+    """Reads images as all other tools do, as (3, H, W) of bytes."""
+
+    def _load_image(self, id: int) -> tv_tensors.Image:
+        image = self.coco.imgs[id]
+        path, size = Path(self.root) / image["file_name"], (image["width"], image["height"])
+        return to_tensor(read_image(path, size=size))
+
+
+def to_tensor(pixels: NDArray[np.uint8]) -> tv_tensors.Image:
+    """Returns pixels (H, W, 3) as torchvision's transforms take them: (3, H, W)."""
+    return tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1))
+
+
 def coco_split(
     data_root: str, ann_file: str, image_folder: str, indices: int | None
 ) -> CocoDetection:
@@ -51,7 +67,7 @@ def coco_split(
     coco = read_index(path)
     if is_main_process():
         check_images(path, coco.dataset["images"], root / image_folder)
-    dataset = CocoDetection(root / image_folder, None)
+    dataset = _Images(root / image_folder, None)
     dataset.coco = coco
     dataset.ids = sorted(coco.imgs)[:indices]
     for what, listed in (("images", dataset.ids), ("categories", coco.cats)):
@@ -100,7 +116,7 @@ class CocoInstances(Dataset):
         keys = {"image_id", "boxes", "labels"} | ({"masks"} if masks else set())
         self.wrapped = wrap_dataset_for_transforms_v2(split, target_keys=keys if train else None)
         self.labels = {category: label for label, category in enumerate(sorted(self.coco.cats), 1)}
-        steps: list[Any] = [v2.ToImage()]
+        steps: list[Any] = []
         if train:
             steps += [v2.RandomHorizontalFlip(), v2.ClampBoundingBoxes()]
             steps += [v2.SanitizeBoundingBoxes(min_size=LEAST_SIDE)]
@@ -117,8 +133,7 @@ class CocoInstances(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         image_id = self.image_ids[index]
-        with reading("image", self.root / self.coco.imgs[image_id]["file_name"]):
-            image, target = self.wrapped[index]
+        image, target = self.wrapped[index]
         if not self.train:
             return {"inputs": self.transform(image), "targets": {"image_id": image_id}}
         target["labels"] = torch.tensor([self.labels[int(kind)] for kind in target["labels"]])
