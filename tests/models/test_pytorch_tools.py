@@ -530,6 +530,8 @@ SLOW = {
     "torch.func.jacrev",
     "make_fx",
     "torch.autograd.functional.hvp",
+    "torch.func.hessian",
+    "torch.jit.script",
     "torch.jit.freeze",
     "torch.fx.experimental.optimization.fuse",
     "LBFGS",
