@@ -102,9 +102,7 @@ def unfold(
     ]
     rows, row = len(folding.weight), _row(folding.weight)
     read = folding.weight, folding.conv_bias, folding.gamma, folding.mean, folding.var, folding.eps
-    kernels.unfold[rows,](
-        *read, grad_weight, grad_bias, len(grad_bias), *found, *row, VALUES
-    )
+    kernels.unfold[rows,](*read, grad_weight, grad_bias, len(grad_bias), *found, *row, VALUES)
     return found
 
 
