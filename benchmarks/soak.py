@@ -225,11 +225,12 @@ def check(run: Run, work_dir: Path, life: Life, before: int) -> int:
 def _allowed(run: Run, number: str, log: str) -> set[int]:
     """Returns the exit statuses that a life may have."""
     if number == "SIGTERM":
-        # Python and the launcher's variables are read before anyone listens; the others miss it.
-        early = {-signal.SIGTERM, 1} if "System environment" not in log else set()
-        return {0, TERMINATED, *early}
+        # No one listens yet, which the others then miss, or no more, when all is done.
+        unheard = "System environment" not in log or "done: " in log
+        return {0, TERMINATED, *({-signal.SIGTERM, 1} if unheard else ())}
     if number == "SIGKILL":  # 1: it says that another process is gone
-        return {0, 1, -signal.SIGKILL, *([TERMINATED] if run.processes > 1 else [])}
+        asked = (TERMINATED, -signal.SIGTERM) if run.processes > 1 else ()  # by the launcher
+        return {0, 1, -signal.SIGKILL, *asked}
     return {0}
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from torch import distributed
 
+from resnext_backbones.engine import hosts
 from resnext_backbones.engine.signals import TERMINATED, requests
 from resnext_backbones.errors import RunError
 
@@ -38,12 +40,11 @@ def said(work_dir: str | Path) -> Iterator[None]:
                 f"the loaders; {last_checkpoint_said(work_dir)}"
             ) from error
         if distributed.is_initialized() and any(map(LOST.search, texts)):
-            if requests.asked:
+            if requests.asked:  # and so were they, in the midst of what is not saved
+                by, kept = requests.asked.name, last_checkpoint_said(work_dir)
+                print(f"asked to end by {by}, as others were; {kept}", file=sys.stderr)
                 raise SystemExit(TERMINATED) from error
-            raise RunError(
-                "another process of the run ended, or cannot be reached; "
-                f"{last_checkpoint_said(work_dir)}"
-            ) from error
+            raise RunError(f"{hosts.lost()}; {last_checkpoint_said(work_dir)}") from error
         raise
 
 

@@ -24,7 +24,9 @@ def pretrain(cfg: Config) -> Path:
     """Trains a classifier as a config says; returns the work directory, where all output goes.
     Raises InputError where the data, an argument or the checkpoint to resume is wrong.
     """
-    runner.resume(cfg)
+    with runner.watched(cfg):
+        runner.start(cfg, runner.FOR_TRAINING)
+        runner.resume(cfg)
     epochs, schedules = cfg.train_cfg.get("max_epochs"), cfg.get("param_scheduler")
     if epochs is not None and isinstance(schedules, list):
         # A run that is over before a schedule begins has none of it.
