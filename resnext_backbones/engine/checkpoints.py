@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import is_main_process, master_only
+from mmengine.dist import broadcast, is_main_process, master_only
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.hooks import Hook
@@ -256,6 +256,20 @@ class CheckpointHook(MMEngineCheckpointHook):
             entries[-1] = replace(entries[-1], metrics=numbers)
             with reported(runner, "the journal of checkpoints"):
                 write_journal(Path(runner.work_dir), entries)
+
+
+class SavedStatisticsHook(Hook):
+    """Has all processes evaluate with the statistics of norms that are saved: the first one's.
+
+    Each process has its own of its images, and a run that goes on has the first one's everywhere,
+    so its metrics would be others than those of a run that never stopped.
+    """
+
+    priority = "LOWEST"  # once EMAHook has put the average in place
+
+    def before_val_epoch(self, runner: Any) -> None:
+        for buffer in runner.model.buffers():
+            broadcast(buffer)
 
 
 class MissedValidationHook(Hook):

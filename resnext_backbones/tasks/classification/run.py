@@ -27,10 +27,12 @@ def pretrain(cfg: Config) -> Path:
     """Trains a classifier as a config says; returns the work directory, where all output goes.
     Raises InputError where the data, an argument or the checkpoint to resume is wrong.
     """
-    check_run(cfg, "train")
-    first = begin(cfg)
-    for problem in first.problems:
-        raise InputError(problem)
+    with runner.watched(cfg):
+        check_run(cfg, "train")
+        runner.start(cfg, runner.FOR_TRAINING)
+        first = begin(cfg)
+        for problem in first.problems:
+            raise InputError(problem)
     epochs, schedules = cfg.train_cfg.get("max_epochs"), cfg.get("param_scheduler")
     if epochs is not None and isinstance(schedules, list):
         # A run that is over before a schedule begins has none of it.

@@ -33,14 +33,14 @@ LOADERS = {"train": ("train_dataloader", "val_dataloader"), "test": ("test_datal
 
 def check_data(cfg: Config, mode: str) -> tuple[()]:
     """Checks the data sets of a mode, `train` or `test`, that are in COCO's format, and that the
-    heads fit them, in one process for all.
+    heads fit them, in one process of each host.
 
     Raises:
         InputError: a folder, annotation file or image is missing or wrong, or categories are not
             those of the config.
     """
     check_model(cfg)
-    for loader in LOADERS[mode] if read_ranks(cfg.launcher)[0] == 0 else ():
+    for loader in LOADERS[mode] if read_ranks(cfg.launcher)[2] == 0 else ():
         for dataset in dicts_with(cfg.get(loader), lambda d: "ann_file" in d):
             if dataset.get("backend_args") is None:
                 _check_dataset(dataset, cfg.model, evaluated=loader != "train_dataloader")
