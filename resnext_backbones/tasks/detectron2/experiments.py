@@ -49,6 +49,7 @@ YAML_KEYS = {
     "seed": "SEED",
     "train_data": "DATASETS.TRAIN",
     "test_data": "DATASETS.TEST",
+    "masks": "MODEL.MASK_ON",
 }
 LAZY_KEYS = {
     "work_dir": "train.output_dir",
@@ -65,6 +66,7 @@ LAZY_KEYS = {
     "seed": "train.seed",
     "train_data": "dataloader.train.dataset.names",
     "test_data": "dataloader.test.dataset.names",
+    "masks": "dataloader.train.mapper.use_instance_mask",
 }
 """Each kind of config has these settings there; the trunk is within FPN or without."""
 

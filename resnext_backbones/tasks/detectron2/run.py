@@ -43,6 +43,7 @@ from resnext_backbones.engine.memory import less_memory_named
 from resnext_backbones.engine.processes import agree
 from resnext_backbones.engine.signals import requests
 from resnext_backbones.errors import InputError, some
+from resnext_backbones.tasks.detectron2.annotations import use_completed
 from resnext_backbones.tasks.detectron2.checkpoints import (
     Checkpointer,
     SafeCheckpointer,
@@ -167,6 +168,9 @@ def _run(experiment: Experiment, request: Request) -> None:
     setup_logger(experiment.work_dir, distributed_rank=comm.get_rank(), name=LOGGER)
     if request.deterministic:
         be_deterministic()  # Detectron2 has set what its config says
+    logger = logging.getLogger(LOGGER)
+    train = not request.eval_only
+    use_completed(experiment, train=train, say=logger.info, warn=logger.warning)
     with less_memory_named(lambda: less_memory(experiment)), finite_loss():
         _do(request, experiment)
 

@@ -20,6 +20,8 @@ from resnext_backbones.weights.registry import row_named
 
 ADAPTER = "resnext_backbones.adapters.openmmlab"
 IMAGES = "resnext_backbones.tasks.mmdetection.images"
+ANNOTATIONS = "resnext_backbones.tasks.mmdetection.annotations"
+COMPLETED = "resnext_backbones.tasks.mmdetection.completed"
 
 READER = "LoadImageFromFile"
 OWN_READER = f"resnext_backbones.{READER}"
@@ -38,10 +40,14 @@ TRAINED = {"frozen_stages": -1, "norm_eval": False}
 
 
 def load_config(name: str, options: Sequence[str] | None = None, **given: Any) -> Config:
-    """Reads a config as `read_config`, for a detector, whose images are read as by all tools."""
+    """Reads a config as `read_config`, for a detector, whose images and annotations are read as by
+    all tools; classes in a file are named in it.
+    """
     import_module(ADAPTER)
     cfg = read_config(name, options, **given)
     import_module(IMAGES)
+    import_module(ANNOTATIONS).write_names(cfg)
+    import_module(COMPLETED).use_twins(cfg)
     for transform in dicts_with(list(cfg.values()), lambda d: _is_reader(d.get("type"))):
         transform["type"] = OWN_READER
     return cfg
