@@ -42,7 +42,7 @@ def read_index(path: Path) -> COCO:
     return coco
 
 
-class _Images(CocoDetection):
+class CocoImages(CocoDetection):
     """Reads images as all other tools do, as (3, H, W) of bytes."""
 
     def _load_image(self, id: int) -> tv_tensors.Image:
@@ -67,7 +67,7 @@ def coco_split(
     coco = read_index(path)
     if is_main_process():
         check_images(path, coco.dataset["images"], root / image_folder)
-    dataset = _Images(root / image_folder, None)
+    dataset = CocoImages(root / image_folder, None)
     dataset.coco = coco
     dataset.ids = sorted(coco.imgs)[:indices]
     for what, listed in (("images", dataset.ids), ("categories", coco.cats)):
