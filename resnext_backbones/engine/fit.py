@@ -62,9 +62,18 @@ class WeightsUse:
 
 def log_warning(message: str) -> None:
     """Warns in MMEngine's log, which Detectron2's engine does without."""
+    _log(message, logging.WARNING)
+
+
+def log_info(message: str) -> None:
+    """Tells MMEngine's log something."""
+    _log(message, logging.INFO)
+
+
+def _log(message: str, level: int) -> None:
     from mmengine.logging import print_log
 
-    print_log(message, logger="current", level=logging.WARNING)
+    print_log(message, logger="current", level=level)
 
 
 def stop_at(

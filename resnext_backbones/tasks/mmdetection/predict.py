@@ -28,7 +28,8 @@ from resnext_backbones.engine.fit import unlike_its_run
 from resnext_backbones.errors import BUILD_ERRORS, InputError
 from resnext_backbones.io import atomic_write_text
 from resnext_backbones.reports.drawing import class_colours
-from resnext_backbones.tasks.mmdetection.checks import check_heads, classes_of
+from resnext_backbones.tasks.mmdetection.annotations import classes_of
+from resnext_backbones.tasks.mmdetection.checks import check_heads
 from resnext_backbones.tasks.mmdetection.config import given
 from resnext_backbones.tasks.mmdetection.pictures import picture_of, picture_path, write_picture
 from resnext_backbones.weights.sources import locate
@@ -172,7 +173,7 @@ def _build(cfg: Config, checkpoint: str) -> Any:
     # MMDetection 3 names classes in one way, and 2 in two others.
     named = {key.lower(): value for key, value in (meta.get("dataset_meta") or {}).items()}
     classes = tuple(named.get("classes") or meta.get("CLASSES") or ())
-    classes = classes or classes_of(cfg.test_dataloader.dataset, "classes")
+    classes = classes or classes_of(cfg.test_dataloader.dataset)
     if not classes:
         raise InputError(f"checkpoint {path}: names no classes, and neither does the config")
     check_heads(classes, cfg.model)

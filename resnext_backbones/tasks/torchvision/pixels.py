@@ -20,6 +20,7 @@ from torchvision.transforms import v2
 
 from resnext_backbones.adapters.registry import DATASETS
 from resnext_backbones.data.annotations import reading
+from resnext_backbones.data.rules import Use
 from resnext_backbones.errors import InputError, some
 from resnext_backbones.models.options import check_one_of
 from resnext_backbones.tasks.torchvision.instances import coco_split
@@ -87,7 +88,8 @@ def coco_samples(
     Args:
         data_root, ann_file, image_folder: as of `CocoInstances`.
     """
-    split = coco_split(data_root, ann_file, image_folder, indices)
+    use = Use(train=train, evaluate=not train, masks=True)
+    split = coco_split(data_root, ann_file, image_folder, indices, use)
     coco, root = split.coco, Path(split.root)
     ids = {category["name"]: key for key, category in coco.cats.items()}
     if absent := [name for name in VOC_OF_COCO.values() if name not in ids]:

@@ -1,0 +1,181 @@
+"""MMDetection's data sets and metrics read annotation files that are checked and completed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmdet.datasets import CocoDataset
+from mmdet.evaluation.metrics import CocoMetric, LVISMetric
+from mmdet.registry import DATASETS, METRICS
+
+from resnext_backbones.data.annotations import (
+    Annotations,
+    completed_copy,
+    find_annotations,
+    read_annotations,
+)
+from resnext_backbones.data.rules import Use
+from resnext_backbones.engine.config import dicts_with
+from resnext_backbones.engine.fit import log_info
+from resnext_backbones.errors import InputError
+
+LOADS = CocoDataset.load_data_list
+"""Data sets that load as this does are of boxes in COCO's format."""
+
+SEGMENTS = "segm"
+"""COCO's metric of masks."""
+
+
+def in_coco_format(dataset: Mapping[str, Any]) -> bool:
+    """Tells whether a data set's class reads COCO's format as MMDetection's own does."""
+    return getattr(DATASETS.get(dataset["type"]), "load_data_list", None) is LOADS
+
+
+def images_of(dataset: Mapping[str, Any]) -> Path:
+    """Returns the folder of a data set's images."""
+    root = Path(dataset.get("data_root") or ".")
+    return root / (dataset.get("data_prefix") or {}).get("img", "")
+
+
+def datasets_of(loader: Any) -> list[MutableMapping[str, Any]]:
+    """Returns the data sets in a loader's config that have annotation files here, at any depth."""
+    found = dicts_with(loader, lambda d: "ann_file" in d and "type" in d)
+    return [d for d in found if d.get("backend_args") is None]
+
+
+def metrics_of(evaluator: Any) -> list[MutableMapping[str, Any]]:
+    """Returns the metrics in an evaluator's config that are COCO's."""
+    return list(dicts_with(evaluator, _is_coco_metric))
+
+
+def _is_coco_metric(node: Mapping[str, Any]) -> bool:
+    kind = METRICS.get(node["type"]) if isinstance(node.get("type"), str) else node.get("type")
+    if not isinstance(kind, type):
+        return False
+    return issubclass(kind, CocoMetric) and not issubclass(kind, LVISMetric)
+
+
+def names_of(value: Any, what: str) -> tuple[str, ...]:
+    """Returns the names of classes, also of a file that lists them, one a line; InputError where it
+    is neither.
+    """
+    if not isinstance(value, str):
+        return tuple(value or ())
+    if Path(value).is_file():
+        lines = Path(value).read_text(encoding="utf-8-sig").splitlines()
+        return tuple(line.strip() for line in lines if line.strip())
+    raise InputError(
+        f"{what}={value!r}: is text, and neither a list of names nor a file with a name a line; "
+        f'one class alone is written with a comma: ("{value}",)'
+    )
+
+
+def write_names(cfg: Any) -> None:
+    """Writes into a config the classes that it names by files."""
+    for dataset in dicts_with(dict(cfg), lambda d: isinstance(d.get("metainfo"), Mapping)):
+        metainfo = dataset["metainfo"]
+        for key in ("classes", "thing_classes", "stuff_classes"):
+            if isinstance(metainfo.get(key), str):
+                metainfo[key] = names_of(metainfo[key], f"metainfo.{key}")
+
+
+def classes_of(dataset: Mapping[str, Any], key: str = "classes") -> tuple[str, ...]:
+    """Returns the names that a data set's config says, or else its class; () if neither does."""
+    named = (dataset.get("metainfo") or {}).get(key)
+    if named is None and not dataset.get("metainfo"):
+        named = getattr(DATASETS.get(dataset["type"]), "METAINFO", {}).get(key)
+    return names_of(named, f"metainfo.{key}")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Says which annotation file of a loader is read for what.
+
+    Attributes:
+        dataset: its config.
+        use: what the file is read for.
+    """
+
+    dataset: MutableMapping[str, Any]
+    use: Use
+
+    @property
+    def path(self) -> Path:
+        """Returns the annotation file; InputError: there is none."""
+        root = Path(self.dataset.get("data_root") or ".")
+        return find_annotations(root, self.dataset["ann_file"])
+
+    @property
+    def folder(self) -> Path:
+        """Returns the folder of the images."""
+        return images_of(self.dataset)
+
+    def read(self) -> Annotations:
+        """Returns the annotations with their categories in the order of the config's classes;
+        InputError as of `read_annotations`, or where a class is not among them.
+        """
+        found = read_annotations(self.path, self.use, log_info)
+        try:
+            return found.in_order_of(classes_of(self.dataset))
+        except InputError as error:
+            raise InputError(
+                f"{error}; set metainfo.classes of the data sets, and num_classes of the heads"
+            ) from error
+
+
+def sources_of(loader: Any, evaluator: Any, *, train: bool) -> Iterator[Source]:
+    """Yields the annotation files in COCO's format of a loader, and what each is read for."""
+    metrics = metrics_of(evaluator)
+    masks = any(dicts_with(loader, lambda d: bool(d.get("with_mask"))))
+    masks |= any(SEGMENTS in _kinds(metric) for metric in metrics)
+    annotated = train or not is_format_only(evaluator)
+    for dataset in datasets_of(loader):
+        if in_coco_format(dataset) and str(dataset["ann_file"]).endswith(".json"):
+            yield Source(
+                dataset, Use(train, not train and annotated, masks and annotated, annotated)
+            )
+
+
+def is_format_only(evaluator: Any) -> bool:
+    """Tells whether an evaluator writes detections and measures nothing."""
+    metrics = metrics_of(evaluator)
+    return bool(metrics) and all(metric.get("format_only") for metric in metrics)
+
+
+def _kinds(metric: Mapping[str, Any]) -> Sequence[str]:
+    kinds = metric.get("metric", "bbox")
+    return [kinds] if isinstance(kinds, str) else kinds
+
+
+def use_completed(loader: Any, evaluator: Any, *, train: bool) -> list[Annotations]:
+    """Has a loader's data sets and an evaluator's metrics read completed copies of their annotation
+    files, where these are not complete; returns what was read.
+
+    A metric that names no file gets its loader's. InputError as of `Source.read`.
+    """
+    read = []
+    for source in sources_of(loader, evaluator, train=train):
+        found = source.read()
+        source.dataset["ann_file"] = str(completed_copy(found).absolute())
+        read.append(found)
+    if len(read) == 1:
+        for metric in metrics_of(evaluator):
+            truth = read[0]
+            if metric.get("ann_file") and not same_file(metric["ann_file"], truth.path):
+                truth = read_truth(metric, truth)
+            metric["ann_file"] = str(completed_copy(truth).absolute())
+    return read
+
+
+def same_file(first: str | Path, second: str | Path) -> bool:
+    """Tells whether two paths name one file."""
+    return Path(first).is_file() and Path(first).samefile(second)
+
+
+def read_truth(metric: Mapping[str, Any], shown: Annotations) -> Annotations:
+    """Returns a metric's own annotations, with their categories as those that are shown."""
+    truth = read_annotations(Path(metric["ann_file"]), shown.use, log_info)
+    return truth.in_order_of(shown.names)
