@@ -54,7 +54,8 @@ def _image(index: int) -> str:
         f'{{"license": 3, "file_name": "{name}", '
         f'"coco_url": "http://images.example/train2017/{name}", '
         f'"height": {HEIGHT}, "width": {WIDTH}, "date_captured": "2013-11-14 11:18:45", '
-        f'"flickr_url": "http://farm9.example/8186/8119368305_4e622c8349_z.jpg", "id": {index + 1}}}'
+        f'"flickr_url": "http://farm9.example/8186/8119368305_4e622c8349_z.jpg", '
+        f'"id": {index + 1}}}'
     )
 
 

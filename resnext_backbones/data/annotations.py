@@ -16,6 +16,7 @@ from resnext_backbones.data import kept
 from resnext_backbones.data.coco_file import LISTS, Content, is_plain, read_content
 from resnext_backbones.data.columns import Columns
 from resnext_backbones.data.rules import RULES, Finding, Outcome, Use
+from resnext_backbones.data.summary import summarise
 from resnext_backbones.errors import InputError, some
 
 Say = Callable[[str], None]
@@ -45,6 +46,8 @@ class Annotations:
         images: their id, file_name, width and height.
         categories: as the file lists them, or by `in_order_of`.
         count: of annotations.
+        summary: numbers of the file as it is written: `summarise`.
+        is_kept: whether what was found is of an earlier call.
         is_reordered: whether the categories are in another order than the file's.
     """
 
@@ -55,6 +58,8 @@ class Annotations:
     images: list[dict[str, Any]] = field(repr=False)
     categories: list[dict[str, Any]] = field(repr=False)
     count: int
+    summary: dict[str, Any] = field(repr=False)
+    is_kept: bool = False
     is_reordered: bool = False
 
     @property
@@ -151,7 +156,7 @@ def inspect_annotations(path: Path, use: Use, say: Say = _silent) -> Annotations
     is_large = size > LARGE
     digest = file_digest(path)
     if is_large and (known := kept.find(digest, use)):
-        return Annotations(path, use, digest, **known)
+        return Annotations(path, use, digest, **known, is_kept=True)
     if is_large:
         say(f"annotation file {path}: {size / 1e6:,.0f} MB are read and checked, once")
 
@@ -160,6 +165,7 @@ def inspect_annotations(path: Path, use: Use, say: Say = _silent) -> Annotations
             say(f"annotation file {path}: checked {done:,} of {total:,} annotations")
 
     columns = Columns(read_content(path, _needed(use)), is_plain=is_plain(path), step=step)
+    summary = summarise(columns)
     found = _check(columns, use)
     images = [{key: image.get(key) for key in IMAGE_KEYS} for image in columns.content["images"]]
     annotations = Annotations(
@@ -170,6 +176,7 @@ def inspect_annotations(path: Path, use: Use, say: Say = _silent) -> Annotations
         images,
         columns.content["categories"],
         len(columns.content["annotations"]),
+        summary,
     )
     annotations.__dict__["content"] = columns.content  # what was read need not be read again
     if is_large:
@@ -180,6 +187,7 @@ def inspect_annotations(path: Path, use: Use, say: Say = _silent) -> Annotations
             images=images,
             categories=annotations.categories,
             count=annotations.count,
+            summary=summary,
         )
     return annotations
 

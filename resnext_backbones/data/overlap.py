@@ -31,14 +31,18 @@ def compare(
 
 
 def _categories(train: Annotations, val: Annotations) -> Iterable[Finding]:
-    mine, others = set(train.names), set(val.names)
-    if absent := [name for name in val.names if name not in mine]:
+    both = [[c.get("name") for c in each.categories] for each in (train, val)]
+    if not all(type(name) is str for names in both for name in names):
+        return  # which is refused in the file itself
+    names, of_val = ([str(name) for name in names] for names in both)
+    mine, others = set(names), set(of_val)
+    if absent := [name for name in of_val if name not in mine]:
         message = (
             f"{val.path.name} has categories that {train.path.name} lacks: {some(absent)}; nothing "
             "learns them, and each counts with an AP of 0"
         )
         yield Finding("category not learned", Outcome.REFUSED, len(absent), absent[0], message)
-    if unmeasured := [name for name in train.names if name not in others]:
+    if unmeasured := [name for name in names if name not in others]:
         message = (
             f"{train.path.name} has categories that {val.path.name} lacks: {some(unmeasured)}; "
             "they are not measured"
@@ -46,14 +50,14 @@ def _categories(train: Annotations, val: Annotations) -> Iterable[Finding]:
         yield Finding(
             "category not measured", Outcome.COUNTED, len(unmeasured), unmeasured[0], message
         )
-    if not absent and not unmeasured and train.names != val.names:
-        pairs = zip(train.names, val.names, strict=False)
+    if not absent and not unmeasured and names != of_val:
+        pairs = zip(names, of_val, strict=False)
         place = next(place for place, (mine, other) in enumerate(pairs) if mine != other)
         message = (
-            f"category {place + 1} is {train.names[place]!r} in {train.path.name} and "
-            f"{val.names[place]!r} in {val.path.name}; they are matched by their names"
+            f"category {place + 1} is {names[place]!r} in {train.path.name} and "
+            f"{of_val[place]!r} in {val.path.name}; they are matched by their names"
         )
-        yield Finding("another order", Outcome.COUNTED, 1, train.names[place], message)
+        yield Finding("another order", Outcome.COUNTED, 1, names[place], message)
 
 
 def _images(

@@ -25,7 +25,6 @@ from resnext_backbones.data.formats.labels import (
     read_text,
     rounded,
 )
-from resnext_backbones.data.formats.sizes import shown_size
 from resnext_backbones.errors import InputError
 
 AS_POLYGON = ("polygon", "rotation", "oriented_rectangle", "circle", "mask")
@@ -56,8 +55,11 @@ def _images(files: list[Path], source: Source, account: Account) -> Iterator[Lab
         except (InputError, ValueError, RecursionError) as error:
             account.problem(str(path), f"cannot be read as JSON: {error}")
             continue
-        if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
-            account.notice("JSON file without shapes, so not LabelMe's: passed over", str(path))
+        if not isinstance(content, dict) or content.keys().isdisjoint(("shapes", "imagePath")):
+            account.notice("JSON file of another kind: passed over", str(path))
+            continue
+        if not isinstance(content.get("shapes"), list):
+            account.problem(str(path), "its `shapes` is no list")
             continue
         account.labels += len(content["shapes"])
         image = _image_of(content, path, source.images)
@@ -69,7 +71,7 @@ def _images(files: list[Path], source: Source, account: Account) -> Iterator[Lab
             )  # fmt: skip
         elif image in owners:
             account.problem(str(path), f"is of {image}, as {owners[image]} is; keep one of them")
-        elif (size := shown_size(image, account)) is not None:
+        elif (size := account.size_of(image)) is not None:
             owners[image] = path
             if _same_size(content, path, size, account):
                 objects = _objects(content["shapes"], path, size, source.classes, account)
@@ -124,7 +126,7 @@ def _objects(
                 account.leave_out(f"{kind}: has no area", where)
                 continue
             found = _object(shape, kind, size, classes)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             account.problem(where, str(error))
             continue
         # Parts of one object have its label and its group.

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from resnext_backbones.data.pixels import image_size
 from resnext_backbones.errors import InputError
 
 DECIMALS = 4  # of a pixel: formats have at most six decimals of an image's side
@@ -66,6 +67,14 @@ class Account:
 
     def problem(self, where: str, what: str) -> None:
         self.problems.append(f"{where}: {what}")
+
+    def size_of(self, path: Path) -> tuple[int, int] | None:
+        """Returns an image's width and height as it is shown; None, and a problem: it has none."""
+        try:
+            return image_size(path)
+        except InputError as error:
+            self.problems.append(str(error))
+            return None
 
     def check(self, limit: int = 5) -> None:
         """Raises InputError where there are problems, which names the first of them."""

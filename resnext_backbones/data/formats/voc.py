@@ -23,7 +23,6 @@ from resnext_backbones.data.formats.labels import (
     read_text,
     rounded,
 )
-from resnext_backbones.data.formats.sizes import shown_size
 from resnext_backbones.errors import InputError
 
 FLAGS = ("difficult", "truncated", "occluded")
@@ -82,7 +81,7 @@ def _images(
             account.problem(str(path), f"is of {image}, as {owners[image]} is; keep one of them")
             continue
         owners[image] = path
-        size = shown_size(image, account)
+        size = account.size_of(image)
         if size is None or not _same_size(root, path, size, account):
             continue
         objects = []
@@ -90,7 +89,7 @@ def _images(
             where = f"{path} object {number} ({element.findtext('name', 'no name').strip()})"
             try:
                 objects.append(_object(element, where, size, classes, account))
-            except ValueError as error:
+            except (ValueError, OverflowError) as error:
                 account.problem(where, str(error))
         yield LabelledImage(image, size, objects)
 

@@ -26,7 +26,6 @@ from resnext_backbones.data.formats.labels import (
     read_text,
     rounded,
 )
-from resnext_backbones.data.formats.sizes import shown_size
 from resnext_backbones.errors import InputError, some
 
 FRACTIONS = (-1.0, 2.0)
@@ -173,7 +172,7 @@ def _images(
         owners[labels] = image
         if not image.is_file():
             account.problem(str(image), "there is no such image")
-        elif (size := shown_size(image, account)) is not None:
+        elif (size := account.size_of(image)) is not None:
             objects = _objects(labels, size, classes, keypoints, account)
             yield LabelledImage(image, size, objects)
     for folder in dict.fromkeys(labels.parent for labels in owners):
@@ -207,7 +206,7 @@ def _objects(
         account.labels += 1
         try:
             objects.append(_object(line.split(), where, size, classes, keypoints, account))
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             account.problem(where, str(error))
     return objects
 
