@@ -15,7 +15,8 @@ from typing import Any
 from resnext_backbones.data import kept
 from resnext_backbones.data.coco_file import LISTS, Content, is_plain, read_content
 from resnext_backbones.data.columns import Columns
-from resnext_backbones.data.rules import RULES, Finding, Outcome, Use
+from resnext_backbones.data.masks import Step, unsaid
+from resnext_backbones.data.rules import RULES, Finding, Outcome, Rule, Use
 from resnext_backbones.data.summary import summarise
 from resnext_backbones.errors import InputError, some
 
@@ -26,6 +27,9 @@ LARGE = 20_000_000
 
 EACH = 200_000
 """After so many annotations that is said again."""
+
+CHANGES = (Outcome.FILLED, Outcome.LEFT_OUT)
+"""Findings of these outcomes make the content another than the file's."""
 
 IMAGE_KEYS = ("id", "file_name", "width", "height")
 
@@ -75,7 +79,7 @@ class Annotations:
     @property
     def is_complete(self) -> bool:
         """Tells whether others may read the file as it is; else they read `completed_copy`."""
-        changes = {Outcome.FILLED, Outcome.LEFT_OUT} if self.use.evaluate else {Outcome.FILLED}
+        changes = CHANGES if self.use.evaluate else (Outcome.FILLED,)
         # Whoever trains leaves out objects without size by itself, but not images or categories.
         changed = any(f.outcome in changes or f.rule in LISTED_AGAIN for f in self.findings)
         return not changed and not self.is_reordered
@@ -83,8 +87,10 @@ class Annotations:
     @cached_property
     def content(self) -> Content:
         """Returns the completed content, in COCO's format."""
-        columns = Columns(read_content(self.path, _needed(self.use)), is_plain=is_plain(self.path))
-        _check(columns, self.use)
+        content = read_content(self.path, _needed(self.use))
+        columns = Columns(content, is_plain=is_plain(self.path))
+        broken = {f.rule for f in self.findings if f.outcome in CHANGES}
+        _check(columns, self.use, [rule for rule in RULES if rule.name in broken])
         return {**columns.content, "categories": self.categories}
 
     def in_order_of(self, classes: Sequence[str]) -> Annotations:
@@ -153,17 +159,32 @@ def inspect_annotations(path: Path, use: Use, say: Say = _silent) -> Annotations
     if not path.is_file():
         raise InputError(f"annotation file {path}: there is no such file")
     size = path.stat().st_size
-    is_large = size > LARGE
     digest = file_digest(path)
-    if is_large and (known := kept.find(digest, use)):
-        return Annotations(path, use, digest, **known, is_kept=True)
-    if is_large:
-        say(f"annotation file {path}: {size / 1e6:,.0f} MB are read and checked, once")
+    if size < LARGE:
+        return _inspected(path, use, digest, unsaid)
 
     def step(done: int, total: int) -> None:
-        if is_large and (done % EACH == 0 or done == total):
+        if done % EACH == 0 or done == total:
             say(f"annotation file {path}: checked {done:,} of {total:,} annotations")
 
+    with kept.one_at_a_time(digest, use):
+        if known := kept.find(digest, use):
+            return Annotations(path, use, digest, **known, is_kept=True)
+        say(f"annotation file {path}: {size / 1e6:,.0f} MB are read and checked, once")
+        found = _inspected(path, use, digest, step)
+        kept.keep(
+            digest,
+            use,
+            found.findings,
+            images=found.images,
+            categories=found.categories,
+            count=found.count,
+            summary=found.summary,
+        )
+    return found
+
+
+def _inspected(path: Path, use: Use, digest: str, step: Step) -> Annotations:
     columns = Columns(read_content(path, _needed(use)), is_plain=is_plain(path), step=step)
     summary = summarise(columns)
     found = _check(columns, use)
@@ -179,16 +200,6 @@ def inspect_annotations(path: Path, use: Use, say: Say = _silent) -> Annotations
         summary,
     )
     annotations.__dict__["content"] = columns.content  # what was read need not be read again
-    if is_large:
-        kept.keep(
-            digest,
-            use,
-            found,
-            images=images,
-            categories=annotations.categories,
-            count=annotations.count,
-            summary=summary,
-        )
     return annotations
 
 
@@ -196,13 +207,13 @@ def _needed(use: Use) -> tuple[str, ...]:
     return LISTS if use.annotated else ("images", "categories")
 
 
-def _check(columns: Columns, use: Use) -> tuple[Finding, ...]:
+def _check(columns: Columns, use: Use, rules: Sequence[Rule] = RULES) -> tuple[Finding, ...]:
     """Returns what the rules find, once what they fill in is filled in and what they leave out is
     left out; not where something is refused.
     """
     found = []
     broken = []
-    for rule in RULES:
+    for rule in rules:
         outcome = rule.outcome_for(use)
         if outcome and len(rows := rule.rows(columns)):
             found.append(Finding.of(rule, outcome, columns, rows))

@@ -97,9 +97,8 @@ def _other_format(content: Any, needed: Sequence[str]) -> str:
             if not isinstance(item, dict):
                 return f"{key}[{index}] is {item!r:.60}, and must be an object with its keys"
     for key, reason in KINDS.items():
-        if any(items and key in items[0] for items in (content["annotations"], content["images"])):
-            if key == "caption" and "bbox" in content["annotations"][0]:
-                continue
+        listed = [content.get(name) or [{}] for name in ("annotations", "images")]
+        if any(key in items[0] for items in listed) and "bbox" not in listed[0][0]:
             return reason
     return ""
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,19 @@ CHUNK = 10_000
 def folder() -> Path:
     """Returns the folder of what is kept, which TORCH_HOME moves."""
     return Path(torch.hub.get_dir()) / "resnext_backbones" / "annotations"
+
+
+@contextmanager
+def one_at_a_time(digest: str, use: Use) -> Iterator[None]:
+    """Has the processes of a machine look at a file one after the other: the first one keeps what
+    it finds.
+    """
+    path = _summary(digest, use)
+    with ExitStack() as stack:
+        with suppress(OSError):  # where nothing can be kept
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(f"{path}.lock"))
+        yield
 
 
 def find(digest: str, use: Use) -> dict[str, Any] | None:

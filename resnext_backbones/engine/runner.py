@@ -35,22 +35,16 @@ from resnext_backbones.weights.identify import network_name
 RESUMED = ("meta", "message_hub", "optimizer")
 """A checkpoint of a run holds these beside the weights."""
 
-Prepare = Callable[[Runner, str], None]
-"""Is called with a runner that has built no data set, and with `train` or `test`."""
-
 TRUNKS = ("backbone.body.", "backbone.", "network.")
 """Keys of a trunk begin so in torchvision's detectors, in others, and in a classifier."""
 
 
-def train(cfg: Config, *hooks: Hook, prepare: Prepare = lambda *_: None) -> Path:
+def train(cfg: Config, *hooks: Hook) -> Path:
     """Trains as a config says, with its hooks and these; returns the work directory, where
     checkpoints, logs and curves are. Raises InputError where an argument is wrong, or where
     processes found different checkpoints.
-
-    Args:
-        prepare: as of `build_runner`.
     """
-    runner = build_runner(cfg, "train_loop", "val_loop", prepare=lambda r: prepare(r, "train"))
+    runner = build_runner(cfg, "train_loop", "val_loop")
     agree(cfg.get("load_from") or "", f"work directory {cfg.work_dir}")
     for hook in (*hooks, FiniteLossHook(), CurvesHook(), MissedValidationHook()):
         if type(hook) not in map(type, runner.hooks):  # a config may name one as well
@@ -65,15 +59,11 @@ def evaluate(
     out: Path,
     table: Callable[[Mapping[str, float]], str],
     *hooks: Hook,
-    prepare: Prepare = lambda *_: None,
 ) -> dict[str, float]:
     """Evaluates a checkpoint on the config's test data, with its hooks and these, and returns the
     metrics, which are written as JSON to `out`, and beside it as a table, which is printed too.
-
-    Args:
-        prepare: as of `build_runner`.
     """
-    runner = build_runner(cfg, "test_loop", prepare=lambda r: prepare(r, "test"))
+    runner = build_runner(cfg, "test_loop")
     for hook in hooks:
         runner.register_hook(hook)
     runner.load_checkpoint(checkpoint)
@@ -88,22 +78,15 @@ def evaluate(
     return metrics
 
 
-def build_runner(
-    cfg: Config, *loops: str, prepare: Callable[[Runner], None] = lambda _: None
-) -> Runner:
+def build_runner(cfg: Config, *loops: str) -> Runner:
     """Returns MMEngine's runner, with the data sets of some of its loops. MMEngine builds them
     late, where an argument that is wrong, which is an InputError, could not be told from a fault.
-
-    Args:
-        prepare: is called with the runner before the data sets are built. What it changes in their
-            settings is not written beside the checkpoints, as the config is.
     """
     start_process_group(cfg)
     if not torch.cuda.is_available():
         use_own(dicts_with(cfg.model, lambda d: d.get("type") in SYNCHRONISED))
     try:
         runner = Runner.from_cfg(cfg)
-        prepare(runner)
         for loop in loops:
             getattr(runner, loop)
     except BUILD_ERRORS as error:

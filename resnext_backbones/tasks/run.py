@@ -44,7 +44,6 @@ class Task:
         test_hooks: returns what an evaluation registers, which may write pictures to a folder.
         metrics: returns the name of the file of the metrics, and what makes a table of them.
         read_checkpoint: returns what a checkpoint holds.
-        complete_data: has a runner that has built no data set, in a mode, read completed ones.
     """
 
     load_config: Callable[..., Config]
@@ -58,7 +57,6 @@ class Task:
     test_hooks: Callable[[Config, Path | None], Sequence[Hook]]
     metrics: Callable[[Config], tuple[str, Callable[[Mapping[str, float]], str]]]
     read_checkpoint: Callable[[str], Mapping[str, Any]] = runner.read_checkpoint
-    complete_data: runner.Prepare = lambda *_: None
 
     def train(self, cfg: Config, *, allow_mismatch: bool = False, changed: str = "") -> Path:
         """Trains as a config says; returns its work directory, with checkpoints, logs and curves.
@@ -87,7 +85,7 @@ class Task:
         pixels = self.given(cfg.model, to_resume=False)["pixels"]
         said = str(pixels or "as the config's data_preprocessor makes them")
         report = ReportHook(self.find_backbone, lambda _: said, changed)
-        return runner.train(cfg, *self.hooks(), report, prepare=self.complete_data)
+        return runner.train(cfg, *self.hooks(), report)
 
     def evaluate(
         self, cfg: Config, checkpoint: str, *, out: Path | None = None, show_dir: Path | None = None
@@ -110,7 +108,7 @@ class Task:
         check_seen_classes(checkpoint, meta, classes)
         name, table = self.metrics(cfg)
         out = out or Path(cfg.work_dir) / f"{name}.json"
-        return runner.evaluate(cfg, checkpoint, out, table, *hooks, prepare=self.complete_data)
+        return runner.evaluate(cfg, checkpoint, out, table, *hooks)
 
 
 def check_seen_classes(name: str, meta: Mapping[str, Any], classes: Sequence[str]) -> None:

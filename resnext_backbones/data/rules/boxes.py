@@ -111,7 +111,7 @@ def _fill_areas(columns: Columns, rows: Rows) -> None:
 
 def _area_beyond(columns: Columns) -> Flags:
     sides = columns.boxes[:, 2:]
-    return columns.areas > 1.1 * (sides + 2).prod(1)
+    return (columns.areas > 1.1 * (sides + 2).prod(1)) & ~_without_size(columns)
 
 
 def _same_object(columns: Columns) -> Rows:
@@ -175,8 +175,8 @@ BOXES = (
     Rule(
         "area larger than the bbox", "annotation", _area_beyond,
         "has an area larger than that of its bbox",
-        "it decides whether the object counts as small, medium or large", Outcome.COUNTED,
-        shown=lambda c, row: f"{c.areas[row]:.0f} of {_shown(c, row)}",
+        "that of its mask was taken, or of its box", Outcome.FILLED,
+        shown=lambda c, row: f"{c.areas[row]:.0f} of {_shown(c, row)}", mend=_fill_areas,
     ),
     Rule(
         "object twice", "annotation", _same_object,

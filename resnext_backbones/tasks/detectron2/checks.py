@@ -23,6 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
 from resnext_backbones.engine.fit import NONE, WeightsUse, given_by_option, stop_at
 from resnext_backbones.errors import InputError, some
+from resnext_backbones.tasks.detectron2.annotations import check_annotations
 from resnext_backbones.tasks.detectron2.checkpoints import PIXELS
 from resnext_backbones.tasks.detectron2.experiments import Experiment
 from resnext_backbones.tasks.detectron2.zoo import Expected, expected_by
@@ -91,8 +92,8 @@ def evaluators_of(name: str) -> tuple[Callable[..., Any], ...]:
 
 
 def check_data(experiment: Experiment, *, train: bool) -> None:
-    """Checks that data sets are known and can be evaluated, and COCO's files there, or raises
-    InputError.
+    """Checks that data sets are known and can be evaluated, COCO's files there, and their
+    annotations right, or raises InputError.
     """
     names = experiment.datasets(train=False)
     for name in [*names, *(experiment.datasets(train=True) if train else ())]:
@@ -107,6 +108,8 @@ def check_data(experiment: Experiment, *, train: bool) -> None:
                     f"{what} {path}: is not there; set {DATASETS} to the folder that holds coco/, "
                     "with annotations/, train2017/ and val2017/ in it"
                 )
+    logger = logging.getLogger(__name__)
+    check_annotations(experiment, train=train, say=logger.info, warn=logger.warning)
 
 
 def check_weights(

@@ -46,6 +46,7 @@ YAML_KEYS = {
     "batch": "SOLVER.IMS_PER_BATCH",
     "train_data": "DATASETS.TRAIN",
     "test_data": "DATASETS.TEST",
+    "masks": "MODEL.MASK_ON",
 }
 LAZY_KEYS = {
     "work_dir": "train.output_dir",
@@ -61,6 +62,7 @@ LAZY_KEYS = {
     "batch": "dataloader.train.total_batch_size",
     "train_data": "dataloader.train.dataset.names",
     "test_data": "dataloader.test.dataset.names",
+    "masks": "dataloader.train.mapper.use_instance_mask",
 }
 """Each kind of config has these settings there; the trunk is within FPN or without."""
 

@@ -31,6 +31,7 @@ from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
 from resnext_backbones.engine.describe import summary
 from resnext_backbones.engine.fit import NONE, refuse_earlier_run
 from resnext_backbones.engine.processes import agree
+from resnext_backbones.tasks.detectron2.annotations import use_completed
 from resnext_backbones.tasks.detectron2.checkpoints import Checkpointer, last_checkpoint
 from resnext_backbones.tasks.detectron2.checks import (
     check_batch,
@@ -127,6 +128,9 @@ def _work(request: Request) -> None:
         experiment.cfg, Namespace(config_file=str(experiment.path), eval_only=request.eval_only)
     )
     setup_logger(experiment.work_dir, distributed_rank=comm.get_rank(), name=LOGGER)
+    logger = logging.getLogger(LOGGER)
+    train = not request.eval_only
+    use_completed(experiment, train=train, say=logger.info, warn=logger.warning)
     is_lazy = isinstance(experiment, LazyExperiment)
     if request.eval_only:
         model = create_ddp_model(experiment.build())

@@ -1,4 +1,4 @@
-"""MMDetection's data sets and metrics read annotation files that are checked and completed."""
+"""A detector's config says which annotation files its loaders and metrics read, and for what."""
 
 from __future__ import annotations
 
@@ -7,31 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmdet.datasets import CocoDataset
-from mmdet.evaluation.metrics import CocoMetric, LVISMetric
 from mmdet.registry import DATASETS, METRICS
 
-from resnext_backbones.data.annotations import (
-    Annotations,
-    completed_copy,
-    find_annotations,
-    read_annotations,
-)
+from resnext_backbones.data.annotations import Annotations, find_annotations, read_annotations
 from resnext_backbones.data.rules import Use
 from resnext_backbones.engine.config import dicts_with
 from resnext_backbones.engine.fit import log_info
 from resnext_backbones.errors import InputError
-
-LOADS = CocoDataset.load_data_list
-"""Data sets that load as this does are of boxes in COCO's format."""
-
-SEGMENTS = "segm"
-"""COCO's metric of masks."""
+from resnext_backbones.tasks.mmdetection.completed import (
+    SEGMENTS,
+    class_of,
+    measures_coco,
+    reads_coco,
+)
 
 
 def in_coco_format(dataset: Mapping[str, Any]) -> bool:
     """Tells whether a data set's class reads COCO's format as MMDetection's own does."""
-    return getattr(DATASETS.get(dataset["type"]), "load_data_list", None) is LOADS
+    return reads_coco(class_of(dataset, DATASETS))
 
 
 def images_of(dataset: Mapping[str, Any]) -> Path:
@@ -52,10 +45,7 @@ def metrics_of(evaluator: Any) -> list[MutableMapping[str, Any]]:
 
 
 def _is_coco_metric(node: Mapping[str, Any]) -> bool:
-    kind = METRICS.get(node["type"]) if isinstance(node.get("type"), str) else node.get("type")
-    if not isinstance(kind, type):
-        return False
-    return issubclass(kind, CocoMetric) and not issubclass(kind, LVISMetric)
+    return measures_coco(class_of(node, METRICS))
 
 
 def names_of(value: Any, what: str) -> tuple[str, ...]:
@@ -75,7 +65,7 @@ def names_of(value: Any, what: str) -> tuple[str, ...]:
 
 def write_names(cfg: Any) -> None:
     """Writes into a config the classes that it names by files."""
-    for dataset in dicts_with(dict(cfg), lambda d: isinstance(d.get("metainfo"), Mapping)):
+    for dataset in dicts_with(list(cfg.values()), lambda d: isinstance(d.get("metainfo"), Mapping)):
         metainfo = dataset["metainfo"]
         for key in ("classes", "thing_classes", "stuff_classes"):
             if isinstance(metainfo.get(key), str):
@@ -139,6 +129,14 @@ def sources_of(loader: Any, evaluator: Any, *, train: bool) -> Iterator[Source]:
             )
 
 
+def name_truth(loader: Any, evaluator: Any) -> None:
+    """Gives metrics that name no file the one of their loader, where it has one."""
+    files = [d for d in datasets_of(loader) if in_coco_format(d)]
+    for metric in metrics_of(evaluator) if len(files) == 1 else ():
+        if metric.get("ann_file") is None:
+            metric["ann_file"] = str(Path(files[0].get("data_root") or ".") / files[0]["ann_file"])
+
+
 def is_format_only(evaluator: Any) -> bool:
     """Tells whether an evaluator writes detections and measures nothing."""
     metrics = metrics_of(evaluator)
@@ -148,26 +146,6 @@ def is_format_only(evaluator: Any) -> bool:
 def _kinds(metric: Mapping[str, Any]) -> Sequence[str]:
     kinds = metric.get("metric", "bbox")
     return [kinds] if isinstance(kinds, str) else kinds
-
-
-def use_completed(loader: Any, evaluator: Any, *, train: bool) -> list[Annotations]:
-    """Has a loader's data sets and an evaluator's metrics read completed copies of their annotation
-    files, where these are not complete; returns what was read.
-
-    A metric that names no file gets its loader's. InputError as of `Source.read`.
-    """
-    read = []
-    for source in sources_of(loader, evaluator, train=train):
-        found = source.read()
-        source.dataset["ann_file"] = str(completed_copy(found).absolute())
-        read.append(found)
-    if len(read) == 1:
-        for metric in metrics_of(evaluator):
-            truth = read[0]
-            if metric.get("ann_file") and not same_file(metric["ann_file"], truth.path):
-                truth = read_truth(metric, truth)
-            metric["ann_file"] = str(completed_copy(truth).absolute())
-    return read
 
 
 def same_file(first: str | Path, second: str | Path) -> bool:

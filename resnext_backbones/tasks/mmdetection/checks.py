@@ -11,7 +11,6 @@ from mmengine.config import Config
 from resnext_backbones.data.annotations import Annotations, check_images, find_annotations
 from resnext_backbones.data.between import check_same_names, difference, in_both
 from resnext_backbones.data.coco_file import read_content
-from resnext_backbones.data.rules import Outcome
 from resnext_backbones.engine.config import dicts_with
 from resnext_backbones.engine.fit import log_warning
 from resnext_backbones.engine.processes import read_ranks
@@ -23,11 +22,10 @@ from resnext_backbones.tasks.mmdetection.annotations import (
     images_of,
     in_coco_format,
     metrics_of,
+    name_truth,
     read_truth,
     same_file,
     sources_of,
-    use_completed,
-    write_names,
 )
 
 HEADS = ("bbox_head", "mask_head")
@@ -43,13 +41,14 @@ def check_data(cfg: Config, mode: str) -> Sequence[str]:
         InputError: a folder, annotation file or image is missing or wrong, or categories are not
             those of the config.
     """
-    write_names(cfg)
     loaders = {split: cfg.get(f"{split}_dataloader") for split in SPLITS[mode]}
     named = {
         f"{split}_dataloader": classes_of(dataset)
         for split, loader in loaders.items()
         for dataset in datasets_of(loader)[:1]
     }
+    for split in SPLITS[mode]:
+        name_truth(*(cfg.get(f"{split}_{part}") for part in PARTS))
     if read_ranks(cfg.launcher)[0] == 0:
         so = "a detector numbers them in one order: give metainfo.classes of all data sets that one"
         check_same_names(named, so)
@@ -60,17 +59,6 @@ def check_data(cfg: Config, mode: str) -> Sequence[str]:
                 "the metrics then do not say how it is on others"
             )
     return next(iter(named.values()), ())
-
-
-def complete_data(runner: Any, mode: str) -> None:
-    """Has a runner, which has built no data set yet, read completed copies of annotation files
-    where these are not complete, and logs what was found in them.
-    """
-    for split in SPLITS[mode]:
-        loader, evaluator = (getattr(runner, f"_{split}_{part}") for part in PARTS)
-        for found in use_completed(loader, evaluator, train=split == "train"):
-            for line in found.said(Outcome.FILLED, Outcome.LEFT_OUT, Outcome.COUNTED):
-                log_warning(line)
 
 
 PARTS = ("dataloader", "evaluator")
@@ -126,9 +114,7 @@ def _check_truth(name: str, metric: Mapping[str, Any], read: Sequence[Annotation
     """Checks that a metric's ground truth is that of the images that its loader shows."""
     path = metric.get("ann_file")
     if path is None:
-        if len(read) != 1:
-            raise InputError(f"{name}: {metric['type']} has no ann_file; name the ground truth")
-        return
+        raise InputError(f"{name}: {metric['type']} has no ann_file; name the ground truth")
     if not Path(path).is_file():
         raise InputError(f"{name}.ann_file {path}: there is no such file; name the ground truth")
     if any(same_file(path, found.path) for found in read) or len(read) != 1:

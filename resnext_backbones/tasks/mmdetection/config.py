@@ -19,6 +19,8 @@ from resnext_backbones.weights.registry import row_named
 
 ADAPTER = "resnext_backbones.adapters.openmmlab"
 IMAGES = "resnext_backbones.tasks.mmdetection.images"
+ANNOTATIONS = "resnext_backbones.tasks.mmdetection.annotations"
+COMPLETED = "resnext_backbones.tasks.mmdetection.completed"
 
 # MMDetection's reader goes on with None where a file is no image.
 CHECKED_TRANSFORMS = {"LoadImageFromFile": "resnext_backbones.LoadImageFromFile"}
@@ -32,10 +34,14 @@ TRAINED = {"frozen_stages": -1, "norm_eval": False}
 
 
 def load_config(name: str, options: Sequence[str] | None = None, **given: Any) -> Config:
-    """Reads a config as `read_config`, for a detector: its images are checked as they are read."""
+    """Reads a config as `read_config`, for a detector: its images and annotations are checked as
+    they are read, and it names the classes that it had in a file.
+    """
     import_module(ADAPTER)
     cfg = read_config(name, options, **given)
     import_module(IMAGES)
+    import_module(ANNOTATIONS).write_names(cfg)
+    import_module(COMPLETED).use_twins(cfg)
     for transform in dicts_with(list(cfg.values()), lambda d: d.get("type") in CHECKED_TRANSFORMS):
         transform["type"] = CHECKED_TRANSFORMS[transform["type"]]
     return cfg

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from resnext_backbones.data.coco_table import coco_table
 from resnext_backbones.engine import runner
-from resnext_backbones.tasks.mmdetection.checks import check_data, complete_data
+from resnext_backbones.tasks.mmdetection.checks import check_data
 from resnext_backbones.tasks.mmdetection.config import (
     find_backbone,
     given,
@@ -27,5 +27,4 @@ TASK = Task(
     hooks=lambda: [OperatorsHook(), Bfloat16Hook()],
     test_hooks=lambda _, show_dir: [] if show_dir is None else [PicturesHook(show_dir)],
     metrics=lambda _: ("coco_metrics", coco_table),
-    complete_data=complete_data,
 )
