@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("pycocotools", reason="pycocotools is not installed")
 
-from benchmarks.annotations import CHECK, WAYS, measure
+from benchmarks.check_data import CHECK, WAYS, measure
 from benchmarks.coco_like import ANNOTATIONS, IMAGES, write_like_coco
 
 

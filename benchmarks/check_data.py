@@ -1,6 +1,6 @@
 """Time and memory of checking an annotation file as large as COCO's, beside those who only read it.
 
-python -m benchmarks.annotations --out docs/benchmarks
+python -m benchmarks.check_data --out docs/benchmarks
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def measure(images: int = IMAGES, annotations: int = ANNOTATIONS) -> dict[str, A
 
 
 def _apart(way: str, path: Path, kept: Path) -> dict[str, Any]:
-    code = f"from benchmarks.annotations import read; read({way!r}, {str(path)!r})"
+    code = f"from benchmarks.check_data import read; read({way!r}, {str(path)!r})"
     one = {"OMP_NUM_THREADS": "1", "TORCH_HOME": str(kept), "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **one}
@@ -89,23 +89,33 @@ def read(way: str, path: str) -> None:
     print(json.dumps(row))
 
 
+def markdown(result: dict[str, Any]) -> str:
+    """Returns a table for a document."""
+    lines = [
+        "| what | seconds | of which the processor worked | peak (GB) |",
+        "|---|---|---|---|",
+    ]
+    for row in result["rows"]:
+        seconds, worked = row["seconds"], row["processor_seconds"]
+        lines.append(
+            f"| `{row['what']}` | {seconds:.1f} | {worked:.1f} | {row['peak_bytes'] / 1e9:.2f} |"
+        )
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
-        "python -m benchmarks.annotations", description=(__doc__ or "").splitlines()[0]
+        "python -m benchmarks.check_data", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--part", type=float, default=1.0, help="of COCO's size; default 1")
     parser.add_argument("--out", type=Path, help="a folder for the result as JSON")
     args = parser.parse_args()
     result = measure(round(args.part * IMAGES), round(args.part * ANNOTATIONS))
     print(f"{result['annotations']:,} annotations, {result['bytes'] / 1e6:.0f} MB")
-    for row in result["rows"]:
-        print(
-            f"{row['what']:26} {row['seconds']:6.1f} s, of which the processor worked "
-            f"{row['processor_seconds']:6.1f} s; at most {row['peak_bytes'] / 1e9:.2f} GB"
-        )
+    print(markdown(result))
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
-        path = args.out / "annotations_cpu.json"
+        path = args.out / "check_data_cpu.json"
         path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         print(path)
 
