@@ -1,4 +1,4 @@
-"""Check annotations and images, or write other formats as COCO's.
+"""Check annotations and images; write other formats as COCO.
 
 resnext check-data annotations/instances_train2017.json train2017
 resnext check-data annotations/instances_train2017.json train2017 \\
