@@ -20,6 +20,8 @@ from pathlib import Path
 from resnext_backbones.commands.arguments import add
 from resnext_backbones.errors import InputError
 
+WRITTEN = ("out", "json")
+
 ONLY_FROM = ("split", "classes", "out")
 """These go with --from."""
 
@@ -53,6 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="read every image to its end, which takes minutes; default: its header",
     )
+    parser.add_argument(
+        "--unannotated",
+        action="store_true",
+        help="a list of images alone, such as image_info_test-dev2017.json",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="the findings as data")
     parser.add_argument(
         "--from",
@@ -61,6 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the format of the labels; --out is written in COCO's, and checked",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="of --from")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace what --out or --json name, if it is there"
+    )
     parser.add_argument("--split", help="of --from: of a data.yaml, default train, or of VOC")
     parser.add_argument(
         "--classes",
@@ -72,6 +82,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    for path in (getattr(args, name) for name in WRITTEN):
+        if path is not None and path.exists() and not args.overwrite:
+            raise InputError(f"{path}: is there already; --overwrite replaces it")
     if args.kind is None:
         if given := [f"--{name}" for name in ONLY_FROM if getattr(args, name) is not None]:
             raise InputError(f"{', '.join(given)}: only with --from")
@@ -91,6 +104,7 @@ def run(args: argparse.Namespace) -> None:
         val_images=args.val_images,
         masks=args.masks,
         decode=args.decode,
+        annotated=not args.unannotated,
         say=say,
     )
     print(show_check(checked))
@@ -108,12 +122,13 @@ def _convert(args: argparse.Namespace) -> Path:
     """
     if args.out is None:
         raise InputError(f"--from {args.kind}: --out names the file that is to be written")
+    from resnext_backbones.data.check import shown
     from resnext_backbones.data.formats.convert import to_coco
     from resnext_backbones.data.formats.labels import Source, read_classes
     from resnext_backbones.reports.data_check import show_converted
 
     classes = args.classes and read_classes(args.classes)
     source = Source(args.annotations, args.images, args.split, classes)
-    converted = to_coco(args.kind, source, args.out)
+    converted = to_coco(args.kind, source, args.out, shown)
     print(show_converted(converted))
     return converted.images_root

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import track
 
 from resnext_backbones.data.annotations import Annotations, Say, inspect_annotations
-from resnext_backbones.data.image_check import Image, check_images_of
+from resnext_backbones.data.image_check import check_images_of
 from resnext_backbones.data.overlap import compare
 from resnext_backbones.data.rules import Finding, Outcome, Use
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ def check_data(
     val_images: Path | None = None,
     masks: bool = False,
     decode: bool = False,
+    annotated: bool = True,
     say: Say,
 ) -> Checked:
     """Returns what is odd in annotations and images, whatever it is.
@@ -82,11 +85,14 @@ def check_data(
         val_images: the folder of theirs.
         masks: the network has masks.
         decode: reads every image to its end.
+        annotated: False is a list of images alone.
         say: takes lines about the progress.
 
     Raises:
         InputError: a file cannot be read, or is not in COCO's format.
     """
+    if not annotated:
+        return Checked((_check(path, images, Use(annotated=False), decode, say),))
     first = _check(path, images, Use(train=True, evaluate=val is None, masks=masks), decode, say)
     if val is None:
         return Checked((first,))
@@ -99,11 +105,11 @@ def _check(path: Path, images: Path | None, use: Use, decode: bool, say: Say) ->
     found = inspect_annotations(path, use, say)
     of_images: tuple[Finding, ...] = ()
     if images is not None:
-        of_images = check_images_of(found.images, images, decode=decode, progress=_shown)
+        of_images = check_images_of(found.images, images, decode=decode, progress=shown)
     return CheckedFile(found, images, (*found.findings, *of_images))
 
 
-def _shown(images: Sequence[Image]) -> Iterable[Image]:
+def shown(images: Iterable[T]) -> Iterable[T]:
     """Yields images, with a line about the progress where somebody sees it."""
     console = Console(stderr=True)
     return track(images, "images", console=console, disable=not console.is_terminal)

@@ -86,16 +86,22 @@ def check_images_of(
             _look_at(path, image, decode, account)
         else:
             account.add("image missing", path, f"{path} is not there")
-    for path in sorted(present - listed):
+    for path in sorted(path for path in present - listed if path.is_relative_to(folder)):
         account.add("file not listed", path, f"{path} is in no list")
     return account.findings()
 
 
 def _files_beside(paths: Iterable[Path]) -> set[Path]:
     """Returns all files in the folders of these; one listing a folder, as there can be 100,000."""
-    parents = {path.parent for path in paths}
-    found = (p for parent in parents if parent.is_dir() for p in parent.iterdir())
-    return {path for path in found if not path.name.startswith(".") and not path.is_dir()}
+    return {file for parent in {path.parent for path in paths} for file in _files_in(parent)}
+
+
+def _files_in(folder: Path) -> list[Path]:
+    try:
+        found = [p for p in folder.iterdir() if not p.name.startswith(".")]
+    except (OSError, ValueError):  # as a name in a damaged file leads to
+        return []
+    return [path for path in found if not path.is_dir()]
 
 
 def _look_at(path: Path, image: Image, decode: bool, account: _Account) -> None:

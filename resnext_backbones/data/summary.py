@@ -24,8 +24,12 @@ def summarise(columns: Columns) -> dict[str, Any]:
     counts = np.bincount(columns.category_of[known], minlength=len(columns.categories)).tolist()
     placed = columns.image_of[columns.image_of >= 0]
     in_images = np.bincount(placed, minlength=len(columns.images))
-    boxes = columns.boxes[(columns.boxes[:, 2:] > 0).all(1)]
-    areas = np.where(columns.areas > 0, columns.areas, columns.boxes[:, 2:].prod(1))
+    sides = columns.boxes[(columns.boxes[:, 2:] > 0).all(1), 2:]
+    with np.errstate(over="ignore", under="ignore"):
+        ratios = sides[:, 0] / sides[:, 1]
+        products = columns.boxes[:, 2:].prod(1)
+    ratios = ratios[np.isfinite(ratios)]
+    areas = np.where(columns.areas > 0, columns.areas, products)
     return {
         "images": len(columns.images),
         "annotations": len(columns.annotations),
@@ -39,9 +43,7 @@ def summarise(columns: Columns) -> dict[str, Any]:
             "medium": int(((areas >= SMALL) & (areas < MEDIUM)).sum()),
             "large": int((areas >= MEDIUM).sum()),
         },
-        "aspect": [round(float(v), 2) for v in np.percentile(boxes[:, 2] / boxes[:, 3], PARTS)]
-        if len(boxes)
-        else [],
+        "aspect": [round(float(v), 2) for v in np.percentile(ratios, PARTS)] if len(ratios) else [],
         "categories": [[str(n), count] for n, count in zip(columns.names, counts, strict=True)],
     }
 

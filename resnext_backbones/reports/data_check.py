@@ -27,7 +27,7 @@ def findings_table(title: str, findings: Sequence[Finding]) -> str:
     table.add_column("rule", max_width=18)
     table.add_column("what happens", max_width=10)
     table.add_column("how many", justify="right", no_wrap=True)
-    table.add_column("first")
+    table.add_column("first", overflow="fold")
     for finding in sorted(findings, key=lambda f: ORDER.index(f.outcome)):
         row = (finding.rule, finding.outcome.value, f"{finding.count:,}", finding.message)
         table.add_row(*map(Text, row))  # brackets in a file are no markup
@@ -100,7 +100,8 @@ def _verdict(checked: Checked) -> str:
     if refused:
         return f"refused, for {some(finding.rule for finding in refused)}: {names}"
     count = len(checked.findings)
-    return f"accepted{f', with {count} remarks' if count else ''}: {names}"
+    remarks = f", with {count} remark{'s'[: count > 1]}" if count else ""
+    return f"accepted{remarks}: {names}"
 
 
 def show_converted(converted: Converted) -> str:
@@ -109,7 +110,7 @@ def show_converted(converted: Converted) -> str:
     table = Table(title=f"{converted.path}", title_justify="left")
     table.add_column("labels")
     table.add_column("how many", justify="right", no_wrap=True)
-    table.add_column("first")
+    table.add_column("first", overflow="fold")
     rows: list[tuple[str, int, str]] = [("read", account.labels, "")]
     rows.append((f"objects, in {converted.images:,} images", account.objects, ""))
     if account.joined:

@@ -65,6 +65,7 @@ def check(
 
     def run(*options: object, both: bool = False) -> tuple[int, str, dict[str, str]]:
         arguments: list[object] = [annotation_file(tree, "train2017"), tree / "train2017", *options]
+        arguments.append("--overwrite")  # what the call before found
         if both:
             arguments += [
                 "--val",
@@ -184,6 +185,14 @@ def test_each_fault_is_a_row_with_its_first_example(check, tree: Path) -> None:
     assert "[/bold]" in text
 
 
+def test_a_list_of_images_alone(check, tree: Path) -> None:
+    write(tree, "train2017", lambda c: c.pop("annotations"))
+    next((tree / "train2017").iterdir()).unlink()
+    status, text, rules = check("--unannotated")
+    assert (status, rules) == (1, {"image missing": "refused"})
+    assert f"images │ {IMAGES}; " in text
+
+
 @pytest.mark.parametrize("kind", ["yolo", "voc", "labelme"])
 def test_another_format_is_written_and_checked(
     kind: str, coco_tiny: Path, tmp_path, capsys
@@ -217,6 +226,8 @@ def test_another_format_is_written_and_checked(
         ),
         (["--from", "labelme", "a", "--out", "b"], "name the one of the JSON files"),
         (["--from", "yolo", "a", "--out", "b"], "a: there is no such file or folder"),
+        (["a.json", "--json", __file__], "is there already; --overwrite replaces it"),
+        (["--from", "voc", "a", "--out", __file__], "is there already; --overwrite replaces it"),
         (["a.json", "--val-images", "b"], "--val-images: of which annotations?"),
         (["--from", "yolo", "a", "--out", "b", "--classes", "c"], "c: cannot be read as text"),
     ],

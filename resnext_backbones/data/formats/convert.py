@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -19,7 +19,7 @@ from resnext_backbones.io import atomic_write_text
 FORMATS = {"yolo": "YOLO", "voc": "Pascal VOC", "labelme": "LabelMe"}
 """Each is a module beside this one with a function `read`, and the name that people give it."""
 
-Progress = Callable[[Iterator[LabelledImage]], Iterator[LabelledImage]]
+Progress = Callable[[Iterable[LabelledImage]], Iterable[LabelledImage]]
 
 
 @dataclass(frozen=True)
