@@ -9,11 +9,13 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from types import ModuleType
 
 import resnext_backbones
-from resnext_backbones.errors import InputError
+from resnext_backbones.engine.signals import requests
+from resnext_backbones.errors import InputError, RunError
 from resnext_backbones.extras import check_module
 from resnext_backbones.weights.errors import WeightsError
 
@@ -35,7 +37,10 @@ COMMANDS = (
 TRACEBACK = "RESNEXT_BACKBONES_TRACEBACK"
 """An environment variable of this name shows where an error was raised."""
 
-REPORTED = (InputError, WeightsError)
+STATUS = {InputError: 2, WeightsError: 2, RunError: 1}
+"""These errors end a command with one message, and with this exit status."""
+
+REPORTED = tuple(STATUS)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -53,7 +58,9 @@ def run_script(name: str) -> None:
 
 
 def run_tool(main: Callable[[], None]) -> None:
-    """Runs a program; bad input ends it with one message on stderr and exit status 2."""
+    """Runs a program; bad input ends it with one message on stderr and exit status 2, and what came
+    over a run from outside with 1.
+    """
     try:
         main()
     except REPORTED as error:
@@ -62,7 +69,7 @@ def run_tool(main: Callable[[], None]) -> None:
         rank = os.environ.get("RANK")
         where = f"[rank {rank}] " if rank else ""
         print(f"{where}error: {plain_message(error)}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(next(status for kind, status in STATUS.items() if isinstance(error, kind)))
 
 
 def plain_message(error: Exception) -> str:
@@ -121,12 +128,13 @@ def _main(arguments: Sequence[str]) -> None:
 def _run(name: str, arguments: Sequence[str], own: argparse.ArgumentParser) -> None:
     # Options may stand between positional arguments of any number.
     args = own.parse_intermixed_args(arguments)
-    if hasattr(args, "device"):  # before MMEngine is imported, which looks for devices once
-        from resnext_backbones.engine.processes import start_process
-
-        args.launcher = start_process(args.device, getattr(args, "launcher", None))
     try:
-        _module(name).run(args)
+        with requests.listening(ends=True) if hasattr(args, "work_dir") else nullcontext():
+            if hasattr(args, "device"):  # before MMEngine is imported, which looks for them once
+                from resnext_backbones.engine.processes import start_process
+
+                args.launcher = start_process(args.device, getattr(args, "launcher", None))
+            _module(name).run(args)
     except ModuleNotFoundError as error:
         check_module(name, error)
         raise

@@ -5,8 +5,7 @@ rules, and completed where what is missing has one meaning.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from resnext_backbones.data import kept
 from resnext_backbones.data.coco_file import LISTS, Content, is_plain, read_content
 from resnext_backbones.data.columns import Columns
+from resnext_backbones.data.image_sizes import check_sizes
 from resnext_backbones.data.masks import Step, unsaid
 from resnext_backbones.data.rules import RULES, Finding, Outcome, Rule, Use
 from resnext_backbones.data.summary import summarise
@@ -258,15 +258,6 @@ def file_digest(path: Path) -> str:
         ) from error
 
 
-@contextmanager
-def reading(what: str, path: Path) -> Iterator[None]:
-    """Names the image or mask that cannot be read in an InputError."""
-    try:
-        yield
-    except (OSError, SyntaxError) as error:  # a PNG that is broken is a SyntaxError
-        raise InputError(f"{what} {path}: cannot be read: {error}") from error
-
-
 def find_annotations(root: Path, name: str) -> Path:
     """Returns the path of an annotation file in a data root, where both must be."""
     if not root.is_dir():
@@ -282,7 +273,9 @@ def find_annotations(root: Path, name: str) -> Path:
 
 
 def check_images(path: Path, images: list[dict[str, Any]], folder: Path) -> None:
-    """Checks that every image is there; one listing a folder, as there can be 100,000 of them."""
+    """Checks that every image is there, one listing a folder, as there can be 100,000 of them, and
+    has the size that the file says.
+    """
     # LVIS names its images by their address.
     files = [folder / image["file_name"] for image in images if "file_name" in image]
     parents = {file.parent for file in files}
@@ -292,6 +285,7 @@ def check_images(path: Path, images: list[dict[str, Any]], folder: Path) -> None
             f"annotation file {path}: {len(missing)} of its {len(images)} images are missing: "
             f"{some(sorted(missing))}"
         )
+    check_sizes(path, images, folder)
 
 
 def annotation_file(root: Path, split: str) -> Path:

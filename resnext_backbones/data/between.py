@@ -5,11 +5,11 @@ validation.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from resnext_backbones.data.annotations import Annotations
+from resnext_backbones.data.annotations import Annotations, read_annotations
 from resnext_backbones.errors import InputError, some
 
 
@@ -54,6 +54,27 @@ def _objects(annotations: Annotations) -> Counter[tuple[Any, ...]]:
     )
 
 
+def check_truth(setting: str, path: Path, shown: Annotations) -> None:
+    """Checks that a metric's ground truth is that of the images that its loader shows.
+
+    Args:
+        setting: names the metric's file in messages.
+        path: the file.
+
+    Raises:
+        InputError: there is no such file, it cannot be used, or is of others.
+    """
+    if not path.is_file():
+        raise InputError(f"{setting} {path}: there is no such file; name the ground truth")
+    if path.samefile(shown.path):
+        return
+    if found := difference(shown, read_annotations(path, shown.use)):
+        raise InputError(
+            f"{setting} {path}: is not of the images that the loader shows, those of {shown.path}: "
+            f"{found}; name one file in both"
+        )
+
+
 def check_same_names(places: Mapping[str, Sequence[str]], so: str) -> None:
     """Raises InputError where two places name other classes, or the same in another order: a
     network numbers them in the order of one, and is scored by that of the other.
@@ -74,7 +95,11 @@ def check_same_names(places: Mapping[str, Sequence[str]], so: str) -> None:
             )
 
 
-def in_both(train: Iterable[Path], val: Iterable[Path]) -> list[Path]:
-    """Returns the image files that are trained on and evaluated with, by their paths."""
+def warn_of_both(train: Iterable[Path], val: Iterable[Path], warn: Callable[[str], None]) -> None:
+    """Warns of image files that are trained on and evaluated with, by their paths."""
     known = {path.absolute() for path in train}
-    return [path for path in val if path.absolute() in known]
+    if twice := [str(path) for path in val if path.absolute() in known]:
+        warn(
+            f"{len(twice)} images are trained on and evaluated with ({some(twice)}): the metrics "
+            "do not say then how it is on others"
+        )

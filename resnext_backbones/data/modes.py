@@ -58,8 +58,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode not in CONVERTED:
         held = REFUSED.get(image.mode, f"values of Pillow's mode {image.mode}")
         raise ValueError(
-            f"it holds {held}, which have no one meaning as colours; convert it to 8 or 16 bits "
-            "without a sign"
+            f"it holds {held}, which have no one meaning as colours; convert it to "
+            "RGB or grey of 8 or 16 bits"
         )
     image.load()
     # Pillow would warn that it is left out.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import warnings
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,20 +14,26 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
-from mmengine.runner.checkpoint import CheckpointLoader, load_from_local
 from torch import Tensor, nn
 
-# They register what configs name.
+# They register what configs name; MMEngine reads files as this package does.
+from resnext_backbones.adapters import mmengine as _reads_files  # noqa: F401
 from resnext_backbones.engine import amp, groups, loop  # noqa: F401
-from resnext_backbones.engine.checkpoints import MissedValidationHook, newest_checkpoint
+from resnext_backbones.engine.checkpoints import (
+    MissedValidationHook,
+    find_checkpoint,
+    newest_checkpoint,
+)
 from resnext_backbones.engine.config import dicts_with
 from resnext_backbones.engine.curves import CurvesHook
-from resnext_backbones.engine.hooks import FiniteLossHook
+from resnext_backbones.engine.failures import said
+from resnext_backbones.engine.hooks import EvaluatedHook, FiniteLossHook
 from resnext_backbones.engine.norms import SYNCHRONISED, use_own
 from resnext_backbones.engine.processes import agree, start_process_group
+from resnext_backbones.engine.signals import requests
 from resnext_backbones.errors import BUILD_ERRORS, InputError
 from resnext_backbones.io import atomic_write_text
-from resnext_backbones.weights.compare import COUNTER, MISSING, UNEXPECTED, compare
+from resnext_backbones.weights.compare import COUNTER, MISSING, UNEXPECTED, Comparison, compare
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.identify import network_name
 
@@ -44,12 +49,13 @@ def train(cfg: Config, *hooks: Hook) -> Path:
     checkpoints, logs and curves are. Raises InputError where an argument is wrong, or where
     processes found different checkpoints.
     """
-    runner = build_runner(cfg, "train_loop", "val_loop")
-    agree(cfg.get("load_from") or "", f"work directory {cfg.work_dir}")
-    for hook in (*hooks, FiniteLossHook(), CurvesHook(), MissedValidationHook()):
-        if type(hook) not in map(type, runner.hooks):  # a config may name one as well
-            runner.register_hook(hook)
-    runner.train()
+    with requests.listening(), said(cfg.work_dir):
+        runner = build_runner(cfg, "train_loop", "val_loop")
+        agree(cfg.get("load_from") or "", f"work directory {cfg.work_dir}")
+        for hook in (*hooks, FiniteLossHook(), CurvesHook(), MissedValidationHook()):
+            if type(hook) not in map(type, runner.hooks):  # a config may name one as well
+                runner.register_hook(hook)
+        runner.train()
     return Path(cfg.work_dir)
 
 
@@ -64,10 +70,12 @@ def evaluate(
     metrics, which are written as JSON to `out`, and beside it as a table, which is printed too.
     """
     runner = build_runner(cfg, "test_loop")
-    for hook in hooks:
+    for hook in (*hooks, EvaluatedHook(checkpoint)):
         runner.register_hook(hook)
-    runner.load_checkpoint(checkpoint)
-    metrics = runner.test()
+    # Loaded once hooks are ready, as in training: one may hold averaged weights.
+    runner._load_from, runner._resume = checkpoint, False
+    with requests.listening(), said(cfg.work_dir):
+        metrics = runner.test()
     if is_main_process():
         text = table(metrics)
         atomic_write_text(
@@ -101,26 +109,22 @@ def resume(cfg: Config) -> dict[str, Any]:
     checkpoint = cfg.get("resume") and (cfg.load_from or newest_checkpoint(cfg.work_dir))
     if not checkpoint:
         return {}
+    checkpoint = find_checkpoint(str(checkpoint))
     meta = check_checkpoint(checkpoint, cfg, to_resume=True)
-    cfg.load_from = str(checkpoint)
+    cfg.load_from = checkpoint
     return meta
 
 
-def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
+def read_checkpoint(path: str | Path, what: str = "checkpoint") -> Mapping[str, Any]:
     """Returns what a checkpoint holds; raises InputError where there is no such file, and
     WeightsError where it cannot be read.
+
+    Args:
+        what: it is called in the message.
     """
     if not Path(path).is_file():
-        raise InputError(f"checkpoint {path}: there is no such file")
+        raise InputError(f"{what} {path}: there is no such file")
     return read_file(path)
-
-
-@CheckpointLoader.register_scheme(prefixes="", force=True)
-def load_from_file(filename: str, map_location: Any) -> Mapping[str, Any]:
-    """Loads a file for MMEngine, which knows those of torch.save; the others by `read_file`."""
-    if zipfile.is_zipfile(filename) or not Path(filename).is_file():
-        return load_from_local(filename, map_location)
-    return read_file(filename)
 
 
 def check_checkpoint(
@@ -146,6 +150,18 @@ def check_checkpoint(
             f"checkpoint {path}: has no {', '.join(absent)}, so it cannot be resumed; a new run "
             f"can begin from its weights: --weights {path}"
         )
+    found, held, network = differences(path, content, build_on_meta(cfg))
+    if found:
+        raise InputError(found.message(f"checkpoint {path}", held, network))
+    return content.get("meta") or {}
+
+
+def differences(
+    path: str | Path, content: Mapping[str, Any], model: nn.Module
+) -> tuple[Comparison, str, str]:
+    """Returns how a checkpoint's tensors differ from those of a model on the meta device, and the
+    networks that both hold; raises InputError where it holds no mapping of tensors.
+    """
     tensors = content.get("state_dict", content)
     if not isinstance(tensors, Mapping):
         raise InputError(f"checkpoint {path}: its state_dict is a {type(tensors).__name__}")
@@ -154,7 +170,6 @@ def check_checkpoint(
         for key, value in tensors.items()
         if isinstance(key, str) and isinstance(value, Tensor)
     }
-    model = build_on_meta(cfg)
     own = model.state_dict()
     fitting = {k: v for k, v in state.items() if k not in own or own[k].shape == v.shape}
     with warnings.catch_warnings():
@@ -163,11 +178,9 @@ def check_checkpoint(
     # A module may read keys by other names: what it misses is what it says.
     absent = [k for k in result.missing_keys if k not in state and not k.endswith(COUNTER)]
     found = compare(state, own)
-    found |= {MISSING: absent, UNEXPECTED: result.unexpected_keys}
-    if found:
-        held, network = (network_name(_trunk(each)) for each in (state, own))
-        raise InputError(found.message(f"checkpoint {path}", held, network))
-    return content.get("meta") or {}
+    spare = [k for k in result.unexpected_keys if not k.endswith(COUNTER)]
+    found |= {MISSING: absent, UNEXPECTED: spare}
+    return found, network_name(_trunk(state)), network_name(_trunk(own))
 
 
 def build_on_meta(cfg: Config) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from mmengine.hooks import Hook
 from torch import nn
 
 from resnext_backbones.engine import runner
+from resnext_backbones.engine.begin import Begin
 from resnext_backbones.engine.config import dicts_with
 from resnext_backbones.engine.fit import (
     WeightsUse,
@@ -36,7 +38,7 @@ class Task:
         use_weights: sets the backbone's weights in a config, and says what that changed.
         check_data: checks what a config reads in a mode, `train` or `test`; returns the classes, if
             they are those of the network.
-        begin: checks what a run goes on from, or begins with; returns what that says of its run.
+        begin: checks what a run goes on from, or begins with, and says what that is.
         use_of: returns what a network does with its backbone's weights; None where that is unknown.
         given: returns what of a model's config must be as in the run that wrote a checkpoint.
         find_backbone: finds it in the network.
@@ -49,7 +51,7 @@ class Task:
     load_config: Callable[..., Config]
     use_weights: Callable[[Config, str], str]
     check_data: Callable[[Config, str], Sequence[str]]
-    begin: Callable[[Config], Mapping[str, Any]]
+    begin: Callable[[Config], Begin]
     use_of: Callable[[Config], WeightsUse | None]
     given: Callable[..., Mapping[str, Any]]
     find_backbone: Callable[[nn.Module], nn.Module]
@@ -71,10 +73,11 @@ class Task:
             WeightsError: the backbone's weights cannot be had, or do not fit.
         """
         classes = self.check_data(cfg, "train")
-        meta = self.begin(cfg)
-        name, to_resume = str(cfg.get("load_from")), bool(cfg.get("resume"))
-        problems = unlike_its_run(cfg.model, name, meta, self.given, to_resume=to_resume)
-        stop_at(problems, allow_mismatch=allow_mismatch, to="go on")
+        first = self.begin(cfg)
+        meta, to_resume = first.meta, bool(cfg.get("resume"))
+        name = str(cfg.get("load_from"))
+        unlike = unlike_its_run(cfg.model, name, meta, self.given, to_resume=to_resume)
+        stop_at(chain(first.problems, unlike), allow_mismatch=allow_mismatch, to="go on")
         if to_resume:
             check_seen_classes(name, meta, classes)
         use = self.use_of(cfg)
@@ -84,7 +87,7 @@ class Task:
         fetch_weights(use)
         pixels = self.given(cfg.model, to_resume=False)["pixels"]
         said = str(pixels or "as the config's data_preprocessor makes them")
-        report = ReportHook(self.find_backbone, lambda _: said, changed)
+        report = ReportHook(self.find_backbone, lambda _: said, changed, first.loaded, first.left)
         return runner.train(cfg, *self.hooks(), report)
 
     def evaluate(

@@ -112,6 +112,7 @@ BROKEN: dict[str, Change] = {
     "image_id as 1.0": one(image_id=10.0),
     "category_id not listed": one(category_id=77),
     "category_id as 1.0": one(category_id=3.0),
+    "no annotation id": one(id=...),
     "annotation id": one(id=0),
     "iscrowd of another kind": one(iscrowd="0"),
     "iscrowd": one(iscrowd=...),

@@ -119,10 +119,15 @@ def _file_under_ids(columns: Columns, *, other_objects: bool) -> Rows:
     return np.array(list(again), np.int64)[np.array(differ) == other_objects]
 
 
+def _no_annotation_id(columns: Columns) -> Flags:
+    return np.array([a.get("id") is None for a in columns.annotations], bool)
+
+
 def _odd_annotation_ids(columns: Columns) -> Flags:
     ids = columns.annotation_ids
     as_floats = np.array([type(a.get("id")) is float for a in columns.annotations], bool)
-    return (ids < 1) | as_floats | repeated(ids.tolist())
+    odd = (ids < 1) | as_floats | repeated(ids.tolist())
+    return odd & ~_no_annotation_id(columns)
 
 
 def _number(columns: Columns, rows: Rows) -> None:  # noqa: ARG001
@@ -277,6 +282,10 @@ LISTS = (
         "category_id as 1.0", "annotation", _reference_as_float("category_id"),
         "has its category_id as a fraction", WHOLE, Outcome.FILLED,
         mend=_as_whole("annotation", "category_id"),
+    ),
+    Rule(
+        "no annotation id", "annotation", _no_annotation_id, "has no id",
+        "number annotations from 1", Outcome.REFUSED,
     ),
     Rule(
         "annotation id", "annotation", _odd_annotation_ids,

@@ -14,9 +14,9 @@ from resnext_backbones.data.annotations import (
     completed_copy,
     read_annotations,
 )
-from resnext_backbones.data.between import check_same_names, in_both
+from resnext_backbones.data.between import check_same_names, warn_of_both
 from resnext_backbones.data.rules import Outcome, Use
-from resnext_backbones.errors import InputError, some
+from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.detectron2.experiments import Experiment
 
 COCO = "coco"
@@ -47,15 +47,12 @@ def check_annotations(experiment: Experiment, *, train: bool, say: Say, warn: Sa
         {f"data set {name}": _by_id(found) for name, found in read.items()},
         "Detectron2 numbers them in the order of their ids: give each one id in all files",
     )
-    parts = [
-        [path for name in experiment.datasets(train=part) for path in _images(name, read)]
-        for part in (True, False)
-    ]
-    if train and (twice := in_both(*parts)):
-        warn(
-            f"{len(twice)} images are trained on and evaluated with ({some(map(str, twice))}): "
-            "the metrics then do not say how it is on others"
+    if train:
+        learned, evaluated = (
+            [path for name in experiment.datasets(train=part) for path in _images(name, read)]
+            for part in (True, False)
         )
+        warn_of_both(learned, evaluated, warn)
 
 
 def use_completed(experiment: Experiment, *, train: bool, say: Say, warn: Say) -> None:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import logging
 import weakref
 from argparse import Namespace
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import instantiate
+from detectron2.data import (
+    DatasetMapper,
+    build_detection_test_loader,
+    build_detection_train_loader,
+)
 from detectron2.engine import (
     AMPTrainer,
     DefaultTrainer,
     SimpleTrainer,
+    TrainerBase,
     create_ddp_model,
     default_setup,
     default_writers,
@@ -29,10 +35,16 @@ from torch import nn
 
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
 from resnext_backbones.engine.describe import summary
+from resnext_backbones.engine.failures import said
 from resnext_backbones.engine.fit import NONE, refuse_earlier_run
 from resnext_backbones.engine.processes import agree
+from resnext_backbones.engine.signals import requests
 from resnext_backbones.tasks.detectron2.annotations import use_completed
-from resnext_backbones.tasks.detectron2.checkpoints import Checkpointer, last_checkpoint
+from resnext_backbones.tasks.detectron2.checkpoints import (
+    Checkpointer,
+    SafeCheckpointer,
+    last_checkpoint,
+)
 from resnext_backbones.tasks.detectron2.checks import (
     check_batch,
     check_data,
@@ -46,6 +58,8 @@ from resnext_backbones.tasks.detectron2.experiments import (
     YamlExperiment,
     read_experiment,
 )
+from resnext_backbones.tasks.detectron2.images import SizedMapper, sized
+from resnext_backbones.tasks.detectron2.requests import RequestsHook, handed_on
 
 LOGGER = "resnext_backbones"
 
@@ -115,14 +129,27 @@ def run(
     experiment = request.experiment()
     check_batch(experiment, num_gpus * num_machines)
     check_data(experiment, train=not request.eval_only)
-    check_weights(experiment, evaluate=request.eval_only, allow_mismatch=request.allow_mismatch)
-    launch(_work, num_gpus, num_machines, machine_rank, dist_url, args=(request,))
+    check_weights(
+        experiment,
+        evaluate=request.eval_only,
+        resume=request.resume and bool(last_checkpoint(experiment.work_dir)),
+        allow_mismatch=request.allow_mismatch,
+    )
+    with requests.listening(), handed_on() if num_gpus * num_machines > 1 else nullcontext():
+        launch(_work, num_gpus, num_machines, machine_rank, dist_url, args=(request,))
     return Path(experiment.work_dir)
 
 
 def _work(request: Request) -> None:
     """Does the work of one process."""
     experiment = request.experiment()
+    with requests.listening(), said(experiment.work_dir):
+        _run(experiment, request)
+
+
+def _run(experiment: Experiment, request: Request) -> None:
+    # It logs the traceback of an error and raises it as well.
+    logging.getLogger(TrainerBase.__module__).addFilter(lambda record: not record.exc_info)
     agree(experiment.checkpoint, f"--work-dir {experiment.work_dir}")
     default_setup(
         experiment.cfg, Namespace(config_file=str(experiment.path), eval_only=request.eval_only)
@@ -134,7 +161,7 @@ def _work(request: Request) -> None:
     is_lazy = isinstance(experiment, LazyExperiment)
     if request.eval_only:
         model = create_ddp_model(experiment.build())
-        DetectionCheckpointer(model).load(experiment.checkpoint)
+        SafeCheckpointer(model).load(experiment.checkpoint)
         evaluate = _evaluate_lazy if is_lazy else _YamlTrainer.test
         evaluate(experiment.cfg, model)
     else:
@@ -149,7 +176,7 @@ def _train_lazy(experiment: Experiment, resume: bool) -> None:
     amp = cfg.train.amp.enabled and torch.cuda.is_available()
     trainer = (AMPTrainer if amp else SimpleTrainer)(
         create_ddp_model(model, **cfg.train.ddp),
-        instantiate(cfg.dataloader.train),
+        instantiate(sized(cfg.dataloader.train)),
         instantiate(cfg.optimizer),
     )
     folder = cfg.train.output_dir
@@ -160,6 +187,7 @@ def _train_lazy(experiment: Experiment, resume: bool) -> None:
         hooks.IterationTimer(),
         hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
         hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer) if main else None,
+        RequestsHook(checkpointer),
         hooks.EvalHook(cfg.train.eval_period, lambda: _evaluate_lazy(cfg, trainer.model)),
         hooks.PeriodicWriter(default_writers(folder, steps), period=period) if main else None,
     ]
@@ -174,7 +202,9 @@ def _evaluate_lazy(cfg: Any, model: nn.Module) -> Any:
     data = cfg.dataloader
     if "evaluator" not in data:
         return None
-    results = inference_on_dataset(model, instantiate(data.test), instantiate(data.evaluator))
+    results = inference_on_dataset(
+        model, instantiate(sized(data.test)), instantiate(data.evaluator)
+    )
     print_csv_format(results)
     return results
 
@@ -196,7 +226,20 @@ class _YamlTrainer(DefaultTrainer):
         pixels = YamlExperiment(Path(), self.cfg).pixels
         kept = weakref.proxy(self)
         self.checkpointer = Checkpointer(self.model, folder, pixels, trainer=kept)
-        return super().build_hooks()
+        built = super().build_hooks()
+        evaluates = next(i for i, hook in enumerate(built) if isinstance(hook, hooks.EvalHook))
+        built.insert(evaluates, RequestsHook(self.checkpointer))
+        return built
+
+    @classmethod
+    def build_train_loader(cls, cfg: Any) -> Any:
+        mapper = SizedMapper(DatasetMapper(cfg, is_train=True))
+        return build_detection_train_loader(cfg, mapper=mapper)
+
+    @classmethod
+    def build_test_loader(cls, cfg: Any, dataset_name: str) -> Any:
+        mapper = SizedMapper(DatasetMapper(cfg, is_train=False))
+        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
 
     @classmethod
     def build_evaluator(cls, cfg: Any, dataset_name: str) -> Any:

@@ -146,14 +146,3 @@ def is_format_only(evaluator: Any) -> bool:
 def _kinds(metric: Mapping[str, Any]) -> Sequence[str]:
     kinds = metric.get("metric", "bbox")
     return [kinds] if isinstance(kinds, str) else kinds
-
-
-def same_file(first: str | Path, second: str | Path) -> bool:
-    """Tells whether two paths name one file."""
-    return Path(first).is_file() and Path(first).samefile(second)
-
-
-def read_truth(metric: Mapping[str, Any], shown: Annotations) -> Annotations:
-    """Returns a metric's own annotations, with their categories as those that are shown."""
-    truth = read_annotations(Path(metric["ann_file"]), shown.use, log_info)
-    return truth.in_order_of(shown.names)

@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.config import Config
 
 from resnext_backbones.data.annotations import Annotations, check_images, find_annotations
-from resnext_backbones.data.between import check_same_names, difference, in_both
+from resnext_backbones.data.between import check_same_names, check_truth, warn_of_both
 from resnext_backbones.data.coco_file import read_content
 from resnext_backbones.engine.config import dicts_with
 from resnext_backbones.engine.fit import log_warning
@@ -23,8 +23,6 @@ from resnext_backbones.tasks.mmdetection.annotations import (
     in_coco_format,
     metrics_of,
     name_truth,
-    read_truth,
-    same_file,
     sources_of,
 )
 
@@ -53,11 +51,7 @@ def check_data(cfg: Config, mode: str) -> Sequence[str]:
         so = "a detector numbers them in one order: give metainfo.classes of all data sets that one"
         check_same_names(named, so)
         images = {split: _check_split(cfg, split) for split in SPLITS[mode]}
-        if twice := in_both(images.get("train", ()), images.get("val", ())):
-            log_warning(
-                f"{len(twice)} images are trained on and evaluated with ({some(map(str, twice))}): "
-                "the metrics then do not say how it is on others"
-            )
+        warn_of_both(images.get("train", ()), images.get("val", ()), log_warning)
     return next(iter(named.values()), ())
 
 
@@ -115,15 +109,10 @@ def _check_truth(name: str, metric: Mapping[str, Any], read: Sequence[Annotation
     path = metric.get("ann_file")
     if path is None:
         raise InputError(f"{name}: {metric['type']} has no ann_file; name the ground truth")
-    if not Path(path).is_file():
+    if len(read) == 1:
+        check_truth(f"{name}.ann_file", Path(path), read[0])
+    elif not Path(path).is_file():
         raise InputError(f"{name}.ann_file {path}: there is no such file; name the ground truth")
-    if any(same_file(path, found.path) for found in read) or len(read) != 1:
-        return
-    if found := difference(read[0], read_truth(metric, read[0])):
-        raise InputError(
-            f"{name}.ann_file {path}: is not of the images that the loader shows, those of "
-            f"{read[0].path}: {found}; name one file in both"
-        )
 
 
 def check_heads(classes: tuple[str, ...], model: Mapping[str, Any]) -> None:

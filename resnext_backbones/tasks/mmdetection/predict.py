@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader
 from resnext_backbones.data.coco_results import ImageList, own_categories, to_results
 from resnext_backbones.data.find_images import FoundImages
 from resnext_backbones.engine import runner
+from resnext_backbones.engine.checkpoints import find_checkpoint
 from resnext_backbones.engine.fit import unlike_its_run
 from resnext_backbones.errors import BUILD_ERRORS, InputError
 from resnext_backbones.io import atomic_write_text
@@ -32,7 +33,6 @@ from resnext_backbones.tasks.mmdetection.annotations import classes_of
 from resnext_backbones.tasks.mmdetection.checks import check_heads
 from resnext_backbones.tasks.mmdetection.config import given
 from resnext_backbones.tasks.mmdetection.pictures import picture_of, picture_path, write_picture
-from resnext_backbones.weights.sources import locate
 
 IMAGES, PREDICTIONS, PICTURES = "images.json", "predictions.json", "pictures"
 """In the folder of results."""
@@ -166,7 +166,7 @@ def _build(cfg: Config, checkpoint: str) -> Any:
             f"model {cfg.model.get('type')}: has no backbone of its own; name a config of the "
             "detector in it"
         )
-    path = str(locate(checkpoint) if "://" in checkpoint else checkpoint)
+    path = find_checkpoint(checkpoint)
     meta = runner.check_checkpoint(path, cfg)
     for problem in unlike_its_run(cfg.model, path, meta, given, to_resume=False):
         raise InputError(problem)

@@ -7,8 +7,10 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.dist import is_main_process
+from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -22,8 +24,8 @@ from resnext_backbones.data.annotations import (
     check_images,
     find_annotations,
     read_annotations,
-    reading,
 )
+from resnext_backbones.data.pixels import read_image
 from resnext_backbones.data.rules import Outcome, Use
 from resnext_backbones.engine.fit import log_info, log_warning
 from resnext_backbones.errors import InputError
@@ -47,6 +49,20 @@ def _indexed(found: Annotations) -> COCO:
     return coco
 
 
+class _Images(CocoDetection):
+    """Reads images as all other tools do, as (3, H, W) of bytes."""
+
+    def _load_image(self, id: int) -> tv_tensors.Image:
+        image = self.coco.imgs[id]
+        path, size = Path(self.root) / image["file_name"], (image["width"], image["height"])
+        return to_tensor(read_image(path, size=size))
+
+
+def to_tensor(pixels: NDArray[np.uint8]) -> tv_tensors.Image:
+    """Returns pixels (H, W, 3) as torchvision's transforms take them: (3, H, W)."""
+    return tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1))
+
+
 def coco_split(
     data_root: str, ann_file: str, image_folder: str, indices: int | None, use: Use = TRUTH
 ) -> CocoDetection:
@@ -61,8 +77,8 @@ def coco_split(
         for line in found.said(Outcome.FILLED, Outcome.LEFT_OUT, Outcome.COUNTED):
             log_warning(line)
     coco = _indexed(found)
-    dataset = CocoDetection(root / image_folder, None)
-    dataset.coco = coco
+    dataset = _Images(root / image_folder, None)
+    dataset.coco, dataset.annotations = coco, found
     dataset.ids = sorted(coco.imgs)[:indices]
     return dataset
 
@@ -99,6 +115,7 @@ class CocoInstances(Dataset):
         use = Use(train=train, evaluate=not train, masks=masks)
         split = coco_split(data_root, ann_file, image_folder, indices, use)
         self.coco: COCO = split.coco
+        self.annotations: Annotations = split.annotations
         self.root, self.train = Path(split.root), train
         if train:
             split.ids = [i for i in split.ids if any(map(is_usable, self.coco.imgToAnns[i]))]
@@ -108,7 +125,7 @@ class CocoInstances(Dataset):
         keys = {"image_id", "boxes", "labels"} | ({"masks"} if masks else set())
         self.wrapped = wrap_dataset_for_transforms_v2(split, target_keys=keys if train else None)
         self.labels = {category: label for label, category in enumerate(sorted(self.coco.cats), 1)}
-        steps: list[Any] = [v2.ToImage()]
+        steps: list[Any] = []
         if train:
             steps += [v2.RandomHorizontalFlip(), v2.ClampBoundingBoxes()]
             steps += [v2.SanitizeBoundingBoxes(min_size=LEAST_SIDE)]
@@ -120,13 +137,17 @@ class CocoInstances(Dataset):
         ids = tuple(self.labels)
         return {"classes": tuple(self.coco.cats[i]["name"] for i in ids), "category_ids": ids}
 
+    @property
+    def paths(self) -> list[Path]:
+        """Returns the files of the images."""
+        return [self.root / self.coco.imgs[image_id]["file_name"] for image_id in self.image_ids]
+
     def __len__(self) -> int:
         return len(self.image_ids)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         image_id = self.image_ids[index]
-        with reading("image", self.root / self.coco.imgs[image_id]["file_name"]):
-            image, target = self.wrapped[index]
+        image, target = self.wrapped[index]
         if not self.train:
             return {"inputs": self.transform(image), "targets": {"image_id": image_id}}
         target["labels"] = torch.tensor([self.labels[int(kind)] for kind in target["labels"]])

@@ -102,7 +102,7 @@ ODD: dict[str, Callable[[dict[str, Any]], Any]] = {
     "neither area nor iscrowd": lambda c: [
         (a.pop("area"), a.pop("iscrowd")) for a in c["annotations"]
     ],
-    "no id": lambda c: [a.pop("id") for a in c["annotations"]],
+    "ids that are text": lambda c: [a.update(id=f"a{a['id']}") for a in c["annotations"]],
     "a root": lambda c: (
         c["categories"].insert(0, {"id": 0, "name": "circle", "supercategory": "none"}),
         c["categories"][1].update(supercategory="circle"),
