@@ -29,6 +29,7 @@ COMMANDS = (
     "publish",
     "convert",
     "list",
+    "check-data",
     "demo",
 )
 """The help has this order; each is a module of `resnext_backbones.commands`."""
