@@ -17,6 +17,7 @@ from resnext_backbones.data.columns import Columns
 from resnext_backbones.data.image_sizes import check_sizes
 from resnext_backbones.data.masks import Step, unsaid
 from resnext_backbones.data.rules import RULES, Finding, Outcome, Rule, Use
+from resnext_backbones.data.summary import summarise
 from resnext_backbones.errors import InputError, some
 
 Say = Callable[[str], None]
@@ -49,6 +50,8 @@ class Annotations:
         images: their id, file_name, width and height.
         categories: as the file lists them, or by `in_order_of`.
         count: of annotations.
+        summary: numbers of the file as it is written: `summarise`.
+        is_kept: whether what was found is of an earlier call.
         is_reordered: whether the categories are in another order than the file's.
     """
 
@@ -59,6 +62,8 @@ class Annotations:
     images: list[dict[str, Any]] = field(repr=False)
     categories: list[dict[str, Any]] = field(repr=False)
     count: int
+    summary: dict[str, Any] = field(repr=False)
+    is_kept: bool = False
     is_reordered: bool = False
 
     @property
@@ -166,7 +171,7 @@ def inspect_annotations(path: Path, use: Use, say: Say = _silent) -> Annotations
 
     with kept.one_at_a_time(digest, use):
         if known := kept.find(digest, use):
-            return Annotations(path, use, digest, **known)
+            return Annotations(path, use, digest, **known, is_kept=True)
         say(f"annotation file {path}: {size / 1e6:,.0f} MB are read and checked, once")
         found = _inspected(path, use, digest, step)
         kept.keep(
@@ -176,6 +181,7 @@ def inspect_annotations(path: Path, use: Use, say: Say = _silent) -> Annotations
             images=found.images,
             categories=found.categories,
             count=found.count,
+            summary=found.summary,
         )
     return found
 
@@ -184,6 +190,7 @@ def _inspected(path: Path, use: Use, digest: str, step: Step) -> Annotations:
     content = read_content(path, _needed(use))
     check_kind(path, content)
     columns = Columns(content, is_plain=is_plain(path), step=step)
+    summary = summarise(columns)
     found = _check(columns, use)
     images = [{key: image.get(key) for key in IMAGE_KEYS} for image in columns.content["images"]]
     annotations = Annotations(
@@ -194,6 +201,7 @@ def _inspected(path: Path, use: Use, digest: str, step: Step) -> Annotations:
         images,
         columns.content["categories"],
         len(columns.content["annotations"]),
+        summary,
     )
     annotations.__dict__["content"] = columns.content  # what was read need not be read again
     return annotations
