@@ -179,7 +179,7 @@ TRUTHS: dict[str, tuple[Callable[[dict[str, Any]], Any] | None, str]] = {
     ),
     "exchanged ids": (
         lambda c: [c["categories"][k].update(name=annotated.CLASSES[1 - k]) for k in (0, 1)],
-        "has other categories: 5 'circle', 3 'square' for 3 'circle', 5 'square'",
+        "has other categories: 3 'square', 5 'circle' for 3 'circle', 5 'square'",
     ),
     "nothing": (lambda c: c["annotations"].clear(), "it has no annotation that could be found"),
 }
@@ -241,7 +241,9 @@ def test_loaders_of_other_classes_are_named(tmp_path: Path) -> None:
         write(tmp_path, None, name)
     cfg = config(tmp_path)
     cfg.val_dataloader.dataset["metainfo"] = {"classes": CLASSES[::-1]}
-    with pytest.raises(InputError, match=r"val_dataloader \(square, .*are in another order"):
+    with pytest.raises(
+        InputError, match=r"val_dataloader, val.json \(square, .*are in another order"
+    ):
         check_data(cfg, "train")
     cfg.val_dataloader.dataset["metainfo"] = {"classes": CLASSES[:2]}
     with pytest.raises(InputError, match=r"differ in square"):
