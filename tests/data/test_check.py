@@ -117,7 +117,7 @@ def test_images_are_compared_with_their_annotations(check, said, tree: Path) -> 
     status, text, rules = check()
     assert status == 1
     refused = {"image missing", "image unreadable", "image of another size"}
-    counted = {"image as stored", "file not listed"}
+    counted = {"image as it lies in its file", "file not listed"}
     assert rules == {**dict.fromkeys(refused, "refused"), **dict.fromkeys(counted, "counted")}
     assert "refused, for image missing, image unreadable, image of another size: " in text
     gone = {first.name, second.name, third.name}
