@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from resnext_backbones.data import kept
-from resnext_backbones.data.coco_file import LISTS, Content, is_plain, read_content
+from resnext_backbones.data.coco_file import LISTS, Content, check_kind, is_plain, read_content
 from resnext_backbones.data.columns import Columns
 from resnext_backbones.data.image_sizes import check_sizes
 from resnext_backbones.data.masks import Step, unsaid
@@ -28,7 +28,7 @@ LARGE = 20_000_000
 EACH = 200_000
 """After so many annotations that is said again."""
 
-CHANGES = (Outcome.FILLED, Outcome.LEFT_OUT)
+CHANGES = (Outcome.FILLED, Outcome.TAKEN_OUT, Outcome.LEFT_OUT)
 """Findings of these outcomes make the content another than the file's."""
 
 IMAGE_KEYS = ("id", "file_name", "width", "height")
@@ -79,7 +79,7 @@ class Annotations:
     @property
     def is_complete(self) -> bool:
         """Tells whether others may read the file as it is; else they read `completed_copy`."""
-        changes = CHANGES if self.use.evaluate else (Outcome.FILLED,)
+        changes = CHANGES if self.use.evaluate else CHANGES[:2]
         # Whoever trains leaves out objects without size by itself, but not images or categories.
         changed = any(f.outcome in changes or f.rule in LISTED_AGAIN for f in self.findings)
         return not changed and not self.is_reordered
@@ -113,13 +113,15 @@ class Annotations:
             ordered.__dict__["content"] = {**content, "categories": categories}
         return ordered
 
-    def said(self, *outcomes: Outcome) -> list[str]:
-        """Returns a line for each finding of these outcomes, which names the file."""
-        return [
-            f"annotation file {self.path}: {finding.message}"
-            for finding in self.findings
-            if finding.outcome in outcomes
-        ]
+    def tell(self, info: Say, warn: Say) -> None:
+        """Tells a line for each finding that is not refused, which names the file: what every data
+        set has to `info`, and the others to `warn`.
+        """
+        for finding in self.findings:
+            if finding.outcome is not Outcome.REFUSED:
+                (info if finding.is_usual else warn)(
+                    f"annotation file {self.path}: {finding.message}"
+                )
 
     def error(self) -> InputError:
         """Returns the error that lists all that is refused."""
@@ -185,7 +187,9 @@ def inspect_annotations(path: Path, use: Use, say: Say = _silent) -> Annotations
 
 
 def _inspected(path: Path, use: Use, digest: str, step: Step) -> Annotations:
-    columns = Columns(read_content(path, _needed(use)), is_plain=is_plain(path), step=step)
+    content = read_content(path, _needed(use))
+    check_kind(path, content)
+    columns = Columns(content, is_plain=is_plain(path), step=step)
     summary = summarise(columns)
     found = _check(columns, use)
     images = [{key: image.get(key) for key in IMAGE_KEYS} for image in columns.content["images"]]
@@ -224,7 +228,7 @@ def _check(columns: Columns, use: Use, rules: Sequence[Rule] = RULES) -> tuple[F
     for rule, outcome, rows in broken:
         if outcome is Outcome.LEFT_OUT:
             left_out.setdefault(rule.of, set()).update(rows.tolist())
-        elif outcome is Outcome.FILLED and rule.mend:
+        elif outcome in CHANGES and rule.mend:
             rule.mend(columns, rows)
     for kind, gone in left_out.items():
         listed = columns.of(kind)

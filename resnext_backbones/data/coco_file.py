@@ -96,11 +96,15 @@ def _other_format(content: Any, needed: Sequence[str]) -> str:
         for index, item in enumerate(value or ()):
             if not isinstance(item, dict):
                 return f"{key}[{index}] is {item!r:.60}, and must be an object with its keys"
-    for key, reason in KINDS.items():
-        listed = [content.get(name) or [{}] for name in ("annotations", "images")]
-        if any(key in items[0] for items in listed) and "bbox" not in listed[0][0]:
-            return reason
     return ""
+
+
+def check_kind(path: Path, content: Content) -> None:
+    """Raises InputError where a file of COCO's is of no detector: of panoptic segmentation, say."""
+    listed = [content[name] or [{}] for name in ("annotations", "images")]
+    for key, reason in KINDS.items():
+        if any(key in items[0] for items in listed) and "bbox" not in listed[0][0]:
+            raise InputError(f"annotation file {path}: {reason}")
 
 
 def _first(content: Any) -> dict[str, Any]:

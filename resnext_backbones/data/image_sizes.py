@@ -76,8 +76,8 @@ def check_sizes(
         )
     if done < len(listed):
         warn(
-            f"{what.format(done)} were compared with their sizes in {seconds:.0f} s; the others "
-            "are as they are read"
+            f"{what.format(done)} have the sizes that it says; {seconds:.0f} s were not enough for "
+            "the others, which are compared as they are read"
         )
 
 

@@ -20,6 +20,7 @@ from resnext_backbones.data.annotations import (
     read_annotations,
 )
 from resnext_backbones.data.rules import RULES, Outcome, Use
+from resnext_backbones.data.rules.table import rules_table
 from resnext_backbones.data.run_lengths import decode_counts
 from resnext_backbones.errors import InputError
 
@@ -170,7 +171,14 @@ def broken(folder: Path, name: str) -> Path:
 
 def test_each_rule_has_what_breaks_it_and_a_name_of_its_own() -> None:
     assert list(BROKEN) == [rule.name for rule in RULES]
-    assert all(rule.mend for rule in RULES if Outcome.FILLED in (rule.outcome, rule.otherwise))
+    filled = {Outcome.FILLED, Outcome.TAKEN_OUT}
+    assert all(rule.mend for rule in RULES if filled & {rule.outcome, rule.otherwise})
+
+
+def test_the_document_lists_the_rules() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "annotations.md").read_text(encoding="utf-8")
+    listed = text.split("<!-- rules -->")[1].split("<!-- /rules -->")[0]
+    assert listed.strip() == rules_table()
 
 
 def test_a_valid_file_breaks_none(tmp_path: Path) -> None:

@@ -191,6 +191,7 @@ BOXES = (
     Rule(
         "crowd", "annotation", lambda c: c.crowds, "is a crowd",
         "nothing is learned of it, and what is found there does not count", Outcome.COUNTED,
+        is_usual=True,
     ),
     Rule(
         "nothing to learn from", "file",

@@ -1,4 +1,4 @@
-"""Rules of the lists of a file: ids, names, and how they refer to each other."""
+"""Rules of categories and images: their ids, names and sizes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOTS = (None, "", "none", "None")
 """Exporters write one of these as the supercategory of a category that is above others."""
 
 
-def _value(kind: str, key: str) -> Any:
+def shown_value(kind: str, key: str) -> Any:
     return lambda columns, row: f"{columns.of(kind)[row].get(key)!r:.60}"
 
 
@@ -45,7 +45,7 @@ def _doubled_ids(kind: str) -> Any:
     return find
 
 
-def _as_whole(kind: str, *keys: str) -> Any:
+def as_whole(kind: str, *keys: str) -> Any:
     def mend(columns: Columns, rows: Rows) -> None:
         for row in rows:
             thing = columns.of(kind)[row]
@@ -119,30 +119,6 @@ def _file_under_ids(columns: Columns, *, other_objects: bool) -> Rows:
     return np.array(list(again), np.int64)[np.array(differ) == other_objects]
 
 
-def _no_annotation_id(columns: Columns) -> Flags:
-    return np.array([a.get("id") is None for a in columns.annotations], bool)
-
-
-def _odd_annotation_ids(columns: Columns) -> Flags:
-    ids = columns.annotation_ids
-    as_floats = np.array([type(a.get("id")) is float for a in columns.annotations], bool)
-    odd = (ids < 1) | as_floats | repeated(ids.tolist())
-    return odd & ~_no_annotation_id(columns)
-
-
-def _number(columns: Columns, rows: Rows) -> None:  # noqa: ARG001
-    for number, annotation in enumerate(columns.annotations, 1):
-        annotation["id"] = number
-
-
-def _not_listed(kind: str) -> Any:
-    return lambda columns: getattr(columns, f"{kind}_of") < 0
-
-
-def _reference_as_float(key: str) -> Any:
-    return lambda columns: np.array([type(a.get(key)) is float for a in columns.annotations], bool)
-
-
 def _no_size(columns: Columns) -> Flags:
     return np.any(np.isnan(columns.sizes), axis=1)
 
@@ -154,77 +130,46 @@ def _size_as_float(columns: Columns) -> Flags:
     return np.array(kinds, bool) & ~_no_size(columns)
 
 
-def _without_objects(kind: str, total: str) -> Any:
-    def find(columns: Columns) -> Flags:
-        flags = np.ones(len(columns.of(total)), bool)
-        places = getattr(columns, f"{kind}_of")
-        flags[places[places >= 0]] = False
-        return flags if len(columns.annotations) else np.zeros_like(flags)
-
-    return find
-
-
-def _odd_crowd(columns: Columns) -> Flags:
-    values = [a.get("iscrowd") for a in columns.annotations]
-    return np.array([value not in (0, 1, None) for value in values], bool)
-
-
-def _unsaid_crowd(columns: Columns) -> Flags:
-    values = [a.get("iscrowd") for a in columns.annotations]
-    plain = np.array([type(value) is int for value in values], bool)
-    return ~plain & ~_odd_crowd(columns)
-
-
-def _fill_crowd(columns: Columns, rows: Rows) -> None:
-    for row in rows:
-        columns.annotations[row]["iscrowd"] = int(columns.annotations[row].get("iscrowd") or 0)
-
-
-def _ignored(columns: Columns) -> Flags:
-    return np.array([bool(a.get("ignore")) for a in columns.annotations], bool)
-
-
-IDS = "number from 0 or 1 on, and refer to these"
 WHOLE = "whole numbers were taken for them"
 
 LISTS = (
     Rule(
         "category id", "category", _no_id("category"), "has no whole number as its id",
-        f"give categories ids that are whole numbers: {IDS}", Outcome.REFUSED,
-        shown=_value("category", "id"),
+        "number them, and refer to these numbers", Outcome.REFUSED,
+        shown=shown_value("category", "id"),
     ),
     Rule(
         "category id as 1.0", "category", _as_floats("category"), "has its id as a fraction",
-        WHOLE, Outcome.FILLED, shown=_value("category", "id"), mend=_as_whole("category", "id"),
+        WHOLE, Outcome.FILLED, shown=shown_value("category", "id"), mend=as_whole("category", "id"),
     ),
     Rule(
         "category id twice", "category", _doubled_ids("category"),
         "has the id of a category before it", "give each an id of its own", Outcome.REFUSED,
-        shown=_value("category", "name"),
+        shown=shown_value("category", "name"),
     ),
     Rule(
         "category name", "category", _no_text("category", "name"), "has no name in text",
-        "give it its name", Outcome.REFUSED, shown=_value("category", "name"),
+        "give it its name", Outcome.REFUSED, shown=shown_value("category", "name"),
     ),
     Rule(
         "root category of the same name", "category", _unused_roots,
         "is above others, has the name of another category, and no annotation is of it",
-        "it was left out", Outcome.LEFT_OUT, shown=_value("category", "name"),
+        "it was left out", Outcome.LEFT_OUT, shown=shown_value("category", "name"),
     ),
     Rule(
         "category name twice", "category", _doubled_names,
         "has the name of a category before it",
         "classes are told apart by their names, so give each name once", Outcome.REFUSED,
-        shown=_value("category", "name"),
+        shown=shown_value("category", "name"),
     ),
     Rule(
         "image id", "image", _no_id("image"), "has no whole number as its id",
-        f"give images ids that are whole numbers, as results refer to them: {IDS}",
-        Outcome.REFUSED, shown=_value("image", "id"),
+        "number them, and refer to these numbers, as results do",
+        Outcome.REFUSED, shown=shown_value("image", "id"),
     ),
     Rule(
         "image id as 1.0", "image", _as_floats("image"), "has its id as a fraction", WHOLE,
-        Outcome.FILLED, shown=_value("image", "id"), mend=_as_whole("image", "id"),
+        Outcome.FILLED, shown=shown_value("image", "id"), mend=as_whole("image", "id"),
     ),
     Rule(
         "image listed twice", "image", _same_images, "is listed again, with nothing else",
@@ -232,12 +177,12 @@ LISTS = (
     ),
     Rule(
         "image id twice", "image", _doubled_images, "has the id of an image before it",
-        "give each an id of its own", Outcome.REFUSED, shown=_value("image", "file_name"),
+        "give each an id of its own", Outcome.REFUSED, shown=shown_value("image", "file_name"),
     ),
     Rule(
         "file_name", "image", _no_text("image", "file_name"), "has no file_name in text",
         "name its file in the folder of images", Outcome.REFUSED,
-        shown=_value("image", "file_name"),
+        shown=shown_value("image", "file_name"),
     ),
     Rule(
         "width and height", "image", _no_size, "has no width and height in pixels",
@@ -248,71 +193,19 @@ LISTS = (
     ),
     Rule(
         "width and height as 640.0", "image", _size_as_float, "has its size as fractions", WHOLE,
-        Outcome.FILLED, mend=_as_whole("image", "width", "height"),
+        Outcome.FILLED, mend=as_whole("image", "width", "height"),
     ),
     Rule(
         "file under several ids, other objects", "image",
         lambda c: _file_under_ids(c, other_objects=True),
         "has the file of an image before it, and other annotations",
         "the objects of one are background in the other: list each file once, with all of them",
-        Outcome.REFUSED, shown=_value("image", "file_name"),
+        Outcome.REFUSED, shown=shown_value("image", "file_name"),
     ),
     Rule(
         "file under several ids", "image", lambda c: _file_under_ids(c, other_objects=False),
         "has the file of an image before it, and the same annotations",
         "it counts as often as it is listed", Outcome.COUNTED,
-        shown=_value("image", "file_name"),
-    ),
-    Rule(
-        "image_id not listed", "annotation", _not_listed("image"),
-        "has an image_id that is not listed", "list the image, or leave out its annotations",
-        Outcome.REFUSED, shown=_value("annotation", "image_id"),
-    ),
-    Rule(
-        "image_id as 1.0", "annotation", _reference_as_float("image_id"),
-        "has its image_id as a fraction", WHOLE, Outcome.FILLED,
-        mend=_as_whole("annotation", "image_id"),
-    ),
-    Rule(
-        "category_id not listed", "annotation", _not_listed("category"),
-        "has a category_id that is not listed", "list the category, or leave out its annotations",
-        Outcome.REFUSED, shown=_value("annotation", "category_id"),
-    ),
-    Rule(
-        "category_id as 1.0", "annotation", _reference_as_float("category_id"),
-        "has its category_id as a fraction", WHOLE, Outcome.FILLED,
-        mend=_as_whole("annotation", "category_id"),
-    ),
-    Rule(
-        "no annotation id", "annotation", _no_annotation_id, "has no id",
-        "number annotations from 1", Outcome.REFUSED,
-    ),
-    Rule(
-        "annotation id", "annotation", _odd_annotation_ids,
-        "has no id of its own from 1 on, which COCO's evaluation needs",
-        "all were numbered from 1", Outcome.FILLED, shown=_value("annotation", "id"),
-        mend=_number,
-    ),
-    Rule(
-        "iscrowd of another kind", "annotation", _odd_crowd, "has an iscrowd other than 0 and 1",
-        "write 1 for a group that is not counted, else 0", Outcome.REFUSED,
-        shown=_value("annotation", "iscrowd"),
-    ),
-    Rule(
-        "iscrowd", "annotation", _unsaid_crowd, "has no iscrowd of 0 or 1",
-        "0 was taken where nothing is said", Outcome.FILLED, mend=_fill_crowd,
-    ),
-    Rule(
-        "ignore", "annotation", _ignored, "has `ignore`, which tools read in different ways",
-        "write iscrowd 1 for what is not to be counted, and leave `ignore` out", Outcome.REFUSED,
-    ),
-    Rule(
-        "image without annotations", "image", _without_objects("image", "image"),
-        "has no annotation", "networks see it as background, or not at all", Outcome.COUNTED,
-    ),
-    Rule(
-        "category without annotations", "category", _without_objects("category", "category"),
-        "has no annotation", "nothing is learned of it, or measured", Outcome.COUNTED,
-        shown=_value("category", "name"),
+        shown=shown_value("image", "file_name"),
     ),
 )  # fmt: skip

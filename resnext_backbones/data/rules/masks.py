@@ -129,7 +129,16 @@ def _drop(columns: Columns, rows: Rows) -> None:
 def _rule(name: str, find: Any, says: str, so: str, shown: Any = _shown) -> Rule:
     """Returns a rule of masks that are refused where masks are used, and taken out elsewhere."""
     return Rule(
-        name, "annotation", find, says, so, Outcome.REFUSED, "masks", Outcome.FILLED, shown, _drop
+        name,
+        "annotation",
+        find,
+        says,
+        so,
+        Outcome.REFUSED,
+        "masks",
+        Outcome.TAKEN_OUT,
+        shown,
+        _drop,
     )
 
 

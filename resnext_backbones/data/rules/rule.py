@@ -21,8 +21,12 @@ class Outcome(Enum):
 
     REFUSED = "refused"
     FILLED = "filled in"
+    TAKEN_OUT = "taken out"
     LEFT_OUT = "left out"
     COUNTED = "counted"
+
+
+TAKEN_OUT = "it was taken out, since boxes alone are used"
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Rule:
         otherwise: the outcome where it does not; None says nothing then.
         shown: returns the value of the one that is named.
         mend: fills in, for the rows that were found.
+        is_usual: whether most data sets have some.
     """
 
     name: str
@@ -72,6 +77,7 @@ class Rule:
     otherwise: Outcome | None = None
     shown: Callable[[Columns, int], str] | None = None
     mend: Callable[[Columns, Rows], None] | None = None
+    is_usual: bool = False
 
     def outcome_for(self, use: Use) -> Outcome | None:
         """Returns what becomes of what breaks the rule in a use."""
@@ -93,6 +99,7 @@ class Finding:
         count: how many break it.
         first: the first one, by its id and place in the file.
         message: in words, with what was done or what to do.
+        is_usual: as of the rule.
     """
 
     rule: str
@@ -100,6 +107,7 @@ class Finding:
     count: int
     first: str
     message: str
+    is_usual: bool = False
 
     @classmethod
     def of(cls, rule: Rule, outcome: Outcome, columns: Columns, rows: Rows) -> Finding:
@@ -107,10 +115,10 @@ class Finding:
         row, count = int(rows[0]), len(rows)
         value = f": {rule.shown(columns, row)}" if rule.shown else ""
         first = _name(rule, columns, row)
+        so = TAKEN_OUT if outcome is Outcome.TAKEN_OUT else rule.so
         others = f" (and {count - 1:,} more)" if count > 1 else ""
-        return cls(
-            rule.name, outcome, count, first, f"{first} {rule.says}{value}{others}; {rule.so}"
-        )
+        message = f"{first} {rule.says}{value}{others}; {so}"
+        return cls(rule.name, outcome, count, first, message, rule.is_usual)
 
 
 LISTED_AS = {"annotation": "annotations", "image": "images", "category": "categories"}

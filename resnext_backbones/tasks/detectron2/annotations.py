@@ -9,13 +9,14 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json, register_coco_instances
 
 from resnext_backbones.data.annotations import (
+    CHANGES,
     Annotations,
     check_images,
     completed_copy,
     read_annotations,
 )
 from resnext_backbones.data.between import check_same_names, warn_of_both
-from resnext_backbones.data.rules import Outcome, Use
+from resnext_backbones.data.rules import Use
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.detectron2.experiments import Experiment
 
@@ -39,9 +40,11 @@ def check_annotations(experiment: Experiment, *, train: bool, say: Say, warn: Sa
     for name, found in read.items():
         check_images(found.path, found.images, Path(MetadataCatalog.get(name).image_root))
         if not found.is_complete and not _is_plain(name):
+            lacks = "; ".join(f.message for f in found.findings if f.outcome in CHANGES)
             raise InputError(
-                f"data set {name}: {'; '.join(found.said(Outcome.FILLED))}; it is read by a "
-                f"function of its own, so complete the file, or register it by {PLAIN}"
+                f"data set {name}: is read by a function of its own, and its annotation file "
+                f"{found.path} is not complete: {lacks}; complete it, or register the data set by "
+                f"{PLAIN}"
             )
     check_same_names(
         {f"data set {name}": _by_id(found) for name, found in read.items()},
@@ -61,8 +64,7 @@ def use_completed(experiment: Experiment, *, train: bool, say: Say, warn: Say) -
     """
     for name, use in _uses(experiment, train).items():
         found = _read(name, use, say)
-        for line in found.said(Outcome.FILLED, Outcome.LEFT_OUT, Outcome.COUNTED):
-            warn(line)
+        found.tell(say, warn)
         if not found.is_complete:
             copy = completed_copy(found)
             say(f"data set {name}: is read from a completed copy of its annotations, {copy}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmdet.registry import DATASETS
 from mmengine.config import Config
 
 from resnext_backbones.data.annotations import Annotations, check_images, find_annotations
@@ -25,6 +26,7 @@ from resnext_backbones.tasks.mmdetection.annotations import (
     name_truth,
     sources_of,
 )
+from resnext_backbones.tasks.mmdetection.completed import class_of
 
 HEADS = ("bbox_head", "mask_head")
 SPLITS = {"train": ("train", "val"), "test": ("test",)}
@@ -41,9 +43,9 @@ def check_data(cfg: Config, mode: str) -> Sequence[str]:
     """
     loaders = {split: cfg.get(f"{split}_dataloader") for split in SPLITS[mode]}
     named = {
-        f"{split}_dataloader": classes_of(dataset)
+        f"{split}_dataloader, {dataset['ann_file']}": classes_of(dataset)
         for split, loader in loaders.items()
-        for dataset in datasets_of(loader)[:1]
+        for dataset in datasets_of(loader)
     }
     for split in SPLITS[mode]:
         name_truth(*(cfg.get(f"{split}_{part}") for part in PARTS))
@@ -89,7 +91,7 @@ def _check_other(dataset: Mapping[str, Any], model: Mapping[str, Any]) -> None:
     for their names and images.
     """
     path = find_annotations(Path(dataset.get("data_root") or "."), dataset["ann_file"])
-    if path.suffix != ".json":
+    if path.suffix != ".json" or not hasattr(class_of(dataset, DATASETS), "COCOAPI"):
         return
     content = read_content(path)
     if classes := classes_of(dataset):

@@ -20,7 +20,7 @@ from mmengine.fileio import get_local_path
 
 from resnext_backbones.adapters import registry as own
 from resnext_backbones.data.annotations import read_annotations
-from resnext_backbones.data.rules import Outcome, Use
+from resnext_backbones.data.rules import Use
 from resnext_backbones.engine.config import dicts_with
 from resnext_backbones.engine.fit import log_info, log_warning
 from resnext_backbones.errors import InputError, some
@@ -73,8 +73,7 @@ class ReadsCompleted:
         """Returns a file's index, in the place of the class that a data set calls."""
         coco = CompletedCOCO(path, self.use)
         if is_main_process():
-            for line in coco.found.said(Outcome.FILLED, Outcome.LEFT_OUT, Outcome.COUNTED):
-                log_warning(line)
+            coco.found.tell(log_info, log_warning)
         return coco
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -26,7 +26,7 @@ from resnext_backbones.data.annotations import (
     read_annotations,
 )
 from resnext_backbones.data.pixels import read_image
-from resnext_backbones.data.rules import Outcome, Use
+from resnext_backbones.data.rules import Use
 from resnext_backbones.engine.fit import log_info, log_warning
 from resnext_backbones.errors import InputError
 
@@ -74,8 +74,7 @@ def coco_split(
     found = read_annotations(path, use, log_info)
     if is_main_process():
         check_images(path, found.images, root / image_folder)
-        for line in found.said(Outcome.FILLED, Outcome.LEFT_OUT, Outcome.COUNTED):
-            log_warning(line)
+        found.tell(log_info, log_warning)
     coco = _indexed(found)
     dataset = _Images(root / image_folder, None)
     dataset.coco, dataset.annotations = coco, found

@@ -241,7 +241,9 @@ def test_loaders_of_other_classes_are_named(tmp_path: Path) -> None:
         write(tmp_path, None, name)
     cfg = config(tmp_path)
     cfg.val_dataloader.dataset["metainfo"] = {"classes": CLASSES[::-1]}
-    with pytest.raises(InputError, match=r"val_dataloader \(square, .*are in another order"):
+    with pytest.raises(
+        InputError, match=r"val_dataloader, val.json \(square, .*are in another order"
+    ):
         check_data(cfg, "train")
     cfg.val_dataloader.dataset["metainfo"] = {"classes": CLASSES[:2]}
     with pytest.raises(InputError, match=r"differ in square"):
