@@ -56,8 +56,8 @@ def _categories(train: Annotations, val: Annotations) -> Iterable[Finding]:
         place = next(place for place, (mine, other) in enumerate(pairs) if mine != other)
         message = (
             f"category {place + 1} is {names[place]!r} in {train.path.name} and "
-            f"{of_val[place]!r} in {val.path.name}; classes go by their names, but torchvision's and Detectron2's detectors refuse files "
-            "whose ids give another order"
+            f"{of_val[place]!r} in {val.path.name}; classes go by their names, but torchvision's "
+            "and Detectron2's detectors refuse files whose ids give another order"
         )
         yield Finding("another order", Outcome.COUNTED, 1, names[place], message)
 
