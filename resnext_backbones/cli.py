@@ -66,10 +66,29 @@ def run_tool(main: Callable[[], None]) -> None:
     except REPORTED as error:
         if os.environ.get(TRACEBACK):
             traceback.print_exc()
-        rank = os.environ.get("RANK")
-        where = f"[rank {rank}] " if rank else ""
-        print(f"{where}error: {plain_message(error)}", file=sys.stderr)
+        print(f"{_where()}error: {plain_message(error)}", file=sys.stderr)
+        _tell(plain_message(error))
         sys.exit(next(status for kind, status in STATUS.items() if isinstance(error, kind)))
+    except Exception as error:
+        _tell(f"{type(error).__name__}: {error}")
+        raise
+
+
+def _where() -> str:
+    """Returns which process this is, in front of its message; "" where it is alone."""
+    if not (rank := os.environ.get("RANK")):
+        return ""
+    from resnext_backbones.engine.hosts import this_host
+
+    return f"[rank {rank} on {this_host()}] "
+
+
+def _tell(message: str) -> None:
+    """Leaves to the other processes of a run, if there are some, why this one ends."""
+    if "RANK" in os.environ:
+        from resnext_backbones.engine.hosts import tell
+
+        tell(message)
 
 
 def plain_message(error: Exception) -> str:

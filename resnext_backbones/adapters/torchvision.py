@@ -249,6 +249,8 @@ def _split(
 def _own_words(options: dict[str, Any]) -> dict[str, Any]:
     """Returns options by this module's words; ValueError: one of them is given by both."""
     named = {key: value for key, value in options.items() if key not in WORDS}
+    if named.get("num_classes", 0) is None:
+        del named["num_classes"]
     for theirs, own in WORDS.items():
         if (value := options.get(theirs)) is not None:
             require(own not in named, own, f"left out beside {theirs}", named.get(own))

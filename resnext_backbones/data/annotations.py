@@ -222,7 +222,11 @@ def _check(columns: Columns, use: Use, rules: Sequence[Rule] = RULES) -> tuple[F
         if outcome and len(rows := rule.rows(columns)):
             found.append(Finding.of(rule, outcome, columns, rows))
             broken.append((rule, outcome, rows))
-    if any(outcome is Outcome.REFUSED for _, outcome, _ in broken):
+    refused = [rule for rule, outcome, _ in broken if outcome is Outcome.REFUSED]
+    if causes := [rule for rule in refused if not rule.alone]:
+        effects = {rule.name for rule in refused} - {rule.name for rule in causes}
+        return tuple(finding for finding in found if finding.rule not in effects)
+    if refused:
         return tuple(found)
     left_out: dict[str, set[int]] = {}
     for rule, outcome, rows in broken:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from io import BytesIO
-from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
@@ -86,16 +85,18 @@ def reading(name: object, what: str = "image") -> Iterator[None]:
 
 @contextmanager
 def opened(source: Source) -> Iterator[BinaryIO]:
-    """Opens what is a file, which a pipe is not, whose reader would wait."""
+    """Opens what is a file; of a pipe, whose reader would wait, ValueError says that it is none."""
     if isinstance(source, bytes):
         yield BytesIO(source)
         return
-    path = Path(source)
-    mode = path.stat().st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise ValueError("it is no file")
-    with path.open("rb") as file:
+    with open(source, "rb", opener=_at_once) as file:  # no Path for each image
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("it is no file")
         yield file
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def read_stored(file: BinaryIO) -> Stored:
@@ -127,11 +128,10 @@ def read_stored(file: BinaryIO) -> Stored:
 
 def read_whole(file: BinaryIO) -> bytes:
     """Returns all of a file; ValueError: it is too large to be held."""
-    file.seek(0)
-    content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
+    if file.seek(0, os.SEEK_END) > MOST_BYTES:
         raise ValueError(f"it has more than {MOST_BYTES >> 20} MiB")
-    return content
+    file.seek(0)
+    return file.read()
 
 
 def open_by_pillow(file: BinaryIO) -> Image.Image:

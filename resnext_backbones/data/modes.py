@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from torch.utils.data import get_worker_info
 
 BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262
 """Tags of TIFF."""
@@ -97,4 +101,16 @@ def _high_bits(image: Image.Image) -> NDArray[np.uint8]:
             f"it has {bits} bits, but no value above {values.max()}, so nothing would be seen; "
             f"scale its values to 0 to {(1 << bits) - 1}"
         )
+    _say_once(bits)
     return high
+
+
+@cache
+def _say_once(bits: int) -> None:
+    """Says what a process does with such images, in the first of a loader's workers."""
+    worker = get_worker_info()
+    if worker is None or worker.id == 0:
+        logging.getLogger(__name__).warning(
+            f"images of {bits} bits: their upper 8 are taken, since 0 to {(1 << bits) - 1} is the "
+            "range of their type"
+        )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import is_main_process, master_only
+from mmengine.dist import broadcast, is_main_process, master_only
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.hooks import Hook
@@ -23,7 +23,7 @@ from resnext_backbones.engine.fit import log_warning
 from resnext_backbones.engine.hooks import reported
 from resnext_backbones.engine.signals import TERMINATED, requests
 from resnext_backbones.errors import InputError
-from resnext_backbones.io import atomic_write, atomic_write_text, remove_leftovers
+from resnext_backbones.io import atomic_write, atomic_write_text, json_text, remove_leftovers
 from resnext_backbones.weights.download import hash_of
 
 BACKEND = "resnext_backbones.whole_files"
@@ -39,7 +39,8 @@ class Entry:
     file: str  # its name in the work directory
     sha256: str
     iter: int  # steps that were done
-    metrics: Mapping[str, float] = field(default_factory=dict)  # once it was evaluated
+    # once it was evaluated; None is a metric that has no value, as of a class without objects
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def read_journal(work_dir: Path) -> list[Entry]:
@@ -58,7 +59,7 @@ def read_journal(work_dir: Path) -> list[Entry]:
 def write_journal(work_dir: Path, entries: list[Entry]) -> None:
     """Replaces a work directory's journal."""
     lines = [asdict(entry) for entry in entries]
-    atomic_write_text(work_dir / JOURNAL, json.dumps(lines, indent=1) + "\n")
+    atomic_write_text(work_dir / JOURNAL, json_text(lines, indent=1))
 
 
 def newest_checkpoint(work_dir: str | Path) -> Path | None:
@@ -255,6 +256,20 @@ class CheckpointHook(MMEngineCheckpointHook):
             entries[-1] = replace(entries[-1], metrics=numbers)
             with reported(runner, "the journal of checkpoints"):
                 write_journal(Path(runner.work_dir), entries)
+
+
+class SavedStatisticsHook(Hook):
+    """Has all processes evaluate with the statistics of norms that are saved: the first one's.
+
+    Each process has its own of its images, and a run that goes on has the first one's everywhere,
+    so its metrics would be others than those of a run that never stopped.
+    """
+
+    priority = "LOWEST"  # once EMAHook has put the average in place
+
+    def before_val_epoch(self, runner: Any) -> None:
+        for buffer in runner.model.buffers():
+            broadcast(buffer)
 
 
 class MissedValidationHook(Hook):

@@ -256,12 +256,17 @@ def unlike_its_run(
 
 
 def read_model(text: Any) -> dict[str, Any] | None:
-    """Returns `model` of a config as MMEngine writes it, of which nothing is run; None where there
+    """Returns `model` of a config as `read_section` does."""
+    return read_section(text, "model")
+
+
+def read_section(text: Any, name: str) -> Any:
+    """Returns an entry of a config as MMEngine writes it, of which nothing is run; None where there
     is none, or where it is more than names and plain values.
     """
     try:
         for statement in ast.parse(text if isinstance(text, str) else "").body:
-            if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "model":
+            if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == name:
                 return _plain(statement.value)
     except (SyntaxError, ValueError):
         pass

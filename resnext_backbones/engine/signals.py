@@ -93,10 +93,16 @@ class Requests:
 
 
 def _outlive(parent: int) -> None:
-    """Ends this process when its parent wants it to, or is gone, and at no one else's wish."""
+    """Ends this process when its parent wants it to, or is gone; what others send goes to the
+    parent, which saves.
+    """
     while os.getppid() == parent:
         sent = signal.sigtimedwait(REQUESTS, LOOK_SECONDS)
-        if sent and sent.si_signo == signal.SIGTERM and sent.si_pid == parent:
+        if sent is None:
+            continue
+        if sent.si_pid != parent:
+            os.kill(parent, sent.si_signo)
+        elif sent.si_signo == signal.SIGTERM:
             os._exit(0)  # as PyTorch's own handler does
     os._exit(1)
 

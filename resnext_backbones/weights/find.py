@@ -92,6 +92,8 @@ def _leaves(
     if not isinstance(value, Mapping | list | tuple) or id(value) in seen or depth > DEEPEST:
         return
     seen.add(id(value))
+    if depth == 1:
+        container = f"{name}." if name else ""
     children = list(_children(value))
     if isinstance(value, Inert) and not children:
         yield name, container, value
@@ -99,11 +101,12 @@ def _leaves(
         if key in MODULE_PARTS:
             yield from _leaves(child, name, container, seen, depth + 1)
             continue
-        within = container
-        if depth == 1 and name:
-            within = f"{name}."
+        if isinstance(child, Tensor) and not isinstance(key, str):
+            continue  # which no module's is, but many an optimiser's
+        if isinstance(value, Inert) and isinstance(child, Inert) and not any(_children(child)):
+            continue  # an attribute, which stands for no tensor
         front = f"{name}." if name else ""
-        yield from _leaves(child, f"{front}{key}", within, seen, depth + 1)
+        yield from _leaves(child, f"{front}{key}", container, seen, depth + 1)
 
 
 def _children(value: Any) -> Iterator[tuple[Any, Any]]:
@@ -115,7 +118,8 @@ def _children(value: Any) -> Iterator[tuple[Any, Any]]:
         for part in (*value.args, value.state):
             for attributes in part if isinstance(part, tuple) else (part,):
                 if isinstance(attributes, Mapping):
-                    yield from attributes.items()
+                    parts = {k: attributes[k] for k in MODULE_PARTS if k in attributes}
+                    yield from (parts or attributes).items()
 
 
 def anchors(family: str) -> list[str]:

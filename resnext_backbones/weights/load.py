@@ -13,7 +13,7 @@ from torch import nn
 
 from resnext_backbones.models import Architecture, ResNeXt
 from resnext_backbones.weights.checkpoint import Checkpoint
-from resnext_backbones.weights.compare import COUNTER, check_unseen, compare
+from resnext_backbones.weights.compare import COUNTER, SHAPE, check_unseen, compare
 from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.files import read_file, read_metadata
 from resnext_backbones.weights.formats import FORMATS
@@ -174,7 +174,9 @@ def misfit(model: ResNeXt, held: Checkpoint, source: object, *, head: bool = Tru
     found = compare(state, own, optional=added, unknown=held.unknown, odd=odd)
     if not found:
         return ""
-    return found.message(f"weights {source}", held.variant, network_name(own), held.names)
+    heads = any(text.startswith(HEAD) for text in found[SHAPE])
+    more = held.names + "head=False keeps the network's own head. " * heads
+    return found.message(f"weights {source}", held.variant, network_name(own), more)
 
 
 def _without_place(state: Mapping[str, Any], model: ResNeXt, *, head: bool) -> list[str]:

@@ -19,7 +19,7 @@ MOST_INSTRUCTIONS = 2_000_000
 """A detector's checkpoint with its optimiser has less than a tenth of it. What one instruction
 makes can take some hundred bytes of memory."""
 
-MOST_INERT = 500_000
+MOST_INERT = 100_000
 """Inert values are larger than others."""
 
 RUNS_CODE = re.compile(

@@ -93,6 +93,7 @@ class TorchReader:
     def __init__(self, file: Tensor, calls: Calls, *, swapped: bool = False) -> None:
         self._file, self._swapped = file, swapped
         self._claims = 0
+        self._storages: dict[str | int, Tensor] = {}
         self.places: dict[Any, tuple[int, int]] = {}
         """Where the bytes of each storage begin, and how many there are."""
         functions: dict[str, Callable[..., Any]] = {
@@ -137,11 +138,19 @@ class TorchReader:
         size = int(items) * dtype.itemsize
         if not 0 <= size <= held and key in self.places:
             raise RefusedError(f"a storage of {size} bytes made of {held}")
-        data = self._file[begin : begin + min(size, held)]
+        if key not in self._storages:
+            self._storages[key] = self._part(begin, held)
+        data = self._storages[key][:size]
         if views and views[0] is not None:  # it is a part of another
             _, offset, items = views[0]
             data = data[offset * dtype.itemsize :][: items * dtype.itemsize]
         return Storage(data, dtype)
+
+    def _part(self, begin: int, size: int) -> Tensor:
+        """Returns a part of the file as a storage of its own, as torch.save must find it again."""
+        part = self._file.untyped_storage()[begin : begin + size] if size else None
+        data = torch.empty(0, dtype=torch.uint8)
+        return data if part is None else data.set_(part)
 
     def _tensor(
         self, storage: Any, offset: int, size: Sequence[int], stride: Sequence[int], *more: Any
@@ -191,7 +200,7 @@ class TorchReader:
         if self._swapped:
             unit = item // 2 if dtype.is_complex else item
             data = data.reshape(-1, unit).flip(1).reshape(-1)
-        elif data.storage_offset() % item:
+        elif data.data_ptr() % item:
             data = data.clone()
         values = data.view(dtype)
         return values.as_strided(shape, tuple(stride), values.storage_offset() + offset)

@@ -198,13 +198,13 @@ BOXES = (
         lambda c: [not usable(c).any()],
         "has no annotation that a detector learns from",
         "there must be one at least that is no crowd, a pixel wide and high, and in its image",
-        Outcome.REFUSED, needs="train",
+        Outcome.REFUSED, needs="train", alone=True,
     ),
     Rule(
         "nothing to measure with", "file",
         lambda c: [not (~c.crowds & ~_outside(c) & ~_without_size(c)).any()],
         "has no annotation that could be found",
         "for detections without a measure set format_only and outfile_prefix of the evaluator",
-        Outcome.REFUSED, needs="evaluate",
+        Outcome.REFUSED, needs="evaluate", alone=True,
     ),
 )  # fmt: skip

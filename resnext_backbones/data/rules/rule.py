@@ -65,6 +65,7 @@ class Rule:
         shown: returns the value of the one that is named.
         mend: fills in, for the rows that were found.
         is_usual: whether most data sets have some.
+        alone: it is said only where nothing else is refused, which would be its cause.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Rule:
     shown: Callable[[Columns, int], str] | None = None
     mend: Callable[[Columns, Rows], None] | None = None
     is_usual: bool = False
+    alone: bool = False
 
     def outcome_for(self, use: Use) -> Outcome | None:
         """Returns what becomes of what breaks the rule in a use."""

@@ -139,9 +139,8 @@ class ShardedImages(IterableDataset):
 
         url, found = self.urls[number], low
         try:
-            for sample in islice(
-                tarfile_samples(iter([{"url": url}]), select_files=_is_taken), low, high
-            ):
+            samples = tarfile_samples(iter([{"url": url}]), select_files=_is_taken)
+            for sample in islice(samples, low, high):
                 found += 1
                 yield sample
         except (OSError, tarfile.TarError) as error:

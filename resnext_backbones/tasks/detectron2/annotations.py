@@ -38,7 +38,8 @@ def check_annotations(experiment: Experiment, *, train: bool, say: Say, warn: Sa
     """
     read = {name: _read(name, use, say) for name, use in _uses(experiment, train).items()}
     for name, found in read.items():
-        check_images(found.path, found.images, Path(MetadataCatalog.get(name).image_root))
+        if folder := _folder(name):
+            check_images(found.path, found.images, folder)
         if not found.is_complete and not _is_plain(name):
             lacks = "; ".join(f.message for f in found.findings if f.outcome in CHANGES)
             raise InputError(
@@ -99,7 +100,13 @@ def _read(name: str, use: Use, say: Say) -> Annotations:
 
 
 def _is_plain(name: str) -> bool:
-    return PLAIN in DatasetCatalog[name].__qualname__
+    return PLAIN in getattr(DatasetCatalog[name], "__qualname__", "")
+
+
+def _folder(name: str) -> Path | None:
+    """Returns the folder of a data set's images; None where it does not say."""
+    folder = MetadataCatalog.get(name).get("image_root")
+    return Path(folder) if folder else None
 
 
 def _by_id(found: Annotations) -> list[str]:
@@ -107,7 +114,7 @@ def _by_id(found: Annotations) -> list[str]:
 
 
 def _images(name: str, read: dict[str, Annotations]) -> list[Path]:
-    if name not in read:
+    folder = _folder(name)
+    if name not in read or folder is None:
         return []
-    folder = Path(MetadataCatalog.get(name).image_root)
     return [folder / image["file_name"] for image in read[name].images]

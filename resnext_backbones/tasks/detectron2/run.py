@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import weakref
 from argparse import Namespace
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,13 @@ from torch import nn
 
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
 from resnext_backbones.engine.describe import summary
+from resnext_backbones.engine.deterministic import be_deterministic
 from resnext_backbones.engine.failures import said
 from resnext_backbones.engine.fit import NONE, refuse_earlier_run
+from resnext_backbones.engine.memory import less_memory_named
 from resnext_backbones.engine.processes import agree
 from resnext_backbones.engine.signals import requests
+from resnext_backbones.errors import InputError, some
 from resnext_backbones.tasks.detectron2.annotations import use_completed
 from resnext_backbones.tasks.detectron2.checkpoints import (
     Checkpointer,
@@ -60,6 +64,7 @@ from resnext_backbones.tasks.detectron2.experiments import (
 )
 from resnext_backbones.tasks.detectron2.images import SizedMapper, sized
 from resnext_backbones.tasks.detectron2.requests import RequestsHook, handed_on
+from resnext_backbones.tasks.detectron2.resumed import OptimizerSettings
 
 LOGGER = "resnext_backbones"
 
@@ -75,6 +80,7 @@ class Request:
         resume: go on from the last checkpoint of the work directory.
         eval_only: evaluate, and do not train.
         allow_mismatch: warn, and go on, where the detector does not fit its weights.
+        deterministic: as `be_deterministic`, with the seed 0 where the config has none.
     """
 
     config: str
@@ -85,6 +91,7 @@ class Request:
     resume: bool = False
     eval_only: bool = False
     allow_mismatch: bool = False
+    deterministic: bool = False
 
     def experiment(self) -> Experiment:
         """Returns the config with all of this applied; InputError: it cannot be read, there are no
@@ -104,6 +111,8 @@ class Request:
             found.start_from(checkpoint=given)
         elif last and not self.resume:
             refuse_earlier_run(Path(found.work_dir))
+        if self.deterministic and (found.seed is None or found.seed < 0):
+            found.set(seed=0)
         return found
 
 
@@ -135,6 +144,8 @@ def run(
         resume=request.resume and bool(last_checkpoint(experiment.work_dir)),
         allow_mismatch=request.allow_mismatch,
     )
+    if request.deterministic:
+        be_deterministic()  # the environment is that of the processes, too
     with requests.listening(), handed_on() if num_gpus * num_machines > 1 else nullcontext():
         launch(_work, num_gpus, num_machines, machine_rank, dist_url, args=(request,))
     return Path(experiment.work_dir)
@@ -155,9 +166,46 @@ def _run(experiment: Experiment, request: Request) -> None:
         experiment.cfg, Namespace(config_file=str(experiment.path), eval_only=request.eval_only)
     )
     setup_logger(experiment.work_dir, distributed_rank=comm.get_rank(), name=LOGGER)
+    if request.deterministic:
+        be_deterministic()  # Detectron2 has set what its config says
     logger = logging.getLogger(LOGGER)
     train = not request.eval_only
     use_completed(experiment, train=train, say=logger.info, warn=logger.warning)
+    with less_memory_named(lambda: less_memory(experiment)), finite_loss():
+        _do(request, experiment)
+
+
+@contextmanager
+def finite_loss() -> Iterator[None]:
+    """Raises InputError where Detectron2 has found a loss that is not finite, in its step."""
+    try:
+        yield
+    except FloatingPointError as error:
+        raise InputError(
+            f"{' '.join(str(error).split())}: lower the learning rate or clip the gradients; the "
+            "checkpoints are from before, and --resume takes the last one"
+        ) from error
+
+
+def less_memory(experiment: Experiment) -> Iterator[str]:
+    """Yields what a detector could be trained with in less memory."""
+    keys, is_yaml = experiment.keys, isinstance(experiment, YamlExperiment)
+    between = " " if is_yaml else "="
+    yield f"{AMP[is_yaml]}{between}True: activations take half"
+    if experiment.batch > 1:
+        half = experiment.batch // 2
+        yield f"{keys['batch']}{between}{half}, of {experiment.batch} now, with half the rate"
+    yield f"{keys['freeze_at']}{between}{experiment.freeze_at + 1}: frozen stages keep nothing"
+    sizes = "INPUT.MIN_SIZE_TRAIN" if is_yaml else "dataloader.train.mapper.augmentations"
+    yield f"smaller images: {sizes}"
+
+
+AMP = {True: "SOLVER.AMP.ENABLED", False: "train.amp.enabled"}
+"""A YAML file's setting for mixed precision, and a LazyConfig's."""
+
+
+def _do(request: Request, experiment: Experiment) -> None:
+    """Trains or evaluates, once the process is set up."""
     is_lazy = isinstance(experiment, LazyExperiment)
     if request.eval_only:
         model = create_ddp_model(experiment.build())
@@ -192,7 +240,9 @@ def _train_lazy(experiment: Experiment, resume: bool) -> None:
         hooks.PeriodicWriter(default_writers(folder, steps), period=period) if main else None,
     ]
     trainer.register_hooks(registered)  # which leaves out None
-    checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
+    with OptimizerSettings(trainer.optimizer).put_back(trainer.optimizer) as changed:
+        checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
+    _say(changed)
     # A checkpoint says which iteration was the last to be finished.
     first = trainer.iter + 1 if resume and checkpointer.has_checkpoint() else 0
     trainer.train(first, steps)
@@ -214,8 +264,18 @@ def _train_yaml(experiment: Experiment, resume: bool) -> None:
     trainer = _YamlTrainer(experiment.cfg)
     model: Any = trainer.model
     report(getattr(model, "module", model), experiment)
-    trainer.resume_or_load(resume=resume)
+    settings = OptimizerSettings(trainer.optimizer)
+    with settings.put_back(trainer.optimizer, trainer.scheduler) as changed:
+        trainer.resume_or_load(resume=resume)
+    _say(changed)
     trainer.train()
+
+
+def _say(changed: list[str]) -> None:
+    if changed:
+        logging.getLogger(LOGGER).warning(
+            f"resumed with other settings than its run had: {some(changed)}: the config's hold"
+        )
 
 
 class _YamlTrainer(DefaultTrainer):

@@ -10,6 +10,7 @@ from mmdet.registry import DATASETS
 from mmengine.config import Config
 
 from resnext_backbones.data.annotations import Annotations, check_images, find_annotations
+from resnext_backbones.data.aspect import check_aspect, resized_to
 from resnext_backbones.data.between import check_same_names, check_truth, warn_of_both
 from resnext_backbones.data.coco_file import read_content
 from resnext_backbones.engine.config import dicts_with
@@ -27,6 +28,7 @@ from resnext_backbones.tasks.mmdetection.annotations import (
     sources_of,
 )
 from resnext_backbones.tasks.mmdetection.completed import class_of
+from resnext_backbones.tasks.mmdetection.parts import check_model
 
 HEADS = ("bbox_head", "mask_head")
 SPLITS = {"train": ("train", "val"), "test": ("test",)}
@@ -35,12 +37,13 @@ SPLITS = {"train": ("train", "val"), "test": ("test",)}
 
 def check_data(cfg: Config, mode: str) -> Sequence[str]:
     """Checks the data sets of a mode, `train` or `test`, that are in COCO's format, the metrics'
-    ground truth, and that the heads fit them, in one process for all; returns the classes.
+    ground truth, and that the heads fit them, in one process of each host; returns the classes.
 
     Raises:
         InputError: a folder, annotation file or image is missing or wrong, or categories are not
             those of the config.
     """
+    check_model(cfg)
     loaders = {split: cfg.get(f"{split}_dataloader") for split in SPLITS[mode]}
     named = {
         f"{split}_dataloader, {dataset['ann_file']}": classes_of(dataset)
@@ -49,7 +52,7 @@ def check_data(cfg: Config, mode: str) -> Sequence[str]:
     }
     for split in SPLITS[mode]:
         name_truth(*(cfg.get(f"{split}_{part}") for part in PARTS))
-    if read_ranks(cfg.launcher)[0] == 0:
+    if read_ranks(cfg.launcher)[2] == 0:
         so = "a detector numbers them in one order: give metainfo.classes of all data sets that one"
         check_same_names(named, so)
         images = {split: _check_split(cfg, split) for split in SPLITS[mode]}
@@ -83,6 +86,7 @@ def _check_source(source: Source, model: Mapping[str, Any]) -> Annotations:
     if classes:
         check_heads(classes, model)
     check_images(found.path, found.images, source.folder)
+    check_aspect(found.path, found.images, resized_to(source.dataset.get("pipeline") or ()))
     return found
 
 
@@ -104,6 +108,7 @@ def _check_other(dataset: Mapping[str, Any], model: Mapping[str, Any]) -> None:
             )
         check_heads(classes_of(dataset, "thing_classes") or classes, model)
     check_images(path, content["images"], images_of(dataset))
+    check_aspect(path, content["images"], resized_to(dataset.get("pipeline") or ()))
 
 
 def _check_truth(name: str, metric: Mapping[str, Any], read: Sequence[Annotations]) -> None:

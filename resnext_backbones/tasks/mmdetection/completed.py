@@ -21,7 +21,7 @@ from mmengine.fileio import get_local_path
 from resnext_backbones.adapters import registry as own
 from resnext_backbones.data.annotations import read_annotations
 from resnext_backbones.data.rules import Use
-from resnext_backbones.engine.config import dicts_with
+from resnext_backbones.engine.config import SPLITS, dicts_with
 from resnext_backbones.engine.fit import log_info, log_warning
 from resnext_backbones.errors import InputError, some
 
@@ -134,7 +134,11 @@ def measures_coco(kind: Any) -> bool:
     return getattr(kind, "__init__", None) is CocoMetric.__init__
 
 
-PARTS = ((DATASETS, reads_coco, ReadsCompleted), (METRICS, measures_coco, MeasuresCompleted))
+PARTS = (
+    ("dataloader", "ann_file", DATASETS, reads_coco, ReadsCompleted),
+    ("evaluator", "type", METRICS, measures_coco, MeasuresCompleted),
+)
+"""Each part of a config's splits has mappings with this key whose class may have a twin."""
 
 
 def class_of(node: Mapping[str, Any], registry: Any) -> type | None:
@@ -147,8 +151,9 @@ def class_of(node: Mapping[str, Any], registry: Any) -> type | None:
 
 def use_twins(cfg: Any) -> None:
     """Replaces the types of data sets and metrics in a config by their twins."""
-    for node in dicts_with(list(cfg.values()), lambda d: "ann_file" in d or "metric" in d):
-        for registry, reads, part in PARTS:
+    for part, key, registry, reads, twin in PARTS:
+        nodes = [cfg.get(f"{split}_{part}") for split in SPLITS]
+        for node in dicts_with(nodes, lambda d, key=key: key in d):  # type: ignore[misc]
             kind = class_of(node, registry)
             if reads(kind):
-                node["type"] = PREFIX + _twin(part, kind).__name__
+                node["type"] = PREFIX + _twin(twin, kind).__name__

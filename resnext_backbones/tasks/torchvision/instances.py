@@ -49,7 +49,7 @@ def _indexed(found: Annotations) -> COCO:
     return coco
 
 
-class _Images(CocoDetection):
+class CocoImages(CocoDetection):
     """Reads images as all other tools do, as (3, H, W) of bytes."""
 
     def _load_image(self, id: int) -> tv_tensors.Image:
@@ -76,7 +76,7 @@ def coco_split(
         check_images(path, found.images, root / image_folder)
         found.tell(log_info, log_warning)
     coco = _indexed(found)
-    dataset = _Images(root / image_folder, None)
+    dataset = CocoImages(root / image_folder, None)
     dataset.coco, dataset.annotations = coco, found
     dataset.ids = sorted(coco.imgs)[:indices]
     return dataset

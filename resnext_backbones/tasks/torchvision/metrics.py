@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from resnext_backbones.adapters.registry import METRICS
 from resnext_backbones.data.coco_results import to_results
 from resnext_backbones.data.coco_table import COLUMNS, as_text
 from resnext_backbones.data.rules import Use
-from resnext_backbones.io import atomic_write_text
+from resnext_backbones.io import atomic_write_text, json_text
 from resnext_backbones.tasks.torchvision.instances import read_index
 from resnext_backbones.tasks.torchvision.pixels import IGNORED
 
@@ -65,7 +64,7 @@ class CocoAP(BaseMetric):
         """Counts on the images that were looked at."""
         found = [each for _, every in results for each in every]
         if self.out is not None:
-            atomic_write_text(Path(self.out), json.dumps(found) + "\n")
+            atomic_write_text(Path(self.out), json_text(found))
         image_ids = [image_id for image_id, _ in results]
         return coco_scores(self.truth, found, image_ids, self.kinds)
 

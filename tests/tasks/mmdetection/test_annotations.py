@@ -179,7 +179,7 @@ TRUTHS: dict[str, tuple[Callable[[dict[str, Any]], Any] | None, str]] = {
     ),
     "exchanged ids": (
         lambda c: [c["categories"][k].update(name=annotated.CLASSES[1 - k]) for k in (0, 1)],
-        "has other categories: 5 'circle', 3 'square' for 3 'circle', 5 'square'",
+        "has other categories: 3 'square', 5 'circle' for 3 'circle', 5 'square'",
     ),
     "nothing": (lambda c: c["annotations"].clear(), "it has no annotation that could be found"),
 }
