@@ -136,6 +136,11 @@ class ResNeXt(nn.Module, HubMixin):
         """Lists `layer1` and the ones after it, as far as they are built."""
         return [getattr(self, f"layer{i + 1}") for i in range(max(self.out_indices) + 1)]
 
+    @property
+    def inplanes(self) -> int:
+        """Gives the channels of the last stage, by the name that torchvision looks for."""
+        return self.architecture.out_channels(len(self.stages) - 1)
+
     def blocks(self) -> Iterator[Bottleneck]:
         """Returns every block, from the first stage on."""
         return (module for module in self.modules() if isinstance(module, Bottleneck))
