@@ -36,6 +36,7 @@ from resnext_backbones.weights.compare import (
 )
 
 HEAD = "network.fc."
+OWN = "resnext_backbones.ResNeXt"
 
 PLUGINS = tuple(f"after_conv{i}_plugin_names" for i in (1, 2, 3))
 """MMDetection's blocks have the names of their plugins there."""
@@ -182,17 +183,27 @@ def _of_parts(cfg: Config) -> Iterator[str]:
     """Yields where the `init_cfg` of a part would load weights in part, as MMEngine does. This
     package's trunk looks by itself.
     """
-    if not any(dicts_with(cfg.model, is_pretrained)):
+    if not any(dicts_with(cfg.model, _loads_itself)):
         return
     model = build_on_meta(cfg)
     for name, module in model.named_modules():
         own = getattr(type(module), "init_weights", None)
         if isinstance(module, ResNeXt) or own is not BaseModule.init_weights:
             continue
-        given = getattr(module, "init_cfg", None) or ()
-        cfgs = [given] if isinstance(given, Mapping) else given
-        for init_cfg in filter(is_pretrained, cfgs):
+        for init_cfg in _pretrained(getattr(module, "init_cfg", None)):
             yield from _of_part(name or "the model", module, init_cfg)
+
+
+def _loads_itself(part: Mapping[str, Any]) -> bool:
+    """Tells whether a part of a config, but for this package's trunk, has an `init_cfg` with
+    weights.
+    """
+    return part.get("type") != OWN and any(_pretrained(part.get("init_cfg")))
+
+
+def _pretrained(init_cfg: Any) -> Iterator[Mapping[str, Any]]:
+    cfgs = [init_cfg] if isinstance(init_cfg, Mapping) else init_cfg or ()
+    return filter(is_pretrained, cfgs)
 
 
 def _of_part(name: str, module: nn.Module, init_cfg: Mapping[str, Any]) -> Iterator[str]:
