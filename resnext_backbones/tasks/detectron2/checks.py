@@ -21,6 +21,8 @@ from detectron2.utils.file_io import PathManager
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
+from resnext_backbones.data.annotations import read_coco
+from resnext_backbones.data.image_sizes import check_sizes
 from resnext_backbones.engine.fit import NONE, WeightsUse, given_by_option, stop_at
 from resnext_backbones.errors import InputError, some
 from resnext_backbones.tasks.detectron2.checkpoints import PIXELS
@@ -48,6 +50,9 @@ EVALUATORS: dict[str, tuple[Callable[..., Any], ...]] = {
 PANOPTIC = "git+https://github.com/cocodataset/panopticapi.git"
 PACKAGES = {"lvis": ("lvis", "lvis"), "coco_panoptic_seg": ("panopticapi", f"'{PANOPTIC}'")}
 """Packages that these evaluators import when the training is over, and what pip calls them."""
+
+
+warn = logging.getLogger(__name__).warning
 
 
 def check_devices(num_gpus: int, num_machines: int, machine_rank: int, dist_url: str) -> None:
@@ -107,6 +112,17 @@ def check_data(experiment: Experiment, *, train: bool) -> None:
                     f"{what} {path}: is not there; set {DATASETS} to the folder that holds coco/, "
                     "with annotations/, train2017/ and val2017/ in it"
                 )
+        _check_sizes(name)
+
+
+def _check_sizes(name: str) -> None:
+    """Compares the sizes in a data set's annotation file, if it is COCO's, with the images'."""
+    data = MetadataCatalog.get(name)
+    path, folder = data.get("json_file"), data.get("image_root")
+    is_local = path and folder and "://" not in f"{path}{folder}"
+    if is_local and data.get("evaluator_type") == "coco":
+        content = read_coco(Path(path), needed=("images",))
+        check_sizes(Path(path), content["images"], Path(folder), warn=warn)
 
 
 def check_weights(
@@ -160,7 +176,6 @@ def check_weights(
     problems = [*filter(None, [unfit]), *_strides(backbone, expected, name)]
     if evaluate and held:
         _check_detector(experiment, held, checkpoint)
-    warn = logging.getLogger(__name__).warning
     stop_at(chain(problems, use.problems()), allow_mismatch=allow_mismatch, warn=warn)
 
 
