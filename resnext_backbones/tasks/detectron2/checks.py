@@ -55,6 +55,9 @@ PACKAGES = {"lvis": ("lvis", "lvis"), "coco_panoptic_seg": ("panopticapi", f"'{P
 """Packages that these evaluators import when the training is over, and what pip calls them."""
 
 
+warn = logging.getLogger(__name__).warning
+
+
 def check_devices(num_gpus: int, num_machines: int, machine_rank: int, dist_url: str) -> None:
     """Checks that each process has a GPU, and machines an address to meet at; else InputError."""
     count = torch.cuda.device_count()
