@@ -40,9 +40,9 @@ def said(work_dir: str | Path) -> Iterator[None]:
                 f"the loaders; {last_checkpoint_said(work_dir)}"
             ) from error
         if distributed.is_initialized() and any(map(LOST.search, texts)):
-            if requests.asked:  # and so were they, in the midst of what is not saved
-                by, kept = requests.asked.name, last_checkpoint_said(work_dir)
-                print(f"asked to end by {by}, as others were; {kept}", file=sys.stderr)
+            if requests.asked or hosts.were_asked():  # while all evaluate, which saves nothing
+                kept = last_checkpoint_said(work_dir)
+                print(f"asked to end, as other processes were; {kept}", file=sys.stderr)
                 raise SystemExit(TERMINATED) from error
             raise RunError(f"{hosts.lost()}; {last_checkpoint_said(work_dir)}") from error
         raise

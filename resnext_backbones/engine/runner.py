@@ -21,7 +21,7 @@ from mmengine.runner.checkpoint import CheckpointLoader, load_from_local
 from torch import Tensor, distributed, nn
 
 # They register what configs name.
-from resnext_backbones.engine import amp, groups, loop  # noqa: F401
+from resnext_backbones.engine import amp, groups, hosts, loop  # noqa: F401
 from resnext_backbones.engine.checkpoints import (
     MissedValidationHook,
     SavedStatisticsHook,
@@ -35,7 +35,7 @@ from resnext_backbones.engine.failures import said
 from resnext_backbones.engine.handover import Offer, settle
 from resnext_backbones.engine.hooks import FiniteLossHook
 from resnext_backbones.engine.norms import SYNCHRONISED, use_own
-from resnext_backbones.engine.processes import agree, start_process_group
+from resnext_backbones.engine.processes import start_process_group
 from resnext_backbones.engine.signals import requests
 from resnext_backbones.errors import BUILD_ERRORS, InputError
 from resnext_backbones.io import atomic_write_text
@@ -55,13 +55,11 @@ TRUNKS = ("backbone.body.", "backbone.", "network.")
 
 def train(cfg: Config, *hooks: Hook) -> Path:
     """Trains as a config says, with its hooks and these; returns the work directory, where
-    checkpoints, logs and curves are. Raises InputError where an argument is wrong, or where
-    processes found different checkpoints.
+    checkpoints, logs and curves are. Raises InputError where an argument is wrong.
     """
     with watched(cfg):
         start(cfg, FOR_TRAINING)
         runner = build_runner(cfg, "train_loop", "val_loop")
-        agree(cfg.get("load_from") or "", f"work directory {cfg.work_dir}")
         added = (FiniteLossHook(), CurvesHook(), SavedStatisticsHook(), MissedValidationHook())
         for hook in (*hooks, *added):
             if type(hook) not in map(type, runner.hooks):  # a config may name one as well
@@ -111,6 +109,11 @@ def start(cfg: Config, loaders: tuple[str, ...]) -> None:
         loaders: names of those whose data sets are to be alike.
     """
     start_process_group(cfg, loaders)
+    if hosts.are_several():
+        for name in ("val_evaluator", "test_evaluator"):
+            for metric in dicts_with(cfg.get(name), lambda d: "type" in d):
+                # MMEngine's default is a folder that all processes see.
+                metric.setdefault("collect_device", "gpu")
     if cfg.launcher != "none" and not distributed.is_initialized():
         init_dist(cfg.launcher, **cfg.env_cfg.dist_cfg)
 
