@@ -182,6 +182,8 @@ def connect(timeout: float, *, serves: bool = False) -> distributed.Store:
     serves = serves and not _kept_by_torchrun()
     options = {"wait_for_workers": False, "multi_tenant": True}
     try:
+        if not serves:
+            _answers(address, port, timeout)
         store = distributed.TCPStore(
             address, port, None, serves, timedelta(seconds=timeout), **options
         )
@@ -192,6 +194,19 @@ def connect(timeout: float, *, serves: bool = False) -> distributed.Store:
         ) from error
     life = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     return distributed.PrefixStore(f"resnext_backbones/{life}", store)
+
+
+def _answers(address: str, port: int, timeout: float) -> None:
+    """Waits until someone answers there, or raises OSError; PyTorch would log each attempt."""
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            socket.create_connection((address, port), max(1.0, end - time.monotonic())).close()
+            return
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
 
 
 def _kept_by_torchrun() -> bool:
