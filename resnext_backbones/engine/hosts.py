@@ -27,6 +27,9 @@ from resnext_backbones.errors import InputError, RunError
 TIMEOUT = 600.0
 """Processes wait so many seconds for each other, where `env_cfg.dist_cfg.timeout` says no other."""
 
+ANSWER = 60.0
+"""Where something listens at the port of rank 0, it has so many seconds to answer as a store."""
+
 BEAT = 2.0
 """So often, in seconds, a process says that it is there."""
 
@@ -201,17 +204,19 @@ def connect(timeout: float, *, serves: bool = False) -> distributed.Store:
         if not serves:
             _answers(address, port, timeout)
         store = distributed.TCPStore(
-            address, port, None, serves, timedelta(seconds=timeout), **options
+            address, port, None, serves, timedelta(seconds=min(timeout, ANSWER)), **options
         )
+        store.set_timeout(timedelta(seconds=timeout))
     except (RuntimeError, OSError) as error:
         if "EADDRINUSE" in str(error):
             raise InputError(
                 f"MASTER_PORT {port}: another program has this port of {this_host()}, or another "
                 "run; set MASTER_PORT to a free one, the same for all processes"
             ) from error
+        waited = timeout if isinstance(error, OSError) else min(timeout, ANSWER)
         raise RunError(
             f"{address}:{port}, the host of rank 0, does not answer {this_host()} within "
-            f"{timeout:.0f} s"
+            f"{waited:.0f} s{'' if isinstance(error, OSError) else ', though another program may'}"
         ) from error
     life = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     return distributed.PrefixStore(f"resnext_backbones/{life}", store)

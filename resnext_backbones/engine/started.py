@@ -154,10 +154,10 @@ def _guessed(launcher: Launcher, env: Env) -> Started | None:
 
 def _of_option(option: str, several: Sequence[Started], env: Env) -> Started:
     rows = [launcher for launcher in LAUNCHERS if launcher.option == option]
+    names = " or ".join(f"{row.command} ({row.name})" for row in rows)
     if chosen := next(filter(None, (_read(launcher, env) for launcher in rows)), None):
         return chosen
-    closest = min(rows, key=lambda launcher: len(_absent(launcher, env)))
-    names = " or ".join(dict.fromkeys(f"{row.command} ({row.name})" for row in rows))
+    closest = _closest_first(rows, env)[0]
     other = f"{several[0].launcher.name} started this process: " if several else ""
     raise InputError(
         f"--launcher {option}: {', '.join(_absent(closest, env))} not set; {other}start the tool "
@@ -202,9 +202,9 @@ def _check_nothing_is_lacking(env: Env) -> None:
     """Raises InputError where variables say that there are several processes, but not which this
     is: each would run as if it were alone.
     """
-    for launcher in LAUNCHERS:
+    alone = ("0", "1", "0")
+    for launcher in _closest_first(LAUNCHERS, env):
         given = [names for names in launcher.needed if _value(env, names)]
-        alone = ("0", "1", "0")
         beyond = any(
             _value(env, names) not in ("", value)
             for names, value in zip(launcher.needed, alone, strict=True)
@@ -218,6 +218,11 @@ def _check_nothing_is_lacking(env: Env) -> None:
             f"all{zero}, start the tool with {launcher.command}, or give --launcher none for one "
             "process"
         )
+
+
+def _closest_first(rows: Sequence[Launcher], env: Env) -> list[Launcher]:
+    """Returns launchers in the order in which more of their variables are there."""
+    return sorted(rows, key=lambda row: (len(_absent(row, env)), -LAUNCHERS.index(row)))
 
 
 def _agree(chosen: Started, other: Started, env: Env) -> bool:
