@@ -27,7 +27,7 @@ from resnext_backbones.errors import InputError, RunError
 TIMEOUT = 600.0
 """Processes wait so many seconds for each other, where `env_cfg.dist_cfg.timeout` says no other."""
 
-ANSWER = 60.0
+ANSWER = 30.0
 """Where something listens at the port of rank 0, it has so many seconds to answer as a store."""
 
 BEAT = 2.0
@@ -199,27 +199,49 @@ def connect(timeout: float, *, serves: bool = False) -> distributed.Store:
     """
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     serves = serves and not _kept_by_torchrun()
-    options = {"wait_for_workers": False, "multi_tenant": True}
     try:
         if not serves:
             _answers(address, port, timeout)
-        store = distributed.TCPStore(
-            address, port, None, serves, timedelta(seconds=min(timeout, ANSWER)), **options
-        )
-        store.set_timeout(timedelta(seconds=timeout))
+        store = _store(address, port, timeout, serves)
     except (RuntimeError, OSError) as error:
         if "EADDRINUSE" in str(error):
             raise InputError(
                 f"MASTER_PORT {port}: another program has this port of {this_host()}, or another "
                 "run; set MASTER_PORT to a free one, the same for all processes"
             ) from error
-        waited = timeout if isinstance(error, OSError) else min(timeout, ANSWER)
         raise RunError(
             f"{address}:{port}, the host of rank 0, does not answer {this_host()} within "
-            f"{waited:.0f} s{'' if isinstance(error, OSError) else ', though another program may'}"
+            f"{timeout:.0f} s"
         ) from error
     life = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     return distributed.PrefixStore(f"resnext_backbones/{life}", store)
+
+
+def _store(address: str, port: int, timeout: float, serves: bool) -> distributed.Store:
+    """Returns PyTorch's store; RunError: another program has its port, and PyTorch would wait for
+    an answer of it without end.
+    """
+    made: list[Any] = []
+
+    def make() -> None:
+        options = {"wait_for_workers": False, "multi_tenant": True}
+        limit = timedelta(seconds=timeout)
+        try:
+            made.append(distributed.TCPStore(address, port, None, serves, limit, **options))
+        except RuntimeError as error:
+            made.append(error)
+
+    thread = threading.Thread(target=make, daemon=True)
+    thread.start()
+    thread.join(min(timeout, ANSWER))
+    if not made:
+        raise RunError(
+            f"{address}:{port}, where rank 0 should be, is another program's, which does not "
+            "answer: set MASTER_PORT to a free port of that host, the same for all processes"
+        )
+    if isinstance(made[0], RuntimeError):
+        raise made[0]
+    return made[0]
 
 
 def _answers(address: str, port: int, timeout: float) -> None:

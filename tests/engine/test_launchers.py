@@ -25,7 +25,7 @@ from resnext_backbones.engine.started import (
     first_of,
     without_local_rank,
 )
-from resnext_backbones.errors import InputError
+from resnext_backbones.errors import InputError, RunError
 
 ELASTIC = {"TORCHELASTIC_RUN_ID": "none"}
 TORCHRUN = {
@@ -318,6 +318,14 @@ def test_a_port_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
         os.environ.update(MPICH | {"PMI_RANK": "0", "MPI_LOCALRANKID": "0", "MASTER_PORT": port})
         with pytest.raises(InputError, match=f"MASTER_PORT {port}: another .*set MASTER_PORT to"):
             start_process_group(_Cfg(launcher="mpi"))
+
+
+def test_a_program_that_is_no_store_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosts, "ANSWER", 0.3)
+    with socket.create_server(("", 0)) as server:
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(server.getsockname()[1]))
+        with pytest.raises(RunError, match=r"is another program's, .*set MASTER_PORT"):
+            hosts.connect(30)
 
 
 class _Cfg(dict):
