@@ -2,57 +2,65 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from resnext_backbones.data.pixels import image_header, read_image
+from resnext_backbones.data.image_sizes import THREADS, UNLIKE, UNREAD, UNSURE, UNTURNED, compare
+from resnext_backbones.data.pixels import read_image
 from resnext_backbones.data.rules import Finding, Outcome
 from resnext_backbones.errors import InputError
 
 Image = dict[str, Any]
 Progress = Callable[[Sequence[Image]], Iterable[Image]]
 
-KINDS: dict[str, tuple[Outcome, str]] = {
-    "image missing": (Outcome.REFUSED, "add it, or take it out of the annotations"),
-    "image unreadable": (Outcome.REFUSED, "mend the file, or take it out of the annotations"),
-    "image of another size": (
+DECODERS = 4
+"""So many images are held at once; each may have a quarter of a gigabyte."""
+
+MISSING, UNLISTED = "missing", "unlisted"
+
+KINDS: dict[str, tuple[str, Outcome, str]] = {
+    MISSING: (
+        "image missing",
         Outcome.REFUSED,
-        "its boxes would lie elsewhere; take the images that were annotated",
+        "is not there; add it, or take it out of the annotations",
     ),
-    "image as stored": (
+    UNREAD: (
+        "image unreadable",
+        Outcome.REFUSED,
+        "; mend the file, or take it out of the annotations",
+    ),
+    UNLIKE: (
+        "image of another size",
+        Outcome.REFUSED,
+        "; take the images that were annotated, or scale boxes, masks and sizes with them",
+    ),
+    UNTURNED: (
+        "image as it lies in its file",
         Outcome.COUNTED,
-        "its EXIF data turns it, and its annotations are for what is stored, which is taken",
+        "is annotated as it lies in its file, and is not turned by EXIF",
     ),
-    "file not listed": (Outcome.COUNTED, "it lies beside the images and is not used"),
+    UNSURE: (
+        "image turned to the same size",
+        Outcome.COUNTED,
+        "is turned by EXIF to the same size; if it was annotated without that, take the tag out",
+    ),
+    UNLISTED: ("file not listed", Outcome.COUNTED, "lies beside the images, and is not used"),
 }
-"""What can be wrong with a file: what becomes of it, and what to do."""
+"""What can be wrong with a file: the rule, what becomes of it, and what to do."""
 
 
-@dataclass
-class _Found:
-    count: int = 0
-    first: str = ""
-    said: str = ""
+def _findings(found: dict[str, list[str]]) -> tuple[Finding, ...]:
+    return tuple(_finding(kind, found[kind]) for kind in KINDS if kind in found)
 
 
-@dataclass
-class _Account:
-    kinds: dict[str, _Found] = field(default_factory=dict)
-
-    def add(self, kind: str, path: Path, said: str) -> None:
-        found = self.kinds.setdefault(kind, _Found(first=str(path), said=said))
-        found.count += 1
-
-    def findings(self) -> tuple[Finding, ...]:
-        return tuple(_finding(kind, self.kinds[kind]) for kind in KINDS if kind in self.kinds)
-
-
-def _finding(kind: str, found: _Found) -> Finding:
-    outcome, so = KINDS[kind]
-    others = f" (and {found.count - 1:,} more)" if found.count > 1 else ""
-    return Finding(kind, outcome, found.count, found.first, f"{found.said}{others}; {so}")
+def _finding(kind: str, texts: list[str]) -> Finding:
+    rule, outcome, so = KINDS[kind]
+    others = f" (and {len(texts) - 1:,} more)" if len(texts) > 1 else ""
+    space = "" if so.startswith(";") else " "
+    return Finding(rule, outcome, len(texts), texts[0], f"{texts[0]}{others}{space}{so}")
 
 
 def check_images_of(
@@ -75,20 +83,35 @@ def check_images_of(
     """
     if not folder.is_dir():
         raise InputError(f"images {folder}: there is no such folder")
-    account = _Account()
+    found: dict[str, list[str]] = defaultdict(list)
     named = [image for image in images if isinstance(image.get("file_name"), str)]
-    present = _files_beside(folder / image["file_name"] for image in named)
-    listed = set()
-    for image in progress(named):
+    paths = [folder / image["file_name"] for image in named]
+    present = _files_beside(paths)
+
+    def look_at(image: Image) -> list[tuple[str, str]]:
         path = folder / image["file_name"]
-        listed.add(path)
-        if path in present:
-            _look_at(path, image, decode, account)
-        else:
-            account.add("image missing", path, f"{path} is not there")
-    for path in sorted(path for path in present - listed if path.is_relative_to(folder)):
-        account.add("file not listed", path, f"{path} is in no list")
-    return account.findings()
+        if path not in present:
+            return [(MISSING, str(path))]
+        problems = compare([image], folder)
+        if decode and not {kind for kind, _ in problems} & {UNREAD, UNLIKE}:
+            problems += _decoded(path, (image["width"], image["height"]))
+        return problems
+
+    with ThreadPoolExecutor(DECODERS if decode else THREADS) as pool:
+        for _, problems in zip(progress(named), pool.map(look_at, named), strict=True):
+            for kind, text in problems:
+                found[kind].append(text)
+    for path in sorted(path for path in present.difference(paths) if path.is_relative_to(folder)):
+        found[UNLISTED].append(str(path))
+    return _findings(found)
+
+
+def _decoded(path: Path, size: tuple[int, int]) -> list[tuple[str, str]]:
+    try:
+        read_image(path, size=size)
+    except InputError as error:
+        return [(UNREAD, str(error))]
+    return []
 
 
 def _files_beside(paths: Iterable[Path]) -> set[Path]:
@@ -102,26 +125,3 @@ def _files_in(folder: Path) -> list[Path]:
     except (OSError, ValueError):  # as a name in a damaged file leads to
         return []
     return [path for path in found if not path.is_dir()]
-
-
-def _look_at(path: Path, image: Image, decode: bool, account: _Account) -> None:
-    size = (image.get("width"), image.get("height"))
-    try:
-        header = image_header(path)
-    except InputError as error:
-        account.add("image unreadable", path, str(error))
-        return
-    if size not in (header.turned, header.size):
-        width, height = header.turned
-        said = (
-            f"{path} has {width} x {height} pixels, and its annotations say {size[0]} x {size[1]}"
-        )
-        account.add("image of another size", path, said)
-        return
-    if size != header.turned:
-        account.add("image as stored", path, f"{path} is {size[0]} x {size[1]} as stored")
-    if decode:
-        try:
-            read_image(path, size=size)
-        except InputError as error:
-            account.add("image unreadable", path, str(error))

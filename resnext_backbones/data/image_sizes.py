@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ def check_sizes(
     pool = ThreadPoolExecutor(THREADS)
     try:
         parts = [listed[i : i + PART] for i in range(0, len(listed), PART)]
-        for part, each in zip(parts, pool.map(lambda p: _compare(p, folder), parts), strict=True):
+        for part, each in zip(parts, pool.map(lambda p: compare(p, folder), parts), strict=True):
             for kind, text in each:
                 found[kind].append(text)
             done += len(part)
@@ -88,7 +88,10 @@ def _compared(image: Mapping[str, Any]) -> bool:
     )
 
 
-def _compare(images: Sequence[Mapping[str, Any]], folder: Path) -> list[tuple[str, str]]:
+def compare(images: Iterable[Mapping[str, Any]], folder: Path) -> list[tuple[str, str]]:
+    """Returns what is wrong with the headers of images: `UNREAD`, `UNLIKE`, `UNTURNED` or
+    `UNSURE`, and of which one.
+    """
     found = []
     for image in images:
         name, size = image["file_name"], (image["width"], image["height"])

@@ -16,7 +16,7 @@ from resnext_backbones.errors import some
 
 SHOWN = 4  # categories at each end of the list
 
-ORDER = (Outcome.REFUSED, Outcome.LEFT_OUT, Outcome.FILLED, Outcome.COUNTED)
+ORDER = tuple(Outcome)
 
 
 def findings_table(title: str, findings: Sequence[Finding]) -> str:

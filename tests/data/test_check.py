@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ pytest.importorskip("rich", reason="rich is not installed")
 
 from resnext_backbones import cli
 from resnext_backbones.data.annotations import annotation_file
+from resnext_backbones.data.check import check_data
+from resnext_backbones.errors import InputError
+from resnext_backbones.reports.data_check import show_check
 
 IMAGES = 6
 
@@ -117,7 +121,7 @@ def test_images_are_compared_with_their_annotations(check, said, tree: Path) -> 
     status, text, rules = check()
     assert status == 1
     refused = {"image missing", "image unreadable", "image of another size"}
-    counted = {"image as stored", "file not listed"}
+    counted = {"image as it lies in its file", "file not listed"}
     assert rules == {**dict.fromkeys(refused, "refused"), **dict.fromkeys(counted, "counted")}
     assert "refused, for image missing, image unreadable, image of another size: " in text
     gone = {first.name, second.name, third.name}
@@ -191,6 +195,33 @@ def test_a_list_of_images_alone(check, tree: Path) -> None:
     status, text, rules = check("--unannotated")
     assert (status, rules) == (1, {"image missing": "refused"})
     assert f"images │ {IMAGES}; " in text
+
+
+def test_whatever_a_file_holds_is_shown(tmp_path: Path) -> None:
+    pytest.importorskip("mmengine", reason="MMEngine is not installed")
+    hypothesis = pytest.importorskip("hypothesis", reason="hypothesis is not installed")
+    import annotated
+    from data.test_annotations_fuzz import QUICK, apply, damage
+
+    for name in ("train", "val", "images"):
+        (tmp_path / name).mkdir()
+    val = annotated.write(tmp_path / "val", annotated.content())
+    shown = []
+
+    @hypothesis.settings(QUICK, max_examples=30, phases=[hypothesis.Phase.generate])
+    @hypothesis.given(hypothesis.strategies.lists(damage(), min_size=1, max_size=4))
+    def run(changes: list[Any]) -> None:
+        content = annotated.content()
+        for change in changes:
+            apply(content, change)
+        path = annotated.write(tmp_path / "train", content)
+        with suppress(InputError):  # no file in COCO's format
+            checked = check_data(path, tmp_path / "images", val=val, masks=True, say=print)
+            shown.append(show_check(checked))
+            json.dumps(checked.as_dict(), allow_nan=False)
+
+    run()
+    assert len(shown) > 20
 
 
 @pytest.mark.parametrize("kind", ["yolo", "voc", "labelme"])
