@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch7
 from helpers import SMALL
@@ -70,12 +71,17 @@ ATTACKS = {
     "import": ("importlib.import_module", "antigravity"),
     "getattr": ("operator.attrgetter", "system"),
     "runpy": ("runpy.run_path", str(MARK)),
-    "bytearray": ("builtins.bytearray", 10**13),
-    "numpy.zeros": ("numpy.zeros", 10**13),
-    "torch.zeros": ("torch.zeros", 10**13),
     "torch.load": ("torch.load", str(MARK)),
     "cpp": ("torch.utils.cpp_extension.load_inline", "x", "int x;"),
 }
+
+CLAIMS = {
+    "bytearray": ("builtins.bytearray", 10**13),
+    "numpy.zeros": ("numpy.zeros", 10**13),
+    "torch.zeros": ("torch.zeros", 10**13),
+    "a function nobody knows": ("a.module.of_nobody", 10**13),
+}
+"""Calls that take memory, or that nobody here has: all are read past."""
 
 
 def zip_of(data: bytes, records: dict[str, bytes] | None = None, **options: Any) -> bytes:
@@ -151,6 +157,15 @@ def deep(levels: int) -> bytes:
     return b"\x80\x02" + b"]" * levels + b"a" * (levels - 1) + b"."
 
 
+def paired(levels: int) -> bytes:
+    """A tuple of two that are the same tuple of two, and so on, as a key: its hash never ends."""
+    return b"\x80\x02}K\x01" + b"q\x00h\x00\x86" * levels + b"K\x01s."
+
+
+def many_objects(count: int) -> bytes:
+    return b"\x80\x02](" + b"ca\nb\n)R" * count + b"e."
+
+
 def laughing(levels: int = 40) -> bytes:
     value: dict[str, Any] = {}
     for _ in range(levels):
@@ -190,6 +205,12 @@ def other_zip() -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("readme.txt", b"hello")
+    return out.getvalue()
+
+
+def npz() -> bytes:
+    out = io.BytesIO()
+    np.savez(out, **{k: v.numpy() for k, v in state().items()})
     return out.getvalue()
 
 
@@ -263,6 +284,16 @@ MAKERS: dict[str, Callable[[], bytes]] = {
     "pickle: values in values": lambda: deep(200_000),
     "pickle: doubled forty times": laughing,
     "pickle: holds itself": own_parent,
+    "pickle: a key that cannot be hashed in time": lambda: paired(60),
+    "pickle: a key of tuples in tuples": lambda: (
+        b"\x80\x02}" + b"K\x01" + b"\x85" * 10**6 + b"K\x01s."
+    ),
+    "pickle: objects by the thousand": lambda: many_objects(200_000),
+    "zip: objects by the thousand": lambda: zip_of(many_objects(200_000)),
+    "zip: a number of many digits": lambda: zip_of(
+        storage_claim(10**1_000_00, (10**1_000_00,), (1,)), {"archive/data/0": bytes(64)}
+    ),
+    "zip: an array of numpy's": lambda: npz(),
     "pickle: bytes that are not there": lambda: b"\x80\x04\x8e" + struct.pack("<Q", 2**62),
     "pickle: text that is not there": lambda: b"\x80\x04\x8d" + struct.pack("<Q", 2**40) + b"a.",
     "pickle: a registered extension": lambda: b"\x80\x02\x82\x01.",
@@ -311,7 +342,7 @@ MAKERS: dict[str, Callable[[], bytes]] = {
     "a list of tensors": lambda: modern([torch.zeros(3)]),
     **{
         f"zip: {name}": (lambda attack=attack: zip_of(pickled({"a": Calls(*attack)})))
-        for name, attack in ATTACKS.items()
+        for name, attack in (ATTACKS | CLAIMS).items()
     },
     **{
         f"old: {name}": (lambda attack=attack: legacy_of(pickled({"a": Calls(*attack)})))
@@ -319,7 +350,7 @@ MAKERS: dict[str, Callable[[], bytes]] = {
     },
     **{
         f"pickle: {name}": (lambda attack=attack: pickled({"a": Calls(*attack)}))
-        for name, attack in ATTACKS.items()
+        for name, attack in (ATTACKS | CLAIMS).items()
     },
 }
 """What a file contains, and what makes it."""

@@ -6,7 +6,6 @@ Importing this module registers `resnext_backbones.ResNeXt`; a config does it wi
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,9 +16,9 @@ import resnext_backbones.adapters.distributions  # noqa: F401
 from mmcv.cnn import build_conv_layer, build_norm_layer, build_plugin_layer
 from mmengine.logging import print_log
 from mmengine.model import initialize
-from mmengine.runner.checkpoint import get_external_models, get_torchvision_models
 from torch import Tensor, nn
 
+from resnext_backbones.adapters.mmengine import address_of, is_pretrained
 from resnext_backbones.adapters.registry import MODELS
 from resnext_backbones.mmcv_ops import OPERATORS
 from resnext_backbones.models import Architecture, Plugin
@@ -28,7 +27,6 @@ from resnext_backbones.models.layers import Conv
 from resnext_backbones.models.options import check_one_of, per_stage, stage_blocks
 from resnext_backbones.variants import architecture_of
 from resnext_backbones.weights import LoadedWeights, WeightsError, load_weights
-from resnext_backbones.weights.sources import row_of
 
 DEFAULT_BASE_WIDTH = 4
 STEMS = {"deep_stem": "deep", "small_images": "3x3"}
@@ -49,6 +47,7 @@ class ResNeXt(Trunk):
         small_images: a 3x3 stem that does not stride.
         init_cfg: None draws new weights; `Pretrained` loads a trunk, a classifier or a whole
             detector, and stops at any key that is missing or does not fit; all else as MMEngine.
+        pretrained: of MMSegmentation and MMDetection 2: the `checkpoint` of `Pretrained`.
         options: of the trunk, by its names: strides, frozen_stages, fold_norm, ...
 
     Raises:
@@ -79,6 +78,7 @@ class ResNeXt(Trunk):
         with_cp: bool = False,
         zero_init_residual: bool = True,
         init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
+        pretrained: str | None = None,
         **options: Any,
     ) -> None:
         check_one_of("style", style, ("pytorch", "caffe"))
@@ -109,7 +109,7 @@ class ResNeXt(Trunk):
             recompute=with_cp,
             **options,
         )
-        self.init_cfg = init_cfg
+        self.init_cfg = pretrained_init(pretrained, init_cfg)
         self.loaded_weights: LoadedWeights | None = None
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -129,17 +129,32 @@ class ResNeXt(Trunk):
         """
         print_log(f"mmcv's operators: {OPERATORS}", logger="current")
         cfgs = [self.init_cfg] if isinstance(self.init_cfg, dict) else self.init_cfg or []
-        if drawn := [cfg for cfg in cfgs if cfg["type"] != "Pretrained"]:
+        if drawn := [cfg for cfg in cfgs if not is_pretrained(cfg)]:
             initialize(self, drawn)
         else:
             self.reset_parameters()
         for cfg in cfgs:
-            if cfg["type"] == "Pretrained":
-                source, prefix = cfg["checkpoint"], cfg.get("prefix", "")
+            if is_pretrained(cfg):
+                source, prefix = cfg["checkpoint"], str(cfg.get("prefix") or "")
                 try:
                     self.loaded_weights = load_weights(self, address_of(source), prefix=prefix)
                 except OSError as error:
                     raise WeightsError(f"weights {source}: {error}") from error
+
+
+def pretrained_init(
+    pretrained: str | None, init_cfg: dict[str, Any] | list[dict[str, Any]] | None
+) -> dict[str, Any] | list[dict[str, Any]] | None:
+    """Returns the `init_cfg` that `pretrained` stands for, or the other; ValueError: both, or no
+    name is given.
+    """
+    if pretrained is None:
+        return init_cfg
+    if init_cfg is not None:
+        raise ValueError(f"pretrained={pretrained!r} cannot be given beside init_cfg {init_cfg!r}")
+    if not isinstance(pretrained, str) or not pretrained:
+        raise ValueError(f"pretrained must be None or the name of weights, got {pretrained!r}")
+    return {"type": "Pretrained", "checkpoint": pretrained}
 
 
 def _architecture(
@@ -151,7 +166,12 @@ def _architecture(
 ) -> Architecture:
     if variant is not None:
         if depth is not None or groups != 1 or base_width != DEFAULT_BASE_WIDTH:
-            raise ValueError(f"variant {variant!r} stands in place of depth, groups and base_width")
+            raise ValueError(
+                f"variant {variant!r} stands in place of depth, groups and base_width, got depth="
+                f"{depth!r}, groups={groups}, base_width={base_width}; where a config inherits "
+                "these, and the weights of another backbone, write _delete_=True among the "
+                "arguments of the backbone"
+            )
         return architecture_of(variant, **fields)
     if depth is None:
         raise ValueError("depth or variant must be given")
@@ -211,23 +231,3 @@ def _plugin(cfg: Mapping[str, Any], channels: int) -> tuple[str, nn.Module]:
     own = dict(cfg)
     postfix = own.pop("postfix", "")
     return build_plugin_layer(own, postfix=postfix, in_channels=channels)
-
-
-# Names for published weights, and where MMEngine keeps the tables with their addresses.
-NAMED_WEIGHTS = {"open-mmlab://": get_external_models, "torchvision://": get_torchvision_models}
-
-
-def address_of(source: str) -> str:
-    """Returns the address of what MMEngine has a name for; all else as it is.
-
-    Raises:
-        WeightsError: MMEngine has no such name.
-    """
-    for scheme, table in NAMED_WEIGHTS.items():
-        if source.startswith(scheme) and row_of(source) is None:
-            names = table()
-            if (name := source.removeprefix(scheme)) not in names:
-                close = difflib.get_close_matches(name, names, cutoff=0) or sorted(names)
-                raise WeightsError(f"weights {source}: no such name; try {', '.join(close)}")
-            return names[name]
-    return source

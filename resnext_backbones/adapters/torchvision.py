@@ -7,12 +7,14 @@ checkpoints of whole detectors load with `load_state_dict`, and the other way ro
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from torch import Tensor, nn
+from torchvision.models import WeightsEnum
 from torchvision.models.segmentation import FCN, DeepLabV3
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 from torchvision.models.segmentation.fcn import FCNHead
@@ -59,6 +61,9 @@ SEGMENTATION_SETTLES = {
 }
 """Arguments of the trunk that a builder settles, and its own that stands for each."""
 
+WORDS = {"norm_layer": "norm", "weights_backbone": "weights", "aux_loss": "aux_classifier"}
+"""Arguments of torchvision's builders, and those of `segmentation_network` for them."""
+
 Segmenter = TypeVar("Segmenter", DeepLabV3, FCN)
 
 HEADS: dict[type[nn.Module], Callable[[int, int, Dilation], nn.Module]] = {
@@ -68,6 +73,10 @@ HEADS: dict[type[nn.Module], Callable[[int, int, Dilation], nn.Module]] = {
     FCN: lambda channels, classes, _: FCNHead(channels, classes),
 }
 """The head of each of torchvision's networks for segmentation."""
+
+
+class RandomStagesWarning(UserWarning):
+    """Says that random values are frozen."""
 
 
 class NamedResNeXt(ResNeXt):
@@ -93,15 +102,17 @@ class ResNeXtFPN(nn.Sequential):
     each of `out_channels`.
     """
 
-    body: NamedResNeXt
-    fpn: FeaturePyramidNetwork
     out_channels = FPN_CHANNELS
+    if TYPE_CHECKING:  # TorchScript reads what is annotated
+        body: NamedResNeXt
+        fpn: FeaturePyramidNetwork
 
 
 def resnext_fpn(
-    name: str,
+    backbone_name: str,
     *,
-    weights: str | Path | None = None,
+    weights: str | Path | WeightsEnum | None = None,
+    norm_layer: Norm | None = None,
     trainable_layers: int = 3,
     returned_layers: Sequence[int] | None = None,
     extra_blocks: ExtraFPNBlock | None = None,
@@ -112,8 +123,10 @@ def resnext_fpn(
     """Returns what torchvision's `resnet_fpn_backbone` builds, with this trunk.
 
     Args:
-        name: of `list_variants()`.
-        weights: of the trunk, any source of `load_weights`; None draws new ones.
+        backbone_name: of `list_variants()`.
+        weights: of the trunk, any source of `load_weights`, torchvision's own names among them;
+            None draws new ones, and stages of these that are frozen are warned of.
+        norm_layer: torchvision's word for a `norm` that is a callable.
         trainable_layers: from the last stage down: 5 trains all, also of three stages; of four, 4
             trains all but the stem and 3 stages 2 to 4; 0 trains nothing. Frozen norms stay in eval
             mode, whatever their kind; torchvision lets their statistics move.
@@ -128,7 +141,10 @@ def resnext_fpn(
         ValueError: the name is unknown, or an argument out of its range.
         FileNotFoundError, WeightsError: as `load_weights`.
     """
-    architecture, rest = _split(name, options, FPN_SETTLES)
+    if norm_layer is not None:
+        require(norm == "FrozenBN", "norm", "left out beside norm_layer", norm)
+        norm = norm_layer
+    architecture, rest = _split(backbone_name, options, FPN_SETTLES)
     stages = len(architecture.blocks)
     check_range("trainable_layers", trainable_layers, 0, MAX_STAGES + 1)
     layers = list(range(1, stages + 1) if returned_layers is None else returned_layers)
@@ -154,7 +170,7 @@ def segmentation_network(
     network: type[Segmenter],
     output_stride: int = 8,
     num_classes: int = 21,
-    weights: str | Path | None = None,
+    weights: str | Path | WeightsEnum | None = None,
     aux_classifier: bool = False,
     norm: str | Norm = "BN",
     **options: Any,
@@ -191,13 +207,15 @@ def segmentation_network(
 
 
 def deeplabv3(name: str, **options: Any) -> DeepLabV3:
-    """Returns torchvision's `DeepLabV3` on this trunk; options as of `segmentation_network`."""
-    return segmentation_network(name, network=DeepLabV3, **options)
+    """Returns torchvision's `DeepLabV3` on this trunk; options as of `segmentation_network`, or by
+    torchvision's `WORDS`.
+    """
+    return segmentation_network(name, network=DeepLabV3, **_own_words(options))
 
 
 def fcn(name: str, **options: Any) -> FCN:
-    """Returns torchvision's `FCN` on this trunk; options as of `segmentation_network`."""
-    return segmentation_network(name, network=FCN, **options)
+    """Returns torchvision's `FCN` on this trunk; options as of `deeplabv3`."""
+    return segmentation_network(name, network=FCN, **_own_words(options))
 
 
 def pixel_options(source: str | Path) -> dict[str, list[float]]:
@@ -228,7 +246,26 @@ def _split(
     return architecture_and_options(name, options)
 
 
-def _loaded(body: NamedResNeXt, weights: str | Path | None) -> NamedResNeXt:
+def _own_words(options: dict[str, Any]) -> dict[str, Any]:
+    """Returns options by this module's words; ValueError: one of them is given by both."""
+    named = {key: value for key, value in options.items() if key not in WORDS}
+    if named.get("num_classes", 0) is None:
+        del named["num_classes"]
+    for theirs, own in WORDS.items():
+        if (value := options.get(theirs)) is not None:
+            require(own not in named, own, f"left out beside {theirs}", named.get(own))
+            named[own] = value
+    return named
+
+
+def _loaded(body: NamedResNeXt, weights: str | Path | WeightsEnum | None) -> NamedResNeXt:
     if weights is not None:
         body.loaded_weights = load_weights(body, weights)
+    elif body.frozen_stages >= 0:
+        warnings.warn(
+            "the stem and stages of random values are frozen, and stay so unless a state dict is "
+            "loaded: give weights, or train all layers (trainable_layers=5, frozen_stages=-1)",
+            RandomStagesWarning,
+            stacklevel=3,
+        )
     return body

@@ -2,6 +2,7 @@
 
 resnext convert torchvision/resnext50_32x4d.v2 x50.pkl --to detectron2
 resnext convert model_final.pth x101.safetensors --to safetensors --pixels BGR
+resnext convert moco.pth x50.safetensors --to safetensors --prefix encoder_q
 
 SOURCE is a file, an address, or an alias of `resnext list`. The trunk is written, with its
 classification head if there is one; of a detector's checkpoint nothing else.
@@ -27,6 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the weights expect, where the source does not say: "
         + "; ".join(f"{name} is {pixels}" for name, pixels in PIXELS.items()),
     )
+    parser.add_argument(
+        "--prefix",
+        default="",
+        help="what the trunk's names begin with, where SOURCE has several trunks",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
 
 
@@ -36,13 +42,19 @@ def run(args: argparse.Namespace) -> None:
     given = PIXELS.get(args.pixels)
     try:
         held, pixels = convert(
-            args.source, args.dest, args.to, preprocessing=given, overwrite=args.overwrite
+            args.source,
+            args.dest,
+            args.to,
+            preprocessing=given,
+            prefix=args.prefix,
+            overwrite=args.overwrite,
         )
     except FileExistsError as error:
         raise InputError(f"{error}; --overwrite replaces it") from error
     except FileNotFoundError as error:
         raise InputError(str(error)) from error
-    print(f"{args.dest}: {held.variant}, from names of {held.family}")
+    behind = f" behind {held.prefix!r}" if held.prefix else ""
+    print(f"{args.dest}: {held.variant}, from names of {held.family}{behind}")
     print(f"pixels: {pixels or 'not known; --pixels says it'}")
     if left := held.outside:
         print(f"left out: {len(left)} tensors beside the trunk, {left[0]} and so on")

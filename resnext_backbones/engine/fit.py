@@ -62,9 +62,18 @@ class WeightsUse:
 
 def log_warning(message: str) -> None:
     """Warns in MMEngine's log, which Detectron2's engine does without."""
+    _log(message, logging.WARNING)
+
+
+def log_info(message: str) -> None:
+    """Tells MMEngine's log something."""
+    _log(message, logging.INFO)
+
+
+def _log(message: str, level: int) -> None:
     from mmengine.logging import print_log
 
-    print_log(message, logger="current", level=logging.WARNING)
+    print_log(message, logger="current", level=level)
 
 
 def stop_at(
@@ -128,12 +137,14 @@ def fetch_weights(use: WeightsUse | None) -> None:
             locate(use.source)
 
 
-def are_fused(source: str | None) -> bool:
-    """Tells whether the norms of weights only scale and shift.
+def are_fused(source: str | None, prefix: str = "") -> bool:
+    """Tells whether the norms of weights, those of a trunk behind a prefix, only scale and shift.
 
     Raises FileNotFoundError or WeightsError where the weights cannot be had or read.
     """
-    return source is not None and Checkpoint.of(read_file(locate(source))).fused
+    if source is None:
+        return False
+    return Checkpoint.of(read_file(locate(source)), prefix=prefix, source=source).fused
 
 
 def known_pixels(source: str) -> Preprocessing | None:
@@ -146,7 +157,7 @@ def known_pixels(source: str) -> Preprocessing | None:
     except FileNotFoundError as error:
         raise InputError(str(error)) from error
     except WeightsError:
-        if not Path(source).is_file() and "://" not in source:
+        if not Path(source).exists() and "://" not in source:
             raise
         return None
 
@@ -196,15 +207,18 @@ def said_of_none(changes: Iterable[str]) -> str:
     return f"--weights {NONE}: {', '.join(changes) or 'as the config has it'}"
 
 
-def use_of_source(source: str | None, given: Preprocessing | None, **settings: Any) -> WeightsUse:
+def use_of_source(
+    source: str | None, given: Preprocessing | None, *, prefix: str = "", **settings: Any
+) -> WeightsUse:
     """Returns what a model does with its backbone's weights; raises as `give_pixels`.
 
     Args:
         given: the pixels that its `data_preprocessor` gives them.
+        prefix: as of `load_weights`.
         settings: the other attributes of `WeightsUse`.
     """
     wanted = known_pixels(source) if source else None
-    fused = partial(are_fused, source)
+    fused = partial(are_fused, source, prefix)
     return WeightsUse(source, wanted, given, "data_preprocessor", **settings, fused=fused)
 
 
@@ -242,12 +256,17 @@ def unlike_its_run(
 
 
 def read_model(text: Any) -> dict[str, Any] | None:
-    """Returns `model` of a config as MMEngine writes it, of which nothing is run; None where there
+    """Returns `model` of a config as `read_section` does."""
+    return read_section(text, "model")
+
+
+def read_section(text: Any, name: str) -> Any:
+    """Returns an entry of a config as MMEngine writes it, of which nothing is run; None where there
     is none, or where it is more than names and plain values.
     """
     try:
         for statement in ast.parse(text if isinstance(text, str) else "").body:
-            if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "model":
+            if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == name:
                 return _plain(statement.value)
     except (SyntaxError, ValueError):
         pass

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mmengine.dist import all_reduce
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.hooks import LoggerHook as MMEngineLoggerHook
 from mmengine.model import is_model_wrapper
 from torch import nn
@@ -16,6 +16,10 @@ from torch import nn
 from resnext_backbones.adapters.registry import HOOKS
 from resnext_backbones.engine.describe import is_frozen, summary
 from resnext_backbones.errors import InputError
+
+AVERAGED = "ema_state_dict"
+"""MMEngine's EMAHook keeps the trained weights in a checkpoint under this name, and the averages in
+the place of the weights."""
 
 
 class ReportHook(Hook):
@@ -25,6 +29,8 @@ class ReportHook(Hook):
         find_backbone: finds the backbone in the model.
         pixels: says of the model's data preprocessor which pixels the backbone sees.
         changed: what was set so that random values can be trained; "" where no one asked for them.
+        loaded: what of `load_from` the network took; "" without it.
+        left: what keeps new values then; "" where it took all.
     """
 
     priority = "VERY_LOW"
@@ -34,8 +40,11 @@ class ReportHook(Hook):
         find_backbone: Callable[[nn.Module], nn.Module],
         pixels: Callable[[nn.Module], str],
         changed: str = "",
+        loaded: str = "",
+        left: str = "",
     ) -> None:
         self.find_backbone, self.pixels, self.changed = find_backbone, pixels, changed
+        self.loaded, self.left = loaded, left
 
     def before_train(self, runner: Any) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -43,8 +52,10 @@ class ReportHook(Hook):
         for name, value in summary(backbone, model, self.pixels(model.data_preprocessor)):
             runner.logger.info(f"{name}: {value}")
         runner.logger.info(f"images: {len(runner.train_dataloader.dataset)} to train with")
-        if source := _weights_source(runner, backbone):
+        if source := _weights_source(runner, backbone, self.loaded):
             runner.logger.info(f"weights: {source}")
+            if self.left:
+                runner.logger.warning(f"weights: not all of it: {self.left}")
         else:
             keep = "frozen stages keep these random values"
             kept = keep if is_frozen(backbone) else "all of the backbone is trained"
@@ -60,18 +71,38 @@ class ReportHook(Hook):
             )
 
 
-def _weights_source(runner: Any, backbone: nn.Module) -> str:
+def _weights_source(runner: Any, backbone: nn.Module, loaded: str) -> str:
     """Returns where the weights came from; "" where they are random."""
     if runner._resume and runner.iter > 0:
         checkpoint = runner._load_from or "the newest checkpoint"
         return f"resumed from {checkpoint} at iteration {runner.iter}"
-    if found := runner._load_from or getattr(backbone, "loaded_weights", None):
+    if found := loaded or runner._load_from or getattr(backbone, "loaded_weights", None):
         return str(found)
     # MMDetection's own backbones do not say what they loaded, only what they were told to.
     init_cfg = getattr(backbone, "init_cfg", None)
     if isinstance(init_cfg, dict) and init_cfg.get("type") == "Pretrained":
         return str(init_cfg["checkpoint"])
     return ""
+
+
+class EvaluatedHook(Hook):
+    """Logs which weights of a checkpoint are evaluated: those that EMAHook averaged, where it did.
+
+    Such a checkpoint calls the averages its `state_dict`, for whoever reads it.
+    """
+
+    priority = "VERY_LOW"
+
+    def __init__(self, checkpoint: str) -> None:
+        self.checkpoint = checkpoint
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        kind, more = "averaged weights", ""
+        if AVERAGED not in checkpoint:
+            kind = "weights"
+            if any(isinstance(hook, EMAHook) for hook in runner.hooks):
+                more = "; it has no averages, though the config has an EMAHook"
+        runner.logger.info(f"evaluated: the {kind} of {self.checkpoint}{more}")
 
 
 @HOOKS.register_module()

@@ -15,6 +15,7 @@ COUNTER = "num_batches_tracked"
 
 MISSING, UNEXPECTED = "missing", "unexpected"
 SHAPE, TYPE, BROKEN = "of another shape", "not floating point", "with NaN or infinity"
+KIND = "of a kind that holds no plain values"
 
 MOST_LISTED = 8
 
@@ -50,16 +51,20 @@ def compare(
     *,
     optional: Collection[str] = (),
     unknown: Iterable[str] = (),
+    odd: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Returns how `state` differs from a network's `own`; it is false where they fit. Optional keys
-    may be missing, and unknown ones, by names of another family, are unexpected.
+    may be missing, and unknown ones, by names of another family, are unexpected; odd ones are there
+    and could not be read, for the reason given.
     """
-    found = Comparison((what, []) for what in (MISSING, UNEXPECTED, SHAPE, TYPE, BROKEN))
+    found = Comparison((what, []) for what in (MISSING, UNEXPECTED, SHAPE, TYPE, BROKEN, KIND))
     found[UNEXPECTED] += unknown
+    odd = odd or {}
+    found[KIND] += (f"{key} ({reason})" for key, reason in odd.items())
     for key in sorted(own.keys() | state.keys()):
         ours, theirs = own.get(key), state.get(key)
         if ours is None or theirs is None:
-            if not key.endswith(COUNTER) and key not in optional:
+            if not key.endswith(COUNTER) and key not in optional and key not in odd:
                 found[UNEXPECTED if ours is None else MISSING].append(key)
         elif theirs.shape != ours.shape:
             found[SHAPE].append(f"{key} {tuple(theirs.shape)} for {tuple(ours.shape)}")

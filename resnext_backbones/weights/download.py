@@ -7,7 +7,9 @@ import http.client
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlparse
 
@@ -16,6 +18,7 @@ import torch
 from filelock import FileLock
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+from resnext_backbones.io import atomic_write_text
 from resnext_backbones.weights.errors import DownloadError, WeightsError
 
 TRIES = 5
@@ -27,9 +30,41 @@ TIMEOUT = 30
 NETWORK_ERRORS = (OSError, http.client.HTTPException)
 
 
+PAGES = (b"<!doctype html", b"<html", b"<?xml")
+"""A server that wants a login, or has an error, sends what begins so, and calls it a success."""
+
+_PROGRESS = ContextVar("progress", default=True)
+
+
+@contextmanager
+def progress(shown: bool) -> Iterator[None]:
+    """Shows bars of downloads, which is the default, or none."""
+    before = _PROGRESS.set(shown)
+    try:
+        yield
+    finally:
+        _PROGRESS.reset(before)
+
+
 def path_of(url: str) -> Path:
-    """Returns where a downloaded file lies: in TORCH_HOME/hub/checkpoints, by its own name."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / PurePosixPath(urlparse(url).path).name
+    """Returns where a downloaded file lies: in TORCH_HOME/hub/checkpoints, by its own name; or
+    behind a mark of its address, where a file from another one has this name.
+    """
+    name = PurePosixPath(urlparse(url).path).name
+    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    note = _note_of(path)
+    if not note.is_file() or note.read_text(encoding="utf-8") == url:
+        return path
+    return path.with_name(f"{_mark(url)}-{name}")
+
+
+def _mark(url: str) -> str:
+    return hashlib.sha256(url.encode()).hexdigest()[:8]
+
+
+def _note_of(path: Path) -> Path:
+    """Returns the file that says from which address another came; none does of one put there."""
+    return path.with_name(f"{path.name}.from")
 
 
 def download(urls: Sequence[str], sha256: str = "") -> Path:
@@ -50,7 +85,9 @@ def download(urls: Sequence[str], sha256: str = "") -> Path:
         failures = []
         for url in urls:
             try:
-                part = _fetch(url, path.with_name(f"{path.name}.part"))
+                # Without a hash the beginning of another file would not be told from this one's.
+                mark = "" if sha256 else f".{_mark(url)}"
+                part = _fetch(url, path.with_name(f"{path.name}{mark}.part"))
             except NETWORK_ERRORS as error:
                 failures.append(f"{url} ({str(error) or type(error).__name__})")
                 continue
@@ -60,6 +97,17 @@ def download(urls: Sequence[str], sha256: str = "") -> Path:
                     f"weights {path.name}: what {url} gave has the SHA-256 {found} and not "
                     f"{sha256}; it was thrown away"
                 )
+            with part.open("rb") as file:
+                page = file.read(256).lstrip().lower().startswith(PAGES)
+            if page:
+                part.unlink()
+                raise WeightsError(
+                    f"weights {path.name}: what {url} gave is a page of the web, not a file of "
+                    "weights; it was thrown away. The address may want a login, or be that of a "
+                    f"page about the file; download it by hand, and put it at {path}"
+                )
+            if not sha256:  # by which one name is one file
+                atomic_write_text(_note_of(path), url)
             return part.replace(path)
     raise DownloadError(
         f"weights {path.name}: could not be downloaded from {' or '.join(failures)}; download the "
@@ -107,7 +155,12 @@ def _go_on(url: str, part: Path) -> None:
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
         with torch.hub.tqdm(
-            total=total, initial=have, unit="B", unit_scale=True, unit_divisor=1024
+            total=total,
+            initial=have,
+            unit="B",
+            unit_scale=True,
+            unit_divisor=1024,
+            disable=not _PROGRESS.get(),
         ) as bar:
             while chunk := response.read(2**20):
                 bar.update(file.write(chunk))

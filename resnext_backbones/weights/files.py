@@ -4,55 +4,35 @@ from __future__ import annotations
 
 import mmap
 import os
-import re
-import stat
 import struct
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import safe_open
 
 from resnext_backbones.weights import torch7
+from resnext_backbones.weights.arrays import tensors_of
 from resnext_backbones.weights.errors import WeightsError
-from resnext_backbones.weights.pickles import (
-    RefusedError,
-    check_instructions,
-    read_pickle,
-    tensors_of,
-)
+from resnext_backbones.weights.pickles import Calls, RefusedError
+from resnext_backbones.weights.torch_files import mapped, read_legacy, read_plain, read_zip
 
-LARGEST_DIRECTORY = 2**24
+LARGEST_HEADER = 2**24
 """Bytes suffice for a list of more than 100,000 tensors."""
 
 
-class _Inert:
-    """Takes everything and does nothing."""
+def read_file(path: str | Path, *, stand_ins: Calls | None = None) -> Mapping[str, Any]:
+    """Returns what a weights file holds, on the CPU: a state dict, or what is wrapped around it;
+    items of a list by their number. Objects of other kinds are `pickles.Inert`, and not built.
 
-    def __init__(self, *_: object, **__: object) -> None: ...
+    The kind of file is told from its first bytes: safetensors, `torch.save`'s, TorchScript's, a
+    pickle of numpy arrays, as Detectron2 and Caffe2 write it, or of tensors, or Torch7's.
 
-    def __setstate__(self, _: object) -> None: ...
-
-
-# MMEngine writes its logging history beside the weights. Naming these lets `weights_only` read past
-# them: what is built in their place is inert.
-BOOKKEEPING = (
-    "mmengine.logging.history_buffer.HistoryBuffer",
-    *(f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")),
-    *(f"numpy.{core}.multiarray.scalar" for core in ("core", "_core")),
-    *("numpy.ndarray", "numpy.dtype", "numpy.dtypes.Float64DType", "numpy.dtypes.Int64DType"),
-    "builtins.getattr",
-)
-
-
-def read_file(path: str | Path) -> Mapping[str, Any]:
-    """Returns what a weights file holds, on the CPU: a state dict, or what is wrapped around it.
-
-    The kind of file is told from its first bytes: safetensors, `torch.save`'s, a pickle of numpy
-    arrays as Detectron2 and Caffe2 write it, or Torch7's.
+    Args:
+        stand_ins: what is built where a file of torch.save names these; other objects are read
+            past. They get what the file says, so they must take anything, their attributes by
+            `build`.
 
     Raises FileNotFoundError where there is none, and WeightsError where it is of another kind,
     damaged, larger than this machine's memory, or holds objects that could run code.
@@ -67,7 +47,9 @@ def read_file(path: str | Path) -> Mapping[str, Any]:
             f"{memory / 1e9:.1f} GB"
         )
     with _opened(path) as (read, data):
-        values = tensors_of(read(path, data), size, {})
+        values = tensors_of(read(path, data, stand_ins or {}))
+    if isinstance(values, list | tuple):
+        values = {str(number): value for number, value in enumerate(values)}
     if not isinstance(values, Mapping):
         raise WeightsError(f"weights {path}: holds a {type(values).__name__}, not a state dict")
     return values
@@ -84,7 +66,7 @@ def read_metadata(path: str | Path) -> Mapping[str, str]:
             return opened.metadata() or {}
 
 
-Reader = Callable[[Path, mmap.mmap], Any]
+Reader = Callable[[Path, mmap.mmap, Calls], Any]
 
 
 @contextmanager
@@ -96,10 +78,7 @@ def _opened(path: Path) -> Iterator[tuple[Reader, mmap.mmap]]:
         start = file.read(32)
         kind, read = next(((kind, read) for kind, fits, read in KINDS if fits(start)), ("", None))
         if read is None:
-            raise WeightsError(
-                f"weights {path}: not a safetensors file, nor one of torch.save, a pickle of "
-                "arrays or a Torch7 file; or it is damaged"
-            )
+            raise WeightsError(f"weights {path}: {_what_else(start)}")
         try:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 yield read, data
@@ -117,75 +96,51 @@ def _opened(path: Path) -> Iterator[tuple[Reader, mmap.mmap]]:
 
 def _safetensors(path: Path, data: mmap.mmap) -> Any:
     (header,) = struct.unpack_from("<Q", data)
-    if header > LARGEST_DIRECTORY:
+    if header > LARGEST_HEADER:
         raise RefusedError(f"a header of {header} bytes")
     return safe_open(path, framework="pt")
 
 
-def _read_safetensors(path: Path, data: mmap.mmap) -> Any:
+def _read_safetensors(path: Path, data: mmap.mmap, _: Calls) -> Any:
     with _safetensors(path, data) as opened:
         return {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
-
-
-def _read_zip(path: Path, data: mmap.mmap) -> Any:
-    _check_directory(data)
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-    instructions = [entry for entry in entries if entry.filename.endswith("/data.pkl")]
-    if len(instructions) != 1:
-        raise ValueError("a zip archive that torch.save did not write")
-    for entry in entries:
-        if entry.compress_type != zipfile.ZIP_STORED:
-            raise RefusedError(f"the compressed entry {entry.filename!r}")
-        if stat.S_ISLNK(entry.external_attr >> 16):
-            raise RefusedError(f"the symbolic link {entry.filename!r}")
-    if sum({entry.filename: entry.file_size for entry in entries}.values()) > len(data):
-        raise RefusedError("entries that overlap")
-    # An entry's data stand behind a header that ends with two texts.
-    offset = instructions[0].header_offset
-    data.seek(offset + 30 + sum(struct.unpack_from("<HH", data, offset + 26)))
-    check_instructions(data)
-    # As a part of the file in memory no storage can be larger than it.
-    return _torch_load(path, mapped=True)
-
-
-def _check_directory(data: mmap.mmap) -> None:
-    """Checks that the list of files in an archive is none that takes memory by itself."""
-    tail = max(0, len(data) - 2**16 - 64)
-    record, record_64 = data.rfind(b"PK\5\6", tail), data.rfind(b"PK\6\6", tail)
-    if record < 0:
-        raise ValueError("it is truncated")
-    (size,) = struct.unpack_from("<I", data, record + 12)
-    if 0 <= record_64 <= len(data) - 48:  # what is too large for the old record stands in this one
-        (size_64,) = struct.unpack_from("<Q", data, record_64 + 40)
-        size = max(size if size < 2**32 - 1 else 0, size_64)
-    if size > LARGEST_DIRECTORY:
-        raise RefusedError(f"an archive whose list of files has {size} bytes")
-
-
-def _read_legacy(path: Path, data: mmap.mmap) -> Any:
-    """Returns what torch.save wrote before version 1.6: behind five pickles come the storages."""
-    check_instructions(data, pickles=4)
-    return _torch_load(path)
-
-
-def _torch_load(path: Path, *, mapped: bool = False) -> Any:
-    try:
-        with torch.serialization.safe_globals([(_Inert, name) for name in BOOKKEEPING]):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except Exception as error:
-        if found := re.search(r"unsupported (?:global: )?GLOBAL (\S+)", str(error), re.IGNORECASE):
-            raise RefusedError(f"{found[1]}, which could run code") from error
-        raise
 
 
 MAGIC_NUMBER = struct.pack("<QH", 0xA86A20F9469CFC6C, 0x1950)
 
 KINDS: tuple[tuple[str, Callable[[bytes], bool], Reader], ...] = (
-    ("PyTorch", lambda start: start.startswith(b"PK"), _read_zip),
+    ("PyTorch", lambda start: start.startswith(b"PK"), read_zip),
     ("safetensors", lambda start: start[8:9] == b"{", _read_safetensors),
-    ("PyTorch", lambda start: start[:1] == b"\x80" and MAGIC_NUMBER in start, _read_legacy),
-    ("pickle", lambda start: start[:1] == b"\x80", lambda _, data: read_pickle(data)),
-    ("Torch7", lambda start: start.startswith(torch7.STARTS), lambda _, d: torch7.read_torch7(d)),
+    (
+        "PyTorch",
+        lambda start: start[:1] == b"\x80" and MAGIC_NUMBER in start,
+        lambda path, data, calls: read_legacy(data, mapped(path, len(data)), calls),
+    ),
+    ("pickle", lambda start: start[:1] == b"\x80", read_plain),
+    (
+        "Torch7",
+        lambda start: start.startswith(torch7.STARTS),
+        lambda _, d, __: torch7.read_torch7(d),
+    ),
 )
 """Files are of these kinds; a kind is told by how it begins."""
+
+OTHERS = (
+    (b"version https://git-lfs", "a pointer of Git LFS: `git lfs pull` fetches the file"),
+    (b"<", "a page of the web, where the file should be: take it from its source again"),
+    (b"\x1f\x8b", "a gzip archive: unpack it"),
+    (b"\x89HDF", "an HDF5 file, as Keras writes it, which holds no names of PyTorch's"),
+    (b"{", "JSON; where it lists shards, name the file with the tensors"),
+    (b"\x93NUMPY", "one array of numpy"),
+)
+"""What else is taken for weights begins like this."""
+
+
+def _what_else(start: bytes) -> str:
+    """Returns what an unknown file is, as far as its beginning tells."""
+    if found := next((what for begin, what in OTHERS if start.lstrip().startswith(begin)), ""):
+        return found
+    return (
+        "not a safetensors file, nor one of torch.save, a pickle of arrays or a Torch7 file; or it "
+        "is damaged"
+    )

@@ -9,7 +9,7 @@ counterpart in the others. The first row that fits is taken.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import chain
@@ -96,6 +96,8 @@ class Format:
         family: as messages call it.
         stems: names that the first convolution of a trunk may have; one of the first block's where
             that name says nothing.
+        marks: names of which one must be there too, where others have the same stem.
+        heads: names of heads beside a trunk, in a family that follows this package.
         rows: this package's name, and the family's.
         follows: whether names in no row are this package's.
         trunk: what a trunk's names begin with, in a family that does not follow this package.
@@ -106,7 +108,9 @@ class Format:
     family: str
     stems: tuple[str, ...]
     rows: tuple[tuple[str, str], ...] = ()
+    marks: tuple[str, ...] = ()
     follows: bool = False
+    heads: str = ""
     trunk: tuple[str, ...] = ()
     junk: str = ""
     fuses_norms: bool = False
@@ -132,10 +136,19 @@ class Format:
         return name if self.follows else None
 
 
+HEADS = (
+    r"(?:heads?|mlp|mlp_head|classifier|last_linear|logits|linear|aux|aux_classifier|projection_head"
+    r"|projector|projection|proj_head|predictor|prediction_head|prototypes|contrastive_head"
+    r"|online_classifier|rot_head|criterion|loss)\..*|(?:head_|queue|center).*"
+)
+"""What self-supervised and other training puts beside a trunk, behind the same prefix."""
+
 FORMATS: dict[str, Format] = {
     # Also the weights of WSL, SWSL and SSL, those of MMDetection with a plain stem, and timm's.
     # It has no deep stem.
-    "torchvision": Format("torchvision", ("conv1.weight",), (("stem.{rest}", ""),), follows=True),
+    "torchvision": Format(
+        "torchvision", ("conv1.weight",), (("stem.{rest}", ""),), follows=True, heads=HEADS
+    ),
     # The last norm of timm's deep stem is that of the plain one.
     "timm": Format(
         "timm (deep stem)",
@@ -146,8 +159,21 @@ FORMATS: dict[str, Format] = {
             ("stem.{bn}.{norm}", "conv1.{bn}.{norm}"),
         ),
         follows=True,
+        heads=HEADS,
     ),
-    "mmdet": Format("MMDetection (deep stem)", ("stem.0.weight",), follows=True),
+    "mmdet": Format("MMDetection (deep stem)", ("stem.0.weight",), follows=True, heads=HEADS),
+    # `nn.Sequential(*model.children())` of torchvision's, as self-supervised training has it.
+    "sequential": Format(
+        "torchvision's children in sequence",
+        ("4.0.conv1.weight",),
+        (
+            ("conv1.weight", "0.weight"),
+            ("bn1.{norm}", "1.{norm}"),
+            ("layer{stage}.{rest}", "{sequence}.{rest}"),
+            ("fc.{parameter}", "9.{parameter}"),
+        ),
+        trunk=("0.", "1.", "4.", "5.", "6.", "7."),
+    ),
     "mmpretrain": Format(
         "MMPretrain",
         ("backbone.conv1.weight", "backbone.stem.0.conv.weight"),
@@ -157,6 +183,8 @@ FORMATS: dict[str, Format] = {
             ("fc.{parameter}", "head.fc.{parameter}"),
             ("{rest}", "backbone.{rest}"),
         ),
+        # What tells it from the others whose trunk is called `backbone`.
+        marks=("backbone.stem.0.conv.weight", "head.fc.weight"),
         trunk=("backbone.", "head.fc."),
     ),
     "detectron2": Format(
@@ -174,6 +202,8 @@ FORMATS: dict[str, Format] = {
             ("layer{stage}.{block}.downsample.0.weight", "res{res}.{block}.shortcut.weight"),
             ("layer{stage}.{block}.downsample.1.{norm}", "res{res}.{block}.shortcut.norm.{norm}"),
             ("fc.{parameter}", "linear.{parameter}"),
+            # Its own converter takes torchvision's head for a part of the stem.
+            ("fc.{parameter}", "stem.fc.{parameter}"),
         ),
         trunk=("stem.", "res2.", "res3.", "res4.", "res5.", "linear."),
     ),
@@ -226,27 +256,3 @@ TARGETS = {
 }
 """Weights are written for these targets, with a family's names. A safetensors file has this
 package's own, which are MMDetection's for all networks."""
-
-WRAPPING = re.compile(
-    r"(?:(?:module|model|detector|backbone|bottom_up|body|encoder|trunk|network|ema|teacher)\.)*"
-)
-"""DDP, averaged copies and detectors put this in front of a trunk's names."""
-
-
-def family_and_prefix(names: Iterable[str]) -> tuple[str, str]:
-    """Returns the family that the names of a file's tensors belong to, a key of `FORMATS`, and what
-    stands in front of a trunk's names in it, such as `backbone.bottom_up.`; both are empty where
-    there is no trunk among them.
-    """
-    present = dict.fromkeys(names)
-    for key, format_ in reversed(FORMATS.items()):  # the peculiar ones before the plain one
-        for stem in format_.stems:
-            for name in present:
-                prefix = name.removesuffix(stem)
-                if prefix == name or not WRAPPING.fullmatch(prefix):
-                    continue
-                # What tells MMPretrain from the others whose trunk is called `backbone`.
-                own = "backbone.stem.0.conv.weight", "head.fc.weight"
-                if key != "mmpretrain" or not present.keys().isdisjoint(prefix + n for n in own):
-                    return key, prefix
-    return "", ""

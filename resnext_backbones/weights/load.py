@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from resnext_backbones.models import Architecture, ResNeXt
 from resnext_backbones.weights.checkpoint import Checkpoint
-from resnext_backbones.weights.compare import check_unseen, compare
+from resnext_backbones.weights.compare import COUNTER, SHAPE, check_unseen, compare
 from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.files import read_file, read_metadata
 from resnext_backbones.weights.formats import FORMATS
@@ -34,8 +34,10 @@ class LoadedWeights:
         variant, family, averaged, fused: as of its `Checkpoint`.
         unused: keys of the source that the network has no place for: a head, a detector's rest.
         untouched: keys of plugins and deformable offsets that a plain trunk's weights do not
-            have; they keep their initialisation.
+            have, and of a head that was not to be loaded; they keep their initialisation.
         licence: of the weights, where they are published ones.
+        prefix: what stands in front of the trunk's names in the source.
+        tensors: how many were loaded.
     """
 
     source: str
@@ -46,21 +48,26 @@ class LoadedWeights:
     unused: tuple[str, ...] = ()
     untouched: tuple[str, ...] = ()
     licence: str = ""
+    prefix: str = ""
+    tensors: int = 0
 
     def __str__(self) -> str:
         parts = [
             self.variant,
             f"names of {FORMATS[self.family].family}" if self.family != "torchvision" else "",
+            f"{self.tensors} tensors behind {self.prefix!r}" if self.prefix else "",
             "averaged weights" if self.averaged else "",
             "fused norms" if self.fused else "",
             f"without its {len(self.unused)} other tensors" if self.unused else "",
-            f"{len(self.untouched)} added tensors not in it" if self.untouched else "",
+            f"{len(self.untouched)} of the network's tensors not in it" if self.untouched else "",
             f"licence {self.licence}" if self.licence else "",
         ]
         return f"{self.source} ({', '.join(filter(None, parts))})"
 
 
-def load_weights(model: ResNeXt, source: str | Path, *, prefix: str = "") -> LoadedWeights:
+def load_weights(
+    model: ResNeXt, source: str | Path, *, prefix: str = "", head: bool = True
+) -> LoadedWeights:
     """Loads weights into a trunk or a classifier, whole or not at all.
 
     The file holds the weights of a trunk, of a classifier or of a whole detector, by the names of
@@ -70,8 +77,10 @@ def load_weights(model: ResNeXt, source: str | Path, *, prefix: str = "") -> Loa
     Args:
         source: a path, an address, `hf://OWNER/REPOSITORY/FILE`, or an alias such as
             `torchvision/resnext50_32x4d.v2`, one of `weights.registry.REGISTRY`.
-        prefix: take only the tensors whose names begin so, without it: the one of several trunks
-            in a file.
+        prefix: what the trunk's names begin with, with a last dot or without: the one of several
+            trunks in a file.
+        head: load the head of a classifier too. False keeps the model's own, of whatever classes:
+            to fine-tune on another data set.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -79,7 +88,7 @@ def load_weights(model: ResNeXt, source: str | Path, *, prefix: str = "") -> Loa
             is known to be of a network that differs in what no tensor shows. The model is then
             unchanged.
     """
-    row = row_of(source)
+    model, row = _unwrapped(model), row_of(source)
     if row:  # before it is downloaded
         _check_row(model, row, source)
     path = locate(source)
@@ -89,13 +98,7 @@ def load_weights(model: ResNeXt, source: str | Path, *, prefix: str = "") -> Loa
     content = read_file(path)
     if row is None and (held := recorded_architecture(path, content, source)):
         check_unseen(source, held, model.architecture)
-    if prefix:
-        state = content.get("state_dict", content)
-        if not isinstance(state, Mapping):
-            raise WeightsError(f"weights {source}: its state_dict is a {type(state).__name__}")
-        named = ((str(key), value) for key, value in state.items())
-        content = {k.removeprefix(prefix): v for k, v in named if k.startswith(prefix)}
-    loaded = load_state(model, content, str(source))
+    loaded = load_state(model, content, str(source), prefix=prefix, head=head)
     if row is None:
         return loaded
     if row.source.licence == NONCOMMERCIAL:
@@ -103,6 +106,16 @@ def load_weights(model: ResNeXt, source: str | Path, *, prefix: str = "") -> Loa
             f"weights {source}: licence {NONCOMMERCIAL}, non-commercial use only", stacklevel=2
         )
     return replace(loaded, licence=row.source.licence)
+
+
+def _unwrapped(model: Any) -> Any:
+    """Returns the network within what torch.compile, DDP or averaging put around it."""
+    while not isinstance(model, ResNeXt):
+        inner = getattr(model, "_orig_mod", None) or getattr(model, "module", None)
+        if not isinstance(inner, nn.Module):
+            break
+        model = inner
+    return model
 
 
 def _check_row(model: ResNeXt, row: Published, source: str | Path) -> None:
@@ -115,43 +128,63 @@ def _check_row(model: ResNeXt, row: Published, source: str | Path) -> None:
     check_unseen(source, row.architecture, model.architecture)
 
 
-def load_state(model: ResNeXt, content: Mapping[str, Any], source: str) -> LoadedWeights:
+def load_state(
+    model: ResNeXt,
+    content: Mapping[str, Any],
+    source: str,
+    *,
+    prefix: str = "",
+    head: bool = True,
+) -> LoadedWeights:
     """Loads a mapping as `load_weights` does a file; `source` names it in messages."""
-    held = Checkpoint.of(content)
-    if message := misfit(model, held, source):
+    model, held = _unwrapped(model), Checkpoint.of(content, prefix=prefix, source=source)
+    if message := misfit(model, held, source, head=head):
         raise WeightsError(message)
-    own, unused = model.state_dict(), {*held.outside, *_without_place(held.state, model)}
+    own, left_out = model.state_dict(), _without_place(held.state, model, head=head)
+    taken = own.keys() & (held.state.keys() - set(left_out))
     # These share the memory of the model's; `load_state_dict` costs twice the time.
     with torch.no_grad():
         # The last ones that were looked at are still in the cache.
-        for key in sorted(own.keys() & held.state.keys(), reverse=True):
+        for key in sorted(taken, reverse=True):
             own[key].copy_(held.state[key])
+    absent = (key for key in own.keys() - taken if not key.endswith(COUNTER))
     return LoadedWeights(
         source=source,
         variant=held.variant,
         family=held.family,
         averaged=held.averaged,
         fused=held.fused,
-        unused=tuple(sorted(unused)),
-        untouched=tuple(sorted((own.keys() - held.state.keys()) & model.added_keys())),
+        unused=tuple(sorted({*held.outside, *left_out})),
+        untouched=tuple(sorted(absent)),
+        prefix=held.prefix,
+        tensors=len(taken),
     )
 
 
-def misfit(model: ResNeXt, held: Checkpoint, source: object) -> str:
-    """Returns how a file's trunk differs from the network; "" where it can be loaded whole."""
-    own, left_out = model.state_dict(), set(_without_place(held.state, model))
+def misfit(model: ResNeXt, held: Checkpoint, source: object, *, head: bool = True) -> str:
+    """Returns how a file's trunk differs from the network, with a classifier's head or without; ""
+    where it can be loaded whole.
+    """
+    own, odd = model.state_dict(), held.odd
+    left_out = {*_without_place(held.state, model, head=head)}
+    left_out |= {*_without_place(odd, model, head=head)}
+    added = {*model.added_keys(), *(key for key in own if not head and key.startswith(HEAD))}
     state = {key: value for key, value in held.state.items() if key not in left_out}
-    found = compare(state, own, optional=model.added_keys(), unknown=held.unknown)
+    odd = {key: reason for key, reason in odd.items() if key not in left_out}
+    found = compare(state, own, optional=added, unknown=held.unknown, odd=odd)
     if not found:
         return ""
-    names = f"Its names are {FORMATS[held.family].family}'s. " if held.family else ""
-    return found.message(f"weights {source}", held.variant, network_name(own), names)
+    heads = any(text.startswith(HEAD) for text in found[SHAPE])
+    more = held.names + "head=False keeps the network's own head. " * heads
+    return found.message(f"weights {source}", held.variant, network_name(own), more)
 
 
-def _without_place(state: Mapping[str, Tensor], model: ResNeXt) -> list[str]:
-    """Returns the keys of a head and of upper stages, which a trunk need not have."""
+def _without_place(state: Mapping[str, Any], model: ResNeXt, *, head: bool) -> list[str]:
+    """Returns the keys of a head and of upper stages, which a trunk need not have; without a head,
+    those of any.
+    """
     unbuilt = tuple(f"layer{i}." for i in (1, 2, 3, 4) if not hasattr(model, f"layer{i}"))
-    own = model.state_dict().keys()
+    own = {key for key in model.state_dict() if head or not key.startswith(HEAD)}
     return [key for key in state if key not in own and key.startswith((HEAD, *unbuilt))]
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
-from resnext_backbones.weights.download import download, from_hub, hash_of
+from resnext_backbones.weights.download import download, from_hub, hash_of, path_of
 from resnext_backbones.weights.errors import DownloadError, WeightsError
 from resnext_backbones.weights.files import read_metadata
 from resnext_backbones.weights.preprocessing import Preprocessing
@@ -15,6 +16,12 @@ ADDRESSES = ("https://", "http://", "file://")
 SUFFIXES = (".pth", ".pt", ".pkl", ".safetensors", ".bin", ".t7", ".th", ".tar")
 """Files end so, and no alias does."""
 
+SAVED = ("model.safetensors", "pytorch_model.bin")
+"""`save_pretrained` calls the weights in its folder so, and so did earlier ones."""
+
+LAST = "last_checkpoint"
+"""The folder of a run has this file, with the name of its newest checkpoint."""
+
 SCHEMES = {
     "open-mmlab://": "open-mmlab/{}",
     "mmcls://": "mmpretrain/{}",
@@ -23,13 +30,31 @@ SCHEMES = {
 """MMEngine's names for published weights stand for these aliases."""
 
 
-def locate(source: str | Path) -> Path:
-    """Returns the file of a source, downloaded if need be: a path; an address (http, https, file);
-    `hf://OWNER/REPOSITORY/FILE` on the Hugging Face Hub; or an alias of `registry.REGISTRY`.
+class Named(Protocol):
+    """Stands for a member of torchvision's enumerations of weights, which has their address."""
+
+    @property
+    def url(self) -> str: ...
+
+
+Source = str | Path | Named
+
+
+def plain_name(source: Source) -> str | Path:
+    """Returns the address of weights that torchvision has a name for; all else as it is."""
+    return source if isinstance(source, str | Path) else source.url
+
+
+def locate(source: Source) -> Path:
+    """Returns the file of a source, downloaded if need be: a path, of a file or of a folder of
+    `save_pretrained`; an address (http, https, file);
+    `hf://OWNER/REPOSITORY/FILE` on the Hugging Face Hub; torchvision's name for weights; or an
+    alias of `registry.REGISTRY`.
 
     Raises FileNotFoundError where there is no file at a path, and WeightsError where there is no
     such alias, or the file cannot be had.
     """
+    source = plain_name(source)
     text, path = _alias(source), Path(source)
     if row := row_of(source):
         return _file_of(row)
@@ -49,10 +74,39 @@ def locate(source: str | Path) -> Path:
         return _file_of(row_named(text))
     if path.is_file():
         return path
+    if path.is_dir():
+        return _in_folder(path)
     named = isinstance(source, Path) or "/" not in text or text.endswith(SUFFIXES)
     if named or path.exists():
         raise FileNotFoundError(f"weights {source}: there is no such file")
     return _file_of(row_named(text))
+
+
+def _in_folder(folder: Path) -> Path:
+    """Returns the weights in a folder that `save_pretrained` wrote; of another folder it raises
+    WeightsError, which names what could be meant.
+    """
+    for name in SAVED:
+        if (folder / name).is_file():
+            return folder / name
+    note = folder / LAST
+    last = folder / Path(note.read_text(encoding="utf-8").strip()).name if note.is_file() else None
+    if last and last.is_file():
+        raise WeightsError(f"weights {folder}: is the folder of a run; name its checkpoint, {last}")
+    files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
+    raise WeightsError(
+        f"weights {folder}: is a folder without {' or '.join(SAVED)}; name a file of weights"
+        + (f", such as {files[-1]}" if files else "")
+    )
+
+
+def place_of(source: str | Path) -> Path | None:
+    """Returns where the file of an alias or an address lies once it is downloaded; None of a path,
+    and of a file on the Hugging Face Hub, which that library keeps.
+    """
+    if row := row_of(source):
+        return path_of(row.urls[0])
+    return path_of(str(source)) if str(source).startswith(ADDRESSES) else None
 
 
 def _file_of(row: Published) -> Path:
@@ -76,8 +130,9 @@ def _alias(source: str | Path) -> str:
     return text
 
 
-def row_of(source: str | Path) -> Published | None:
+def row_of(source: Source) -> Published | None:
     """Returns the row of an alias or of the address of a file of one; None for anything else."""
+    source = plain_name(source)
     if Path(source).exists():
         return None
     text = _alias(source)
@@ -92,7 +147,7 @@ def row_of_file(path: Path) -> Published | None:
     return None
 
 
-def preprocessing_of(source: str | Path) -> Preprocessing:
+def preprocessing_of(source: Source) -> Preprocessing:
     """Returns the pixels that the weights of a source of `locate` expect.
 
     The registry says it of its own files, wherever they lie, with no download for an alias; a

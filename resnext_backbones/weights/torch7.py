@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import struct
 from collections.abc import Iterator
+from math import prod
 from typing import Any
 
 import torch
@@ -129,6 +130,8 @@ class _Reader:
         storage = self.value()
         if not isinstance(storage, Tensor) or not shape:
             return torch.empty(0)
+        if prod(shape) * storage.element_size() > storage.nbytes:
+            raise RefusedError(f"a tensor of shape {shape} made of {storage.nbytes} bytes")
         # It must lie within the storage; Lua counts from 1.
         return storage.as_strided(shape, strides, offset - 1)
 

@@ -38,7 +38,9 @@ def _write_openmmlab(state: State, path: Path, metadata: Metadata) -> None:
 def _write_detectron2(state: State, path: Path, _: Metadata) -> None:
     # Matched by the ends of names, as a detector has more in front of them.
     content = {"__author__": "resnext_backbones", "matching_heuristics": True}
-    arrays = {key: value.numpy() for key, value in state.items()}
+    # numpy has no bfloat16, whose values float32 has all.
+    narrow = torch.bfloat16
+    arrays = {k: (v.float() if v.dtype is narrow else v).numpy() for k, v in state.items()}
     path.write_bytes(pickle.dumps({"model": arrays, **content}))
 
 
@@ -63,15 +65,17 @@ def convert(
     to: str,
     *,
     preprocessing: Preprocessing | None = None,
+    prefix: str = "",
     overwrite: bool = False,
 ) -> tuple[Checkpoint, Preprocessing | None]:
-    """Writes weights for another framework. Values are never touched.
+    """Writes weights for another framework. Values are never touched; types may be widened.
 
     Args:
         source: as of `load_weights`.
         path: of the new file, which gets its name when it is whole.
         to: of `formats.TARGETS`; a ValueError otherwise.
         preprocessing: the pixels that the weights expect; None is what the source says.
+        prefix: as of `load_weights`.
         overwrite: put the new file in the place of one that is there, a FileExistsError otherwise.
 
     Returns what the source held, and the pixels that it expects, if they are known. Raises
@@ -87,14 +91,15 @@ def convert(
         raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
     file = locate(source)
     content = read_file(file)
-    held = Checkpoint.of(content)
+    held = Checkpoint.of(content, prefix=prefix, source=source)
     # Beside itself only unknown tensors and broken ones are found; plugins may be its own.
-    found = compare(held.state, held.state, unknown=held.unknown)
-    found[MISSING] += [key for key in _trunk_keys(held.state) if key not in held.state]
+    found = compare(held.state, held.state, unknown=held.unknown, odd=held.odd)
+    absent = [key for key in _trunk_keys(held.state) if key not in held.state]
+    found[MISSING] += [key for key in absent if key not in held.odd]
     if found or not held.variant:
         variant = held.variant or "no ResNeXt"
         raise WeightsError(
-            f"weights {source}: the file holds {variant}. Nothing was written.{found}"
+            f"weights {source}: the file holds {variant}. {held.names}Nothing was written.{found}"
         )
     if preprocessing is None:
         with suppress(WeightsError):  # which says that they are not known

@@ -15,7 +15,7 @@ from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
 
 from resnext_backbones import build_backbone
-from resnext_backbones.adapters import openmmlab
+from resnext_backbones.adapters import mmengine, openmmlab
 from resnext_backbones.weights import WeightsError
 
 OWN = "resnext_backbones.ResNeXt"
@@ -94,7 +94,7 @@ def test_weights_by_address_and_by_name(server: str, tmp_path: Path, monkeypatch
     torch.save(state, tmp_path / "www" / "weights.pth")
     torch.save({"state_dict": state, "x": Bomb(tmp_path / "ran")}, tmp_path / "www" / "bomb.pth")
     table = {"resnext26": f"{server}/weights.pth"}
-    monkeypatch.setitem(openmmlab.NAMED_WEIGHTS, "open-mmlab://", lambda: table)
+    monkeypatch.setitem(mmengine.NAMED_WEIGHTS, "open-mmlab://", lambda: table)
 
     def load(source: str) -> openmmlab.ResNeXt:
         init_cfg = {"type": "Pretrained", "checkpoint": source}

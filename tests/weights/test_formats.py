@@ -20,7 +20,8 @@ from benchmarks.contestants import CONTESTANTS
 from resnext_backbones import build_backbone, build_classifier, list_variants, load_weights
 from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import WeightsError
-from resnext_backbones.weights.formats import FORMATS, Template, family_and_prefix
+from resnext_backbones.weights.find import trunks_in
+from resnext_backbones.weights.formats import FORMATS, Template
 from resnext_backbones.weights.load import load_state
 
 VARIANT = "resnext50_32x4d"
@@ -217,7 +218,7 @@ def test_names_there_and_back(name: str, family: str) -> None:
     assert all(theirs[key] is not None for key in known)
     assert len({theirs[key] for key in known}) == len(known)
     assert all(format_.to_own(theirs[key]) == key for key in known)
-    assert family_and_prefix([theirs[key] for key in known]) == (family, "")
+    assert trunks_in([theirs[key] for key in known]) == [(family, "")]
 
 
 @pytest.mark.parametrize("name", [n for n in VARIANTS if CONTESTANTS["detectron2"].builds(n)])
@@ -234,18 +235,32 @@ def test_detectron2s_names_of_every_variant(name: str) -> None:
 @pytest.mark.parametrize(
     ("names", "found"),
     [
-        (["conv1.weight"], ("torchvision", "")),
-        (["module.backbone.conv1.weight"], ("torchvision", "module.backbone.")),
-        (["backbone.body.conv1.weight"], ("torchvision", "backbone.body.")),
-        (["backbone.conv1.weight", "head.fc.weight"], ("mmpretrain", "")),
-        (["backbone.bottom_up.stem.conv1.weight"], ("detectron2", "backbone.bottom_up.")),
-        (["roi_head.conv1.weight"], ("", "")),
-        (["layer1.0.conv1.weight"], ("", "")),
-        (["features.0.weight"], ("", "")),
+        (["conv1.weight", "layer1.0.conv1.weight"], [("torchvision", "")]),
+        (["m.b.conv1.weight", "m.b.layer2.0.conv3.weight"], [("torchvision", "m.b.")]),
+        (
+            ["backbone.conv1.weight", "backbone.layer1.0.conv1.weight", "head.fc.weight"],
+            [("mmpretrain", "")],
+        ),
+        (
+            ["backbone.bottom_up.stem.conv1.weight", "backbone.bottom_up.res2.0.conv1.weight"],
+            [("detectron2", "backbone.bottom_up.")],
+        ),
+        (["backbone.0.weight", "backbone.4.0.conv1.weight"], [("sequential", "backbone.")]),
+        (
+            [f"{p}.{n}" for p in "ab" for n in ("conv1.weight", "layer1.0.conv1.weight")],
+            [("torchvision", "a."), ("torchvision", "b.")],
+        ),
+        (["roi_head.conv1.weight"], []),
+        (["conv1.weight", "xlayer1.0.conv1.weight"], []),
+        (["xconv1.weight", "xlayer1.0.conv1.weight"], []),
+        (["layer1.0.conv1.weight"], []),
+        (["features.0.weight"], []),
     ],
 )
-def test_the_trunk_is_found_by_its_stem(names: list[str], found: tuple[str, str]) -> None:
-    assert family_and_prefix(names) == found
+def test_trunks_are_found_by_stem_and_blocks(
+    names: list[str], found: list[tuple[str, str]]
+) -> None:
+    assert trunks_in(names) == found
 
 
 def test_templates() -> None:

@@ -96,9 +96,15 @@ class PretrainingReportHook(Hook):
     """Logs what is trained, on what, and by which learning rate, once the images fit the head.
 
     An InputError says where they tell other classes apart, or a loader miscounts its shards.
+
+    Args:
+        loaded, left: as of `engine.hooks.ReportHook`.
     """
 
     priority = "VERY_LOW"
+
+    def __init__(self, loaded: str = "", left: str = "") -> None:
+        self.loaded, self.left = loaded, left
 
     def before_train(self, runner: Any) -> None:
         train, val, ranks = runner.train_dataloader, runner.val_dataloader, get_world_size()
@@ -121,3 +127,7 @@ class PretrainingReportHook(Hook):
             f"learning rate: {', '.join(f'{rate:.4g}' for rate in rates)}",
         ):
             runner.logger.info(line)
+        if self.loaded:
+            runner.logger.info(f"weights: {self.loaded}")
+        if self.left:
+            runner.logger.warning(f"weights: not all of it: {self.left}")

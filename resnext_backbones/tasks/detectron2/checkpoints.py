@@ -6,20 +6,58 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.checkpoint import DetectionCheckpointer
-from torch import nn
+from fvcore.common.checkpoint import Checkpointer as FvcoreCheckpointer
+from torch import Tensor, nn
 
 from resnext_backbones.io import atomic_write_text, flush
 from resnext_backbones.weights import Preprocessing
+from resnext_backbones.weights.files import read_file
+from resnext_backbones.weights.memory import in_memory
 
 PIXELS = "preprocessing"
 """Under this name a checkpoint says which pixels the detector saw."""
 
 UNFINISHED = ".unfinished"
+LEFT_OUT = ("_momentum", "num_batches_tracked")
+"""Caffe2's and pycls's files have tensors of these names beside the weights."""
+
 LAST = "last_checkpoint"
 """Detectron2's file with the name of the checkpoint to go on from."""
 
 
-class Checkpointer(DetectionCheckpointer):
+class _Reader(FvcoreCheckpointer):
+    """Reads what torch.save wrote, and safetensors, and runs nothing; Detectron2's asks it."""
+
+    def _load_file(self, f: str) -> dict[str, Any]:
+        return dict(in_memory(read_file(f)))
+
+
+class SafeCheckpointer(DetectionCheckpointer, _Reader):
+    """Loads as Detectron2's checkpointer does, but runs nothing that a file names.
+
+    Detectron2 unpickles `.pkl` files, and leaves those of `torch.save` to PyTorch.
+    """
+
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        """Returns what a file holds, with the weights under `model`; WeightsError: it is damaged,
+        or holds what could run code.
+        """
+        if not filename.endswith((".pkl", ".pyth")):
+            return super()._load_file(filename)
+        content = _Reader._load_file(self, filename)
+        if "model" in content and "__author__" in content:
+            return content
+        author = "Caffe2" if filename.endswith(".pkl") else "pycls"
+        named = content.get("blobs", content.get("model_state", content))
+        weights = {
+            key: value
+            for key, value in named.items()
+            if not str(key).endswith(LEFT_OUT) and isinstance(value, Tensor)
+        }
+        return {"model": weights, "__author__": author, "matching_heuristics": True}
+
+
+class Checkpointer(SafeCheckpointer):
     """Gives a file its name when it is whole: a run killed while it saves has the one before."""
 
     def __init__(self, model: nn.Module, folder: str, pixels: Preprocessing, **kept: Any) -> None:
@@ -53,5 +91,5 @@ class SeenPixels:
 
 def last_checkpoint(work_dir: str) -> str:
     """Returns the checkpoint with which a run in this folder goes on; "" if there is none."""
-    checkpointer = DetectionCheckpointer(nn.Identity(), work_dir)
+    checkpointer = SafeCheckpointer(nn.Identity(), work_dir)
     return checkpointer.get_checkpoint_file() if checkpointer.has_checkpoint() else ""

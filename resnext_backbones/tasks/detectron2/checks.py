@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -18,14 +21,14 @@ from detectron2.evaluation import (
     SemSegEvaluator,
 )
 from detectron2.utils.file_io import PathManager
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
-from resnext_backbones.data.annotations import read_coco
-from resnext_backbones.data.image_sizes import check_sizes
 from resnext_backbones.engine.fit import NONE, WeightsUse, given_by_option, stop_at
 from resnext_backbones.errors import InputError, some
-from resnext_backbones.tasks.detectron2.checkpoints import PIXELS
+from resnext_backbones.tasks.detectron2.annotations import check_annotations
+from resnext_backbones.tasks.detectron2.checkpoints import PIXELS, SafeCheckpointer
 from resnext_backbones.tasks.detectron2.experiments import Experiment
 from resnext_backbones.tasks.detectron2.zoo import Expected, expected_by
 from resnext_backbones.weights import Preprocessing, load_weights
@@ -50,9 +53,6 @@ EVALUATORS: dict[str, tuple[Callable[..., Any], ...]] = {
 PANOPTIC = "git+https://github.com/cocodataset/panopticapi.git"
 PACKAGES = {"lvis": ("lvis", "lvis"), "coco_panoptic_seg": ("panopticapi", f"'{PANOPTIC}'")}
 """Packages that these evaluators import when the training is over, and what pip calls them."""
-
-
-warn = logging.getLogger(__name__).warning
 
 
 def check_devices(num_gpus: int, num_machines: int, machine_rank: int, dist_url: str) -> None:
@@ -96,8 +96,8 @@ def evaluators_of(name: str) -> tuple[Callable[..., Any], ...]:
 
 
 def check_data(experiment: Experiment, *, train: bool) -> None:
-    """Checks that data sets are known and can be evaluated, and COCO's files there, or raises
-    InputError.
+    """Checks that data sets are known and can be evaluated, COCO's files there, and their
+    annotations right, or raises InputError.
     """
     names = experiment.datasets(train=False)
     for name in [*names, *(experiment.datasets(train=True) if train else ())]:
@@ -112,26 +112,21 @@ def check_data(experiment: Experiment, *, train: bool) -> None:
                     f"{what} {path}: is not there; set {DATASETS} to the folder that holds coco/, "
                     "with annotations/, train2017/ and val2017/ in it"
                 )
-        _check_sizes(name)
-
-
-def _check_sizes(name: str) -> None:
-    """Compares the sizes in a data set's annotation file, if it is COCO's, with the images'."""
-    data = MetadataCatalog.get(name)
-    path, folder = data.get("json_file"), data.get("image_root")
-    is_local = path and folder and "://" not in f"{path}{folder}"
-    if is_local and data.get("evaluator_type") == "coco":
-        content = read_coco(Path(path), needed=("images",))
-        check_sizes(Path(path), content["images"], Path(folder), warn=warn)
+    logger = logging.getLogger(__name__)
+    check_annotations(experiment, train=train, say=logger.info, warn=logger.warning)
 
 
 def check_weights(
-    experiment: Experiment, *, evaluate: bool = False, allow_mismatch: bool = False
+    experiment: Experiment,
+    *,
+    evaluate: bool = False,
+    resume: bool = False,
+    allow_mismatch: bool = False,
 ) -> None:
     """Checks that the detector fits the weights that it starts from.
 
     Args:
-        evaluate: they must be those of a whole detector.
+        evaluate, resume: they must be those of a whole detector.
         allow_mismatch: log what does not fit as a warning, and go on.
 
     Raises:
@@ -152,8 +147,9 @@ def check_weights(
                 "MODEL.BACKBONE.NAME to build_resnext_fpn_backbone"
             )
         return
-    content = read_file(_local(checkpoint)) if checkpoint else {}
-    held = Checkpoint.of(content) if checkpoint else None
+    path = _local(checkpoint) if checkpoint else ""
+    content = read_file(path) if checkpoint else {}
+    held = Checkpoint.of(content, source=checkpoint) if checkpoint else None
     if source:
         with given_by_option():
             load_weights(backbone.trunk, source)  # without memory for the values: all are checked
@@ -174,8 +170,11 @@ def check_weights(
     # What Detectron2's checkpointer would warn of, and leave at random values.
     unfit = misfit(backbone.trunk, held, name) if held else ""
     problems = [*filter(None, [unfit]), *_strides(backbone, expected, name)]
-    if evaluate and held:
+    if held and (evaluate or resume):
         _check_detector(experiment, held, checkpoint)
+    if held and not unfit:
+        problems += _not_taken(experiment, checkpoint, path, whole=evaluate or resume)
+    warn = logging.getLogger(__name__).warning
     stop_at(chain(problems, use.problems()), allow_mismatch=allow_mismatch, warn=warn)
 
 
@@ -194,6 +193,54 @@ def _check_detector(experiment: Experiment, held: Checkpoint, name: str) -> None
             f"weights {name}: hold a backbone and {len(given)} other tensors, {what}; the config's "
             f"detector has {len(parameters)}"
         )
+
+
+def _not_taken(experiment: Experiment, name: str, path: str, *, whole: bool) -> Iterator[str]:
+    """Yields what Detectron2's checkpointer would leave at random values of the backbone, or raises
+    InputError where a `whole` detector is wanted, or a value is NaN: it is asked, on a detector
+    without memory.
+    """
+    checkpointer = SafeCheckpointer(experiment.detector())
+    checkpointer._parsed_url_during_load = urlparse(name)
+    with quiet():
+        content = checkpointer._load_file(path)
+        tensors = {k: v for k, v in content["model"].items() if isinstance(v, Tensor)}
+        broken = [k for k, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()]
+        if broken:
+            raise InputError(f"weights {name}: {len(broken)} with NaN or infinity: {some(broken)}")
+        found = checkpointer._load_model(content)
+    shapes = {
+        key: f"{key} {tuple(theirs)} for {tuple(ours)}"
+        for key, theirs, ours in found.incorrect_shapes
+    }
+    left = {**{key: f"{key} missing" for key in found.missing_keys}, **shapes}
+    lost = [
+        text
+        for key, text in sorted(left.items())
+        if "offset" not in key and not key.endswith(BUFFERS)
+    ]
+    trunk = [text for text in lost if any(part in text for part in TRUNK)]
+    message = (
+        f"weights {name}: Detectron2's checkpointer, which goes by its own names, would leave "
+        f"{{}} at random values; give a backbone by {experiment.keys['weights']} or --weights"
+    )
+    if whole and lost:
+        raise InputError(message.format(some(lost)))
+    if trunk:
+        yield message.format(some(trunk))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps from logs and warnings what is only tried."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _strides(backbone: ResNeXtBackbone, expected: Expected, name: str) -> Iterator[str]:

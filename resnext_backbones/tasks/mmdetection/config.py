@@ -11,6 +11,7 @@ import resnext_backbones.adapters.distributions  # noqa: F401
 from mmengine.config import Config
 from torch import nn
 
+from resnext_backbones.adapters.mmengine import is_pretrained
 from resnext_backbones.engine import fit
 from resnext_backbones.engine.config import dicts_with, read_config
 from resnext_backbones.errors import InputError
@@ -19,6 +20,8 @@ from resnext_backbones.weights.registry import row_named
 
 ADAPTER = "resnext_backbones.adapters.openmmlab"
 IMAGES = "resnext_backbones.tasks.mmdetection.images"
+ANNOTATIONS = "resnext_backbones.tasks.mmdetection.annotations"
+COMPLETED = "resnext_backbones.tasks.mmdetection.completed"
 
 READER = "LoadImageFromFile"
 OWN_READER = f"resnext_backbones.{READER}"
@@ -29,15 +32,22 @@ OWN = "resnext_backbones.ResNeXt"
 
 READ_AS = "BGR"
 
+PRETRAINED = "pretrained"
+"""MMSegmentation's networks and MMDetection 2 name the backbone's weights by it."""
+
 TRAINED = {"frozen_stages": -1, "norm_eval": False}
 """A backbone of random values is trained with these."""
 
 
 def load_config(name: str, options: Sequence[str] | None = None, **given: Any) -> Config:
-    """Reads a config as `read_config`, for a detector, whose images are read as by all tools."""
+    """Reads a config as `read_config`, for a detector, whose images and annotations are read as by
+    all tools; classes in a file are named in it.
+    """
     import_module(ADAPTER)
     cfg = read_config(name, options, **given)
     import_module(IMAGES)
+    import_module(ANNOTATIONS).write_names(cfg)
+    import_module(COMPLETED).use_twins(cfg)
     for transform in dicts_with(list(cfg.values()), lambda d: _is_reader(d.get("type"))):
         transform["type"] = OWN_READER
     return cfg
@@ -80,6 +90,8 @@ def use_weights(cfg: Config, weights: str) -> str:
         InputError, WeightsError: there is no such file or alias.
     """
     backbone = backbone_of(cfg.model)
+    for part in (cfg.model, backbone):
+        part.pop(PRETRAINED, None)
     if weights == fit.NONE:
         backbone["init_cfg"] = None
         return fit.said_of_none(_unfreeze(backbone))
@@ -116,7 +128,7 @@ def set_pixels(model: MutableMapping[str, Any]) -> None:
     """Sets in a detector's config the pixels that its backbone's weights expect, if they are known;
     InputError or WeightsError: there is no such file or alias.
     """
-    fit.give_pixels(model, _pretrained(backbone_of(model)), READ_AS)
+    fit.give_pixels(model, _pretrained(model), READ_AS)
 
 
 def given_pixels(model: Mapping[str, Any]) -> Preprocessing | None:
@@ -139,8 +151,9 @@ def use_of(cfg: Config) -> fit.WeightsUse | None:
         return None
     frozen = backbone.get("frozen_stages", -1)
     return fit.use_of_source(
-        _pretrained(backbone),
+        _pretrained(cfg.model),
         given_pixels(cfg.model),
+        prefix=next((str(c.get("prefix") or "") for c in reversed(_loads(cfg.model))), ""),
         frozen=f"frozen_stages={frozen}" if frozen >= 0 else "",
         unfreeze="model.backbone.frozen_stages=-1",
         norms_move=not backbone.get("norm_eval", True),
@@ -161,9 +174,18 @@ def _unfreeze(backbone: MutableMapping[str, Any]) -> Iterator[str]:
         norm["requires_grad"] = True
 
 
-def _pretrained(backbone: Mapping[str, Any]) -> str | None:
-    """Returns the checkpoint that a backbone's `init_cfg`, or a list of them, loads."""
-    init_cfg = backbone.get("init_cfg")
-    cfgs = [init_cfg] if isinstance(init_cfg, Mapping) else list(init_cfg or ())
-    found = [cfg["checkpoint"] for cfg in cfgs if cfg.get("type") == "Pretrained"]
+def _pretrained(model: Mapping[str, Any]) -> str | None:
+    """Returns the checkpoint that a detector's backbone loads: of its `init_cfg`, or a list of
+    them; or of `pretrained`, which MMSegmentation's networks hand on to it.
+    """
+    backbone = backbone_of(model)
+    found = [cfg.get("checkpoint") for cfg in _loads(model)]
+    found += [part[PRETRAINED] for part in (model, backbone) if part.get(PRETRAINED)]
     return found[-1] if found else None
+
+
+def _loads(model: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Returns what of the `init_cfg` of a detector's backbone loads weights."""
+    init_cfg = backbone_of(model).get("init_cfg")
+    cfgs = [init_cfg] if isinstance(init_cfg, Mapping) else list(init_cfg or ())
+    return [cfg for cfg in cfgs if is_pretrained(cfg)]

@@ -13,9 +13,12 @@ from torch import nn
 
 from resnext_backbones.adapters.registry import HOOKS
 from resnext_backbones.engine.amp import in_float32
-from resnext_backbones.engine.fit import check_weights
+from resnext_backbones.engine.begin import begin
+from resnext_backbones.engine.fit import check_weights, stop_at
 from resnext_backbones.mmcv_ops import OPERATORS, check_operators
 from resnext_backbones.tasks.mmdetection.config import use_of
+
+PERMIT = "set allow_mismatch=True of CheckWeightsHook in custom_hooks"
 
 MMCV_OPERATORS = "mmcv.ops"
 """The modules in which mmcv's operators are called."""
@@ -23,7 +26,8 @@ MMCV_OPERATORS = "mmcv.ops"
 
 @HOOKS.register_module()
 class CheckWeightsHook(Hook):
-    """Stops before the first step where a detector does not fit the weights of its backbone.
+    """Stops before the first step where a detector does not fit the weights of its backbone, or
+    those of `load_from`.
 
     A config brings it for MMDetection's own tool; `tools/train.py` checks the same earlier.
 
@@ -38,12 +42,13 @@ class CheckWeightsHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         """Raises InputError, unless the run goes on from a checkpoint, with a whole detector."""
-        if runner._load_from is None and runner.iter == 0:
-            check_weights(
-                use_of(runner.cfg),
-                allow_mismatch=self.allow_mismatch,
-                permit="set allow_mismatch=True of CheckWeightsHook in custom_hooks",
-            )
+        if runner._resume or runner.iter:
+            return
+        if runner._load_from is None:
+            check_weights(use_of(runner.cfg), allow_mismatch=self.allow_mismatch, permit=PERMIT)
+            return
+        problems = begin(runner.cfg).problems
+        stop_at(problems, allow_mismatch=self.allow_mismatch, permit=PERMIT)
 
 
 class OperatorsHook(Hook):

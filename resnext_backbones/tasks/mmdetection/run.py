@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from resnext_backbones.data.coco_table import coco_table
-from resnext_backbones.engine import runner
+from resnext_backbones.engine.begin import begin
 from resnext_backbones.tasks.mmdetection.checks import check_data
 from resnext_backbones.tasks.mmdetection.config import (
     find_backbone,
@@ -20,7 +20,7 @@ TASK = Task(
     load_config=load_config,
     use_weights=use_weights,
     check_data=check_data,
-    begin=runner.resume,
+    begin=begin,
     use_of=use_of,
     given=given,
     find_backbone=find_backbone,

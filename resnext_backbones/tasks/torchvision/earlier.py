@@ -34,5 +34,7 @@ def translated(content: Mapping[str, Any]) -> Mapping[str, Any]:
 class TranslateHook(Hook):
     """Has the runner load what `translated` returns."""
 
+    priority = "VERY_HIGH"  # other hooks look for a `state_dict`
+
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
         checkpoint.update(translated(checkpoint))

@@ -20,23 +20,30 @@ from torchvision.transforms import v2
 
 from resnext_backbones.adapters.registry import DATASETS, FUNCTIONS
 from resnext_backbones.data.annotations import (
+    Annotations,
     check_images,
-    complete_annotations,
     find_annotations,
-    read_coco,
+    read_annotations,
 )
 from resnext_backbones.data.pixels import read_image
+from resnext_backbones.data.rules import Outcome, Use
+from resnext_backbones.engine.fit import log_info, log_warning
 from resnext_backbones.errors import InputError
+
+TRUTH = Use(evaluate=True)
 
 LEAST_SIDE = 1
 """A box must be wider and higher than this, in pixels, to be trained with."""
 
 
-def read_index(path: Path) -> COCO:
-    """Returns an annotation file as pycocotools has it, with what many tools leave out."""
+def read_index(path: Path, use: Use) -> COCO:
+    """Returns an annotation file as pycocotools has it, checked and completed for a use."""
+    return _indexed(read_annotations(path, use, log_info))
+
+
+def _indexed(found: Annotations) -> COCO:
     coco = COCO()
-    coco.dataset = read_coco(path)
-    complete_annotations(path, coco.dataset)
+    coco.dataset = found.content
     with contextlib.redirect_stdout(io.StringIO()):
         coco.createIndex()
     return coco
@@ -57,22 +64,22 @@ def to_tensor(pixels: NDArray[np.uint8]) -> tv_tensors.Image:
 
 
 def coco_split(
-    data_root: str, ann_file: str, image_folder: str, indices: int | None
+    data_root: str, ann_file: str, image_folder: str, indices: int | None, use: Use = TRUTH
 ) -> CocoDetection:
     """Returns the images of an annotation file, or the first `indices` of them; InputError: a file
-    is missing or wrong, or lists nothing.
+    is missing or wrong for this use.
     """
     root = Path(data_root)
     path = find_annotations(root, ann_file)
-    coco = read_index(path)
+    found = read_annotations(path, use, log_info)
     if is_main_process():
-        check_images(path, coco.dataset["images"], root / image_folder)
+        check_images(path, found.images, root / image_folder)
+        for line in found.said(Outcome.FILLED, Outcome.LEFT_OUT, Outcome.COUNTED):
+            log_warning(line)
+    coco = _indexed(found)
     dataset = CocoImages(root / image_folder, None)
-    dataset.coco = coco
+    dataset.coco, dataset.annotations = coco, found
     dataset.ids = sorted(coco.imgs)[:indices]
-    for what, listed in (("images", dataset.ids), ("categories", coco.cats)):
-        if not listed:
-            raise InputError(f"annotation file {path}: lists no {what}")
     return dataset
 
 
@@ -105,8 +112,10 @@ class CocoInstances(Dataset):
         train: bool,
         indices: int | None = None,
     ) -> None:
-        split = coco_split(data_root, ann_file, image_folder, indices)
+        use = Use(train=train, evaluate=not train, masks=masks)
+        split = coco_split(data_root, ann_file, image_folder, indices, use)
         self.coco: COCO = split.coco
+        self.annotations: Annotations = split.annotations
         self.root, self.train = Path(split.root), train
         if train:
             split.ids = [i for i in split.ids if any(map(is_usable, self.coco.imgToAnns[i]))]
@@ -127,6 +136,11 @@ class CocoInstances(Dataset):
         """Names the classes in the order of the labels, and says COCO's ids of them."""
         ids = tuple(self.labels)
         return {"classes": tuple(self.coco.cats[i]["name"] for i in ids), "category_ids": ids}
+
+    @property
+    def paths(self) -> list[Path]:
+        """Returns the files of the images."""
+        return [self.root / self.coco.imgs[image_id]["file_name"] for image_id in self.image_ids]
 
     def __len__(self) -> int:
         return len(self.image_ids)

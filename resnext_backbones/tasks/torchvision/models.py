@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from inspect import signature
@@ -20,6 +21,7 @@ from torchvision.models.detection.rpn import RPNHead
 from resnext_backbones.adapters.registry import MODELS
 from resnext_backbones.adapters.torchvision import (
     NamedResNeXt,
+    RandomStagesWarning,
     deeplabv3,
     fcn,
     resnext_fpn,
@@ -104,7 +106,10 @@ class _Model(BaseModel):
         super().__init__(data_preprocessor)
         named = dict(backbone)
         self.weights = named.pop("weights", None)
-        self.network = build(named.pop("variant"), **named)
+        with warnings.catch_warnings():
+            # The weights come later, or a checkpoint with them; what is frozen was checked.
+            warnings.simplefilter("ignore", RandomStagesWarning)
+            self.network = build(named.pop("variant"), **named)
         if get_world_size() > 1:
             synchronise_norms(self.network)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mmengine.dist import is_main_process
 from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from torch import Tensor
@@ -19,7 +20,10 @@ from torchvision.transforms import v2
 
 from resnext_backbones.adapters.registry import DATASETS
 from resnext_backbones.data.find_images import is_left_over
+from resnext_backbones.data.mask_classes import check_mask_classes
 from resnext_backbones.data.pixels import read_classes, read_image
+from resnext_backbones.data.rules import Use
+from resnext_backbones.engine.fit import log_warning
 from resnext_backbones.errors import InputError, some
 from resnext_backbones.models.options import check_one_of
 from resnext_backbones.tasks.torchvision.instances import coco_split, to_tensor
@@ -84,7 +88,8 @@ def coco_samples(
     Args:
         data_root, ann_file, image_folder: as of `CocoInstances`.
     """
-    split = coco_split(data_root, ann_file, image_folder, indices)
+    use = Use(train=train, evaluate=not train, masks=True)
+    split = coco_split(data_root, ann_file, image_folder, indices, use)
     coco, root = split.coco, Path(split.root)
     ids = {category["name"]: key for key, category in coco.cats.items()}
     if absent := [name for name in VOC_OF_COCO.values() if name not in ids]:
@@ -153,6 +158,9 @@ def _pairs(images: Sequence[Path], masks: Sequence[Path], num_classes: int) -> S
         what = f"{len(missing)} files are missing: {some(missing)}" if missing else "are none"
         raise InputError(f"images and masks: {what}")
     readers = [partial(read_mask, mask, num_classes) for mask in masks]
+    if is_main_process():
+        what = f"masks of {masks[0].parent}"
+        check_mask_classes(what, readers, num_classes, IGNORED, warn=log_warning)
     return list(zip(images, readers, strict=True))
 
 
@@ -197,6 +205,11 @@ class ClassMasks(Dataset):
     def metainfo(self) -> dict[str, Any]:
         """Names the classes."""
         return {"classes": tuple(self.classes)}
+
+    @property
+    def paths(self) -> list[Path]:
+        """Returns the files of the images."""
+        return [path for path, _ in self.samples]
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -9,12 +9,16 @@ from typing import Any
 import resnext_backbones.adapters.distributions  # noqa: F401
 
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
 from resnext_backbones.adapters.registry import DATASETS
 from resnext_backbones.build import architecture_and_options
+from resnext_backbones.data.between import check_truth, warn_of_both
 from resnext_backbones.data.coco_table import coco_table
 from resnext_backbones.engine import fit, runner
+from resnext_backbones.engine.begin import Begin
+from resnext_backbones.engine.begin import begin as from_checkpoint
 from resnext_backbones.engine.config import read_config
 from resnext_backbones.errors import BUILD_ERRORS, InputError
 from resnext_backbones.models.architecture import UNSEEN, Architecture
@@ -135,6 +139,9 @@ class ClassesHook(Hook):
         train = runner.train_dataloader
         val = runner.val_dataloader if runner.val_loop else train
         fit.check_classes(train, val, runner.cfg.model.num_classes)
+        if is_main_process() and val is not train:
+            learned, evaluated = (getattr(each.dataset, "paths", ()) for each in (train, val))
+            warn_of_both(learned, evaluated, fit.log_warning)
 
 
 def check_data(cfg: Config, mode: str) -> Sequence[str]:
@@ -142,41 +149,48 @@ def check_data(cfg: Config, mode: str) -> Sequence[str]:
     has the network tell as many apart if the config does not say how many.
     """
     given_pixels(cfg.model)
-    loader = cfg.test_dataloader
+    split = "val" if mode == "train" else "test"
+    loader, evaluator = cfg.test_dataloader, cfg.get("test_evaluator")
     if mode == "train":
         loader, batch = cfg.get("val_dataloader") or cfg.train_dataloader, cfg.train_dataloader
+        evaluator = cfg.get("val_evaluator") if cfg.get("val_dataloader") else None
         if cfg.model.type == SEGMENTER and batch.batch_size < 2:
             raise InputError(
                 f"train_dataloader.batch_size {batch.batch_size}: must be at least 2, since norms "
                 "follow a batch"
             )
     try:
-        classes = DATASETS.build(dict(loader["dataset"])).metainfo["classes"]
+        dataset = DATASETS.build(dict(loader["dataset"]))
     except BUILD_ERRORS as error:
         raise InputError(f"config {cfg.filename}: {error}") from error
+    if isinstance(dataset, instances.CocoInstances) and (evaluator or {}).get("ann_file"):
+        check_truth(f"{split}_evaluator.ann_file", Path(evaluator["ann_file"]), dataset.annotations)
+    classes = dataset.metainfo["classes"]
     if cfg.model.get("num_classes") is None:
         cfg.model.num_classes = len(classes)
     fit.check_count(classes, cfg.model.num_classes)
     return classes
 
 
-def begin(cfg: Config) -> Mapping[str, Any]:
-    """Checks that the checkpoint to resume, or the network of `load_from`, is the config's; returns
-    what it says of its run. InputError, WeightsError: it is another, or cannot be had or read.
+def begin(cfg: Config) -> Begin:
+    """Checks that the checkpoint to resume, or the network of `load_from`, is the config's, all of
+    it. InputError, WeightsError: it is another, or cannot be had or read.
     """
-    meta: Mapping[str, Any] = {}
+    first = Begin()
     if cfg.get("resume"):
-        meta = runner.resume(cfg)
+        first = from_checkpoint(cfg)
     elif source := cfg.get("load_from"):
         try:
             cfg.load_from = str(locate(source))
-            meta = runner.check_checkpoint(cfg.load_from, cfg, read_checkpoint(cfg.load_from))
+            content = read_checkpoint(cfg.load_from)
+            meta = runner.check_checkpoint(cfg.load_from, cfg, content)
+            first = Begin(meta, f"{source} (all of the network)")
         except (InputError, FileNotFoundError) as error:
             alone = f"to begin with its backbone alone, give --weights {source} without load_from"
             raise InputError(f"load_from: {error}\n{alone}") from error
     if cfg.get("load_from"):
         cfg.model.backbone.weights = None  # the checkpoint has the whole network
-    return meta
+    return first
 
 
 def read_checkpoint(path: str) -> Mapping[str, Any]:

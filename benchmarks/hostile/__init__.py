@@ -1,0 +1,1 @@
+"""Damaged and hostile files through every door that files come in by."""
