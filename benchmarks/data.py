@@ -19,6 +19,7 @@ from torchvision.transforms import v2
 from benchmarks import overhead
 from benchmarks.provenance import provenance
 from resnext_backbones.adapters.registry import TRANSFORMS
+from resnext_backbones.data.pixels import open_image
 from resnext_backbones.engine.catalogue import find_config
 from resnext_backbones.engine.processes import share_batches_by_name
 from resnext_backbones.engine.seeds import reproducible
@@ -41,8 +42,9 @@ class Photographs(Dataset):
         return len(self.files) * self.times
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        with Image.open(self.files[index % len(self.files)]) as image:
-            return {"inputs": self.transform(image), "labels": 0, "broken": ""}
+        name = str(self.files[index % len(self.files)])
+        with open_image(name) as image:
+            return {"inputs": self.transform(image), "labels": 0, "name": name, "broken": ""}
 
 
 def _decoded(image: Image.Image) -> int:

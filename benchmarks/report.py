@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from benchmarks import grouped, pointwise
+from benchmarks import check_data, grouped, pointwise
 from benchmarks.contestants import OWN
 from benchmarks.job import TASKS
 from resnext_backbones.io import replace_between
@@ -199,6 +199,11 @@ def update_document(document: Path = DOCUMENT, data: Path = DATA) -> Path:
             sections.append(f"{name}\n\n{where}\n\n{module.markdown(result)}")
     for path in sorted(data.glob("data_*.json")):
         sections.append(data_section(json.loads(path.read_text(encoding="utf-8"))))
+    for path in sorted(data.glob("check_data_*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        size = f"{result['annotations']:,} annotations, {result['bytes'] / 1e6:.0f} MB"
+        where = f"{size}, on one core of {result['hardware'].partition(',')[0]}."
+        sections.append(f"### Checking annotations\n\n{where}\n\n{check_data.markdown(result)}")
     replace_between(document, BEGIN, END, "\n\n".join(sections))
     return document
 

@@ -9,11 +9,13 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from types import ModuleType
 
 import resnext_backbones
-from resnext_backbones.errors import InputError
+from resnext_backbones.engine.signals import requests
+from resnext_backbones.errors import InputError, RunError
 from resnext_backbones.extras import check_module
 from resnext_backbones.weights.errors import WeightsError
 
@@ -27,6 +29,7 @@ COMMANDS = (
     "publish",
     "convert",
     "list",
+    "check-data",
     "demo",
 )
 """The help has this order; each is a module of `resnext_backbones.commands`."""
@@ -34,7 +37,10 @@ COMMANDS = (
 TRACEBACK = "RESNEXT_BACKBONES_TRACEBACK"
 """An environment variable of this name shows where an error was raised."""
 
-REPORTED = (InputError, WeightsError)
+STATUS = {InputError: 2, WeightsError: 2, RunError: 1}
+"""These errors end a command with one message, and with this exit status."""
+
+REPORTED = tuple(STATUS)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -52,16 +58,37 @@ def run_script(name: str) -> None:
 
 
 def run_tool(main: Callable[[], None]) -> None:
-    """Runs a program; bad input ends it with one message on stderr and exit status 2."""
+    """Runs a program; bad input ends it with one message on stderr and exit status 2, and what came
+    over a run from outside with 1.
+    """
     try:
         main()
     except REPORTED as error:
         if os.environ.get(TRACEBACK):
             traceback.print_exc()
-        rank = os.environ.get("RANK")
-        where = f"[rank {rank}] " if rank else ""
-        print(f"{where}error: {plain_message(error)}", file=sys.stderr)
-        sys.exit(2)
+        print(f"{_where()}error: {plain_message(error)}", file=sys.stderr)
+        _tell(plain_message(error))
+        sys.exit(next(status for kind, status in STATUS.items() if isinstance(error, kind)))
+    except Exception as error:
+        _tell(f"{type(error).__name__}: {error}")
+        raise
+
+
+def _where() -> str:
+    """Returns which process this is, in front of its message; "" where it is alone."""
+    if not (rank := os.environ.get("RANK")):
+        return ""
+    from resnext_backbones.engine.hosts import this_host
+
+    return f"[rank {rank} on {this_host()}] "
+
+
+def _tell(message: str) -> None:
+    """Leaves to the other processes of a run, if there are some, why this one ends."""
+    if "RANK" in os.environ:
+        from resnext_backbones.engine.hosts import tell
+
+        tell(message)
 
 
 def plain_message(error: Exception) -> str:
@@ -120,12 +147,13 @@ def _main(arguments: Sequence[str]) -> None:
 def _run(name: str, arguments: Sequence[str], own: argparse.ArgumentParser) -> None:
     # Options may stand between positional arguments of any number.
     args = own.parse_intermixed_args(arguments)
-    if hasattr(args, "device"):  # before MMEngine is imported, which looks for devices once
-        from resnext_backbones.engine.processes import start_process
-
-        args.launcher = start_process(args.device, getattr(args, "launcher", None))
     try:
-        _module(name).run(args)
+        with requests.listening(ends=True) if hasattr(args, "work_dir") else nullcontext():
+            if hasattr(args, "device"):  # before MMEngine is imported, which looks for them once
+                from resnext_backbones.engine.processes import start_process
+
+                args.launcher = start_process(args.device, getattr(args, "launcher", None))
+            _module(name).run(args)
     except ModuleNotFoundError as error:
         check_module(name, error)
         raise

@@ -14,6 +14,10 @@ class InputError(Exception):
     """Says what of the user's input is missing or wrong, and what to do."""
 
 
+class RunError(Exception):
+    """Says what came over a run from outside of it, such as the end of another process."""
+
+
 def some(names: Iterable[str], limit: int = 5) -> str:
     """Returns the first few, and how many there are."""
     names = list(names)

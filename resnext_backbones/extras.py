@@ -13,12 +13,14 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "verify": ("mmdet", "pretrain"),
     "pretrain": ("pretrain",),
     "publish": ("pretrain",),
+    "check-data": ("formats",),
     "demo": ("mmdet",),
 }
 """Where a command has several, each is enough for a part of what it does."""
 
 MODULES = (
     "cv2",
+    "defusedxml",
     "matplotlib",
     "mmcv",
     "mmdet",
@@ -26,6 +28,7 @@ MODULES = (
     "PIL",
     "pycocotools",
     "rich",
+    "supervision",
     "tensorboard",
     "timm",
     "webdataset",

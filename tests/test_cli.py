@@ -128,6 +128,7 @@ def test_without_its_extra_a_command_says_how_to_install_it(plain, tmp_path: Pat
         "verify": "torchvision/resnext50_32x4d.v2 --data-root data",
         "pretrain": "imagenet/paper",
         "publish": "epoch_1.pth",
+        "check-data": "annotations.json",
         "demo": "",
     }
     assert arguments.keys() == EXTRAS.keys()
@@ -199,6 +200,7 @@ def test_a_reader_may_stop_early() -> None:
         ("resnext convert a b --to mm", ["mmdet", "mmpretrain"]),
         ("resnext train c --weights fair/resnext101_64", ["fair/resnext101_64x4d.torch7"]),
         ("resnext test cli_te", ["cli_test.py"]),
+        ("resnext check-data --from la", ["labelme"]),
     ],
 )
 def test_bash_completes(line: str, offered: list[str], tmp_path: Path) -> None:

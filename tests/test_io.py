@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
-from resnext_backbones.io import atomic_write, remove_leftovers
+from resnext_backbones.io import atomic_write, json_text, remove_leftovers
 
 
 def test_a_file_takes_its_name_when_it_is_written(tmp_path: Path) -> None:
@@ -40,3 +44,13 @@ def test_leftovers_of_killed_writers_go(tmp_path: Path) -> None:
     (tmp_path / ".keep").touch()
     remove_leftovers(tmp_path, "*.pth")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".keep", "a.pth"]
+
+
+def test_json_has_no_numbers_that_json_does_not_know() -> None:
+    values = {"a": math.nan, "b": [1.5, -math.inf], "c": np.float32(0.5), "d": (torch.tensor(2),)}
+    plain = {"a": None, "b": [1.5, None], "c": 0.5, "d": [2]}
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    assert json.loads(json_text(values, indent=1), parse_constant=refuse) == plain

@@ -41,6 +41,7 @@ from resnext_backbones.models.options import (
 from resnext_backbones.models.parts.deformable import DeformConv
 from resnext_backbones.models.parts.norms import NORMS, Norm
 from resnext_backbones.models.parts.stems import STEMS
+from resnext_backbones.models.scripting import scriptable
 from resnext_backbones.variants import architecture_of
 from resnext_backbones.weights import LoadedWeights, load_weights
 
@@ -185,6 +186,8 @@ class ResNeXtBackbone(Backbone):
         for name, stage in zip(STAGES, self.trunk.stages, strict=False):
             outputs[name] = x = stage(x)
         return {name: x for name, x in outputs.items() if name in self._out_features}
+
+    __prepare_scriptable__ = scriptable  # for torch.jit.script
 
     def __getattr__(self, name: str) -> Any:
         return Named(name) if name in FEATURES else super().__getattr__(name)

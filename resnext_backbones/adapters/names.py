@@ -54,7 +54,7 @@ def _read(module: Any, state: dict[str, Any], prefix: str, *_: object) -> None:
     for key in [key for key in state if key.startswith(prefix)]:
         if (name := NAMES.to_own(key.removeprefix(prefix), kind)) is not None:
             state[inside + name] = state.pop(key)
-    frozen = {module for part in trunk.frozen_modules() for module in part.modules()}
+    frozen = {module for part in trunk.frozen_modules().values() for module in part.modules()}
     for name, norm in trunk.named_modules():
         if isinstance(norm, FrozenBatchNorm2d) or (isinstance(norm, _BatchNorm) and norm in frozen):
             mean, var = f"{name}.running_mean", f"{name}.running_var"

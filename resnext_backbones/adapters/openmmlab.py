@@ -166,7 +166,12 @@ def _architecture(
 ) -> Architecture:
     if variant is not None:
         if depth is not None or groups != 1 or base_width != DEFAULT_BASE_WIDTH:
-            raise ValueError(f"variant {variant!r} stands in place of depth, groups and base_width")
+            raise ValueError(
+                f"variant {variant!r} stands in place of depth, groups and base_width, got depth="
+                f"{depth!r}, groups={groups}, base_width={base_width}; where a config inherits "
+                "these, and the weights of another backbone, write _delete_=True among the "
+                "arguments of the backbone"
+            )
         return architecture_of(variant, **fields)
     if depth is None:
         raise ValueError("depth or variant must be given")

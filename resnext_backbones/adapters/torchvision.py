@@ -11,7 +11,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum
@@ -102,9 +102,10 @@ class ResNeXtFPN(nn.Sequential):
     each of `out_channels`.
     """
 
-    body: NamedResNeXt
-    fpn: FeaturePyramidNetwork
     out_channels = FPN_CHANNELS
+    if TYPE_CHECKING:  # TorchScript reads what is annotated
+        body: NamedResNeXt
+        fpn: FeaturePyramidNetwork
 
 
 def resnext_fpn(
@@ -248,6 +249,8 @@ def _split(
 def _own_words(options: dict[str, Any]) -> dict[str, Any]:
     """Returns options by this module's words; ValueError: one of them is given by both."""
     named = {key: value for key, value in options.items() if key not in WORDS}
+    if named.get("num_classes", 0) is None:
+        del named["num_classes"]
     for theirs, own in WORDS.items():
         if (value := options.get(theirs)) is not None:
             require(own not in named, own, f"left out beside {theirs}", named.get(own))

@@ -80,6 +80,10 @@ SHARED: dict[str, dict[str, Any]] = {
         "choices": ("bf16", "fp16"),
         "help": "mixed precision; fp16, which is the default, on GPUs only",
     },
+    "--deterministic": {
+        "action": "store_true",
+        "help": "let a run repeat bit for bit, where PyTorch can; slower on GPUs",
+    },
     "--allow-mismatch": {
         "action": "store_true",
         "help": "warn, and go on, where pixels, norms or frozen stages do not fit the weights",

@@ -14,6 +14,7 @@ from resnext_backbones.errors import InputError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, *ON_RUNNER, "--variant", "--weights", "--allow-mismatch", "--resume", "--amp")
+    add(parser, "--deterministic")
     add(parser.add_argument_group("for Detectron2, which starts its processes"), *LAUNCH)
 
 
@@ -37,6 +38,6 @@ def run(args: argparse.Namespace) -> None:
     if args.variant is not None:
         use_variant(cfg, args.variant)
     changed = task.use_weights(cfg, args.weights) if args.weights is not None else ""
-    for_training(cfg, resume=args.resume, amp=args.amp)
+    for_training(cfg, resume=args.resume, amp=args.amp, deterministic=args.deterministic)
     done = task.train(cfg, allow_mismatch=args.allow_mismatch, changed=changed)
     print(f"done: {done}")

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--resume", action="store_true", help="go on from the last checkpoint of the work directory"
     )
     parser.add_argument("--eval-only", action="store_true", help="evaluate, and do not train")
-    add(parser, *LAUNCH, "--allow-mismatch")
+    add(parser, *LAUNCH, "--allow-mismatch", "--deterministic")
 
 
 def translated(args: argparse.Namespace) -> argparse.Namespace:

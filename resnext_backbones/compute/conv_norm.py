@@ -13,13 +13,19 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from resnext_backbones.compute import folded_cache
 from resnext_backbones.compute.convolution import conv2d
 from resnext_backbones.compute.folding import Folding, can_fold
 from resnext_backbones.compute.geometry import Geometry
 from resnext_backbones.compute.passes import passes_for
-from resnext_backbones.compute.plain import is_plain, is_relu
+from resnext_backbones.compute.plain import (
+    has_memory_format,
+    is_observed,
+    is_plain,
+    is_relu,
+    is_transformed,
+)
 
 
 class Step(NamedTuple):
@@ -45,6 +51,13 @@ def conv_norms(
         fold: False computes all norms on their own.
         shortcut: (N, C_out, H', W').
     """
+    if is_observed(x):
+        for step in steps:
+            x = call(step.norm, call(step.conv, x))
+            if shortcut is not None and step is steps[-1]:
+                x = x + shortcut
+            x = x if step.activation is None else call(step.activation, x)
+        return x
     run: list[Step] = []  # of steps that fold, with ReLU between them
     for i, step in enumerate(steps):
         added = shortcut if i == len(steps) - 1 else None
@@ -77,8 +90,8 @@ def call(module: nn.Module, x: Tensor) -> Tensor:
     if type(module).__module__.startswith(("torch.", "torchvision.", "resnext_backbones.")):
         return module(x)
     y = module(x.contiguous())
-    channels_last = x.is_contiguous(memory_format=torch.channels_last)
-    return y.contiguous(memory_format=torch.channels_last) if channels_last else y
+    last = has_memory_format(x) and x.is_contiguous(memory_format=torch.channels_last)
+    return y.contiguous(memory_format=torch.channels_last) if last else y
 
 
 def _folded(x: Tensor, run: Sequence[Step], shortcut: Tensor | None = None) -> Tensor:
@@ -89,8 +102,7 @@ def _folded(x: Tensor, run: Sequence[Step], shortcut: Tensor | None = None) -> T
     last = run[-1]
     foldings = [Folding.of(step.conv, step.norm) for step in run]
     geometries = [Geometry.of(step.conv) for step in run]
-    # A tracer sees through the folding, and a compiler repeats it in the backward pass by itself.
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling():  # it repeats the folding in the backward pass by itself
         for step, folding, geometry in zip(run, foldings, geometries, strict=True):
             y = conv2d(x, *folding.fold(x.dtype), geometry)
             x = _finish(y, shortcut if step is last else None, step.activation)
@@ -102,7 +114,6 @@ def _folded(x: Tensor, run: Sequence[Step], shortcut: Tensor | None = None) -> T
         geometries,
         [True] * (len(run) - 1) + [ends],
         [folding.eps for folding in foldings],
-        [folded_cache.folded(step.conv, f, x.dtype) for step, f in zip(run, foldings, strict=True)],
         adds and shortcut is x,
     )
     added = shortcut if adds and shortcut is not x else None
@@ -132,8 +143,6 @@ class How(NamedTuple):
     """ReLU comes behind each, or does not."""
     epses: Sequence[float]
     """The norms have these."""
-    held: Sequence[tuple[Tensor, Tensor] | None]
-    """Folded weights and biases, of those that `folded_cache` holds."""
     is_identity: bool
     """The input is the shortcut as well."""
 
@@ -148,7 +157,7 @@ class How(NamedTuple):
         """Returns `x` and what each step makes of it, and their folded weights."""
         values, weights = [x], []
         for i, folding in enumerate(foldings):
-            weight, bias = self.held[i] or self.passes.fold(folding, x.dtype)
+            weight, bias = self.passes.fold(folding, x.dtype)
             added = None
             if i == len(foldings) - 1:
                 added = x if self.is_identity else shortcut
@@ -169,7 +178,7 @@ class _Folded(torch.autograd.Function):
         # Nothing before the first step that is trained needs a gradient, nor what it was made of.
         ctx.first = next((i for i in range(count) if need_x or any(needed[: n * i + n])), count)
         kept: list[Tensor | None] = [
-            weight if how.held[i] or how.passes.keeps(weight, values[i]) else None
+            weight if how.passes.keeps(weight, values[i]) else None
             for i, weight in enumerate(weights)
         ]
         y = values.pop()
@@ -180,13 +189,36 @@ class _Folded(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        with torch.no_grad():
-            found = _Folded._gradients(ctx, grad)
-        if torch.is_grad_enabled():  # somebody may differentiate them, who must not find nothing
-            anchor = torch.zeros((), requires_grad=True)
-            marked = iter(_Once.apply(anchor, *(g for g in found if g is not None)))
-            found = [None if g is None else next(marked) for g in found]
-        return None, *found
+        if torch.is_grad_enabled() or is_transformed():  # somebody may differentiate them again
+            return None, *_Folded._differentiable(ctx, grad)
+        return None, *_Folded._gradients(ctx, grad)
+
+    @staticmethod
+    def _differentiable(ctx: Any, grad: Tensor) -> list[Tensor | None]:
+        """Returns the gradients by PyTorch's own operators, which compute the steps again."""
+        again = torch.is_grad_enabled()
+        how, first, count = ctx.how, ctx.first, len(ctx.how.epses)
+        saved = ctx.saved_tensors
+        x, y, tensors = saved[first], saved[count], saved[2 * count + 1 :]
+        _, need_x, need_shortcut, *needed = ctx.needs_input_grad
+        masked = grad if y is None else torch.ops.aten.threshold_backward(grad, y, 0)
+        wanted = [need_x, *needed]
+        with torch.enable_grad():
+            inputs = [  # a weight that two steps share has a gradient from each
+                value.view_as(value) if want else value
+                for value, want in zip((x, *tensors), wanted, strict=True)
+            ]
+            out, foldings = inputs[0], how.foldings(inputs[1:])
+            for i in range(first, count):
+                out = functional.conv2d(out, *foldings[i].fold(out.dtype), *how.geometries[i])
+                out = out.relu() if how.relus[i] and i < count - 1 else out
+        leaves = [value for value, want in zip(inputs, wanted, strict=True) if want]
+        if leaves:
+            made = iter(torch.autograd.grad(out, leaves, masked, create_graph=again))
+        grad_x, *found = [next(made) if want else None for want in wanted]
+        if how.is_identity and need_x:
+            grad_x = masked if grad_x is None else grad_x + masked
+        return [grad_x, masked if need_shortcut else None, *found]
 
     @staticmethod
     def _gradients(ctx: Any, grad: Tensor) -> list[Tensor | None]:
@@ -220,23 +252,6 @@ class _Folded(torch.autograd.Function):
         if how.is_identity and need_x and count == 1:
             gradient = gradient + grad_shortcut
         return [gradient if need_x else None, grad_shortcut if need_shortcut else None, *found]
-
-
-class _Once(torch.autograd.Function):
-    """Gradients that cannot be differentiated again; it raises where somebody tries."""
-
-    @staticmethod
-    def forward(ctx: Any, anchor: Tensor, *gradients: Tensor) -> tuple[Tensor, ...]:
-        del ctx, anchor
-        return tuple(gradient.detach() for gradient in gradients)
-
-    @staticmethod
-    def backward(ctx: Any, *_: Any) -> Any:
-        del ctx
-        raise RuntimeError(
-            "what is folded can be differentiated once, not twice: build the network with "
-            "fold_norm=False"
-        )
 
 
 def _autocast(tensor: Tensor) -> Tensor:

@@ -24,11 +24,16 @@ FOLDABLE_NORMS = (
 )
 """A norm that folds has one of these as its `forward`: a subclass with its own may differ."""
 
+TENSORS = nn.Parameter, Tensor, type(None)
+"""A weight that folds is one of these; None is computed from others. Other types have rules of
+their own."""
+
 
 def can_fold(conv: nn.Module, norm: nn.Module) -> bool:
     """Returns whether the two are a plain convolution and a batch norm with frozen statistics."""
     return (
         is_plain(conv)
+        and type(conv._parameters.get("weight")) in TENSORS
         and type(norm).forward in FOLDABLE_NORMS
         and not is_watched(norm)
         and all(_is_fixed(norm, name) for name in ("running_mean", "running_var"))

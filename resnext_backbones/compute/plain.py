@@ -1,30 +1,86 @@
-"""Which modules compute just what PyTorch's own do."""
+"""Which modules compute just what PyTorch's own do, and who looks at what they compute."""
 
 from __future__ import annotations
 
-from torch import nn
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._C import _are_functorch_transforms_active, _len_torch_function_stack
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.autograd import forward_ad
+from torch.fx import Proxy
+from torch.nn import functional as F
+from torch.nn.modules.module import _has_any_global_hook
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._device import DeviceContext
+
+# As PyTorch has them: a tool that puts its own in their place wants to see every call.
+_CALL = nn.Module.__call__
+_CONV = nn.Conv2d.forward, nn.Conv2d._conv_forward
+_RELU = nn.ReLU.forward
+_FUNCTIONS = F.conv2d, F.batch_norm, F.relu
+
+
+def is_observed(x: Any) -> bool:
+    """Returns whether somebody follows what is made of `x`, by modules or by operators.
+
+    Then modules are called one after the other, as those of any network, and nothing is folded:
+
+    - FX traces symbols, and profilers of other libraries replace `Module.__call__` or functions;
+    - `torch.jit.trace` and `torch.export` record operators, for runtimes that fold by themselves;
+    - `torch.func` and forward mode transform them, which have rules for PyTorch's own;
+    - tensors of other types (distributed, masked) and function modes have operators of their own;
+    - hooks of all modules are called for each.
+
+    A compiler follows too, but repeats by itself what the backward pass needs. What only counts
+    operators or memory (dispatch modes, fake tensors) is to see what is really computed.
+    """
+    if torch.compiler.is_compiling():
+        return torch.compiler.is_exporting()
+    return bool(
+        (type(x) is not Tensor and type(x) is not FakeTensor)
+        or torch.jit.is_tracing()
+        or is_transformed()
+        or (_len_torch_function_stack() and _has_function_mode())
+        or _has_any_global_hook()
+        or nn.Module.__call__ is not _CALL
+        or (F.conv2d, F.batch_norm, F.relu) != _FUNCTIONS
+    )
+
+
+def is_transformed() -> bool:
+    """Returns whether `torch.func` or forward mode transforms what is computed now."""
+    return forward_ad._current_level >= 0 or _are_functorch_transforms_active()
+
+
+def is_traced(x: Any) -> bool:
+    """Returns whether a tracer looks at `x`, to which conditions on its shape would be unseen."""
+    return isinstance(x, Proxy) or torch.jit.is_tracing()
+
+
+def has_memory_format(x: Any) -> bool:
+    """Returns whether `x` may be asked for the order of its values in memory."""
+    if torch.compiler.is_compiling():
+        return True
+    return not isinstance(x, Proxy) and not _are_functorch_transforms_active()
 
 
 def is_plain(conv: nn.Module) -> bool:
     """Returns whether it computes just what `torch.nn.Conv2d` does, and nobody watches it."""
     return (
         isinstance(conv, nn.Conv2d)
-        and type(conv).forward is nn.Conv2d.forward
-        and type(conv)._conv_forward is nn.Conv2d._conv_forward
+        and (type(conv).forward, type(conv)._conv_forward) == _CONV
         and "_conv_forward" not in vars(conv)
         and conv.padding_mode == "zeros"
-        and not isinstance(conv.padding, str)
+        and type(conv.stride) is type(conv.padding) is type(conv.dilation) is tuple
         and not is_watched(conv)
     )
 
 
 def is_relu(module: nn.Module | None) -> bool:
     """Returns whether it computes just what `torch.nn.ReLU` does, and nobody watches it."""
-    return (
-        isinstance(module, nn.ReLU)
-        and type(module).forward is nn.ReLU.forward
-        and not is_watched(module)
-    )
+    return isinstance(module, nn.ReLU) and type(module).forward is _RELU and not is_watched(module)
 
 
 def is_watched(module: nn.Module) -> bool:
@@ -35,4 +91,11 @@ def is_watched(module: nn.Module) -> bool:
         or module._backward_hooks
         or module._backward_pre_hooks
         or "forward" in vars(module)
+        or type(module).__call__ is not _CALL
+        or module._compiled_call_impl is not None
     )
+
+
+def _has_function_mode() -> bool:
+    # `torch.set_default_device` is one, which changes nothing that is computed.
+    return any(type(mode) is not DeviceContext for mode in _get_current_function_mode_stack())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.nn.functional import all_reduce
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
@@ -20,6 +21,10 @@ class SyncBatchNorm(_BatchNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape."""
+        if not self.training and self.running_mean is not None:  # a symbol of FX has no dimensions
+            return functional.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
         alone = not distributed.is_initialized() or distributed.get_world_size() == 1
         if alone or not self.training or x.device.type != "cpu":
             return nn.SyncBatchNorm.forward(self, x)  # type: ignore[arg-type]

@@ -10,12 +10,15 @@ import triton
 import triton.language as tl
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["channels", "pixels"])
 def fold(
     weight_ptr, conv_bias_ptr, gamma_ptr, beta_ptr, mean_ptr, var_ptr, eps,
-    folded_ptr, bias_ptr, values, VALUES: tl.constexpr,
+    folded_ptr, bias_ptr, values, channels, pixels, LAST: tl.constexpr, VALUES: tl.constexpr,
 ):  # fmt: skip
-    """Folds a row of the weight, with which a channel of the output is computed."""
+    """Folds a row of the weight, with which a channel of the output is computed.
+
+    The folded row has its channels last in memory. So has the weight's, or its pixels are last.
+    """
     row = tl.program_id(0)
     scale = tl.rsqrt(tl.load(var_ptr + row).to(tl.float32) + eps)
     if gamma_ptr is not None:
@@ -30,18 +33,22 @@ def fold(
     for start in range(0, values, VALUES):
         place = start + tl.arange(0, VALUES)
         at = row * values + place
-        weight = tl.load(weight_ptr + at, mask=place < values).to(tl.float32)
+        own = at if LAST else row * values + place % channels * pixels + place // channels
+        weight = tl.load(weight_ptr + own, mask=place < values).to(tl.float32)
         tl.store(folded_ptr + at, (weight * scale).to(folded_ptr.dtype.element_ty), place < values)
 
 
-@triton.jit(do_not_specialize=["parts"])
+@triton.jit(do_not_specialize=["parts", "channels", "pixels"])
 def unfold(
     weight_ptr, conv_bias_ptr, gamma_ptr, mean_ptr, var_ptr, eps,
     grad_ptr, sums_ptr, parts,
     weight_grad_ptr, conv_bias_grad_ptr, gamma_grad_ptr, beta_grad_ptr,
-    values, VALUES: tl.constexpr,
+    values, channels, pixels, LAST: tl.constexpr, VALUES: tl.constexpr,
 ):  # fmt: skip
-    """Turns the gradients of a folded row and of its bias into those of what was folded."""
+    """Turns the gradients of a folded row and of its bias into those of what was folded.
+
+    The gradient of the folded row has its channels last, that of the weight lies as the weight.
+    """
     row = tl.program_id(0)
     inverse = tl.rsqrt(tl.load(var_ptr + row).to(tl.float32) + eps)
     scale = inverse
@@ -53,10 +60,11 @@ def unfold(
             place = start + tl.arange(0, VALUES)
             at = row * values + place
             grad = tl.load(grad_ptr + at, mask=place < values, other=0.0).to(tl.float32)
+            own = at if LAST else row * values + place % channels * pixels + place // channels
             if weight_grad_ptr is not None:
                 element = weight_grad_ptr.dtype.element_ty
-                tl.store(weight_grad_ptr + at, (grad * scale).to(element), mask=place < values)
-            weight = tl.load(weight_ptr + at, mask=place < values, other=0.0).to(tl.float32)
+                tl.store(weight_grad_ptr + own, (grad * scale).to(element), mask=place < values)
+            weight = tl.load(weight_ptr + own, mask=place < values, other=0.0).to(tl.float32)
             total += grad * weight
     bias_total = tl.full((VALUES,), 0.0, tl.float32)
     for start in range(0, parts, VALUES):

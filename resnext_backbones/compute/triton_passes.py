@@ -34,10 +34,11 @@ PROGRAMS = 1024
 
 def fold(folding: Folding, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Returns weight and bias of the one convolution; the bias is in float32."""
-    weight = torch.empty_like(folding.weight, dtype=dtype)
+    last = torch.channels_last
+    weight = torch.empty_like(folding.weight, dtype=dtype, memory_format=last)
     rows = len(weight)
     bias = weight.new_empty(rows, dtype=torch.float32)
-    kernels.fold[rows,](*folding, weight, bias, weight.numel() // rows, VALUES=VALUES)
+    kernels.fold[rows,](*folding, weight, bias, *_row(folding.weight), VALUES)
     return weight, bias
 
 
@@ -93,21 +94,24 @@ def unfold(
 ) -> list[Gradient]:
     """Returns what `passes.unfold` does."""
     assert grad_bias is not None
-    last = folding.weight.is_contiguous(memory_format=torch.channels_last)
     if grad_weight is not None:
-        memory_format = torch.channels_last if last else torch.contiguous_format
-        grad_weight = grad_weight.contiguous(memory_format=memory_format)
+        grad_weight = grad_weight.contiguous(memory_format=torch.channels_last)
     found = [
         torch.empty_like(tensor) if need and tensor is not None else None
         for tensor, need in zip(folding[:4], needed, strict=True)
     ]
-    rows = len(folding.weight)
-    values = folding.weight.numel() // rows
+    rows, row = len(folding.weight), _row(folding.weight)
     read = folding.weight, folding.conv_bias, folding.gamma, folding.mean, folding.var, folding.eps
-    kernels.unfold[rows,](
-        *read, grad_weight, grad_bias, len(grad_bias), *found, values, VALUES=VALUES
-    )
+    kernels.unfold[rows,](*read, grad_weight, grad_bias, len(grad_bias), *found, *row, VALUES)
     return found
+
+
+def _row(weight: Tensor) -> tuple[int, int, int, bool]:
+    """Returns a row's values, its channels and pixels, and whether the channels are last."""
+    _, channels, height, width = weight.shape
+    pixels = height * width
+    last = weight.is_contiguous(memory_format=torch.channels_last)
+    return channels * pixels, channels, pixels, last
 
 
 def _tiles(y: Tensor) -> tuple[int, int, tuple[int, int]]:

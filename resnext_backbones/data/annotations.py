@@ -1,41 +1,269 @@
-"""Annotation files in COCO's format are read and checked here; an InputError says what is wrong."""
+"""Annotation files in COCO's format are read here, once for every tool: checked by one table of
+rules, and completed where what is missing has one meaning.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from resnext_backbones.data import kept
+from resnext_backbones.data.coco_file import LISTS, Content, check_kind, is_plain, read_content
+from resnext_backbones.data.columns import Columns
+from resnext_backbones.data.image_sizes import check_sizes
+from resnext_backbones.data.masks import Step, unsaid
+from resnext_backbones.data.rules import RULES, Finding, Outcome, Rule, Use
+from resnext_backbones.data.summary import summarise
 from resnext_backbones.errors import InputError, some
 
-Content = dict[str, list[dict[str, Any]]]
+Say = Callable[[str], None]
+
+LARGE = 20_000_000
+"""Reading a file of more bytes takes seconds, and is said."""
+
+EACH = 200_000
+"""After so many annotations that is said again."""
+
+CHANGES = (Outcome.FILLED, Outcome.TAKEN_OUT, Outcome.LEFT_OUT)
+"""Findings of these outcomes make the content another than the file's."""
+
+IMAGE_KEYS = ("id", "file_name", "width", "height")
 
 
-def read_coco(
-    path: Path, needed: Sequence[str] = ("images", "annotations", "categories")
-) -> Content:
-    """Returns what an annotation file holds, in COCO's format with the lists that are `needed`."""
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise InputError(f"annotation file {path}: is not JSON: {error}") from error
-    for key in needed:
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
+def _silent(message: str) -> None:
+    del message
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """Holds what an annotation file says, once it is read, checked and completed.
+
+    Attributes:
+        path: of the file.
+        use: what it was read for.
+        digest: the SHA-256 of the file.
+        findings: what was refused, filled in, left out and counted, in the rules' order.
+        images: their id, file_name, width and height.
+        categories: as the file lists them, or by `in_order_of`.
+        count: of annotations.
+        summary: numbers of the file as it is written: `summarise`.
+        is_kept: whether what was found is of an earlier call.
+        is_reordered: whether the categories are in another order than the file's.
+    """
+
+    path: Path
+    use: Use
+    digest: str
+    findings: tuple[Finding, ...]
+    images: list[dict[str, Any]] = field(repr=False)
+    categories: list[dict[str, Any]] = field(repr=False)
+    count: int
+    summary: dict[str, Any] = field(repr=False)
+    is_kept: bool = False
+    is_reordered: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """Returns the names of the categories."""
+        return [category["name"] for category in self.categories]
+
+    @property
+    def refused(self) -> tuple[Finding, ...]:
+        """Returns the findings that keep the file from being used."""
+        return tuple(f for f in self.findings if f.outcome is Outcome.REFUSED)
+
+    @property
+    def is_complete(self) -> bool:
+        """Tells whether others may read the file as it is; else they read `completed_copy`."""
+        changes = CHANGES if self.use.evaluate else CHANGES[:2]
+        # Whoever trains leaves out objects without size by itself, but not images or categories.
+        changed = any(f.outcome in changes or f.rule in LISTED_AGAIN for f in self.findings)
+        return not changed and not self.is_reordered
+
+    @cached_property
+    def content(self) -> Content:
+        """Returns the completed content, in COCO's format."""
+        content = read_content(self.path, _needed(self.use))
+        columns = Columns(content, is_plain=is_plain(self.path))
+        broken = {f.rule for f in self.findings if f.outcome in CHANGES}
+        _check(columns, self.use, [rule for rule in RULES if rule.name in broken])
+        return {**columns.content, "categories": self.categories}
+
+    def in_order_of(self, classes: Sequence[str]) -> Annotations:
+        """Returns these with their categories in the order of `classes`, and others behind; all of
+        `classes` must be there, by their names, or InputError.
+        """
+        if absent := [name for name in classes if name not in self.names]:
             raise InputError(
-                f"annotation file {path}: has no list {key!r}, so is not COCO's format"
+                f"annotation file {self.path}: its {len(self.names)} categories "
+                f"({some(sorted(self.names))}) lack {len(absent)} of the {len(classes)} classes: "
+                f"{some(absent)}"
             )
-    return content
+        by_name = {category["name"]: category for category in self.categories}
+        order = [*classes, *(name for name in self.names if name not in classes)]
+        if order == self.names:
+            return self
+        categories = [by_name[name] for name in order]
+        ordered = replace(self, categories=categories, is_reordered=True)
+        if (content := self.__dict__.get("content")) is not None:
+            ordered.__dict__["content"] = {**content, "categories": categories}
+        return ordered
+
+    def tell(self, info: Say, warn: Say) -> None:
+        """Tells a line for each finding that is not refused, which names the file: what every data
+        set has to `info`, and the others to `warn`.
+        """
+        for finding in self.findings:
+            if finding.outcome is not Outcome.REFUSED:
+                (info if finding.is_usual else warn)(
+                    f"annotation file {self.path}: {finding.message}"
+                )
+
+    def error(self) -> InputError:
+        """Returns the error that lists all that is refused."""
+        messages = [finding.message for finding in self.refused]
+        head = f"annotation file {self.path}:"
+        if len(messages) == 1:
+            return InputError(f"{head} {messages[0]}")
+        return InputError("\n  ".join([f"{head} {len(messages)} faults", *messages]))
 
 
-@contextmanager
-def reading(what: str, path: Path) -> Iterator[None]:
-    """Names the image or mask that cannot be read in an InputError."""
+LISTED_AGAIN = tuple(
+    rule.name for rule in RULES if rule.outcome is Outcome.LEFT_OUT and rule.of != "annotation"
+)
+
+
+def read_annotations(path: Path, use: Use, say: Say = _silent) -> Annotations:
+    """Returns what an annotation file says, completed.
+
+    Args:
+        use: what it is read for, which decides what is refused.
+        say: takes lines about the progress, of large files.
+
+    Raises:
+        InputError: it cannot be read, or would silently be taken wrong; all reasons are named, each
+            with its first example and how many there are.
+    """
+    found = inspect_annotations(path, use, say)
+    if found.refused:
+        raise found.error()
+    return found
+
+
+def inspect_annotations(path: Path, use: Use, say: Say = _silent) -> Annotations:
+    """Returns what `read_annotations` does, also where something is refused; what it finds is kept
+    by the hash of the file. InputError: the file cannot be read at all.
+    """
+    if not path.is_file():
+        raise InputError(f"annotation file {path}: there is no such file")
+    size = path.stat().st_size
+    digest = file_digest(path)
+    if size < LARGE:
+        return _inspected(path, use, digest, unsaid)
+
+    def step(done: int, total: int) -> None:
+        if done % EACH == 0 or done == total:
+            say(f"annotation file {path}: checked {done:,} of {total:,} annotations")
+
+    with kept.one_at_a_time(digest, use):
+        if known := kept.find(digest, use):
+            return Annotations(path, use, digest, **known, is_kept=True)
+        say(f"annotation file {path}: {size / 1e6:,.0f} MB are read and checked, once")
+        found = _inspected(path, use, digest, step)
+        kept.keep(
+            digest,
+            use,
+            found.findings,
+            images=found.images,
+            categories=found.categories,
+            count=found.count,
+            summary=found.summary,
+        )
+    return found
+
+
+def _inspected(path: Path, use: Use, digest: str, step: Step) -> Annotations:
+    content = read_content(path, _needed(use))
+    check_kind(path, content)
+    columns = Columns(content, is_plain=is_plain(path), step=step)
+    summary = summarise(columns)
+    found = _check(columns, use)
+    images = [{key: image.get(key) for key in IMAGE_KEYS} for image in columns.content["images"]]
+    annotations = Annotations(
+        path,
+        use,
+        digest,
+        found,
+        images,
+        columns.content["categories"],
+        len(columns.content["annotations"]),
+        summary,
+    )
+    annotations.__dict__["content"] = columns.content  # what was read need not be read again
+    return annotations
+
+
+def _needed(use: Use) -> tuple[str, ...]:
+    return LISTS if use.annotated else ("images", "categories")
+
+
+def _check(columns: Columns, use: Use, rules: Sequence[Rule] = RULES) -> tuple[Finding, ...]:
+    """Returns what the rules find, once what they fill in is filled in and what they leave out is
+    left out; not where something is refused.
+    """
+    found = []
+    broken = []
+    for rule in rules:
+        outcome = rule.outcome_for(use)
+        if outcome and len(rows := rule.rows(columns)):
+            found.append(Finding.of(rule, outcome, columns, rows))
+            broken.append((rule, outcome, rows))
+    refused = [rule for rule, outcome, _ in broken if outcome is Outcome.REFUSED]
+    if causes := [rule for rule in refused if not rule.alone]:
+        effects = {rule.name for rule in refused} - {rule.name for rule in causes}
+        return tuple(finding for finding in found if finding.rule not in effects)
+    if refused:
+        return tuple(found)
+    left_out: dict[str, set[int]] = {}
+    for rule, outcome, rows in broken:
+        if outcome is Outcome.LEFT_OUT:
+            left_out.setdefault(rule.of, set()).update(rows.tolist())
+        elif outcome in CHANGES and rule.mend:
+            rule.mend(columns, rows)
+    for kind, gone in left_out.items():
+        listed = columns.of(kind)
+        listed[:] = [thing for row, thing in enumerate(listed) if row not in gone]
+    return tuple(found)
+
+
+def completed_copy(annotations: Annotations) -> Path:
+    """Returns the path of the completed content, for those who read the file themselves: the file
+    itself where it is complete, or else a copy, which is written once.
+    """
+    if annotations.is_complete:
+        return annotations.path
+    return kept.copy(
+        annotations.path,
+        annotations.digest,
+        annotations.use,
+        annotations.categories,
+        lambda: annotations.content,
+    )
+
+
+def file_digest(path: Path) -> str:
+    """Returns the SHA-256 of a file; InputError: it cannot be read."""
     try:
-        yield
-    except (OSError, SyntaxError) as error:  # a PNG that is broken is a SyntaxError
-        raise InputError(f"{what} {path}: cannot be read: {error}") from error
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(
+            f"annotation file {path}: cannot be read: {error.strerror or error}"
+        ) from error
 
 
 def find_annotations(root: Path, name: str) -> Path:
@@ -52,66 +280,10 @@ def find_annotations(root: Path, name: str) -> Path:
     return path
 
 
-def check_boxes(path: Path, content: Content) -> None:
-    """Checks that each annotation has a box, and an image and a category that are listed."""
-    images = {image.get("id") for image in content["images"]}
-    kinds = {category.get("id") for category in content["categories"]}
-    for image in content["images"]:
-        if not _are_numbers([image.get("width"), image.get("height")], 2):
-            raise InputError(
-                f"annotation file {path}: image {image.get('id')} has no width and height in pixels"
-            )
-    for annotation in content["annotations"]:
-        box = annotation.get("bbox")
-        for wrong, problem in (
-            (not _are_numbers(box, 4), "no bbox of four numbers"),
-            (annotation.get("image_id") not in images, "an image_id that is not listed"),
-            (annotation.get("category_id") not in kinds, "a category_id that is not listed"),
-        ):
-            if wrong:
-                name = f"annotation file {path}: annotation {annotation.get('id')}"
-                raise InputError(f"{name} has {problem}")
-
-
-def _are_numbers(values: Any, count: int) -> bool:
-    numbers = isinstance(values, list) and all(isinstance(v, int | float) for v in values)
-    return numbers and len(values) == count
-
-
-def check_ids(path: Path, content: Content, *, evaluated: bool) -> None:
-    """Checks that ids of annotations are distinct, since one hides the other. Those that are
-    evaluated must not be 0, which pycocotools reads as found by nothing, nor lack what it reads.
-    """
-    ids: set[Any] = set()
-    for annotation in content["annotations"]:
-        own = annotation.get("id")
-        lacks = [key for key in ("id", "area", "iscrowd") if key not in annotation]
-        for wrong, problem in (
-            (own is None or own in ids, "no id of its own"),
-            (evaluated and own == 0, "the id 0, which COCO's evaluation takes for no object"),
-            ("area" in lacks or (evaluated and lacks), f"no {' and no '.join(lacks)}"),
-        ):
-            if wrong:
-                raise InputError(
-                    f"annotation file {path}: annotation {own} has {problem}; number annotations "
-                    "from 1, and give each its area and iscrowd"
-                )
-        ids.add(own)
-
-
-def complete_annotations(path: Path, content: Content) -> None:
-    """Gives annotations what COCO's evaluation reads and many tools leave out: ids from 1, area and
-    iscrowd; they are checked by `check_boxes`.
-    """
-    check_boxes(path, content)
-    for number, annotation in enumerate(content["annotations"], 1):
-        annotation["id"] = number
-        annotation.setdefault("iscrowd", 0)
-        annotation.setdefault("area", annotation["bbox"][2] * annotation["bbox"][3])
-
-
 def check_images(path: Path, images: list[dict[str, Any]], folder: Path) -> None:
-    """Checks that every image is there; one listing a folder, as there can be 100,000 of them."""
+    """Checks that every image is there, one listing a folder, as there can be 100,000 of them, and
+    has the size that the file says.
+    """
     # LVIS names its images by their address.
     files = [folder / image["file_name"] for image in images if "file_name" in image]
     parents = {file.parent for file in files}
@@ -121,6 +293,7 @@ def check_images(path: Path, images: list[dict[str, Any]], folder: Path) -> None
             f"annotation file {path}: {len(missing)} of its {len(images)} images are missing: "
             f"{some(sorted(missing))}"
         )
+    check_sizes(path, images, folder)
 
 
 def annotation_file(root: Path, split: str) -> Path:

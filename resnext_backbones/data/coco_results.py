@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 from torchvision.ops import box_convert
 
-from resnext_backbones.data.annotations import read_coco
+from resnext_backbones.data.coco_file import read_content
 from resnext_backbones.errors import InputError, some
 
 COCO_NAMES: list[str] = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
@@ -62,7 +62,7 @@ class ImageList:
         if not path.is_file():
             raise InputError(f"{self.what}: there is no such file")
         # Files for images without annotations, as COCO's test-dev2017, have none.
-        content = read_coco(path, needed=("images", "categories"))
+        content = read_content(path, ("images", "categories"))
         self.ids = {image["file_name"]: image["id"] for image in content["images"]}
         self.categories = content["categories"]
 

@@ -18,6 +18,8 @@ COLUMNS = {
     "mAP_l": "APl",
 }
 
+NOTHING = "no metrics: the detections alone were written, as format_only says\n"
+
 
 def coco_table(metrics: Mapping[str, Any]) -> str:
     """Returns box and mask AP in percent: at all IoUs, at 0.5 and 0.75, and by object size."""
@@ -27,7 +29,7 @@ def coco_table(metrics: Mapping[str, Any]) -> str:
         if any(value is not None for value in values):
             # COCO gives -1 where there is no object of a size.
             table.add_row(label, *("-" if v is None or v < 0 else f"{100 * v:.1f}" for v in values))
-    return as_text(table)
+    return as_text(table) if table.rows else NOTHING
 
 
 def as_text(table: Table) -> str:

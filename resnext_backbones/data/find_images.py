@@ -10,7 +10,17 @@ from pathlib import Path
 
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from resnext_backbones.errors import InputError
+from resnext_backbones.errors import InputError, some
+
+LEFT_BY_TOOLS = {
+    "__MACOSX",
+    "@eaDir",
+    "$RECYCLE.BIN",
+    "System Volume Information",
+    "lost+found",
+}
+"""Archives, network disks and systems leave folders of these names among images, with copies of
+them; what is hidden, such as .ipynb_checkpoints and ._0.jpg, is left likewise."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,17 @@ def find_images(arguments: Sequence[str], written: Path | None = None) -> FoundI
     return FoundImages(root, names, tuple(file for file in seen if file not in files))
 
 
+def is_left_over(path: str) -> bool:
+    """Tells whether a file or folder, or one that it is in, is hidden or left by a tool."""
+    parts = path.replace(os.sep, "/").split("/")
+    return any((p.startswith(".") and p not in (".", "..")) or p in LEFT_BY_TOOLS for p in parts)
+
+
+def said_of_left_over(names: Sequence[str]) -> str:
+    """Returns what a log says of those that were left out."""
+    return f"left out {some(sorted(names))}, which are hidden, or left there by a tool"
+
+
 def _absolute(path: Path) -> Path:
     """Returns the one path, without `..`, that a file or folder is known by."""
     plain = Path(os.path.abspath(path))  # noqa: PTH100
@@ -72,8 +93,8 @@ def _outside(files: Sequence[Path], folder: Path) -> list[Path]:
 
 def _walk(folder: Path) -> Iterator[Path]:
     for parent, folders, names in os.walk(_absolute(folder)):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(parent) / name for name in sorted(names) if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not is_left_over(name))
+        yield from (Path(parent) / name for name in sorted(names) if not is_left_over(name))
 
 
 def _match(pattern: str) -> Iterator[Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import is_main_process, master_only
+from mmengine.dist import broadcast, is_main_process, master_only
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.hooks import Hook
@@ -19,19 +18,19 @@ from torch import distributed
 
 from resnext_backbones.adapters.mmengine import find_file
 from resnext_backbones.adapters.registry import HOOKS
+from resnext_backbones.engine import hosts
+from resnext_backbones.engine.failures import last_checkpoint_said
 from resnext_backbones.engine.fit import log_warning
 from resnext_backbones.engine.hooks import reported
+from resnext_backbones.engine.signals import TERMINATED, requests
 from resnext_backbones.errors import InputError
-from resnext_backbones.io import atomic_write, atomic_write_text, remove_leftovers
+from resnext_backbones.io import atomic_write, atomic_write_text, json_text, remove_leftovers
 from resnext_backbones.weights.download import hash_of
 
 BACKEND = "resnext_backbones.whole_files"
 
 JOURNAL = "checkpoints.json"
 """This file of a work directory lists its checkpoints, the oldest first."""
-
-TERMINATED = 128 + signal.SIGTERM
-"""A run ends with this exit status where it was asked to, and has saved its state."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,8 @@ class Entry:
     file: str  # its name in the work directory
     sha256: str
     iter: int  # steps that were done
-    metrics: Mapping[str, float] = field(default_factory=dict)  # once it was evaluated
+    # once it was evaluated; None is a metric that has no value, as of a class without objects
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def read_journal(work_dir: Path) -> list[Entry]:
@@ -60,7 +60,7 @@ def read_journal(work_dir: Path) -> list[Entry]:
 def write_journal(work_dir: Path, entries: list[Entry]) -> None:
     """Replaces a work directory's journal."""
     lines = [asdict(entry) for entry in entries]
-    atomic_write_text(work_dir / JOURNAL, json.dumps(lines, indent=1) + "\n")
+    atomic_write_text(work_dir / JOURNAL, json_text(lines, indent=1))
 
 
 def newest_checkpoint(work_dir: str | Path) -> Path | None:
@@ -77,10 +77,10 @@ def newest_checkpoint(work_dir: str | Path) -> Path | None:
             return path
         what = "is damaged" if path.is_file() else "is missing"
         log_warning(f"checkpoint {path}: {what}; going on from the one before it")
-    note = work_dir / "last_checkpoint"
-    if not entries and note.is_file():  # a run of MMEngine's own hook
+    kept, note = (work_dir / JOURNAL).exists(), work_dir / "last_checkpoint"
+    if not kept and note.is_file():  # a run of MMEngine's own hook
         return Path(note.read_text(encoding="utf-8"))
-    if any(work_dir.glob("*.pth")):
+    if (entries or not kept) and any(work_dir.glob("*.pth")):
         raise InputError(
             f"work directory {work_dir}: has checkpoints, but {JOURNAL} names none that is whole; "
             "name the one to take: --resume CHECKPOINT, or in place of auto"
@@ -138,9 +138,10 @@ class CheckpointHook(MMEngineCheckpointHook):
     """MMEngine's hook loses no more than the step that a run was killed in.
 
     A checkpoint is written whole or not at all, and its hash kept. Where it cannot be written, that
-    is logged, the older ones stay, and training goes on. SIGTERM saves after the running step and
-    ends the run with exit status 143. Where a run goes on, what its steps draw at random depends on
-    their number alone (see `engine.loop`), so there is no state of generators to keep.
+    is logged, the older ones stay, and training goes on. A signal of `signals.REQUESTS`, to any
+    process of the run, saves after the running step and ends the run with exit status 143. Where a
+    run goes on, what its steps draw at random depends on their number alone (see `engine.loop`), so
+    there is no state of generators to keep.
 
     Args:
         minutes: between checkpoints within an epoch; 0 is none.
@@ -154,27 +155,28 @@ class CheckpointHook(MMEngineCheckpointHook):
         super().__init__(**options, backend_args={"backend": BACKEND})
         self.minutes, self.keep = minutes, max_keep_ckpts
         self._saved = time.monotonic()
-        self._terminated = False
         self._group: Any = None
 
     def before_train(self, runner: Any) -> None:
-        """Listens to SIGTERM, and clears away what a killed run left."""
+        """Takes over requests to end, and clears away what a killed run left."""
         super().before_train(runner)
-        self._before = signal.signal(signal.SIGTERM, self._terminate)
+        requests.noted_only = True
         if distributed.is_initialized():
             # On the CPU, so that asking the other ranks does not wait for the GPU.
             self._group = distributed.new_group(backend="gloo")
         if is_main_process():
-            remove_leftovers(Path(runner.work_dir), "*.pth")
+            work_dir = Path(runner.work_dir)
+            remove_leftovers(work_dir, "*.pth")
+            if not (work_dir / JOURNAL).exists():
+                write_journal(
+                    work_dir, []
+                )  # what it does not list was not whole when it was killed
         self._saved = time.monotonic()
 
     def after_train(self, runner: Any) -> None:
-        """Leaves SIGTERM to whom it was left before."""
+        """Has a request end the process at once again: all is saved."""
         super().after_train(runner)
-        signal.signal(signal.SIGTERM, self._before)
-
-    def _terminate(self, *_: object) -> None:
-        self._terminated = True
+        requests.noted_only = False
 
     def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
         """Saves where it is time to, or the run was asked to end, and then ends it."""
@@ -187,15 +189,18 @@ class CheckpointHook(MMEngineCheckpointHook):
         self._save_checkpoint_with_step(runner, step, {"epoch": runner.epoch, "iter": step})
         self.filename_tmpl = template
         if terminated:
+            self._wait()
             self._end(runner)
 
     def after_val_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
         """Ends where the run was asked to: the epoch was saved, and is evaluated on resuming.
 
-        The ranks need not agree, for nothing is saved here.
+        The ranks need not agree on where, for nothing is saved here, and may have other numbers of
+        images to evaluate.
         """
         super().after_val_iter(runner, *args, **kwargs)
-        if self._terminated:
+        if requests.asked:
+            hosts.ask()
             self._end(runner)
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float]) -> None:
@@ -205,15 +210,21 @@ class CheckpointHook(MMEngineCheckpointHook):
         if self._agreed(runner)[0]:
             self._end(runner)
 
+    def _wait(self) -> None:
+        """Waits for the process that saves: torchrun ends all when one has ended."""
+        if self._group is not None:
+            distributed.barrier(self._group)
+
     def _end(self, runner: Any) -> None:
-        runner.logger.warning("terminated; go on with --resume")
+        by = requests.asked.name if requests.asked else "another process"
+        runner.logger.warning(f"asked to end by {by}; {last_checkpoint_said(runner.work_dir)}")
         raise SystemExit(TERMINATED)
 
     def _agreed(self, runner: Any) -> tuple[bool, bool]:
         """Tells whether any rank was asked to end, and whether a checkpoint is due."""
         passed = time.monotonic() - self._saved
         due = 0 < 60 * self.minutes < passed and not self.is_last_train_iter(runner)
-        wishes = torch.tensor([self._terminated, due], dtype=torch.int32)
+        wishes = torch.tensor([requests.asked is not None, due], dtype=torch.int32)
         if self._group is not None:
             distributed.all_reduce(wishes, distributed.ReduceOp.MAX, self._group)
         terminated, due = wishes.bool().tolist()
@@ -248,6 +259,20 @@ class CheckpointHook(MMEngineCheckpointHook):
             entries[-1] = replace(entries[-1], metrics=numbers)
             with reported(runner, "the journal of checkpoints"):
                 write_journal(Path(runner.work_dir), entries)
+
+
+class SavedStatisticsHook(Hook):
+    """Has all processes evaluate with the statistics of norms that are saved: the first one's.
+
+    Each process has its own of its images, and a run that goes on has the first one's everywhere,
+    so its metrics would be others than those of a run that never stopped.
+    """
+
+    priority = "LOWEST"  # once EMAHook has put the average in place
+
+    def before_val_epoch(self, runner: Any) -> None:
+        for buffer in runner.model.buffers():
+            broadcast(buffer)
 
 
 class MissedValidationHook(Hook):

@@ -20,7 +20,10 @@ from resnext_backbones.engine.catalogue import (
     find_config,
     joined,
 )
+from resnext_backbones.engine.deterministic import make_deterministic
 from resnext_backbones.engine.fit import log_warning, refuse_earlier_run
+from resnext_backbones.engine.outputs import check_folder
+from resnext_backbones.engine.settings import check_option
 from resnext_backbones.errors import NO_GPU_FOR_FP16, InputError
 from resnext_backbones.models.parts.stems import STEMS
 from resnext_backbones.variants import VARIANTS
@@ -66,7 +69,10 @@ def read_config(
         # By the rules of MMEngine's own `--cfg-options`.
         parser = argparse.ArgumentParser(exit_on_error=False)
         parser.add_argument("options", nargs="*", action=DictAction)
-        cfg.merge_from_dict(parser.parse_args(list(options or ())).options or {})
+        given = parser.parse_args(list(options or ())).options or {}
+        for problem in (problem for option in given for problem in check_option(cfg, option)):
+            log_warning(problem)
+        cfg.merge_from_dict(given)
     for loader in (cfg.get(f"{split}_dataloader") or {} for split in SPLITS):
         if isinstance(loader, dict) and loader.get("num_workers") == 0:
             loader["persistent_workers"] = False  # there are none, and PyTorch refuses to keep them
@@ -75,8 +81,7 @@ def read_config(
     if run != path.stem:  # which MMEngine would call the run in its log
         cfg.setdefault("experiment_name", run)
     cfg.work_dir = work_dir or cfg.get("work_dir") or str(Path("work_dirs") / run)
-    if Path(cfg.work_dir).exists() and not Path(cfg.work_dir).is_dir():
-        raise InputError(f"--work-dir {cfg.work_dir}: is a file; name a folder")
+    check_folder("--work-dir", cfg.work_dir)
     return cfg
 
 
@@ -155,7 +160,13 @@ def _network(cfg: Any) -> Any:
     return found if isinstance(found, Mapping) else {}
 
 
-def for_training(cfg: Config, *, resume: str | None = None, amp: str | None = None) -> None:
+def for_training(
+    cfg: Config,
+    *,
+    resume: str | None = None,
+    amp: str | None = None,
+    deterministic: bool = False,
+) -> None:
     """Applies the options of training to a config.
 
     Raises InputError where it is not for training, or where a run in its work directory would be
@@ -164,6 +175,7 @@ def for_training(cfg: Config, *, resume: str | None = None, amp: str | None = No
     Args:
         resume: `auto` for the newest checkpoint of the work directory, or a checkpoint's path.
         amp: `bf16`; or `fp16` with dynamic loss scaling, which without a GPU only warns.
+        deterministic: as `make_deterministic`.
     """
     if absent := [part for part in TRAINING if not cfg.get(part)]:
         raise InputError(f"config {cfg.filename}: has no {', '.join(absent)}, which training needs")
@@ -173,6 +185,8 @@ def for_training(cfg: Config, *, resume: str | None = None, amp: str | None = No
         cfg.resume = True
         cfg.load_from = None if resume == "auto" else resume
     _use_own_parts(cfg)
+    if deterministic:
+        make_deterministic(cfg)
     if amp == "bf16":
         for option in ("loss_scale", "dtype"):  # an AmpOptimWrapper's
             cfg.optim_wrapper.pop(option, None)
@@ -187,7 +201,10 @@ def for_training(cfg: Config, *, resume: str | None = None, amp: str | None = No
 
 
 def _use_own_parts(cfg: Config) -> None:
-    """Puts this package's hooks and loop in the place of MMEngine's."""
+    """Puts this package's hooks, loop and file of scalars in the place of MMEngine's."""
+    for backend in (cfg.get("visualizer") or {}).get("vis_backends") or ():
+        if backend["type"] == "LocalVisBackend":
+            backend["type"] = "resnext_backbones.LocalVisBackend"
     own = cfg.get("default_hooks", {})
     if (hook := own.get("logger")) and hook["type"] == "LoggerHook":
         hook["type"] = "resnext_backbones.LoggerHook"

@@ -11,8 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
+from mmengine.visualization import LocalVisBackend as MMEngineLocalVisBackend
 
+from resnext_backbones.adapters.registry import VISBACKENDS
 from resnext_backbones.engine.hooks import reported
+from resnext_backbones.io import json_text
 
 FILE_NAME = "curves.png"
 
@@ -32,6 +35,15 @@ class CurvesHook(Hook):
 
     def after_train(self, runner: Any) -> None:
         self.after_val_epoch(runner)
+
+
+@VISBACKENDS.register_module()
+class LocalVisBackend(MMEngineLocalVisBackend):
+    """Writes scalars as MMEngine's backend does, as JSON that every reader takes."""
+
+    def _dump(self, value_dict: dict[str, Any], file_path: str, file_format: str) -> None:
+        plain = json.loads(json_text(value_dict)) if file_format == "json" else value_dict
+        super()._dump(plain, file_path, file_format)
 
 
 def draw_curves(work_dir: str | Path) -> Path | None:

@@ -62,9 +62,18 @@ class WeightsUse:
 
 def log_warning(message: str) -> None:
     """Warns in MMEngine's log, which Detectron2's engine does without."""
+    _log(message, logging.WARNING)
+
+
+def log_info(message: str) -> None:
+    """Tells MMEngine's log something."""
+    _log(message, logging.INFO)
+
+
+def _log(message: str, level: int) -> None:
     from mmengine.logging import print_log
 
-    print_log(message, logger="current", level=logging.WARNING)
+    print_log(message, logger="current", level=level)
 
 
 def stop_at(
@@ -158,6 +167,9 @@ def given_pixels(model: Mapping[str, Any], read_as: str) -> Preprocessing | None
 
     Args:
         read_as: RGB or BGR, the order that images are read in.
+
+    Raises:
+        InputError: there are not as many means and standard deviations as channels.
     """
     preprocessor = model.get("data_preprocessor") or {}
     mean, std = preprocessor.get("mean"), preprocessor.get("std")
@@ -165,7 +177,16 @@ def given_pixels(model: Mapping[str, Any], read_as: str) -> Preprocessing | None
         return None
     turned = preprocessor.get("bgr_to_rgb") or preprocessor.get("rgb_to_bgr")
     order = read_as[::-1] if turned else read_as
-    return Preprocessing(order, tuple(map(float, mean)), tuple(map(float, std)))
+    backbone = model.get("backbone") or (model.get("detector") or {}).get("backbone") or {}
+    channels = backbone.get("in_channels", len(read_as))
+    if channels == 1:
+        order = "grey"
+    elif len(mean) == len(std) == 1:  # of all channels
+        mean, std = list(mean) * channels, list(std) * channels
+    try:
+        return Preprocessing(order, tuple(map(float, mean)), tuple(map(float, std)))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"model.data_preprocessor: {error}") from error
 
 
 def give_pixels(model: MutableMapping[str, Any], source: str | None, read_as: str) -> None:
@@ -235,12 +256,17 @@ def unlike_its_run(
 
 
 def read_model(text: Any) -> dict[str, Any] | None:
-    """Returns `model` of a config as MMEngine writes it, of which nothing is run; None where there
+    """Returns `model` of a config as `read_section` does."""
+    return read_section(text, "model")
+
+
+def read_section(text: Any, name: str) -> Any:
+    """Returns an entry of a config as MMEngine writes it, of which nothing is run; None where there
     is none, or where it is more than names and plain values.
     """
     try:
         for statement in ast.parse(text if isinstance(text, str) else "").body:
-            if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "model":
+            if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == name:
                 return _plain(statement.value)
     except (SyntaxError, ValueError):
         pass

@@ -6,11 +6,14 @@ import gc
 import os
 import re
 import warnings
+from datetime import timedelta
 from typing import Any
 
 import torch
 from torch import distributed, multiprocessing
 
+from resnext_backbones.engine import hosts
+from resnext_backbones.engine.alike import facts_of
 from resnext_backbones.errors import InputError
 
 LAUNCHERS: dict[str, tuple[str, str, str]] = {
@@ -70,14 +73,22 @@ def read_ranks(launcher: str) -> tuple[int, int, int]:
     return rank, world_size, local_rank
 
 
-def start_process_group(cfg: Any) -> None:
-    """Sets what a process group is made from, and joins it where there is no GPU.
+def start_process_group(cfg: Any, loaders: tuple[str, ...] = ()) -> None:
+    """Sets what a process group is made from, meets the other processes, and joins the group where
+    there is no GPU.
 
     On GPUs MMEngine does this itself, with NCCL. Without one it would still ask for a CUDA
-    device, so the group is made here, with gloo. Raises InputError where there are more processes
-    than GPUs, or several nodes and no MASTER_ADDR.
+    device, so the group is made here, with gloo.
+
+    Args:
+        loaders: names of the loaders whose data sets are to be alike on all hosts.
+
+    Raises:
+        InputError: there are more processes than GPUs, several nodes and no MASTER_ADDR, or hosts
+            that are not alike.
+        RunError: another process does not come, or has ended.
     """
-    if cfg.launcher == "none":
+    if cfg.launcher == "none" or distributed.is_initialized():
         return
     _warn_of_shared_store()
     rank, world_size, local_rank = read_ranks(cfg.launcher)
@@ -100,9 +111,16 @@ def start_process_group(cfg: Any) -> None:
             raise InputError("MASTER_ADDR: set it to the first node's name, the same on every node")
         os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
         os.environ.setdefault("MASTER_PORT", "29500")
+    timeout = hosts.waits(cfg)
+    if world_size > 1 and "MASTER_ADDR" in os.environ:
+        hosts.use_interface()
+        facts = facts_of(cfg, loaders, leads=local_rank == 0)
+        hosts.meet(rank, world_size, facts, timeout)
     if count:
+        dist_cfg = {"timeout": timeout, **((cfg.get("env_cfg") or {}).get("dist_cfg") or {})}
+        cfg.env_cfg = {**(cfg.get("env_cfg") or {}), "dist_cfg": dist_cfg}
         return
-    distributed.init_process_group("gloo")
+    distributed.init_process_group("gloo", timeout=timedelta(seconds=timeout))
     # MMEngine's default wrapper names a CUDA device; this one names none.
     cfg.model_wrapper_cfg = {
         "type": "MMDistributedDataParallel",
@@ -131,7 +149,8 @@ def agree(value: str, what: str) -> None:
     found: list[Any] = [None] * distributed.get_world_size()
     distributed.all_gather_object(found, value)
     if len(set(found)) > 1:
-        listed = ", ".join(sorted({name or "none" for name in found}))
+        first = {name: rank for rank, name in reversed(list(enumerate(found)))}
+        listed = ", ".join(f"{name or 'none'} of {hosts.name_of(first[name])}" for name in first)
         raise InputError(
             f"{what}: the processes found different checkpoints ({listed}); name a folder that all "
             "machines see"

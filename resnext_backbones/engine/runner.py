@@ -2,38 +2,54 @@
 
 from __future__ import annotations
 
-import json
+import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import is_main_process
+from mmengine.dist import init_dist, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import Runner
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 # They register what configs name; MMEngine reads files as this package does.
 from resnext_backbones.adapters import mmengine as _reads_files  # noqa: F401
-from resnext_backbones.engine import amp, groups, loop  # noqa: F401
+from resnext_backbones.engine import amp, groups, hosts, loop  # noqa: F401
+from resnext_backbones.engine.checked_runner import CheckedRunner, build_errors_named
 from resnext_backbones.engine.checkpoints import (
     MissedValidationHook,
+    SavedStatisticsHook,
+    enter,
     find_checkpoint,
     newest_checkpoint,
+    read_journal,
 )
 from resnext_backbones.engine.config import dicts_with
 from resnext_backbones.engine.curves import CurvesHook
+from resnext_backbones.engine.failures import said
+from resnext_backbones.engine.handover import Offer, settle
 from resnext_backbones.engine.hooks import EvaluatedHook, FiniteLossHook
+from resnext_backbones.engine.memory import (
+    evaluation_options,
+    less_memory_named,
+    training_options,
+)
 from resnext_backbones.engine.norms import SYNCHRONISED, use_own
-from resnext_backbones.engine.processes import agree, start_process_group
-from resnext_backbones.errors import BUILD_ERRORS, InputError
-from resnext_backbones.io import atomic_write_text
+from resnext_backbones.engine.processes import start_process_group
+from resnext_backbones.engine.resumed import ResumedSettingsHook
+from resnext_backbones.engine.signals import requests
+from resnext_backbones.errors import InputError
+from resnext_backbones.io import atomic_write_text, json_text
 from resnext_backbones.weights.compare import COUNTER, MISSING, UNEXPECTED, Comparison, compare
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.identify import network_name
+
+FOR_TRAINING, FOR_TESTS = ("train_dataloader", "val_dataloader"), ("test_dataloader",)
+"""These loaders are read."""
 
 RESUMED = ("meta", "message_hub", "optimizer")
 """A checkpoint of a run holds these beside the weights."""
@@ -44,16 +60,31 @@ TRUNKS = ("backbone.body.", "backbone.", "network.")
 
 def train(cfg: Config, *hooks: Hook) -> Path:
     """Trains as a config says, with its hooks and these; returns the work directory, where
-    checkpoints, logs and curves are. Raises InputError where an argument is wrong, or where
-    processes found different checkpoints.
+    checkpoints, logs and curves are. Raises InputError where an argument is wrong.
     """
-    runner = build_runner(cfg, "train_loop", "val_loop")
-    agree(cfg.get("load_from") or "", f"work directory {cfg.work_dir}")
-    for hook in (*hooks, FiniteLossHook(), CurvesHook(), MissedValidationHook()):
-        if type(hook) not in map(type, runner.hooks):  # a config may name one as well
-            runner.register_hook(hook)
-    runner.train()
+    with watched(cfg):
+        start(cfg, FOR_TRAINING)
+        runner = build_runner(cfg, "train_loop", "val_loop")
+        added = (
+            FiniteLossHook(),
+            ResumedSettingsHook(),
+            CurvesHook(),
+            SavedStatisticsHook(),
+            MissedValidationHook(),
+        )
+        for hook in (*hooks, *added):
+            if type(hook) not in map(type, runner.hooks):  # a config may name one as well
+                runner.register_hook(hook)
+        with less_memory_named(lambda: _less_memory(runner, "val")):
+            runner.train()
     return Path(cfg.work_dir)
+
+
+def _less_memory(runner: CheckedRunner, split: str) -> Iterator[str]:
+    """Yields what takes less memory than the step that a run was in."""
+    if runner.model.training:
+        return training_options(runner.cfg)
+    return evaluation_options(runner.cfg, split)
 
 
 def evaluate(
@@ -66,49 +97,114 @@ def evaluate(
     """Evaluates a checkpoint on the config's test data, with its hooks and these, and returns the
     metrics, which are written as JSON to `out`, and beside it as a table, which is printed too.
     """
-    runner = build_runner(cfg, "test_loop")
-    for hook in (*hooks, EvaluatedHook(checkpoint)):
-        runner.register_hook(hook)
-    # Loaded once hooks are ready, as in training: one may hold averaged weights.
-    runner._load_from, runner._resume = checkpoint, False
-    metrics = runner.test()
+    with watched(cfg):
+        start(cfg, FOR_TESTS)
+        runner = build_runner(cfg, "test_loop")
+        for hook in (*hooks, EvaluatedHook(checkpoint)):
+            runner.register_hook(hook)
+        # Loaded once hooks are ready, as in training: one may hold averaged weights.
+        runner._load_from, runner._resume = checkpoint, False
+        with less_memory_named(lambda: _less_memory(runner, "test")):
+            metrics = runner.test()
     if is_main_process():
         text = table(metrics)
-        atomic_write_text(
-            out, json.dumps({"checkpoint": str(checkpoint), **metrics}, indent=2) + "\n"
-        )
+        atomic_write_text(out, json_text({"checkpoint": str(checkpoint), **metrics}, indent=2))
         atomic_write_text(out.with_suffix(".txt"), text)
         print(text)
     return metrics
 
 
-def build_runner(cfg: Config, *loops: str) -> Runner:
+@contextmanager
+def watched(cfg: Config) -> Iterator[None]:
+    """Takes requests to end, and says in one message what comes over a run from outside."""
+    with requests.listening(), said(cfg.work_dir):
+        yield
+
+
+def start(cfg: Config, loaders: tuple[str, ...]) -> None:
+    """Joins the processes of a run, once they are alike; errors as of `start_process_group`.
+
+    Args:
+        loaders: names of those whose data sets are to be alike.
+    """
+    start_process_group(cfg, loaders)
+    if hosts.are_several():
+        for name in ("val_evaluator", "test_evaluator"):
+            for metric in dicts_with(cfg.get(name), lambda d: "type" in d):
+                # MMEngine's default is a folder that all processes see.
+                metric.setdefault("collect_device", "gpu")
+    if cfg.launcher != "none" and not distributed.is_initialized():
+        init_dist(cfg.launcher, **cfg.env_cfg.dist_cfg)
+
+
+def build_runner(cfg: Config, *loops: str) -> CheckedRunner:
     """Returns MMEngine's runner, with the data sets of some of its loops. MMEngine builds them
     late, where an argument that is wrong, which is an InputError, could not be told from a fault.
     """
-    start_process_group(cfg)
     if not torch.cuda.is_available():
         use_own(dicts_with(cfg.model, lambda d: d.get("type") in SYNCHRONISED))
-    try:
-        runner = Runner.from_cfg(cfg)
+    with build_errors_named(cfg):
+        runner = CheckedRunner.from_cfg(cfg)
         for loop in loops:
             getattr(runner, loop)
-    except BUILD_ERRORS as error:
-        raise InputError(f"config {cfg.filename}: {error}") from error
+    for loop in loops:
+        if getattr(runner, loop) is not None:
+            _check_images(getattr(runner, loop).dataloader, loop.removesuffix("_loop"))
     return runner
+
+
+def _check_images(loader: Any, split: str) -> None:
+    """Raises InputError where there is no image, or where no batch is full and only such count. A
+    process without images of its own is none of these.
+    """
+    try:
+        images, batches = len(loader.dataset), len(loader)
+    except TypeError:  # of a stream
+        return
+    # An endless sampler fills its batches from few images.
+    is_endless = "Infinite" in type(getattr(loader, "sampler", None)).__name__ or (
+        "Infinite" in type(getattr(loader.batch_sampler, "sampler", None)).__name__
+    )
+    if not images or (split == "train" and not batches and not is_endless):
+        raise InputError(
+            f"{split}_dataloader: has {images} images, and not one batch; name more images, or set "
+            f"{split}_dataloader.batch_size to fewer"
+        )
 
 
 def resume(cfg: Config) -> dict[str, Any]:
     """Finds and checks the checkpoint that a config is to go on from, if it is to; returns what it
-    says of its run, or nothing. Errors are those of `check_checkpoint`.
+    says of its run, or nothing. Errors are those of `check_checkpoint` and `handover.settle`.
+
+    Hosts that share no folder go on from the newest checkpoint of all, which is sent to the others.
     """
-    checkpoint = cfg.get("resume") and (cfg.load_from or newest_checkpoint(cfg.work_dir))
+    if not cfg.get("resume"):
+        return {}
+    if distributed.is_initialized():
+        checkpoint = _settled(cfg)
+    else:
+        checkpoint = cfg.load_from or newest_checkpoint(cfg.work_dir)
     if not checkpoint:
         return {}
-    checkpoint = find_checkpoint(str(checkpoint))
-    meta = check_checkpoint(checkpoint, cfg, to_resume=True)
-    cfg.load_from = checkpoint
-    return meta
+    cfg.load_from = find_checkpoint(str(checkpoint))
+    return check_checkpoint(cfg.load_from, cfg, to_resume=True)
+
+
+def _settled(cfg: Config) -> Path | None:
+    """Returns the checkpoint that all hosts go on from, which one that lacks it is sent."""
+    work_dir, mine = Path(cfg.work_dir), None
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    if local_rank == 0 and (found := cfg.load_from or newest_checkpoint(work_dir)):
+        steps = {work_dir / entry.file: entry.iter for entry in read_journal(work_dir)}
+        mine = Offer.of(Path(found), steps.get(Path(found), 0)) if Path(found).is_file() else None
+
+    def place(offer: Offer) -> Path:
+        return work_dir / Path(offer.path).name
+
+    settled = settle(mine, place, "checkpoint to resume", local_rank=local_rank)
+    if settled and local_rank == 0 and (mine is None or settled != Path(mine.path)):
+        enter(work_dir, settled, int(read_checkpoint(settled)["meta"]["iter"]), keep=0)
+    return settled or cfg.load_from  # which no host has, and the next to read it says so
 
 
 def read_checkpoint(path: str | Path, what: str = "checkpoint") -> Mapping[str, Any]:
@@ -174,18 +270,16 @@ def differences(
     # A module may read keys by other names: what it misses is what it says.
     absent = [k for k in result.missing_keys if k not in state and not k.endswith(COUNTER)]
     found = compare(state, own)
-    found |= {MISSING: absent, UNEXPECTED: result.unexpected_keys}
+    spare = [k for k in result.unexpected_keys if not k.endswith(COUNTER)]
+    found |= {MISSING: absent, UNEXPECTED: spare}
     return found, network_name(_trunk(state)), network_name(_trunk(own))
 
 
 def build_on_meta(cfg: Config) -> nn.Module:
     """Returns the config's model without memory for its weights, or raises InputError."""
     init_default_scope(cfg.get("default_scope", "mmengine"))
-    try:
-        with torch.device("meta"):
-            return MODELS.build(cfg.model)
-    except BUILD_ERRORS as error:
-        raise InputError(f"config {cfg.filename}: {error}") from error
+    with build_errors_named(cfg), torch.device("meta"):
+        return MODELS.build(cfg.model)
 
 
 def _trunk(state: Mapping[str, Any]) -> dict[str, Any]:

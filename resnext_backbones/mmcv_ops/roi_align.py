@@ -80,6 +80,11 @@ def roi_align_backward(
 ) -> None:
     """Fill in the gradient of the input, `grad_input`, (N, C, H, W); else as the forward pass."""
     upstream, boxes = widen(grad_output), _boxes(rois, grad_output)
+    size = aligned_height, aligned_width
+    if pool_mode == AVERAGE and upstream.is_cuda and torch.are_deterministic_algorithms_enabled():
+        regions = _regions(boxes, size, spatial_scale, sampling_ratio, aligned)
+        grad_input.copy_(average_backward_in_order(upstream, regions, grad_input))
+        return
     if pool_mode == AVERAGE:
         gradient = torch.ops.torchvision._roi_align_backward(
             upstream, boxes, spatial_scale, aligned_height, aligned_width,
@@ -88,7 +93,6 @@ def roi_align_backward(
         grad_input.copy_(gradient)
         return
     count, channels = grad_input.shape[:2]
-    size = aligned_height, aligned_width
     regions = _regions(boxes, size, spatial_scale, sampling_ratio, aligned)
     regions = regions._replace(grid=regions.grid.clamp(min=1))  # a bin without points has no place
     bins = torch.arange(size[0], device=boxes.device)[:, None]
@@ -102,6 +106,25 @@ def roi_align_backward(
         values = bilinear(single, image.flatten(), y.flatten(0, 1), x.flatten(0, 1))[..., 0]
         upstream = upstream.where(argmax_y != NONE, 0).flatten(0, 1)
         grad_input.copy_(gradients(values, (features,), upstream)[0])
+
+
+def average_backward_in_order(upstream: Tensor, regions: Regions, like: Tensor) -> Tensor:
+    """Returns the gradient of the average's input, (N, C, H, W), as `like` is.
+
+    torchvision's kernel adds up in whatever order a GPU's threads arrive; PyTorch's indexing sorts.
+
+    Args:
+        upstream: (R, C, P, Q), the gradient of the output.
+    """
+    size = upstream.shape[2], upstream.shape[3]
+    gradient = torch.zeros_like(like, dtype=upstream.dtype)
+    for rows, alike, grid in regions.alike(upstream.shape[1] * size[0] * size[1]):
+        y, x = grid_of(alike, size, grid)
+        with torch.enable_grad():
+            features = torch.zeros_like(gradient).requires_grad_()
+            average = bilinear(features, alike.image, y, x).mean((3, 4)).permute(0, 3, 1, 2)
+            gradient += gradients(average, (features,), upstream[rows])[0]
+    return gradient
 
 
 def _regions(

@@ -14,6 +14,7 @@ from torchvision.ops import StochasticDepth
 
 from resnext_backbones.compute.conv_norm import Step, call, conv_norms
 from resnext_backbones.compute.fuse import fuse_
+from resnext_backbones.compute.plain import is_observed
 from resnext_backbones.compute.steps import Steps
 from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.models.layers import Conv, Layers, Plugin
@@ -132,7 +133,7 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride))."""
         # Also where the input needs no gradient: behind frozen stages the parameters still do.
-        if not self.recompute or not torch.is_grad_enabled():
+        if not self.recompute or not torch.is_grad_enabled() or is_observed(x):
             return self._sum(x, self.relu)
         out = checkpoint(self._sum, x, use_reentrant=False, context_fn=self._contexts)
         return self.relu(out)

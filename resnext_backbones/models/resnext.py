@@ -13,16 +13,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from resnext_backbones.compute import folded_cache, steps
-from resnext_backbones.compute.plain import is_plain
+from resnext_backbones.compute import steps
+from resnext_backbones.compute.plain import has_memory_format, is_plain, is_traced
 from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.models.bottleneck import Bottleneck
+from resnext_backbones.models.freezing import freeze, keep_in_eval
 from resnext_backbones.models.hub import HubMixin
 from resnext_backbones.models.layers import Conv, Layers, Plugin
 from resnext_backbones.models.options import MAX_STAGES, check_images, check_range, stage_indices
 from resnext_backbones.models.parts.activations import ACTIVATIONS
 from resnext_backbones.models.parts.norms import NORM_KINDS, Norm, Norms
 from resnext_backbones.models.parts.stems import STEMS
+from resnext_backbones.models.scripting import scriptable
 from resnext_backbones.models.stages import build_stages
 
 
@@ -40,7 +42,8 @@ class ResNeXt(nn.Module, HubMixin):
         out_indices: the stages whose outputs are returned, 0 for stage 1; None is all of them.
             Stages above the last one are not built.
         frozen_stages: -1 for none, 0 for the stem, k for the stem and stages 1 to k. Their
-            parameters get no gradient and their norms stay in eval mode.
+            parameters get no gradient and their norms stay in eval mode, but for those that are
+            given gradients again (`requires_grad_`).
         norm_eval: keep batch norms in eval mode: statistics frozen, affine parameters trained.
         norm: of `parts.norms.NORMS`, or a callable from channels to a module; None is the
             architecture's kind.
@@ -53,9 +56,8 @@ class ResNeXt(nn.Module, HubMixin):
         recompute: activation checkpointing: the backward pass computes each block again.
         fold_norm: fold batch norms with frozen statistics into the convolutions, also while
             their affine parameters are trained: the same arithmetic with less memory and time.
-            What is folded can be differentiated once, not twice.
-        channels_last: keep weights and activations in PyTorch's channels_last memory format, if
-            the stem's convolutions are plain ones.
+        channels_last: keep activations in PyTorch's channels_last memory format, if the stem's
+            convolutions are plain ones.
 
     Attributes:
         architecture: as given; `norm_kind` is that of the norm that was built.
@@ -91,7 +93,6 @@ class ResNeXt(nn.Module, HubMixin):
         n = len(architecture.blocks)
         check_range("frozen_stages", frozen_stages, -1, n)
         self.out_indices = stage_indices("out_indices", out_indices, n)
-        self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.zero_init_last_norm = zero_init_last_norm
         self.fold_norm = fold_norm
@@ -123,12 +124,12 @@ class ResNeXt(nn.Module, HubMixin):
         each = [stem.stride, *(blocks[0].stride for blocks in stages)]
         self.strides = tuple(prod(each[: i + 2]) for i in self.out_indices)
         self.register_load_state_dict_pre_hook(_drop_unbuilt_stages)
+        self.frozen_stages, self._frozen = frozen_stages, -1
         self.train()
         self.reset_parameters()
-        # A convolution of another kind (with standardised weights, say) may count on NCHW weights.
+        # A convolution of another kind may read memory as NCHW. Weights are kept in that order:
+        # PyTorch's own tools (pruning, LBFGS, FSDP2) take no other.
         self.channels_last = channels_last and any(map(is_plain, self._stem_layers()))
-        for module in filter(is_plain, self._own_layers() if self.channels_last else ()):
-            module.to(memory_format=torch.channels_last)
 
     @property
     def stages(self) -> list[nn.Sequential]:
@@ -180,18 +181,20 @@ class ResNeXt(nn.Module, HubMixin):
         # Most networks have none, and loading them asks.
         return {key for key in self.state_dict() if key.startswith(added)} if added else set()
 
-    def frozen_modules(self) -> list[nn.Module]:
+    def frozen_modules(self) -> dict[str, nn.Module]:
         """Returns the modules of the stem and of the stages that `frozen_stages` freezes."""
-        if self.frozen_stages < 0:
-            return []
-        return self._stem() + list(self.stages[: self.frozen_stages])
+        stages = [f"layer{i + 1}" for i in range(min(self.frozen_stages, len(self.stages)))]
+        names = [*self._stem_names, *stages] if self.frozen_stages >= 0 else []
+        return {name: getattr(self, name) for name in names}
 
     def train(self, mode: bool = True) -> ResNeXt:
-        """Sets the mode, but keeps frozen stages and, with `norm_eval`, batch norms in eval."""
+        """Sets the mode, but keeps what is frozen and, with `norm_eval`, batch norms in eval."""
         super().train(mode)
-        folded_cache.drop(self)
-        for module in self.frozen_modules():
-            folded_cache.hold(module.eval().requires_grad_(False))
+        frozen = self.frozen_modules()
+        if self._frozen != self.frozen_stages:  # at first, and where somebody sets another number
+            freeze(frozen)
+            self._frozen = self.frozen_stages
+        keep_in_eval(frozen)
         if self.norm_eval:
             for module in self.modules():
                 if isinstance(module, _BatchNorm):
@@ -223,13 +226,16 @@ class ResNeXt(nn.Module, HubMixin):
 
         Arguments and errors are those of `forward`.
         """
-        # DataParallel's replicas have weights, but no parameters.
-        weights = [getattr(layer, "weight", None) for layer in self._stem_layers()]
-        first = next(w for w in (*weights, *self.parameters()) if isinstance(w, Tensor))
-        check_images(images, self.architecture.in_channels, first.dtype)
-        if self.channels_last:
+        if not is_traced(images):
+            # DataParallel's replicas have weights but no parameters, quantised layers neither.
+            weights = [getattr(layer, "weight", None) for layer in self._stem_layers()]
+            tensors = (w for w in (*weights, *self.parameters()) if isinstance(w, Tensor))
+            check_images(images, self.architecture.in_channels, next(tensors, images).dtype)
+        if self.channels_last and has_memory_format(images):
             images = images.contiguous(memory_format=torch.channels_last)
         return steps.run(images, self._stem(), fold=self.fold_norm)
+
+    __prepare_scriptable__ = scriptable  # for torch.jit.script
 
     def fuse(self) -> ResNeXt:
         """Returns a copy for inference without norms: each is folded into its convolution.

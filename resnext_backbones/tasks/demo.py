@@ -14,7 +14,11 @@ from rich.table import Table
 
 from resnext_backbones.datasets import coco_subset, generate_shapes, object_crops
 from resnext_backbones.engine.checkpoints import read_journal
+from resnext_backbones.engine.config import read_config
+from resnext_backbones.engine.early import check_run
+from resnext_backbones.engine.outputs import check_folder
 from resnext_backbones.errors import InputError
+from resnext_backbones.tasks.mmdetection.config import load_config
 
 METRICS = {
     "box AP": "coco/bbox_mAP",
@@ -51,6 +55,11 @@ def run_demo(
     """
     if work_dir.exists():
         raise InputError(f"--work-dir {work_dir}: exists already; name a new folder")
+    config = "demo_shapes" if coco_root is None else "demo_coco"
+    # Hours would pass until a setting of the detector is read.
+    check_folder("--work-dir", work_dir)
+    check_run(load_config(config, cfg_options, work_dir=str(work_dir)), "train")
+    check_run(read_config("demo_crops", pretrain_options, work_dir=str(work_dir)), "train")
     data, crops, pretraining = (work_dir / name for name in ("data", "crops", "pretraining"))
     try:
         if coco_root is None:
@@ -70,7 +79,6 @@ def run_demo(
     runs = {"pretraining": (work_dir, ["--weights", str(weights)])}
     if compare:
         runs["random weights"] = (work_dir / "random_weights", [])
-    config = "demo_shapes" if coco_root is None else "demo_coco"
     table = Table("backbone from", *METRICS, title="On images not seen in training")
     for name, (folder, arguments) in runs.items():
         shared = [

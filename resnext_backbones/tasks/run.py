@@ -15,6 +15,7 @@ from torch import nn
 from resnext_backbones.engine import runner
 from resnext_backbones.engine.begin import Begin
 from resnext_backbones.engine.config import dicts_with
+from resnext_backbones.engine.early import check_run
 from resnext_backbones.engine.fit import (
     WeightsUse,
     check_weights,
@@ -22,7 +23,9 @@ from resnext_backbones.engine.fit import (
     stop_at,
     unlike_its_run,
 )
+from resnext_backbones.engine.handover import share_weights
 from resnext_backbones.engine.hooks import ReportHook
+from resnext_backbones.engine.outputs import check_folder, check_metrics_file
 from resnext_backbones.errors import InputError, some
 
 CHECK = "resnext_backbones.CheckWeightsHook"
@@ -72,23 +75,29 @@ class Task:
             InputError: data, an argument or a checkpoint is wrong, or does not fit the network.
             WeightsError: the backbone's weights cannot be had, or do not fit.
         """
-        classes = self.check_data(cfg, "train")
-        first = self.begin(cfg)
-        meta, to_resume = first.meta, bool(cfg.get("resume"))
-        name = str(cfg.get("load_from"))
-        unlike = unlike_its_run(cfg.model, name, meta, self.given, to_resume=to_resume)
-        stop_at(chain(first.problems, unlike), allow_mismatch=allow_mismatch, to="go on")
-        if to_resume:
-            check_seen_classes(name, meta, classes)
-        use = self.use_of(cfg)
-        check_weights(use, allow_mismatch=allow_mismatch)
-        for hook in dicts_with(cfg.get("custom_hooks"), lambda d: d.get("type") == CHECK):
-            hook["allow_mismatch"] = allow_mismatch  # it looks at the same once more
-        fetch_weights(use)
-        pixels = self.given(cfg.model, to_resume=False)["pixels"]
-        said = str(pixels or "as the config's data_preprocessor makes them")
-        report = ReportHook(self.find_backbone, lambda _: said, changed, first.loaded, first.left)
-        return runner.train(cfg, *self.hooks(), report)
+        with runner.watched(cfg):
+            check_run(cfg, "train")
+            classes = self.check_data(cfg, "train")
+            runner.start(cfg, runner.FOR_TRAINING)
+            first = self.begin(cfg)
+            meta, to_resume = first.meta, bool(cfg.get("resume"))
+            name = str(cfg.get("load_from"))
+            unlike = unlike_its_run(cfg.model, name, meta, self.given, to_resume=to_resume)
+            stop_at(chain(first.problems, unlike), allow_mismatch=allow_mismatch, to="go on")
+            if to_resume:
+                check_seen_classes(name, meta, classes)
+            use = self.use_of(cfg)
+            share_weights(use.source if use else None)
+            check_weights(use, allow_mismatch=allow_mismatch)
+            for hook in dicts_with(cfg.get("custom_hooks"), lambda d: d.get("type") == CHECK):
+                hook["allow_mismatch"] = allow_mismatch  # it looks at the same once more
+            fetch_weights(use)
+            pixels = self.given(cfg.model, to_resume=False)["pixels"]
+            said = str(pixels or "as the config's data_preprocessor makes them")
+            report = ReportHook(
+                self.find_backbone, lambda _: said, changed, first.loaded, first.left
+            )
+            return runner.train(cfg, *self.hooks(), report)
 
     def evaluate(
         self, cfg: Config, checkpoint: str, *, out: Path | None = None, show_dir: Path | None = None
@@ -103,14 +112,18 @@ class Task:
         Raises:
             InputError, WeightsError: as `train`.
         """
+        name, table = self.metrics(cfg)
+        out = out or Path(cfg.work_dir) / f"{name}.json"
+        check_metrics_file("--out", out)
+        if show_dir is not None:
+            check_folder("--show-dir", show_dir)
         hooks = self.test_hooks(cfg, show_dir)
+        check_run(cfg, "test")
         classes = self.check_data(cfg, "test")
         meta = runner.check_checkpoint(checkpoint, cfg, self.read_checkpoint(checkpoint))
         for problem in unlike_its_run(cfg.model, checkpoint, meta, self.given, to_resume=False):
             raise InputError(problem)
         check_seen_classes(checkpoint, meta, classes)
-        name, table = self.metrics(cfg)
-        out = out or Path(cfg.work_dir) / f"{name}.json"
         return runner.evaluate(cfg, checkpoint, out, table, *hooks)
 
 

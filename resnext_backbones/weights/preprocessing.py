@@ -6,13 +6,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+CHANNELS = {"RGB": 3, "BGR": 3, "grey": 1}
+
 
 @dataclass(frozen=True)
 class Preprocessing:
     """Holds the order, mean and standard deviation of pixels.
 
     Attributes:
-        order: of the channels, `RGB` or `BGR`.
+        order: of the channels, `RGB` or `BGR`, or `grey` for one.
         mean, std: of each channel in that order, for values from 0 to 255.
     """
 
@@ -44,8 +46,12 @@ class Preprocessing:
         return cls(metadata["pixel_order"], tuple(map(float, mean)), tuple(map(float, std)))
 
     def __post_init__(self) -> None:
-        if self.order not in ("RGB", "BGR") or len(self.mean) != 3 or len(self.std) != 3:
-            raise ValueError(f"preprocessing is RGB or BGR with three means and stds, got {self}")
+        channels = CHANNELS.get(self.order)
+        if len(self.mean) != channels or len(self.std) != channels:
+            raise ValueError(
+                "preprocessing is RGB or BGR with three means and stds, or grey with one, got "
+                f"{self}"
+            )
         if not all(value > 0 for value in self.std):
             raise ValueError(f"std must be positive, got {self.std}")
 

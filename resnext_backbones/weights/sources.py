@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from resnext_backbones.weights.download import download, from_hub, hash_of
+from resnext_backbones.weights.download import download, from_hub, hash_of, path_of
 from resnext_backbones.weights.errors import DownloadError, WeightsError
 from resnext_backbones.weights.files import read_metadata
 from resnext_backbones.weights.preprocessing import Preprocessing
@@ -98,6 +98,15 @@ def _in_folder(folder: Path) -> Path:
         f"weights {folder}: is a folder without {' or '.join(SAVED)}; name a file of weights"
         + (f", such as {files[-1]}" if files else "")
     )
+
+
+def place_of(source: str | Path) -> Path | None:
+    """Returns where the file of an alias or an address lies once it is downloaded; None of a path,
+    and of a file on the Hugging Face Hub, which that library keeps.
+    """
+    if row := row_of(source):
+        return path_of(row.urls[0])
+    return path_of(str(source)) if str(source).startswith(ADDRESSES) else None
 
 
 def _file_of(row: Published) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from helpers import randomise, relative_error, shapes
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision import io
-from torchvision.models import detection, segmentation
+from torchvision.models import ResNeXt50_32X4D_Weights, detection, segmentation
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.detection._utils import overwrite_eps
 from torchvision.models.detection.backbone_utils import (
@@ -28,10 +29,17 @@ from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from resnext_backbones import build_backbone, build_classifier
-from resnext_backbones.adapters.torchvision import deeplabv3, fcn, pixel_options, resnext_fpn
+from resnext_backbones.adapters.torchvision import (
+    RandomStagesWarning,
+    deeplabv3,
+    fcn,
+    pixel_options,
+    resnext_fpn,
+)
 from resnext_backbones.compute.folding import Folding
-from resnext_backbones.weights import WeightsError, load_state, load_weights
+from resnext_backbones.weights import WeightsError, load_state, load_weights, preprocessing_of
 from resnext_backbones.weights.preprocessing import BGR
+from resnext_backbones.weights.sources import row_of
 
 NAME = "resnext50_32x4d"
 PEER = {"weights": None, "weights_backbone": None, "num_classes": 3}
@@ -181,6 +189,65 @@ def test_feature_maps_of_a_real_network() -> None:
     assert list(outputs[1]) == list(outputs[0]) == ["0", "1", "2", "3", "pool"]
     for key, value in outputs[0].items():
         assert relative_error(outputs[1][key], value) < 1e-5
+
+
+def parameters_of(function: Callable) -> set[str]:
+    return set(inspect.signature(function).parameters) - {"kwargs"}
+
+
+def test_arguments_are_torchvisions(tiny: str) -> None:
+    assert parameters_of(resnet_fpn_backbone) <= parameters_of(resnext_fpn)
+    named = {"trainable_layers": 5, "weights": None, "returned_layers": [4], "extra_blocks": None}
+    own = resnext_fpn(backbone_name=tiny, norm_layer=nn.BatchNorm2d, **named)
+    assert type(own.body.bn1) is nn.BatchNorm2d
+    with pytest.raises(ValueError, match="norm must be left out beside norm_layer, got 'GN'"):
+        resnext_fpn(tiny, norm_layer=nn.BatchNorm2d, norm="GN")
+    for builder, own_builder in SEGMENTATION.values():
+        # torchvision's `weights` are of the whole network, which no one publishes with a ResNeXt.
+        for word in parameters_of(builder) - {"weights", "progress"}:
+            value = {"num_classes": 3, "aux_loss": True, "weights_backbone": None}[word]
+            model = own_builder(tiny, **{word: value})
+        assert own_builder(tiny, aux_loss=True).aux_classifier is not None
+        assert own_builder(tiny, num_classes=None).classifier[-1].out_channels == 21
+    with pytest.raises(ValueError, match="aux_classifier must be left out beside aux_loss"):
+        deeplabv3(tiny, aux_loss=True, aux_classifier=False)
+    assert model.backbone.loaded_weights is None
+
+
+def test_torchvisions_names_are_sources_of_weights() -> None:
+    name = ResNeXt50_32X4D_Weights.IMAGENET1K_V2
+    assert row_of(name).alias == "torchvision/resnext50_32x4d.v2"
+    assert preprocessing_of(name) == preprocessing_of("torchvision/resnext50_32x4d.v2")
+    with pytest.raises(FileNotFoundError, match=r"absent\.pth"):
+        build_backbone("resnext26_32x4d", weights=Path("absent.pth"))
+
+
+def test_torchvisions_extractor_takes_the_trunk(tiny: str) -> None:
+    own, peer = build_backbone(tiny).eval(), peer_trunk()
+    randomise(peer)
+    own.load_state_dict({k: v for k, v in peer.state_dict().items() if not k.startswith("fc.")})
+    models = [_resnet_fpn_extractor(trunk, 3).eval() for trunk in (own, peer)]
+    models[0].fpn.load_state_dict(models[1].fpn.state_dict())
+    images = torch.randn(1, 3, 64, 96)
+    found, expected = (model(images) for model in models)
+    assert list(found) == list(expected)
+    for key, value in expected.items():
+        assert relative_error(found[key], value) < 1e-5
+    trained = [{k for k, p in m.named_parameters() if p.requires_grad} for m in models]
+    assert trained[0] == trained[1]
+
+
+def test_random_values_that_are_frozen_are_warned_of(tiny: str, tmp_path: Path) -> None:
+    torch.save(build_backbone(tiny).state_dict(), tmp_path / "weights.pth")
+    for build in (resnext_fpn, deeplabv3):
+        frozen = {"trainable_layers": 3} if build is resnext_fpn else {"frozen_stages": 1}
+        free = {"trainable_layers": 5} if build is resnext_fpn else {}
+        with pytest.warns(RandomStagesWarning, match="random values are frozen"):
+            build(tiny, **frozen)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            build(tiny, **free)
+            build(tiny, **frozen, weights=tmp_path / "weights.pth")
 
 
 @pytest.mark.parametrize("trainable", range(6))

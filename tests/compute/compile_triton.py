@@ -17,8 +17,8 @@ from resnext_backbones.compute import triton_kernels, triton_passes
 ABSENT = ("conv_bias_ptr", "conv_bias_grad_ptr")
 IN_FLOAT32 = ("bias_ptr", "sums_ptr", "weight_ptr", "gamma_ptr", "beta_ptr", "mean_ptr", "var_ptr")
 KERNELS = {
-    "fold": {"VALUES": triton_passes.VALUES},
-    "unfold": {"VALUES": triton_passes.VALUES},
+    "fold": {"LAST": True, "VALUES": triton_passes.VALUES},
+    "unfold": {"LAST": True, "VALUES": triton_passes.VALUES},
     "finish": {"RELU": True, **triton_passes.TILE},
     "finish_backward": triton_passes.TILE,
 }

@@ -136,15 +136,44 @@ def test_statistics_that_are_trained_do_not_fold(name: str) -> None:
         conv_norm(torch.randn(1, 8, 6, 6), conv, norm)
 
 
-def test_a_second_derivative_is_refused_and_not_left_out() -> None:
-    """A penalty on the gradient of a feature asks for one, with nothing trained behind it."""
-    conv, norm = pair()
-    x = torch.randn(1, 8, 6, 6, requires_grad=True)
-    y = conv_norms(x, [Step(conv, norm, nn.ReLU())])
-    (first,) = torch.autograd.grad(y.sum(), x, create_graph=True)
-    assert relative_error(first, torch.autograd.grad(norm(conv(x)).relu().sum(), x)[0]) <= 1e-5
-    with pytest.raises(RuntimeError, match="fold_norm=False"):
-        first.square().sum().backward()
+@pytest.mark.parametrize("trained", ["x", "weight", "gamma", "all"])
+@pytest.mark.parametrize("shortcut", [None, "x", "other"])
+def test_second_derivatives(trained: str, shortcut: str | None) -> None:
+    """Those of a gradient penalty, also where one tensor stands in two places."""
+    conv, norm = (m.double() for m in pair(groups=1))
+    last = randomise(nn.Conv2d(16, 8, 1, bias=False)).double()
+    other = randomise(nn.BatchNorm2d(8).eval()).double()
+    x = torch.randn(2, 8, 5, 5, dtype=torch.float64)
+    add = {"x": x, "other": torch.randn_like(x).requires_grad_(), None: None}[shortcut]
+    leaves = {"x": x, "weight": conv.weight, "gamma": norm.weight, "last": last.weight}
+    for name, leaf in leaves.items():
+        leaf.requires_grad_(trained in (name, "all"))
+    wanted = [leaf for leaf in leaves.values() if leaf.requires_grad]
+
+    def penalty(y: torch.Tensor) -> list[torch.Tensor]:
+        first = torch.autograd.grad(y.square().sum(), wanted, create_graph=True)
+        return [*first, *torch.autograd.grad(sum(g.square().sum() for g in first), wanted)]
+
+    steps = [Step(conv, norm, nn.ReLU()), Step(last, other, nn.ReLU())]
+    own = penalty(conv_norms(x, steps, shortcut=add))
+    y = other(last(norm(conv(x)).relu()))
+    expected = penalty((y if add is None else y + add).relu())
+    for a, b in zip(own, expected, strict=True):
+        assert relative_error(a, b) <= 1e-10
+
+
+def test_a_weight_in_two_steps_has_the_gradient_of_both() -> None:
+    conv, norm = pair(randomise(nn.BatchNorm2d(8).eval()), groups=8)
+    conv = randomise(nn.Conv2d(8, 8, 1, bias=False)).double()
+    norm.double()
+    x = torch.randn(1, 8, 4, 4, dtype=torch.float64)
+    y = conv_norms(x, [Step(conv, norm, nn.ReLU()), Step(conv, norm)])
+    plain = norm(conv(norm(conv(x)).relu()))
+    for again in (False, True):
+        options = {"retain_graph": True, "create_graph": again}
+        (own,) = torch.autograd.grad(y.sum(), conv.weight, **options)
+        (expected,) = torch.autograd.grad(plain.sum(), conv.weight, **options)
+        assert relative_error(own, expected) <= 1e-10
 
 
 def test_only_what_a_gradient_needs_is_kept() -> None:
@@ -243,8 +272,9 @@ def test_channels_last_from_end_to_end() -> None:
     model.conv1.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     outputs = model(torch.randn(1, 3, 64, 64))
     assert len(seen) == 11
-    for tensor in (*seen, *outputs, model.conv1.weight, model.layer1[0].conv2.weight):
+    for tensor in (*seen, *outputs):
         assert tensor.is_contiguous(memory_format=torch.channels_last)
+    assert all(parameter.is_contiguous() for parameter in model.parameters())
     plain = small(channels_last=False)(torch.randn(1, 3, 64, 64))
     assert all(tensor.is_contiguous() for tensor in plain)
 

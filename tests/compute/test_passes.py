@@ -65,7 +65,10 @@ SIZES = [(8, 72), (64, 64)]
 @pytest.mark.parametrize("relu", [None, nn.ReLU(inplace=True), nn.SiLU(inplace=True)], ids=str)
 @pytest.mark.usefixtures("chosen")
 def test_outputs_and_every_gradient(relu: nn.Module | None, channels: int, width: int) -> None:
+    """Of weights in either memory format."""
     modules = chain(channels, width, bias=width == 72)
+    if relu is not None:
+        modules.to(memory_format=torch.contiguous_format)
     x = torch.randn(2, channels, 9, 11, device=DEVICE, requires_grad=True)
     leaves = [x, *modules.parameters()]
     own = conv_norm.conv_norms(x, steps(modules, relu), shortcut=x)

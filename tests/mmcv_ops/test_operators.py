@@ -195,3 +195,21 @@ def test_boxes_that_are_not_finite_end_in_an_error() -> None:
     for mode in ("avg", "max"):
         with pytest.raises(ValueError, match="RoIAlign: some boxes are not finite"):
             roi_align(x, torch.tensor([[0, 0, 0, float("nan"), 2]]), 2, 1.0, 0, mode, True)
+
+
+@pytest.mark.parametrize("ratio", [0, 2])
+@pytest.mark.parametrize("aligned", [True, False])
+def test_the_average_in_one_order_has_the_gradient_of_the_kernel(ratio: int, aligned: bool) -> None:
+    """GPUs that are to repeat compute it so; regions hang over the border, and one is empty."""
+    from resnext_backbones.mmcv_ops.roi_align import _regions, average_backward_in_order
+
+    shape, size, scale = (2, 3, 9, 11), (2, 3), 0.5
+    boxes = [[0, -4, -3, 9, 8], [1, 3, 2, 21, 17.5], [0, 15, 12, 40, 30], [1, 5, 5, 5, 5]]
+    rois, upstream = torch.tensor(boxes).double(), random(4, 3, *size)
+    kernel = torch.ops.torchvision._roi_align_backward(
+        upstream, rois, scale, *size, *shape, ratio, aligned
+    )
+    regions = _regions(rois, size, scale, ratio, aligned)
+    own = average_backward_in_order(upstream, regions, torch.empty(shape).double())
+    torch.testing.assert_close(own, kernel, rtol=1e-12, atol=1e-12)
+    assert kernel.abs().sum() > 0

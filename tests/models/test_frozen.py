@@ -10,6 +10,7 @@ import torch
 from helpers import small
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torchvision.ops import StochasticDepth
 
 from resnext_backbones import ResNeXt
 
@@ -47,10 +48,57 @@ def test_frozen_parts_stay_frozen(frozen_stages: int, norm_eval: bool) -> None:
         pickle.loads(pickle.dumps(model)),
         model.to(torch.float64).to(torch.float32),
         model.eval().train(),
-        model.requires_grad_(True).train(),
     ):
         assert frozen_state(changed) == expected_state(model, True)
         assert frozen_state(copy.deepcopy(changed).eval()) == expected_state(model, False)
+
+
+THAWED = {
+    "all": lambda m: m.requires_grad_(True),
+    "a stage": lambda m: m.layer1.requires_grad_(True),
+    "a block": lambda m: m.layer3[1].requires_grad_(True),
+    "a norm": lambda m: m.layer1[0].bn2.requires_grad_(True),
+    "a convolution": lambda m: m.layer1[0].conv2.requires_grad_(True),
+    "a new module": lambda m: m.layer1.append(nn.Conv2d(64, 64, 1))[-1],
+}
+
+
+@pytest.mark.parametrize("what", THAWED)
+def test_what_is_thawed_stays_so_in_every_epoch(what: str) -> None:
+    model = small(frozen_stages=3, drop_path=0.1)
+    thawed = THAWED[what](model)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="frozen by frozen_stages, but holding parameters"):
+            model.train()
+        trained = [part for part in thawed.modules() if any(True for _ in part.parameters())]
+        trained += [part for part in thawed.modules() if isinstance(part, StochasticDepth)]
+        assert all(part.training for part in trained)
+        assert all(parameter.requires_grad for parameter in thawed.parameters())
+        model.eval()
+    inside = {id(part) for part in thawed.modules()}
+    for module in model.frozen_modules().values():
+        for part in module.modules():
+            if id(part) not in inside and isinstance(part, nn.BatchNorm2d):
+                assert not part.training
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.warns(UserWarning, match="these are trained"):
+        model.train()
+    sum(output.mean() for output in model(torch.randn(2, 3, 64, 64))).backward()
+    assert all(parameter.grad is not None for parameter in thawed.parameters())
+    moved = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
+    statistics = {k for k in moved if k.endswith("running_mean") and not k.startswith("layer4")}
+    assert bool(statistics) == (what not in ("a convolution", "a new module"))
+
+
+@pytest.mark.filterwarnings("error")
+def test_another_number_freezes_more_from_the_next_call_on() -> None:
+    """As MMDetection's users and hooks do it."""
+    model = small(frozen_stages=0)
+    model.frozen_stages = 2
+    assert frozen_state(model.train()) == expected_state(model, True)
+    model.frozen_stages = -1
+    model.requires_grad_(True).train()
+    assert frozen_state(model) == expected_state(model, True)
 
 
 def test_frozen_parts_survive_ddp(tmp_path) -> None:

@@ -78,6 +78,27 @@ def test_weights_are_taken_and_named(trained, shapes_root: Path, tmp_path: Path)
     assert not any(re.match(r"backbone\.(conv1|bn1|layer[12])", key) for key in moved)
 
 
+@pytest.mark.whole
+def test_a_detector_with_another_head_begins_from_one(trained, shapes_root, tmp_path: Path) -> None:
+    checkpoint = trained[0] / "epoch_2.pth"
+    done = train_shapes(
+        tmp_path / "run", shapes_root,
+        options=[
+            *QUICK, "train_cfg.max_epochs=1", f"load_from={checkpoint}",
+            "model.roi_head.bbox_head.fc_out_channels=64", "model.backbone.frozen_stages=4",
+        ],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said = re.search(rf"INFO - weights: {checkpoint} \((\d+) of (\d+) tensors\)\n", done.stdout)
+    assert said
+    left = re.search(r"WARNING - weights: not all of it: of another shape: (.*)\n", done.stdout)
+    assert left
+    assert left[1].count(" for (") == int(said[2]) - int(said[1]) == 6
+    first = torch.load(checkpoint, weights_only=False)["state_dict"]
+    second = torch.load(tmp_path / "run" / "epoch_1.pth", weights_only=False)["state_dict"]
+    assert all(v.equal(second[k]) for k, v in first.items() if re.match(r"backbone.*weight", k))
+
+
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small trunk's weights, named by their hash as published ones are."""

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from loopback import served
 
 from resnext_backbones.weights import WeightsError, download
 from resnext_backbones.weights.download import path_of
@@ -157,3 +158,21 @@ def test_two_processes_at_once_do_not_disturb_each_other(server: str) -> None:
 def test_the_progress_is_shown(server: str, capsys) -> None:
     download.download([f"{server}/well/weights.pth"])
     assert "2.86M" in capsys.readouterr().err
+
+
+def test_a_page_of_the_web_is_no_file_and_is_not_kept(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    for folder, content in (
+        ("a", b"\n <!DOCTYPE html><html>Sign in"),
+        ("b", b"one"),
+        ("c", b"two"),
+    ):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "epoch_12.pth").write_bytes(content)
+    with served(tmp_path) as address:
+        with pytest.raises(WeightsError, match=r"epoch_12.pth: what .*/a/.* is a page of the web"):
+            download.download([f"{address}/a/epoch_12.pth"])
+        # Two addresses whose files have one name are two files.
+        found = [download.download([f"{address}/{name}/epoch_12.pth"]) for name in "bcbc"]
+    assert [path.read_bytes() for path in found] == [b"one", b"two", b"one", b"two"]
+    assert found[0] == tmp_path / "home" / "hub" / "checkpoints" / "epoch_12.pth"

@@ -17,8 +17,6 @@ from resnext_backbones.engine.seeds import Draw
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.classification import sources
 
-# Pillow raises these for files that are missing, truncated, or no images.
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError)
 STAND_IN_SIZE = (256, 256)  # pixels of the black image in the place of an unreadable one
 
 
@@ -68,20 +66,22 @@ class LabelledImages(Dataset):
         return len(self.images)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Returns `inputs` (3, H, W) in bytes, `labels`, and in `broken` a line a bad image."""
+        """Returns `inputs` (3, H, W) in bytes, `labels`, the image's `name`, and in `broken` a line
+        for each that cannot be read.
+        """
         broken: list[str] = []
         for offset in range(len(self)):
             i = (index + offset) % len(self)
             try:
                 with self.images.open(i) as image:
                     inputs = self.transform(image)
-            except UNREADABLE as error:
-                broken.append(f"{self.images.names[i]}: {error}")
+            except InputError as error:
+                broken.append(str(error))
                 if self.train:
                     continue
                 inputs = self.transform(Image.new("RGB", STAND_IN_SIZE))
-            label = torch.tensor(self.images.labels[i])
-            return {"inputs": inputs, "labels": label, "broken": "\n".join(broken)}
+            label, name = torch.tensor(self.images.labels[i]), self.images.names[i]
+            return {"inputs": inputs, "labels": label, "name": name, "broken": "\n".join(broken)}
         raise InputError(f"image {self.images.names[0]}: it and all others cannot be read")
 
 
@@ -112,8 +112,18 @@ class RepeatedAugmentationSampler(DefaultSampler):
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Returns samples as a batch, whose `inputs` (N, 3, H, W) are in channels_last order.
 
-    Pillow's pixels are, and the network's are to be, so that none is moved on the way.
+    Pillow's pixels are, and the network's are to be, so that none is moved on the way. InputError:
+    they differ in size.
     """
+    sizes = {tuple(sample["inputs"].shape): sample["name"] for sample in samples}
+    if len(sizes) > 1:
+        (one, first), (other, second), *_ = sizes.items()
+        raise InputError(
+            f"images {first} and {second}: are {one[2]} x {one[1]} and {other[2]} x {other[1]} "
+            "pixels, and a batch takes one size; begin the pipeline with "
+            "resnext_backbones.CenterCrop or RandomResizedCrop"
+        )
+    samples = [{key: value for key, value in s.items() if key != "name"} for s in samples]
     batch = default_collate([s | {"inputs": s["inputs"].permute(1, 2, 0)} for s in samples])
     return batch | {"inputs": batch["inputs"].permute(0, 3, 1, 2)}
 

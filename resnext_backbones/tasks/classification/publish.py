@@ -13,6 +13,7 @@ from resnext_backbones.adapters.registry import HOOKS
 from resnext_backbones.engine.checkpoints import read_journal
 from resnext_backbones.engine.config import run_name
 from resnext_backbones.engine.hooks import reported
+from resnext_backbones.engine.outputs import check_folder
 from resnext_backbones.engine.provenance import commit
 from resnext_backbones.engine.runner import read_checkpoint
 from resnext_backbones.errors import InputError
@@ -62,6 +63,8 @@ def publish(checkpoint: str | Path, out_dir: str | Path | None = None) -> Path:
     run averaged its weights, the averaged ones are written.
     """
     checkpoint = Path(checkpoint)
+    folder = checkpoint.parent if out_dir is None else Path(out_dir)
+    check_folder("--out", folder)
     content = read_checkpoint(checkpoint)
     meta = content.get("meta")
     if not isinstance(meta, Mapping) or FACTS not in meta:
@@ -73,9 +76,8 @@ def publish(checkpoint: str | Path, out_dir: str | Path | None = None) -> Path:
         "norms": "trained",
         **meta[FACTS],
         "epoch": str(meta["epoch"]),
-        **{name: f"{v:.4f}" for name, v in measured.get(checkpoint.name, {}).items()},
+        **{k: f"{v:.4f}" for k, v in measured.get(checkpoint.name, {}).items() if v is not None},
     }
-    folder = checkpoint.parent if out_dir is None else Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     name = found.variant if found.variant in VARIANTS else meta[FACTS]["recipe"]
     path = folder / f"{name}.safetensors"

@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from resnext_backbones.engine import runner
 from resnext_backbones.engine.begin import begin
+from resnext_backbones.engine.early import check_run
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.classification import (  # noqa: F401
     evaluation,
@@ -26,9 +27,12 @@ def pretrain(cfg: Config) -> Path:
     """Trains a classifier as a config says; returns the work directory, where all output goes.
     Raises InputError where the data, an argument or the checkpoint to resume is wrong.
     """
-    first = begin(cfg)
-    for problem in first.problems:
-        raise InputError(problem)
+    with runner.watched(cfg):
+        check_run(cfg, "train")
+        runner.start(cfg, runner.FOR_TRAINING)
+        first = begin(cfg)
+        for problem in first.problems:
+            raise InputError(problem)
     epochs, schedules = cfg.train_cfg.get("max_epochs"), cfg.get("param_scheduler")
     if epochs is not None and isinstance(schedules, list):
         # A run that is over before a schedule begins has none of it.

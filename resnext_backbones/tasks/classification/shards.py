@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import random
 import tarfile
@@ -14,13 +13,15 @@ from typing import Any
 
 import torch
 from mmengine.dist import get_dist_info
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from resnext_backbones.adapters.registry import DATASETS
+from resnext_backbones.data.find_images import is_left_over
+from resnext_backbones.data.pixels import open_image
 from resnext_backbones.engine.seeds import seed_cpu, seed_of
 from resnext_backbones.errors import InputError
-from resnext_backbones.tasks.classification.data import STAND_IN_SIZE, UNREADABLE, build_pipeline
+from resnext_backbones.tasks.classification.data import STAND_IN_SIZE, build_pipeline
 from resnext_backbones.tasks.classification.sources import read_class_list
 
 IMAGE_KEYS = ("jpg", "jpeg", "png", "webp")
@@ -138,7 +139,8 @@ class ShardedImages(IterableDataset):
 
         url, found = self.urls[number], low
         try:
-            for sample in islice(tarfile_samples(iter([{"url": url}])), low, high):
+            samples = tarfile_samples(iter([{"url": url}]), select_files=_is_taken)
+            for sample in islice(samples, low, high):
                 found += 1
                 yield sample
         except (OSError, tarfile.TarError) as error:
@@ -160,16 +162,14 @@ class ShardedImages(IterableDataset):
             seed_cpu(seed_of(seed, epoch, zlib.crc32(name.encode())))
             content = next((raw[key] for key in IMAGE_KEYS if key in raw), b"")
             try:
-                with Image.open(io.BytesIO(content)) as image:
+                with open_image(content, name) as image:
                     inputs = self.transform(image)
-            except UNREADABLE as error:
-                # What Pillow says of a file in memory has another address in it each time.
-                what = "is no image" if isinstance(error, UnidentifiedImageError) else error
-                broken.append(f"{name}: {what}")
+            except InputError as error:
+                broken.append(str(error))
                 if self.train:
                     continue
                 inputs = self.transform(Image.new("RGB", STAND_IN_SIZE))
-            sample = {"inputs": inputs, "labels": self._label(raw)}
+            sample = {"inputs": inputs, "labels": self._label(raw), "name": name}
             if self.train:
                 yield from [sample | {"broken": ""}] * len(broken)
             yield sample | {"broken": "\n".join(broken)}
@@ -185,6 +185,10 @@ class ShardedImages(IterableDataset):
                 f"image {raw['__key__']}: class {text!r} is not a number from 0 to {count - 1}"
             )
         return torch.tensor(int(text))
+
+
+def _is_taken(name: str) -> bool:
+    return not is_left_over(name)
 
 
 def read_sizes(urls: Sequence[str], path: str) -> list[int]:
@@ -205,7 +209,7 @@ def count_samples(url: str) -> int:
         )
     try:
         with tarfile.open(url) as archive:
-            suffixes = [Path(name).suffix for name in archive.getnames()]
+            suffixes = [Path(name).suffix for name in archive.getnames() if _is_taken(name)]
     except tarfile.TarError as error:
         raise InputError(f"shard {url}: is damaged: {error}") from error
     return sum(suffix.lstrip(".").lower() in IMAGE_KEYS for suffix in suffixes)

@@ -13,8 +13,11 @@ from typing import Any
 
 from PIL import Image
 from torchvision.datasets import CIFAR10, CIFAR100
-from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
+from torchvision.datasets.folder import IMG_EXTENSIONS, has_file_allowed_extension, make_dataset
 
+from resnext_backbones.data.find_images import is_left_over, said_of_left_over
+from resnext_backbones.data.pixels import open_image
+from resnext_backbones.engine.fit import log_warning
 from resnext_backbones.errors import InputError, some
 
 
@@ -25,7 +28,7 @@ class Images:
     Attributes:
         classes: names, by number.
         labels, names: of each image; the names are for messages.
-        open: returns the image of an index.
+        open: returns the image of an index, in RGB; InputError: it cannot be read.
     """
 
     classes: Sequence[str]
@@ -54,18 +57,31 @@ def folder_a_class(root: str | Path, classes: Sequence[str] | None = None) -> Im
     """
     if not Path(root).is_dir():
         raise InputError(f"images {root}: there is no such folder")
-    present = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+    folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+    present = [name for name in folders if not is_left_over(name)]
+    left = [name for name in folders if is_left_over(name)]
     wanted = present if classes is None else list(classes)
     if not wanted:
         raise InputError(f"images {root}: has no folder for a class")
     if missing := sorted(set(wanted) - set(present)):
         raise InputError(f"images {root}: has no folder for {some(missing)}")
     numbers = {name: number for number, name in enumerate(wanted)}
-    samples = make_dataset(str(root), numbers, IMG_EXTENSIONS, allow_empty=True)
+
+    def is_image(file: str) -> bool:
+        if not has_file_allowed_extension(file, IMG_EXTENSIONS):
+            return False
+        name = os.path.relpath(file, root)
+        if is_left_over(name):
+            left.append(name)
+        return not is_left_over(name)
+
+    samples = make_dataset(str(root), numbers, is_valid_file=is_image, allow_empty=True)
+    if left:
+        log_warning(f"images {root}: {said_of_left_over(left)}")
     files, labels = [file for file, _ in samples], [label for _, label in samples]
     if empty := set(numbers.values()) - set(labels):
         raise InputError(f"images {root}: no image of {some(wanted[n] for n in sorted(empty))}")
-    return Images(wanted, labels, files, lambda index: Image.open(files[index]))
+    return Images(wanted, labels, files, lambda index: open_image(files[index]))
 
 
 def flat_folder(
@@ -98,7 +114,10 @@ def flat_folder(
     classes = read_class_list(class_list) if class_list else sorted(order)
     if lost := sorted(set(order) ^ set(classes)):
         raise InputError(f"class list {class_list} and {counted} differ: {some(lost)}")
-    files = sorted(path for path in root.iterdir() if path.suffix.lower() in IMG_EXTENSIONS)
+    names = [path.name for path in root.iterdir() if path.suffix.lower() in IMG_EXTENSIONS]
+    files = sorted(root / name for name in names if not is_left_over(name))
+    if left := [name for name in names if is_left_over(name)]:
+        log_warning(f"images {root}: {said_of_left_over(left)}")
     lines = path.read_text(encoding="utf-8").split()
     if len(lines) != len(files):
         raise InputError(f"ground truth {path}: has {len(lines)} lines for {len(files)} images")
@@ -106,8 +125,8 @@ def flat_folder(
     numbers |= {str(count): numbers[name] for count, name in enumerate(order, 1)}
     if unknown := sorted(set(lines) - numbers.keys()):
         raise InputError(f"ground truth {path}: classes that are not known: {some(unknown)}")
-    labels, names = [numbers[line] for line in lines], [str(file) for file in files]
-    return Images(classes, labels, names, lambda index: Image.open(files[index]))
+    labels = [numbers[line] for line in lines]
+    return Images(classes, labels, list(map(str, files)), lambda index: open_image(files[index]))
 
 
 CIFAR: dict[str, Any] = {"cifar10": CIFAR10, "cifar100": CIFAR100}

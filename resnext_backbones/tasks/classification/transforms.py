@@ -13,6 +13,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from resnext_backbones.adapters.registry import TRANSFORMS
+from resnext_backbones.data.modes import to_rgb
 
 MEAN_PIXEL = (124, 116, 104)  # ImageNet's, which normalisation makes zero
 # With 1 the DCT's own filter would be all that there is, and another one than torchvision's.
@@ -42,7 +43,7 @@ def cut_out(
     x, y = image.size[0] / width, image.size[1] / height
     scaled = box[0] * x, box[1] * y, box[2] * x, box[3] * y
     resampling = Image.Resampling[interpolation.upper()]
-    return image.convert("RGB").resize((size, size), resampling, scaled)
+    return to_rgb(image).resize((size, size), resampling, scaled)
 
 
 @TRANSFORMS.register_module(name="TimmRandAugment")

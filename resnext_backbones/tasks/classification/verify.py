@@ -75,7 +75,7 @@ def verify_classifier(
     pixels = row.source.preprocessing
     cfg.model.data_preprocessor.update(mean=list(pixels.mean), std=list(pixels.std))
     built = runner.build_runner(cfg, "val_loop")
-    classifier = getattr(built.model, "module", built.model)
+    classifier: Any = getattr(built.model, "module", built.model)
     load_weights(classifier.network, row.alias)
     measured = 100 * built.val()["accuracy/top1"]
     return [Number("top-1", row.top1, measured, allowed)]

@@ -27,6 +27,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
 from resnext_backbones.engine.fit import NONE, WeightsUse, given_by_option, stop_at
 from resnext_backbones.errors import InputError, some
+from resnext_backbones.tasks.detectron2.annotations import check_annotations
 from resnext_backbones.tasks.detectron2.checkpoints import PIXELS, SafeCheckpointer
 from resnext_backbones.tasks.detectron2.experiments import Experiment
 from resnext_backbones.tasks.detectron2.zoo import Expected, expected_by
@@ -52,6 +53,9 @@ EVALUATORS: dict[str, tuple[Callable[..., Any], ...]] = {
 PANOPTIC = "git+https://github.com/cocodataset/panopticapi.git"
 PACKAGES = {"lvis": ("lvis", "lvis"), "coco_panoptic_seg": ("panopticapi", f"'{PANOPTIC}'")}
 """Packages that these evaluators import when the training is over, and what pip calls them."""
+
+
+logger = logging.getLogger(__name__)
 
 
 def check_devices(num_gpus: int, num_machines: int, machine_rank: int, dist_url: str) -> None:
@@ -95,8 +99,8 @@ def evaluators_of(name: str) -> tuple[Callable[..., Any], ...]:
 
 
 def check_data(experiment: Experiment, *, train: bool) -> None:
-    """Checks that data sets are known and can be evaluated, and COCO's files there, or raises
-    InputError.
+    """Checks that data sets are known and can be evaluated, COCO's files there, and their
+    annotations right, or raises InputError.
     """
     names = experiment.datasets(train=False)
     for name in [*names, *(experiment.datasets(train=True) if train else ())]:
@@ -111,6 +115,7 @@ def check_data(experiment: Experiment, *, train: bool) -> None:
                     f"{what} {path}: is not there; set {DATASETS} to the folder that holds coco/, "
                     "with annotations/, train2017/ and val2017/ in it"
                 )
+    check_annotations(experiment, train=train, say=logger.info, warn=logger.warning)
 
 
 def check_weights(
@@ -171,8 +176,7 @@ def check_weights(
         _check_detector(experiment, held, checkpoint)
     if held and not unfit:
         problems += _not_taken(experiment, checkpoint, path, whole=evaluate or resume)
-    warn = logging.getLogger(__name__).warning
-    stop_at(chain(problems, use.problems()), allow_mismatch=allow_mismatch, warn=warn)
+    stop_at(chain(problems, use.problems()), allow_mismatch=allow_mismatch, warn=logger.warning)
 
 
 def _check_detector(experiment: Experiment, held: Checkpoint, name: str) -> None:

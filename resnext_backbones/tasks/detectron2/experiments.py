@@ -21,7 +21,9 @@ from torch import nn
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone, add_resnext_config
 from resnext_backbones.engine.catalogue import check_variant, find_config, joined
 from resnext_backbones.engine.fit import known_pixels
+from resnext_backbones.engine.outputs import check_folder
 from resnext_backbones.errors import BUILD_ERRORS, InputError
+from resnext_backbones.tasks.detectron2.overrides import check_overrides
 from resnext_backbones.tasks.detectron2.zoo import plain_name
 from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import Preprocessing
@@ -44,8 +46,10 @@ YAML_KEYS = {
     "pixel_mean": "MODEL.PIXEL_MEAN",
     "pixel_std": "MODEL.PIXEL_STD",
     "batch": "SOLVER.IMS_PER_BATCH",
+    "seed": "SEED",
     "train_data": "DATASETS.TRAIN",
     "test_data": "DATASETS.TEST",
+    "masks": "MODEL.MASK_ON",
 }
 LAZY_KEYS = {
     "work_dir": "train.output_dir",
@@ -59,8 +63,10 @@ LAZY_KEYS = {
     "pixel_mean": "model.pixel_mean",
     "pixel_std": "model.pixel_std",
     "batch": "dataloader.train.total_batch_size",
+    "seed": "train.seed",
     "train_data": "dataloader.train.dataset.names",
     "test_data": "dataloader.test.dataset.names",
+    "masks": "dataloader.train.mapper.use_instance_mask",
 }
 """Each kind of config has these settings there; the trunk is within FPN or without."""
 
@@ -224,6 +230,7 @@ class LazyExperiment(Experiment):
             if "networks" not in cfg:
                 raise InputError(f"--variant {variant}: config {path} has no table of networks")
             cfg.network.variant = variant
+        check_overrides(cfg, overrides)
         cfg = LazyConfig.apply_overrides(cfg, list(overrides))
         name = path.stem
         if "networks" in cfg:
@@ -275,8 +282,7 @@ def read_experiment(
         experiment.set(work_dir=work_dir or f"work_dirs/{run_name}")
     if not torch.cuda.is_available():
         experiment.set(device="cpu")
-    if Path(experiment.work_dir).is_file():
-        raise InputError(f"--work-dir {experiment.work_dir}: is a file; name a folder")
+    check_folder("--work-dir", experiment.work_dir)
     return experiment
 
 

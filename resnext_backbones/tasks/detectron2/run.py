@@ -5,16 +5,24 @@ from __future__ import annotations
 import logging
 import weakref
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.config import instantiate
+from detectron2.data import (
+    DatasetMapper,
+    build_detection_test_loader,
+    build_detection_train_loader,
+)
 from detectron2.engine import (
     AMPTrainer,
     DefaultTrainer,
     SimpleTrainer,
+    TrainerBase,
     create_ddp_model,
     default_setup,
     default_writers,
@@ -28,8 +36,14 @@ from torch import nn
 
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
 from resnext_backbones.engine.describe import summary
+from resnext_backbones.engine.deterministic import be_deterministic
+from resnext_backbones.engine.failures import said
 from resnext_backbones.engine.fit import NONE, refuse_earlier_run
+from resnext_backbones.engine.memory import less_memory_named
 from resnext_backbones.engine.processes import agree
+from resnext_backbones.engine.signals import requests
+from resnext_backbones.errors import InputError, some
+from resnext_backbones.tasks.detectron2.annotations import use_completed
 from resnext_backbones.tasks.detectron2.checkpoints import (
     Checkpointer,
     SafeCheckpointer,
@@ -48,6 +62,9 @@ from resnext_backbones.tasks.detectron2.experiments import (
     YamlExperiment,
     read_experiment,
 )
+from resnext_backbones.tasks.detectron2.images import SizedMapper, sized
+from resnext_backbones.tasks.detectron2.requests import RequestsHook, handed_on
+from resnext_backbones.tasks.detectron2.resumed import OptimizerSettings
 
 LOGGER = "resnext_backbones"
 
@@ -63,6 +80,7 @@ class Request:
         resume: go on from the last checkpoint of the work directory.
         eval_only: evaluate, and do not train.
         allow_mismatch: warn, and go on, where the detector does not fit its weights.
+        deterministic: as `be_deterministic`, with the seed 0 where the config has none.
     """
 
     config: str
@@ -73,6 +91,7 @@ class Request:
     resume: bool = False
     eval_only: bool = False
     allow_mismatch: bool = False
+    deterministic: bool = False
 
     def experiment(self) -> Experiment:
         """Returns the config with all of this applied; InputError: it cannot be read, there are no
@@ -92,6 +111,8 @@ class Request:
             found.start_from(checkpoint=given)
         elif last and not self.resume:
             refuse_earlier_run(Path(found.work_dir))
+        if self.deterministic and (found.seed is None or found.seed < 0):
+            found.set(seed=0)
         return found
 
 
@@ -123,18 +144,68 @@ def run(
         resume=request.resume and bool(last_checkpoint(experiment.work_dir)),
         allow_mismatch=request.allow_mismatch,
     )
-    launch(_work, num_gpus, num_machines, machine_rank, dist_url, args=(request,))
+    if request.deterministic:
+        be_deterministic()  # the environment is that of the processes, too
+    with requests.listening(), handed_on() if num_gpus * num_machines > 1 else nullcontext():
+        launch(_work, num_gpus, num_machines, machine_rank, dist_url, args=(request,))
     return Path(experiment.work_dir)
 
 
 def _work(request: Request) -> None:
     """Does the work of one process."""
     experiment = request.experiment()
+    with requests.listening(), said(experiment.work_dir):
+        _run(experiment, request)
+
+
+def _run(experiment: Experiment, request: Request) -> None:
+    # It logs the traceback of an error and raises it as well.
+    logging.getLogger(TrainerBase.__module__).addFilter(lambda record: not record.exc_info)
     agree(experiment.checkpoint, f"--work-dir {experiment.work_dir}")
     default_setup(
         experiment.cfg, Namespace(config_file=str(experiment.path), eval_only=request.eval_only)
     )
     setup_logger(experiment.work_dir, distributed_rank=comm.get_rank(), name=LOGGER)
+    if request.deterministic:
+        be_deterministic()  # Detectron2 has set what its config says
+    logger = logging.getLogger(LOGGER)
+    train = not request.eval_only
+    use_completed(experiment, train=train, say=logger.info, warn=logger.warning)
+    with less_memory_named(lambda: less_memory(experiment)), finite_loss():
+        _do(request, experiment)
+
+
+@contextmanager
+def finite_loss() -> Iterator[None]:
+    """Raises InputError where Detectron2 has found a loss that is not finite, in its step."""
+    try:
+        yield
+    except FloatingPointError as error:
+        raise InputError(
+            f"{' '.join(str(error).split())}: lower the learning rate or clip the gradients; the "
+            "checkpoints are from before, and --resume takes the last one"
+        ) from error
+
+
+def less_memory(experiment: Experiment) -> Iterator[str]:
+    """Yields what a detector could be trained with in less memory."""
+    keys, is_yaml = experiment.keys, isinstance(experiment, YamlExperiment)
+    between = " " if is_yaml else "="
+    yield f"{AMP[is_yaml]}{between}True: activations take half"
+    if experiment.batch > 1:
+        half = experiment.batch // 2
+        yield f"{keys['batch']}{between}{half}, of {experiment.batch} now, with half the rate"
+    yield f"{keys['freeze_at']}{between}{experiment.freeze_at + 1}: frozen stages keep nothing"
+    sizes = "INPUT.MIN_SIZE_TRAIN" if is_yaml else "dataloader.train.mapper.augmentations"
+    yield f"smaller images: {sizes}"
+
+
+AMP = {True: "SOLVER.AMP.ENABLED", False: "train.amp.enabled"}
+"""A YAML file's setting for mixed precision, and a LazyConfig's."""
+
+
+def _do(request: Request, experiment: Experiment) -> None:
+    """Trains or evaluates, once the process is set up."""
     is_lazy = isinstance(experiment, LazyExperiment)
     if request.eval_only:
         model = create_ddp_model(experiment.build())
@@ -153,7 +224,7 @@ def _train_lazy(experiment: Experiment, resume: bool) -> None:
     amp = cfg.train.amp.enabled and torch.cuda.is_available()
     trainer = (AMPTrainer if amp else SimpleTrainer)(
         create_ddp_model(model, **cfg.train.ddp),
-        instantiate(cfg.dataloader.train),
+        instantiate(sized(cfg.dataloader.train)),
         instantiate(cfg.optimizer),
     )
     folder = cfg.train.output_dir
@@ -164,11 +235,14 @@ def _train_lazy(experiment: Experiment, resume: bool) -> None:
         hooks.IterationTimer(),
         hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
         hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer) if main else None,
+        RequestsHook(checkpointer),
         hooks.EvalHook(cfg.train.eval_period, lambda: _evaluate_lazy(cfg, trainer.model)),
         hooks.PeriodicWriter(default_writers(folder, steps), period=period) if main else None,
     ]
     trainer.register_hooks(registered)  # which leaves out None
-    checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
+    with OptimizerSettings(trainer.optimizer).put_back(trainer.optimizer) as changed:
+        checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
+    _say(changed)
     # A checkpoint says which iteration was the last to be finished.
     first = trainer.iter + 1 if resume and checkpointer.has_checkpoint() else 0
     trainer.train(first, steps)
@@ -178,7 +252,9 @@ def _evaluate_lazy(cfg: Any, model: nn.Module) -> Any:
     data = cfg.dataloader
     if "evaluator" not in data:
         return None
-    results = inference_on_dataset(model, instantiate(data.test), instantiate(data.evaluator))
+    results = inference_on_dataset(
+        model, instantiate(sized(data.test)), instantiate(data.evaluator)
+    )
     print_csv_format(results)
     return results
 
@@ -188,8 +264,18 @@ def _train_yaml(experiment: Experiment, resume: bool) -> None:
     trainer = _YamlTrainer(experiment.cfg)
     model: Any = trainer.model
     report(getattr(model, "module", model), experiment)
-    trainer.resume_or_load(resume=resume)
+    settings = OptimizerSettings(trainer.optimizer)
+    with settings.put_back(trainer.optimizer, trainer.scheduler) as changed:
+        trainer.resume_or_load(resume=resume)
+    _say(changed)
     trainer.train()
+
+
+def _say(changed: list[str]) -> None:
+    if changed:
+        logging.getLogger(LOGGER).warning(
+            f"resumed with other settings than its run had: {some(changed)}: the config's hold"
+        )
 
 
 class _YamlTrainer(DefaultTrainer):
@@ -200,7 +286,20 @@ class _YamlTrainer(DefaultTrainer):
         pixels = YamlExperiment(Path(), self.cfg).pixels
         kept = weakref.proxy(self)
         self.checkpointer = Checkpointer(self.model, folder, pixels, trainer=kept)
-        return super().build_hooks()
+        built = super().build_hooks()
+        evaluates = next(i for i, hook in enumerate(built) if isinstance(hook, hooks.EvalHook))
+        built.insert(evaluates, RequestsHook(self.checkpointer))
+        return built
+
+    @classmethod
+    def build_train_loader(cls, cfg: Any) -> Any:
+        mapper = SizedMapper(DatasetMapper(cfg, is_train=True))
+        return build_detection_train_loader(cfg, mapper=mapper)
+
+    @classmethod
+    def build_test_loader(cls, cfg: Any, dataset_name: str) -> Any:
+        mapper = SizedMapper(DatasetMapper(cfg, is_train=False))
+        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
 
     @classmethod
     def build_evaluator(cls, cfg: Any, dataset_name: str) -> Any:

@@ -2,58 +2,104 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 
-from resnext_backbones.data.annotations import (
-    Content,
-    check_boxes,
-    check_ids,
-    check_images,
-    find_annotations,
-    read_coco,
-)
+from resnext_backbones.data.annotations import Annotations, check_images, find_annotations
+from resnext_backbones.data.aspect import check_aspect, resized_to
+from resnext_backbones.data.between import check_same_names, check_truth, warn_of_both
+from resnext_backbones.data.coco_file import read_content
 from resnext_backbones.engine.config import dicts_with
+from resnext_backbones.engine.fit import log_warning
 from resnext_backbones.engine.processes import read_ranks
 from resnext_backbones.errors import InputError, some
-
-LOADS = CocoDataset.load_data_list
-"""Data sets that load as this does are of boxes in COCO's format."""
+from resnext_backbones.tasks.mmdetection.annotations import (
+    Source,
+    classes_of,
+    datasets_of,
+    images_of,
+    in_coco_format,
+    metrics_of,
+    name_truth,
+    sources_of,
+)
+from resnext_backbones.tasks.mmdetection.completed import class_of
+from resnext_backbones.tasks.mmdetection.parts import check_model
 
 HEADS = ("bbox_head", "mask_head")
-LOADERS = {"train": ("train_dataloader", "val_dataloader"), "test": ("test_dataloader",)}
+SPLITS = {"train": ("train", "val"), "test": ("test",)}
+"""Each mode reads the data of these."""
 
 
-def check_data(cfg: Config, mode: str) -> tuple[()]:
-    """Checks the data sets of a mode, `train` or `test`, that are in COCO's format, and that the
-    heads fit them, in one process for all.
+def check_data(cfg: Config, mode: str) -> Sequence[str]:
+    """Checks the data sets of a mode, `train` or `test`, that are in COCO's format, the metrics'
+    ground truth, and that the heads fit them, in one process of each host; returns the classes.
 
     Raises:
         InputError: a folder, annotation file or image is missing or wrong, or categories are not
             those of the config.
     """
-    for loader in LOADERS[mode] if read_ranks(cfg.launcher)[0] == 0 else ():
-        for dataset in dicts_with(cfg.get(loader), lambda d: "ann_file" in d):
-            if dataset.get("backend_args") is None:
-                _check_dataset(dataset, cfg.model, evaluated=loader != "train_dataloader")
-    return ()
+    check_model(cfg)
+    loaders = {split: cfg.get(f"{split}_dataloader") for split in SPLITS[mode]}
+    named = {
+        f"{split}_dataloader, {dataset['ann_file']}": classes_of(dataset)
+        for split, loader in loaders.items()
+        for dataset in datasets_of(loader)
+    }
+    for split in SPLITS[mode]:
+        name_truth(*(cfg.get(f"{split}_{part}") for part in PARTS))
+    if read_ranks(cfg.launcher)[2] == 0:
+        so = "a detector numbers them in one order: give metainfo.classes of all data sets that one"
+        check_same_names(named, so)
+        images = {split: _check_split(cfg, split) for split in SPLITS[mode]}
+        warn_of_both(images.get("train", ()), images.get("val", ()), log_warning)
+    return next(iter(named.values()), ())
 
 
-def _check_dataset(
-    dataset: Mapping[str, Any], model: Mapping[str, Any], *, evaluated: bool
-) -> None:
-    root = Path(dataset.get("data_root") or ".")
-    path = find_annotations(root, dataset["ann_file"])
-    if path.suffix != ".json":
+PARTS = ("dataloader", "evaluator")
+
+
+def _check_split(cfg: Config, split: str) -> list[Path]:
+    """Checks the data sets of a loader; returns the paths of their images."""
+    loader, evaluator = (cfg.get(f"{split}_{part}") for part in PARTS)
+    sources = list(sources_of(loader, evaluator, train=split == "train"))
+    read = [_check_source(source, cfg.model) for source in sources]
+    for dataset in datasets_of(loader):
+        if not in_coco_format(dataset):
+            _check_other(dataset, cfg.model)
+    for metric in metrics_of(evaluator):
+        _check_truth(f"{split}_evaluator", metric, read)
+    return [
+        source.folder / image["file_name"]
+        for source, found in zip(sources, read, strict=True)
+        for image in found.images
+    ]
+
+
+def _check_source(source: Source, model: Mapping[str, Any]) -> Annotations:
+    found = source.read()
+    classes = classes_of(source.dataset)
+    if classes:
+        check_heads(classes, model)
+    check_images(found.path, found.images, source.folder)
+    check_aspect(found.path, found.images, resized_to(source.dataset.get("pipeline") or ()))
+    return found
+
+
+def _check_other(dataset: Mapping[str, Any], model: Mapping[str, Any]) -> None:
+    """Checks files that others of MMDetection's data sets read, as those of panoptic segmentation,
+    for their names and images.
+    """
+    path = find_annotations(Path(dataset.get("data_root") or "."), dataset["ann_file"])
+    if path.suffix != ".json" or not hasattr(class_of(dataset, DATASETS), "COCOAPI"):
         return
-    content = read_coco(path)
-    if classes := classes_of(dataset, "classes"):
-        names = {category["name"] for category in content["categories"]}
+    content = read_content(path)
+    if classes := classes_of(dataset):
+        names = {category.get("name") for category in content["categories"]}
         if absent := [name for name in classes if name not in names]:
             raise InputError(
                 f"annotation file {path}: its {len(names)} categories ({some(sorted(names))}) lack "
@@ -61,32 +107,19 @@ def _check_dataset(
                 "set metainfo.classes of the data sets, and num_classes of the heads"
             )
         check_heads(classes_of(dataset, "thing_classes") or classes, model)
-        if getattr(DATASETS.get(dataset["type"]), "load_data_list", None) is LOADS:
-            _check_order(path, content, classes)
-            check_boxes(path, content)
-            check_ids(path, content, evaluated=evaluated)
-    check_images(path, content["images"], root / dataset.get("data_prefix", {}).get("img", ""))
+    check_images(path, content["images"], images_of(dataset))
+    check_aspect(path, content["images"], resized_to(dataset.get("pipeline") or ()))
 
 
-def _check_order(path: Path, content: Content, classes: tuple[str, ...]) -> None:
-    """Checks that MMDetection, which numbers categories in the file's order, numbers them as the
-    config does: pictures, and the other data set, would have other names.
-    """
-    listed = [c["name"] for c in content["categories"] if c["name"] in classes]
-    if listed != list(classes):
-        raise InputError(
-            f"annotation file {path}: lists its categories in the order {some(listed)}, and the "
-            f"config's classes are {some(list(classes))}; MMDetection numbers them as the file "
-            "lists them: give metainfo.classes and all files one order, each name once"
-        )
-
-
-def classes_of(dataset: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    """Returns the names that a data set's config says, or else its class; () if neither does."""
-    named = (dataset.get("metainfo") or {}).get(key)
-    if named is None and not dataset.get("metainfo"):
-        named = getattr(DATASETS.get(dataset["type"]), "METAINFO", {}).get(key)
-    return tuple(named or ())
+def _check_truth(name: str, metric: Mapping[str, Any], read: Sequence[Annotations]) -> None:
+    """Checks that a metric's ground truth is that of the images that its loader shows."""
+    path = metric.get("ann_file")
+    if path is None:
+        raise InputError(f"{name}: {metric['type']} has no ann_file; name the ground truth")
+    if len(read) == 1:
+        check_truth(f"{name}.ann_file", Path(path), read[0])
+    elif not Path(path).is_file():
+        raise InputError(f"{name}.ann_file {path}: there is no such file; name the ground truth")
 
 
 def check_heads(classes: tuple[str, ...], model: Mapping[str, Any]) -> None:

@@ -20,9 +20,13 @@ from resnext_backbones.weights.registry import row_named
 
 ADAPTER = "resnext_backbones.adapters.openmmlab"
 IMAGES = "resnext_backbones.tasks.mmdetection.images"
+ANNOTATIONS = "resnext_backbones.tasks.mmdetection.annotations"
+COMPLETED = "resnext_backbones.tasks.mmdetection.completed"
 
-# MMDetection's reader goes on with None where a file is no image.
-CHECKED_TRANSFORMS = {"LoadImageFromFile": "resnext_backbones.LoadImageFromFile"}
+READER = "LoadImageFromFile"
+OWN_READER = f"resnext_backbones.{READER}"
+OTHERS = (READER, "mmcv", "mmdet")
+"""A reader's full name begins with one of these where it is OpenMMLab's."""
 
 OWN = "resnext_backbones.ResNeXt"
 
@@ -36,13 +40,26 @@ TRAINED = {"frozen_stages": -1, "norm_eval": False}
 
 
 def load_config(name: str, options: Sequence[str] | None = None, **given: Any) -> Config:
-    """Reads a config as `read_config`, for a detector: its images are checked as they are read."""
+    """Reads a config as `read_config`, for a detector, whose images and annotations are read as by
+    all tools; classes in a file are named in it.
+    """
     import_module(ADAPTER)
     cfg = read_config(name, options, **given)
     import_module(IMAGES)
-    for transform in dicts_with(list(cfg.values()), lambda d: d.get("type") in CHECKED_TRANSFORMS):
-        transform["type"] = CHECKED_TRANSFORMS[transform["type"]]
+    import_module(ANNOTATIONS).write_names(cfg)
+    import_module(COMPLETED).use_twins(cfg)
+    for transform in dicts_with(list(cfg.values()), lambda d: _is_reader(d.get("type"))):
+        transform["type"] = OWN_READER
     return cfg
+
+
+def _is_reader(kind: Any) -> bool:
+    """Tells whether a transform, by its name or its class, is OpenMMLab's reader of images."""
+    name = kind if isinstance(kind, str) else ""
+    if isinstance(kind, type):
+        name = f"{kind.__module__}.{kind.__name__}"
+    first, last = name.split(".")[0], name.split(".")[-1]
+    return first in OTHERS and last == READER
 
 
 def backbone_of(model: Mapping[str, Any]) -> dict[str, Any]:

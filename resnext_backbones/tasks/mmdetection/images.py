@@ -1,45 +1,57 @@
-"""An image that cannot be read ends in an error that names the file."""
+"""MMDetection's pipelines read images as all other tools do, or end in an error that names one."""
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
-import mmcv
 import mmengine.fileio
 from mmcv.transforms import LoadImageFromFile as MMCVLoadImageFromFile
-from PIL import Image
 
 from resnext_backbones.adapters.registry import TRANSFORMS
-from resnext_backbones.errors import InputError
+from resnext_backbones.data.image_files import Source, reading
+from resnext_backbones.data.pixels import read_image
 
-JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+ORDERS = {
+    "color": ("BGR", True),
+    "grayscale": ("L", True),
+    "color_ignore_orientation": ("BGR", False),
+    "grayscale_ignore_orientation": ("L", False),
+}
+"""MMCV's words: the order of the channels, and whether EXIF turns the image."""
+
+RAW = "tifffile"
+"""A backend of MMCV that gives values as they are stored, as its colour type `unchanged` does."""
 
 
 @TRANSFORMS.register_module()
 class LoadImageFromFile(MMCVLoadImageFromFile):
-    """Reads images as MMCV's transform; one that is missing or truncated is an `InputError`."""
+    """Reads images for MMCV's transforms; InputError: one is missing, broken, or of another size
+    than its annotations. What is asked for as it is stored, `unchanged`, MMCV reads.
+    """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
         """Adds `img` (H, W, 3), `img_shape` and `ori_shape` to the sample."""
         path = results["img_path"]
-        try:
-            content = mmengine.fileio.get(path, self.backend_args)
-        except OSError as error:
-            raise InputError(f"image {path}: {error.strerror or error}") from error
-        # OpenCV fills the rest of a truncated JPEG with grey and says nothing. One that ends as it
-        # must is whole; few do not, and Pillow decides on those.
-        if content.startswith(JPEG_START) and not content.rstrip(b"\0").endswith(JPEG_END):
-            try:
-                Image.open(io.BytesIO(content)).load()
-            except (OSError, SyntaxError) as error:
-                raise InputError(f"image {path}: corrupt or truncated: {error}") from error
-        # OpenCV raises on an empty file, and returns None for all else that is no image.
-        image = None
-        if content:
-            image = mmcv.imfrombytes(content, flag=self.color_type, backend=self.imdecode_backend)
-        if image is None:
-            raise InputError(f"image {path}: cannot be decoded ({len(content)} bytes)")
+        if self.color_type not in ORDERS or self.imdecode_backend == RAW:
+            with reading(path):
+                return super().transform(results)
+        order, turn = ORDERS[self.color_type]
+        size = results.get("width"), results.get("height")
+        image = read_image(
+            fetched(path, self.backend_args),
+            path,
+            order=order,
+            size=None if None in size else size,  # type: ignore[arg-type]
+            turn=turn,
+        )
         results["img"] = image.astype("float32") if self.to_float32 else image
         results["img_shape"] = results["ori_shape"] = image.shape[:2]
         return results
+
+
+def fetched(path: str, backend_args: dict[str, Any] | None = None) -> Source:
+    """Returns the path of a file on this machine, and what one elsewhere holds."""
+    if backend_args is None and "://" not in path:
+        return path
+    with reading(path):
+        return bytes(mmengine.fileio.get(path, backend_args))

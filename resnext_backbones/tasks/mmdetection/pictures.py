@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import mmcv
-import mmengine.fileio
 import numpy as np
 import torch
 from mmengine.hooks import Hook
 from numpy.typing import NDArray
 
+from resnext_backbones.data.pixels import read_image
 from resnext_backbones.reports.drawing import Colour, Detections, class_colours, draw_detections
+from resnext_backbones.tasks.mmdetection.images import fetched
 
 GAP = 8
 """White pixels between the two halves of a picture."""
@@ -87,7 +88,8 @@ def picture_of(
         least_score: of what is drawn.
         truth: draw the sample's ground truth on the left.
     """
-    image = mmcv.imfrombytes(mmengine.fileio.get(sample.img_path), channel_order="rgb")
+    height, width = sample.ori_shape[:2]
+    image = read_image(fetched(sample.img_path), sample.img_path, size=(width, height))
     found = sample.pred_instances
     halves = {"": found[found.scores >= least_score]}
     if truth:

@@ -26,10 +26,12 @@ from resnext_backbones.data.find_images import FoundImages
 from resnext_backbones.engine import runner
 from resnext_backbones.engine.checkpoints import find_checkpoint
 from resnext_backbones.engine.fit import unlike_its_run
+from resnext_backbones.engine.outputs import check_folder
 from resnext_backbones.errors import BUILD_ERRORS, InputError
-from resnext_backbones.io import atomic_write_text
+from resnext_backbones.io import atomic_write_text, json_text
 from resnext_backbones.reports.drawing import class_colours
-from resnext_backbones.tasks.mmdetection.checks import check_heads, classes_of
+from resnext_backbones.tasks.mmdetection.annotations import classes_of
+from resnext_backbones.tasks.mmdetection.checks import check_heads
 from resnext_backbones.tasks.mmdetection.config import given
 from resnext_backbones.tasks.mmdetection.pictures import picture_of, picture_path, write_picture
 
@@ -88,7 +90,7 @@ def predict(
     def write_images(description: str, rows: Sequence[Mapping[str, Any]]) -> None:
         content = {"info": {"description": description}, "images": rows, "annotations": []}
         content["categories"] = categories
-        atomic_write_text(out / IMAGES, json.dumps(content, indent=1) + "\n")
+        atomic_write_text(out / IMAGES, json_text(content, indent=1))
 
     # What stayed would pass for this detector's.
     for path in earlier:
@@ -112,7 +114,7 @@ def predict(
             picture = picture_of(sample, classes, colours, least_score=score_thr)
             write_picture(picture, out / PICTURES, images.names[index])
     write_images(f"images in {images.root}", rows)
-    atomic_write_text(out / PREDICTIONS, json.dumps(results) + "\n")
+    atomic_write_text(out / PREDICTIONS, json_text(results))
     if failures:
         raise InputError(
             f"{len(failures)} of {len(images.names)} images cannot be read; the results of the "
@@ -172,7 +174,7 @@ def _build(cfg: Config, checkpoint: str) -> Any:
     # MMDetection 3 names classes in one way, and 2 in two others.
     named = {key.lower(): value for key, value in (meta.get("dataset_meta") or {}).items()}
     classes = tuple(named.get("classes") or meta.get("CLASSES") or ())
-    classes = classes or classes_of(cfg.test_dataloader.dataset, "classes")
+    classes = classes or classes_of(cfg.test_dataloader.dataset)
     if not classes:
         raise InputError(f"checkpoint {path}: names no classes, and neither does the config")
     check_heads(classes, cfg.model)
@@ -186,8 +188,7 @@ def _build(cfg: Config, checkpoint: str) -> Any:
 
 def _earlier_results(out: Path, overwrite: bool) -> list[Path]:
     """Returns what an earlier call left, if it may be replaced, or raises InputError."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: is a file; name a folder")
+    check_folder("--out", out)
     if not out.is_dir() or not any(out.iterdir()):
         return []
     if not overwrite:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from resnext_backbones.data.annotations import read_coco
+from resnext_backbones.data.coco_file import read_content
 from resnext_backbones.engine.config import dicts_with
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.mmdetection.config import OWN, backbone_of, load_config
@@ -49,7 +49,7 @@ def verify_detector(
     path = coco_root / ANNOTATIONS
     if not path.is_file():
         raise InputError(f"--coco-root {coco_root}: has no {ANNOTATIONS}")
-    allowed = AP.chosen_tolerance(len(read_coco(path)["images"]), tolerance)
+    allowed = AP.chosen_tolerance(len(read_content(path, ["images"])["images"]), tolerance)
     cfg = load_config(str(detector.config), options, work_dir=str(work_dir), launcher=launcher)
     for dataset in dicts_with(cfg.test_dataloader, lambda d: "ann_file" in d):
         dataset.update(data_root=str(coco_root), ann_file=ANNOTATIONS)

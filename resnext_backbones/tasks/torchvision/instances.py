@@ -7,8 +7,10 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.dist import is_main_process
+from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -18,45 +20,65 @@ from torchvision.transforms import v2
 
 from resnext_backbones.adapters.registry import DATASETS, FUNCTIONS
 from resnext_backbones.data.annotations import (
+    Annotations,
     check_images,
-    complete_annotations,
     find_annotations,
-    read_coco,
-    reading,
+    read_annotations,
 )
+from resnext_backbones.data.pixels import read_image
+from resnext_backbones.data.rules import Use
+from resnext_backbones.engine.fit import log_info, log_warning
 from resnext_backbones.errors import InputError
+
+TRUTH = Use(evaluate=True)
 
 LEAST_SIDE = 1
 """A box must be wider and higher than this, in pixels, to be trained with."""
 
 
-def read_index(path: Path) -> COCO:
-    """Returns an annotation file as pycocotools has it, with what many tools leave out."""
+def read_index(path: Path, use: Use) -> COCO:
+    """Returns an annotation file as pycocotools has it, checked and completed for a use."""
+    return _indexed(read_annotations(path, use, log_info))
+
+
+def _indexed(found: Annotations) -> COCO:
     coco = COCO()
-    coco.dataset = read_coco(path)
-    complete_annotations(path, coco.dataset)
+    coco.dataset = found.content
     with contextlib.redirect_stdout(io.StringIO()):
         coco.createIndex()
     return coco
 
 
+class CocoImages(CocoDetection):
+    """Reads images as all other tools do, as (3, H, W) of bytes."""
+
+    def _load_image(self, id: int) -> tv_tensors.Image:
+        image = self.coco.imgs[id]
+        path, size = Path(self.root) / image["file_name"], (image["width"], image["height"])
+        return to_tensor(read_image(path, size=size))
+
+
+def to_tensor(pixels: NDArray[np.uint8]) -> tv_tensors.Image:
+    """Returns pixels (H, W, 3) as torchvision's transforms take them: (3, H, W)."""
+    return tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1))
+
+
 def coco_split(
-    data_root: str, ann_file: str, image_folder: str, indices: int | None
+    data_root: str, ann_file: str, image_folder: str, indices: int | None, use: Use = TRUTH
 ) -> CocoDetection:
     """Returns the images of an annotation file, or the first `indices` of them; InputError: a file
-    is missing or wrong, or lists nothing.
+    is missing or wrong for this use.
     """
     root = Path(data_root)
     path = find_annotations(root, ann_file)
-    coco = read_index(path)
+    found = read_annotations(path, use, log_info)
     if is_main_process():
-        check_images(path, coco.dataset["images"], root / image_folder)
-    dataset = CocoDetection(root / image_folder, None)
-    dataset.coco = coco
+        check_images(path, found.images, root / image_folder)
+        found.tell(log_info, log_warning)
+    coco = _indexed(found)
+    dataset = CocoImages(root / image_folder, None)
+    dataset.coco, dataset.annotations = coco, found
     dataset.ids = sorted(coco.imgs)[:indices]
-    for what, listed in (("images", dataset.ids), ("categories", coco.cats)):
-        if not listed:
-            raise InputError(f"annotation file {path}: lists no {what}")
     return dataset
 
 
@@ -89,8 +111,10 @@ class CocoInstances(Dataset):
         train: bool,
         indices: int | None = None,
     ) -> None:
-        split = coco_split(data_root, ann_file, image_folder, indices)
+        use = Use(train=train, evaluate=not train, masks=masks)
+        split = coco_split(data_root, ann_file, image_folder, indices, use)
         self.coco: COCO = split.coco
+        self.annotations: Annotations = split.annotations
         self.root, self.train = Path(split.root), train
         if train:
             split.ids = [i for i in split.ids if any(map(is_usable, self.coco.imgToAnns[i]))]
@@ -100,7 +124,7 @@ class CocoInstances(Dataset):
         keys = {"image_id", "boxes", "labels"} | ({"masks"} if masks else set())
         self.wrapped = wrap_dataset_for_transforms_v2(split, target_keys=keys if train else None)
         self.labels = {category: label for label, category in enumerate(sorted(self.coco.cats), 1)}
-        steps: list[Any] = [v2.ToImage()]
+        steps: list[Any] = []
         if train:
             steps += [v2.RandomHorizontalFlip(), v2.ClampBoundingBoxes()]
             steps += [v2.SanitizeBoundingBoxes(min_size=LEAST_SIDE)]
@@ -112,13 +136,17 @@ class CocoInstances(Dataset):
         ids = tuple(self.labels)
         return {"classes": tuple(self.coco.cats[i]["name"] for i in ids), "category_ids": ids}
 
+    @property
+    def paths(self) -> list[Path]:
+        """Returns the files of the images."""
+        return [self.root / self.coco.imgs[image_id]["file_name"] for image_id in self.image_ids]
+
     def __len__(self) -> int:
         return len(self.image_ids)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         image_id = self.image_ids[index]
-        with reading("image", self.root / self.coco.imgs[image_id]["file_name"]):
-            image, target = self.wrapped[index]
+        image, target = self.wrapped[index]
         if not self.train:
             return {"inputs": self.transform(image), "targets": {"image_id": image_id}}
         target["labels"] = torch.tensor([self.labels[int(kind)] for kind in target["labels"]])

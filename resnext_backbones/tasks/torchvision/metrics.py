@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ from torch import Tensor
 from resnext_backbones.adapters.registry import METRICS
 from resnext_backbones.data.coco_results import to_results
 from resnext_backbones.data.coco_table import COLUMNS, as_text
-from resnext_backbones.io import atomic_write_text
+from resnext_backbones.data.rules import Use
+from resnext_backbones.io import atomic_write_text, json_text
 from resnext_backbones.tasks.torchvision.instances import read_index
 from resnext_backbones.tasks.torchvision.pixels import IGNORED
 
@@ -46,7 +46,9 @@ class CocoAP(BaseMetric):
         self, ann_file: str, kinds: Sequence[str] = ("bbox",), out: str | None = None
     ) -> None:
         super().__init__()
-        self.ann_file, self.kinds, self.out = Path(ann_file), tuple(kinds), out
+        self.kinds, self.out = tuple(kinds), out
+        use = Use(evaluate=True, masks="segm" in kinds)
+        self.truth = read_index(Path(ann_file), use)  # also to refuse it before the first step
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:  # noqa: ARG002
         """Keeps what was found in each image."""
@@ -62,9 +64,9 @@ class CocoAP(BaseMetric):
         """Counts on the images that were looked at."""
         found = [each for _, every in results for each in every]
         if self.out is not None:
-            atomic_write_text(Path(self.out), json.dumps(found) + "\n")
+            atomic_write_text(Path(self.out), json_text(found))
         image_ids = [image_id for image_id, _ in results]
-        return coco_scores(read_index(self.ann_file), found, image_ids, self.kinds)
+        return coco_scores(self.truth, found, image_ids, self.kinds)
 
 
 def coco_scores(

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mmengine.dist import is_main_process
 from numpy.typing import NDArray
-from PIL import Image
 from pycocotools.coco import COCO
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -19,10 +19,14 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
 
 from resnext_backbones.adapters.registry import DATASETS
-from resnext_backbones.data.annotations import reading
+from resnext_backbones.data.find_images import is_left_over
+from resnext_backbones.data.mask_classes import check_mask_classes
+from resnext_backbones.data.pixels import read_classes, read_image
+from resnext_backbones.data.rules import Use
+from resnext_backbones.engine.fit import log_warning
 from resnext_backbones.errors import InputError, some
 from resnext_backbones.models.options import check_one_of
-from resnext_backbones.tasks.torchvision.instances import coco_split
+from resnext_backbones.tasks.torchvision.instances import coco_split, to_tensor
 
 IGNORED = 255
 """Stands in a mask for pixels without a class."""
@@ -52,11 +56,8 @@ Samples = list[tuple[Path, Callable[[], Mask]]]
 
 def read_mask(path: Path, num_classes: int) -> Mask:
     """Returns the classes in a PNG; InputError: it cannot be read, or has colours or others."""
-    with reading("mask", path):
-        mask = np.asarray(Image.open(path))
-    if mask.ndim != 2:
-        raise InputError(f"mask {path}: has colours; one channel with classes is wanted")
-    wrong = mask[(mask >= num_classes) & (mask != IGNORED)]
+    mask = read_classes(path)
+    wrong = mask[((mask >= num_classes) & (mask != IGNORED)) | (mask < 0)]
     if wrong.size:
         raise InputError(
             f"mask {path}: has class {wrong.max()}, but there are {num_classes}, from 0 on, and "
@@ -87,7 +88,8 @@ def coco_samples(
     Args:
         data_root, ann_file, image_folder: as of `CocoInstances`.
     """
-    split = coco_split(data_root, ann_file, image_folder, indices)
+    use = Use(train=train, evaluate=not train, masks=True)
+    split = coco_split(data_root, ann_file, image_folder, indices, use)
     coco, root = split.coco, Path(split.root)
     ids = {category["name"]: key for key, category in coco.cats.items()}
     if absent := [name for name in VOC_OF_COCO.values() if name not in ids]:
@@ -145,7 +147,7 @@ def folder_samples(
         if not Path(folder).is_dir():
             raise InputError(f"{what} of the data set: there is no folder {folder}")
     files = (path for path in Path(images).iterdir() if path.suffix.lower() in IMG_EXTENSIONS)
-    paths = sorted(files)[:indices]
+    paths = sorted(path for path in files if not is_left_over(path.name))[:indices]
     pairs = _pairs(paths, [Path(masks) / f"{path.stem}.png" for path in paths], num_classes)
     return tuple(map(str, range(num_classes))), pairs
 
@@ -156,6 +158,9 @@ def _pairs(images: Sequence[Path], masks: Sequence[Path], num_classes: int) -> S
         what = f"{len(missing)} files are missing: {some(missing)}" if missing else "are none"
         raise InputError(f"images and masks: {what}")
     readers = [partial(read_mask, mask, num_classes) for mask in masks]
+    if is_main_process():
+        what = f"masks of {masks[0].parent}"
+        check_mask_classes(what, readers, num_classes, IGNORED, warn=log_warning)
     return list(zip(images, readers, strict=True))
 
 
@@ -201,17 +206,18 @@ class ClassMasks(Dataset):
         """Names the classes."""
         return {"classes": tuple(self.classes)}
 
+    @property
+    def paths(self) -> list[Path]:
+        """Returns the files of the images."""
+        return [path for path, _ in self.samples]
+
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         path, classes = self.samples[index]
-        with reading("image", path):
-            image = tv_tensors.Image(Image.open(path).convert("RGB"))
         mask = tv_tensors.Mask(classes())
-        if mask.shape != image.shape[1:]:
-            raise InputError(
-                f"image {path}: is {tuple(image.shape[1:])}, and its mask {tuple(mask.shape)}"
-            )
+        height, width = mask.shape
+        image = to_tensor(read_image(path, size=(width, height)))
         shown = self.transform(image, mask) if self.train else (self.transform(image), mask)
         return {"inputs": shown[0], "targets": {"mask": shown[1].as_subclass(Tensor).long()}}

@@ -66,7 +66,7 @@ def test_a_broken_image_is_replaced_in_training_and_black_in_evaluation(
         (tmp_path / name / "0.jpg").write_bytes(content if name == "red" else content[:300])
     sample = LabelledImages(str(tmp_path), MIDDLE)[0]
     assert sample["labels"] == 1
-    assert sample["broken"].startswith(f"{tmp_path / 'blue' / '0.jpg'}: ")
+    assert sample["broken"].startswith(f"image {tmp_path / 'blue' / '0.jpg'}: ")
     evaluated = LabelledImages(str(tmp_path), MIDDLE, train=False)[0]
     assert evaluated["labels"] == 0
     assert not evaluated["inputs"].any()

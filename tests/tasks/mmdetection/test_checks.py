@@ -54,7 +54,7 @@ BROKEN = {
     "no JSON": (lambda root: (root / TRAIN).write_text("{'"), [TRAIN, "is not JSON"]),
     "not COCO": (lambda root: (root / TRAIN).write_text("[]"), [TRAIN, "'images'"]),
     "category missing": (
-        lambda root: edit(root / TRAIN, lambda c: c["categories"].pop()),
+        lambda root: edit(root / TRAIN, lambda c: c["categories"][-1].update(name="other")),
         [TRAIN, "lack 1 of", "metainfo.classes"],
     ),
     "image missing": (
@@ -62,47 +62,31 @@ BROKEN = {
         [TRAIN, "1 of its 16 images", "000000000004.jpg"],
     ),
     "no images": (lambda root: shutil.rmtree(root / "train2017"), ["16 of its 16 images"]),
-    "another order": (
-        lambda root: edit(root / VAL, lambda c: c["categories"].reverse()),
-        [VAL, "in the order", "one order"],
-    ),
     "a name twice": (
         lambda root: edit(
             root / TRAIN, lambda c: c["categories"].append(c["categories"][0] | {"id": 99})
         ),
-        [TRAIN, "each name once"],
-    ),
-    "an id twice": (
-        lambda root: edit(root / TRAIN, lambda c: c["annotations"][1].update(id=1)),
-        [TRAIN, "annotation 1 has no id of its own"],
-    ),
-    "ids from 0": (
-        lambda root: edit(root / VAL, lambda c: c["annotations"][2].update(id=0)),
-        [VAL, "annotation 0 has the id 0", "from 1"],
-    ),
-    "no area": (
-        lambda root: edit(root / TRAIN, lambda c: c["annotations"][2].pop("area")),
-        [TRAIN, "annotation 3 has no area"],
-    ),
-    "no iscrowd": (
-        lambda root: edit(root / VAL, lambda c: c["annotations"][0].pop("iscrowd")),
-        [VAL, "annotation 1 has no iscrowd"],
+        [TRAIN, "give each name once"],
     ),
     "no box": (
         lambda root: edit(root / VAL, lambda c: c["annotations"][0].pop("bbox")),
-        [VAL, "annotation 1 has no bbox of four numbers"],
+        [VAL, "has no bbox of four numbers"],
     ),
     "a box of words": (
         lambda root: edit(root / VAL, lambda c: c["annotations"][0].update(bbox=["1"] * 4)),
-        [VAL, "annotation 1 has no bbox of four numbers"],
+        [VAL, "has no bbox of four numbers"],
     ),
     "no width": (
         lambda root: edit(root / TRAIN, lambda c: c["images"][0].pop("width")),
-        [TRAIN, "image 1 has no width and height"],
+        [TRAIN, "image 1 (images[0]) has no width and height"],
+    ),
+    "no file name": (
+        lambda root: edit(root / TRAIN, lambda c: [i.pop("file_name") for i in c["images"]]),
+        [TRAIN, "image 1 (images[0]) has no file_name in text: None (and 15 more)"],
     ),
     "category not listed": (
         lambda root: edit(root / TRAIN, lambda c: c["annotations"][0].update(category_id=77)),
-        [TRAIN, "annotation 1 has a category_id that is not listed"],
+        [TRAIN, "annotation 1 (annotations[0]) has a category_id that is not listed"],
     ),
 }
 
@@ -126,7 +110,7 @@ def test_heads_that_do_not_fit_are_named(root: Path, monkeypatch) -> None:
 def test_coco_categories_on_other_data_are_named(root: Path, monkeypatch) -> None:
     register_all_modules()
     monkeypatch.setenv("COCO_ROOT", str(root))
-    with pytest.raises(InputError, match=r"lack 80 of the config's 80 classes: person"):
+    with pytest.raises(InputError, match=r"lack 80 of the 80 classes: person"):
         check_data(load_config("mask_rcnn_x50_32x4d_fpn_coco"), "train")
 
 
@@ -154,11 +138,6 @@ def test_checkpoints_of_another_detector_are_named(monkeypatch, tmp_path: Path) 
         check_checkpoint(tmp_path / "short.pth", cfg)
     with pytest.raises(InputError, match=r"absent.pth: there is no such file"):
         check_checkpoint(tmp_path / "absent.pth", cfg)
-
-
-def test_images_without_a_file_name_are_left_to_the_data_set(root: Path, monkeypatch) -> None:
-    edit(root / TRAIN, lambda c: [image.pop("file_name") for image in c["images"]])
-    check_data(config(root, monkeypatch), "train")
 
 
 def test_only_heads_that_tell_classes_apart_are_compared(root: Path, monkeypatch) -> None:

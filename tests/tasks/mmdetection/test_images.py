@@ -56,7 +56,7 @@ def test_broken_images_are_named(image: Path, content) -> None:
 
 
 def test_missing_images_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"absent.jpg: No such file"):
+    with pytest.raises(InputError, match=r"absent.jpg: cannot be read: No such file"):
         load(tmp_path / "absent.jpg")
 
 
@@ -78,4 +78,4 @@ def test_a_message_from_a_worker_is_the_message(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Original Traceback") as error:
         next(iter(DataLoader(Images(tmp_path / "absent.jpg"), num_workers=1)))
     message = plain_message(error.value)
-    assert message == f"image {tmp_path / 'absent.jpg'}: No such file or directory"
+    assert message == f"image {tmp_path / 'absent.jpg'}: cannot be read: No such file or directory"

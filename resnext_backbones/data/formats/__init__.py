@@ -1,0 +1,1 @@
+"""Annotations of other formats become COCO's; the library supervision reads their labels."""

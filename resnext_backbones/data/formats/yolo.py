@@ -1,0 +1,243 @@
+"""YOLO's labels: a text file for each image, whose numbers are fractions of the image's sides.
+
+A line is a class and a box (centre, width, height), or a class and a polygon; names of classes and
+folders of images stand in data.yaml, as Ultralytics has it, or in classes.txt beside the labels, as
+LabelImg writes them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from supervision.dataset.formats.yolo import yolo_annotations_to_detections
+
+from resnext_backbones.data.find_images import find_images
+from resnext_backbones.data.formats.labels import (
+    Account,
+    LabelledImage,
+    LabelledObject,
+    Source,
+    box_of,
+    read_classes,
+    read_text,
+    rounded,
+)
+from resnext_backbones.errors import InputError, some
+
+FRACTIONS = (-1.0, 2.0)
+"""What lies outside of these is not a fraction of an image, but pixels."""
+
+Classes = dict[int, str]
+
+
+def read(source: Source, account: Account) -> tuple[tuple[str, ...], Iterator[LabelledImage]]:
+    """Returns the names of the classes, and the images one by one."""
+    config = _find_config(source.path)
+    if config is None:
+        folder = _folder(source.path)
+        names = source.classes or read_classes(folder / "classes.txt")
+        classes, keypoints = dict(enumerate(names)), 0
+        roots, labels = [source.images or folder], folder
+    else:
+        content = _read_config(config)
+        classes = _classes(config, content, source.classes)
+        keypoints = _keypoints(config, content)
+        roots = [source.images] if source.images else _image_roots(config, content, source.split)
+        labels = None
+    pairs = _pairs(roots, labels)
+    return tuple(classes.values()), _images(pairs, classes, keypoints, account)
+
+
+def _find_config(path: Path) -> Path | None:
+    """Returns the data.yaml, or None where there is a classes.txt in place of it."""
+    if path.is_file():
+        return path
+    found = [p for p in sorted(_folder(path).glob("*.y*ml")) if "names:" in read_text(p)]
+    if len(found) > 1:
+        raise InputError(f"{path}: has several files with names of classes; give one: {found}")
+    if not found and not (path / "classes.txt").is_file():
+        raise InputError(
+            f"{path}: has neither data.yaml nor classes.txt; name the file, or say with --classes "
+            "which file lists the names"
+        )
+    return found[0] if found else None
+
+
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise InputError(f"{path}: there is no such file or folder")
+    return path
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: is not a table with `names`, `train` and `val`")
+    return content
+
+
+def _classes(path: Path, content: dict[str, Any], given: tuple[str, ...] | None) -> Classes:
+    if given:
+        return dict(enumerate(given))
+    names = content.get("names")
+    pairs = names.items() if isinstance(names, dict) else enumerate(names or ())
+    listed = [(str(number), name) for number, name in pairs]
+    # YAML takes no, yes, on and off for truths.
+    fit = [
+        n.isdigit() and isinstance(name, str | int) and name is not True and name is not False
+        for n, name in listed
+    ]
+    if not (isinstance(names, dict | list) and fit and all(fit)):
+        raise InputError(
+            f"{path}: `names` is {names!r}; use a list, or numbers with names, and quote words "
+            "such as no"
+        )
+    classes = {int(number): str(name) for number, name in listed}
+    if "nc" in content and content["nc"] != len(classes):
+        raise InputError(f"{path}: says nc: {content['nc']}, and has {len(classes)} names")
+    return dict(sorted(classes.items()))
+
+
+def _keypoints(path: Path, content: dict[str, Any]) -> int:
+    """Returns how many numbers of keypoints stand behind a box."""
+    shape = content.get("kpt_shape", [0, 0])
+    try:
+        count, each = (int(n) for n in shape)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: `kpt_shape` is {shape!r}; use two numbers") from error
+    return count * each
+
+
+def _image_roots(path: Path, content: dict[str, Any], split: str | None) -> list[Path]:
+    """Returns the folders, or lists of images, of a split."""
+    name = split or "train"
+    entry = content.get(name)
+    if not entry:
+        known = [key for key in ("train", "val", "valid", "test") if content.get(key)]
+        raise InputError(f"{path}: has no split {name!r}; --split takes {' or '.join(known)}")
+    root = path.parent / str(content.get("path") or "")
+    found = []
+    for part in map(str, entry if isinstance(entry, list) else [entry]):
+        # Roboflow's exports begin with a `..` too many.
+        places = (root / part, path.parent / part, path.parent / part.removeprefix("../"))
+        place = next((place for place in places if place.exists()), None)
+        if place is None:
+            raise InputError(
+                f"{path}: {name} is {part}, and there is no {places[0]}; IMAGES names the folder"
+            )
+        found.append(place)
+    return found
+
+
+def _pairs(roots: list[Path], labels: Path | None) -> list[tuple[Path, Path]]:
+    """Returns the images, each with the file of its labels, which need not be there."""
+    images = [image for root in roots for image in _listed(root)]
+    if labels is None:
+        return [(image, _label_file(image)) for image in images]
+    (root,) = roots
+    return [(image, labels / image.relative_to(root).with_suffix(".txt")) for image in images]
+
+
+def _listed(root: Path) -> list[Path]:
+    if root.suffix == ".txt":
+        lines = (line.strip() for line in read_text(root).splitlines())
+        return [root.parent / line for line in lines if line]
+    found = find_images([str(root)])
+    inner = found.root.relative_to(root.absolute()) if found.root != root.absolute() else Path()
+    return sorted(root / inner / name for name in found.names)
+
+
+def _label_file(image: Path) -> Path:
+    """Returns where Ultralytics looks for labels: below `labels` in place of the last `images`."""
+    parts = list(image.parts[:-1])
+    if "images" in parts:
+        parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
+    return Path(*parts, image.name).with_suffix(".txt")
+
+
+def _images(
+    pairs: list[tuple[Path, Path]], classes: Classes, keypoints: int, account: Account
+) -> Iterator[LabelledImage]:
+    owners: dict[Path, Path] = {}
+    for image, labels in pairs:
+        if labels in owners:
+            account.problem(str(labels), f"is of two images, {owners[labels]} and {image}")
+        owners[labels] = image
+        if not image.is_file():
+            account.problem(str(image), "there is no such image")
+        elif (size := account.size_of(image)) is not None:
+            objects = _objects(labels, size, classes, keypoints, account)
+            yield LabelledImage(image, size, objects)
+    for folder in dict.fromkeys(labels.parent for labels in owners):
+        for path in sorted(folder.glob("*.txt")):
+            if path not in owners and _are_labels(path):
+                account.problem(str(path), "there is no image of these labels")
+
+
+def _are_labels(path: Path) -> bool:
+    """Says whether a text file holds labels, not names of classes, notes or lists of images."""
+    first = read_text(path).lstrip().partition("\n")[0].split()
+    return len(first) > 4 and first[0].replace(".", "").isdigit()
+
+
+def _objects(
+    path: Path, size: tuple[int, int], classes: Classes, keypoints: int, account: Account
+) -> list[LabelledObject]:
+    if not path.is_file():
+        account.notice("image without a label file: taken as one without objects", str(path))
+        return []
+    try:
+        text = read_text(path)
+    except InputError as error:
+        account.problems.append(str(error))
+        return []
+    objects = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        where = f"{path} line {number}"
+        account.labels += 1
+        try:
+            objects.append(_object(line.split(), where, size, classes, keypoints, account))
+        except (ValueError, OverflowError) as error:
+            account.problem(where, str(error))
+    return objects
+
+
+def _object(
+    words: list[str],
+    where: str,
+    size: tuple[int, int],
+    classes: Classes,
+    keypoints: int,
+    account: Account,
+) -> LabelledObject:
+    if keypoints and len(words) == 5 + keypoints:
+        account.notice("keypoints behind a box: left out, the box is kept", where)
+        words = words[:5]
+    elif len(words) == 6:
+        float(words.pop())
+        account.notice("a number behind a box, as of predictions: left out", where)
+    elif len(words) > 6 and len(words) % 2 == 0:
+        raise ValueError(f"its {len(words) - 1} coordinates are no pairs of x and y")
+    # The library says what is wrong, and reads classes and boxes in all ways that people write.
+    read = yolo_annotations_to_detections([" ".join(words)], size, with_masks=False)
+    numbers, number = [float(word) for word in words[1:]], int(read.class_id[0])
+    low, high = FRACTIONS
+    if wrong := [v for v in numbers if not (math.isfinite(v) and low <= v <= high)]:
+        raise ValueError(f"{wrong[0]:g} is no fraction of the image; use numbers from 0 to 1")
+    if number not in classes:
+        raise ValueError(
+            f"class {number} has no name; those with names are {some(map(str, classes))}"
+        )
+    polygons = []
+    if len(numbers) > 4:
+        polygons.append(rounded(v * size[i % 2] for i, v in enumerate(numbers)))
+    return LabelledObject(classes[number], box_of(*read.xyxy[0]), polygons)

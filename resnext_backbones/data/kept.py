@@ -1,0 +1,143 @@
+"""What was found in a large annotation file is kept, and so are completed copies, by the hash of
+the file and of the rules.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+
+from resnext_backbones.data.coco_file import LISTS, Content
+from resnext_backbones.data.rules import Finding, Outcome, Use
+from resnext_backbones.errors import InputError
+from resnext_backbones.io import atomic_write
+
+DAYS = 60
+"""What nobody asked for in so many days is removed when something new is kept."""
+
+CHUNK = 10_000
+"""So many annotations are written at once."""
+
+
+def folder() -> Path:
+    """Returns the folder of what is kept, which TORCH_HOME moves."""
+    return Path(torch.hub.get_dir()) / "resnext_backbones" / "annotations"
+
+
+@contextmanager
+def one_at_a_time(digest: str, use: Use) -> Iterator[None]:
+    """Has the processes of a machine look at a file one after the other: the first one keeps what
+    it finds.
+    """
+    path = _summary(digest, use)
+    with ExitStack() as stack:
+        with suppress(OSError):  # where nothing can be kept
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(f"{path}.lock"))
+        yield
+
+
+def find(digest: str, use: Use) -> dict[str, Any] | None:
+    """Returns what `keep` was given of a file of this hash, for this use; None if nothing."""
+    path = _summary(digest, use)
+    try:
+        known = json.loads(path.read_bytes())
+        path.touch()
+        rows = [Finding(**{**row, "outcome": Outcome(row["outcome"])}) for row in known["findings"]]
+        return {**known, "findings": tuple(rows)}
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def keep(digest: str, use: Use, findings: Sequence[Finding], **known: Any) -> None:
+    """Keeps what was found in a file; where nothing can be written it is found again."""
+    rows = [{**vars(finding), "outcome": finding.outcome.value} for finding in findings]
+    try:
+        with atomic_write(_summary(digest, use)) as path:
+            path.write_text(json.dumps({"findings": rows, **known}), encoding="utf-8")
+        _remove_old()
+    except OSError:
+        pass
+
+
+def copy(
+    source: Path,
+    digest: str,
+    use: Use,
+    categories: Sequence[Mapping[str, Any]],
+    content: Callable[[], Content],
+) -> Path:
+    """Returns the completed copy of a file, which one of several processes writes.
+
+    Args:
+        source: the file, of this `digest`.
+        use: what it was completed for.
+        categories: in the order that the copy has them in.
+        content: returns what it holds.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    order = _short(json.dumps(categories))
+    name = f"{source.stem:.80}.{digest[:16]}.{use}.{order}.{_rules()}"
+    path = folder() / f"{name}.json"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            if path.is_file():
+                path.touch()
+                return path
+            with atomic_write(path) as temporary, temporary.open("w", encoding="ascii") as file:
+                file.writelines(_pieces(content()))
+        _remove_old()
+    except OSError as error:
+        raise InputError(
+            f"annotation file {source}: its completed copy {path} cannot be written: "
+            f"{error.strerror or error}; set TORCH_HOME to a folder with room for it"
+        ) from error
+    return path
+
+
+def _pieces(content: Content) -> Iterator[str]:
+    """Yields the JSON of a content; the encoder would hold that of a large one at once."""
+    others = {key: value for key, value in content.items() if key not in LISTS}
+    yield json.dumps(others)[:-1] + (", " if others else "")
+    for number, key in enumerate(LISTS):
+        yield f'{", " if number else ""}"{key}": ['
+        things = content[key]
+        for start in range(0, len(things), CHUNK):
+            comma = ", " if start else ""
+            yield comma + json.dumps(things[start : start + CHUNK])[1:-1]
+        yield "]"
+    yield "}"
+
+
+def _summary(digest: str, use: Use) -> Path:
+    return folder() / f"{digest[:32]}.{use}.{_rules()}.found.json"
+
+
+@cache
+def _rules() -> str:
+    """Returns a hash of this package's rules: what other ones found or filled in is not taken."""
+    parts = sorted(Path(__file__).parent.rglob("*.py"))
+    return _short("".join(path.read_text(encoding="utf-8") for path in parts))
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _remove_old() -> None:
+    oldest = time.time() - DAYS * 24 * 3600
+    for path in folder().iterdir():
+        if path.stat().st_mtime < oldest:
+            path.unlink(missing_ok=True)

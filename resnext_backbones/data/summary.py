@@ -1,0 +1,56 @@
+"""What a file of annotations holds, in a few numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from resnext_backbones.data.columns import Columns
+
+SMALL, MEDIUM = 32**2, 96**2
+"""Areas in pixels where COCO's small objects end, and its medium ones."""
+
+PARTS = (1, 50, 99)
+"""Percent: so many objects are narrower for their height than each of the numbers given."""
+
+
+def summarise(columns: Columns) -> dict[str, Any]:
+    """Returns plain numbers: of images, their sides and objects; of objects, their sizes and
+    aspect ratios (width over height); of categories, how many objects each has. Boxes and sizes
+    that are none are not among them.
+    """
+    known = columns.category_of >= 0
+    counts = np.bincount(columns.category_of[known], minlength=len(columns.categories)).tolist()
+    placed = columns.image_of[columns.image_of >= 0]
+    in_images = np.bincount(placed, minlength=len(columns.images))
+    sides = columns.boxes[(columns.boxes[:, 2:] > 0).all(1), 2:]
+    with np.errstate(over="ignore", under="ignore"):
+        ratios = sides[:, 0] / sides[:, 1]
+        products = columns.boxes[:, 2:].prod(1)
+    ratios = ratios[np.isfinite(ratios)]
+    areas = np.where(columns.areas > 0, columns.areas, products)
+    return {
+        "images": len(columns.images),
+        "annotations": len(columns.annotations),
+        "crowds": int(columns.crowds.sum()),
+        "images_without_objects": int((in_images == 0).sum()),
+        "objects_in_an_image": _spread(in_images),
+        "width": _spread(columns.sizes[:, 1]),
+        "height": _spread(columns.sizes[:, 0]),
+        "objects": {
+            "small": int((areas < SMALL).sum()),
+            "medium": int(((areas >= SMALL) & (areas < MEDIUM)).sum()),
+            "large": int((areas >= MEDIUM).sum()),
+        },
+        "aspect": [round(float(v), 2) for v in np.percentile(ratios, PARTS)] if len(ratios) else [],
+        "categories": [[str(n), count] for n, count in zip(columns.names, counts, strict=True)],
+    }
+
+
+def _spread(values: np.ndarray) -> list[float]:
+    """Returns the least, the median and the greatest, of those that are numbers."""
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return []
+    return [round(float(v), 1) for v in (values.min(), np.median(values), values.max())]

@@ -1,0 +1,92 @@
+"""What must be alike on all hosts: versions, the config, and the data set."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import resnext_backbones
+from resnext_backbones.weights.download import hash_of
+
+PACKAGES = ("torch", "torchvision", "onedl-mmengine", "onedl-mmcv", "onedl-mmdetection")
+
+PLACES = ("work_dir", "load_from", "resume", "filename", "experiment_name", "launcher")
+"""Settings that may be other ones on each host."""
+
+NO_VALUE = "none"
+
+
+def facts_of(cfg: Mapping[str, Any], loaders: tuple[str, ...], *, leads: bool) -> dict[str, str]:
+    """Returns what the processes of a run compare, by what a message calls it.
+
+    Args:
+        loaders: names of the loaders whose data sets count.
+        leads: this process is the first of its host, and reads its files.
+    """
+    cfg = getattr(cfg, "_cfg_dict", cfg)  # of MMEngine's Config, which is no mapping
+    found = {"versions": ", ".join(f"{name} {value}" for name, value in _versions())}
+    if leads:
+        begins = cfg.get("load_from")
+        if begins and not cfg.get("resume") and Path(begins).is_file():
+            found["checkpoint, load_from"] = f"SHA-256 {hash_of(Path(begins))[:12]}"
+        for loader in loaders:
+            if settings := cfg.get(loader):
+                found |= dict(_files(settings.get("dataset") or {}, f"{loader}.dataset"))
+    return found | {f"config, {key}": value for key, value in _settings(cfg, "")}
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    yield "Python", ".".join(map(str, sys.version_info[:2]))
+    yield "resnext_backbones", resnext_backbones.__version__
+    for name in PACKAGES:
+        try:
+            yield name, version(name)
+        except PackageNotFoundError:
+            continue
+
+
+def _settings(node: Any, name: str) -> Iterator[tuple[str, str]]:
+    """Yields the settings of a config that are no paths, by their dotted names."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if name or key not in PLACES:
+                yield from _settings(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(node, list | tuple):
+        for number, value in enumerate(node):
+            yield from _settings(value, f"{name}.{number}")
+    elif not (isinstance(node, str) and (os.sep in node or Path(node).exists())):
+        yield name, str(node)
+
+
+def _files(dataset: Mapping[str, Any], name: str) -> Iterator[tuple[str, str]]:
+    """Yields hashes of the files that a data set names, and of the names in its folder of images,
+    by the settings that name them.
+    """
+    root = Path(str(dataset.get("data_root") or ""))
+    for key, value in dataset.items():
+        if isinstance(value, Mapping):
+            yield from _files({"data_root": str(root), **value}, f"{name}.{key}")
+        if not isinstance(value, str) or not value or key == "data_root":
+            continue
+        path = root / value
+        if path.is_file():
+            yield f"data set, {name}.{key}", f"SHA-256 {hash_of(path)[:12]}"
+        elif path.is_dir():
+            yield f"data set, {name}.{key}", _names(path)
+
+
+def _names(folder: Path) -> str:
+    """Returns how many files are in a folder, with a hash of their names."""
+    names = sorted(
+        os.path.join(os.path.relpath(path, folder), name)  # noqa: PTH118  a million of them
+        for path, _, files in os.walk(folder)
+        for name in files
+    )
+    digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()
+    return f"{len(names)} files, names {digest[:12]}"

@@ -1,0 +1,69 @@
+"""What ends a run from outside of it is said in one message, with the checkpoint to go on from."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from torch import distributed
+
+from resnext_backbones.engine import hosts
+from resnext_backbones.engine.signals import TERMINATED, requests
+from resnext_backbones.errors import RunError
+
+WORKER = re.compile(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\) (.+)", re.S)
+"""PyTorch says so that a process which loads data is gone."""
+
+LOST = re.compile(
+    "closed by peer|reset by peer|timed out waiting|pair closure|broken pipe|no route to host|"
+    "network is unreachable|gloo|nccl",
+    re.I,
+)
+"""A collective that another process did not take part in ends in such an error."""
+
+
+@contextmanager
+def said(work_dir: str | Path) -> Iterator[None]:
+    """Raises RunError where a process that loads data, or another one that trains, is gone.
+
+    PyTorch raises the first as soon as it is so, in the midst of whatever is computed, which may
+    make another error of it.
+    """
+    try:
+        yield
+    except Exception as error:
+        texts = [str(each) for each in _chain(error)]
+        if gone := next(filter(None, map(WORKER.search, texts)), None):
+            how = gone[2].split(". ")[0].strip(". \n")
+            raise RunError(
+                f"process {gone[1]}, which loads data, {how}: where nobody did that, the system "
+                "was out of memory (its log says so: dmesg); lower num_workers or batch_size of "
+                f"the loaders; {last_checkpoint_said(work_dir)}"
+            ) from error
+        lost = isinstance(error, distributed.DistError) or any(map(LOST.search, texts))
+        if distributed.is_initialized() and lost:
+            if requests.asked or hosts.were_asked():  # while all evaluate, which saves nothing
+                kept = last_checkpoint_said(work_dir)
+                print(f"asked to end, as other processes were; {kept}", file=sys.stderr)
+                raise SystemExit(TERMINATED) from error
+            raise RunError(f"{hosts.lost()}; {last_checkpoint_said(work_dir)}") from error
+        raise
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yields an error, and those that it was raised from or while they were handled."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def last_checkpoint_said(work_dir: str | Path) -> str:
+    """Returns which checkpoint a run of any engine can go on from, for a message."""
+    note = Path(work_dir) / "last_checkpoint"
+    if not note.is_file():
+        return f"there is no checkpoint in {work_dir} yet"
+    name = Path(note.read_text(encoding="utf-8").strip()).name
+    return f"the last checkpoint is {note.with_name(name)}: --resume goes on from it"

@@ -1,0 +1,273 @@
+"""The processes of several hosts find each other, are alike before the first step, and say which of
+them is gone.
+
+They write to a store of keys that rank 0, or torchrun on its host, keeps. Clocks are not compared.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import struct
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+from torch import distributed
+
+from resnext_backbones.engine.signals import requests
+from resnext_backbones.errors import InputError, RunError
+
+TIMEOUT = 600.0
+"""Processes wait so many seconds for each other, where `env_cfg.dist_cfg.timeout` says no other."""
+
+BEAT = 2.0
+"""So often, in seconds, a process says that it is there."""
+
+SIOCGIFADDR = 0x8915
+"""Linux' number for: which address has an interface."""
+
+ENDED, ASKED = "ended", "asked"
+"""The first process to end with an error leaves it in the store under the first key, and one that
+was asked to end while all evaluate the second."""
+
+
+class Peers:
+    """The processes of a run, as one of them sees them.
+
+    Args:
+        rank, world_size: of this process and of all.
+        timeout: seconds to wait for the others.
+    """
+
+    def __init__(self, rank: int, world_size: int, timeout: float) -> None:
+        self.rank, self.world_size, self.timeout = rank, world_size, timeout
+        self.store = connect(timeout, serves=rank == 0)
+        self.names = {rank: f"rank {rank} on {this_host()}"}
+
+    def meet(self, facts: Mapping[str, str]) -> None:
+        """Waits for all processes, and compares what they know of the run.
+
+        Raises:
+            InputError: a fact is another one on another host; it names the hosts.
+            RunError: a process does not come, or has ended with an error.
+        """
+        mine = {"name": self.names[self.rank], "facts": dict(facts)}
+        self.store.set(f"beat/{self.rank}", "0")
+        self.store.set(f"facts/{self.rank}", json.dumps(mine))
+        keys = [f"facts/{rank}" for rank in range(self.world_size)]
+        end = time.monotonic() + self.timeout
+        while not self.store.check(keys):
+            if error := self._ended():
+                raise RunError(error)
+            if time.monotonic() > end:
+                absent = [rank for rank, key in enumerate(keys) if not self.store.check([key])]
+                raise RunError(
+                    f"{_ranks(absent)} did not come within {self.timeout:.0f} s; "
+                    f"{len(keys) - len(absent)} of {len(keys)} processes wait for them"
+                )
+            time.sleep(0.1)
+        found = [json.loads(self.store.get(key)) for key in keys]
+        self.names = {rank: each["name"] for rank, each in enumerate(found)}
+        self._linger()
+        for what in found[0]["facts"]:
+            self._compare(what, [each["facts"].get(what) for each in found])
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def _linger(self) -> None:
+        """Waits until all have read: the store may end with this process."""
+        self.store.add("read", 1)
+        end = time.monotonic() + 10
+        while int(self.store.add("read", 0)) < self.world_size and time.monotonic() < end:
+            time.sleep(0.05)
+
+    def _compare(self, what: str, values: list[str | None]) -> None:
+        """Raises InputError where processes know different values; None is of one that need not."""
+        places: dict[str, list[str]] = {}
+        for rank, value in enumerate(values):
+            if value is not None:
+                places.setdefault(value, []).append(self.names[rank])
+        if len(places) > 1:
+            listed = "; ".join(f"{value}: {_some(names)}" for value, names in places.items())
+            raise InputError(f"{what}: differs between hosts: {listed}; make them alike")
+
+    def _beat(self) -> None:
+        """Says again and again that this process is there, through a connection of its own."""
+        store, count = None, 0
+        while True:
+            time.sleep(BEAT)
+            count += 1
+            try:
+                store = store or connect(5 * BEAT)
+                store.set(f"beat/{self.rank}", str(count))
+                if store.check([ASKED]):
+                    requests.asked = requests.asked or signal.SIGTERM
+            except (RunError, RuntimeError):
+                store = None  # the link may be there again the next time
+
+    def _ended(self) -> str:
+        store = self.store
+        return store.get(ENDED).decode() if store.check([ENDED]) else ""
+
+    def lost(self) -> str:
+        """Returns which processes are gone, for a message; it takes some seconds."""
+        keys = [f"beat/{rank}" for rank in range(self.world_size)]
+        try:
+            store = connect(5 * BEAT)
+            first = store.multi_get(keys)
+            time.sleep(3 * BEAT)
+            if store.check([ENDED]):
+                return store.get(ENDED).decode()
+            second = store.multi_get(keys)
+        except (RunError, RuntimeError):
+            return f"{self.names.get(0, 'rank 0')} ended or cannot be reached from {this_host()}"
+        silent = [r for r in range(self.world_size) if r != self.rank and first[r] == second[r]]
+        if silent:
+            return f"{_some([self.names[r] for r in silent])} ended or cannot be reached"
+        return (
+            f"processes waited for each other for {self.timeout:.0f} s, and all of them are there: "
+            "where the link or a host is that slow, raise env_cfg.dist_cfg.timeout"
+        )
+
+
+def this_host() -> str:
+    """Returns the name of this host, with the address by which it reaches that of rank 0."""
+    address = _own_address()
+    return socket.gethostname() + (f" ({address})" if address else "")
+
+
+def use_interface() -> None:
+    """Has Gloo take the network interface that leads to rank 0, where nobody has named one: it
+    would take that of the host's name, which often leads to this host alone.
+    """
+    address = _own_address()
+    for _, name in socket.if_nameindex() if address else ():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked, suppress(OSError):
+            found = fcntl.ioctl(asked, SIOCGIFADDR, struct.pack("256s", name.encode()))
+            if socket.inet_ntoa(found[20:24]) == address:
+                os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
+
+
+def _own_address() -> str:
+    """Returns this host's address on the way to rank 0; "" where it is not known."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError, KeyError):
+        probe.connect((os.environ["MASTER_ADDR"], 9))  # which sends nothing
+        return probe.getsockname()[0]
+    return ""
+
+
+def _ranks(ranks: list[int]) -> str:
+    each = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return _some([f"rank {rank} (of host {rank // each}, from 0)" for rank in ranks])
+
+
+def _some(names: list[str], limit: int = 4) -> str:
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if names[limit:] else "")
+
+
+def connect(timeout: float, *, serves: bool = False) -> distributed.Store:
+    """Returns a connection to the store, or raises RunError where its host does not answer.
+
+    Args:
+        timeout: seconds.
+        serves: this process keeps the store, if torchrun does not.
+    """
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    serves = serves and not _kept_by_torchrun()
+    options = {"wait_for_workers": False, "multi_tenant": True}
+    try:
+        if not serves:
+            _answers(address, port, timeout)
+        store = distributed.TCPStore(
+            address, port, None, serves, timedelta(seconds=timeout), **options
+        )
+    except (RuntimeError, OSError) as error:
+        raise RunError(
+            f"{address}:{port}, the host of rank 0, does not answer {this_host()} within "
+            f"{timeout:.0f} s"
+        ) from error
+    life = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return distributed.PrefixStore(f"resnext_backbones/{life}", store)
+
+
+def _answers(address: str, port: int, timeout: float) -> None:
+    """Waits until someone answers there, or raises OSError; PyTorch would log each attempt."""
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            socket.create_connection((address, port), max(1.0, end - time.monotonic())).close()
+            return
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
+
+
+def _kept_by_torchrun() -> bool:
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+
+
+peers: Peers | None = None
+"""Those of this process, once it has met them."""
+
+
+def ask() -> None:
+    """Has all other processes end that evaluate, and gives them the time to hear it."""
+    if peers is not None:
+        with suppress(RunError, RuntimeError):
+            connect(5 * BEAT).set(ASKED, "1")
+            time.sleep(2 * BEAT)
+
+
+def were_asked() -> bool:
+    """Tells whether any process was asked to end, and ends for that."""
+    with suppress(RunError, RuntimeError):
+        return peers is not None and connect(5 * BEAT).check([ASKED])
+    return False
+
+
+def are_several() -> bool:
+    """Tells whether the processes of this run are on more hosts than this one."""
+    here, everywhere = (int(os.environ.get(n) or 1) for n in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
+    return here < everywhere
+
+
+def waits(cfg: Mapping[str, Any]) -> float:
+    """Returns how many seconds the processes of a config wait for each other."""
+    dist_cfg = (cfg.get("env_cfg") or {}).get("dist_cfg") or {}
+    return float(dist_cfg.get("timeout") or TIMEOUT)
+
+
+def meet(rank: int, world_size: int, facts: Mapping[str, str], timeout: float) -> None:
+    """Meets the processes of a run, as `Peers.meet`; a process that is alone has none."""
+    global peers
+    if world_size > 1 and peers is None:
+        peers = Peers(rank, world_size, timeout)
+        peers.meet(facts)
+
+
+def tell(message: str) -> None:
+    """Leaves to the other processes why this one ends, also where it has not met them yet."""
+    rank, world_size = (int(os.environ.get(name) or 0) for name in ("RANK", "WORLD_SIZE"))
+    if world_size < 2 or not {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
+        return
+    if peers is None and rank == 0 and not _kept_by_torchrun():
+        return  # there is no store yet, and it would end with this process
+    with suppress(RunError, RuntimeError):  # no one is there to be told
+        connect(5 * BEAT).compare_set(ENDED, "", f"rank {rank} on {this_host()} ended: {message}")
+
+
+def name_of(rank: int) -> str:
+    """Returns the name of a process, with its host where that is known."""
+    return peers.names.get(rank, f"rank {rank}") if peers is not None else f"rank {rank}"
+
+
+def lost() -> str:
+    """Returns which processes are gone, for a message."""
+    return peers.lost() if peers is not None else "another process ended, or cannot be reached"

@@ -1,0 +1,146 @@
+"""Where memory runs out, a run ends with what would take less of it."""
+
+from __future__ import annotations
+
+import errno
+import resource
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine.registry import MODELS
+
+from resnext_backbones.engine.signatures import arguments, registered
+from resnext_backbones.errors import InputError
+
+SAID_BY = (
+    "out of memory", "can't allocate memory", "DefaultCPUAllocator", "ALLOC_FAILED",
+    "Insufficient memory", "Unable to allocate", "Cannot allocate memory",
+)  # fmt: skip
+"""PyTorch, CUDA's libraries, OpenCV, NumPy and Linux say so that there is no memory."""
+
+WORKER = ("DataLoader worker", "is killed by signal")
+"""A process that reads images was ended by the system, mostly for want of memory."""
+
+HALVED = ("resnext_backbones.Bfloat16OptimWrapper", "AmpOptimWrapper")
+
+RECOMPUTE = {
+    "resnext_backbones.ImageClassifier": "model.network.recompute",
+    "resnext_backbones.TorchvisionDetector": "model.backbone.recompute",
+    "resnext_backbones.TorchvisionSegmenter": "model.backbone.recompute",
+}
+"""The setting that computes blocks twice and keeps less of them, by the type of the model."""
+
+WITH_CP = "model.backbone.with_cp"
+
+
+@contextmanager
+def less_memory_named(options: Callable[[], Iterable[str]]) -> Iterator[None]:
+    """Raises InputError, with the peak and the options that take less, where memory runs out.
+
+    Args:
+        options: returns them in words, what helps most first.
+    """
+    try:
+        yield
+    except Exception as error:  # they are of many kinds
+        if all(word in str(error) for word in WORKER):
+            raise InputError(
+                f"{_first_line(error)}: a process that reads images was ended, as the system does "
+                "for want of memory, or of shared memory (/dev/shm): fewer processes take less: "
+                "--cfg-options train_dataloader.num_workers=1 val_dataloader.num_workers=1"
+            ) from error
+        if not is_out_of_memory(error):
+            raise
+        listed = "\n".join(f"  {option}" for option in options())
+        raise InputError(
+            f"out of memory: {_first_line(error)}\n{peak()}; this takes less, what helps most "
+            f"first:\n{listed}"
+        ) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tells whether an error says that there is no memory, of a GPU or of the machine."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    # OpenCV's error is a class of its own.
+    is_kind = isinstance(error, RuntimeError) or type(error).__module__.startswith("cv2")
+    return is_kind and any(word in str(error) for word in SAID_BY)
+
+
+def peak() -> str:
+    """Returns how much memory this process took at most, in words."""
+    if torch.cuda.is_initialized():
+        total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+        taken = torch.cuda.max_memory_allocated()
+        return f"the peak was {taken / 2**30:.1f} of the GPU's {total / 2**30:.1f} GiB"
+    taken = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, on Linux
+    return f"the peak of this process was {taken / 2**30:.1f} GiB"
+
+
+def training_options(cfg: Any) -> Iterator[str]:
+    """Yields what a config could be trained with in less memory, of what it does not do yet."""
+    setting = _recompute(cfg)
+    if setting and not _get(cfg, setting):
+        yield f"--cfg-options {setting}=True: blocks keep less, and are computed twice"
+    if _get(cfg, "optim_wrapper.type") not in HALVED:
+        yield "--amp bf16: activations take half"
+    batch = _get(cfg, "train_dataloader.batch_size") or 1
+    if batch > 1:
+        follows = (
+            "the learning rate follows"
+            if _get(cfg, "auto_scale_lr.enable")
+            else "with optim_wrapper.accumulative_counts=2 for the same learning rate"
+        )
+        half = batch // 2
+        yield f"--cfg-options train_dataloader.batch_size={half}, of {batch} now: {follows}"
+    frozen = _get(cfg, "model.backbone.frozen_stages")
+    if isinstance(frozen, int) and frozen < 2:
+        yield f"--cfg-options model.backbone.frozen_stages={frozen + 1}: frozen stages keep nothing"
+    yield f"smaller images: {_sizes(cfg)}"
+
+
+def evaluation_options(cfg: Any, split: str) -> Iterator[str]:
+    """Yields what a config could be evaluated with in less memory."""
+    batch = _get(cfg, f"{split}_dataloader.batch_size") or 1
+    if batch > 1:
+        yield f"--cfg-options {split}_dataloader.batch_size={batch // 2}, of {batch} now"
+    for part in ("rpn", "rcnn"):
+        if most := _get(cfg, f"model.test_cfg.{part}.max_per_img"):
+            yield f"--cfg-options model.test_cfg.{part}.max_per_img={most // 2}, of {most} now"
+    yield f"smaller images: {_sizes(cfg, split)}"
+
+
+def _recompute(cfg: Any) -> str:
+    if setting := RECOMPUTE.get(str(_get(cfg, "model.type"))):
+        return setting
+    backbone = _get(cfg, "model.backbone")
+    if not isinstance(backbone, Mapping):
+        return ""
+    built = registered(MODELS, backbone.get("type"), backbone)
+    return WITH_CP if built is not None and "with_cp" in arguments(built)[0] else ""
+
+
+def _sizes(cfg: Any, split: str = "train") -> str:
+    """Returns where a config says how large its images are."""
+    if _get(cfg, "model.min_size"):
+        return "--cfg-options model.min_size and model.max_size"
+    if _get(cfg, f"{split}_dataloader.dataset.size"):
+        return f"--cfg-options {split}_dataloader.dataset.size"
+    return f"the sizes in the pipeline of {split}_dataloader.dataset"
+
+
+def _get(cfg: Any, place: str) -> Any:
+    node = cfg
+    for key in place.split("."):
+        node = node.get(key) if isinstance(node, Mapping) or hasattr(node, "get") else None
+    return node
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line for line in str(error).splitlines() if any(word in line for word in SAID_BY)]
+    lines = lines or str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1].strip()

@@ -1,0 +1,345 @@
+"""What YOLO, Pascal VOC and LabelMe say of real images is the same in COCO's format."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("supervision", reason="supervision is not installed")
+
+from data.formats import trees
+from pycocotools.coco import COCO
+
+from resnext_backbones.data.formats.convert import Converted, to_coco
+from resnext_backbones.data.formats.labels import Source
+from resnext_backbones.errors import InputError
+
+
+def converted(
+    kind: str, path: Path, out: Path, **options: Any
+) -> tuple[Converted, dict[str, list[dict[str, Any]]], dict[str, Any]]:
+    """The annotations of each file of an image, and all that was written."""
+    done = to_coco(kind, Source(path, **options), out)
+    content = json.loads(out.read_text())
+    names = {category["id"]: category["name"] for category in content["categories"]}
+    files = {image["id"]: image["file_name"] for image in content["images"]}
+    of = defaultdict(list)
+    for a in content["annotations"]:
+        of[Path(files[a["image_id"]]).name].append({**a, "name": names[a["category_id"]]})
+        assert (done.images_root / files[a["image_id"]]).is_file()
+    COCO(out)
+    return done, of, content
+
+
+@pytest.mark.parametrize("segment", [False, True])
+def test_yolo(segment: bool, coco_tiny: Path, tmp_path: Path) -> None:
+    path = trees.write_yolo(coco_tiny, tmp_path / "yolo", segment=segment)
+    done, of, content = converted("yolo", path, tmp_path / "out.json")
+    assert [c["name"] for c in content["categories"]] == trees.classes(coco_tiny)
+    total = 0
+    for image, objects in trees.truth(coco_tiny):
+        found = of[image["file_name"]]
+        total += len(found)
+        half = 0.6e-6 * max(image["width"], image["height"])  # of six decimals
+        for (name, a), b in zip(objects, found, strict=True):
+            assert b["name"] == name
+            assert b["iscrowd"] == 0
+            if segment:
+                (polygon,) = b["segmentation"]
+                assert polygon == pytest.approx(a["segmentation"][0], abs=half + 1e-4)
+                xs, ys = polygon[::2], polygon[1::2]
+                wanted = [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
+                assert b["bbox"] == pytest.approx(wanted, abs=1e-3)
+                if len(a["segmentation"]) == 1:  # the file's area is that of the mask's pixels
+                    assert b["area"] == pytest.approx(a["area"], rel=0.1, abs=20)
+            else:
+                assert b["bbox"] == pytest.approx(a["bbox"], abs=2 * half + 1e-3)
+                assert "segmentation" not in b
+    assert total == done.account.labels == done.account.objects > 50
+
+
+def test_voc(coco_tiny: Path, tmp_path: Path) -> None:
+    done, of, _ = converted(
+        "voc", trees.write_voc(coco_tiny, tmp_path / "voc"), tmp_path / "o.json"
+    )
+    difficult = 0
+    for image, objects in trees.truth(coco_tiny):
+        for number, ((name, a), b) in enumerate(zip(objects, of[image["file_name"]], strict=True)):
+            assert b["name"] == name
+            corners = [b["bbox"][0] + b["bbox"][2], b["bbox"][1] + b["bbox"][3]]
+            x, y, w, h = a["bbox"]
+            assert [*b["bbox"][:2], *corners] == pytest.approx([x, y, x + w, y + h], abs=0.501)
+            assert b["difficult"] == b["iscrowd"] == number % 2
+            assert b["occluded"] == (number % 3 == 0)
+            difficult += b["difficult"]
+    (noticed,) = [n for n in done.account.noticed if n.startswith("difficult")]
+    assert done.account.noticed[noticed] == difficult > 10
+    assert done.account.labels == done.account.objects > 50
+
+
+def test_labelme(coco_tiny: Path, tmp_path: Path) -> None:
+    path = trees.write_labelme(coco_tiny, tmp_path / "labelme")
+    done, of, _ = converted("labelme", path, tmp_path / "out.json")
+    assert done.images_root == tmp_path / "labelme" / "images"
+    parts = 0
+    for image, objects in trees.truth(coco_tiny):
+        for number, ((name, a), b) in enumerate(zip(objects, of[image["file_name"]], strict=True)):
+            assert b["name"] == name
+            assert b["bbox"] == pytest.approx(a["bbox"], abs=0.01)
+            if number % 3 == 2:
+                assert "segmentation" not in b
+                assert b["area"] == pytest.approx(a["bbox"][2] * a["bbox"][3], abs=0.1)
+            else:
+                assert len(b["segmentation"]) == len(a["segmentation"])
+                for mine, theirs in zip(b["segmentation"], a["segmentation"], strict=True):
+                    assert mine == pytest.approx(theirs, abs=1e-4)
+                parts += len(a["segmentation"]) - 1
+    assert done.account.joined == parts > 5
+    assert done.account.labels == done.account.objects + parts
+
+
+def labelme_file(folder: Path, shapes: list[Any], size: tuple[int, int] = (60, 40)) -> Path:
+    folder.mkdir(exist_ok=True)
+    Image.new("RGB", size).save(folder / "a.png")
+    content = {
+        "imagePath": "a.png",
+        "shapes": shapes,
+        "imageWidth": size[0],
+        "imageHeight": size[1],
+    }
+    (folder / "a.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_shapes_of_labelme(tmp_path: Path) -> None:
+    part = np.array([[1, 1, 0], [1, 0, 0]], "uint8") * 255
+    Image.fromarray(part).save(data := io.BytesIO(), "PNG")
+    shape = {"label": "x", "shape_type": "circle", "points": [[20, 20], [30, 20]]}
+    mask = {
+        "shape_type": "mask",
+        "points": [[5, 7], [7, 8]],
+        "mask": base64.b64encode(data.getvalue()).decode(),
+    }
+    shapes = [
+        shape,
+        {**shape, **mask},
+        {**shape, **mask, "group_id": 3},
+        {**shape, "shape_type": "polygon", "points": [[0, 0], [4, 0], [4, 4]], "group_id": 3},
+        {**shape, "shape_type": "point", "points": [[3, 3]]},
+        {**shape, "shape_type": "line", "points": [[3, 3], [4, 4]]},
+    ]
+    folder = labelme_file(tmp_path / "shapes", shapes)
+    done, of, _ = converted("labelme", folder, tmp_path / "out.json")
+    circle, alone, both = of["a.png"]
+    assert circle["bbox"] == pytest.approx([10, 10, 20, 20], abs=1e-3)
+    assert circle["area"] == pytest.approx(np.pi * 100, rel=0.02)
+    masks = COCO(tmp_path / "out.json")
+    assert alone["bbox"] == [5, 7, 2, 2]
+    assert (masks.annToMask(alone)[7:9, 5:8] == part // 255).all()
+    assert masks.annToMask(alone).sum() == alone["area"] == 3
+    assert both["bbox"] == [0, 0, 7, 9]
+    assert masks.annToMask(both).sum() == both["area"] == 3 + 6
+    assert done.account.labels == 6
+    assert done.account.joined == 1
+    assert done.account.left_out == {"point: has no area": 1, "line: has no area": 1}
+
+
+def test_what_is_odd_is_kept_and_counted(tmp_path: Path) -> None:
+    root = tmp_path / "yolo"
+    for folder in ("images", "labels"):
+        (root / folder).mkdir(parents=True)
+    for name in "ab":
+        Image.new("RGB", (100, 50)).save(root / "images" / f"{name}.png")
+    (root / "data.yaml").write_text("train: images\nnames: {0: x, 7: y}\nkpt_shape: [1, 3]\n")
+    lines = "\ufeff7 .5 .5 .2 .2\n\n0.0 .5 .5 .2 .2 .9\n0 .5 .5 .2 .2 .1 .1 2\n0 .9 .9 .4 .4\n"
+    (root / "labels" / "a.txt").write_text(lines)
+    (root / "labels" / "classes.txt").write_text("x\ny\n")
+    done, of, content = converted("yolo", root, tmp_path / "out.json")
+    assert [a["bbox"] for a in of["a.png"]] == [
+        *[pytest.approx([40, 20, 20, 10], abs=1e-3)] * 3,
+        pytest.approx([70, 35, 40, 20], abs=1e-3),
+    ]
+    assert of["a.png"][0]["name"] == "y"
+    assert [c["name"] for c in content["categories"]] == ["x", "y"]
+    assert sorted(done.account.noticed.values()) == [1, 1, 1]
+    assert "b.txt" in done.account.first["image without a label file: taken as one without objects"]
+
+
+def test_turned_boxes_and_parts_of_voc(tmp_path: Path) -> None:
+    Image.new("RGB", (100, 80)).save(tmp_path / "a.png")
+    box = "<bndbox><xmin>{}</xmin><ymin>5</ymin><xmax>20</xmax><ymax>30</ymax></bndbox>"
+    polygon = "<polygon><x1>2</x1><y1>2</y1><x2>9</x2><y2>2</y2><x3>9</x3><y3>9</y3></polygon>"
+    turned = "<cx>50</cx><cy>40</cy><w>20</w><h>10</h><angle>1.5707963267948966</angle>"
+    text = (
+        f"<object><name>x</name>{box.format(0)}</object>"
+        f"<object><name>x</name>{box.format(4)}{polygon}"
+        f"<part><name>hand</name>{box.format(9)}</part></object>"
+        f"<object><name> y\n</name><robndbox>{turned}</robndbox></object>"
+    )
+    (tmp_path / "a.xml").write_text(f"<annotation><filename>other</filename>{text}</annotation>")
+    done, of, _ = converted("voc", tmp_path, tmp_path / "out.json")
+    first, second, third = of["a.png"]
+    assert first["bbox"] == [0, 4, 20, 26]
+    assert second["bbox"] == [3, 4, 17, 26]
+    assert second["segmentation"] == [[1, 1, 8, 1, 8, 8]]
+    assert third["name"] == "y"
+    assert third["bbox"] == [45, 30, 10, 20]
+    assert third["area"] == 200
+    assert done.account.noticed.total() == 5  # name, size, edge, part, turned
+    assert done.account.labels == 3
+
+
+def test_a_turned_photograph_has_the_size_that_is_shown(coco_tiny: Path, tmp_path: Path) -> None:
+    source = next((coco_tiny / "val2017").glob("*.jpg"))
+    with Image.open(source) as image:
+        width, height = image.size
+        exif = image.getexif()
+        exif[0x0112] = 6
+        (tmp_path / "classes.txt").write_text("x\n")
+        image.save(tmp_path / "a.jpg", exif=exif)
+    (tmp_path / "a.txt").write_text("0 .5 .5 1 1\n")
+    _, of, content = converted("yolo", tmp_path, tmp_path / "out.json")
+    assert [content["images"][0][side] for side in ("width", "height")] == [height, width]
+    assert of["a.jpg"][0]["bbox"] == [0, 0, height, width]
+
+
+Damage = Callable[[Path], object]
+
+
+def rewrite(name: str, old: str, new: str) -> Damage:
+    """Changes a file of a tree, where the text is there."""
+
+    def change(root: Path) -> None:
+        path = next(iter(sorted(root.rglob(name))))
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+    return change
+
+
+def remove(name: str) -> Damage:
+    return lambda root: next(iter(sorted(root.rglob(name)))).unlink()
+
+
+def write(name: str, data: bytes) -> Damage:
+    return lambda root: (root / name).write_bytes(data)
+
+
+A_YOLO, A_VOC, A_LABELME = "0 .5 .5 .2 .2\n", "<xmin>4</xmin>", '"points": [[20, 20], [30, 20]]'
+
+REFUSED: dict[str, tuple[str, Damage, str]] = {
+    "four numbers": (
+        "yolo",
+        rewrite("a.txt", A_YOLO, "0 .5 .5 .2\n"),
+        r"a\.txt line 1: .*5 tokens",
+    ),
+    "a word": ("yolo", rewrite("a.txt", A_YOLO, "0 .5 x .2 .2\n"), r"a\.txt line 1: .*'x'"),
+    "nan": (
+        "yolo",
+        rewrite("a.txt", A_YOLO, "0 .1 .1 nan .2 .3 .3\n"),
+        r"line 1: .*finite",
+    ),
+    "pixels": ("yolo", rewrite("a.txt", A_YOLO, "0 50 25 20 10\n"), r"line 1: 50 is no fraction"),
+    "negative width": (
+        "yolo",
+        rewrite("a.txt", A_YOLO, "0 .5 .5 -.2 .2"),
+        r"line 1: .*non-negative",
+    ),
+    "odd polygon": ("yolo", rewrite("a.txt", A_YOLO, "0 .1 .1 .2 .2 .3 .3 .4"), r"1: its 7 coord"),
+    "unlisted class": (
+        "yolo",
+        rewrite("a.txt", A_YOLO, "1 .5 .5 .2 .2"),
+        r"1: class 1 has no name",
+    ),
+    "half a class": ("yolo", rewrite("a.txt", A_YOLO, "0.5 .5 .5 .2 .2"), r"line 1: .*'0.5'"),
+    "no such image": ("yolo", remove("a.png"), r"a\.txt: there is no image of these labels"),
+    "not text": ("yolo", write("labels/a.txt", b"\xff\xfe0"), r"a\.txt: cannot be read as text"),
+    "names": ("yolo", rewrite("data.yaml", "[x]", "[no]"), r"data\.yaml: `names` is \[False\]"),
+    "count": ("yolo", rewrite("data.yaml", "nc: 1", "nc: 2"), r"nc: 2, and has 1 names"),
+    "split": (
+        "yolo",
+        rewrite("data.yaml", "train:", "val:"),
+        r"no split 'train'; --split takes val",
+    ),
+    "yaml": ("yolo", write("data.yaml", b"names: [x\n: {"), r"data\.yaml: is not YAML"),
+    "no image": ("yolo", write("images/a.png", b"GIF89a"), r"a\.png: cannot be read"),
+    "broken XML": (
+        "voc",
+        rewrite("a.xml", "</name>", ""),
+        r"a\.xml: cannot be read .* line 1, column",
+    ),
+    "entities": (
+        "voc",
+        write("a.xml", b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'),
+        r"a\.xml: cann",
+    ),
+    "no box": ("voc", rewrite("a.xml", "bndbox>", "box>"), r"a\.xml"),
+    "a word in XML": ("voc", rewrite("a.xml", A_VOC, "<xmin>a</xmin>"), r"object 1 \(x\): .*'a'"),
+    "far outside": ("voc", rewrite("a.xml", A_VOC, "<xmin>4e9</xmin>"), r"object 1 \(x\): is from"),
+    "another size": (
+        "voc",
+        rewrite("a.xml", "<width>100", "<width>50"),
+        r"says 50 x 50 .* has 100",
+    ),
+    "no name": ("voc", rewrite("a.xml", ">x<", "><"), r"object 1 \(\): "),
+    "XML without image": ("voc", remove("a.png"), r"a\.xml: its image a\.png is not in"),
+    "half a circle": ("labelme", rewrite("a.json", A_LABELME, '"points": [[2, 2]]'), r"two points"),
+    "no points": (
+        "labelme",
+        rewrite("a.json", '"points"', '"dots"'),
+        r"shape 1 \(x\): a circle has",
+    ),
+    "two corners": ("labelme", rewrite("a.json", "circle", "polygon"), r"at least 3"),
+    "star": ("labelme", rewrite("a.json", "circle", "star"), r"shape_type 'star' is not known"),
+    "no label": ("labelme", rewrite("a.json", '"x"', "null"), r"shape 1 \(None\): has no label"),
+    "elsewhere": (
+        "labelme",
+        rewrite("a.json", "a.png", "C:\\\\\\\\b.png"),
+        r"imagePath 'C:.*IMAGES",
+    ),
+    "broken JSON": (
+        "labelme",
+        write("a.json", b'{"shapes": ['),
+        r"a\.json: cannot be read as JSON",
+    ),
+    "far away": ("labelme", rewrite("a.json", "[30, 20]", "[3e9, 20]"), r"far outside the image"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_is_wrong_is_named_with_its_place(what: str, tmp_path: Path) -> None:
+    kind, damage, message = REFUSED[what]
+    root = tmp_path / kind
+    if kind == "labelme":
+        shape = {"label": "x", "shape_type": "circle", "points": [[20, 20], [30, 20]]}
+        labelme_file(root, [shape])
+    else:
+        images, labels = (root / name for name in ("images", "labels"))
+        images.mkdir(parents=True)
+        labels.mkdir()
+        Image.new("RGB", (100, 50)).save((images if kind == "yolo" else root) / "a.png")
+    if kind == "yolo":
+        (root / "data.yaml").write_text("train: images\nnc: 1\nnames: [x]\n")
+        (labels / "a.txt").write_text(A_YOLO)
+        Image.new("RGB", (100, 50)).save(images / "b.png")
+    if kind == "voc":
+        box = f"{A_VOC}<ymin>5</ymin><xmax>20</xmax><ymax>30</ymax>"
+        size = "<size><width>100</width><height>50</height></size>"
+        thing = f"<object><name>x</name><bndbox>{box}</bndbox></object>"
+        text = f"<annotation><filename>a.png</filename>{size}{thing}</annotation>"
+        (root / "a.xml").write_text(text)
+    to_coco(kind, Source(root), tmp_path / "good.json")
+    damage(root)
+    with pytest.raises(InputError, match=message):
+        to_coco(kind, Source(root), tmp_path / "out.json")
+    assert not (tmp_path / "out.json").exists()

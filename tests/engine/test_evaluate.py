@@ -1,0 +1,95 @@
+"""Which weights of a checkpoint are evaluated."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+pytest.importorskip("mmengine", reason="MMEngine is not installed")
+
+from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
+from mmengine.model import BaseModel
+from mmengine.registry import DATASETS, METRICS, MODELS
+
+from resnext_backbones.engine.runner import evaluate
+
+
+@MODELS.register_module()
+class Two(BaseModel):
+    """Returns its parameter and its buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.register_buffer("shift", torch.zeros(1))
+
+    def forward(self, **_: Any) -> list[Tensor]:
+        return [torch.cat([self.weight.detach(), self.shift])]
+
+
+@DATASETS.register_module()
+class One(Dataset):
+    metainfo: dict[str, Any] = {}  # noqa: RUF012
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, _: int) -> dict[str, int]:
+        return {"index": 0}
+
+
+@METRICS.register_module()
+class Seen(BaseMetric):
+    def process(self, _: Any, data_samples: Any) -> None:
+        self.results += data_samples
+
+    def compute_metrics(self, results: list[Tensor]) -> dict[str, float]:
+        return dict(zip(("weight", "shift"), results[0].tolist(), strict=True))
+
+
+STATE = {"weight": torch.tensor([2.0]), "shift": torch.tensor([3.0])}
+TRAINED = {"module.weight": torch.tensor([7.0]), "module.shift": torch.tensor([8.0])}
+AVERAGED = {"state_dict": STATE, "ema_state_dict": {**TRAINED, "steps": torch.tensor(5)}}
+
+EMA = {"type": "EMAHook"}
+CASES: dict[str, tuple[dict[str, Any] | None, Any, str]] = {
+    "averaged": (EMA, AVERAGED, "the averaged weights of"),
+    "with buffers": ({**EMA, "update_buffers": True}, AVERAGED, "the averaged weights of"),
+    "another average": (
+        {**EMA, "ema_type": "StochasticWeightAverage"}, AVERAGED, "the averaged weights of"
+    ),
+    "no hook": (None, AVERAGED, "the averaged weights of"),
+    "no averages": (EMA, {"state_dict": STATE}, "it has no averages, though the config has an EMA"),
+    "neither": (None, {"state_dict": STATE}, "evaluated: the weights of"),
+    "tensors alone": (EMA, STATE, "it has no averages"),
+    "of a wrapper": (
+        EMA, {"state_dict": {f"module.{k}": v for k, v in STATE.items()}}, "it has no averages"
+    ),
+}  # fmt: skip
+"""A hook, what a checkpoint holds, and what the log says; `STATE` is evaluated."""
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_weights_that_a_checkpoint_is_for_are_evaluated(name: str, tmp_path: Path) -> None:
+    hook, content, said = CASES[name]
+    torch.save(content, tmp_path / "epoch_1.pth")
+    loader = {"dataset": {"type": "One"}, "sampler": {"type": "DefaultSampler", "shuffle": False}}
+    cfg = Config({
+        "model": {"type": "Two"}, "work_dir": str(tmp_path / "run"), "launcher": "none",
+        "test_dataloader": {**loader, "batch_size": 1, "num_workers": 0}, "test_cfg": {},
+        "test_evaluator": {"type": "Seen"}, "custom_hooks": [hook] if hook else [],
+        "experiment_name": f"{tmp_path.name}",
+    })  # fmt: skip
+    path = str(tmp_path / "epoch_1.pth")
+    found = evaluate(cfg, path, tmp_path / "metrics.json", lambda metrics: f"{metrics}\n")
+    assert found == {"weight": 2.0, "shift": 3.0}
+    assert json.loads((tmp_path / "metrics.json").read_text())["weight"] == 2
+    (log,) = (tmp_path / "run").glob("*/*.log")
+    assert said in log.read_text()
