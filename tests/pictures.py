@@ -18,7 +18,7 @@ GREY16 = np.asarray(SCENE).astype(np.uint16) * 257 - np.uint16(100) * (np.asarra
 
 def saved(image: Image.Image, kind: str, **options) -> bytes:
     file = io.BytesIO()
-    image.save(file, kind, **options)
+    image.copy().save(file, kind, **options)  # Pillow leaves a format's settings on the image
     return file.getvalue()
 
 

@@ -13,16 +13,27 @@ RESIZING = {"Resize": "scale", "RandomResize": "scale", "RandomChoiceResize": "s
 """Transforms of MMDetection that make images smaller, and what says the sizes."""
 
 
-def check_aspect(path: Path, images: Iterable[Mapping[str, Any]], sizes: Iterable[Any]) -> None:
-    """Raises InputError where an image would lose its shorter side: rounded, it would be 0 pixels.
+ROUNDED, CUT = 0.5, 1.0
+"""Of a side that is shorter than this nothing is left, where sizes are rounded, or cut off."""
+
+
+def check_aspect(
+    path: Path,
+    images: Iterable[Mapping[str, Any]],
+    sizes: Iterable[Any],
+    *,
+    least: float = ROUNDED,
+) -> None:
+    """Raises InputError where an image would lose its shorter side, which would be 0 pixels.
 
     Args:
         path: of the annotation file, for the message.
         images: with `width`, `height` and `file_name`, as COCO's files list them.
         sizes: pairs of the longest that a longer side and a shorter one may become.
+        least: pixels of a side that is kept.
     """
     pairs = [(max(size), min(size)) for size in sizes]
-    lost = [image for image in images if any(not _keeps(image, *pair) for pair in pairs)]
+    lost = [image for image in images if any(not _keeps(image, *pair, least) for pair in pairs)]
     if lost:
         named = (f"{i.get('file_name')} ({i['width']} x {i['height']})" for i in lost)
         largest = "x".join(map(str, max(pairs)))
@@ -33,12 +44,12 @@ def check_aspect(path: Path, images: Iterable[Mapping[str, Any]], sizes: Iterabl
         )
 
 
-def _keeps(image: Mapping[str, Any], longer: int, shorter: int) -> bool:
+def _keeps(image: Mapping[str, Any], longer: int, shorter: int, least: float) -> bool:
     sides = [s for s in (image.get("width"), image.get("height")) if isinstance(s, int | float)]
     if len(sides) < 2 or min(sides) <= 0:  # which other checks tell
         return True
     factor = min(longer / max(sides), shorter / min(sides))
-    return min(sides) * factor >= 0.5
+    return min(sides) * factor >= least
 
 
 def resized_to(pipeline: Iterable[Any]) -> Iterator[tuple[int, int]]:

@@ -8,7 +8,6 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from torch.utils.data import get_worker_info
 
 BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262
 """Tags of TIFF."""
@@ -108,6 +107,8 @@ def _high_bits(image: Image.Image) -> NDArray[np.uint8]:
 @cache
 def _say_once(bits: int) -> None:
     """Says what a process does with such images, in the first of a loader's workers."""
+    from torch.utils.data import get_worker_info  # images are read without PyTorch, too
+
     worker = get_worker_info()
     if worker is None or worker.id == 0:
         logging.getLogger(__name__).warning(

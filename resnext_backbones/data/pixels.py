@@ -151,7 +151,10 @@ def _by_opencv(content: bytes, order: str) -> NDArray[np.uint8] | None:
 def _decoded(file: BinaryIO) -> Image.Image:
     image = open_by_pillow(file)
     image.load()
-    return to_rgb(image)
+    converted = to_rgb(image)
+    if converted is not image:
+        image.close()  # which gives its memory back at once
+    return converted
 
 
 class _Undecoded(JpegImageFile):
@@ -184,4 +187,4 @@ def _turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
         return pixels
     swapped, reversed_axes = TURNS[orientation]
     pixels = pixels.swapaxes(0, 1) if swapped else pixels
-    return np.ascontiguousarray(np.flip(pixels, reversed_axes))
+    return np.flip(pixels, reversed_axes).copy()  # also of one pixel, which PyTorch wants so

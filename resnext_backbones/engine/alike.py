@@ -29,8 +29,12 @@ def facts_of(cfg: Mapping[str, Any], loaders: tuple[str, ...], *, leads: bool) -
         loaders: names of the loaders whose data sets count.
         leads: this process is the first of its host, and reads its files.
     """
+    cfg = getattr(cfg, "_cfg_dict", cfg)  # of MMEngine's Config, which is no mapping
     found = {"versions": ", ".join(f"{name} {value}" for name, value in _versions())}
     if leads:
+        begins = cfg.get("load_from")
+        if begins and not cfg.get("resume") and Path(begins).is_file():
+            found["checkpoint, load_from"] = f"SHA-256 {hash_of(Path(begins))[:12]}"
         for loader in loaders:
             if settings := cfg.get(loader):
                 found |= dict(_files(settings.get("dataset") or {}, f"{loader}.dataset"))

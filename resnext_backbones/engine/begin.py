@@ -23,6 +23,7 @@ from resnext_backbones.engine.runner import (
 )
 from resnext_backbones.errors import InputError
 from resnext_backbones.models import ResNeXt
+from resnext_backbones.weights import WeightsError
 from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.compare import (
     BROKEN,
@@ -35,6 +36,7 @@ from resnext_backbones.weights.compare import (
 )
 
 HEAD = "network.fc."
+OWN = "resnext_backbones.ResNeXt"
 
 PLUGINS = tuple(f"after_conv{i}_plugin_names" for i in (1, 2, 3))
 """MMDetection's blocks have the names of their plugins there."""
@@ -82,9 +84,9 @@ def _of_network(cfg: Config, source: str) -> Begin:
     content = read_checkpoint(cfg.load_from, "load_from")
     model = build_on_meta(cfg)
     added = set(_added(model))
-    trunk_alone = Checkpoint.of(content)
+    variant, fused = _trunk_of(content)
     found, held, network = differences(source, content, model)
-    held = held or trunk_alone.variant
+    held = held or variant
     found[MISSING] = [key for key in found[MISSING] if key not in added]
     keys = [key for key in model.state_dict() if not key.endswith(COUNTER)]
     left = {_key(text) for kind in (MISSING, SHAPE, TYPE) for text in found[kind]}
@@ -102,12 +104,21 @@ def _of_network(cfg: Config, source: str) -> Begin:
     if trunk:
         message = trunk.message(f"load_from {source}", held, network)
         problems = [message.replace("Nothing was loaded.", "The backbone would be loaded in part.")]
-    if trunk_alone.fused and any(_moving_norms(model.train())):
+    if fused and any(_moving_norms(model.train())):
         problems.append(
             f"load_from {source}: has fused norms, which only scale and shift: with statistics of "
             "a batch they compute something else; keep those of the backbone (norm_eval=True)"
         )
     return Begin(content.get("meta") or {}, said, _listed(found), tuple(problems))
+
+
+def _trunk_of(content: Mapping[str, Any]) -> tuple[str, bool]:
+    """Returns the network that a file holds, if it is one, and whether its norms are fused."""
+    try:
+        held = Checkpoint.of(content)
+    except WeightsError:  # it holds several, as that of a teacher and its student
+        return "", False
+    return held.variant, held.fused
 
 
 def _listed(found: Comparison) -> str:
@@ -172,17 +183,27 @@ def _of_parts(cfg: Config) -> Iterator[str]:
     """Yields where the `init_cfg` of a part would load weights in part, as MMEngine does. This
     package's trunk looks by itself.
     """
-    if not any(dicts_with(cfg.model, is_pretrained)):
+    if not any(dicts_with(cfg.model, _loads_itself)):
         return
     model = build_on_meta(cfg)
     for name, module in model.named_modules():
         own = getattr(type(module), "init_weights", None)
         if isinstance(module, ResNeXt) or own is not BaseModule.init_weights:
             continue
-        given = getattr(module, "init_cfg", None) or ()
-        cfgs = [given] if isinstance(given, Mapping) else given
-        for init_cfg in filter(is_pretrained, cfgs):
+        for init_cfg in _pretrained(getattr(module, "init_cfg", None)):
             yield from _of_part(name or "the model", module, init_cfg)
+
+
+def _loads_itself(part: Mapping[str, Any]) -> bool:
+    """Tells whether a part of a config, but for this package's trunk, has an `init_cfg` with
+    weights.
+    """
+    return part.get("type") != OWN and any(_pretrained(part.get("init_cfg")))
+
+
+def _pretrained(init_cfg: Any) -> Iterator[Mapping[str, Any]]:
+    cfgs = [init_cfg] if isinstance(init_cfg, Mapping) else init_cfg or ()
+    return filter(is_pretrained, cfgs)
 
 
 def _of_part(name: str, module: nn.Module, init_cfg: Mapping[str, Any]) -> Iterator[str]:
@@ -199,6 +220,8 @@ def _of_part(name: str, module: nn.Module, init_cfg: Mapping[str, Any]) -> Itera
     found = differences(source, {"state_dict": state}, module)[0]
     found[MISSING] = [key for key in found[MISSING] if not _is_added(key, module)]
     found[UNEXPECTED] = []  # a head, most often
+    if found[BROKEN] or found[TYPE]:
+        raise InputError(f"{what}: nothing was loaded{found}")
     if found:
         part = f" behind {prefix!r}" if prefix else ""
         yield f"{what}: what is in the file{part} would be loaded in part{found}\n"

@@ -18,6 +18,7 @@ from torch import distributed
 
 from resnext_backbones.adapters.mmengine import find_file
 from resnext_backbones.adapters.registry import HOOKS
+from resnext_backbones.engine import hosts
 from resnext_backbones.engine.failures import last_checkpoint_said
 from resnext_backbones.engine.fit import log_warning
 from resnext_backbones.engine.hooks import reported
@@ -194,10 +195,12 @@ class CheckpointHook(MMEngineCheckpointHook):
     def after_val_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
         """Ends where the run was asked to: the epoch was saved, and is evaluated on resuming.
 
-        The ranks need not agree, for nothing is saved here.
+        The ranks need not agree on where, for nothing is saved here, and may have other numbers of
+        images to evaluate.
         """
         super().after_val_iter(runner, *args, **kwargs)
         if requests.asked:
+            hosts.ask()
             self._end(runner)
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float]) -> None:

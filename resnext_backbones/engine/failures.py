@@ -17,7 +17,11 @@ from resnext_backbones.errors import RunError
 WORKER = re.compile(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\) (.+)", re.S)
 """PyTorch says so that a process which loads data is gone."""
 
-LOST = re.compile(r"Connection (?:closed|reset) by peer|Timed out waiting|gloo|NCCL", re.I)
+LOST = re.compile(
+    "closed by peer|reset by peer|timed out waiting|pair closure|broken pipe|no route to host|"
+    "network is unreachable|gloo|nccl",
+    re.I,
+)
 """A collective that another process did not take part in ends in such an error."""
 
 
@@ -39,10 +43,11 @@ def said(work_dir: str | Path) -> Iterator[None]:
                 "was out of memory (its log says so: dmesg); lower num_workers or batch_size of "
                 f"the loaders; {last_checkpoint_said(work_dir)}"
             ) from error
-        if distributed.is_initialized() and any(map(LOST.search, texts)):
-            if requests.asked:  # and so were they, in the midst of what is not saved
-                by, kept = requests.asked.name, last_checkpoint_said(work_dir)
-                print(f"asked to end by {by}, as others were; {kept}", file=sys.stderr)
+        lost = isinstance(error, distributed.DistError) or any(map(LOST.search, texts))
+        if distributed.is_initialized() and lost:
+            if requests.asked or hosts.were_asked():  # while all evaluate, which saves nothing
+                kept = last_checkpoint_said(work_dir)
+                print(f"asked to end, as other processes were; {kept}", file=sys.stderr)
                 raise SystemExit(TERMINATED) from error
             raise RunError(f"{hosts.lost()}; {last_checkpoint_said(work_dir)}") from error
         raise

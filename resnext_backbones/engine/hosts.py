@@ -6,9 +6,12 @@ They write to a store of keys that rank 0, or torchrun on its host, keeps. Clock
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import signal
 import socket
+import struct
 import threading
 import time
 from collections.abc import Mapping
@@ -18,6 +21,7 @@ from typing import Any
 
 from torch import distributed
 
+from resnext_backbones.engine.signals import requests
 from resnext_backbones.errors import InputError, RunError
 
 TIMEOUT = 600.0
@@ -26,8 +30,12 @@ TIMEOUT = 600.0
 BEAT = 2.0
 """So often, in seconds, a process says that it is there."""
 
-ENDED = "ended"
-"""The first process to end with an error leaves it in the store under this key."""
+SIOCGIFADDR = 0x8915
+"""Linux' number for: which address has an interface."""
+
+ENDED, ASKED = "ended", "asked"
+"""The first process to end with an error leaves it in the store under the first key, and one that
+was asked to end while all evaluate the second."""
 
 
 class Peers:
@@ -98,6 +106,8 @@ class Peers:
             try:
                 store = store or connect(5 * BEAT)
                 store.set(f"beat/{self.rank}", str(count))
+                if store.check([ASKED]):
+                    requests.asked = requests.asked or signal.SIGTERM
             except (RunError, RuntimeError):
                 store = None  # the link may be there again the next time
 
@@ -128,13 +138,28 @@ class Peers:
 
 def this_host() -> str:
     """Returns the name of this host, with the address by which it reaches that of rank 0."""
-    name = socket.gethostname()
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect((os.environ["MASTER_ADDR"], 9))
-            return f"{name} ({probe.getsockname()[0]})"
-    except (OSError, KeyError):
-        return name
+    address = _own_address()
+    return socket.gethostname() + (f" ({address})" if address else "")
+
+
+def use_interface() -> None:
+    """Has Gloo take the network interface that leads to rank 0, where nobody has named one: it
+    would take that of the host's name, which often leads to this host alone.
+    """
+    address = _own_address()
+    for _, name in socket.if_nameindex() if address else ():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked, suppress(OSError):
+            found = fcntl.ioctl(asked, SIOCGIFADDR, struct.pack("256s", name.encode()))
+            if socket.inet_ntoa(found[20:24]) == address:
+                os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
+
+
+def _own_address() -> str:
+    """Returns this host's address on the way to rank 0; "" where it is not known."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError, KeyError):
+        probe.connect((os.environ["MASTER_ADDR"], 9))  # which sends nothing
+        return probe.getsockname()[0]
+    return ""
 
 
 def _ranks(ranks: list[int]) -> str:
@@ -157,6 +182,8 @@ def connect(timeout: float, *, serves: bool = False) -> distributed.Store:
     serves = serves and not _kept_by_torchrun()
     options = {"wait_for_workers": False, "multi_tenant": True}
     try:
+        if not serves:
+            _answers(address, port, timeout)
         store = distributed.TCPStore(
             address, port, None, serves, timedelta(seconds=timeout), **options
         )
@@ -169,12 +196,46 @@ def connect(timeout: float, *, serves: bool = False) -> distributed.Store:
     return distributed.PrefixStore(f"resnext_backbones/{life}", store)
 
 
+def _answers(address: str, port: int, timeout: float) -> None:
+    """Waits until someone answers there, or raises OSError; PyTorch would log each attempt."""
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            socket.create_connection((address, port), max(1.0, end - time.monotonic())).close()
+            return
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
+
+
 def _kept_by_torchrun() -> bool:
     return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
 peers: Peers | None = None
 """Those of this process, once it has met them."""
+
+
+def ask() -> None:
+    """Has all other processes end that evaluate, and gives them the time to hear it."""
+    if peers is not None:
+        with suppress(RunError, RuntimeError):
+            connect(5 * BEAT).set(ASKED, "1")
+            time.sleep(2 * BEAT)
+
+
+def were_asked() -> bool:
+    """Tells whether any process was asked to end, and ends for that."""
+    with suppress(RunError, RuntimeError):
+        return peers is not None and connect(5 * BEAT).check([ASKED])
+    return False
+
+
+def are_several() -> bool:
+    """Tells whether the processes of this run are on more hosts than this one."""
+    here, everywhere = (int(os.environ.get(n) or 1) for n in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
+    return here < everywhere
 
 
 def waits(cfg: Mapping[str, Any]) -> float:

@@ -113,6 +113,7 @@ def start_process_group(cfg: Any, loaders: tuple[str, ...] = ()) -> None:
         os.environ.setdefault("MASTER_PORT", "29500")
     timeout = hosts.waits(cfg)
     if world_size > 1 and "MASTER_ADDR" in os.environ:
+        hosts.use_interface()
         facts = facts_of(cfg, loaders, leads=local_rank == 0)
         hosts.meet(rank, world_size, facts, timeout)
     if count:

@@ -18,7 +18,7 @@ from torch import Tensor, distributed, nn
 
 # They register what configs name; MMEngine reads files as this package does.
 from resnext_backbones.adapters import mmengine as _reads_files  # noqa: F401
-from resnext_backbones.engine import amp, groups, loop  # noqa: F401
+from resnext_backbones.engine import amp, groups, hosts, loop  # noqa: F401
 from resnext_backbones.engine.checked_runner import CheckedRunner, build_errors_named
 from resnext_backbones.engine.checkpoints import (
     MissedValidationHook,
@@ -39,7 +39,7 @@ from resnext_backbones.engine.memory import (
     training_options,
 )
 from resnext_backbones.engine.norms import SYNCHRONISED, use_own
-from resnext_backbones.engine.processes import agree, start_process_group
+from resnext_backbones.engine.processes import start_process_group
 from resnext_backbones.engine.resumed import ResumedSettingsHook
 from resnext_backbones.engine.signals import requests
 from resnext_backbones.errors import InputError
@@ -60,13 +60,11 @@ TRUNKS = ("backbone.body.", "backbone.", "network.")
 
 def train(cfg: Config, *hooks: Hook) -> Path:
     """Trains as a config says, with its hooks and these; returns the work directory, where
-    checkpoints, logs and curves are. Raises InputError where an argument is wrong, or where
-    processes found different checkpoints.
+    checkpoints, logs and curves are. Raises InputError where an argument is wrong.
     """
     with watched(cfg):
         start(cfg, FOR_TRAINING)
         runner = build_runner(cfg, "train_loop", "val_loop")
-        agree(cfg.get("load_from") or "", f"work directory {cfg.work_dir}")
         added = (
             FiniteLossHook(),
             ResumedSettingsHook(),
@@ -130,6 +128,11 @@ def start(cfg: Config, loaders: tuple[str, ...]) -> None:
         loaders: names of those whose data sets are to be alike.
     """
     start_process_group(cfg, loaders)
+    if hosts.are_several():
+        for name in ("val_evaluator", "test_evaluator"):
+            for metric in dicts_with(cfg.get(name), lambda d: "type" in d):
+                # MMEngine's default is a folder that all processes see.
+                metric.setdefault("collect_device", "gpu")
     if cfg.launcher != "none" and not distributed.is_initialized():
         init_dist(cfg.launcher, **cfg.env_cfg.dist_cfg)
 
@@ -183,10 +186,8 @@ def resume(cfg: Config) -> dict[str, Any]:
         checkpoint = cfg.load_from or newest_checkpoint(cfg.work_dir)
     if not checkpoint:
         return {}
-    checkpoint = find_checkpoint(str(checkpoint))
-    meta = check_checkpoint(checkpoint, cfg, to_resume=True)
-    cfg.load_from = checkpoint
-    return meta
+    cfg.load_from = find_checkpoint(str(checkpoint))
+    return check_checkpoint(cfg.load_from, cfg, to_resume=True)
 
 
 def _settled(cfg: Config) -> Path | None:

@@ -27,6 +27,9 @@ GROUPS = (
 )  # fmt: skip
 """MMEngine's constructor of groups looks for these in `paramwise_cfg`, and at nothing else."""
 
+CONVERTED, FROM_EPOCHS = "convert_to_iter_based", "build_iter_from_epoch"
+"""With the setting, MMEngine makes a schedule by this method of its class, which may take more."""
+
 GROUPED = (None, "DefaultOptimWrapperConstructor", "resnext_backbones.FewGroups")
 
 
@@ -55,7 +58,7 @@ WRAPPER = Kind(
     "OPTIM_WRAPPERS", ("optimizer",), ("constructor", "paramwise_cfg"), default="OptimWrapper"
 )
 OPTIMIZER = Kind("OPTIMIZERS", ("params",))
-SCHEDULER = Kind("PARAM_SCHEDULERS", ("optimizer", "param_name"), ("convert_to_iter_based",))
+SCHEDULER = Kind("PARAM_SCHEDULERS", ("optimizer", "param_name"), (CONVERTED,))
 HOOK = Kind("HOOKS", (), ("priority",))
 LOOP = Kind("LOOPS", ("runner", "dataloader", "evaluator"), ("by_epoch",))
 DATASET = Kind("DATASETS")
@@ -125,6 +128,8 @@ def _check(cfg: Any, path: str, node: Mapping[str, Any], kind: Kind) -> None:
     if not callable(built):
         return
     names, needed, is_open = arguments(built)
+    if node.get(CONVERTED) and hasattr(built, FROM_EPOCHS):
+        names = names | arguments(getattr(built, FROM_EPOCHS))[0]
     taken = {"type", SCOPE, *kind.taken, *kind.given}
     word = getattr(built, "__name__", str(named))
     if not is_open:

@@ -92,11 +92,11 @@ def _leaves(
     if not isinstance(value, Mapping | list | tuple) or id(value) in seen or depth > DEEPEST:
         return
     seen.add(id(value))
-    if depth == 1:
-        container = f"{name}." if name else ""
     children = list(_children(value))
     if isinstance(value, Inert) and not children:
         yield name, container, value
+    elif depth == 1 and name:
+        container = f"{name}."
     for key, child in children:
         if key in MODULE_PARTS:
             yield from _leaves(child, name, container, seen, depth + 1)

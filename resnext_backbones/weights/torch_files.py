@@ -31,6 +31,9 @@ several times, and one that is expanded has less behind it than its shape says."
 
 MOST_DIMENSIONS = 64
 
+ALIGNMENT = 16
+"""Bytes of the largest value. Older files have storages wherever they end."""
+
 STORAGES = {
     "Float": torch.float32,
     "Double": torch.float64,
@@ -150,7 +153,10 @@ class TorchReader:
         """Returns a part of the file as a storage of its own, as torch.save must find it again."""
         part = self._file.untyped_storage()[begin : begin + size] if size else None
         data = torch.empty(0, dtype=torch.uint8)
-        return data if part is None else data.set_(part)
+        if part is None:
+            return data
+        data = data.set_(part)
+        return data.clone() if data.data_ptr() % ALIGNMENT else data
 
     def _tensor(
         self, storage: Any, offset: int, size: Sequence[int], stride: Sequence[int], *more: Any
@@ -200,8 +206,6 @@ class TorchReader:
         if self._swapped:
             unit = item // 2 if dtype.is_complex else item
             data = data.reshape(-1, unit).flip(1).reshape(-1)
-        elif data.data_ptr() % item:
-            data = data.clone()
         values = data.view(dtype)
         return values.as_strided(shape, tuple(stride), values.storage_offset() + offset)
 
@@ -231,7 +235,8 @@ class TorchReader:
         """
         call = self._calls.get(str(function))
         made = call(*args) if call else Inert(str(kind))
-        local = state.get("_local_tensor") if isinstance(state, dict) else None
+        parts = state if isinstance(state, tuple) else (state,)
+        local = next((p["_local_tensor"] for p in parts if p and "_local_tensor" in p), None)
         if isinstance(made, Inert) and isinstance(local, Tensor) and len(args) > 2:
             return local if local.shape == torch.Size(args[2]) else Inert(str(kind))
         return made

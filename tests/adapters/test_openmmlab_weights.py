@@ -34,18 +34,28 @@ def test_pretrained_weights_of_another_variant_are_refused(tmp_path: Path) -> No
         model.init_weights()
 
 
-def test_pretrained_weights_behind_a_prefix(tmp_path: Path) -> None:
+@pytest.mark.parametrize("prefix", ["teacher.", "teacher", None])
+def test_pretrained_weights_behind_a_prefix(prefix: str | None, tmp_path: Path) -> None:
+    """MMEngine adds the dot itself, and takes no prefix for none."""
     state = build_backbone("resnext26_32x4d").state_dict()
-    torch.save({f"teacher.{k}": v for k, v in state.items()}, tmp_path / "weights.pth")
+    content = {f"teacher.{k}": v for k, v in state.items()}
+    if prefix:
+        content |= {f"student.{k}": v + 1 for k, v in state.items()}
+    torch.save({"state_dict": content}, tmp_path / "weights.pth")
     init_cfg = {"type": "Pretrained", "checkpoint": str(tmp_path / "weights.pth")}
     cfg = {
         "type": OWN,
         "variant": "resnext26_32x4d",
-        "init_cfg": {**init_cfg, "prefix": "teacher."},
+        "init_cfg": {**init_cfg, "prefix": prefix},
     }
     model = MODELS.build(cfg)
     model.init_weights()
     assert torch.equal(model.conv1.weight, state["conv1.weight"])
+    for wrong, message in (("absent", "no name in it begins with 'absent'"), ("", "2 trunks")):
+        if prefix or wrong:
+            cfg["init_cfg"]["prefix"] = wrong
+            with pytest.raises(WeightsError, match=message):
+                MODELS.build(cfg).init_weights()
 
 
 def test_weights_of_a_plain_trunk_go_into_one_with_more_parts(tmp_path: Path) -> None:

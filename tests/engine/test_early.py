@@ -12,15 +12,18 @@ import pytest
 
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
+from helpers import quick
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from resnext_backbones.engine.catalogue import config_names
 from resnext_backbones.engine.config import read_config
 from resnext_backbones.engine.early import check_run
 from resnext_backbones.engine.packages import OPTIMIZERS, PACKAGES, check_packages
 from resnext_backbones.engine.settings import READ, check_option, unread
 from resnext_backbones.engine.signatures import arguments
 from resnext_backbones.errors import InputError
+from resnext_backbones.tasks.engines import MMDETECTION, engine_of
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +73,18 @@ def test_a_setting_that_is_wrong(cfg: Config, place: str) -> None:
         check_run(cfg, "train")
 
 
-@pytest.mark.parametrize("name", ["cifar/cifar10_quick", "imagenet/a2", "demo_crops"])
-def test_own_recipes_are_right(name: str, tmp_path) -> None:
+OWN = [name for name in config_names() if not name.startswith("detectron2/")]
+QUICK = {
+    "imagenet/a2",
+    "torchvision/mask_rcnn_x50_32x4d_fpn_coco",
+    "torchvision/fcn_x50_32x4d_coco",
+}
+
+
+@pytest.mark.parametrize("name", quick(OWN, QUICK))
+def test_own_configs_are_right(name: str, tmp_path) -> None:
+    if engine_of(name) == MMDETECTION:
+        pytest.importorskip("resnext_backbones.tasks.mmdetection.run", exc_type=ImportError)
     found = read_config(name, work_dir=str(tmp_path))
     check_run(found, "train")
     assert not list(unread(found))

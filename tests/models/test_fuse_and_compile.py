@@ -79,3 +79,16 @@ def test_exports(fuse: bool) -> None:
     images = torch.randn(1, 3, 160, 224)
     for a, b in zip(program.module()(images), model(images), strict=True):
         assert relative_error(a, b) <= 1e-5
+
+
+def test_an_onnx_file_holds_folded_constants(tmp_path) -> None:
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    path = tmp_path / "trunk.onnx"
+    torch.onnx.export(small().eval(), (torch.randn(1, 3, 64, 64),), path, dynamo=True)
+    graph = onnx.load(path).graph
+    constants = {tensor.name for tensor in graph.initializer}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    assert convolutions
+    assert all(node.input[1] in constants for node in convolutions)
+    assert {node.op_type for node in graph.node} == {"Conv", "Relu", "Add", "MaxPool"}

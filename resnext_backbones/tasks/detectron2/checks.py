@@ -55,6 +55,9 @@ PACKAGES = {"lvis": ("lvis", "lvis"), "coco_panoptic_seg": ("panopticapi", f"'{P
 """Packages that these evaluators import when the training is over, and what pip calls them."""
 
 
+logger = logging.getLogger(__name__)
+
+
 def check_devices(num_gpus: int, num_machines: int, machine_rank: int, dist_url: str) -> None:
     """Checks that each process has a GPU, and machines an address to meet at; else InputError."""
     count = torch.cuda.device_count()
@@ -112,7 +115,6 @@ def check_data(experiment: Experiment, *, train: bool) -> None:
                     f"{what} {path}: is not there; set {DATASETS} to the folder that holds coco/, "
                     "with annotations/, train2017/ and val2017/ in it"
                 )
-    logger = logging.getLogger(__name__)
     check_annotations(experiment, train=train, say=logger.info, warn=logger.warning)
 
 
@@ -174,8 +176,7 @@ def check_weights(
         _check_detector(experiment, held, checkpoint)
     if held and not unfit:
         problems += _not_taken(experiment, checkpoint, path, whole=evaluate or resume)
-    warn = logging.getLogger(__name__).warning
-    stop_at(chain(problems, use.problems()), allow_mismatch=allow_mismatch, warn=warn)
+    stop_at(chain(problems, use.problems()), allow_mismatch=allow_mismatch, warn=logger.warning)
 
 
 def _check_detector(experiment: Experiment, held: Checkpoint, name: str) -> None:

@@ -14,6 +14,7 @@ from mmengine.hooks import Hook
 
 from resnext_backbones.adapters.registry import DATASETS
 from resnext_backbones.build import architecture_and_options
+from resnext_backbones.data.aspect import CUT, check_aspect
 from resnext_backbones.data.between import check_truth, warn_of_both
 from resnext_backbones.data.coco_table import coco_table
 from resnext_backbones.engine import fit, runner
@@ -139,6 +140,7 @@ class ClassesHook(Hook):
         train = runner.train_dataloader
         val = runner.val_dataloader if runner.val_loop else train
         fit.check_classes(train, val, runner.cfg.model.num_classes)
+        check_thin(train.dataset, runner.cfg.model)
         if is_main_process() and val is not train:
             learned, evaluated = (getattr(each.dataset, "paths", ()) for each in (train, val))
             warn_of_both(learned, evaluated, fit.log_warning)
@@ -165,11 +167,22 @@ def check_data(cfg: Config, mode: str) -> Sequence[str]:
         raise InputError(f"config {cfg.filename}: {error}") from error
     if isinstance(dataset, instances.CocoInstances) and (evaluator or {}).get("ann_file"):
         check_truth(f"{split}_evaluator.ann_file", Path(evaluator["ann_file"]), dataset.annotations)
+    check_thin(dataset, cfg.model)
     classes = dataset.metainfo["classes"]
     if cfg.model.get("num_classes") is None:
         cfg.model.num_classes = len(classes)
     fit.check_count(classes, cfg.model.num_classes)
     return classes
+
+
+def check_thin(dataset: Any, model: Mapping[str, Any]) -> None:
+    """Raises InputError where a detector, which cuts sizes off, would leave nothing of an image."""
+    listed = getattr(dataset, "annotations", None)
+    if model["type"] == DETECTOR and listed is not None:
+        shorter = model.get("min_size", 800)
+        sides = [shorter] if isinstance(shorter, int) else shorter
+        sizes = [(model.get("max_size", 1333), side) for side in sides]
+        check_aspect(listed.path, listed.images, sizes, least=CUT)
 
 
 def begin(cfg: Config) -> Begin:

@@ -48,6 +48,8 @@ def folder(coloured: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
                 label.write_text(str(classes.index(image.parent.name)))
                 archive.add(image, f"{key}.jpg")
                 archive.add(label, f"{key}.cls")
+                archive.add(image, f"./._{key}.jpg")  # as macOS leaves them
+                archive.add(image, f"__MACOSX/{key}.jpg")
     (folder / "sizes.json").write_text(json.dumps(known))
     (folder / "classes.txt").write_text("\n".join(classes))
     return folder

@@ -17,7 +17,7 @@ from torch import nn
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.detectron2.resumed import OptimizerSettings
 
-STEPS = MultiStepParamScheduler([1, 0.1], [50], num_updates=100)
+STEPS = MultiStepParamScheduler([1, 0.1], milestones=[50], num_updates=100)
 
 
 def optimiser(kind: Any = torch.optim.SGD, *, groups: int = 1, **options: Any):

@@ -22,8 +22,13 @@ from resnext_backbones.engine.catalogue import INSTALLED_CONFIGS, find_config, p
 from resnext_backbones.engine.config import for_training
 from resnext_backbones.engine.fit import check_weights
 from resnext_backbones.errors import InputError
-from resnext_backbones.tasks.mmdetection.config import given_pixels, load_config, use_of
-from resnext_backbones.weights import preprocessing_of
+from resnext_backbones.tasks.mmdetection.config import (
+    _is_reader,
+    given_pixels,
+    load_config,
+    use_of,
+)
+from resnext_backbones.weights import Preprocessing, preprocessing_of
 from resnext_backbones.weights.sources import row_of
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -168,6 +173,31 @@ def test_an_earlier_run_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--work-dir.*--resume"):
         for_training(cfg)
     for_training(cfg, resume="auto")
+
+
+def test_every_name_of_the_reader_is_taken() -> None:
+    from mmcv.transforms import LoadImageFromFile
+
+    class Other(LoadImageFromFile):
+        pass
+
+    for kind in ("LoadImageFromFile", "mmcv.LoadImageFromFile", "mmdet.LoadImageFromFile"):
+        assert _is_reader(kind)
+    assert _is_reader(LoadImageFromFile)  # of a config in pure Python
+    for kind in ("resnext_backbones.LoadImageFromFile", "my.LoadImageFromFile", Other, None):
+        assert not _is_reader(kind)
+
+
+def test_pixels_of_one_channel_and_of_one_mean() -> None:
+    def given(channels: int, **preprocessor) -> Preprocessing | None:
+        backbone = {"in_channels": channels}
+        return given_pixels({"backbone": backbone, "data_preprocessor": preprocessor})
+
+    assert given(1, mean=[110], std=[57]) == Preprocessing("grey", (110.0,), (57.0,))
+    grey = Preprocessing("BGR", (110.0,) * 3, (57.0,) * 3)
+    assert given(3, mean=[110], std=[57]) == grey
+    with pytest.raises(InputError, match=r"model.data_preprocessor: .* or grey with one, got BGR"):
+        given(3, mean=[110, 110], std=[57, 57])
 
 
 def test_stock_configs_train_here_too() -> None:

@@ -6,16 +6,19 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from mmengine.config import Config
 from safetensors.torch import save_file
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from resnext_backbones import build_backbone
 from resnext_backbones.cli import REPORTED
 from resnext_backbones.errors import InputError
-from resnext_backbones.tasks.torchvision.run import TASK
+from resnext_backbones.tasks.torchvision.run import TASK, check_thin
 from resnext_backbones.weights.preprocessing import RGB
 
 train, evaluate = TASK.train, TASK.evaluate
@@ -186,3 +189,20 @@ def test_a_broken_image_is_named(
 def test_pictures_are_of_other_detectors(config: Callable[..., Config], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--show-dir: .*MMDetection's"):
         evaluate(config(), "epoch_1.pth", show_dir=tmp_path)
+
+
+@pytest.mark.parametrize(("width", "height"), [(4000, 8), (4000, 42), (4000, 41), (3, 900)])
+def test_images_of_which_nothing_would_be_left(width: int, height: int) -> None:
+    """torchvision cuts sizes off, and ends where one is 0."""
+    model = {"type": "resnext_backbones.TorchvisionDetector", "min_size": (64, 80), "max_size": 96}
+    images = [{"width": width, "height": height, "file_name": "ribbon.png"}]
+    dataset = SimpleNamespace(annotations=SimpleNamespace(path=Path("a.json"), images=images))
+    resize = GeneralizedRCNNTransform(64, 96, [0.0] * 3, [1.0] * 3).resize
+    try:
+        resize(torch.zeros(3, height, width))
+    except RuntimeError:
+        with pytest.raises(InputError, match=rf"a.json: 1 .*ribbon.png \({width} x {height}\)"):
+            check_thin(dataset, model)
+    else:
+        check_thin(dataset, model)
+    check_thin(dataset, {"type": "resnext_backbones.TorchvisionSegmenter"})

@@ -1,0 +1,71 @@
+"""Sizes of annotation files and of images are compared before the first step."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+from pictures import COLOURED, HEIGHT, WIDTH, saved, turned
+
+pytest.importorskip("mmengine", reason="MMEngine is not installed")
+
+from resnext_backbones.data import image_sizes
+from resnext_backbones.data.annotations import check_images
+from resnext_backbones.data.image_sizes import check_sizes
+from resnext_backbones.data.pixels import image_size
+from resnext_backbones.errors import InputError
+
+LYING, SHOWN = (WIDTH, HEIGHT), (HEIGHT, WIDTH)
+
+
+def listed(folder: Path, content: bytes, size: tuple, name: str = "a.jpg") -> dict:
+    (folder / name).write_bytes(content)
+    return {"id": 1, "file_name": name, "width": size[0], "height": size[1]}
+
+
+@pytest.mark.parametrize(
+    ("content", "size", "message"),
+    [
+        (turned("JPEG", 1), LYING, None),
+        (turned("PNG", 6), SHOWN, None),
+        (turned("PNG", 6), LYING, "1 of its 1 images are annotated as they lie .*: a.jpg"),
+        (turned("TIFF", 8), LYING, "1 of its 1 images are annotated as they lie .*: a.jpg"),
+        (turned("JPEG", 3), LYING, "1 of its 1 images are turned by EXIF to the same size: a.jpg"),
+    ],
+)
+def test_what_exif_turns(content: bytes, size: tuple, message: str | None, tmp_path: Path) -> None:
+    said: list[str] = []
+    images = [listed(tmp_path, content, size)]
+    check_sizes(Path("val.json"), images, tmp_path, warn=said.append)
+    assert bool(message) == bool(said)
+    for line in said:
+        with pytest.raises(InputError, match=f"annotation file val.json: {message}"):
+            raise InputError(line)
+
+
+@pytest.mark.parametrize(
+    ("content", "size", "message"),
+    [
+        (saved(COLOURED, "JPEG"), (32, 24), "other sizes .*a.jpg is 64 x 48 .* are for 32 x 24"),
+        (saved(COLOURED, "PNG"), SHOWN, "other sizes .*a.jpg is 64 x 48 .* are for 48 x 64"),
+        (turned("JPEG", 6), (64, 64), "other sizes .*a.jpg is 48 x 64 .* are for 64 x 64"),
+        (b"no image", LYING, "cannot be read: image .*a.jpg: .* none of"),
+    ],
+)
+def test_other_sizes_are_refused(content: bytes, size: tuple, message: str, tmp_path: Path) -> None:
+    images = [listed(tmp_path, content, size), listed(tmp_path, saved(COLOURED, "BMP"), LYING, "b")]
+    with pytest.raises(
+        InputError, match=f"annotation file val.json: 1 of its 2 images .*{message}"
+    ):
+        check_images(Path("val.json"), images, tmp_path)
+
+
+def test_it_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_sizes, "PART", 4)
+    images = [listed(tmp_path, saved(COLOURED, "JPEG"), LYING)] * 40
+    said: list[str] = []
+    check_sizes(Path("val.json"), images, tmp_path, seconds=0, warn=said.append)
+    assert len(said) == 1
+    assert "4 of its 40 images have the sizes" in said[0]
+    assert pickle.loads(pickle.dumps(image_size))(tmp_path / "a.jpg") == LYING  # for pools
