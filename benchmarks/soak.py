@@ -3,14 +3,15 @@
 python -m benchmarks.soak --kills 1000 --out docs/benchmarks/soak_cpu.json
 
 A life of a run is forked from a process that has imported everything. After each it is looked
-whether anything is lost beyond the last checkpoint. Where the file exists it goes on from there; several at a
-time, each with other --runs and its own --folder, may share one.
+whether anything is lost beyond the last checkpoint. Where the file exists it goes on from there;
+several, each with other --runs and a --folder of its own, may share one.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import faulthandler
 import json
 import os
 import random
@@ -47,6 +48,9 @@ TARGETS = ("everything", "one process", "a loader's worker")
 """A signal goes to one of these; Slurm and torchrun send it to everything."""
 
 STEP = re.compile(r"Epoch\(train\)\s+\[(\d+)\]\[\s*(\d+)/(\d+)\]")
+
+STACKS = signal.SIGRTMIN + 1
+"""Has a process that hangs write down where."""
 
 IGNORED = re.compile(r"Exception ignored in: .*\nTraceback")
 """Python prints so an error that it cannot raise: PyTorch's of a worker that is gone, in a place
@@ -107,6 +111,7 @@ def _live(run: Run, work_dir: Path, log: Path, rank: int, port: int, group: int)
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         for stream in (1, 2):
             os.dup2(file, stream)
+        faulthandler.register(STACKS, sys.__stderr__, all_threads=True)
         if run.processes > 1:
             os.environ.update(
                 RANK=str(rank), WORLD_SIZE=str(run.processes), LOCAL_RANK=str(rank),
@@ -187,8 +192,10 @@ def live(run: Run, work_dir: Path, log: Path, moment: float | None, choice: rand
             break
         time.sleep(0.02)
     if life.poll():
-        with contextlib.suppress(OSError):
-            os.killpg(life.pids[0], signal.SIGKILL)
+        for number in (STACKS, int(signal.SIGKILL)):
+            with contextlib.suppress(OSError):
+                os.killpg(life.pids[0], number)
+            time.sleep(3)
         wait(life, time.monotonic() + 10)
         raise Fault(f"hangs: {life.killed}, {life.statuses}")
     return life
@@ -212,7 +219,7 @@ def check(run: Run, work_dir: Path, life: Life, before: int) -> int:
     if "Traceback" in IGNORED.sub("", log):
         raise Fault("a traceback")
     newest = newest_checkpoint(work_dir)  # which compares the hash
-    saved = {e.file: e.iter for e in read_journal(work_dir)}[newest.name] if newest else 0
+    saved = torch.load(newest, weights_only=False)["meta"]["iter"] if newest else 0
     steps = [((int(e) - 1) * int(n) + int(i), int(n)) for e, i, n in STEP.findall(log)]
     last, length = steps[-1] if steps else (before, 1)
     if steps and steps[0][0] != before + 1:
@@ -221,8 +228,6 @@ def check(run: Run, work_dir: Path, life: Life, before: int) -> int:
     owed = last if statuses == {TERMINATED} else (last - 1) // length * length
     if saved < max(owed, before):
         raise Fault(f"the newest checkpoint has {saved} steps of {last}, and had {before} before")
-    if newest:
-        torch.load(newest, map_location="meta", weights_only=False)
     return saved
 
 

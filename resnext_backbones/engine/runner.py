@@ -146,6 +146,7 @@ def resume(cfg: Config) -> dict[str, Any]:
     else:
         checkpoint = cfg.load_from or newest_checkpoint(cfg.work_dir)
     if not checkpoint:
+        cfg.resume = False  # or MMEngine would look by itself
         return {}
     meta = check_checkpoint(checkpoint, cfg, to_resume=True)
     cfg.load_from = str(checkpoint)
