@@ -22,6 +22,7 @@ from torch import Tensor, distributed, nn
 
 # They register what configs name.
 from resnext_backbones.engine import amp, groups, hosts, loop  # noqa: F401
+from resnext_backbones.engine.alike import facts_of
 from resnext_backbones.engine.checkpoints import (
     MissedValidationHook,
     SavedStatisticsHook,
@@ -108,7 +109,7 @@ def start(cfg: Config, loaders: tuple[str, ...]) -> None:
     Args:
         loaders: names of those whose data sets are to be alike.
     """
-    start_process_group(cfg, loaders)
+    start_process_group(cfg, lambda leads: facts_of(cfg, loaders, leads=leads))
     if hosts.are_several():
         for name in ("val_evaluator", "test_evaluator"):
             for metric in dicts_with(cfg.get(name), lambda d: "type" in d):
