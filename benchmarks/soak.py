@@ -91,7 +91,7 @@ def free_port() -> int:
 
 def begin(run: Run, work_dir: Path, log: Path) -> Life:
     """Forks the processes of a life, in a process group of their own."""
-    port, pids = free_port(), []
+    port, pids = free_port(), list[int]()
     for rank in range(run.processes):
         pid = os.fork()
         if pid == 0:
@@ -111,7 +111,7 @@ def _live(run: Run, work_dir: Path, log: Path, rank: int, port: int, group: int)
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         for stream in (1, 2):
             os.dup2(file, stream)
-        faulthandler.register(STACKS, sys.__stderr__, all_threads=True)
+        faulthandler.register(STACKS, 2, all_threads=True)
         if run.processes > 1:
             os.environ.update(
                 RANK=str(rank), WORLD_SIZE=str(run.processes), LOCAL_RANK=str(rank),

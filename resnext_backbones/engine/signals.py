@@ -40,7 +40,7 @@ class Requests:
         self.asked: signal.Signals | None = None
         self.noted_only = False
         self._listens = False
-        self._mask: set[signal.Signals] = set()
+        self._mask: set[int | signal.Signals] = set()
         self._parent = 0
 
     @contextmanager
