@@ -152,7 +152,8 @@ class CheckpointHook(MMEngineCheckpointHook):
             self._group = distributed.new_group(backend="gloo")
         if is_main_process():
             work_dir = Path(runner.work_dir)
-            remove_leftovers(work_dir, "*.pth")
+            for pattern in ("*.pth", JOURNAL):
+                remove_leftovers(work_dir, pattern)
             if not (work_dir / JOURNAL).exists():
                 write_journal(
                     work_dir, []
