@@ -6,6 +6,7 @@ import gc
 import os
 import re
 import warnings
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +14,6 @@ import torch
 from torch import distributed, multiprocessing
 
 from resnext_backbones.engine import hosts
-from resnext_backbones.engine.alike import facts_of
 from resnext_backbones.errors import InputError
 
 LAUNCHERS: dict[str, tuple[str, str, str]] = {
@@ -73,7 +73,7 @@ def read_ranks(launcher: str) -> tuple[int, int, int]:
     return rank, world_size, local_rank
 
 
-def start_process_group(cfg: Any, loaders: tuple[str, ...] = ()) -> None:
+def start_process_group(cfg: Any, facts: Callable[[bool], Mapping[str, str]] | None = None) -> None:
     """Sets what a process group is made from, meets the other processes, and joins the group where
     there is no GPU.
 
@@ -81,7 +81,8 @@ def start_process_group(cfg: Any, loaders: tuple[str, ...] = ()) -> None:
     device, so the group is made here, with gloo.
 
     Args:
-        loaders: names of the loaders whose data sets are to be alike on all hosts.
+        facts: returns what is to be alike on all hosts, and is told whether this process is the
+            first of its own; None meets no one.
 
     Raises:
         InputError: there are more processes than GPUs, several nodes and no MASTER_ADDR, or hosts
@@ -112,10 +113,9 @@ def start_process_group(cfg: Any, loaders: tuple[str, ...] = ()) -> None:
         os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
         os.environ.setdefault("MASTER_PORT", "29500")
     timeout = hosts.waits(cfg)
-    if world_size > 1 and "MASTER_ADDR" in os.environ:
+    if facts is not None and world_size > 1 and "MASTER_ADDR" in os.environ:
         hosts.use_interface()
-        facts = facts_of(cfg, loaders, leads=local_rank == 0)
-        hosts.meet(rank, world_size, facts, timeout)
+        hosts.meet(rank, world_size, facts(local_rank == 0), timeout)
     if count:
         dist_cfg = {"timeout": timeout, **((cfg.get("env_cfg") or {}).get("dist_cfg") or {})}
         cfg.env_cfg = {**(cfg.get("env_cfg") or {}), "dist_cfg": dist_cfg}
