@@ -12,8 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def run(*command: object) -> None:
+    subprocess.run(list(map(str, command)), check=True, capture_output=True, timeout=20)
+
+
 def ip(*arguments: object) -> None:
-    subprocess.run(["ip", *map(str, arguments)], check=True, capture_output=True, timeout=20)
+    run("ip", *arguments)
 
 
 class Host:

@@ -66,7 +66,11 @@ def alpha(mode: str) -> Image.Image:
     return image
 
 
-FRAMES = {"save_all": True, "append_images": [COLOURED.rotate(180)]}
+def frames(image: Image.Image, kind: str) -> bytes:
+    """Two pictures in one file. Saving leaves settings in an image, so each file has its own."""
+    return saved(image.copy(), kind, save_all=True, append_images=[COLOURED.rotate(180)])
+
+
 WHITE = Image.new("RGB", (2000, 900), "white")
 HIGH = np.repeat((GREY16 >> 8).astype(np.uint8)[..., None], 3, axis=2)
 BIG_ENDIAN = Image.frombytes("I;16B", (WIDTH, HEIGHT), GREY16.astype(">u2").tobytes())
@@ -77,7 +81,7 @@ READ: dict[str, tuple[Callable[[], bytes], np.ndarray | None]] = {
     "jpeg, progressive": (lambda: saved(COLOURED, "JPEG", progressive=True), None),
     "jpeg, grey": (lambda: saved(SCENE, "JPEG"), None),
     "jpeg, cmyk": (lambda: saved(COLOURED.convert("CMYK"), "JPEG"), None),
-    "jpeg, two pictures": (lambda: saved(COLOURED, "MPO", **FRAMES), None),
+    "jpeg, two pictures": (lambda: frames(COLOURED, "MPO"), None),
     "jpeg and a film": (lambda: saved(COLOURED, "JPEG") + b"ftypmp42" * 99, None),
     "jpeg in restarts": (lambda: saved(COLOURED, "JPEG", restart_marker_blocks=2), None),
     "jpeg, flat": (lambda: saved(WHITE, "JPEG", optimize=True), None),
@@ -85,13 +89,13 @@ READ: dict[str, tuple[Callable[[], bytes], np.ndarray | None]] = {
     "palette": (lambda: saved(palette(), "PNG"), np.asarray(COLOURED.quantize(16).convert("RGB"))),
     "alpha": (lambda: saved(alpha("RGBA"), "PNG"), np.asarray(COLOURED)),
     "grey and alpha": (lambda: saved(alpha("LA"), "PNG"), None),
-    "gif, frames": (lambda: saved(SCENE, "GIF", **FRAMES), np.asarray(SCENE.convert("RGB"))),
+    "gif, frames": (lambda: frames(SCENE, "GIF"), np.asarray(SCENE.convert("RGB"))),
     "webp, alpha": (
         lambda: saved(alpha("RGBA"), "WEBP", lossless=True, exact=True), np.asarray(COLOURED)
     ),
-    "png, frames": (lambda: saved(COLOURED, "PNG", **FRAMES), np.asarray(COLOURED)),
+    "png, frames": (lambda: frames(COLOURED, "PNG"), np.asarray(COLOURED)),
     "jpeg 2000": (lambda: saved(COLOURED, "JPEG2000"), np.asarray(COLOURED)),
-    "tiff, pages": (lambda: saved(COLOURED, "TIFF", **FRAMES), np.asarray(COLOURED)),
+    "tiff, pages": (lambda: frames(COLOURED, "TIFF"), np.asarray(COLOURED)),
     "tiff, packed": (lambda: saved(COLOURED, "TIFF", compression="tiff_lzw"), np.asarray(COLOURED)),
     "tiff, cmyk": (lambda: saved(COLOURED.convert("CMYK"), "TIFF"), np.asarray(COLOURED)),
     "16 bits": (lambda: saved(Image.fromarray(GREY16), "PNG"), HIGH),

@@ -18,6 +18,7 @@ from resnext_backbones.data.image_sizes import check_sizes
 from resnext_backbones.data.masks import Step, unsaid
 from resnext_backbones.data.rules import RULES, Finding, Outcome, Rule, Use
 from resnext_backbones.data.summary import summarise
+from resnext_backbones.engine.fit import log_warning
 from resnext_backbones.errors import InputError, some
 
 Say = Callable[[str], None]
@@ -280,7 +281,13 @@ def find_annotations(root: Path, name: str) -> Path:
     return path
 
 
-def check_images(path: Path, images: list[dict[str, Any]], folder: Path) -> None:
+def check_images(
+    path: Path,
+    images: list[dict[str, Any]],
+    folder: Path,
+    *,
+    warn: Say = log_warning,
+) -> None:
     """Checks that every image is there, one listing a folder, as there can be 100,000 of them, and
     has the size that the file says.
     """
@@ -293,7 +300,7 @@ def check_images(path: Path, images: list[dict[str, Any]], folder: Path) -> None
             f"annotation file {path}: {len(missing)} of its {len(images)} images are missing: "
             f"{some(sorted(missing))}"
         )
-    check_sizes(path, images, folder)
+    check_sizes(path, images, folder, warn=warn)
 
 
 def annotation_file(root: Path, split: str) -> Path:

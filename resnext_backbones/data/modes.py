@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from functools import cache
 
 import numpy as np
@@ -49,6 +50,9 @@ REFUSED = {
 CLASSES = ("1", "L", "P", "I", *DEEP)
 """Modes that can hold a class for every pixel; of a palette it is the index."""
 
+STRIP = 1 << 22
+"""So many pixels are converted at once, which takes their memory more than once."""
+
 LOSSY = ("JPEG", "MPO")
 
 
@@ -91,14 +95,19 @@ def _high_bits(image: Image.Image) -> NDArray[np.uint8]:
     """Returns the upper 8 bits of each value, as libpng, OpenCV and, for RGB, Pillow do."""
     tags = getattr(image, "tag_v2", {})
     bits, photometric = tags.get(BITS_PER_SAMPLE, (16,))[0], tags.get(PHOTOMETRIC)
-    values = np.asarray(image)
-    if photometric == WHITE_IS_ZERO:
-        values = (1 << bits) - 1 - values
-    high = (values >> (bits - 8)).astype(np.uint8)
-    if values.any() and not high.any():
+    width, height = image.size
+    high, most = np.empty((height, width), np.uint8), 0
+    rows = max(1, STRIP // width)  # values leave Pillow in copies
+    for top in range(0, height, rows):
+        values = np.asarray(image.crop((0, top, width, min(height, top + rows))))
+        if photometric == WHITE_IS_ZERO:
+            values = (1 << bits) - 1 - values
+        high[top : top + rows] = values >> (bits - 8)
+        most = max(most, int(values.max()))
+    if 0 < most < 1 << (bits - 8):
         raise ValueError(
-            f"it has {bits} bits, but no value above {values.max()}, so nothing would be seen; "
-            f"scale its values to 0 to {(1 << bits) - 1}"
+            f"it has {bits} bits, but no value above {most}, so nothing would be seen; scale its "
+            f"values to 0 to {(1 << bits) - 1}"
         )
     _say_once(bits)
     return high
@@ -107,9 +116,8 @@ def _high_bits(image: Image.Image) -> NDArray[np.uint8]:
 @cache
 def _say_once(bits: int) -> None:
     """Says what a process does with such images, in the first of a loader's workers."""
-    from torch.utils.data import get_worker_info  # images are read without PyTorch, too
-
-    worker = get_worker_info()
+    loading = sys.modules.get("torch.utils.data")  # images are read without PyTorch, too
+    worker = loading.get_worker_info() if loading else None
     if worker is None or worker.id == 0:
         logging.getLogger(__name__).warning(
             f"images of {bits} bits: their upper 8 are taken, since 0 to {(1 << bits) - 1} is the "

@@ -23,15 +23,12 @@ from resnext_backbones.data.image_files import (
     read_whole,
     reading,
 )
-from resnext_backbones.data.modes import to_classes, to_rgb
+from resnext_backbones.data.modes import STRIP, to_classes, to_rgb
 
 try:
     import cv2
 except ImportError:  # Detectron2 does without; Pillow decodes to the same values, more slowly
     cv2 = None  # type: ignore[assignment]
-
-STRIP = 1 << 22
-"""So many pixels leave Pillow at once, which takes their memory twice for it."""
 
 TURNS: dict[int, tuple[bool, tuple[int, ...]]] = {
     2: (False, (1,)),

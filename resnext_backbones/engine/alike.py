@@ -22,14 +22,14 @@ PLACES = ("work_dir", "load_from", "resume", "filename", "experiment_name", "lau
 NO_VALUE = "none"
 
 
-def facts_of(cfg: Mapping[str, Any], loaders: tuple[str, ...], *, leads: bool) -> dict[str, str]:
+def facts_of(cfg: Any, loaders: tuple[str, ...], *, leads: bool) -> dict[str, str]:
     """Returns what the processes of a run compare, by what a message calls it.
 
     Args:
         loaders: names of the loaders whose data sets count.
         leads: this process is the first of its host, and reads its files.
     """
-    cfg = getattr(cfg, "_cfg_dict", cfg)  # of MMEngine's Config, which is no mapping
+    cfg = cfg if isinstance(cfg, Mapping) else cfg._cfg_dict  # MMEngine's Config is no mapping
     found = {"versions": ", ".join(f"{name} {value}" for name, value in _versions())}
     if leads:
         begins = cfg.get("load_from")

@@ -78,8 +78,11 @@ def newest_checkpoint(work_dir: str | Path) -> Path | None:
         what = "is damaged" if path.is_file() else "is missing"
         log_warning(f"checkpoint {path}: {what}; going on from the one before it")
     kept, note = (work_dir / JOURNAL).exists(), work_dir / "last_checkpoint"
-    if not kept and note.is_file():  # a run of MMEngine's own hook
-        return Path(note.read_text(encoding="utf-8"))
+    if not entries and note.is_file():
+        # Of MMEngine's own hook, or the first one, whose run was killed before it was listed.
+        name = Path(note.read_text(encoding="utf-8").strip())
+        if (found := work_dir / name.name).is_file() or (found := name).is_file():
+            return found
     if (entries or not kept) and any(work_dir.glob("*.pth")):
         raise InputError(
             f"work directory {work_dir}: has checkpoints, but {JOURNAL} names none that is whole; "
@@ -166,7 +169,8 @@ class CheckpointHook(MMEngineCheckpointHook):
             self._group = distributed.new_group(backend="gloo")
         if is_main_process():
             work_dir = Path(runner.work_dir)
-            remove_leftovers(work_dir, "*.pth")
+            for pattern in ("*.pth", JOURNAL):
+                remove_leftovers(work_dir, pattern)
             if not (work_dir / JOURNAL).exists():
                 write_journal(
                     work_dir, []

@@ -6,6 +6,7 @@ import gc
 import os
 import re
 import warnings
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +14,6 @@ import torch
 from torch import distributed, multiprocessing
 
 from resnext_backbones.engine import hosts
-from resnext_backbones.engine.alike import facts_of
 from resnext_backbones.engine.started import find
 from resnext_backbones.errors import InputError
 
@@ -61,7 +61,7 @@ def read_ranks(launcher: str) -> tuple[int, int, int]:
     return (started.rank, started.world_size, started.local_rank) if started else (0, 1, 0)
 
 
-def start_process_group(cfg: Any, loaders: tuple[str, ...] = ()) -> None:
+def start_process_group(cfg: Any, facts: Callable[[bool], Mapping[str, str]] | None = None) -> None:
     """Sets what a process group is made from, meets the other processes, and joins the group where
     there is no GPU.
 
@@ -69,7 +69,8 @@ def start_process_group(cfg: Any, loaders: tuple[str, ...] = ()) -> None:
     device, so the group is made here, with gloo.
 
     Args:
-        loaders: names of the loaders whose data sets are to be alike on all hosts.
+        facts: returns what is to be alike on all hosts, and is told whether this process is the
+            first of its own; None meets no one.
 
     Raises:
         InputError: there are more processes than GPUs, or two have the same one; several nodes and
@@ -89,10 +90,10 @@ def start_process_group(cfg: Any, loaders: tuple[str, ...] = ()) -> None:
         os.environ["LOCAL_RANK"] = str(started.device_of(count))
     started.export_address()
     timeout = hosts.waits(cfg)
-    if not started.is_alone:
+    if not started.is_alone and facts is not None:
         hosts.use_interface()
-        facts = facts_of(cfg, loaders, leads=started.local_rank == 0)
-        hosts.meet(started.rank, started.world_size, facts, timeout, gpu=_gpu())
+        known = facts(started.local_rank == 0)
+        hosts.meet(started.rank, started.world_size, known, timeout, gpu=_gpu())
     if count:
         dist_cfg = {"timeout": timeout, **((cfg.get("env_cfg") or {}).get("dist_cfg") or {})}
         cfg.env_cfg = {**(cfg.get("env_cfg") or {}), "dist_cfg": dist_cfg}

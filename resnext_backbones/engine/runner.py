@@ -19,6 +19,7 @@ from torch import Tensor, distributed, nn
 # They register what configs name; MMEngine reads files as this package does.
 from resnext_backbones.adapters import mmengine as _reads_files  # noqa: F401
 from resnext_backbones.engine import amp, groups, hosts, loop  # noqa: F401
+from resnext_backbones.engine.alike import facts_of
 from resnext_backbones.engine.checked_runner import CheckedRunner, build_errors_named
 from resnext_backbones.engine.checkpoints import (
     MissedValidationHook,
@@ -127,7 +128,7 @@ def start(cfg: Config, loaders: tuple[str, ...]) -> None:
     Args:
         loaders: names of those whose data sets are to be alike.
     """
-    start_process_group(cfg, loaders)
+    start_process_group(cfg, lambda leads: facts_of(cfg, loaders, leads=leads))
     if hosts.are_several():
         for name in ("val_evaluator", "test_evaluator"):
             for metric in dicts_with(cfg.get(name), lambda d: "type" in d):
@@ -185,6 +186,7 @@ def resume(cfg: Config) -> dict[str, Any]:
     else:
         checkpoint = cfg.load_from or newest_checkpoint(cfg.work_dir)
     if not checkpoint:
+        cfg.resume = False  # or MMEngine would look by itself
         return {}
     cfg.load_from = find_checkpoint(str(checkpoint))
     return check_checkpoint(cfg.load_from, cfg, to_resume=True)

@@ -5,6 +5,7 @@ Slurm sends a signal to all processes of a step, and torchrun or a terminal to w
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -39,7 +40,7 @@ class Requests:
         self.asked: signal.Signals | None = None
         self.noted_only = False
         self._listens = False
-        self._mask: set[signal.Signals] = set()
+        self._mask: set[int | signal.Signals] = set()
         self._parent = 0
 
     @contextmanager
@@ -61,6 +62,10 @@ class Requests:
             for number in taken:
                 signal.signal(number, self._note)
             yield
+        except BaseException:
+            if ends:
+                _end_children()
+            raise
         finally:
             for number, old in taken.items():
                 signal.signal(number, signal.SIG_IGN if ends and self.asked else old)
@@ -90,6 +95,14 @@ class Requests:
         """Leaves the signals to a thread of the new process; they stay blocked in all others."""
         if self._listens:
             threading.Thread(target=_outlive, args=(self._parent,), daemon=True).start()
+
+
+def _end_children() -> None:
+    """Ends the processes that load data, whatever they are doing: nobody takes it any more."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would take it for an error
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
 
 
 def _outlive(parent: int) -> None:

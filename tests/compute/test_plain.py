@@ -187,6 +187,9 @@ CHANGES: dict[str, Callable[[Place], object]] = {
     "conv2d": lambda p: p.patch.setattr(F, "conv2d", twice(F.conv2d)),
     "batch_norm": lambda p: p.patch.setattr(F, "batch_norm", twice(F.batch_norm)),
     "__call__": lambda p: p.patch.setattr(nn.Module, "__call__", twice(nn.Module.__call__)),
+    "a class's __call__": lambda p: p.patch.setattr(
+        nn.BatchNorm2d, "__call__", twice(nn.Module.__call__), raising=False
+    ),
     "another class": lambda p: setattr(p.conv, "__class__", OtherConv),
     "a function mode": lambda p: p.ends.enter_context(NormsTwice()),
     # hooks

@@ -317,7 +317,7 @@ def test_a_port_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
         port = str(server.getsockname()[1])
         os.environ.update(MPICH | {"PMI_RANK": "0", "MPI_LOCALRANKID": "0", "MASTER_PORT": port})
         with pytest.raises(InputError, match=f"MASTER_PORT {port}: another .*set MASTER_PORT to"):
-            start_process_group(_Cfg(launcher="mpi"))
+            start_process_group(_Cfg(launcher="mpi"), lambda _: {})
 
 
 def test_a_program_that_is_no_store_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,12 +95,11 @@ def test_mmengine_takes_the_gpu_of_this_number(
         torch.cuda, "get_device_properties", lambda number: Cfg(uuid=f"of {number}")
     )
     monkeypatch.setattr(environment.hosts, "meet", lambda *_, gpu: met.update(gpu=gpu))
-    monkeypatch.setattr(environment, "facts_of", lambda *_, **__: {})
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     for name, value in zip(OWN[launcher], ("3", "4", "3"), strict=True):
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    start_process_group(Cfg(launcher=launcher))
+    start_process_group(Cfg(launcher=launcher), lambda _: {})
     assert (os.environ["RANK"], os.environ["LOCAL_RANK"]) == ("3", expected)
     assert met["gpu"] == f"of {expected}"
     assert read_ranks(launcher)[2] == 3, "the fourth of its node, whatever its GPU's number"

@@ -66,18 +66,20 @@ def test_a_terminated_run_goes_on_to_the_same_weights(
 ) -> None:
     work_dir = tmp_path / "run"
     command = [sys.executable, TOOLS / "train.py", "demo_shapes", "--work-dir", work_dir]
+    workers = ["train_dataloader.num_workers=1", "train_dataloader.persistent_workers=True"]
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
-            list(map(str, [*command, "--cfg-options", *QUICK])),
+            list(map(str, [*command, "--cfg-options", *QUICK, *workers])),
             stdout=log,
             stderr=log,
             env={**os.environ, "COCO_ROOT": str(shapes_root)},
+            start_new_session=True,
         )
         deadline = time.monotonic() + 120
         while "Epoch(train)" not in (tmp_path / "log").read_text():
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)  # as Slurm and torchrun do
         assert process.wait() == TERMINATED, (tmp_path / "log").read_text()[-3000:]
     assert list(work_dir.glob("iter_*.pth"))
     resumed = train_shapes(work_dir, shapes_root, "--resume")

@@ -39,7 +39,7 @@ def check_annotations(experiment: Experiment, *, train: bool, say: Say, warn: Sa
     read = {name: _read(name, use, say) for name, use in _uses(experiment, train).items()}
     for name, found in read.items():
         if folder := _folder(name):
-            check_images(found.path, found.images, folder)
+            check_images(found.path, found.images, folder, warn=warn)
         if not found.is_complete and not _is_plain(name):
             lacks = "; ".join(f.message for f in found.findings if f.outcome in CHANGES)
             raise InputError(

@@ -27,7 +27,7 @@ from resnext_backbones.tasks.mmdetection.annotations import write_names
 from resnext_backbones.tasks.mmdetection.checks import check_data
 from resnext_backbones.tasks.mmdetection.completed import use_twins
 
-LOAD = {"type": "LoadAnnotations", "with_bbox": True, "with_mask": True}
+LOAD = {"type": "mmdet.LoadAnnotations", "with_bbox": True, "with_mask": True}
 CLASSES = ("star", "circle", "square")  # not as the file has them
 
 

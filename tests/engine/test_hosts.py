@@ -1,0 +1,217 @@
+"""Several hosts: a network namespace each, with a folder that no other sees."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import network
+import numpy as np
+import pytest
+import torch
+from network import Host
+from PIL import Image
+
+pytest.importorskip("mmengine", reason="MMEngine is not installed")
+
+from resnext_backbones.engine import hosts as engine_hosts
+from resnext_backbones.engine.alike import facts_of
+from resnext_backbones.engine.checkpoints import read_journal
+from resnext_backbones.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+PRETRAIN, TRAIN = ROOT / "tools" / "pretrain_imagenet.py", ROOT / "tools" / "train.py"
+COLOURS = ("red", "green", "blue")
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
+PORTS = iter(range(29600, 29700))
+
+CONFIG = """
+_base_ = {base!r}
+loader = dict(num_workers=1, persistent_workers=True)
+train_dataloader = dict(**loader, batch_size=6)
+val_dataloader = dict(**loader, batch_size=6)
+model = dict(
+    num_classes=3,
+    network=dict(
+        _delete_=True, blocks=(1, 1, 1), cardinality=4, base_width=4, base_channels=8, stem="3x3"
+    ),
+    data_preprocessor=dict(num_classes=3),
+)
+default_hooks = dict(logger=dict(interval=1))
+"""
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> Iterator[list[Host]]:
+    """Three hosts, each with the same images."""
+    if why := network.possible():
+        pytest.skip(f"no network namespaces: {why}")
+    with network.several_hosts(3, tmp_path) as made:
+        for host in made:
+            generator = np.random.default_rng(0)
+            for part, colour in ((p, c) for p in ("train", "val") for c in COLOURS):
+                (folder := host.folder / "crops" / part / colour).mkdir(parents=True)
+                for number in range(12 if part == "train" else 4):
+                    pixels = np.asarray(Image.new("RGB", (48, 48), colour), "float32")
+                    pixels = (pixels + generator.normal(0, 40, pixels.shape)).clip(0, 255)
+                    Image.fromarray(pixels.astype("uint8")).save(folder / f"{number}.jpg")
+            base = str(ROOT / "configs" / "demo_crops.py")
+            (host.folder / "tiny.py").write_text(CONFIG.format(base=base))
+        yield made
+
+
+def pretrain(hosts: list[Host], epochs: int, timeout: int = 60, **options: list[str]) -> None:
+    """Begins, or goes on, on all hosts; `options` are those of one, by its name."""
+    port = next(PORTS)
+    for host in hosts:
+        host.start(
+            PRETRAIN, "tiny.py", "--data-root", host.folder / "crops", "--work-dir", "run",
+            "--resume", "--cfg-options", f"train_cfg.max_epochs={epochs}",
+            f"env_cfg.dist_cfg.timeout={timeout}", *options.get(f"host_{host.number}", []),
+            nodes=len(hosts), port=port,
+        )  # fmt: skip
+
+
+def until_the_second_epoch(host: Host) -> None:
+    end = time.monotonic() + 180
+    while not re.search(r"Epoch\(train\) +\[ *2\]", host.said()):
+        assert time.monotonic() < end
+        assert host.process.poll() is None, host.said()[-3000:]
+        time.sleep(0.1)
+
+
+def messages(hosts: list[Host]) -> list[str]:
+    """What each host ended with, once it has."""
+    for host in hosts:
+        host.wait()
+        assert f"rank{host.number}]: Traceback" not in host.said(), host.said()[-3000:]
+    found = []
+    for host in hosts:
+        lines = [line for line in host.said().splitlines() if line.startswith("[rank ")]
+        found.append(lines[-1] if lines else "")
+    return found
+
+
+def weights(host: Host, name: str) -> dict[str, torch.Tensor]:
+    return torch.load(host.folder / "run" / name, weights_only=False)["state_dict"]
+
+
+@pytest.mark.whole
+def test_hosts_that_share_nothing_go_on_from_the_newest_checkpoint(several: list[Host]) -> None:
+    """Asked to end on the second host alone, and gone on with once the first has lost its disk."""
+    two = several[:2]
+    pretrain(two, 3)
+    until_the_second_epoch(two[0])
+    two[1].signal(signal.SIGTERM, only="pretrain_imagenet")
+    for host in two:
+        host.wait()
+    (last,) = (entry for entry in read_journal(two[0].folder / "run")[-1:])
+    assert last.file == f"iter_{last.iter}.pth", "saved within the step, of all processes"
+    pretrain(two, 3)
+    assert messages(two) == ["", ""]
+    assert "is sent to rank 1 on" in two[0].said()
+    undisturbed = weights(two[0], "epoch_3.pth")
+    shutil.rmtree(two[0].folder / "run")
+    pretrain(two, 3)
+    assert messages(two) == ["", ""]
+    assert f"{last.file}: was sent by rank 1 on" in two[0].said()
+    again = weights(two[0], "epoch_3.pth")
+    assert all(torch.equal(value, again[name]) for name, value in undisturbed.items())
+    other = two[1].folder / "run" / last.file
+    shutil.copy(two[0].folder / "run" / "epoch_2.pth", other)
+    pretrain(two, 4, host_0=["load_from=run/epoch_3.pth"], host_1=[f"load_from={other}"])
+    for said in messages(two):
+        assert "checkpoint to resume: differs between hosts" in said
+        assert "rank 0 on" in said
+        assert "(10.77.0.2)" in said
+
+
+@pytest.mark.whole
+def test_a_host_that_is_not_like_the_others_is_named(several: list[Host]) -> None:
+    image = several[2].folder / "crops" / "train" / "red" / "0.jpg"
+    image.rename(image.with_name("other.jpg"))
+    pretrain(several, 1, host_1=["optim_wrapper.optimizer.lr=0.5"])
+    for said in messages(several):
+        assert "data set, train_dataloader.dataset.root: differs between hosts: 36 files" in said
+        assert "rank 2 on" in said
+        assert "(10.77.0.3)" in said
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("how", ["killed", "cut for good", "cut for ten seconds"])
+def test_a_host_that_is_gone_is_named(how: str, several: list[Host]) -> None:
+    two, brief = several[:2], how == "cut for ten seconds"
+    pretrain(two, 8 if brief else 1000, timeout=60 if brief else 15)
+    until_the_second_epoch(two[0])
+    if how == "killed":
+        two[1].signal(signal.SIGKILL)
+    else:
+        two[1].cut()
+        if brief:
+            time.sleep(10)
+            two[1].cut(up=True)
+    first, second = messages(two)
+    if brief:
+        assert (first, second) == ("", "")
+        assert (two[0].folder / "run" / "epoch_8.pth").is_file()
+        return
+    assert "error: rank 1 on" in first
+    assert "(10.77.0.2) ended or cannot be reached; the last checkpoint is" in first
+    last = read_journal(two[0].folder / "run")[-1]
+    assert last.file in first
+    if how != "killed":
+        assert "error: rank 0 on" in second
+        assert "(10.77.0.1) ended or cannot be reached" in second
+
+
+@pytest.mark.whole
+def test_a_detector_trains_over_a_slow_link_with_other_clocks(
+    several: list[Host], shapes_root: Path
+) -> None:
+    """Three hosts, with their own copies of the images; the clock of one is two days ahead."""
+    port = next(PORTS)
+    network.run("tc", "qdisc", "add", "dev", several[1].link, "root", "netem", "delay", "20ms")
+    for host in several:
+        shutil.copytree(shapes_root, host.folder / "coco")
+        clock = {
+            "LD_PRELOAD": str(FAKETIME),
+            "FAKETIME": "+2d",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+        host.start(
+            TRAIN, ROOT / "configs" / "demo_shapes.py", "--work-dir", "run", "--cfg-options",
+            "train_cfg.max_epochs=1", "train_cfg.val_interval=1", "default_hooks.logger.interval=1",
+            "model.backbone.variant=None", "model.backbone.depth=(1,1,1,1)",
+            "model.backbone.groups=8", "train_dataloader.batch_size=2",
+            nodes=3, port=port, COCO_ROOT=str(host.folder / "coco"),
+            **(clock if host.number == 2 and FAKETIME.exists() else {}),
+        )  # fmt: skip
+    assert messages(several) == ["", "", ""]
+    assert (several[0].folder / "run" / "epoch_1.pth").is_file()
+    assert read_journal(several[0].folder / "run")[-1].metrics
+
+
+def test_settings_that_are_places_are_not_compared(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "a.json").write_text("{}")
+    dataset = {"data_root": str(tmp_path), "ann_file": "a.json", "data_prefix": {"img": "images/"}}
+    cfg = {"work_dir": "here", "lr": 0.1, "train_dataloader": {"dataset": dataset}}
+    facts = facts_of(cfg, ("train_dataloader",), leads=True)
+    assert "config, work_dir" not in facts
+    assert facts["config, lr"] == "0.1"
+    assert "config, train_dataloader.dataset.data_root" not in facts
+    assert facts["data set, train_dataloader.dataset.ann_file"].startswith("SHA-256 44136fa355b3")
+    (tmp_path / "a.json").write_text("{ }")
+    other = facts_of(cfg, ("train_dataloader",), leads=True)
+    assert [name for name in facts if facts[name] != other[name]] == [
+        "data set, train_dataloader.dataset.ann_file"
+    ]
+    peers = engine_hosts.Peers.__new__(engine_hosts.Peers)
+    peers.names = {0: "rank 0 on a", 1: "rank 1 on b", 2: "rank 2 on b"}
+    peers._compare("lr", ["1", "1", None])
+    with pytest.raises(InputError, match=r"^lr: .* 1: rank 0 on a; 2: rank 1 on b, rank 2 on b; "):
+        peers._compare("lr", ["1", "2", "2"])

@@ -1,0 +1,100 @@
+"""Requests to end, and the processes that load data."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+
+from resnext_backbones.engine.failures import said
+from resnext_backbones.engine.signals import REQUESTS, TERMINATED, requests
+from resnext_backbones.errors import RunError
+
+
+def wait_for(condition, seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_signal_ends_at_once_or_is_noted(capsys: pytest.CaptureFixture[str]) -> None:
+    before = {number: signal.getsignal(number) for number in REQUESTS}
+    for number in REQUESTS:
+        with pytest.raises(SystemExit) as raised, requests.listening():
+            os.kill(os.getpid(), number)
+        assert raised.value.code == TERMINATED
+        assert f"{number.name}: asked to end before the first step" in capsys.readouterr().err
+        with requests.listening():
+            requests.noted_only = True
+            for _ in range(2):
+                os.kill(os.getpid(), number)
+            assert requests.asked == number
+        assert requests.asked is None
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+    try:
+        with requests.listening():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert requests.asked is None
+    finally:
+        signal.signal(signal.SIGHUP, before[signal.SIGHUP])
+    assert before == {number: signal.getsignal(number) for number in REQUESTS}
+
+
+def test_a_forked_process_outlives_what_is_not_from_its_parent() -> None:
+    """It hands the request on, ends when its parent wants it to, and dies with it."""
+    fork, near = multiprocessing.get_context("fork"), []
+    with requests.listening():
+        requests.noted_only = True
+        worker = fork.Process(target=time.sleep, args=(60,), daemon=True)
+        worker.start()
+        other = fork.Process(target=os.kill, args=(worker.pid, signal.SIGUSR1))
+        other.start()
+        wait_for(lambda: requests.asked == signal.SIGUSR1)
+        assert worker.is_alive()
+        worker.terminate()
+        worker.join(20)
+        assert worker.exitcode == 0
+        other.join()
+        read, write = fork.Pipe()
+
+        def parent() -> None:
+            child = fork.Process(target=time.sleep, args=(60,), daemon=True)
+            child.start()
+            write.send(child.pid)
+            time.sleep(60)
+
+        middle = fork.Process(target=parent)
+        middle.start()
+        near.append(read.recv())
+        middle.kill()
+        middle.join()
+
+    def gone() -> bool:
+        try:
+            with open(f"/proc/{near[0]}/stat") as file:  # noqa: PTH123
+                return file.read().rsplit(")", 1)[1].split()[0] == "Z"
+        except FileNotFoundError:
+            return True
+
+    wait_for(gone)
+
+
+def test_a_worker_that_was_killed_is_named_whatever_its_error_became(tmp_path) -> None:
+    (tmp_path / "last_checkpoint").write_text("/elsewhere/epoch_3.pth")
+    text = "DataLoader worker (pid 42) is killed by signal: Killed. "
+    message = rf"^process 42, which loads data, .*Killed.*{tmp_path}/epoch_3.pth: --resume"
+
+    def fetch() -> None:
+        try:
+            raise RuntimeError(text)
+        except RuntimeError as error:
+            raise IndexError("of a formatter in which it was raised") from error
+
+    with pytest.raises(RunError, match=message), said(tmp_path):
+        fetch()
+    with pytest.raises(IndexError), said(tmp_path):
+        raise IndexError
