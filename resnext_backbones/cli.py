@@ -15,6 +15,7 @@ from types import ModuleType
 
 import resnext_backbones
 from resnext_backbones.engine.signals import requests
+from resnext_backbones.engine.started import without_local_rank
 from resnext_backbones.errors import InputError, RunError
 from resnext_backbones.extras import check_module
 from resnext_backbones.weights.errors import WeightsError
@@ -49,12 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from argcomplete import autocomplete
 
         autocomplete(parser())
-    run_tool(lambda: _main(sys.argv[1:] if arguments is None else arguments))
+    given = sys.argv[1:] if arguments is None else arguments
+    run_tool(lambda: _main(without_local_rank(given)))
 
 
 def run_script(name: str) -> None:
     """Runs one command with all arguments of the process, as the scripts in tools/ do."""
-    run_tool(lambda: _run(name, sys.argv[1:], command_parser(name)))
+    run_tool(lambda: _run(name, without_local_rank(sys.argv[1:]), command_parser(name)))
 
 
 def run_tool(main: Callable[[], None]) -> None:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from resnext_backbones.engine.catalogue import config_names
+from resnext_backbones.engine.launchers import OPTIONS
 from resnext_backbones.weights.registry import REGISTRY
 
 Completer = Callable[..., list[str]]
@@ -51,8 +52,8 @@ SHARED: dict[str, dict[str, Any]] = {
     "--work-dir": {"help": "for all output; default work_dirs/NAME"},
     "--device": {"help": "cpu, cuda or cuda:N; default: the GPU if there is one"},
     "--launcher": {
-        "choices": ("none", "pytorch", "slurm", "mpi"),
-        "help": "who started the processes; torchrun is found without it",
+        "choices": OPTIONS,
+        "help": "who started the processes; found without it; none: this one is alone",
     },
     "--cfg-options": {
         "nargs": "+",

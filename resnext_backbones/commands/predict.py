@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     if args.launcher != "none":
-        raise InputError("predict: is one process; start it without torchrun")
+        raise InputError("predict: is one process; start it without a launcher")
     from resnext_backbones.data.find_images import find_images
     from resnext_backbones.tasks.engines import MMDETECTION, engine_of
 

@@ -17,6 +17,7 @@ from resnext_backbones.commands.arguments import (
     launch_options,
 )
 from resnext_backbones.engine.catalogue import find_config
+from resnext_backbones.engine.started import find, is_elastic
 from resnext_backbones.errors import InputError
 
 AMP = {True: ("SOLVER.AMP.ENABLED", "True"), False: ("train.amp.enabled=True",)}
@@ -43,8 +44,6 @@ def translated(args: argparse.Namespace) -> argparse.Namespace:
     that Detectron2 does not know.
     """
     is_yaml = args.config.endswith((".yaml", ".yml"))
-    if args.launcher != "none":
-        raise InputError("Detectron2 starts its processes by itself: --num-gpus, not a launcher")
     if args.resume not in (None, "auto"):
         raise InputError(
             f"--resume {args.resume}: Detectron2 goes on from the last checkpoint of --work-dir; "
@@ -63,7 +62,23 @@ def translated(args: argparse.Namespace) -> argparse.Namespace:
     )
 
 
+def check_launcher(launcher: str | None, machines: int | None) -> None:
+    """Raises InputError where each process of a launcher would start all of Detectron2's.
+
+    Args:
+        launcher: as of `find`.
+        machines: so many processes may be started, one on each.
+    """
+    started = find(launcher)
+    if started and (is_elastic() or started.world_size != (machines or 1)):
+        raise InputError(
+            f"{started}: Detectron2 starts its processes by itself: --num-gpus, not a launcher; "
+            "srun and mpirun may start one on each of --num-machines"
+        )
+
+
 def run(args: argparse.Namespace) -> None:
+    check_launcher(getattr(args, "launcher", None), args.num_machines)
     try:
         from resnext_backbones.tasks.detectron2 import Request, run
     except ImportError as error:

@@ -27,6 +27,9 @@ from resnext_backbones.errors import InputError, RunError
 TIMEOUT = 600.0
 """Processes wait so many seconds for each other, where `env_cfg.dist_cfg.timeout` says no other."""
 
+ANSWER = 30.0
+"""Where something listens at the port of rank 0, it has so many seconds to answer as a store."""
+
 BEAT = 2.0
 """So often, in seconds, a process says that it is there."""
 
@@ -51,14 +54,17 @@ class Peers:
         self.store = connect(timeout, serves=rank == 0)
         self.names = {rank: f"rank {rank} on {this_host()}"}
 
-    def meet(self, facts: Mapping[str, str]) -> None:
+    def meet(self, facts: Mapping[str, str], gpu: str = "") -> None:
         """Waits for all processes, and compares what they know of the run.
 
+        Args:
+            gpu: no two processes may have the same one.
+
         Raises:
-            InputError: a fact is another one on another host; it names the hosts.
+            InputError: a fact is another one on another host, or a GPU the same; it names them.
             RunError: a process does not come, or has ended with an error.
         """
-        mine = {"name": self.names[self.rank], "facts": dict(facts)}
+        mine = {"name": self.names[self.rank], "facts": dict(facts), "gpu": gpu}
         self.store.set(f"beat/{self.rank}", "0")
         self.store.set(f"facts/{self.rank}", json.dumps(mine))
         keys = [f"facts/{rank}" for rank in range(self.world_size)]
@@ -78,6 +84,7 @@ class Peers:
         self._linger()
         for what in found[0]["facts"]:
             self._compare(what, [each["facts"].get(what) for each in found])
+        self._check_gpus([each["gpu"] for each in found])
         threading.Thread(target=self._beat, daemon=True).start()
 
     def _linger(self) -> None:
@@ -96,6 +103,18 @@ class Peers:
         if len(places) > 1:
             listed = "; ".join(f"{value}: {_some(names)}" for value, names in places.items())
             raise InputError(f"{what}: differs between hosts: {listed}; make them alike")
+
+    def _check_gpus(self, gpus: list[str]) -> None:
+        """Raises InputError where processes have the same GPU, as NCCL would, in other words."""
+        for gpu in filter(None, gpus):
+            if (
+                len(sharing := [self.names[rank] for rank, each in enumerate(gpus) if each == gpu])
+                > 1
+            ):
+                raise InputError(
+                    f"{_some(sharing)} have the same GPU, {gpu}: start a process for each GPU, and "
+                    "let each see its own, or all of its node's"
+                )
 
     def _beat(self) -> None:
         """Says again and again that this process is there, through a connection of its own."""
@@ -180,20 +199,49 @@ def connect(timeout: float, *, serves: bool = False) -> distributed.Store:
     """
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     serves = serves and not _kept_by_torchrun()
-    options = {"wait_for_workers": False, "multi_tenant": True}
     try:
         if not serves:
             _answers(address, port, timeout)
-        store = distributed.TCPStore(
-            address, port, None, serves, timedelta(seconds=timeout), **options
-        )
+        store = _store(address, port, timeout, serves)
     except (RuntimeError, OSError) as error:
+        if "EADDRINUSE" in str(error):
+            raise InputError(
+                f"MASTER_PORT {port}: another program has this port of {this_host()}, or another "
+                "run; set MASTER_PORT to a free one, the same for all processes"
+            ) from error
         raise RunError(
             f"{address}:{port}, the host of rank 0, does not answer {this_host()} within "
             f"{timeout:.0f} s"
         ) from error
     life = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     return distributed.PrefixStore(f"resnext_backbones/{life}", store)
+
+
+def _store(address: str, port: int, timeout: float, serves: bool) -> distributed.Store:
+    """Returns PyTorch's store; RunError: another program has its port, and PyTorch would wait for
+    an answer of it without end.
+    """
+    made: list[Any] = []
+
+    def make() -> None:
+        options = {"wait_for_workers": False, "multi_tenant": True}
+        limit = timedelta(seconds=timeout)
+        try:
+            made.append(distributed.TCPStore(address, port, None, serves, limit, **options))
+        except RuntimeError as error:
+            made.append(error)
+
+    thread = threading.Thread(target=make, daemon=True)
+    thread.start()
+    thread.join(min(timeout, ANSWER))
+    if not made:
+        raise RunError(
+            f"{address}:{port}, where rank 0 should be, is another program's, which does not "
+            "answer: set MASTER_PORT to a free port of that host, the same for all processes"
+        )
+    if isinstance(made[0], RuntimeError):
+        raise made[0]
+    return made[0]
 
 
 def _answers(address: str, port: int, timeout: float) -> None:
@@ -244,12 +292,14 @@ def waits(cfg: Mapping[str, Any]) -> float:
     return float(dist_cfg.get("timeout") or TIMEOUT)
 
 
-def meet(rank: int, world_size: int, facts: Mapping[str, str], timeout: float) -> None:
+def meet(
+    rank: int, world_size: int, facts: Mapping[str, str], timeout: float, gpu: str = ""
+) -> None:
     """Meets the processes of a run, as `Peers.meet`; a process that is alone has none."""
     global peers
     if world_size > 1 and peers is None:
         peers = Peers(rank, world_size, timeout)
-        peers.meet(facts)
+        peers.meet(facts, gpu)
 
 
 def tell(message: str) -> None:

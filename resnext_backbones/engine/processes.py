@@ -14,14 +14,8 @@ import torch
 from torch import distributed, multiprocessing
 
 from resnext_backbones.engine import hosts
+from resnext_backbones.engine.started import find
 from resnext_backbones.errors import InputError
-
-LAUNCHERS: dict[str, tuple[str, str, str]] = {
-    "pytorch": ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
-    "slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
-    "mpi": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
-}
-"""Each launcher passes on rank, world size and rank on the node by these names."""
 
 UNSHARED_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 """This variable of torchrun's asks for a new store of addresses after each restart."""
@@ -31,15 +25,16 @@ def start_process(device: str | None = None, launcher: str | None = None) -> str
     """Makes `cpu`, `cuda` or `cuda:N` the device of this process, and returns the launcher.
 
     It must be called before MMEngine is imported, which looks for devices once. Raises InputError
-    where there is no such device, or where several processes are to share it.
+    where there is no such device, where several processes are to share it, or as `find`.
 
     Args:
         device: None is what there is.
-        launcher: None is `pytorch` under torchrun, else `none`. Slurm and MPI are not guessed:
-            their variables are set in interactive allocations too.
+        launcher: None is the one that started this process, as `find` tells.
     """
-    if launcher is None:
-        launcher = "pytorch" if all(n in os.environ for n in LAUNCHERS["pytorch"]) else "none"
+    started = find(launcher)
+    launcher = started.launcher.option if started else "none"
+    if started:
+        started.export()  # with which messages say whose they are
     if device is None:
         return launcher
     wanted = re.fullmatch(r"(cpu|cuda)(?::(\d+))?", device)
@@ -62,15 +57,8 @@ def start_process(device: str | None = None, launcher: str | None = None) -> str
 
 def read_ranks(launcher: str) -> tuple[int, int, int]:
     """Returns rank, world size and rank on this node, or raises InputError: they are not set."""
-    if launcher == "none":
-        return 0, 1, 0
-    if missing := [name for name in LAUNCHERS[launcher] if name not in os.environ]:
-        raise InputError(
-            f"--launcher {launcher}: {', '.join(missing)} not set; start the tool with "
-            "torchrun, srun or mpirun, or leave the option out"
-        )
-    rank, world_size, local_rank = (int(os.environ[name]) for name in LAUNCHERS[launcher])
-    return rank, world_size, local_rank
+    started = find(launcher)
+    return (started.rank, started.world_size, started.local_rank) if started else (0, 1, 0)
 
 
 def start_process_group(cfg: Any, facts: Callable[[bool], Mapping[str, str]] | None = None) -> None:
@@ -85,37 +73,27 @@ def start_process_group(cfg: Any, facts: Callable[[bool], Mapping[str, str]] | N
             first of its own; None meets no one.
 
     Raises:
-        InputError: there are more processes than GPUs, several nodes and no MASTER_ADDR, or hosts
-            that are not alike.
+        InputError: there are more processes than GPUs, or two have the same one; several nodes and
+            no MASTER_ADDR, a port that is taken, or hosts that are not alike.
         RunError: another process does not come, or has ended.
     """
     if cfg.launcher == "none" or distributed.is_initialized():
         return
     _warn_of_shared_store()
-    rank, world_size, local_rank = read_ranks(cfg.launcher)
-    if cfg.launcher == "slurm" and os.environ.get("SLURM_GPUS_PER_TASK") == "1":
-        # Each task sees its own GPU alone, whose number is 0. MMEngine reads Slurm's variable.
-        local_rank = 0
-        os.environ["SLURM_LOCALID"] = "0"
-    # MMEngine reads LOCAL_RANK under every launcher, and mpirun does not set it.
-    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world_size), LOCAL_RANK=str(local_rank))
+    started = find(cfg.launcher)
+    if started is None:
+        return
+    started.export()
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if count and local_rank >= count:
-        raise InputError(
-            f"process {local_rank} of this node has no GPU: there are {count}; "
-            f"start at most {count} processes a node"
-        )
-    if not count or cfg.launcher != "slurm":  # there MMEngine asks Slurm for the address
-        on_this_node = int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", world_size))
-        several = int(os.environ.get("SLURM_NNODES", "1")) > 1 or on_this_node < world_size
-        if several and "MASTER_ADDR" not in os.environ:
-            raise InputError("MASTER_ADDR: set it to the first node's name, the same on every node")
-        os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-        os.environ.setdefault("MASTER_PORT", "29500")
+    if count:
+        # MMEngine takes the device of this number.
+        os.environ["LOCAL_RANK"] = str(started.device_of(count))
+    started.export_address()
     timeout = hosts.waits(cfg)
-    if facts is not None and world_size > 1 and "MASTER_ADDR" in os.environ:
+    if not started.is_alone and facts is not None:
         hosts.use_interface()
-        hosts.meet(rank, world_size, facts(local_rank == 0), timeout)
+        known = facts(started.local_rank == 0)
+        hosts.meet(started.rank, started.world_size, known, timeout, gpu=_gpu())
     if count:
         dist_cfg = {"timeout": timeout, **((cfg.get("env_cfg") or {}).get("dist_cfg") or {})}
         cfg.env_cfg = {**(cfg.get("env_cfg") or {}), "dist_cfg": dist_cfg}
@@ -129,6 +107,13 @@ def start_process_group(cfg: Any, facts: Callable[[bool], Mapping[str, str]] | N
         "find_unused_parameters": cfg.get("find_unused_parameters", False),
         **(cfg.get("model_wrapper_cfg") or {}),
     }
+
+
+def _gpu() -> str:
+    """Returns what tells this process's GPU from all others; "" where there is none."""
+    if not torch.cuda.is_available():
+        return ""
+    return str(torch.cuda.get_device_properties(int(os.environ["LOCAL_RANK"])).uuid)
 
 
 def _warn_of_shared_store() -> None:

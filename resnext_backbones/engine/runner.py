@@ -135,7 +135,7 @@ def start(cfg: Config, loaders: tuple[str, ...]) -> None:
                 # MMEngine's default is a folder that all processes see.
                 metric.setdefault("collect_device", "gpu")
     if cfg.launcher != "none" and not distributed.is_initialized():
-        init_dist(cfg.launcher, **cfg.env_cfg.dist_cfg)
+        init_dist("pytorch", **cfg.env_cfg.dist_cfg)  # whose variables every launcher's became
 
 
 def build_runner(cfg: Config, *loops: str) -> CheckedRunner:

@@ -10,8 +10,8 @@ import torch
 from torch import distributed
 
 from resnext_backbones.engine import processes as environment
+from resnext_backbones.engine.launchers import LAUNCHERS
 from resnext_backbones.engine.processes import (
-    LAUNCHERS,
     UNSHARED_STORE,
     read_ranks,
     start_process,
@@ -27,22 +27,21 @@ class Cfg(dict):
     __setattr__ = dict.__setitem__
 
 
+OWN = {
+    "pytorch": ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
+    "slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
+    "mpi": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
+}
+"""What tells rank, world size and local rank, of a launcher for each option."""
+
+
 @pytest.fixture(autouse=True)
 def _no_launcher(monkeypatch) -> None:
-    names = {name for names in LAUNCHERS.values() for name in names}
-    for name in (*names, "MASTER_ADDR", "MASTER_PORT"):
+    names = {name for row in LAUNCHERS for names in row.needed for name in names}
+    for name in (*names, "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         # Set first, so that what a test sets in os.environ is taken back after it.
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
-
-
-def test_torchrun_is_found(monkeypatch) -> None:
-    assert start_process() == "none"
-    monkeypatch.setenv("SLURM_NTASKS", "1")
-    assert start_process() == "none", "set in an interactive allocation as well"
-    for name in LAUNCHERS["pytorch"]:
-        monkeypatch.setenv(name, "0")
-    assert start_process() == "pytorch"
 
 
 @pytest.mark.parametrize(
@@ -50,11 +49,13 @@ def test_torchrun_is_found(monkeypatch) -> None:
     [
         ("cuda:7", "none", r"cuda:7: this machine has 2 CUDA devices; use cuda:0 to cuda:1"),
         ("tpu", "none", r"--device tpu: use cpu, cuda or cuda:N"),
-        ("cuda:1", "pytorch", r"each process of a launcher"),
+        ("cuda:1", "slurm", r"each process of a launcher"),
     ],
 )
 def test_devices_that_are_not_there(device, launcher, message, monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for name, value in zip(OWN["slurm"], ("0", "1", "0"), strict=True):
+        monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match=message):
         start_process(device, launcher)
 
@@ -76,66 +77,38 @@ def test_a_device_is_selected(visible, device, expected, monkeypatch) -> None:
     assert os.environ["CUDA_VISIBLE_DEVICES"] == expected
 
 
-def test_a_launcher_without_its_variables() -> None:
+def test_a_process_alone() -> None:
     assert read_ranks("none") == (0, 1, 0)
-    with pytest.raises(InputError, match=r"--launcher slurm: SLURM_PROCID, .*srun"):
-        read_ranks("slurm")
 
 
 @pytest.mark.parametrize(
-    ("launcher", "variable", "value", "gpus"),
-    [
-        ("slurm", "SLURM_NNODES", "2", False),
-        ("mpi", "OMPI_COMM_WORLD_LOCAL_SIZE", "1", False),
-        ("mpi", "OMPI_COMM_WORLD_LOCAL_SIZE", "1", True),
-    ],
+    ("launcher", "gpus", "visible", "expected"),
+    [("slurm", 1, "5", "0"), ("slurm", 4, "0,1,2,3", "3"), ("mpi", 4, "", "3")],
 )
-def test_several_nodes_need_an_address(launcher, variable, value, gpus, monkeypatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setenv(variable, value)
-    for name, number in zip(LAUNCHERS[launcher], ("0", "2", "0"), strict=True):
-        monkeypatch.setenv(name, number)
-    with pytest.raises(InputError, match="MASTER_ADDR"):
-        start_process_group(Cfg(launcher=launcher))
-
-
-def test_mpi_on_gpus_gets_the_variable_that_mmengine_reads(monkeypatch) -> None:
+def test_mmengine_takes_the_gpu_of_this_number(
+    launcher: str, gpus: int, visible: str, expected: str, monkeypatch
+) -> None:
+    met = {}
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    for name, value in zip(LAUNCHERS["mpi"], ("2", "4", "2"), strict=True):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda number: Cfg(uuid=f"of {number}")
+    )
+    monkeypatch.setattr(environment.hosts, "meet", lambda *_, gpu: met.update(gpu=gpu))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    for name, value in zip(OWN[launcher], ("3", "4", "3"), strict=True):
         monkeypatch.setenv(name, value)
-    start_process_group(Cfg(launcher="mpi"))
-    assert os.environ["LOCAL_RANK"] == "2"
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    start_process_group(Cfg(launcher=launcher), lambda _: {})
+    assert (os.environ["RANK"], os.environ["LOCAL_RANK"]) == ("3", expected)
+    assert met["gpu"] == f"of {expected}"
+    assert read_ranks(launcher)[2] == 3, "the fourth of its node, whatever its GPU's number"
 
 
-def test_more_processes_than_gpus(monkeypatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    for name, value in zip(LAUNCHERS["pytorch"], ("3", "4", "3"), strict=True):
-        monkeypatch.setenv(name, value)
-    with pytest.raises(InputError, match=r"process 3 .* no GPU: there are 2"):
-        start_process_group(Cfg(launcher="pytorch"))
-
-
-def test_tasks_of_slurm_that_see_one_gpu_each(monkeypatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setenv("SLURM_GPUS_PER_TASK", "1")
-    for name, value in zip(LAUNCHERS["slurm"], ("3", "4", "3"), strict=True):
-        monkeypatch.setenv(name, value)
-    start_process_group(Cfg(launcher="slurm"))
-    assert (os.environ["RANK"], os.environ["LOCAL_RANK"]) == ("3", "0")
-    assert os.environ["SLURM_LOCALID"] == "0"
-    assert "MASTER_ADDR" not in os.environ
-
-
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("launcher", OWN)
 def test_without_a_gpu_processes_join_with_gloo(launcher, monkeypatch) -> None:
     monkeypatch.setattr(environment.torch.cuda, "is_available", lambda: False)
-    monkeypatch.setenv("MASTER_PORT", "0")
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    for name, value in zip(LAUNCHERS[launcher], ("0", "1", "0"), strict=True):
+    for name, value in zip(OWN[launcher], ("0", "1", "0"), strict=True):
         monkeypatch.setenv(name, value)
     cfg = Cfg(launcher=launcher)
     try:

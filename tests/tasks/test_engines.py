@@ -169,16 +169,13 @@ def test_train_says_to_detectron2_what_its_own_command_would(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "launcher", "message"),
+    ("arguments", "message"),
     [
-        (["--amp", "bf16"], "none", "--amp bf16: Detectron2 has fp16 alone"),
-        (["--resume", "a.pth"], "none", "--resume a.pth: .*leave the name out"),
-        (["--cfg-options", "a"], "none", "--cfg-options a: use KEY=VALUE"),
-        ([], "pytorch", "--num-gpus, not a launcher"),
+        (["--amp", "bf16"], "--amp bf16: Detectron2 has fp16 alone"),
+        (["--resume", "a.pth"], "--resume a.pth: .*leave the name out"),
+        (["--cfg-options", "a"], "--cfg-options a: use KEY=VALUE"),
     ],
 )
-def test_what_detectron2_does_not_know_is_named(
-    arguments: list[str], launcher: str, message: str
-) -> None:
+def test_what_detectron2_does_not_know_is_named(arguments: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        translated(command_parser("train").parse_args([YAML, *arguments, "--launcher", launcher]))
+        translated(command_parser("train").parse_args([YAML, *arguments]))
