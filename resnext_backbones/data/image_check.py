@@ -196,7 +196,8 @@ def _look(
 
 
 def _faults(image: Image, path: Path, decode: bool) -> Iterator[tuple[int, str]]:
-    name, size = image["file_name"], (image.get("width"), image.get("height"))
+    name: str = image["file_name"]
+    size: tuple[Any, Any] = image.get("width"), image.get("height")
     try:
         stored = image_header(path)
         if not all(isinstance(side, int | float) for side in size):
