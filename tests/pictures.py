@@ -18,6 +18,8 @@ GREY16 = np.asarray(SCENE).astype(np.uint16) * 257 - np.uint16(100) * (np.asarra
 
 def saved(image: Image.Image, kind: str, **options) -> bytes:
     file = io.BytesIO()
+    others = [frame.copy() for frame in options.pop("append_images", ())]
+    options |= {"append_images": others} if others else {}
     image.copy().save(file, kind, **options)  # Pillow leaves a format's settings on the image
     return file.getvalue()
 

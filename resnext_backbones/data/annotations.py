@@ -14,11 +14,9 @@ from typing import Any
 from resnext_backbones.data import kept
 from resnext_backbones.data.coco_file import LISTS, Content, check_kind, is_plain, read_content
 from resnext_backbones.data.columns import Columns
-from resnext_backbones.data.image_sizes import check_sizes
 from resnext_backbones.data.masks import Step, unsaid
 from resnext_backbones.data.rules import RULES, Finding, Outcome, Rule, Use
 from resnext_backbones.data.summary import summarise
-from resnext_backbones.engine.fit import log_warning
 from resnext_backbones.errors import InputError, some
 
 Say = Callable[[str], None]
@@ -269,38 +267,16 @@ def file_digest(path: Path) -> str:
 
 def find_annotations(root: Path, name: str) -> Path:
     """Returns the path of an annotation file in a data root, where both must be."""
+    path = root / name
+    if path.is_file():  # whose name may be absolute
+        return path
     if not root.is_dir():
         raise InputError(
             f"data root {root}: there is no such folder. The configs of this package take it from "
             "COCO_ROOT, which names the folder with annotations/, train2017/ and val2017/; others "
             "have it as `data_root` in each data set"
         )
-    path = root / name
-    if not path.is_file():
-        raise InputError(f"annotation file {path}: there is no such file")
-    return path
-
-
-def check_images(
-    path: Path,
-    images: list[dict[str, Any]],
-    folder: Path,
-    *,
-    warn: Say = log_warning,
-) -> None:
-    """Checks that every image is there, one listing a folder, as there can be 100,000 of them, and
-    has the size that the file says.
-    """
-    # LVIS names its images by their address.
-    files = [folder / image["file_name"] for image in images if "file_name" in image]
-    parents = {file.parent for file in files}
-    present = {file for parent in parents if parent.is_dir() for file in parent.iterdir()}
-    if missing := [str(file) for file in files if file not in present]:
-        raise InputError(
-            f"annotation file {path}: {len(missing)} of its {len(images)} images are missing: "
-            f"{some(sorted(missing))}"
-        )
-    check_sizes(path, images, folder, warn=warn)
+    raise InputError(f"annotation file {path}: there is no such file")
 
 
 def annotation_file(root: Path, split: str) -> Path:

@@ -1,66 +1,116 @@
-"""The images of an annotation file are looked for, and looked at, in their folder."""
+"""The images of an annotation file are looked for, and looked at, before they are used."""
 
 from __future__ import annotations
 
+import os
+import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from resnext_backbones.data.image_sizes import THREADS, UNLIKE, UNREAD, UNSURE, UNTURNED, compare
-from resnext_backbones.data.pixels import read_image
+from resnext_backbones.data.pixels import image_header, read_image
 from resnext_backbones.data.rules import Finding, Outcome
-from resnext_backbones.errors import InputError
+from resnext_backbones.engine.fit import log_warning
+from resnext_backbones.errors import InputError, some
 
-Image = dict[str, Any]
-Progress = Callable[[Sequence[Image]], Iterable[Image]]
+Image = Mapping[str, Any]
+Listed = list[tuple[Image, Path]]
+Progress = Callable[[Sequence[Listed]], Iterable[Listed]]
+
+SECONDS = 60.0
+"""What is not compared by then is compared as it is read."""
+
+THREADS, PART = 16, 256
+"""Files on a network are waited for side by side."""
 
 DECODERS = 4
 """So many images are held at once; each may have a quarter of a gigabyte."""
 
-MISSING, UNLISTED = "missing", "unlisted"
+MISSING, UNREAD, UNLIKE, UNTURNED, UNSURE, UNLISTED = range(6)
 
-KINDS: dict[str, tuple[str, Outcome, str]] = {
-    MISSING: (
+
+class Kind(NamedTuple):
+    """Says what can be wrong with images, of how many of how many, and what to do."""
+
+    rule: str
+    outcome: Outcome
+    says: str
+    so: str = ""
+
+
+KINDS = (
+    Kind(
         "image missing",
         Outcome.REFUSED,
-        "is not there; add it, or take it out of the annotations",
+        "{} of its {} images are missing",
+        "; add them, or take them out of the annotations",
     ),
-    UNREAD: (
+    Kind(
         "image unreadable",
         Outcome.REFUSED,
-        "; mend the file, or take it out of the annotations",
+        "{} of its {} images cannot be read",
+        "; mend the files, or take them out of the annotations",
     ),
-    UNLIKE: (
+    Kind(
         "image of another size",
         Outcome.REFUSED,
+        "{} of its {} images are of other sizes than it says",
         "; take the images that were annotated, or scale boxes, masks and sizes with them",
     ),
-    UNTURNED: (
+    Kind(
         "image as it lies in its file",
         Outcome.COUNTED,
-        "is annotated as it lies in its file, and is not turned by EXIF",
+        "{} of its {} images are annotated as they lie in their files, and are not turned by EXIF",
     ),
-    UNSURE: (
+    Kind(
         "image turned to the same size",
         Outcome.COUNTED,
-        "is turned by EXIF to the same size; if it was annotated without that, take the tag out",
+        "{} of its {} images are turned by EXIF to the same size",
+        "; if they were annotated without that, take the tag out of the files",
     ),
-    UNLISTED: ("file not listed", Outcome.COUNTED, "lies beside the images, and is not used"),
-}
-"""What can be wrong with a file: the rule, what becomes of it, and what to do."""
+    Kind(
+        "file not listed",
+        Outcome.COUNTED,
+        "{} files lie beside its {} images, and are not used",
+    ),
+)
 
 
-def _findings(found: dict[str, list[str]]) -> tuple[Finding, ...]:
-    return tuple(_finding(kind, found[kind]) for kind in KINDS if kind in found)
+def check_images(
+    path: Path,
+    images: Sequence[Image],
+    folder: Path,
+    *,
+    seconds: float = SECONDS,
+    warn: Callable[[str], None] = log_warning,
+) -> None:
+    """Checks that every image is there, and has the size that its annotation file says; warns where
+    that says less than is needed of those that EXIF turns.
 
+    Args:
+        path: of the annotation file, for messages.
+        images: as it lists them; those without a `file_name` are left out.
+        folder: that the names are in.
+        seconds: that the comparison may take.
 
-def _finding(kind: str, texts: list[str]) -> Finding:
-    rule, outcome, so = KINDS[kind]
-    others = f" (and {len(texts) - 1:,} more)" if len(texts) > 1 else ""
-    space = "" if so.startswith(";") else " "
-    return Finding(rule, outcome, len(texts), texts[0], f"{texts[0]}{others}{space}{so}")
+    Raises:
+        InputError: an image is missing, of another size, or has no header.
+    """
+    listed, missing, _ = _find(images, folder)
+    faults, done = (missing, 0) if missing else _look(listed, end=time.monotonic() + seconds)
+    for finding in _findings(faults, len(images)):
+        message = f"annotation file {path}: {finding.message}"
+        if finding.outcome is Outcome.REFUSED:
+            raise InputError(message)
+        warn(message)
+    if done < len(listed):
+        warn(
+            f"annotation file {path}: {done} of its {len(images)} images have the sizes that it "
+            f"says; {seconds:.0f} s were not enough for the others, which are compared as they are "
+            "read"
+        )
 
 
 def check_images_of(
@@ -68,60 +118,99 @@ def check_images_of(
     folder: Path,
     *,
     decode: bool = False,
-    progress: Progress = lambda images: images,
+    progress: Progress = lambda parts: parts,
 ) -> tuple[Finding, ...]:
-    """Returns what is wrong with the files of images, by their headers.
+    """Returns all that is wrong with the files of images, by their headers.
 
     Args:
-        images: with `file_name`, `width` and `height`, as the annotations list them.
+        images: as an annotation file lists them.
         folder: that names begin at.
         decode: reads all of every file, which finds what is cut off or has holes.
-        progress: wraps the images as they are looked at.
+        progress: wraps parts of the images as they are looked at.
 
     Raises:
         InputError: there is no such folder.
     """
     if not folder.is_dir():
         raise InputError(f"images {folder}: there is no such folder")
-    found: dict[str, list[str]] = defaultdict(list)
-    named = [image for image in images if isinstance(image.get("file_name"), str)]
-    paths = [folder / image["file_name"] for image in named]
-    present = _files_beside(paths)
-
-    def look_at(image: Image) -> list[tuple[str, str]]:
-        path = folder / image["file_name"]
-        if path not in present:
-            return [(MISSING, str(path))]
-        problems = compare([image], folder)
-        if decode and not {kind for kind, _ in problems} & {UNREAD, UNLIKE}:
-            problems += _decoded(path, (image["width"], image["height"]))
-        return problems
-
-    with ThreadPoolExecutor(DECODERS if decode else THREADS) as pool:
-        for _, problems in zip(progress(named), pool.map(look_at, named), strict=True):
-            for kind, text in problems:
-                found[kind].append(text)
-    for path in sorted(path for path in present.difference(paths) if path.is_relative_to(folder)):
-        found[UNLISTED].append(str(path))
-    return _findings(found)
+    listed, missing, others = _find(images, folder)
+    faults, _ = _look(listed, decode=decode, progress=progress)
+    return _findings({**missing, **faults, **others}, len(images))
 
 
-def _decoded(path: Path, size: tuple[int, int]) -> list[tuple[str, str]]:
-    try:
-        read_image(path, size=size)
-    except InputError as error:
-        return [(UNREAD, str(error))]
-    return []
+def _findings(faults: Mapping[int, list[str]], count: int) -> tuple[Finding, ...]:
+    found = []
+    for kind, texts in sorted(faults.items()):
+        rule, outcome, says, so = KINDS[kind]
+        message = f"{says.format(len(texts), count)}: {some(texts, 3)}{so}"
+        found.append(Finding(rule, outcome, len(texts), texts[0], message))
+    return tuple(found)
 
 
-def _files_beside(paths: Iterable[Path]) -> set[Path]:
-    """Returns all files in the folders of these; one listing a folder, as there can be 100,000."""
-    return {file for parent in {path.parent for path in paths} for file in _files_in(parent)}
+def _find(
+    images: Iterable[Image], folder: Path
+) -> tuple[Listed, dict[int, list[str]], dict[int, list[str]]]:
+    """Returns the images that are there, with their paths, those that are not, and other files."""
+    # LVIS names its images by their address.
+    named = [(i, folder / i["file_name"]) for i in images if isinstance(i.get("file_name"), str)]
+    paths = {path for _, path in named}
+    # One listing a folder, as there can be 100,000 images.
+    present = {file for parent in {path.parent for path in paths} for file in _files_in(parent)}
+    others = [p for p in present - paths if p.is_relative_to(folder) and p.name[0] != "."]
+    return (
+        [(image, path) for image, path in named if path in present],
+        {MISSING: sorted(map(str, paths - present))} if paths - present else {},
+        {UNLISTED: sorted(map(str, others))} if others else {},
+    )
 
 
 def _files_in(folder: Path) -> list[Path]:
     try:
-        found = [p for p in folder.iterdir() if not p.name.startswith(".")]
+        with os.scandir(folder) as entries:
+            return [folder / entry.name for entry in entries if not entry.is_dir()]
     except (OSError, ValueError):  # as a name in a damaged file leads to
         return []
-    return [path for path in found if not path.is_dir()]
+
+
+def _look(
+    listed: Listed,
+    *,
+    decode: bool = False,
+    end: float = float("inf"),
+    progress: Progress = lambda parts: parts,
+) -> tuple[dict[int, list[str]], int]:
+    """Returns what is wrong with images, and how many were looked at until the time `end`."""
+
+    def look(part: Listed) -> list[list[tuple[int, str]]]:
+        return [list(_faults(*each, decode)) for each in part if time.monotonic() < end]
+
+    parts = [listed[start : start + PART] for start in range(0, len(listed), PART)]
+    found: dict[int, list[str]] = defaultdict(list)
+    done = 0
+    with ThreadPoolExecutor(DECODERS if decode else THREADS) as pool:
+        for _, looked_at in zip(progress(parts), pool.map(look, parts), strict=True):
+            done += len(looked_at)
+            for kind, text in (fault for faults in looked_at for fault in faults):
+                found[kind].append(text)
+    return found, done
+
+
+def _faults(image: Image, path: Path, decode: bool) -> Iterator[tuple[int, str]]:
+    name: str = image["file_name"]
+    size: tuple[Any, Any] = image.get("width"), image.get("height")
+    try:
+        stored = image_header(path)
+        if not all(isinstance(side, int | float) for side in size):
+            return  # which is refused in the file itself
+        if size not in (stored.size, stored.turned):
+            yield UNLIKE, f"{name} {stored.unlike(size)}"
+            return
+        if decode:
+            read_image(path, size=size)
+    except InputError as error:
+        yield UNREAD, str(error)
+        return
+    if stored.orientation != 1 and stored.size == stored.turned:
+        yield UNSURE, name
+    elif size != stored.turned:
+        yield UNTURNED, name

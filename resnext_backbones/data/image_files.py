@@ -52,10 +52,6 @@ class Stored(NamedTuple):
         """Width and height as the image is shown."""
         return self.size if self.orientation < 5 else (self.size[1], self.size[0])
 
-    @property
-    def is_plain_jpeg(self) -> bool:
-        return self.jpeg is not None and self.jpeg.is_plain
-
     def chosen(self, size: tuple[int, int] | None, name: object) -> int:
         """Returns the orientation by which an image gets the size of its annotations; InputError
         says both sizes where none does.
@@ -101,13 +97,11 @@ def _at_once(path: str, flags: int) -> int:
 
 def read_stored(file: BinaryIO) -> Stored:
     """Returns what the header of an image says; ValueError: it is too large to be read."""
-    head = file.read(len(PNG))
-    stored = None
-    if head.startswith(jpeg.START):
-        if header := jpeg.read_header(file):
-            stored = Stored(header.size, _orientation(header.exif), jpeg=header)
-    elif head == PNG:
+    stored, head = None, file.read(len(PNG))
+    if head == PNG:
         stored = _png(file)
+    elif head.startswith(jpeg.START) and (header := jpeg.read_header(file)):
+        stored = Stored(header.size, _orientation(header.exif), jpeg=header)
     if stored is None:
         image = open_by_pillow(file)
         if image.format == "TIFF":
@@ -136,6 +130,7 @@ def read_whole(file: BinaryIO) -> bytes:
 
 def open_by_pillow(file: BinaryIO) -> Image.Image:
     """Returns an image that is not decoded yet."""
+    _most_pixels()
     file.seek(0)
     return Image.open(file, formats=_formats())
 

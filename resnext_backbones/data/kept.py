@@ -38,9 +38,14 @@ def one_at_a_time(digest: str, use: Use) -> Iterator[None]:
     """Has the processes of a machine look at a file one after the other: the first one keeps what
     it finds.
     """
-    path = _summary(digest, use)
+    with _locked(_summary(digest, use)):
+        yield
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
     with ExitStack() as stack:
-        with suppress(OSError):  # where nothing can be kept
+        with suppress(OSError, NotImplementedError):  # where nothing can be kept, or locked
             path.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(FileLock(f"{path}.lock"))
         yield
@@ -51,7 +56,7 @@ def find(digest: str, use: Use) -> dict[str, Any] | None:
     path = _summary(digest, use)
     try:
         known = json.loads(path.read_bytes())
-        path.touch()
+        _touch(path)
         rows = [Finding(**{**row, "outcome": Outcome(row["outcome"])}) for row in known["findings"]]
         return {**known, "findings": tuple(rows)}
     except (OSError, ValueError, LookupError, TypeError):
@@ -90,14 +95,14 @@ def copy(
     order = _short(json.dumps(categories))
     name = f"{source.stem:.80}.{digest[:16]}.{use}.{order}.{_rules()}"
     path = folder() / f"{name}.json"
+    if path.is_file():  # by somebody else, maybe, in a folder that cannot be written to
+        _touch(path)
+        return path
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
-            if path.is_file():
-                path.touch()
-                return path
-            with atomic_write(path) as temporary, temporary.open("w", encoding="ascii") as file:
-                file.writelines(_pieces(content()))
+        with _locked(path):
+            if not path.is_file():
+                with atomic_write(path) as temporary, temporary.open("w", encoding="ascii") as file:
+                    file.writelines(_pieces(content()))
         _remove_old()
     except OSError as error:
         raise InputError(
@@ -136,8 +141,14 @@ def _short(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+def _touch(path: Path) -> None:
+    with suppress(OSError):  # it is somebody else's
+        path.touch()
+
+
 def _remove_old() -> None:
     oldest = time.time() - DAYS * 24 * 3600
     for path in folder().iterdir():
-        if path.stat().st_mtime < oldest:
-            path.unlink(missing_ok=True)
+        with suppress(OSError):  # another process has renamed or removed it
+            if path.stat().st_mtime < oldest:
+                path.unlink()

@@ -126,7 +126,7 @@ def image_header(source: Source, name: object = None) -> Stored:
 
 def _whole_jpeg(file: BinaryIO, header: jpeg.Header) -> bytes:
     content = read_whole(file)
-    jpeg.check_whole(content, header)
+    jpeg.check_whole(content, header.data)
     return content
 
 

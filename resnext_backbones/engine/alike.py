@@ -60,7 +60,7 @@ def _settings(node: Any, name: str) -> Iterator[tuple[str, str]]:
     elif isinstance(node, list | tuple):
         for number, value in enumerate(node):
             yield from _settings(value, f"{name}.{number}")
-    elif not (isinstance(node, str) and (os.sep in node or Path(node).exists())):
+    elif not (isinstance(node, str) and (os.sep in node or os.path.exists(node))):  # noqa: PTH110
         yield name, str(node)
 
 

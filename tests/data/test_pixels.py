@@ -27,6 +27,7 @@ from pictures import (
     alpha,
     drawn,
     saved,
+    tiff,
     turned,
 )
 from PIL import Image, ImageOps
@@ -146,6 +147,13 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
         read_image(tmp_path / "sparse.jpg")
 
 
+def test_a_limit_of_somebodys_own_holds(tmp_path: Path, monkeypatch) -> None:
+    path = place(tmp_path, tiff(8, 1, bytes(8), 1 << 17))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    monkeypatch.setenv("RESNEXT_BACKBONES_MAX_PIXELS", str(1 << 40))
+    assert image_size(path) == (1 << 17, 98304)
+
+
 def test_opencv_and_pillow_decode_the_same(coco_tiny: Path, monkeypatch) -> None:
     """The decoder for plain JPEGs is chosen for its speed alone."""
     paths = sorted(coco_tiny.glob("*2017/*.jpg"))[::16]
@@ -154,7 +162,7 @@ def test_opencv_and_pillow_decode_the_same(coco_tiny: Path, monkeypatch) -> None
     for path, seen in zip(paths, fast, strict=True):
         assert np.array_equal(read_image(path, order="BGR"), seen), path
         assert np.array_equal(np.asarray(Image.open(path).convert("RGB"))[..., ::-1], seen), path
-        jpeg.check_whole(path.read_bytes(), jpeg.read_header(io.BytesIO(path.read_bytes())))
+        jpeg.check_whole(path.read_bytes(), jpeg.read_header(path.open("rb")).data)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])

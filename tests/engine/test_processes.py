@@ -10,6 +10,7 @@ import torch
 from torch import distributed
 
 from resnext_backbones.engine import processes as environment
+from resnext_backbones.engine.alike import facts_of
 from resnext_backbones.engine.launchers import LAUNCHERS
 from resnext_backbones.engine.processes import (
     UNSHARED_STORE,
@@ -18,6 +19,11 @@ from resnext_backbones.engine.processes import (
     start_process_group,
 )
 from resnext_backbones.errors import InputError
+
+
+def test_hosts_compare_texts_of_any_length() -> None:
+    text = "person. bicycle. " * 20  # no file has a name so long
+    assert facts_of({"prompt": text}, (), leads=True)["config, prompt"] == text
 
 
 class Cfg(dict):

@@ -11,11 +11,11 @@ from detectron2.data.datasets import load_coco_json, register_coco_instances
 from resnext_backbones.data.annotations import (
     CHANGES,
     Annotations,
-    check_images,
     completed_copy,
     read_annotations,
 )
 from resnext_backbones.data.between import check_same_names, warn_of_both
+from resnext_backbones.data.image_check import check_images
 from resnext_backbones.data.rules import Use
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.detectron2.experiments import Experiment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from resnext_backbones.engine.fit import log_info
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.mmdetection.completed import (
     SEGMENTS,
+    UNLABELLED,
     class_of,
     measures_coco,
     reads_coco,
@@ -54,7 +56,7 @@ def names_of(value: Any, what: str) -> tuple[str, ...]:
     """
     if not isinstance(value, str):
         return tuple(value or ())
-    if Path(value).is_file():
+    if os.path.isfile(value):  # noqa: PTH113  # takes any text
         lines = Path(value).read_text(encoding="utf-8-sig").splitlines()
         return tuple(line.strip() for line in lines if line.strip())
     raise InputError(
@@ -121,12 +123,19 @@ def sources_of(loader: Any, evaluator: Any, *, train: bool) -> Iterator[Source]:
     metrics = metrics_of(evaluator)
     masks = any(dicts_with(loader, lambda d: bool(d.get("with_mask"))))
     masks |= any(SEGMENTS in _kinds(metric) for metric in metrics)
-    annotated = train or not is_format_only(evaluator)
     for dataset in datasets_of(loader):
         if in_coco_format(dataset) and str(dataset["ann_file"]).endswith(".json"):
+            annotated = not (is_unlabelled(dataset) if train else is_format_only(evaluator))
             yield Source(
-                dataset, Use(train, not train and annotated, masks and annotated, annotated)
+                dataset,
+                Use(train and annotated, not train and annotated, masks and annotated, annotated),
             )
+
+
+def is_unlabelled(dataset: Mapping[str, Any]) -> bool:
+    """Tells whether a data set is of images alone, as a student learns from by its teacher."""
+    steps = dicts_with(dataset.get("pipeline"), lambda d: str(d.get("type")).endswith(UNLABELLED))
+    return any(steps)
 
 
 def name_truth(loader: Any, evaluator: Any) -> None:

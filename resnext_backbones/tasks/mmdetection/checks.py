@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 
-from resnext_backbones.data.annotations import Annotations, check_images, find_annotations
+from resnext_backbones.data.annotations import Annotations, find_annotations
 from resnext_backbones.data.aspect import check_aspect, resized_to
 from resnext_backbones.data.between import check_same_names, check_truth, warn_of_both
 from resnext_backbones.data.coco_file import read_content
+from resnext_backbones.data.image_check import check_images
 from resnext_backbones.engine.config import dicts_with
 from resnext_backbones.engine.fit import log_warning
 from resnext_backbones.engine.processes import read_ranks
@@ -95,7 +97,8 @@ def _check_other(dataset: Mapping[str, Any], model: Mapping[str, Any]) -> None:
     for their names and images.
     """
     path = find_annotations(Path(dataset.get("data_root") or "."), dataset["ann_file"])
-    if path.suffix != ".json" or not hasattr(class_of(dataset, DATASETS), "COCOAPI"):
+    kind: Any = class_of(dataset, DATASETS)
+    if path.suffix != ".json" or not hasattr(kind, "COCOAPI"):
         return
     content = read_content(path)
     if classes := classes_of(dataset):
@@ -107,7 +110,9 @@ def _check_other(dataset: Mapping[str, Any], model: Mapping[str, Any]) -> None:
                 "set metainfo.classes of the data sets, and num_classes of the heads"
             )
         check_heads(classes_of(dataset, "thing_classes") or classes, model)
-    check_images(path, content["images"], images_of(dataset))
+    if kind.load_data_list is CocoDataset.load_data_list:
+        # Others, as of Objects365, look for images under names that they make of these.
+        check_images(path, content["images"], images_of(dataset))
     check_aspect(path, content["images"], resized_to(dataset.get("pipeline") or ()))
 
 

@@ -27,6 +27,9 @@ from resnext_backbones.errors import InputError, some
 
 PREFIX = "resnext_backbones."
 
+UNLABELLED = "LoadEmptyAnnotations"
+"""MMDetection's transform of images without annotations."""
+
 SEGMENTS = "segm"
 """COCO's metric of masks."""
 
@@ -84,8 +87,9 @@ class ReadsCompleted:
     def use(self) -> Use:
         """Says what the file is read for: to learn from it, or for its images."""
         data: Any = self
-        masks = any(getattr(step, "with_mask", False) for step in data.pipeline.transforms)
-        train = not data.test_mode
+        steps = data.pipeline.transforms
+        train = not data.test_mode and not any(type(s).__name__ == UNLABELLED for s in steps)
+        masks = any(getattr(step, "with_mask", False) for step in steps)
         return Use(train=train, masks=masks, annotated=train)
 
 

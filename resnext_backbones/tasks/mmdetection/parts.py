@@ -13,6 +13,7 @@ from torch import nn
 from resnext_backbones.engine.catalogue import closest
 from resnext_backbones.engine.signatures import registered
 from resnext_backbones.errors import BUILD_ERRORS, InputError
+from resnext_backbones.models import ResNeXt
 
 IN_ORDER = frozenset(
     {
@@ -143,8 +144,8 @@ def feature_channels(backbone: Mapping[str, Any]) -> tuple[int, ...]:
         raise InputError(f"model.backbone: {error}") from error
     except (RuntimeError, NotImplementedError):  # it computes with its weights as it is built
         return ()
-    if channels := getattr(built, "channels", None):
-        return tuple(channels)
+    if isinstance(built, ResNeXt):
+        return built.channels
     return _seen_on_meta(built)
 
 

@@ -21,10 +21,10 @@ from torchvision.transforms import v2
 from resnext_backbones.adapters.registry import DATASETS, FUNCTIONS
 from resnext_backbones.data.annotations import (
     Annotations,
-    check_images,
     find_annotations,
     read_annotations,
 )
+from resnext_backbones.data.image_check import check_images
 from resnext_backbones.data.pixels import read_image
 from resnext_backbones.data.rules import Use
 from resnext_backbones.engine.fit import log_info, log_warning

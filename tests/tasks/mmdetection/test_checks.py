@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("mmdet", reason="MMDetection is not installed")
 
 import torch
+from mmdet.registry import DATASETS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 
@@ -40,6 +41,37 @@ def test_a_whole_data_set_passes(root: Path, monkeypatch) -> None:
     cfg = config(root, monkeypatch)
     check_data(cfg, "train")
     check_data(cfg, "test")
+
+
+def test_names_may_be_absolute(root: Path, monkeypatch) -> None:
+    cfg = config(root, monkeypatch)
+    for split in ("train", "val"):
+        dataset = cfg[f"{split}_dataloader"].dataset
+        dataset.ann_file = str(root / dataset.ann_file)
+        dataset.data_prefix.img = str(root / dataset.data_prefix.img)
+        dataset.data_root = "nowhere"
+    check_data(cfg, "train")
+
+
+def test_a_student_learns_from_images_alone(root: Path, monkeypatch) -> None:
+    cfg = config(root, monkeypatch)
+    dataset = cfg.train_dataloader.dataset
+    (root / "unlabelled.json").write_text((root / TRAIN).read_text())
+    edit(root / "unlabelled.json", lambda c: c.pop("annotations"))
+    empty = [{"type": "LoadImageFromFile"}, {"type": "LoadEmptyAnnotations"}]
+    alone = {**dataset, "ann_file": "unlabelled.json", "pipeline": empty,
+             "filter_cfg": {"filter_empty_gt": False}}  # fmt: skip
+    cfg.train_dataloader.dataset = {"type": "ConcatDataset", "datasets": [dataset, alone]}
+    check_data(cfg, "train")
+    built = DATASETS.build(Config(alone)._cfg_dict)
+    assert len(built) == 16
+
+
+@pytest.mark.parametrize("kind", ["Objects365V2Dataset", "LVISV05Dataset"])
+def test_images_under_other_names_are_not_missed(kind: str, root: Path, monkeypatch) -> None:
+    """These data sets change the names in the file to others."""
+    edit(root / TRAIN, lambda c: [i.update(file_name=f"v2/{i['file_name']}") for i in c["images"]])
+    check_data(config(root, monkeypatch, f"train_dataloader.dataset.type={kind}"), "train")
 
 
 def edit(path: Path, change) -> None:

@@ -19,7 +19,7 @@ from resnext_backbones.engine.early import check_run
 from resnext_backbones.engine.memory import training_options
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.mmdetection.config import load_config
-from resnext_backbones.tasks.mmdetection.parts import check_model
+from resnext_backbones.tasks.mmdetection.parts import check_model, feature_channels
 from resnext_backbones.tasks.mmdetection.run import TASK
 
 ZOO = Path(mmdet.__file__).parent / ".mim" / "configs"
@@ -116,6 +116,11 @@ def test_stock_configs_are_right(name: str, tmp_path: Path) -> None:
     check_run(cfg, "train")
     check_run(cfg, "test")
     check_model(cfg)
+
+
+def test_channels_are_those_of_the_feature_maps() -> None:
+    """Darknet has an attribute of that name, which means something else."""
+    assert feature_channels({"type": "mmdet.Darknet", "depth": 53}) == (256, 512, 1024)
 
 
 def test_what_takes_less_memory_is_mmdetections(cfg: Config) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,10 @@ from pictures import COLOURED, HEIGHT, WIDTH, saved, turned
 
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
-from resnext_backbones.data import image_sizes
-from resnext_backbones.data.annotations import check_images
-from resnext_backbones.data.image_sizes import check_sizes
-from resnext_backbones.data.pixels import image_size
+from resnext_backbones.data import image_check
+from resnext_backbones.data.image_check import check_images
+from resnext_backbones.data.image_files import Stored
+from resnext_backbones.data.pixels import image_header, image_size
 from resnext_backbones.errors import InputError
 
 LYING, SHOWN = (WIDTH, HEIGHT), (HEIGHT, WIDTH)
@@ -37,7 +38,7 @@ def listed(folder: Path, content: bytes, size: tuple, name: str = "a.jpg") -> di
 def test_what_exif_turns(content: bytes, size: tuple, message: str | None, tmp_path: Path) -> None:
     said: list[str] = []
     images = [listed(tmp_path, content, size)]
-    check_sizes(Path("val.json"), images, tmp_path, warn=said.append)
+    check_images(Path("val.json"), images, tmp_path, warn=said.append)
     assert bool(message) == bool(said)
     for line in said:
         with pytest.raises(InputError, match=f"annotation file val.json: {message}"):
@@ -62,10 +63,20 @@ def test_other_sizes_are_refused(content: bytes, size: tuple, message: str, tmp_
 
 
 def test_it_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_sizes, "PART", 4)
-    images = [listed(tmp_path, saved(COLOURED, "JPEG"), LYING)] * 40
+    """A disk that takes a tenth of a second for each file is waited for no longer than it may."""
+
+    def slow(path: Path) -> Stored:
+        time.sleep(0.1)
+        return image_header(path)
+
+    monkeypatch.setattr(image_check, "image_header", slow)
+    monkeypatch.setattr(image_check, "THREADS", 2)
+    images = [listed(tmp_path, saved(COLOURED, "JPEG"), LYING)] * 1000
     said: list[str] = []
-    check_sizes(Path("val.json"), images, tmp_path, seconds=0, warn=said.append)
-    assert len(said) == 1
-    assert "4 of its 40 images have the sizes" in said[0]
+    begun = time.monotonic()
+    check_images(Path("val.json"), images, tmp_path, seconds=0.3, warn=said.append)
+    assert time.monotonic() - begun < 10
+    (line,) = said
+    assert "of its 1000 images have the sizes" in line
+    assert not line.startswith("annotation file val.json: 0 of")
     assert pickle.loads(pickle.dumps(image_size))(tmp_path / "a.jpg") == LYING  # for pools
