@@ -14,6 +14,7 @@ import torch
 from torch import distributed, multiprocessing
 
 from resnext_backbones.engine import hosts
+from resnext_backbones.engine.addresses import use_interface
 from resnext_backbones.errors import InputError
 
 LAUNCHERS: dict[str, tuple[str, str, str]] = {
@@ -114,7 +115,7 @@ def start_process_group(cfg: Any, facts: Callable[[bool], Mapping[str, str]] | N
         os.environ.setdefault("MASTER_PORT", "29500")
     timeout = hosts.waits(cfg)
     if facts is not None and world_size > 1 and "MASTER_ADDR" in os.environ:
-        hosts.use_interface()
+        use_interface()
         hosts.meet(rank, world_size, facts(local_rank == 0), timeout)
     if count:
         dist_cfg = {"timeout": timeout, **((cfg.get("env_cfg") or {}).get("dist_cfg") or {})}
