@@ -80,7 +80,7 @@ def _where() -> str:
     """Returns which process this is, in front of its message; "" where it is alone."""
     if not (rank := os.environ.get("RANK")):
         return ""
-    from resnext_backbones.engine.hosts import this_host
+    from resnext_backbones.engine.addresses import this_host
 
     return f"[rank {rank} on {this_host()}] "
 

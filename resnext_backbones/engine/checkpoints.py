@@ -166,7 +166,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         requests.noted_only = True
         if distributed.is_initialized():
             # On the CPU, so that asking the other ranks does not wait for the GPU.
-            self._group = distributed.new_group(backend="gloo")
+            self._group = hosts.cpu_group()
         if is_main_process():
             work_dir = Path(runner.work_dir)
             for pattern in ("*.pth", JOURNAL):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from torch import distributed
 
 from resnext_backbones.engine import hosts
 from resnext_backbones.engine.signals import TERMINATED, requests
-from resnext_backbones.errors import RunError
+from resnext_backbones.errors import InputError, RunError
 
 WORKER = re.compile(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\) (.+)", re.S)
 """PyTorch says so that a process which loads data is gone."""
@@ -30,18 +32,20 @@ def said(work_dir: str | Path) -> Iterator[None]:
     """Raises RunError where a process that loads data, or another one that trains, is gone.
 
     PyTorch raises the first as soon as it is so, in the midst of whatever is computed, which may
-    make another error of it.
+    make another error of it, or forget it.
     """
     try:
         yield
     except Exception as error:
         texts = [str(each) for each in _chain(error)]
-        if gone := next(filter(None, map(WORKER.search, texts)), None):
-            how = gone[2].split(". ")[0].strip(". \n")
+        worker = next(filter(None, map(_worker_in, texts)), "")
+        if not worker and not isinstance(error, InputError | RunError):
+            worker = _killed_child()
+        if worker:
             raise RunError(
-                f"process {gone[1]}, which loads data, {how}: where nobody did that, the system "
-                "was out of memory (its log says so: dmesg); lower num_workers or batch_size of "
-                f"the loaders; {last_checkpoint_said(work_dir)}"
+                f"process {worker}: where nobody did that, the system was out of memory (its log "
+                "says so: dmesg); lower num_workers or batch_size of the loaders; "
+                f"{last_checkpoint_said(work_dir)}"
             ) from error
         lost = isinstance(error, distributed.DistError) or any(map(LOST.search, texts))
         if distributed.is_initialized() and lost:
@@ -51,6 +55,26 @@ def said(work_dir: str | Path) -> Iterator[None]:
                 raise SystemExit(TERMINATED) from error
             raise RunError(f"{hosts.lost()}; {last_checkpoint_said(work_dir)}") from error
         raise
+
+
+def _worker_in(text: str) -> str:
+    """Returns which process that loads data an error of PyTorch's names, and its end, or ""."""
+    if not (found := WORKER.search(text)):
+        return ""
+    how = found[2].split(". ")[0].strip(". \n")
+    return f"{found[1]}, which loads data, {how}"
+
+
+def _killed_child() -> str:
+    """Returns which process of this one's a signal has ended, if no one has taken note of it; ""
+    where there is none.
+    """
+    with suppress(ChildProcessError):
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended and ended.si_code in (os.CLD_KILLED, os.CLD_DUMPED):
+            how = signal.strsignal(ended.si_status)
+            return f"{ended.si_pid}, which loads data, is killed by signal: {how}"
+    return ""
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

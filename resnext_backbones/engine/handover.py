@@ -58,8 +58,9 @@ def settle(
 
     Raises:
         InputError: hosts have different files of the same order; it names them.
+        RunError: another process has ended.
     """
-    group: Any = distributed.new_group(backend="gloo")
+    group = hosts.cpu_group()
     offers: list[Any] = [None] * distributed.get_world_size()
     distributed.all_gather_object(offers, (local_rank, mine), group)
     found = {rank: offer for rank, (_, offer) in enumerate(offers) if offer}

@@ -6,12 +6,11 @@ They write to a store of keys that rank 0, or torchrun on its host, keeps. Clock
 
 from __future__ import annotations
 
-import fcntl
 import json
+import math
 import os
 import signal
 import socket
-import struct
 import threading
 import time
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from typing import Any
 
 from torch import distributed
 
+from resnext_backbones.engine.addresses import this_host
 from resnext_backbones.engine.signals import requests
 from resnext_backbones.errors import InputError, RunError
 
@@ -33,8 +33,10 @@ ANSWER = 30.0
 BEAT = 2.0
 """So often, in seconds, a process says that it is there."""
 
-SIOCGIFADDR = 0x8915
-"""Linux' number for: which address has an interface."""
+SILENCE = 60.0
+"""A process that has not come, and gives no sign for so many seconds, is not waited for longer."""
+
+GONE = "ended or cannot be reached"
 
 ENDED, ASKED = "ended", "asked"
 """The first process to end with an error leaves it in the store under the first key, and one that
@@ -53,6 +55,7 @@ class Peers:
         self.rank, self.world_size, self.timeout = rank, world_size, timeout
         self.store = connect(timeout, serves=rank == 0)
         self.names = {rank: f"rank {rank} on {this_host()}"}
+        self.gathered = 0
 
     def meet(self, facts: Mapping[str, str], gpu: str = "") -> None:
         """Waits for all processes, and compares what they know of the run.
@@ -68,17 +71,7 @@ class Peers:
         self.store.set(f"beat/{self.rank}", "0")
         self.store.set(f"facts/{self.rank}", json.dumps(mine))
         keys = [f"facts/{rank}" for rank in range(self.world_size)]
-        end = time.monotonic() + self.timeout
-        while not self.store.check(keys):
-            if error := self._ended():
-                raise RunError(error)
-            if time.monotonic() > end:
-                absent = [rank for rank, key in enumerate(keys) if not self.store.check([key])]
-                raise RunError(
-                    f"{_ranks(absent)} did not come within {self.timeout:.0f} s; "
-                    f"{len(keys) - len(absent)} of {len(keys)} processes wait for them"
-                )
-            time.sleep(0.1)
+        self._wait(keys, self.timeout)
         found = [json.loads(self.store.get(key)) for key in keys]
         self.names = {rank: each["name"] for rank, each in enumerate(found)}
         self._linger()
@@ -86,6 +79,47 @@ class Peers:
             self._compare(what, [each["facts"].get(what) for each in found])
         self._check_gpus([each["gpu"] for each in found])
         threading.Thread(target=self._beat, daemon=True).start()
+
+    def gather(self) -> None:
+        """Waits for all processes in front of what each must take part in. PyTorch would not tell,
+        for as long as it waits, that one has ended since they met.
+
+        Raises:
+            RunError: a process does not come, has ended with an error, or says nothing any more.
+        """
+        self.gathered += 1
+        keys = [f"gathered/{self.gathered}/{rank}" for rank in range(self.world_size)]
+        self.store.set(keys[self.rank], "")
+        self._wait(keys, self.timeout, silence=SILENCE)
+
+    def _wait(self, keys: list[str], timeout: float, silence: float = math.inf) -> None:
+        """Waits until each process has set its key; errors as of `gather`.
+
+        Args:
+            silence: a process that is absent and gives no sign for so many seconds is gone.
+        """
+        heard: dict[int, tuple[bytes, float]] = {}
+        end = time.monotonic() + timeout
+        try:
+            while not self.store.check(keys):
+                if error := self._ended():
+                    raise RunError(error)
+                now = time.monotonic()
+                absent = [rank for rank, key in enumerate(keys) if not self.store.check([key])]
+                if now > end:
+                    raise RunError(
+                        f"{_ranks(absent)} did not come within {timeout:.0f} s; "
+                        f"{len(keys) - len(absent)} of {len(keys)} processes wait for them"
+                    )
+                for rank in absent if silence < math.inf else ():
+                    beat = self.store.get(f"beat/{rank}")
+                    if rank not in heard or heard[rank][0] != beat:
+                        heard[rank] = (beat, now)
+                if gone := [r for r, (_, last) in heard.items() if now - last > silence]:
+                    raise RunError(f"{_some([self.names[r] for r in gone])} {GONE}")
+                time.sleep(0.1)
+        except RuntimeError as error:  # of the store
+            raise RunError(f"{self.names.get(0, 'the host of rank 0')} {GONE}") from error
 
     def _linger(self) -> None:
         """Waits until all have read: the store may end with this process."""
@@ -145,40 +179,14 @@ class Peers:
                 return store.get(ENDED).decode()
             second = store.multi_get(keys)
         except (RunError, RuntimeError):
-            return f"{self.names.get(0, 'rank 0')} ended or cannot be reached from {this_host()}"
+            return f"{self.names.get(0, 'rank 0')} {GONE} from {this_host()}"
         silent = [r for r in range(self.world_size) if r != self.rank and first[r] == second[r]]
         if silent:
-            return f"{_some([self.names[r] for r in silent])} ended or cannot be reached"
+            return f"{_some([self.names[r] for r in silent])} {GONE}"
         return (
             f"processes waited for each other for {self.timeout:.0f} s, and all of them are there: "
             "where the link or a host is that slow, raise env_cfg.dist_cfg.timeout"
         )
-
-
-def this_host() -> str:
-    """Returns the name of this host, with the address by which it reaches that of rank 0."""
-    address = _own_address()
-    return socket.gethostname() + (f" ({address})" if address else "")
-
-
-def use_interface() -> None:
-    """Has Gloo take the network interface that leads to rank 0, where nobody has named one: it
-    would take that of the host's name, which often leads to this host alone.
-    """
-    address = _own_address()
-    for _, name in socket.if_nameindex() if address else ():
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked, suppress(OSError):
-            found = fcntl.ioctl(asked, SIOCGIFADDR, struct.pack("256s", name.encode()))
-            if socket.inet_ntoa(found[20:24]) == address:
-                os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
-
-
-def _own_address() -> str:
-    """Returns this host's address on the way to rank 0; "" where it is not known."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError, KeyError):
-        probe.connect((os.environ["MASTER_ADDR"], 9))  # which sends nothing
-        return probe.getsockname()[0]
-    return ""
 
 
 def _ranks(ranks: list[int]) -> str:
@@ -300,6 +308,16 @@ def meet(
     if world_size > 1 and peers is None:
         peers = Peers(rank, world_size, timeout)
         peers.meet(facts, gpu)
+
+
+def cpu_group() -> Any:
+    """Returns a group of all processes that does not wait for GPUs, once all are there to make it;
+    errors as of `Peers.gather`.
+    """
+    if peers is not None:
+        peers.gather()
+    seconds = peers.timeout if peers is not None else TIMEOUT
+    return distributed.new_group(backend="gloo", timeout=timedelta(seconds=seconds))
 
 
 def tell(message: str) -> None:

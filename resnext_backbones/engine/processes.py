@@ -14,6 +14,7 @@ import torch
 from torch import distributed, multiprocessing
 
 from resnext_backbones.engine import hosts
+from resnext_backbones.engine.addresses import use_interface
 from resnext_backbones.engine.started import find
 from resnext_backbones.errors import InputError
 
@@ -91,7 +92,7 @@ def start_process_group(cfg: Any, facts: Callable[[bool], Mapping[str, str]] | N
     started.export_address()
     timeout = hosts.waits(cfg)
     if not started.is_alone and facts is not None:
-        hosts.use_interface()
+        use_interface()
         known = facts(started.local_rank == 0)
         hosts.meet(started.rank, started.world_size, known, timeout, gpu=_gpu())
     if count:

@@ -198,7 +198,9 @@ def _settled(cfg: Config) -> Path | None:
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     if local_rank == 0 and (found := cfg.load_from or newest_checkpoint(work_dir)):
         steps = {work_dir / entry.file: entry.iter for entry in read_journal(work_dir)}
-        mine = Offer.of(Path(found), steps.get(Path(found), 0)) if Path(found).is_file() else None
+        # Of those that are named none is the newest: they are to be one file.
+        order = 0 if cfg.load_from else steps.get(Path(found), 0)
+        mine = Offer.of(Path(found), order) if Path(found).is_file() else None
 
     def place(offer: Offer) -> Path:
         return work_dir / Path(offer.path).name

@@ -6,7 +6,7 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import network
@@ -15,13 +15,14 @@ import pytest
 import torch
 from network import Host
 from PIL import Image
+from torch import distributed
 
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
 from resnext_backbones.engine import hosts as engine_hosts
 from resnext_backbones.engine.alike import facts_of
 from resnext_backbones.engine.checkpoints import read_journal
-from resnext_backbones.errors import InputError
+from resnext_backbones.errors import InputError, RunError
 
 ROOT = Path(__file__).parents[2]
 PRETRAIN, TRAIN = ROOT / "tools" / "pretrain_imagenet.py", ROOT / "tools" / "train.py"
@@ -64,14 +65,17 @@ def several(tmp_path: Path) -> Iterator[list[Host]]:
         yield made
 
 
-def pretrain(hosts: list[Host], epochs: int, timeout: int = 60, **options: list[str]) -> None:
-    """Begins, or goes on, on all hosts; `options` are those of one, by its name."""
+def pretrain(
+    hosts: list[Host], epochs: int, timeout: int = 60, resume: Sequence[str] = (), **options: str
+) -> None:
+    """Begins, or goes on, on all hosts; `resume` are files of each, `options` of one by name."""
     port = next(PORTS)
     for host in hosts:
         host.start(
             PRETRAIN, "tiny.py", "--data-root", host.folder / "crops", "--work-dir", "run",
-            "--resume", "--cfg-options", f"train_cfg.max_epochs={epochs}",
-            f"env_cfg.dist_cfg.timeout={timeout}", *options.get(f"host_{host.number}", []),
+            "--resume", *resume[host.number : host.number + 1],
+            "--cfg-options", f"train_cfg.max_epochs={epochs}",
+            f"env_cfg.dist_cfg.timeout={timeout}", *options.get(f"host_{host.number}", "").split(),
             nodes=len(hosts), port=port,
         )  # fmt: skip
 
@@ -121,9 +125,7 @@ def test_hosts_that_share_nothing_go_on_from_the_newest_checkpoint(several: list
     assert f"{last.file}: was sent by rank 1 on" in two[0].said()
     again = weights(two[0], "epoch_3.pth")
     assert all(torch.equal(value, again[name]) for name, value in undisturbed.items())
-    other = two[1].folder / "run" / last.file
-    shutil.copy(two[0].folder / "run" / "epoch_2.pth", other)
-    pretrain(two, 4, host_0=["load_from=run/epoch_3.pth"], host_1=[f"load_from={other}"])
+    pretrain(two, 4, resume=("run/epoch_3.pth", f"run/{last.file}"))
     for said in messages(two):
         assert "checkpoint to resume: differs between hosts" in said
         assert "rank 0 on" in said
@@ -134,7 +136,7 @@ def test_hosts_that_share_nothing_go_on_from_the_newest_checkpoint(several: list
 def test_a_host_that_is_not_like_the_others_is_named(several: list[Host]) -> None:
     image = several[2].folder / "crops" / "train" / "red" / "0.jpg"
     image.rename(image.with_name("other.jpg"))
-    pretrain(several, 1, host_1=["optim_wrapper.optimizer.lr=0.5"])
+    pretrain(several, 1, host_1="optim_wrapper.optimizer.lr=0.5")
     for said in messages(several):
         assert "data set, train_dataloader.dataset.root: differs between hosts: 36 files" in said
         assert "rank 2 on" in said
@@ -215,3 +217,19 @@ def test_settings_that_are_places_are_not_compared(tmp_path: Path) -> None:
     peers._compare("lr", ["1", "1", None])
     with pytest.raises(InputError, match=r"^lr: .* 1: rank 0 on a; 2: rank 1 on b, rank 2 on b; "):
         peers._compare("lr", ["1", "2", "2"])
+
+
+def test_a_process_that_has_ended_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    peers = engine_hosts.Peers.__new__(engine_hosts.Peers)
+    peers.names = {0: "rank 0 on a", 1: "rank 1 on b"}
+    peers.rank, peers.world_size, peers.timeout, peers.gathered = 0, 2, 20.0, 0
+    peers.store = distributed.HashStore()
+    for key in ("gathered/1/1", "beat/0", "beat/1"):
+        peers.store.set(key, "0")
+    peers.gather()
+    monkeypatch.setattr(engine_hosts, "SILENCE", 0.3)
+    with pytest.raises(RunError, match=r"^rank 1 on b ended or cannot be reached$"):
+        peers.gather()
+    peers.store.set(engine_hosts.ENDED, "rank 1 on b ended: why")
+    with pytest.raises(RunError, match=r"^rank 1 on b ended: why$"):
+        peers.gather()

@@ -98,3 +98,11 @@ def test_a_worker_that_was_killed_is_named_whatever_its_error_became(tmp_path) -
         fetch()
     with pytest.raises(IndexError), said(tmp_path):
         raise IndexError
+    killed = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    killed.start()
+    killed.kill()
+    os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)
+    message = f"^process {killed.pid}, which loads data, is killed by signal: Killed: "
+    with pytest.raises(RunError, match=message), said(tmp_path):
+        raise ValueError("of a formatter, which forgot the error that it was ended by")
+    killed.join()

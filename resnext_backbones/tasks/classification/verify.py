@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
+
 from resnext_backbones.engine import runner
 from resnext_backbones.engine.config import read_config
+from resnext_backbones.engine.handover import share_weights
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.classification.data import LabelledImages
 from resnext_backbones.verdict import TOP1, Number
@@ -59,23 +62,31 @@ def verify_classifier(
     ]
     images = LabelledImages(**dataset).images
     allowed = TOP1.chosen_tolerance(len(images), tolerance)
-    bias = Checkpoint.of(read_file(locate(row.alias))).state.get("fc.bias")
-    if bias is None:
-        raise WeightsError(f"weights {row.alias}: have no classification head")
-    if len(images.classes) != len(bias):
-        raise InputError(
-            f"images {folder}: are of {len(images.classes)} classes, and {row.alias} tells "
-            f"{len(bias)} apart; it takes a folder for each"
-        )
     for key in TRAINING_ALONE:
         cfg.pop(key)
     cfg.val_dataloader.update(batch_size=batch_size, num_workers=4)
     cfg.val_dataloader.dataset.update(dataset)
+    with runner.watched(cfg):
+        runner.start(cfg, ("val_dataloader",))
+        share_weights(row.alias)
+        top1 = _measure(cfg, row, len(images.classes))
+    return [Number("top-1", row.top1, top1, allowed)]
+
+
+def _measure(cfg: Config, row: Published, classes: int) -> float:
+    """Returns the top-1 accuracy of published weights, in percent, on the images of a config."""
+    bias = Checkpoint.of(read_file(locate(row.alias))).state.get("fc.bias")
+    if bias is None:
+        raise WeightsError(f"weights {row.alias}: have no classification head")
+    if classes != len(bias):
+        raise InputError(
+            f"images {cfg.val_dataloader.dataset.root}: are of {classes} classes, and {row.alias} "
+            f"tells {len(bias)} apart; it takes a folder for each"
+        )
     cfg.model.update(num_classes=len(bias), network=row.architecture.to_dict())
     pixels = row.source.preprocessing
     cfg.model.data_preprocessor.update(mean=list(pixels.mean), std=list(pixels.std))
     built = runner.build_runner(cfg, "val_loop")
     classifier: Any = getattr(built.model, "module", built.model)
     load_weights(classifier.network, row.alias)
-    measured = 100 * built.val()["accuracy/top1"]
-    return [Number("top-1", row.top1, measured, allowed)]
+    return 100 * built.val()["accuracy/top1"]
