@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as pycocotools_mask
 
 from resnext_backbones.data.run_lengths import decode_counts
 
@@ -17,6 +18,9 @@ CHUNK = 20_000
 
 LEAST = 6
 """Numbers of a polygon of three points."""
+
+MOST_PIXELS = 2**32 - 1
+"""pycocotools counts runs in 32 bits."""
 
 NONE, POLYGONS, RUNS, TEXT, FLAT, WRONG = range(6)
 """What a mask is written as: nothing, polygons, run lengths, text, numbers in one list, or else."""
@@ -35,7 +39,8 @@ class Masks:
         odd: (N,), a polygon has an odd number of coordinates.
         short: (N,), a polygon has fewer than three points.
         parts: (N,), polygons of three points and more.
-        bounds: (N, 4), left, top, right and bottom of all polygons; NaN where there are none.
+        bounds: (N, 4), left, top, right and bottom of all polygons, or of the runs that are set;
+            NaN where there are none, or runs do not add up to their size.
         area: (N,), in pixels: of the polygons, or of the runs that are set; NaN for neither.
         size: (N, 2), height and width that run lengths say; NaN where they say none.
         total: (N,), the sum of run lengths; NaN where they cannot be read.
@@ -166,3 +171,11 @@ def _read_runs(masks: Masks, rows: NDArray[np.int64], found: Sequence[dict[str, 
     counts = [value.get("counts") for value in found]
     totals, areas = decode_counts(counts)
     masks.total[rows], masks.area[rows] = totals, areas
+    whole = (totals == masks.size[rows].prod(1)) & (totals <= MOST_PIXELS)
+    for i in np.flatnonzero(whole & (areas > 0)):
+        height, width = map(int, masks.size[rows[i]])
+        runs = found[i]
+        if type(runs["counts"]) is list:
+            runs = pycocotools_mask.frPyObjects(runs, height, width)
+        x, y, w, h = pycocotools_mask.toBbox(runs)
+        masks.bounds[rows[i]] = x, y, x + w, y + h

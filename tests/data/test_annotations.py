@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import annotated
+import numpy as np
 import pytest
 from pycocotools import mask as pycocotools_mask
 from pycocotools.coco import COCO
@@ -167,6 +168,31 @@ def broken(folder: Path, name: str) -> Path:
     if name == "byte order mark":
         path.write_text("\ufeff" + path.read_text())
     return path
+
+
+def rows_first(annotation: dict[str, Any]) -> dict[str, Any]:
+    """Run lengths of a rectangle in the order of numpy's memory."""
+    x, y, w, h = annotation["bbox"]
+    pixels = np.zeros((72, 96), bool)
+    pixels[y : y + h, x : x + w] = True
+    changes = np.flatnonzero(np.diff(pixels.ravel())) + 1
+    return {"size": [72, 96], "counts": np.diff([0, *changes, pixels.size]).tolist()}
+
+
+def not_set(annotation: dict[str, Any]) -> dict[str, Any]:
+    """Compressed run lengths of all but the object."""
+    runs = annotated.run_lengths(*annotation["bbox"])
+    found = pycocotools_mask.frPyObjects({**runs, "counts": [0, *runs["counts"]]}, 72, 96)
+    return {**found, "counts": found["counts"].decode()}
+
+
+@pytest.mark.parametrize("mask", [rows_first, not_set])
+def test_masks_that_most_boxes_do_not_hold_are_refused(tmp_path: Path, mask: Any) -> None:
+    content = annotated.content()
+    for annotation in content["annotations"]:
+        annotation["segmentation"] = mask(annotation)
+    path = annotated.write(tmp_path, content)
+    assert [f.rule for f in inspect_annotations(path, USE).refused] == ["masks elsewhere"]
 
 
 def test_each_rule_has_what_breaks_it_and_a_name_of_its_own() -> None:

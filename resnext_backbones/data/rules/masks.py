@@ -16,6 +16,10 @@ SMALL = 4.0
 """Polygons with a smaller area, in pixels, are drawn to see whether they cover one."""
 
 
+INSIDE = 0.5
+"""A mask has at least this part of the rectangle around it in its box."""
+
+
 def _shown(columns: Columns, row: int) -> str:
     return f"{columns.annotations[row].get('segmentation')!r:.80}"
 
@@ -80,15 +84,21 @@ def _far(columns: Columns) -> Flags:
 
 
 def _elsewhere(columns: Columns) -> Flags:
-    """Tells which polygons do not even touch their boxes."""
+    """Tells which masks lie outside of their boxes by more than half of the rectangle around them,
+    as run lengths row by row do, or polygons of the image in another size; a pixel does not count.
+    """
     bounds, boxes = columns.masks.bounds, columns.boxes
-    low, high = boxes[:, :2] - 1, boxes[:, :2] + boxes[:, 2:] + 1
-    return np.any((bounds[:, 2:] < low) | (bounds[:, :2] > high), axis=1)
+    low, high = bounds[:, :2] - 1, bounds[:, 2:] + 1
+    start, end = boxes[:, :2] - 1, boxes[:, :2] + boxes[:, 2:] + 1
+    with np.errstate(all="ignore"):  # numbers near the largest, and rows of NaN
+        shared = (np.minimum(high, end) - np.maximum(low, start)).clip(min=0)
+        inside = (shared / (high - low)).prod(1)
+    return (inside < INSIDE) & ~_odd_size(columns)
 
 
 def _mostly_elsewhere(columns: Columns) -> Flags:
     found = _elsewhere(columns)
-    masks = (columns.masks.parts > 0).sum()
+    masks = (~np.isnan(columns.masks.bounds).any(1)).sum()
     return found if masks and found.sum() > masks / 2 else np.zeros(len(found), bool)
 
 
@@ -190,11 +200,11 @@ MASKS = (
     ),
     _rule(
         "masks elsewhere", _mostly_elsewhere,
-        "has polygons outside of its bbox, as most have",
-        "give boxes and polygons in the same pixels",
+        "has a mask outside of its bbox, as most have",
+        "give boxes and masks in the same pixels, and run lengths column by column",
     ),
     Rule(
-        "mask elsewhere", "annotation", _sometimes_elsewhere, "has polygons outside of its bbox",
+        "mask elsewhere", "annotation", _sometimes_elsewhere, "has a mask outside of its bbox",
         "the mask is learned where the box is", Outcome.COUNTED, "masks", shown=_shown,
     ),
     Rule(
