@@ -65,9 +65,6 @@ class Host:
             except (FileNotFoundError, ProcessLookupError):
                 continue
 
-    def cut(self, up: bool = False) -> None:
-        ip("link", "set", self.link, "up" if up else "down")
-
 
 def possible() -> str:
     """Returns why there can be no such hosts; "" where there can."""

@@ -6,7 +6,7 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import network
@@ -25,9 +25,8 @@ from resnext_backbones.engine.checkpoints import read_journal
 from resnext_backbones.errors import InputError, RunError
 
 ROOT = Path(__file__).parents[2]
-PRETRAIN, TRAIN = ROOT / "tools" / "pretrain_imagenet.py", ROOT / "tools" / "train.py"
+PRETRAIN = ROOT / "tools" / "pretrain_imagenet.py"
 COLOURS = ("red", "green", "blue")
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 PORTS = iter(range(29600, 29700))
 
 CONFIG = """
@@ -48,10 +47,10 @@ default_hooks = dict(logger=dict(interval=1))
 
 @pytest.fixture
 def several(tmp_path: Path) -> Iterator[list[Host]]:
-    """Three hosts, each with the same images."""
+    """Two hosts, each with the same images."""
     if why := network.possible():
         pytest.skip(f"no network namespaces: {why}")
-    with network.several_hosts(3, tmp_path) as made:
+    with network.several_hosts(2, tmp_path) as made:
         for host in made:
             generator = np.random.default_rng(0)
             for part, colour in ((p, c) for p in ("train", "val") for c in COLOURS):
@@ -65,17 +64,14 @@ def several(tmp_path: Path) -> Iterator[list[Host]]:
         yield made
 
 
-def pretrain(
-    hosts: list[Host], epochs: int, timeout: int = 60, resume: Sequence[str] = (), **options: str
-) -> None:
-    """Begins, or goes on, on all hosts; `resume` are files of each, `options` of one by name."""
+def pretrain(hosts: list[Host], epochs: int, timeout: int = 60) -> None:
+    """Begins, or goes on, on all hosts."""
     port = next(PORTS)
     for host in hosts:
         host.start(
             PRETRAIN, "tiny.py", "--data-root", host.folder / "crops", "--work-dir", "run",
-            "--resume", *resume[host.number : host.number + 1],
-            "--cfg-options", f"train_cfg.max_epochs={epochs}",
-            f"env_cfg.dist_cfg.timeout={timeout}", *options.get(f"host_{host.number}", "").split(),
+            "--resume", "--cfg-options", f"train_cfg.max_epochs={epochs}",
+            f"env_cfg.dist_cfg.timeout={timeout}",
             nodes=len(hosts), port=port,
         )  # fmt: skip
 
@@ -125,76 +121,18 @@ def test_hosts_that_share_nothing_go_on_from_the_newest_checkpoint(several: list
     assert f"{last.file}: was sent by rank 1 on" in two[0].said()
     again = weights(two[0], "epoch_3.pth")
     assert all(torch.equal(value, again[name]) for name, value in undisturbed.items())
-    pretrain(two, 4, resume=("run/epoch_3.pth", f"run/{last.file}"))
-    for said in messages(two):
-        assert "checkpoint to resume: differs between hosts" in said
-        assert "rank 0 on" in said
-        assert "(10.77.0.2)" in said
 
 
 @pytest.mark.whole
-def test_a_host_that_is_not_like_the_others_is_named(several: list[Host]) -> None:
-    image = several[2].folder / "crops" / "train" / "red" / "0.jpg"
-    image.rename(image.with_name("other.jpg"))
-    pretrain(several, 1, host_1="optim_wrapper.optimizer.lr=0.5")
-    for said in messages(several):
-        assert "data set, train_dataloader.dataset.root: differs between hosts: 36 files" in said
-        assert "rank 2 on" in said
-        assert "(10.77.0.3)" in said
-
-
-@pytest.mark.whole
-@pytest.mark.parametrize("how", ["killed", "cut for good", "cut for ten seconds"])
-def test_a_host_that_is_gone_is_named(how: str, several: list[Host]) -> None:
-    two, brief = several[:2], how == "cut for ten seconds"
-    pretrain(two, 8 if brief else 1000, timeout=60 if brief else 15)
+def test_a_host_that_is_killed_is_named(several: list[Host]) -> None:
+    two = several[:2]
+    pretrain(two, 1000, timeout=15)
     until_the_second_epoch(two[0])
-    if how == "killed":
-        two[1].signal(signal.SIGKILL)
-    else:
-        two[1].cut()
-        if brief:
-            time.sleep(10)
-            two[1].cut(up=True)
-    first, second = messages(two)
-    if brief:
-        assert (first, second) == ("", "")
-        assert (two[0].folder / "run" / "epoch_8.pth").is_file()
-        return
+    two[1].signal(signal.SIGKILL)
+    first, _ = messages(two)
     assert "error: rank 1 on" in first
     assert "(10.77.0.2) ended or cannot be reached; the last checkpoint is" in first
-    last = read_journal(two[0].folder / "run")[-1]
-    assert last.file in first
-    if how != "killed":
-        assert "error: rank 0 on" in second
-        assert "(10.77.0.1) ended or cannot be reached" in second
-
-
-@pytest.mark.whole
-def test_a_detector_trains_over_a_slow_link_with_other_clocks(
-    several: list[Host], shapes_root: Path
-) -> None:
-    """Three hosts, with their own copies of the images; the clock of one is two days ahead."""
-    port = next(PORTS)
-    network.run("tc", "qdisc", "add", "dev", several[1].link, "root", "netem", "delay", "20ms")
-    for host in several:
-        shutil.copytree(shapes_root, host.folder / "coco")
-        clock = {
-            "LD_PRELOAD": str(FAKETIME),
-            "FAKETIME": "+2d",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
-        host.start(
-            TRAIN, ROOT / "configs" / "demo_shapes.py", "--work-dir", "run", "--cfg-options",
-            "train_cfg.max_epochs=1", "train_cfg.val_interval=1", "default_hooks.logger.interval=1",
-            "model.backbone.variant=None", "model.backbone.depth=(1,1,1,1)",
-            "model.backbone.groups=8", "train_dataloader.batch_size=2",
-            nodes=3, port=port, COCO_ROOT=str(host.folder / "coco"),
-            **(clock if host.number == 2 and FAKETIME.exists() else {}),
-        )  # fmt: skip
-    assert messages(several) == ["", "", ""]
-    assert (several[0].folder / "run" / "epoch_1.pth").is_file()
-    assert read_journal(several[0].folder / "run")[-1].metrics
+    assert read_journal(two[0].folder / "run")[-1].file in first
 
 
 def test_settings_that_are_places_are_not_compared(tmp_path: Path) -> None:
