@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from resnext_backbones.data.annotations import Annotations, find_annotations, re
 from resnext_backbones.data.rules import Use
 from resnext_backbones.engine.config import dicts_with
 from resnext_backbones.engine.fit import log_info
-from resnext_backbones.errors import InputError
+from resnext_backbones.errors import InputError, some
 from resnext_backbones.tasks.mmdetection.completed import (
     SEGMENTS,
     UNLABELLED,
@@ -52,17 +53,23 @@ def _is_coco_metric(node: Mapping[str, Any]) -> bool:
 
 def names_of(value: Any, what: str) -> tuple[str, ...]:
     """Returns the names of classes, also of a file that lists them, one a line; InputError where it
-    is neither.
+    is neither, or a name is there twice.
     """
     if not isinstance(value, str):
-        return tuple(value or ())
-    if os.path.isfile(value):  # noqa: PTH113  # takes any text
+        names = tuple(value or ())
+    elif os.path.isfile(value):  # noqa: PTH113  # takes any text
         lines = Path(value).read_text(encoding="utf-8-sig").splitlines()
-        return tuple(line.strip() for line in lines if line.strip())
-    raise InputError(
-        f"{what}={value!r}: is text, and neither a list of names nor a file with a name a line; "
-        f'one class alone is written with a comma: ("{value}",)'
-    )
+        names = tuple(line.strip() for line in lines if line.strip())
+    else:
+        raise InputError(
+            f"{what}={value!r}: is text, and neither a list of names nor a file with a name a "
+            f'line; one class alone is written with a comma: ("{value}",)'
+        )
+    if doubled := [name for name, count in Counter(names).items() if count > 1]:
+        raise InputError(
+            f"{what}: names {some(doubled)} more than once; classes are told apart by their names"
+        )
+    return names
 
 
 def write_names(cfg: Any) -> None:

@@ -87,9 +87,27 @@ def _check_source(source: Source, model: Mapping[str, Any]) -> Annotations:
     classes = classes_of(source.dataset)
     if classes:
         check_heads(classes, model)
+        _check_objects(found, classes)
     check_images(found.path, found.images, source.folder)
     check_aspect(found.path, found.images, resized_to(source.dataset.get("pipeline") or ()))
     return found
+
+
+def _check_objects(found: Annotations, classes: Sequence[str]) -> None:
+    """Tells which categories of a file are left out, since the config's classes are others."""
+    objects = {name: count for name, count in found.summary["categories"] if count}
+    unused = [f"{name} ({count} objects)" for name, count in objects.items() if name not in classes]
+    if not unused:
+        return
+    if len(unused) == len(objects):
+        raise InputError(
+            f"annotation file {found.path}: all objects are of other categories than the config's "
+            f"classes ({some(classes)}): {some(unused)}; set metainfo.classes of the data sets"
+        )
+    log_warning(
+        f"annotation file {found.path}: categories that are not among the config's classes are "
+        f"left out: {some(unused)}"
+    )
 
 
 def _check_other(dataset: Mapping[str, Any], model: Mapping[str, Any]) -> None:

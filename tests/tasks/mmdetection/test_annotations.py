@@ -234,6 +234,8 @@ def test_classes_come_from_a_file_and_one_alone_has_a_comma(tmp_path: Path) -> N
     assert check_data(cfg, "train") == CLASSES
     with pytest.raises(InputError, match=r"metainfo.classes='circle': .*\"circle\",\)"):
         config(tmp_path, "circle")
+    with pytest.raises(InputError, match=r"metainfo.classes: names circle more than once"):
+        check_data(config(tmp_path, ("circle", "square", "circle")), "train")
 
 
 def test_loaders_of_other_classes_are_named(tmp_path: Path) -> None:
@@ -274,3 +276,19 @@ def test_images_in_both_parts_are_said(tmp_path: Path, monkeypatch) -> None:
     cfg.val_dataloader.dataset.update(ann_file="train.json", data_prefix={"img": "train"})
     check_data(cfg, "train")
     assert "3 images are trained on and evaluated with" in said[0]
+
+
+def test_categories_beside_the_classes_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("train", "val"):
+        write(tmp_path, None, name)
+    said: list[str] = []
+    monkeypatch.setattr(checks, "log_warning", said.append)
+    check_data(config(tmp_path, ("circle",)), "train")
+    for name in ("train", "val"):
+        expected = f"{name}.json: categories that are not among the config's classes are left out: "
+        assert any(f"{expected}square (2 objects), star (2 objects)" in line for line in said)
+    write(tmp_path, lambda c: [a.update(category_id=5) for a in c["annotations"]], "val")
+    with pytest.raises(InputError, match=r"val.json: all objects are .*\(circle\): square \(6 ob"):
+        check_data(config(tmp_path, ("circle",)), "train")
