@@ -53,6 +53,7 @@ def _of_coco_ap(evaluator: Mapping[str, Any]) -> list[str]:
 NAMES: dict[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "CocoMetric": _of_coco,
     "mmdet.CocoMetric": _of_coco,
+    "resnext_backbones.CocoMetric": _of_coco,
     "resnext_backbones.CocoAP": _of_coco_ap,
 }
 """Evaluators of these types are known to give these names; of others the prefix is known."""

@@ -198,7 +198,7 @@ def other_checkpoint(root: Path, tmp_path: Path) -> tuple[Path, list[object]]:
 GROUP_NORM = ["model.backbone.norm_cfg.type=GN", "model.backbone.norm_cfg.num_groups=32"]
 BAD_INPUT = {
     "data root": (lambda _, tmp: (tmp / "absent", []), [], "data root .*absent.*COCO_ROOT"),
-    "image": (truncated_image, [], r"image .*train2017/\d+.jpg: corrupt or truncated"),
+    "image": (truncated_image, [], r"image .*train2017/\d+.jpg: cannot be read: it is truncated"),
     "weights": (other_weights, [], r"the file holds resnet50; the network is a 8x4d"),
     "resume": (other_checkpoint, [], r"checkpoint .*weights.pth: has no meta, message_hub"),
     "groups": (lambda root, _: (root, []), ["model.backbone.groups=0"], r"cardinality .* got 0"),

@@ -61,6 +61,7 @@ def test_two_processes_train_on_real_images(coco_tiny: Path, tmp_path: Path) -> 
     assert (tmp_path / "test" / "coco_metrics.json").is_file()
 
 
+@pytest.mark.whole
 def test_a_terminated_run_goes_on_to_the_same_weights(
     trained: tuple[Path, str], shapes_root: Path, tmp_path: Path
 ) -> None:

@@ -112,6 +112,7 @@ def test_a_detector_is_trained_killed_and_resumed(
     assert metrics.keys() >= {"coco/bbox_mAP", "coco/bbox_mAP_50"}
 
 
+@pytest.mark.whole
 def test_two_processes_train_as_one(tool: Path, coco_tiny: Path, tmp_path: Path) -> None:
     """Seven images are evaluated by two processes: each is counted once, by the same network."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]

@@ -55,7 +55,7 @@ class BrokenImagesHook(Hook):
         # All processes take part, so all of them end where the limit is passed.
         new = set().union(*all_gather_object(self._new.pop(mode, set()))) - self.found[mode]
         for line in sorted(new):
-            runner.logger.warning(f"image that cannot be read, {SUBSTITUTES[mode]}: {line}")
+            runner.logger.warning(f"{line}; {SUBSTITUTES[mode]}")
         self.found[mode] |= new
         broken = len(self.found[mode])
         count = count_images(getattr(runner, f"{mode}_dataloader").dataset)

@@ -100,9 +100,8 @@ evaluation.ValLoop._evaluate = killed
 """
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param(signal.SIGKILL, marks=pytest.mark.whole), signal.SIGTERM]
-)
+@pytest.mark.whole
+@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM])
 def test_an_evaluation_that_was_killed_is_done_on_resuming(
     kind: signal.Signals, config: Path, finished: Path, tmp_path: Path
 ) -> None:

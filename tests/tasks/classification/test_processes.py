@@ -103,7 +103,7 @@ def test_a_killed_worker_is_restarted_by_torchrun(
             seen = torch.load(tmp_path / name / f"evaluated_by_{rank}.pt")
             assert all(torch.equal(v, state[f"network.{k}"]) for k, v in seen.items())
         (log, *_) = sorted((tmp_path / name).glob("*/*.log"))
-        assert log.read_text().count(f"another one is taken: {broken}") == 1
+        assert log.read_text().count(f"image {broken}: cannot be read") == 1
 
 
 OPTIONS = {

@@ -109,7 +109,7 @@ def test_folders_as_people_have_them(detector: Path, root: Path, capsys) -> None
     printed = capsys.readouterr()
     assert "skipped, as their names are not images': readme.txt" in printed.out
     assert "1 of 5 images cannot be read; the results of the others are in found" in printed.err
-    assert f"image {root / 'in' / 'b' / 'cut.jpg'}: corrupt or truncated" in printed.err
+    assert f"image {root / 'in' / 'b' / 'cut.jpg'}: cannot be read: it is truncated" in printed.err
 
     found = {image["file_name"]: image for image in json.loads(IMAGES.read_bytes())["images"]}
     assert list(found) == ["grey.png", "turned.jpg", "a/x.jpg", "b/x.jpg"]
