@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -66,6 +67,9 @@ class Host:
                 continue
 
 
+NUMBERS = itertools.count()
+
+
 def possible() -> str:
     """Returns why there can be no such hosts; "" where there can."""
     if os.geteuid() != 0:
@@ -80,7 +84,7 @@ def possible() -> str:
 
 @contextmanager
 def several_hosts(count: int, folder: Path) -> Iterator[list[Host]]:
-    tag = f"r{os.getpid() % 10000}"
+    tag = f"r{os.getpid() % 10000}{next(NUMBERS)}"  # the kernel takes links away when it has time
     hosts = [Host(number, tag, folder) for number in range(count)]
     bridge = f"{tag}b"
     try:

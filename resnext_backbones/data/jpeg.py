@@ -28,6 +28,9 @@ PART = 1 << 20
 
 TABLES, END, SCAN, EXTRA = 0xC4, 0xD9, 0xDA, 0xE1
 DECODED = {0xC0, 0xC1, 0xC2}  # frames, baseline, extended and progressive, by Huffman's codes
+SEQUENTIAL = {0xC0, 0xC1}
+"""All of a channel is in one scan of these."""
+
 IN_SCANS = np.isin(np.arange(256), [0x00, *range(0xD0, 0xD8), 0xFF])
 """What follows 0xFF within a scan: a byte of data, restarts, filling."""
 
@@ -80,7 +83,7 @@ def check_whole(content: bytes, data: int) -> None:
 def _check_segments(content: bytes) -> None:
     symbols: dict[int, int] = {}  # by the class and number of a table: what a code of zeros means
     flat: bool | None = None  # whether zeros are flat blocks; None is before the first scan
-    begin = 2
+    frame, scanned, begin = 0, set[int](), 2
     for place, code in chain(_markers(content), [(len(content), None)]):
         if place < begin:  # in a segment, whose length is known
             continue
@@ -101,8 +104,14 @@ def _check_segments(content: bytes) -> None:
         segment, begin = content[place + 4 : place + 2 + length], place + 2 + max(2, length)
         if code == TABLES:
             symbols.update(_first_symbols(segment))
+        elif code in DECODED:
+            frame = code
         elif code == SCAN:
             flat = _is_flat(symbols, segment)
+            channels = set(segment[1 : 1 + 2 * segment[0] : 2]) if segment else set()
+            if frame in SEQUENTIAL and channels & scanned:
+                raise ValueError("it is damaged: a channel has two scans")
+            scanned |= channels
 
 
 def _markers(content: bytes) -> Iterator[tuple[int, int]]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from resnext_backbones.io import atomic_write
 from resnext_backbones.models import ResNeXt
 from resnext_backbones.weights.checkpoint import Checkpoint
-from resnext_backbones.weights.compare import COUNTER, MISSING, compare
+from resnext_backbones.weights.compare import COUNTER, compare
 from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.formats import FORMATS, TARGETS
@@ -92,10 +92,9 @@ def convert(
     file = locate(source)
     content = read_file(file)
     held = Checkpoint.of(content, prefix=prefix, source=source)
-    # Beside itself only unknown tensors and broken ones are found; plugins may be its own.
-    found = compare(held.state, held.state, unknown=held.unknown, odd=held.odd)
-    absent = [key for key in _trunk_keys(held.state) if key not in held.state]
-    found[MISSING] += [key for key in absent if key not in held.odd]
+    # The trunk is compared with that of its architecture; plugins and heads may be the file's own.
+    expected = {**held.state, **_trunk(held.state)}
+    found = compare(held.state, expected, unknown=held.unknown, odd=held.odd)
     if found or not held.variant:
         variant = held.variant or "no ResNeXt"
         raise WeightsError(
@@ -117,14 +116,14 @@ def convert(
     return held, preprocessing
 
 
-def _trunk_keys(state: Mapping[str, Tensor]) -> list[str]:
-    """Returns the names that the trunk of an architecture has, as far as stages are there."""
+def _trunk(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the tensors, without values, that the trunk of a file's architecture has."""
     architecture = identify(state)
     if architecture is None:
-        return []
+        return {}
     with torch.device("meta"):
         own = ResNeXt(architecture).state_dict()
-    return [key for key in own if not key.endswith(COUNTER)]
+    return {key: value for key, value in own.items() if not key.endswith(COUNTER)}
 
 
 def write_state(state: Mapping[str, Tensor], path: Path, to: str, metadata: Metadata) -> None:
