@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 IMAGES, ANNOTATIONS = 118_287, 860_001
-"""Those of COCO's instances_train2017.json, which has 448 MB."""
+"""COCO's instances_train2017.json has so many, in 448 MB."""
 
 CATEGORIES = 80
 CROWDS = 0.012  # of all annotations

@@ -23,10 +23,7 @@ TARGETS = ("everything", "one process", "a loader's worker")
 
 HANGS = 180.0  # seconds
 AGENT = 5.0
-"""So many seconds after one process has ended, the others are asked to, as torchrun does."""
-
-AGENT = 5.0
-"""So many seconds after one process has ended, the others are asked to, as torchrun does."""
+"""The others are asked to end so many seconds after one process has, as torchrun does."""
 
 STACKS = signal.SIGRTMIN + 1
 """Has a process that hangs write down where."""

@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 MARK = "a_file_that_only_code_could_make"
-"""What the calls in hostile files would leave behind."""
+"""The calls in hostile files would leave a file of this name behind."""
 
 State = dict[str, Tensor]
 

@@ -38,7 +38,7 @@ SMALL = Architecture(blocks=(1, 1, 1, 1), cardinality=2, base_width=2, base_chan
 """Its files have some tens of kilobytes."""
 
 SECONDS = 20
-"""What a file may take."""
+"""A file may take so many."""
 
 MEMORY = 2**30
 """Bytes that a child may take beyond what it began with."""

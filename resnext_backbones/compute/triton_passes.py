@@ -29,7 +29,8 @@ SMALL = 8
 """An input with that many times the values of a weight hides it."""
 
 PROGRAMS = 1024
-"""So many sum up a bias's gradient: the largest GPUs have 132 multiprocessors, of a few each."""
+"""A bias's gradient is summed up by so many: the largest GPUs run a few on each of their 132
+multiprocessors."""
 
 
 def fold(folding: Folding, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ RESIZING = {"Resize": "scale", "RandomResize": "scale", "RandomChoiceResize": "s
 
 
 ROUNDED, CUT = 0.5, 1.0
-"""Of a side that is shorter than this nothing is left, where sizes are rounded, or cut off."""
+"""A side that is shorter than this becomes nothing, where sizes are rounded, or cut off."""
 
 
 def check_aspect(

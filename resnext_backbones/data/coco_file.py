@@ -12,7 +12,7 @@ from typing import Any
 from resnext_backbones.errors import InputError
 
 Content = dict[str, Any]
-"""What an annotation file holds: lists of `images`, `annotations` and `categories`, and more."""
+"""An annotation file holds lists of `images`, `annotations` and `categories`, and more."""
 
 LISTS = ("images", "annotations", "categories")
 
