@@ -19,7 +19,7 @@ from filelock import FileLock
 from resnext_backbones.data.coco_file import LISTS, Content
 from resnext_backbones.data.rules import Finding, Outcome, Use
 from resnext_backbones.errors import InputError
-from resnext_backbones.io import atomic_write
+from resnext_backbones.io import atomic_write, atomic_write_text
 
 DAYS = 60
 """What nobody asked for in so many days is removed when something new is kept."""
@@ -65,10 +65,9 @@ def find(digest: str, use: Use) -> dict[str, Any] | None:
 
 def keep(digest: str, use: Use, findings: Sequence[Finding], **known: Any) -> None:
     """Keeps what was found in a file; where nothing can be written it is found again."""
-    rows = [{**vars(finding), "outcome": finding.outcome.value} for finding in findings]
+    text = json.dumps({"findings": list(map(vars, findings)), **known})
     try:
-        with atomic_write(_summary(digest, use)) as path:
-            path.write_text(json.dumps({"findings": rows, **known}), encoding="utf-8")
+        atomic_write_text(_summary(digest, use), text)
         _remove_old()
     except OSError:
         pass

@@ -12,7 +12,12 @@ from mmengine.config import Config
 
 from resnext_backbones.data.annotations import Annotations, find_annotations
 from resnext_backbones.data.aspect import check_aspect, resized_to
-from resnext_backbones.data.between import check_same_names, check_truth, warn_of_both
+from resnext_backbones.data.between import (
+    check_learned,
+    check_same_names,
+    check_truth,
+    warn_of_both,
+)
 from resnext_backbones.data.coco_file import read_content
 from resnext_backbones.data.image_check import check_images
 from resnext_backbones.engine.config import dicts_with
@@ -70,6 +75,7 @@ def _check_split(cfg: Config, split: str) -> list[Path]:
     loader, evaluator = (cfg.get(f"{split}_{part}") for part in PARTS)
     sources = list(sources_of(loader, evaluator, train=split == "train"))
     read = [_check_source(source, cfg.model) for source in sources]
+    check_learned(read)
     for dataset in datasets_of(loader):
         if not in_coco_format(dataset):
             _check_other(dataset, cfg.model)

@@ -164,7 +164,7 @@ def shifted(content: dict[str, Any]) -> None:
 
 
 TRUTHS: dict[str, tuple[Callable[[dict[str, Any]], Any] | None, str]] = {
-    "other images": (shifted, "lacks 3 its images (id 10, 000.jpg)"),
+    "other images": (shifted, "lacks 3 of its images (id 10, 000.jpg)"),
     "more images": (
         lambda c: c["images"].append({**c["images"][0], "id": 99, "file_name": "99.jpg"}),
         "has 1 images (id 99, 99.jpg) that are not shown",
