@@ -292,3 +292,20 @@ def test_categories_beside_the_classes_are_told(
     write(tmp_path, lambda c: [a.update(category_id=5) for a in c["annotations"]], "val")
     with pytest.raises(InputError, match=r"val.json: all objects are .*\(circle\): square \(6 ob"):
         check_data(config(tmp_path, ("circle",)), "train")
+
+
+def test_a_second_file_may_show_background_alone(tmp_path: Path) -> None:
+    for name in ("train", "more", "val"):
+        write(tmp_path, (lambda c: c["annotations"].clear()) if name == "more" else None, name)
+    cfg = config(tmp_path)
+    first = {**cfg.train_dataloader.dataset, "filter_cfg": {"filter_empty_gt": True}}
+    second = {**first, "ann_file": "more.json", "data_prefix": {"img": "more"}}
+    cfg.train_dataloader.dataset = {"type": "ConcatDataset", "datasets": [first, second]}
+    check_data(cfg, "train")
+    assert len(DATASETS.build(cfg.train_dataloader.dataset)) == 3
+    del second["filter_cfg"]
+    cfg.train_dataloader.dataset.datasets = [first, second]
+    assert len(DATASETS.build(cfg.train_dataloader.dataset)) == 6
+    cfg.train_dataloader.dataset.datasets = [second, second]
+    with pytest.raises(InputError, match=r"more.json, .*: each has no annotation that a detector"):
+        check_data(cfg, "train")
