@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import annotated
-import numpy as np
 import pytest
-from pycocotools import mask as pycocotools_mask
 from pycocotools.coco import COCO
 
-from resnext_backbones.data import annotations as module
-from resnext_backbones.data import kept
 from resnext_backbones.data.annotations import (
     completed_copy,
     inspect_annotations,
@@ -22,7 +17,6 @@ from resnext_backbones.data.annotations import (
 )
 from resnext_backbones.data.rules import RULES, Outcome, Use
 from resnext_backbones.data.rules.table import rules_table
-from resnext_backbones.data.run_lengths import decode_counts
 from resnext_backbones.errors import InputError
 
 Change = Callable[[dict[str, Any]], Any]
@@ -72,8 +66,11 @@ def root_category(content: dict[str, Any]) -> None:
 
 def same_file(content: dict[str, Any]) -> None:
     content["images"].append({**content["images"][0], "id": 99})
-    objects = [a for a in content["annotations"] if a["image_id"] == 10]
-    content["annotations"] += [{**a, "id": 90 + i, "image_id": 99} for i, a in enumerate(objects)]
+    first, second = content["annotations"][:2]  # those of this image
+    content["annotations"] += [
+        {**first, "id": 90, "image_id": 99},
+        {**second, "id": 91, "image_id": 99},
+    ]
 
 
 def many_objects(content: dict[str, Any]) -> None:
@@ -160,29 +157,6 @@ def broken(folder: Path, name: str) -> Path:
     return path
 
 
-def rows_first(annotation: dict[str, Any]) -> dict[str, Any]:
-    """Run lengths of a rectangle in the order of numpy's memory."""
-    x, y, w, h = annotation["bbox"]
-    pixels = np.zeros((72, 96), bool)
-    pixels[y : y + h, x : x + w] = True
-    changes = np.flatnonzero(np.diff(pixels.ravel())) + 1
-    return {"size": [72, 96], "counts": np.diff([0, *changes, pixels.size]).tolist()}
-
-
-def not_set(annotation: dict[str, Any]) -> dict[str, Any]:
-    """Compressed run lengths of all but the object."""
-    runs = annotated.run_lengths(*annotation["bbox"])
-    found = pycocotools_mask.frPyObjects({**runs, "counts": [0, *runs["counts"]]}, 72, 96)
-    return {**found, "counts": found["counts"].decode()}
-
-
-@pytest.mark.parametrize("mask", [rows_first, not_set])
-def test_masks_that_most_boxes_do_not_hold_are_refused(tmp_path: Path, mask: Any) -> None:
-    each(segmentation=mask)(content := annotated.content())
-    path = annotated.write(tmp_path, content)
-    assert [f.rule for f in inspect_annotations(path, USE).refused] == ["masks elsewhere"]
-
-
 def test_each_rule_has_what_breaks_it_and_a_name_of_its_own() -> None:
     assert list(BROKEN) == [rule.name for rule in RULES]
     filled = {Outcome.FILLED, Outcome.TAKEN_OUT}
@@ -233,20 +207,14 @@ def test_what_breaks_a_rule_is_named_or_filled_in(
 MEANINGS: dict[str, tuple[Change, Change]] = {
     "no iscrowd": (each(iscrowd=None), each(iscrowd=0)),
     "iscrowd as true": (one(iscrowd=True), one(iscrowd=1)),
-    "area of run lengths": (
-        of("annotations", 1, area=...),
-        of("annotations", 1, area=20 * 29),
-    ),
+    "area of run lengths": (of("annotations", 1, area=...), of("annotations", 1, area=20 * 29)),
     "area of the box": (one(area=NAN, segmentation=[[1, 2, 9, 9]]), one(area=600)),
     "ids as text": (each(id="a"), lambda _: None),
     "ids again": (each(id=7), lambda _: None),
     "ids that are large": (one(id=10**30), lambda _: None),
     "no info": (lambda c: c.pop("info"), lambda c: c.pop("info")),
     "a root": (root_category, of("categories", supercategory="circle")),
-    "left out": (
-        one(bbox=[200, 5, 10, 10]),
-        lambda c: (c["annotations"].pop(0), [a.update(id=a["id"]) for a in c["annotations"]]),
-    ),
+    "left out": (one(bbox=[200, 5, 10, 10]), lambda c: c["annotations"].pop(0)),
 }
 """Files, and what they mean."""
 
@@ -261,51 +229,6 @@ def test_what_is_filled_in_has_one_meaning(what: str, tmp_path: Path) -> None:
     for each_ in (*found["annotations"], *meant["annotations"]):
         each_.pop("segmentation", None)
     assert found == meant
-
-
-def kind(**keys: Any) -> dict[str, Any]:
-    """A file of COCO's whose annotations are of another kind."""
-    return {**annotated.content(), "annotations": [{"image_id": 10, **keys}]}
-
-
-LISTS = {"images": [], "annotations": [], "categories": []}
-OTHERS: dict[str, Any] = {
-    "COCO's panoptic format": kind(segments_info=[]),
-    "has captions and no boxes": kind(caption="a cat"),
-    "names a picture of segments": kind(segm_file="a.png"),
-    "--from labelme": {"shapes": [], "imagePath": "a.jpg"},
-    "VGG Image Annotator": {"_via_settings": {}},
-    "GeoJSON": {"type": "FeatureCollection", "features": []},
-    "list of detections": [{"image_id": 1, "score": 0.5, "bbox": [1, 2, 3, 4]}],
-    "no list 'images'": [],
-    "has no list 'images'": None,
-    "no list 'annotations'": {"images": [], "categories": []},
-    "its 'images' is no list": {**LISTS, "images": {}},
-    "images[0] is 7": {**LISTS, "images": [7]},
-    "is not JSON": "",
-    "is not JSON: Expecting": "{'",
-    "is not JSON: maximum recursion": "[" * 100_000,
-    "is not JSON: Expecting value": "\0",
-}
-"""What is said of other files: contents, or their text."""
-
-
-@pytest.mark.parametrize("words", OTHERS)
-def test_what_is_of_another_format_is_named(words: str, tmp_path: Path) -> None:
-    path = annotated.write(tmp_path, OTHERS[words])
-    if isinstance(OTHERS[words], str):
-        path.write_text(OTHERS[words])
-    with pytest.raises(InputError, match=f"annotation file {path}: ") as error:
-        read_annotations(path, USE)
-    assert words in str(error.value)
-
-
-def test_a_file_may_be_of_another_encoding_but_must_be_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such file"):
-        read_annotations(tmp_path / "b.json", USE)
-    path = tmp_path / "a.json"
-    path.write_bytes(json.dumps(annotated.content()).encode("utf-16"))
-    assert read_annotations(path, USE).content == annotated.content()
 
 
 def test_what_cannot_be_read_is_taken_out_where_it_is_not_used(tmp_path: Path) -> None:
@@ -328,72 +251,11 @@ def test_a_list_of_images_needs_no_annotations(tmp_path: Path) -> None:
 
 def test_categories_are_ordered_by_name(tmp_path: Path) -> None:
     found = read_annotations(annotated.write(tmp_path, annotated.content()), USE)
-    classes = ("star", "circle")
-    ordered = found.in_order_of(classes)
+    ordered = found.in_order_of(("star", "circle"))
     assert ordered.names == ["star", "circle", "square"]
-    assert {c["id"]: c["name"] for c in ordered.content["categories"]} == {
-        c["id"]: c["name"] for c in found.content["categories"]
-    }
+    of_file, of_config = (each.content["categories"] for each in (found, ordered))
+    assert of_config == [of_file[place] for place in (2, 0, 1)]
     assert not ordered.is_complete
     assert found.in_order_of(["circle", "square"]) is found
     with pytest.raises(InputError, match=r"its 3 categories .* lack 1 of the 2 classes: moon"):
         found.in_order_of(["circle", "moon"])
-
-
-def test_run_lengths_are_added_up_as_pycocotools_draws_them(coco_tiny: Path) -> None:
-    """Compressed and not, of real masks."""
-    coco = COCO(str(coco_tiny / "annotations/instances_train2017.json"))
-    codes = [coco.annToRLE(a) for a in coco.anns.values()]
-    texts = [code["counts"].decode() for code in codes]
-    totals, areas = decode_counts([*texts, "", "\x7f", texts[0] + "o", None, ["1"], [True]])
-    count = len(codes)
-    assert totals[:count].tolist() == [h * w for h, w in (code["size"] for code in codes)]
-    assert areas[:count].tolist() == [int(pycocotools_mask.area(code)) for code in codes]
-    assert not (totals[count:] >= 0).any()
-    plain = [a["segmentation"] for a in coco.anns.values() if a["iscrowd"]]
-    totals, areas = decode_counts([code["counts"] for code in plain])
-    drawn = [pycocotools_mask.frPyObjects(code, *code["size"]) for code in plain]
-    assert totals.tolist() == [h * w for h, w in (code["size"] for code in plain)]
-    assert areas.tolist() == [int(pycocotools_mask.area(code)) for code in drawn]
-
-
-def test_what_was_found_in_a_large_file_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(module, "LARGE", 0)
-    path, said = broken(tmp_path, "iscrowd"), []
-    first = read_annotations(path, USE, said.append)
-    assert "read and checked, once" in said[0]
-    assert "checked 6 of 6 annotations" in said[1]
-    monkeypatch.setattr(module, "_inspected", None)  # nobody looks again
-    second = read_annotations(path, USE, said.append)
-    assert len(said) == 2
-    assert (second.findings, second.images) == (first.findings, first.images)
-    assert second.content == first.content
-    monkeypatch.undo()
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
-    (kept.folder() / "renamed").symlink_to("elsewhere")  # as another process does meanwhile
-    copy = completed_copy(second)
-    assert copy.parent == kept.folder()
-    written = copy.stat().st_mtime_ns
-    monkeypatch.setattr(kept, "atomic_write", None)  # as in a folder that is read-only now
-    monkeypatch.setattr(kept, "FileLock", None)
-    assert completed_copy(first) == copy
-    monkeypatch.undo()
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
-    assert json.loads(copy.read_text()) == first.content
-    path.write_text(path.read_text() + " ")
-    assert completed_copy(read_annotations(path, USE)) != copy
-    assert written
-
-
-def test_a_folder_that_takes_nothing_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "home").write_text("a file")
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(module, "LARGE", 0)
-    found = read_annotations(broken(tmp_path, "iscrowd"), USE)
-    with pytest.raises(InputError, match=r"completed copy .* cannot be written: .*TORCH_HOME"):
-        completed_copy(found)
