@@ -4,7 +4,6 @@ rules, and completed where what is missing has one meaning.
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from resnext_backbones.data import kept
-from resnext_backbones.data.coco_file import LISTS, Content, check_kind, is_plain, read_content
+from resnext_backbones.data.coco_file import (
+    LISTS,
+    Content,
+    check_kind,
+    file_digest,
+    is_plain,
+    read_content,
+)
 from resnext_backbones.data.columns import Columns
 from resnext_backbones.data.masks import Step
 from resnext_backbones.data.rules import RULES, Finding, Outcome, Rule, Use
@@ -243,17 +249,6 @@ def completed_copy(annotations: Annotations) -> Path:
         annotations.categories,
         lambda: annotations.content,
     )
-
-
-def file_digest(path: Path) -> str:
-    """Returns the SHA-256 of a file; InputError: it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(
-            f"annotation file {path}: cannot be read: {error.strerror or error}"
-        ) from error
 
 
 def find_annotations(root: Path, name: str) -> Path:

@@ -51,9 +51,16 @@ class Columns:
         """Returns what things say; None of those that do not have the key."""
         return [thing.get(key) for thing in self.of(kind)]
 
-    def flags(self, kind: str, key: str, test: Callable[[Any], Any]) -> Flags:
+    def flags(self, kind: str, key: str, test: Callable[[Any], bool]) -> Flags:
         """Tells of which things a value passes a test."""
-        return np.array([test(value) for value in self.values(kind, key)], bool)
+        return np.fromiter(map(test, self.values(kind, key)), bool, len(self.of(kind)))
+
+    def typed(self, kind: str, key: str, wanted: type) -> Flags:
+        """Tells of which things a value is of a type."""
+        kinds = list(map(type, self.values(kind, key)))
+        if wanted not in set(kinds):  # as mostly, which is seen sooner
+            return np.zeros(len(kinds), bool)
+        return np.array([each is wanted for each in kinds], bool)
 
     @cached_property
     def ids(self) -> dict[str, Ids]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -29,10 +30,12 @@ def _is_good(points: Any, count: int | None) -> bool:
 
 
 def _odd(columns: Columns) -> Flags:
-    found, wanted = columns.values("annotation", "keypoints"), _wanted(columns)
-    of = columns.place_of["category"]
-    flags = [p is not None and not _is_good(p, wanted[of[row]]) for row, p in enumerate(found)]
-    return np.array(flags, bool)
+    flags = ~columns.typed("annotation", "keypoints", NoneType)
+    if flags.any():
+        of, wanted = columns.place_of["category"], _wanted(columns)
+        for row in np.flatnonzero(flags):
+            flags[row] = not _is_good(columns.annotations[row]["keypoints"], wanted[of[row]])
+    return flags
 
 
 def _shown(columns: Columns, row: int) -> str:
@@ -48,11 +51,10 @@ def _take_out(columns: Columns, rows: Rows) -> None:
 
 
 def _uncounted(columns: Columns) -> Flags:
-    counts = [
-        "num_keypoints" not in annotation and type(annotation.get("keypoints")) is list
-        for annotation in columns.annotations
-    ]
-    return np.array(counts, bool) & ~_odd(columns)
+    flags = columns.typed("annotation", "keypoints", list) & ~_odd(columns)
+    for row in np.flatnonzero(flags):
+        flags[row] = "num_keypoints" not in columns.annotations[row]
+    return flags
 
 
 def _count(columns: Columns, rows: Rows) -> None:

@@ -23,17 +23,13 @@ def _doubled_ids(kind: str) -> Callable[[Columns], Flags]:
     return lambda columns: repeated(columns.ids[kind].tolist()) & ~_no_id(kind)(columns)
 
 
-def is_float(value: Any) -> bool:
-    return type(value) is float
-
-
 def as_whole(kind: str, *keys: str) -> Callable[[Columns, Rows], None]:
     """Returns what makes values such as 3.0 whole numbers."""
 
     def mend(columns: Columns, rows: Rows) -> None:
         for row in rows:
             thing = columns.of(kind)[row]
-            thing.update({key: int(thing[key]) for key in keys if is_float(thing.get(key))})
+            thing.update({key: int(thing[key]) for key in keys if type(thing.get(key)) is float})
 
     return mend
 
@@ -41,7 +37,7 @@ def as_whole(kind: str, *keys: str) -> Callable[[Columns, Rows], None]:
 def fraction(kind: str, key: str, name: str) -> Rule:
     """Returns the rule of ids, or references to them, that are written as 3.0."""
     return Rule(
-        f"{name} as 1.0", kind, lambda c: c.flags(kind, key, is_float),
+        f"{name} as 1.0", kind, lambda c: c.typed(kind, key, float),
         f"has its {key} as a fraction", WHOLE, FILLED, shown=key, mend=as_whole(kind, key),
     )  # fmt: skip
 
@@ -113,7 +109,7 @@ def _shown_size(columns: Columns, row: int) -> str:
 
 
 def _size_as_float(columns: Columns) -> Flags:
-    width, height = (columns.flags("image", side, is_float) for side in ("width", "height"))
+    width, height = (columns.typed("image", side, float) for side in ("width", "height"))
     return (width | height) & ~_no_size(columns)
 
 

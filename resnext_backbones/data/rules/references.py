@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import NoneType
 
 import numpy as np
 
 from resnext_backbones.data.columns import Columns, Flags, repeated
-from resnext_backbones.data.rules.lists import fraction, is_float
+from resnext_backbones.data.rules.lists import fraction
 from resnext_backbones.data.rules.rule import COUNTED, FILLED, REFUSED, Rows, Rule
 
 
 def _no_annotation_id(columns: Columns) -> Flags:
-    return columns.flags("annotation", "id", lambda value: value is None)
+    return columns.typed("annotation", "id", NoneType)
 
 
 def _odd_annotation_ids(columns: Columns) -> Flags:
-    ids, as_floats = columns.ids["annotation"], columns.flags("annotation", "id", is_float)
+    ids, as_floats = columns.ids["annotation"], columns.typed("annotation", "id", float)
     return ((ids < 1) | as_floats | repeated(ids.tolist())) & ~_no_annotation_id(columns)
 
 
@@ -40,7 +41,7 @@ def _odd_crowd(columns: Columns) -> Flags:
 
 
 def _unsaid_crowd(columns: Columns) -> Flags:
-    plain = columns.flags("annotation", "iscrowd", lambda value: type(value) is int)
+    plain = columns.typed("annotation", "iscrowd", int)
     return ~plain & ~_odd_crowd(columns)
 
 
