@@ -103,12 +103,7 @@ class Annotations:
         """Returns these with their categories in the order of `classes`, and others behind; all of
         `classes` must be there, by their names, or InputError.
         """
-        if absent := [name for name in classes if name not in self.names]:
-            raise InputError(
-                f"annotation file {self.path}: its {len(self.names)} categories "
-                f"({some(sorted(self.names))}) lack {len(absent)} of the {len(classes)} classes: "
-                f"{some(absent)}"
-            )
+        check_classes(self.path, self.names, classes)
         by_name = {category["name"]: category for category in self.categories}
         order = [*classes, *(name for name in self.names if name not in classes)]
         if order == self.names:
@@ -136,6 +131,15 @@ class Annotations:
         if len(messages) == 1:
             return InputError(f"{head} {messages[0]}")
         return InputError("\n  ".join([f"{head} {len(messages)} faults", *messages]))
+
+
+def check_classes(path: Path, names: Sequence[str], classes: Sequence[str]) -> None:
+    """Raises InputError where a file's categories of these names lack some of `classes`."""
+    if absent := [name for name in classes if name not in names]:
+        raise InputError(
+            f"annotation file {path}: its {len(names)} categories ({some(sorted(names))}) lack "
+            f"{len(absent)} of the {len(classes)} classes: {some(absent)}"
+        )
 
 
 LISTED_AGAIN = tuple(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,12 +118,19 @@ class Source:
         InputError as of `read_annotations`, or where a class is not among them.
         """
         found = read_annotations(self.path, self.use, log_info)
-        try:
+        with classes_are_set():
             return found.in_order_of(classes_of(self.dataset))
-        except InputError as error:
-            raise InputError(
-                f"{error}; set metainfo.classes of the data sets, and num_classes of the heads"
-            ) from error
+
+
+@contextmanager
+def classes_are_set() -> Iterator[None]:
+    """Adds to an InputError, of classes that a file lacks, where a config sets them."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(
+            f"{error}; set metainfo.classes of the data sets, and num_classes of the heads"
+        ) from error
 
 
 def sources_of(loader: Any, evaluator: Any, *, train: bool) -> Iterator[Source]:
