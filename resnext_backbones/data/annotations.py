@@ -37,6 +37,9 @@ EACH = 200_000
 CHANGES = (Outcome.FILLED, Outcome.TAKEN_OUT, Outcome.LEFT_OUT)
 """Findings of these outcomes make the content another than the file's."""
 
+KEPT = ("findings", "images", "categories", "count", "summary")
+"""These of `Annotations` are kept of a large file."""
+
 IMAGE_KEYS = ("id", "file_name", "width", "height")
 
 
@@ -184,15 +187,7 @@ def inspect_annotations(path: Path, use: Use, say: Say = unsaid) -> Annotations:
             return Annotations(path, use, digest, **known, is_kept=True)
         say(f"annotation file {path}: {size / 1e6:,.0f} MB are read and checked, once")
         found = _inspected(path, use, digest, step)
-        kept.keep(
-            digest,
-            use,
-            found.findings,
-            images=found.images,
-            categories=found.categories,
-            count=found.count,
-            summary=found.summary,
-        )
+        kept.keep(digest, use, {name: getattr(found, name) for name in KEPT})
     return found
 
 

@@ -61,9 +61,9 @@ def find(digest: str, use: Use) -> dict[str, Any] | None:
         return None
 
 
-def keep(digest: str, use: Use, findings: Sequence[Finding], **known: Any) -> None:
+def keep(digest: str, use: Use, known: Mapping[str, Any]) -> None:
     """Keeps what was found in a file; where nothing can be written it is found again."""
-    text = json.dumps({"findings": list(map(vars, findings)), **known})
+    text = json.dumps({**known, "findings": list(map(vars, known["findings"]))})
     with suppress(OSError):
         atomic_write_text(_summary(digest, use), text)
         _remove_old()
