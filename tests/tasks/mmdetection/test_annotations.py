@@ -70,25 +70,9 @@ def config(root: Path, classes: Any = CLASSES, **evaluator: Any) -> Config:
 def measured(cfg: Config) -> dict[str, float]:
     """The metrics of a loader's ground truth, found as it is."""
     dataset, metric = DATASETS.build(cfg.val_dataloader.dataset), METRICS.build(cfg.val_evaluator)
-    metric.dataset_meta = dataset.metainfo
-    labels = {name: label for label, name in enumerate(dataset.metainfo["classes"])}
-    coco = metric._coco_api
-    found = annotated.perfect(coco)
-    masks = "segm" in metric.metrics
-    names = {category["id"]: category["name"] for category in coco.dataset["categories"]}
-    for index in range(len(dataset)):
-        info = dataset.get_data_info(index)
-        own = [each for each in found if each["image_id"] == info["img_id"]]
-        boxes = torch.tensor([each["bbox"] for each in own], dtype=torch.float64).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
-        instances = {
-            "bboxes": boxes, "scores": torch.full((len(own),), 0.9),
-            "labels": torch.tensor([labels[names[each["category_id"]]] for each in own]).long(),
-            **({"masks": [each["segmentation"] for each in own]} if masks else {}),
-        }  # fmt: skip
-        sample = {"img_id": info["img_id"], "ori_shape": (info["height"], info["width"])}
-        metric.process({}, [{**sample, "pred_instances": instances}])
-    return metric.evaluate(len(dataset))
+    shown = [dataset.get_data_info(index) for index in range(len(dataset))]
+    images = [{"id": i["img_id"], "height": i["height"], "width": i["width"]} for i in shown]
+    return annotated.measured(metric, dataset.metainfo["classes"], images)
 
 
 def reversed_categories(content: dict[str, Any]) -> None:
