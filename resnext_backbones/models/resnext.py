@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +19,13 @@ from resnext_backbones.models.bottleneck import Bottleneck
 from resnext_backbones.models.freezing import freeze, keep_in_eval
 from resnext_backbones.models.hub import HubMixin
 from resnext_backbones.models.layers import Conv, Layers, Plugin
-from resnext_backbones.models.options import MAX_STAGES, check_images, check_range, stage_indices
+from resnext_backbones.models.options import check_images, check_range, stage_indices
 from resnext_backbones.models.parts.activations import ACTIVATIONS
 from resnext_backbones.models.parts.norms import NORM_KINDS, Norm, Norms
 from resnext_backbones.models.parts.stems import STEMS
+from resnext_backbones.models.recompute import PAIR, Pairs, mode_of
 from resnext_backbones.models.scripting import scriptable
-from resnext_backbones.models.stages import build_stages
+from resnext_backbones.models.stages import build_stages, drop_unbuilt_stages
 
 
 class ResNeXt(nn.Module, HubMixin):
@@ -53,7 +53,8 @@ class ResNeXt(nn.Module, HubMixin):
         zero_init_last_norm: start every block as the identity (Goyal et al., 2017, section 5.1).
         drop_path: probability of skipping a block's residual branch, for each image, in training:
             this value in the last block, growing from 0 in the first (Huang et al., 2016).
-        recompute: activation checkpointing: the backward pass computes each block again.
+        recompute: activation checkpointing, of `recompute.MODES`: "inner" keeps a block's input
+            and one tensor in it, "block" or True its input, "pair" every second block's.
         fold_norm: fold batch norms with frozen statistics into the convolutions, also while
             their affine parameters are trained: the same arithmetic with less memory and time.
         channels_last: keep activations in PyTorch's channels_last memory format, if the stem's
@@ -84,7 +85,7 @@ class ResNeXt(nn.Module, HubMixin):
         plugins: Sequence[Sequence[Plugin]] | None = None,
         zero_init_last_norm: bool = True,
         drop_path: float = 0,
-        recompute: bool = False,
+        recompute: bool | str = False,
         fold_norm: bool = True,
         channels_last: bool = True,
     ) -> None:
@@ -113,9 +114,10 @@ class ResNeXt(nn.Module, HubMixin):
             conv3x3=conv3x3,
             plugins=plugins,
             drop_path=drop_path,
-            recompute=recompute,
+            recompute=mode_of(recompute),
         )
-        modules |= {f"layer{i}": nn.Sequential(*blocks) for i, blocks in enumerate(stages, 1)}
+        row = Pairs if mode_of(recompute) == PAIR else nn.Sequential
+        modules |= {f"layer{i}": row(*blocks) for i, blocks in enumerate(stages, 1)}
         for name, module in modules.items():
             self.add_module(name, module)
 
@@ -123,7 +125,7 @@ class ResNeXt(nn.Module, HubMixin):
         self.channels = tuple(architecture.out_channels(i) for i in self.out_indices)
         each = [stem.stride, *(blocks[0].stride for blocks in stages)]
         self.strides = tuple(prod(each[: i + 2]) for i in self.out_indices)
-        self.register_load_state_dict_pre_hook(_drop_unbuilt_stages)
+        self.register_load_state_dict_pre_hook(drop_unbuilt_stages)
         self.frozen_stages, self._frozen = frozen_stages, -1
         self.train()
         self.reset_parameters()
@@ -248,12 +250,3 @@ class ResNeXt(nn.Module, HubMixin):
         for block in fused.blocks():
             block.fuse_()
         return fused
-
-
-def _drop_unbuilt_stages(
-    module: ResNeXt, state_dict: dict[str, Any], prefix: str, *_: object
-) -> None:
-    # A checkpoint of the whole network stays loadable where upper stages were not built.
-    unbuilt = tuple(f"{prefix}layer{i + 1}." for i in range(len(module.stages), MAX_STAGES))
-    for key in [key for key in state_dict if key.startswith(unbuilt)]:
-        del state_dict[key]
