@@ -90,14 +90,14 @@ def _classes(path: Path, content: dict[str, Any], given: tuple[str, ...] | None)
     if given:
         return dict(enumerate(given))
     names = content.get("names")
-    pairs = names.items() if isinstance(names, dict) else enumerate(names or ())
-    listed = [(str(number), name) for number, name in pairs]
+    numbered = dict(enumerate(names)) if isinstance(names, list) else names
+    listed = numbered.items() if isinstance(numbered, dict) else ()
     # YAML takes no, yes, on and off for truths.
     fit = [
-        n.isdigit() and isinstance(name, str | int) and name is not True and name is not False
-        for n, name in listed
+        str(number).isdecimal() and isinstance(name, str | int) and not isinstance(name, bool)
+        for number, name in listed
     ]
-    if not (isinstance(names, dict | list) and fit and all(fit)):
+    if not (fit and all(fit)):
         raise InputError(
             f"{path}: `names` is {names!r}; use a list, or numbers with names, and quote words "
             "such as no"
