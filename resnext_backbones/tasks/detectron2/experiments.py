@@ -50,6 +50,7 @@ YAML_KEYS = {
     "train_data": "DATASETS.TRAIN",
     "test_data": "DATASETS.TEST",
     "masks": "MODEL.MASK_ON",
+    "keypoints": "MODEL.KEYPOINT_ON",
 }
 LAZY_KEYS = {
     "work_dir": "train.output_dir",
@@ -67,6 +68,7 @@ LAZY_KEYS = {
     "train_data": "dataloader.train.dataset.names",
     "test_data": "dataloader.test.dataset.names",
     "masks": "dataloader.train.mapper.use_instance_mask",
+    "keypoints": "dataloader.train.mapper.use_keypoint",
 }
 """Each kind of config has these settings there; the trunk is within FPN or without."""
 
