@@ -16,6 +16,7 @@ from resnext_backbones.data.coco_file import LISTS, Content, check_kind, is_plai
 from resnext_backbones.data.columns import Columns
 from resnext_backbones.data.masks import Step, unsaid
 from resnext_backbones.data.rules import RULES, Finding, Outcome, Rule, Use
+from resnext_backbones.data.rules.lists import plain_name
 from resnext_backbones.data.summary import summarise
 from resnext_backbones.errors import InputError, some
 
@@ -100,7 +101,7 @@ class Annotations:
             raise InputError(
                 f"annotation file {self.path}: its {len(self.names)} categories "
                 f"({some(sorted(self.names))}) lack {len(absent)} of the {len(classes)} classes: "
-                f"{some(absent)}"
+                f"{some(name if plain_name(name) == name else repr(name) for name in absent)}"
             )
         by_name = {category["name"]: category for category in self.categories}
         order = [*classes, *(name for name in self.names if name not in classes)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,8 @@ BROKEN: dict[str, Change] = {
     "category name": of("categories", name=...),
     "root category of the same name": root_category,
     "category name twice": of("categories", 1, name="circle"),
+    "category name by case": of("categories", 1, name="Circle"),
+    "category name with spaces": of("categories", name=" cir  cle "),
     "image id": of("images", id="10"),
     "image id as 1.0": of("images", id=10.0),
     "image listed twice": again("images"),
@@ -254,6 +257,10 @@ MEANINGS: dict[str, tuple[Change, Change]] = {
     "ids that are large": (one(id=10**30), lambda _: None),
     "no info": (lambda c: c.pop("info"), lambda c: c.pop("info")),
     "a root": (root_category, of("categories", supercategory="circle")),
+    "names that look the same": (
+        of("categories", name="cercle\u0301\u00a0rond "),
+        of("categories", name="cercl\u00e9 rond"),
+    ),
     "left out": (
         one(bbox=[200, 5, 10, 10]),
         lambda c: (c["annotations"].pop(0), [a.update(id=a["id"]) for a in c["annotations"]]),
@@ -311,14 +318,35 @@ def test_other_formats_are_named(what: str, tmp_path: Path) -> None:
 
 def test_files_that_are_no_json_are_named(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    for text in ("", "{'", "[" * 100_000, "\0"):
-        path.write_text(text)
-        with pytest.raises(InputError, match="is not JSON"):
+    for content, words in (
+        (b"{'", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"\0", "not JSON"),
+        (b"", "empty"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+        (gzip.compress(b"{}"), "a gzip archive"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=f"annotation file {path}: is {words}"):
             read_annotations(path, USE)
     with pytest.raises(InputError, match="no such file"):
         read_annotations(tmp_path / "b.json", USE)
     path.write_bytes(json.dumps(annotated.content()).encode("utf-16"))
     assert read_annotations(path, USE).content == annotated.content()
+
+
+@pytest.mark.parametrize("name", ["./000.jpg", "a/../000.jpg", ".//000.jpg"])
+def test_a_file_is_known_by_any_of_its_names(name: str, tmp_path: Path) -> None:
+    content = annotated.content()
+    again("images", id=99, file_name=name)(content)
+    refused = inspect_annotations(annotated.write(tmp_path, content), USE).refused
+    assert [f.rule for f in refused] == ["file under several ids, other objects"]
+
+
+def test_classes_that_look_like_a_files_are_shown_as_they_are(tmp_path: Path) -> None:
+    found = read_annotations(annotated.write(tmp_path, annotated.content()), USE)
+    with pytest.raises(InputError, match="lack 1 of the 1 classes: 'circle '"):
+        found.in_order_of(["circle "])
 
 
 def test_without_masks_what_cannot_be_read_is_taken_out(tmp_path: Path) -> None:

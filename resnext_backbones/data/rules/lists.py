@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+import unicodedata
 from collections import Counter, defaultdict
 from typing import Any
 
@@ -31,6 +33,22 @@ def _is_text(value: Any) -> bool:
     if type(value) is not str or not value.strip() or "\0" in value:
         return False
     return value.isascii() or value.encode(errors="replace").decode() == value
+
+
+def plain_name(name: str) -> str:
+    """Returns a name as it is read: with single spaces, none at its ends, and accents in one
+    character with their letters (NFC). Others look the same and are not equal.
+    """
+    return unicodedata.normalize("NFC", " ".join(name.split()))
+
+
+def _odd_names(columns: Columns) -> Flags:
+    return np.array([_is_text(name) and plain_name(name) != name for name in columns.names], bool)
+
+
+def _clean_names(columns: Columns, rows: Rows) -> None:
+    for row in rows:
+        columns.categories[row]["name"] = plain_name(columns.categories[row]["name"])
 
 
 def _no_text(kind: str, key: str) -> Any:
@@ -80,12 +98,20 @@ def _unused_roots(columns: Columns) -> Flags:
 
 def _doubled_names(columns: Columns) -> Flags:
     names = [
-        name if _is_text(name) and not root else index
+        plain_name(name) if _is_text(name) and not root else index
         for index, (name, root) in enumerate(
             zip(columns.names, _unused_roots(columns), strict=True)
         )
     ]
     return repeated(names)
+
+
+def _names_by_case(columns: Columns) -> Flags:
+    names = [
+        plain_name(name).casefold() if _is_text(name) else index
+        for index, name in enumerate(columns.names)
+    ]
+    return repeated(names) & ~_doubled_names(columns) & ~_unused_roots(columns)
 
 
 def _same_images(columns: Columns) -> Flags:
@@ -105,7 +131,7 @@ def _file_under_ids(columns: Columns, *, other_objects: bool) -> Rows:
     for row, image in enumerate(columns.images):
         name = image.get("file_name")
         if type(name) is str and not same[row]:
-            before = first.setdefault(name, row)
+            before = first.setdefault(posixpath.normpath(name), row)
             if before != row:
                 again[row] = before
     if not again:
@@ -134,7 +160,7 @@ WHOLE = "whole numbers were taken for them"
 
 LISTS = (
     Rule(
-        "category id", "category", _no_id("category"), "has no whole number as its id",
+        "category id", "category", _no_id("category"), "has no whole number below 2**53 as its id",
         "number them, and refer to these numbers", Outcome.REFUSED,
         shown=shown_value("category", "id"),
     ),
@@ -163,7 +189,19 @@ LISTS = (
         shown=shown_value("category", "name"),
     ),
     Rule(
-        "image id", "image", _no_id("image"), "has no whole number as its id",
+        "category name by case", "category", _names_by_case,
+        "has the name of a category before it but for upper and lower case",
+        "they are two classes: give them one id if they are one", Outcome.COUNTED,
+        shown=shown_value("category", "name"),
+    ),
+    Rule(
+        "category name with spaces", "category", _odd_names,
+        "has a name with spaces at its ends, or characters that look like others",
+        "the plain ones were taken", Outcome.FILLED, shown=shown_value("category", "name"),
+        mend=_clean_names,
+    ),
+    Rule(
+        "image id", "image", _no_id("image"), "has no whole number below 2**53 as its id",
         "number them, and refer to these numbers, as results do",
         Outcome.REFUSED, shown=shown_value("image", "id"),
     ),
