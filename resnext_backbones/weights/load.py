@@ -142,6 +142,11 @@ def load_state(
         raise WeightsError(message)
     own, left_out = model.state_dict(), _without_place(held.state, model, head=head)
     taken = own.keys() & (held.state.keys() - set(left_out))
+    if any(own[key].is_meta for key in taken):  # copying to it does nothing, and says nothing
+        raise WeightsError(
+            f"weights {source}: the network is on the meta device, which has no memory; load into "
+            "one that is on a real device, as to_empty(device=...) makes it. Nothing was loaded."
+        )
     # These share the memory of the model's; `load_state_dict` costs twice the time.
     with torch.no_grad():
         # The last ones that were looked at are still in the cache.

@@ -115,6 +115,12 @@ def test_another_variant_is_named(tmp_path: Path) -> None:
         load_weights(model, tmp_path / "w")
 
 
+def test_a_network_without_memory_takes_nothing(tmp_path: Path) -> None:
+    torch.save(drawn().state_dict(), tmp_path / "w")
+    with pytest.raises(WeightsError, match=r"on the meta device, .* to_empty\(device=...\)"):
+        load_weights(drawn().to("meta"), tmp_path / "w")
+
+
 class Bomb:
     """Runs a command where it is unpickled."""
 
