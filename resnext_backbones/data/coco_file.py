@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from resnext_backbones.errors import InputError
+from resnext_backbones.other_files import what_else
 
 Content = dict[str, Any]
 """An annotation file holds lists of `images`, `annotations` and `categories`, and more."""
 
 LISTS = ("images", "annotations", "categories")
+
+LOOKED_AT = 64
+"""So many bytes say what a file is that is not JSON."""
 
 FROM = "resnext check-data --from {} writes COCO's format of such files"
 
@@ -64,7 +68,8 @@ def read_content(path: Path, needed: Sequence[str] = LISTS) -> Content:
         with _without_collections():
             content = json.loads(raw)  # finds out UTF-16 and byte order marks by itself
     except (ValueError, RecursionError) as error:
-        raise InputError(f"annotation file {path}: is not JSON: {error}") from error
+        said = what_else(raw[:LOOKED_AT]) or f"not JSON: {error}"
+        raise InputError(f"annotation file {path}: is {said}") from error
     del raw
     if reason := _other_format(content, needed):
         raise InputError(f"annotation file {path}: {reason}")
