@@ -37,6 +37,14 @@ def test_checkpointing_changes_nothing_but_memory(norm: str) -> None:
     assert all(m.momentum == 0.1 and m.num_batches_tracked == 1 for m in norms)
 
 
+def test_a_shortcut_may_lose_its_norm() -> None:
+    network, images = small().eval(), torch.randn(1, 3, 64, 64)
+    del network.layer1[0].downsample[1]
+    block, x = network.layer1[0], network.forward_stem(images)
+    assert torch.equal(block.downsample(x), block.downsample[0](x))
+    assert len(network(images)) == 4
+
+
 def test_checkpointing_reaches_the_first_block_behind_frozen_stages() -> None:
     block = small(recompute=True, frozen_stages=1).stages[1][0]
     saved = []
