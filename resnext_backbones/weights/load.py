@@ -88,7 +88,33 @@ def load_weights(
             is known to be of a network that differs in what no tensor shows. The model is then
             unchanged.
     """
-    model, row = _unwrapped(model), row_of(source)
+    model = _unwrapped(model)
+    content, row = _read(model, source)
+    loaded = load_state(model, content, str(source), prefix=prefix, head=head)
+    if row is None:
+        return loaded
+    if row.source.licence == NONCOMMERCIAL:
+        warnings.warn(
+            f"weights {source}: licence {NONCOMMERCIAL}, non-commercial use only", stacklevel=2
+        )
+    return replace(loaded, licence=row.source.licence)
+
+
+def check_fit(model: ResNeXt, source: str | Path) -> None:
+    """Raises what `load_weights` does where weights do not fit, and loads nothing: also for a
+    network on the meta device, which has no memory.
+    """
+    model = _unwrapped(model)
+    content, _ = _read(model, source)
+    if message := misfit(model, Checkpoint.of(content, source=source), source):
+        raise WeightsError(message)
+
+
+def _read(model: ResNeXt, source: str | Path) -> tuple[Mapping[str, Any], Published | None]:
+    """Returns what a source holds, and its row where it is a published one; WeightsError: it is
+    known to be of another network.
+    """
+    row = row_of(source)
     if row:  # before it is downloaded
         _check_row(model, row, source)
     path = locate(source)
@@ -98,14 +124,7 @@ def load_weights(
     content = read_file(path)
     if row is None and (held := recorded_architecture(path, content, source)):
         check_unseen(source, held, model.architecture)
-    loaded = load_state(model, content, str(source), prefix=prefix, head=head)
-    if row is None:
-        return loaded
-    if row.source.licence == NONCOMMERCIAL:
-        warnings.warn(
-            f"weights {source}: licence {NONCOMMERCIAL}, non-commercial use only", stacklevel=2
-        )
-    return replace(loaded, licence=row.source.licence)
+    return content, row
 
 
 def _unwrapped(model: Any) -> Any:
