@@ -84,6 +84,7 @@ def load_weights(
 
     Raises:
         FileNotFoundError: there is no such file.
+        TypeError: the model is none of these.
         WeightsError: it cannot be had or read, or does not fit: as `compare` finds, or because it
             is known to be of a network that differs in what no tensor shows. The model is then
             unchanged.
@@ -128,11 +129,17 @@ def _read(model: ResNeXt, source: str | Path) -> tuple[Mapping[str, Any], Publis
 
 
 def _unwrapped(model: Any) -> Any:
-    """Returns the network within what torch.compile, DDP or averaging put around it."""
+    """Returns the network within what torch.compile, DDP or averaging put around it; TypeError:
+    there is none.
+    """
+    given = type(model).__name__
     while not isinstance(model, ResNeXt):
         inner = getattr(model, "_orig_mod", None) or getattr(model, "module", None)
         if not isinstance(inner, nn.Module):
-            break
+            raise TypeError(
+                f"model must be a ResNeXt or a ResNeXtClassifier, got {given}; of a detector give "
+                "its trunk: the `backbone`, its `body`, or in Detectron2 `bottom_up.trunk`"
+            )
         model = inner
     return model
 

@@ -127,6 +127,12 @@ def test_a_network_without_memory_takes_nothing(tmp_path: Path) -> None:
         check_fit(drawn().to("meta"), tmp_path / "part")
 
 
+def test_what_is_no_trunk_is_named(tmp_path: Path) -> None:
+    torch.save(drawn().state_dict(), tmp_path / "w")
+    with pytest.raises(TypeError, match=r"must be a ResNeXt .*, got Sequential; of a detector"):
+        load_weights(torch.nn.Sequential(drawn()), tmp_path / "w")
+
+
 class Bomb:
     """Runs a command where it is unpickled."""
 
