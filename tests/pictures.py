@@ -130,9 +130,15 @@ READ_NO = "cannot be read"
 SIGNED = Image.fromarray(GREY16.astype(np.int32) - 1000)
 
 REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
-    "empty": (lambda: b"", "none of .*JPEG"),
-    "a page": (lambda: b"<!DOCTYPE html><html>Not found</html>", "none of .*JPEG"),
-    "postscript": (lambda: saved(COLOURED, "EPS"), "none of"),
+    "empty": (lambda: b"", "it is empty"),
+    "a page": (lambda: b"<!DOCTYPE html><html>Not found</html>", "a page of the web"),
+    "a pointer": (lambda: b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+    "postscript": (lambda: saved(COLOURED, "EPS"), "none of .*JPEG"),
+    "heic": (lambda: b"\0\0\0\x18ftypheic" + bytes(99), "HEIC, .*: convert it to JPEG"),
+    "fractions, three channels": (
+        lambda: tiff(32, 2, bytes(4)),
+        "a TIFF that is damaged, or of a kind",
+    ),
     "cut off": (lambda: saved(BIG, "JPEG")[:-900], "truncated: it has no end"),
     "without its end": (lambda: saved(COLOURED, "JPEG")[:-2], "truncated: it has no end"),
     "zeros at its end": (lambda: saved(BIG, "JPEG")[:-900] + bytes(900), "hole of 9.. bytes"),

@@ -41,6 +41,9 @@ BAD: dict[str, Callable[[State], bytes]] = {
     ),
     "another shape": lambda state: modern(changed(state, "layer3.1.bn1.bias", lambda v: v[1:])),
     "NaN": lambda state: modern(changed(state, "layer1.0.bn1.bias", lambda v: v * torch.nan)),
+    "a negative variance": lambda state: modern(
+        changed(state, "layer1.0.bn1.running_var", lambda v: v - v.max() - 1)
+    ),
     "integers": lambda state: modern(changed(state, "layer1.0.bn1.bias", lambda v: v.long())),
     "a page of the web": lambda _: b"<!DOCTYPE html><html><body>Sign in</body></html>",
     "truncated": lambda state: modern(state)[:-2000],

@@ -71,7 +71,7 @@ def is_plain(conv: nn.Module) -> bool:
     return (
         isinstance(conv, nn.Conv2d)
         and (type(conv).forward, type(conv)._conv_forward) == _CONV
-        and "_conv_forward" not in vars(conv)
+        and not _has_its_own(conv, "_conv_forward")
         and conv.padding_mode == "zeros"
         and type(conv.stride) is type(conv.padding) is type(conv.dilation) is tuple
         and not is_watched(conv)
@@ -90,10 +90,17 @@ def is_watched(module: nn.Module) -> bool:
         or module._forward_pre_hooks
         or module._backward_hooks
         or module._backward_pre_hooks
-        or "forward" in vars(module)
+        or _has_its_own(module, "forward")
         or type(module).__call__ is not _CALL
         or module._compiled_call_impl is not None
     )
+
+
+def _has_its_own(module: nn.Module, name: str) -> bool:
+    """Tells whether something was put on the module itself in the place of its class's."""
+    if torch.compiler.is_compiling():  # which looks again at what was walked, not at what was asked
+        return any(key == name for key in vars(module))
+    return name in vars(module)
 
 
 def _has_function_mode() -> bool:

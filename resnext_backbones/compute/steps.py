@@ -23,7 +23,7 @@ def run(x: Tensor, modules: Iterable[nn.Module], *, fold: bool) -> Tensor:
     steps: list[Step] = []
     while waiting:
         module = waiting.pop(0)
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d) and waiting:  # somebody may have taken the norm out
             norm = waiting.pop(0)
             activation = waiting.pop(0) if waiting and isinstance(waiting[0], nn.ReLU) else None
             steps.append(Step(module, norm, activation))

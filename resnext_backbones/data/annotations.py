@@ -23,6 +23,7 @@ from resnext_backbones.data.coco_file import (
 from resnext_backbones.data.columns import Columns
 from resnext_backbones.data.masks import Step
 from resnext_backbones.data.rules import RULES, Finding, Outcome, Rule, Use
+from resnext_backbones.data.rules.lists import plain_name
 from resnext_backbones.data.summary import summarise
 from resnext_backbones.errors import InputError, some
 
@@ -139,9 +140,10 @@ class Annotations:
 def check_classes(path: Path, names: Sequence[str], classes: Sequence[str]) -> None:
     """Raises InputError where a file's categories of these names lack some of `classes`."""
     if absent := [name for name in classes if name not in names]:
+        shown = some(name if plain_name(name) == name else repr(name) for name in absent)
         raise InputError(
             f"annotation file {path}: its {len(names)} categories ({some(sorted(names))}) lack "
-            f"{len(absent)} of the {len(classes)} classes: {some(absent)}"
+            f"{len(absent)} of the {len(classes)} classes: {shown}"
         )
 
 

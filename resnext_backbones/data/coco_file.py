@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from resnext_backbones.errors import InputError
+from resnext_backbones.other_files import what_else
 
 Content = dict[str, Any]
 """An annotation file holds lists of `images`, `annotations` and `categories`, and more."""
 
 LISTS = ("images", "annotations", "categories")
+
+LOOKED_AT = 64
+"""So many bytes say what a file is that is not JSON."""
 
 FROM = "resnext check-data --from {} writes COCO's format of such files"
 
@@ -60,7 +64,9 @@ def read_content(path: Path, needed: Sequence[str] = LISTS) -> Content:
         with _reading(path) as file, _without_collections():
             content = json.load(file)  # finds out UTF-16 and byte order marks by itself
     except (ValueError, RecursionError) as error:
-        raise InputError(f"annotation file {path}: is not JSON: {error}") from error
+        with _reading(path) as file:
+            said = what_else(file.read(LOOKED_AT)) or f"not JSON: {error}"
+        raise InputError(f"annotation file {path}: is {said}") from error
     if reason := _other_format(content, needed):
         raise InputError(f"annotation file {path}: {reason}")
     for key in LISTS:

@@ -15,12 +15,28 @@ from PIL import Image, UnidentifiedImageError
 
 from resnext_backbones.data import jpeg
 from resnext_backbones.errors import InputError
+from resnext_backbones.other_files import what_else
 
 Source = str | os.PathLike[str] | bytes
 """A path, or what a file holds."""
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 """These are read, by what a file begins with; its name says nothing."""
+
+UNREAD = tuple(
+    (begin, f"a {name} that is damaged, or of a kind that Pillow does not read")
+    for begin, name in (
+        (b"\xff\xd8\xff", "JPEG"),
+        (b"\x89PNG", "PNG"),
+        (b"II*\0", "TIFF"),
+        (b"MM\0*", "TIFF"),
+        (b"\0\0\0\x0cjP", "JPEG 2000"),
+    )
+)
+"""What begins like these is an image of a known format, also where it cannot be read."""
+
+HEIF = b"ftyphei", b"ftypmif1", b"ftypmsf1"
+"""These stand behind the first four bytes of phones' pictures."""
 
 MAX_PIXELS = "RESNEXT_BACKBONES_MAX_PIXELS"
 """Environment variable: pixels of the largest image, in the place of Pillow's limit."""
@@ -132,7 +148,17 @@ def open_by_pillow(file: BinaryIO) -> Image.Image:
     """Returns an image that is not decoded yet."""
     _most_pixels()
     file.seek(0)
-    return Image.open(file, formats=_formats())
+    try:
+        return Image.open(file, formats=_formats())
+    except UnidentifiedImageError as error:
+        file.seek(0)
+        raise ValueError(f"it is {_what_else(file.read(32))}") from error
+
+
+def _what_else(start: bytes) -> str:
+    if start[4:].startswith(HEIF):
+        return "HEIC, as phones write it, which Pillow does not read: convert it to JPEG"
+    return what_else(start, UNREAD) or f"none of {', '.join(_formats())}"
 
 
 @cache
@@ -185,8 +211,6 @@ def _named(name: object) -> str:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return f"it is none of {', '.join(_formats())}"
     if isinstance(error, Image.DecompressionBombError):
         return f"{error} {LARGER}"
     if isinstance(error, MemoryError):

@@ -29,6 +29,7 @@ from resnext_backbones.weights.compare import (
     BROKEN,
     COUNTER,
     MISSING,
+    NEGATIVE,
     SHAPE,
     TYPE,
     UNEXPECTED,
@@ -91,7 +92,7 @@ def _of_network(cfg: Config, source: str) -> Begin:
     keys = [key for key in model.state_dict() if not key.endswith(COUNTER)]
     left = {_key(text) for kind in (MISSING, SHAPE, TYPE) for text in found[kind]}
     taken = len(set(keys) - left - added)
-    if found[BROKEN] or found[TYPE] or not taken:
+    if found[BROKEN] or found[NEGATIVE] or found[TYPE] or not taken:
         bare = held and any(".backbone." in f".{key}" for key in keys)
         alone = f" To begin with a backbone alone, give --weights {source}." if bare else ""
         none = "" if taken else f"None of the network's {len(keys)} tensors is in it.{alone} "
@@ -220,7 +221,7 @@ def _of_part(name: str, module: nn.Module, init_cfg: Mapping[str, Any]) -> Itera
     found = differences(source, {"state_dict": state}, module)[0]
     found[MISSING] = [key for key in found[MISSING] if not _is_added(key, module)]
     found[UNEXPECTED] = []  # a head, most often
-    if found[BROKEN] or found[TYPE]:
+    if found[BROKEN] or found[NEGATIVE] or found[TYPE]:
         raise InputError(f"{what}: nothing was loaded{found}")
     if found:
         part = f" behind {prefix!r}" if prefix else ""

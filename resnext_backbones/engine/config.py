@@ -69,6 +69,11 @@ def read_config(
         # By the rules of MMEngine's own `--cfg-options`.
         parser = argparse.ArgumentParser(exit_on_error=False)
         parser.add_argument("options", nargs="*", action=DictAction)
+        for option in options or ():
+            if "=" not in option.lstrip("="):
+                raise InputError(
+                    f"--cfg-options {option}: give each as PLACE=VALUE, no spaces in it"
+                )
         given = parser.parse_args(list(options or ())).options or {}
         for problem in (problem for option in given for problem in check_option(cfg, option)):
             log_warning(problem)
@@ -92,6 +97,8 @@ def naming(path: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
+    except RecursionError as error:
+        raise InputError(f"config {path}: one that it is based on is based on it again") from error
     except Exception as error:  # a config is a program
         if isinstance(error, ImportError) and (old := EARLIER.search(str(error))):
             new = f"resnext_backbones.tasks.{MOVED[old[1]]}{old[2]}"

@@ -17,6 +17,7 @@ class Launcher:
         local_size: processes on this node.
         hand_on: how a variable is given to all processes.
         run: what tells a run from the others on its node.
+        nodes: how many nodes the run has.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Launcher:
     local_size: tuple[str, ...]
     hand_on: str
     run: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
 
     @property
     def needed(self) -> tuple[tuple[str, ...], ...]:
@@ -45,6 +47,7 @@ SLURM = Launcher(
     ("SLURM_PROCID",), ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"), ("SLURM_LOCALID",), (),
     hand_on="export MASTER_ADDR=NODE before srun",
     run=("SLURM_JOB_ID", "SLURM_STEP_ID"),
+    nodes=("SLURM_STEP_NUM_NODES", "SLURM_NNODES"),
 )  # fmt: skip
 
 LAUNCHERS = (
@@ -55,6 +58,18 @@ LAUNCHERS = (
         ("SUBMITIT_LOCAL_NTASKS",),  # it has one node
         hand_on="set it in the function that is submitted",
         run=("SUBMITIT_LOCAL_JOB_ID",),
+    ),
+    Launcher(
+        "Horovod", "mpi", "horovodrun",
+        ("HOROVOD_RANK",), ("HOROVOD_SIZE",), ("HOROVOD_LOCAL_RANK",), ("HOROVOD_LOCAL_SIZE",),
+        hand_on="export MASTER_ADDR=NODE before horovodrun",
+    ),
+    Launcher(
+        "Flux", "mpi", "flux run",
+        ("FLUX_TASK_RANK",), ("FLUX_JOB_SIZE",), ("FLUX_TASK_LOCAL_ID",), (),
+        hand_on="flux run --env MASTER_ADDR=NODE",
+        run=("FLUX_JOB_ID",),
+        nodes=("FLUX_JOB_NNODES",),
     ),
     Launcher(
         "LSF's jsrun", "mpi", "jsrun",

@@ -25,6 +25,7 @@ HOLDS = {
     "train_cfg": CONFIG,
     "train_dataloader.batch_size": CONFIG,
     "train_dataloader.dataset": CONFIG,
+    "processes": CONFIG,
     "randomness.seed": CHECKPOINT,
 }
 """Whose value holds where a run goes on with another one, by the beginning of its place."""
@@ -32,7 +33,12 @@ HOLDS = {
 NO_EFFECT = ("init_cfg", "weights")
 """Weights that a model begins with are not those that it goes on with."""
 
-RATES = ("optim_wrapper", "auto_scale_lr", "param_scheduler", "train_dataloader.batch_size")
+PROCESSES = "processes"
+"""A checkpoint says by this name, in MMEngine's message hub, how many processes its run had."""
+
+RATES = (
+    "optim_wrapper", "auto_scale_lr", "param_scheduler", "train_dataloader.batch_size", PROCESSES,
+)  # fmt: skip
 """The settings of an optimiser's groups follow from these."""
 
 PROGRESS = frozenset(
@@ -68,6 +74,9 @@ class ResumedSettings:
         then = {name: read_section(text, name) for name in sections}
         self.is_known = then["optim_wrapper"] is not None
         self.changed = dict(sorted(_differences(then, runner.cfg)))
+        told = (checkpoint.get("message_hub") or {}).get("runtime_info") or {}
+        if (before := told.get(PROCESSES)) not in (None, runner.world_size):
+            self.changed[PROCESSES] = before, runner.world_size
         where = f"checkpoint {runner._load_from}"
         if pair := self.changed.get("optim_wrapper.optimizer.type"):
             raise InputError(
@@ -167,6 +176,7 @@ class ResumedSettingsHook(Hook):
         settings = getattr(runner, "resumed_settings", None)
         if settings is not None and (said := settings.apply(runner)):
             runner.logger.warning(said)
+        runner.message_hub.update_info(PROCESSES, runner.world_size)
 
 
 def _settings(group: Mapping[str, Any]) -> dict[str, Any]:

@@ -67,9 +67,9 @@ class Started:
         if self.is_alone and not is_elastic(env):
             env.update({ADDRESS: "127.0.0.1", PORT: "0"})  # any that is free: no other looks for it
             return
-        if ADDRESS not in env:
+        if not env.get(ADDRESS):
             env[ADDRESS] = self._address(env)
-        if PORT not in env:
+        if not env.get(PORT):
             parts = [env[name] for name in self.launcher.run if name in env]
             at = zlib.crc32("/".join(parts).encode()) % len(PORTS)
             env[PORT] = str(PORTS[at] if parts else DEFAULT_PORT)
@@ -177,9 +177,9 @@ def _read(launcher: Launcher, env: Env) -> Started | None:
 
 
 def _local_size(launcher: Launcher, world_size: int, env: Env) -> int | None:
+    if _value(env, launcher.nodes) == "1":
+        return world_size
     if launcher is SLURM:
-        if _value(env, ("SLURM_STEP_NUM_NODES", "SLURM_NNODES")) == "1":
-            return world_size
         each = list(_expanded(_value(env, ("SLURM_STEP_TASKS_PER_NODE",))))
         node = _value(env, ("SLURM_NODEID",))
         return each[int(node)] if node.isdigit() and int(node) < len(each) else None

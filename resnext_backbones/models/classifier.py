@@ -25,9 +25,11 @@ class ResNeXtClassifier(ResNeXt):
         if "out_indices" in options:
             raise ValueError("out_indices: a classifier takes the output of its last stage only")
         super().__init__(architecture, **options)
+        # By torchvision's name and place: people cut `children()` there, and put others in.
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(self.channels[-1], num_classes)
 
     # Logits where a trunk gives a tuple of feature maps: what makes it a classifier.
     def forward(self, images: Tensor) -> Tensor:  # type: ignore[override]
         """Maps (N, in_channels, H, W) to logits (N, num_classes)."""
-        return self.fc(super().forward(images)[-1].mean((2, 3)))
+        return self.fc(self.avgpool(super().forward(images)[-1]).flatten(1))

@@ -16,6 +16,10 @@ COUNTER = "num_batches_tracked"
 MISSING, UNEXPECTED = "missing", "unexpected"
 SHAPE, TYPE, BROKEN = "of another shape", "not floating point", "with NaN or infinity"
 KIND = "of a kind that holds no plain values"
+NEGATIVE = "with a variance below 0"
+KINDS = (MISSING, UNEXPECTED, SHAPE, TYPE, BROKEN, NEGATIVE, KIND)
+
+VARIANCE = ".running_var"
 
 MOST_LISTED = 8
 
@@ -57,7 +61,7 @@ def compare(
     may be missing, and unknown ones, by names of another family, are unexpected; odd ones are there
     and could not be read, for the reason given.
     """
-    found = Comparison((what, []) for what in (MISSING, UNEXPECTED, SHAPE, TYPE, BROKEN, KIND))
+    found = Comparison((what, []) for what in KINDS)
     found[UNEXPECTED] += unknown
     odd = odd or {}
     found[KIND] += (f"{key} ({reason})" for key, reason in odd.items())
@@ -72,6 +76,8 @@ def compare(
             found[TYPE].append(f"{key} ({theirs.dtype})")
         elif ours.is_floating_point() and not _is_finite(theirs):
             found[BROKEN].append(key)
+        elif key.endswith(VARIANCE) and (theirs < 0).any():
+            found[NEGATIVE].append(key)
     return found
 
 

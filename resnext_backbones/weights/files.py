@@ -12,6 +12,7 @@ from typing import Any
 
 from safetensors import safe_open
 
+from resnext_backbones.other_files import what_else
 from resnext_backbones.weights import torch7
 from resnext_backbones.weights.archives import read_zip
 from resnext_backbones.weights.arrays import tensors_of
@@ -127,9 +128,6 @@ KINDS: tuple[tuple[str, Callable[[bytes], bool], Reader], ...] = (
 """Files are of these kinds; a kind is told by how it begins."""
 
 OTHERS = (
-    (b"version https://git-lfs", "a pointer of Git LFS: `git lfs pull` fetches the file"),
-    (b"<", "a page of the web, where the file should be: take it from its source again"),
-    (b"\x1f\x8b", "a gzip archive: unpack it"),
     (b"\x89HDF", "an HDF5 file, as Keras writes it, which holds no names of PyTorch's"),
     (b"{", "JSON; where it lists shards, name the file with the tensors"),
     (b"\x93NUMPY", "one array of numpy"),
@@ -139,9 +137,7 @@ OTHERS = (
 
 def _what_else(start: bytes) -> str:
     """Returns what an unknown file is, as far as its beginning tells."""
-    if found := next((what for begin, what in OTHERS if start.lstrip().startswith(begin)), ""):
-        return found
-    return (
+    return what_else(start, OTHERS) or (
         "not a safetensors file, nor one of torch.save, a pickle of arrays or a Torch7 file; or it "
         "is damaged"
     )

@@ -84,20 +84,13 @@ def load_weights(
 
     Raises:
         FileNotFoundError: there is no such file.
+        TypeError: the model is none of these.
         WeightsError: it cannot be had or read, or does not fit: as `compare` finds, or because it
             is known to be of a network that differs in what no tensor shows. The model is then
             unchanged.
     """
-    model, row = _unwrapped(model), row_of(source)
-    if row:  # before it is downloaded
-        _check_row(model, row, source)
-    path = locate(source)
-    # A copy of a published file is what it is, wherever it lies.
-    if row is None and (row := row_of_file(path)):
-        _check_row(model, row, source)
-    content = read_file(path)
-    if row is None and (held := recorded_architecture(path, content, source)):
-        check_unseen(source, held, model.architecture)
+    model = _unwrapped(model)
+    content, row = _read(model, source)
     loaded = load_state(model, content, str(source), prefix=prefix, head=head)
     if row is None:
         return loaded
@@ -108,12 +101,45 @@ def load_weights(
     return replace(loaded, licence=row.source.licence)
 
 
+def check_fit(model: ResNeXt, source: str | Path) -> None:
+    """Raises what `load_weights` does where weights do not fit, and loads nothing: also for a
+    network on the meta device, which has no memory.
+    """
+    model = _unwrapped(model)
+    content, _ = _read(model, source)
+    if message := misfit(model, Checkpoint.of(content, source=source), source):
+        raise WeightsError(message)
+
+
+def _read(model: ResNeXt, source: str | Path) -> tuple[Mapping[str, Any], Published | None]:
+    """Returns what a source holds, and its row where it is a published one; WeightsError: it is
+    known to be of another network.
+    """
+    row = row_of(source)
+    if row:  # before it is downloaded
+        _check_row(model, row, source)
+    path = locate(source)
+    # A copy of a published file is what it is, wherever it lies.
+    if row is None and (row := row_of_file(path)):
+        _check_row(model, row, source)
+    content = read_file(path)
+    if row is None and (held := recorded_architecture(path, content, source)):
+        check_unseen(source, held, model.architecture)
+    return content, row
+
+
 def _unwrapped(model: Any) -> Any:
-    """Returns the network within what torch.compile, DDP or averaging put around it."""
+    """Returns the network within what torch.compile, DDP or averaging put around it; TypeError:
+    there is none.
+    """
+    given = type(model).__name__
     while not isinstance(model, ResNeXt):
         inner = getattr(model, "_orig_mod", None) or getattr(model, "module", None)
         if not isinstance(inner, nn.Module):
-            break
+            raise TypeError(
+                f"model must be a ResNeXt or a ResNeXtClassifier, got {given}; of a detector give "
+                "its trunk: the `backbone`, its `body`, or in Detectron2 `bottom_up.trunk`"
+            )
         model = inner
     return model
 
@@ -142,6 +168,11 @@ def load_state(
         raise WeightsError(message)
     own, left_out = model.state_dict(), _without_place(held.state, model, head=head)
     taken = own.keys() & (held.state.keys() - set(left_out))
+    if any(own[key].is_meta for key in taken):  # copying to it does nothing, and says nothing
+        raise WeightsError(
+            f"weights {source}: the network is on the meta device, which has no memory; load into "
+            "one that is on a real device, as to_empty(device=...) makes it. Nothing was loaded."
+        )
     # These share the memory of the model's; `load_state_dict` costs twice the time.
     with torch.no_grad():
         # The last ones that were looked at are still in the cache.

@@ -269,6 +269,20 @@ def test_what_is_frozen_or_thawed_shows_in_the_next_gradients(place: str, by_mod
         assert all(relative_error(own[name], expected[name]) <= 1e-10 for name in own)
 
 
+@pytest.mark.parametrize("change", ["a norm's forward", "forward", "_conv_forward"])
+def test_a_compiled_network_shows_it_too(change: str, monkeypatch) -> None:
+    network, images = small(norm_eval=True), torch.randn(1, 3, 64, 64)
+    torch._dynamo.reset()
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    with monkeypatch.context() as patch, ExitStack() as ends, torch.no_grad():
+        place = Place(network, *PLACES["a frozen block"](network), patch, ends)
+        before = compiled(images)[-1]
+        CHANGES[change](place)
+        own, expected = compiled(images)[-1], network(images)[-1]
+    assert relative_error(own, expected) <= 1e-5
+    assert relative_error(own, before) > 1e-4
+
+
 def test_a_functional_call_and_copies_of_a_network(by_modules) -> None:
     network, images = small(frozen_stages=2, norm_eval=True), torch.randn(1, 3, 64, 64)
     network(images)

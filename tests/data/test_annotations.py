@@ -86,6 +86,8 @@ BROKEN: dict[str, Change] = {
     "category name": of("categories", name=...),
     "root category of the same name": root_category,
     "category name twice": of("categories", 1, name="circle"),
+    "category name by case": of("categories", 1, name="Circle"),
+    "category name with spaces": of("categories", name=" cir  cle "),
     "image id": of("images", id="10"),
     "image id as 1.0": of("images", id=10.0),
     "image listed twice": again("images"),
@@ -214,6 +216,10 @@ MEANINGS: dict[str, tuple[Change, Change]] = {
     "ids that are large": (one(id=10**30), lambda _: None),
     "no info": (lambda c: c.pop("info"), lambda c: c.pop("info")),
     "a root": (root_category, of("categories", supercategory="circle")),
+    "names that look the same": (
+        of("categories", name="cercle\u0301\u00a0rond "),
+        of("categories", name="cercl\u00e9 rond"),
+    ),
     "left out": (one(bbox=[200, 5, 10, 10]), lambda c: c["annotations"].pop(0)),
 }
 """Files, and what they mean."""
@@ -229,6 +235,20 @@ def test_what_is_filled_in_has_one_meaning(what: str, tmp_path: Path) -> None:
     for each_ in (*found["annotations"], *meant["annotations"]):
         each_.pop("segmentation", None)
     assert found == meant
+
+
+@pytest.mark.parametrize("name", ["./000.jpg", "a/../000.jpg", ".//000.jpg"])
+def test_a_file_is_known_by_any_of_its_names(name: str, tmp_path: Path) -> None:
+    content = annotated.content()
+    again("images", id=99, file_name=name)(content)
+    refused = inspect_annotations(annotated.write(tmp_path, content), USE).refused
+    assert [f.rule for f in refused] == ["file under several ids, other objects"]
+
+
+def test_classes_that_look_like_a_files_are_shown_as_they_are(tmp_path: Path) -> None:
+    found = read_annotations(annotated.write(tmp_path, annotated.content()), USE)
+    with pytest.raises(InputError, match="lack 1 of the 1 classes: 'circle '"):
+        found.in_order_of(["circle "])
 
 
 def test_what_cannot_be_read_is_taken_out_where_it_is_not_used(tmp_path: Path) -> None:

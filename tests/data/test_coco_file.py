@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -35,19 +36,24 @@ OTHERS: dict[str, Any] = {
     "no list 'annotations'": {"images": [], "categories": []},
     "its 'images' is no list": {**LISTS, "images": {}},
     "images[0] is 7": {**LISTS, "images": [7]},
-    "is not JSON": "",
+    "is empty": "",
+    "is a pointer of Git LFS": "version https://git-lfs.github.com/spec/v1\n",
+    "is a gzip archive": gzip.compress(b"{}"),
     "is not JSON: Expecting": "{'",
     "is not JSON: maximum recursion": "[" * 100_000,
     "is not JSON: Expecting value": "\0",
 }
-"""What is said of other files: contents, or their text."""
+"""What is said of other files: contents, or their text or bytes."""
 
 
 @pytest.mark.parametrize("words", OTHERS)
 def test_what_is_of_another_format_is_named(words: str, tmp_path: Path) -> None:
-    path = annotated.write(tmp_path, OTHERS[words])
-    if isinstance(OTHERS[words], str):
-        path.write_text(OTHERS[words])
+    other = OTHERS[words]
+    if isinstance(other, str | bytes):
+        path = tmp_path / "a.json"
+        path.write_bytes(other.encode() if isinstance(other, str) else other)
+    else:
+        path = annotated.write(tmp_path, other)
     with pytest.raises(InputError, match=f"annotation file {path}: ") as error:
         read_annotations(path, USE)
     assert words in str(error.value)

@@ -192,7 +192,7 @@ def test_classes_are_kept(tmp_path: Path) -> None:
         (saved(alpha("LA"), "PNG"), "has colours"),
         (saved(SCENE, "JPEG"), "is a JPEG, which does not keep classes"),
         (REFUSED["bomb, png"][0](), "14000 x 14000"),
-        (b"", "none of"),
+        (b"", "it is empty"),
     ):
         with pytest.raises(InputError, match=f"^mask .*image.jpg: cannot be read: .*{message}"):
             read_classes(place(tmp_path, content))

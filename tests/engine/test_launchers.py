@@ -37,6 +37,10 @@ OPEN_MPI = {
     "OMPI_COMM_WORLD_LOCAL_SIZE": "2", "PMIX_RANK": "1", "PMIX_NAMESPACE": "1972961281",
 }  # fmt: skip
 MPICH = {"PMI_RANK": "1", "PMI_SIZE": "2", "MPI_LOCALRANKID": "1", "MPI_LOCALNRANKS": "2"}
+FLUX = {
+    "FLUX_TASK_RANK": "1", "FLUX_JOB_SIZE": "2", "FLUX_TASK_LOCAL_ID": "1", "FLUX_JOB_ID": "f5",
+    "FLUX_JOB_NNODES": "1",
+}  # fmt: skip
 BATCH = {
     "SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_NNODES": "2", "SLURM_JOB_NODELIST": "n[1-2]",
     "SLURM_PROCID": "0", "SLURM_LOCALID": "0",
@@ -88,6 +92,23 @@ SAID = {
         },
         ("mpi", 1, 2, 1, 2, "127.0.0.1"),
     ),
+    "Horovod": (
+        {
+            "HOROVOD_RANK": "1", "HOROVOD_SIZE": "2", "HOROVOD_LOCAL_RANK": "1",
+            "HOROVOD_LOCAL_SIZE": "2", "HOROVOD_CROSS_RANK": "0", "HOROVOD_CROSS_SIZE": "1",
+        },
+        ("mpi", 1, 2, 1, 2, "127.0.0.1"),
+    ),
+    "Flux": (FLUX, ("mpi", 1, 2, 1, 2, "127.0.0.1")),
+    "Flux for an MPI, on two nodes": (
+        FLUX | {
+            "PMI_RANK": "1", "PMI_SIZE": "2", "FLUX_JOB_NNODES": "2", "FLUX_TASK_LOCAL_ID": "0",
+            "MASTER_ADDR": "a",
+        },
+        ("mpi", 1, 2, 0, None, "a"),
+    ),
+    "an address that is empty": (OPEN_MPI | {"MASTER_ADDR": "", "MASTER_PORT": ""},
+        ("mpi", 1, 2, 1, 2, "127.0.0.1")),
     "LSF's jsrun, which sets Open MPI's": (
         {
             "JSM_NAMESPACE_RANK": "1", "JSM_NAMESPACE_SIZE": "2", "JSM_NAMESPACE_LOCAL_RANK": "1",

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 
 from resnext_backbones.adapters.registry import DATASETS
 from resnext_backbones.engine.checked_runner import CheckedRunner
-from resnext_backbones.engine.resumed import CHECKPOINT, CONFIG, ResumedSettingsHook
+from resnext_backbones.engine.resumed import CHECKPOINT, CONFIG, PROCESSES, ResumedSettingsHook
 from resnext_backbones.errors import InputError
 
 
@@ -153,6 +153,22 @@ def test_what_is_the_same_is_not_touched(begun: Path, tmp_path: Path) -> None:
     rates, log = train(config(tmp_path / "run"), tmp_path / "epoch_1.pth")
     assert rates == [0.123] * 4
     assert "other settings" not in log
+
+
+def test_the_rate_follows_the_number_of_processes(tmp_path: Path) -> None:
+    """Also where no schedule says what it is."""
+    options = {"auto_scale_lr": {"enable": True, "base_batch_size": 4}, "param_scheduler": []}
+    train(config(tmp_path / "run", **options))
+    content = torch.load(tmp_path / "run" / "epoch_1.pth", weights_only=False)
+    assert content["message_hub"]["runtime_info"][PROCESSES] == 1
+    (was,) = {group["lr"] for group in content["optimizer"]["param_groups"]}
+    content["message_hub"]["runtime_info"][PROCESSES] = 2
+    for group in content["optimizer"]["param_groups"]:
+        group["lr"] = 2 * was  # as two have it
+    torch.save(content, tmp_path / "epoch_1.pth")
+    rates, log = train(config(tmp_path / "rest", **options), tmp_path / "epoch_1.pth")
+    assert set(rates) == {was}
+    assert f"{CONFIG} value holds of processes 2 -> 1" in log
 
 
 def test_other_values_of_the_optimiser_hold(begun: Path, tmp_path: Path) -> None:

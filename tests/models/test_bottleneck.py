@@ -52,6 +52,14 @@ def test_what_is_computed_again_is_the_same(options: dict, mode: str) -> None:
     assert all(m.momentum == 0.1 and m.num_batches_tracked == 1 for m in norms)
 
 
+def test_a_shortcut_may_lose_its_norm() -> None:
+    network, images = small().eval(), torch.randn(1, 3, 64, 64)
+    del network.layer1[0].downsample[1]
+    block, x = network.layer1[0], network.forward_stem(images)
+    assert torch.equal(block.downsample(x), block.downsample[0](x))
+    assert len(network(images)) == 4
+
+
 KEPT = {"inner": 0.36, "block": 0.25, "pair": 0.15}
 """At most so much of what MMDetection's network keeps, which is twice what is kept by default."""
 

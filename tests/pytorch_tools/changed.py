@@ -119,5 +119,11 @@ def _(network: Any, images: Tensor) -> Any:
 
 @tool("nn.Sequential of the children")
 def _(network: Any, images: Tensor) -> Any:
-    kinds = nn.AdaptiveAvgPool2d | nn.Linear
-    return nn.Sequential(*(m for m in network.children() if not isinstance(m, kinds)))(images)
+    children = list(network.children())
+    return [nn.Sequential(*children[:-cut])(images) for cut in (1, 2)]
+
+
+@tool("another avgpool or fc")
+def _(network: Any, images: Tensor) -> Any:
+    network.avgpool, network.fc = nn.AdaptiveMaxPool2d(1), nn.Identity()
+    return network(images)

@@ -18,6 +18,7 @@ from torch import nn
 from resnext_backbones import ResNeXtClassifier, build_backbone, load_weights
 from resnext_backbones.weights import WeightsError
 from resnext_backbones.weights.download import hash_of
+from resnext_backbones.weights.load import check_fit
 from resnext_backbones.weights.registry import REGISTRY
 
 
@@ -113,6 +114,23 @@ def test_another_variant_is_named(tmp_path: Path) -> None:
         model = build_backbone("resnext101_32x4d")
     with pytest.raises(WeightsError, match=r"holds resnext101_32x8d; .* is resnext101_32x4d"):
         load_weights(model, tmp_path / "w")
+
+
+def test_a_network_without_memory_takes_nothing(tmp_path: Path) -> None:
+    state = drawn().state_dict()
+    torch.save(state, tmp_path / "w")
+    torch.save({k: v for k, v in state.items() if "layer4" not in k}, tmp_path / "part")
+    with pytest.raises(WeightsError, match=r"on the meta device, .* to_empty\(device=...\)"):
+        load_weights(drawn().to("meta"), tmp_path / "w")
+    check_fit(drawn().to("meta"), tmp_path / "w")
+    with pytest.raises(WeightsError, match="missing: layer4"):
+        check_fit(drawn().to("meta"), tmp_path / "part")
+
+
+def test_what_is_no_trunk_is_named(tmp_path: Path) -> None:
+    torch.save(drawn().state_dict(), tmp_path / "w")
+    with pytest.raises(TypeError, match=r"must be a ResNeXt .*, got Sequential; of a detector"):
+        load_weights(torch.nn.Sequential(drawn()), tmp_path / "w")
 
 
 class Bomb:

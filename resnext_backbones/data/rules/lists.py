@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
@@ -53,6 +55,22 @@ def _no_text(kind: str, key: str) -> Callable[[Columns], Flags]:
     return lambda columns: ~columns.flags(kind, key, _is_text)
 
 
+def plain_name(name: str) -> str:
+    """Returns a name as it is read: with single spaces, none at its ends, and accents in one
+    character with their letters (NFC). Others look the same and are not equal.
+    """
+    return unicodedata.normalize("NFC", " ".join(name.split()))
+
+
+def _odd_names(columns: Columns) -> Flags:
+    return columns.flags("category", "name", lambda n: _is_text(n) and plain_name(n) != n)
+
+
+def _clean_names(columns: Columns, rows: Rows) -> None:
+    for row in rows:
+        columns.categories[row]["name"] = plain_name(columns.categories[row]["name"])
+
+
 def _unused_roots(columns: Columns) -> Flags:
     """Tells which categories are above others, have the name of another one, and no object."""
     counts = Counter(filter(_is_text, columns.values("category", "name")))
@@ -70,9 +88,17 @@ def _unused_roots(columns: Columns) -> Flags:
 def _doubled_names(columns: Columns) -> Flags:
     names = zip(columns.values("category", "name"), _unused_roots(columns), strict=True)
     return repeated(
-        name if _is_text(name) and not is_root else place
+        plain_name(name) if _is_text(name) and not is_root else place
         for place, (name, is_root) in enumerate(names)
     )
+
+
+def _names_by_case(columns: Columns) -> Flags:
+    names = enumerate(columns.values("category", "name"))
+    doubled = repeated(
+        plain_name(name).casefold() if _is_text(name) else place for place, name in names
+    )
+    return doubled & ~_doubled_names(columns) & ~_unused_roots(columns)
 
 
 def _same_images(columns: Columns) -> Flags:
@@ -86,8 +112,10 @@ def _file_under_ids(columns: Columns, *, other_objects: bool) -> Rows:
     again: dict[int, int] = {}
     same = _same_images(columns)
     for row, name in enumerate(columns.values("image", "file_name")):
-        if type(name) is str and not same[row] and first.setdefault(name, row) != row:
-            again[row] = first[name]
+        if type(name) is str and not same[row]:
+            before = first.setdefault(posixpath.normpath(name), row)
+            if before != row:
+                again[row] = before
     if not again:
         return np.zeros(0, np.int64)
     objects: dict[int, list[str]] = defaultdict(list)
@@ -116,7 +144,8 @@ def _size_as_float(columns: Columns) -> Flags:
 WHOLE = "whole numbers were taken for them"
 
 LISTS = (
-    Rule("category id", "category", _no_id("category"), "has no whole number as its id",
+    Rule("category id", "category", _no_id("category"),
+         "has no whole number below 2**53 as its id",
          "number them, and refer to these numbers", REFUSED, shown="id"),
     fraction("category", "id", "category id"),
     Rule("category id twice", "category", _doubled_ids("category"),
@@ -128,7 +157,13 @@ LISTS = (
          "it was left out", LEFT_OUT, shown="name"),
     Rule("category name twice", "category", _doubled_names, "has the name of a category before it",
          "classes are told apart by their names, so give each name once", REFUSED, shown="name"),
-    Rule("image id", "image", _no_id("image"), "has no whole number as its id",
+    Rule("category name by case", "category", _names_by_case,
+         "has the name of a category before it but for upper and lower case",
+         "they are two classes: give them one id if they are one", COUNTED, shown="name"),
+    Rule("category name with spaces", "category", _odd_names,
+         "has a name with spaces at its ends, or characters that look like others",
+         "the plain ones were taken", FILLED, shown="name", mend=_clean_names),
+    Rule("image id", "image", _no_id("image"), "has no whole number below 2**53 as its id",
          "number them, and refer to these numbers, as results do", REFUSED, shown="id"),
     fraction("image", "id", "image id"),
     Rule("image listed twice", "image", _same_images, "is listed again, with nothing else",

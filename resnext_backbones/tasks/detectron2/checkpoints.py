@@ -13,6 +13,7 @@ from resnext_backbones.io import atomic_write_text, flush
 from resnext_backbones.weights import Preprocessing
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.memory import in_memory
+from resnext_backbones.weights.sources import HUB, locate
 
 PIXELS = "preprocessing"
 """Under this name a checkpoint says which pixels the detector saw."""
@@ -87,6 +88,14 @@ class SeenPixels:
 
     def load_state_dict(self, state: dict[str, str]) -> None:
         """Does nothing: they are compared before anything is loaded."""
+
+
+def file_of(checkpoint: str) -> str:
+    """Returns the file of weights in a folder of `save_pretrained`, or on the Hugging Face Hub,
+    which Detectron2 does not know; any other name as it is. WeightsError: there is none.
+    """
+    elsewhere = checkpoint.startswith(HUB) or (checkpoint and Path(checkpoint).is_dir())
+    return str(locate(checkpoint)) if elsewhere else checkpoint
 
 
 def last_checkpoint(work_dir: str) -> str:

@@ -31,11 +31,11 @@ from resnext_backbones.tasks.detectron2.annotations import check_annotations
 from resnext_backbones.tasks.detectron2.checkpoints import PIXELS, SafeCheckpointer
 from resnext_backbones.tasks.detectron2.experiments import Experiment
 from resnext_backbones.tasks.detectron2.zoo import Expected, expected_by
-from resnext_backbones.weights import Preprocessing, load_weights
+from resnext_backbones.weights import Preprocessing
 from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.compare import COUNTER
 from resnext_backbones.weights.files import read_file
-from resnext_backbones.weights.load import misfit
+from resnext_backbones.weights.load import check_fit, misfit
 
 TRUNK = ("trunk.", "stem.", "res2.", "res3.", "res4.", "res5.")
 BUFFERS = ("pixel_mean", "pixel_std", "cell_anchors", COUNTER)
@@ -154,7 +154,7 @@ def check_weights(
     held = Checkpoint.of(content, source=checkpoint) if checkpoint else None
     if source:
         with given_by_option():
-            load_weights(backbone.trunk, source)  # without memory for the values: all are checked
+            check_fit(backbone.trunk, source)
     name = checkpoint or source or ""
     expected = expected_by(name) if name else Expected()
     frozen = backbone.trunk.frozen_stages + 1

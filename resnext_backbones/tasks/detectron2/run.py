@@ -47,6 +47,7 @@ from resnext_backbones.tasks.detectron2.annotations import use_completed
 from resnext_backbones.tasks.detectron2.checkpoints import (
     Checkpointer,
     SafeCheckpointer,
+    file_of,
     last_checkpoint,
 )
 from resnext_backbones.tasks.detectron2.checks import (
@@ -101,14 +102,19 @@ class Request:
             self.config, self.overrides, variant=self.variant, work_dir=self.work_dir
         )
         last, given = last_checkpoint(found.work_dir), found.checkpoint
-        if self.weights == NONE:
+        weights = self.weights
+        if weights is None and given and Path(given).is_dir():
+            weights = given  # of the trunk, as `save_pretrained` writes them
+        if weights == NONE:
             found.start_at_random()
-        elif self.weights is not None:
-            found.start_from(weights=self.weights)
+        elif weights is not None:
+            found.start_from(weights=weights)
+        elif given:
+            found.set(checkpoint=file_of(given))
         if self.resume and last:
             found.start_from(checkpoint=last)
         elif self.eval_only:
-            found.start_from(checkpoint=given)
+            found.start_from(checkpoint=file_of(given))
         elif last and not self.resume:
             refuse_earlier_run(Path(found.work_dir))
         if self.deterministic and (found.seed is None or found.seed < 0):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +37,11 @@ from resnext_backbones.tasks.mmdetection.annotations import (
 )
 from resnext_backbones.tasks.mmdetection.completed import class_of
 from resnext_backbones.tasks.mmdetection.parts import check_model
+from resnext_backbones.tasks.mmdetection.sizes import resized_to
 
 HEADS = ("bbox_head", "mask_head")
 SPLITS = {"train": ("train", "val"), "test": ("test",)}
 """Each mode reads the data of these."""
-
-
-RESIZING = {"Resize": "scale", "RandomResize": "scale", "RandomChoiceResize": "scales"}
-"""Transforms of MMDetection that make images smaller, and what says the sizes."""
 
 
 def check_data(cfg: Config, mode: str) -> Sequence[str]:
@@ -139,22 +135,6 @@ def _check_other(dataset: Mapping[str, Any], model: Mapping[str, Any]) -> None:
         # Others, as of Objects365, look for images under names that they make of these.
         check_images(path, content["images"], images_of(dataset))
     check_aspect(path, content["images"], resized_to(dataset.get("pipeline") or ()))
-
-
-def resized_to(pipeline: Iterable[Any]) -> Iterator[tuple[int, int]]:
-    """Yields the sizes to which transforms of MMDetection resize images and keep their ratio."""
-    for step in pipeline:
-        if not isinstance(step, Mapping):
-            continue
-        name = str(step.get("type")).removeprefix("mmdet.")
-        given = step.get(RESIZING.get(name, ""))
-        keeps = step.get("keep_ratio", name == "RandomChoiceResize") or "Random" in name
-        if given and keeps:
-            pairs = [given] if isinstance(given[0], int | float) else given
-            yield from ((int(a), int(b)) for a, b in pairs if min(a, b) >= 1)
-        inner = step.get("transforms") or ()
-        flat = chain.from_iterable(t if isinstance(t, list | tuple) else [t] for t in inner)
-        yield from resized_to(flat)
 
 
 def _check_truth(name: str, metric: Mapping[str, Any], read: Sequence[Annotations]) -> None:

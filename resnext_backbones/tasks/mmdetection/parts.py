@@ -29,6 +29,9 @@ PLAIN_EXTRACTOR = "SingleRoIExtractor"
 SAME = ("rpn_head", "bbox_head")
 """Heads of `model` read the neck's feature maps, whose channels they name in `in_channels`."""
 
+GENERATORS = ("anchor_generator", "prior_generator")
+"""Heads have one of these, with a stride for each feature map."""
+
 LAYERS = ("norm_cfg", "conv_cfg", "act_cfg")
 """mmcv builds these, which does not name a type that it does not find."""
 
@@ -48,6 +51,13 @@ def check_model(cfg: Config) -> None:
         raise InputError(
             f"{prefix}.{setting} {given}: the feature maps before it have {wanted} channels; set "
             f"{prefix}.{setting}={words}"
+        )
+
+    for setting, given, outs in _levels(model):
+        prefix = "model.detector" if model is not cfg.model else "model"
+        raise InputError(
+            f"{prefix}.{setting} {given}: the neck gives {outs} feature maps (num_outs); name one "
+            "stride for each"
         )
 
 
@@ -101,6 +111,26 @@ def _unlike(model: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     for head in SAME:
         yield from _compare(head, model.get(head), "in_channels", features)
     yield from _of_regions(model.get("roi_head"), features)
+
+
+def _levels(model: Mapping[str, Any]) -> Iterator[tuple[str, Any, int]]:
+    """Yields strides that are not as many as the neck's feature maps, and the number of these."""
+    necks = model.get("neck") or ()
+    neck = necks if isinstance(necks, Mapping) else necks[-1] if necks else {}
+    outs = neck.get("num_outs")
+    if not isinstance(outs, int) or _plain_name(neck) not in IN_ORDER:
+        return
+    for head in SAME:
+        for kind in GENERATORS:
+            strides = ((model.get(head) or {}).get(kind) or {}).get("strides")
+            if isinstance(strides, list | tuple) and len(strides) != outs:
+                yield f"{head}.{kind}.strides", strides, outs
+    roi_head = model.get("roi_head") or {}
+    for kind in ("bbox", "mask"):
+        extractor = roi_head.get(f"{kind}_roi_extractor") or {}
+        if isinstance(extractor, Mapping) and len(extractor.get("featmap_strides") or ()) > outs:
+            place = f"roi_head.{kind}_roi_extractor.featmap_strides"
+            yield place, extractor["featmap_strides"], outs
 
 
 def _of_regions(roi_head: Any, features: int) -> Iterator[tuple[str, Any, Any]]:

@@ -15,7 +15,7 @@ pytest.importorskip("detectron2", reason="Detectron2 is not installed")
 
 from detectron2.layers import FrozenBatchNorm2d
 
-from resnext_backbones import build_backbone
+from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.detectron2 import Request, run
 from resnext_backbones.tasks.detectron2.checkpoints import Checkpointer, last_checkpoint
@@ -184,10 +184,11 @@ def test_what_is_known_of_published_weights(source: str, expected: Expected) -> 
 @pytest.fixture
 def _x101_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if Detectron2 had downloaded its X-101-32x8d."""
-    state = build_backbone("resnext101_32x8d").state_dict()
-    torch.save(state, tmp_path / "x101.pth")
+    state = ResNeXtBackbone(variant="resnext101_32x8d").state_dict()
+    content = {"model": state, "__author__": "FAIR", "matching_heuristics": True}
+    torch.save(content, tmp_path / "x101.pkl")
     checks = "resnext_backbones.tasks.detectron2.checks._local"
-    monkeypatch.setattr(checks, lambda _: str(tmp_path / "x101.pth"))
+    monkeypatch.setattr(checks, lambda _: str(tmp_path / "x101.pkl"))
 
 
 @pytest.mark.usefixtures("_x101_is_there")

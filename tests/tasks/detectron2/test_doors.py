@@ -15,6 +15,7 @@ from weight_files import BAD
 
 pytest.importorskip("detectron2", reason="Detectron2 is not installed")
 
+from safetensors.torch import load_file
 from torch import nn
 
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
@@ -24,7 +25,7 @@ from resnext_backbones.tasks.detectron2.checkpoints import SafeCheckpointer
 from resnext_backbones.tasks.detectron2.checks import check_weights
 from resnext_backbones.tasks.detectron2.experiments import Experiment
 from resnext_backbones.variants import VARIANTS
-from resnext_backbones.weights import WeightsError
+from resnext_backbones.weights import WeightsError, sources
 
 LAZY, NETWORK = "mask_rcnn_fpn_1x", "resnext50_32x4d"
 UP = "model.backbone.bottom_up"
@@ -106,3 +107,34 @@ def test_what_the_checkpointer_would_leave_out_is_refused(whole: State) -> None:
     torch.save({"model": {**whole, head: whole[head] * torch.nan}}, "nan.pth")
     with pytest.raises(InputError, match=f"1 with NaN or infinity: {head}"):
         check_weights(started("nan.pth"), allow_mismatch=True)
+
+
+def test_a_folder_of_save_pretrained_is_the_trunks() -> None:
+    randomise(small_trunk()).save_pretrained("saved")
+    overrides = (*TINY, "train.init_checkpoint=saved")
+    experiment = Request(LAZY, (*overrides, "train.device=cpu"), variant=NETWORK).experiment()
+    assert (experiment.weights, experiment.checkpoint) == ("saved", "")
+    check_weights(experiment, allow_mismatch=True)
+    model = experiment.build()
+    saved = load_file("saved/model.safetensors")
+    own = model.backbone.bottom_up.trunk.state_dict()
+    assert all(value.equal(saved[key]) for key, value in own.items())
+    with pytest.raises(InputError, match=r"model.safetensors: .* no detector"):
+        check_weights(
+            Request(LAZY, overrides, variant=NETWORK, eval_only=True).experiment(),
+            evaluate=True,
+            allow_mismatch=True,
+        )
+    Path("empty").mkdir()
+    with pytest.raises(WeightsError, match=r"empty: is a folder without model.safetensors"):
+        check_weights(started("empty"))
+
+
+def test_a_file_on_the_hub_is_a_checkpoint(whole: State, monkeypatch) -> None:
+    torch.save({"model": whole}, "detector.pth")
+    monkeypatch.setattr(sources, "from_hub", lambda _, name: Path(name).absolute())
+    experiment = started("hf://owner/name/detector.pth")
+    assert experiment.checkpoint == str(Path("detector.pth").absolute())
+    check_weights(experiment, evaluate=True, allow_mismatch=True)
+    with pytest.raises(WeightsError, match="use hf://OWNER/REPOSITORY/FILE"):
+        started("hf://owner/name")

@@ -19,7 +19,7 @@ from mmdet.utils import register_all_modules
 from mmengine.config import Config
 
 from resnext_backbones.engine.catalogue import INSTALLED_CONFIGS, find_config, published_results
-from resnext_backbones.engine.config import for_training
+from resnext_backbones.engine.config import for_training, naming
 from resnext_backbones.engine.fit import check_weights
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.mmdetection.config import (
@@ -146,6 +146,14 @@ def test_a_config_with_an_error_is_named(tmp_path: Path) -> None:
     path.write_text("model = dict(\n")
     with pytest.raises(InputError, match=re.escape(str(path))):
         load_config(str(path))
+
+
+def test_a_config_that_is_based_on_itself_and_options_without_a_value() -> None:
+    with pytest.raises(InputError, match=r"^config a\.py: one that it is"), naming(Path("a.py")):
+        raise RecursionError
+    for option in ("train_cfg.max_epochs", "=1", "2]"):
+        with pytest.raises(InputError, match=rf"^--cfg-options {option}: give each as PLACE=VALUE"):
+            load_config("demo_coco", options=[option])
 
 
 def test_options_reach_the_config() -> None:

@@ -18,10 +18,10 @@ from resnext_backbones.data.aspect import check_aspect
 from resnext_backbones.engine.early import check_run
 from resnext_backbones.engine.memory import training_options
 from resnext_backbones.errors import InputError
-from resnext_backbones.tasks.mmdetection.checks import resized_to
 from resnext_backbones.tasks.mmdetection.config import load_config
 from resnext_backbones.tasks.mmdetection.parts import check_model, feature_channels
 from resnext_backbones.tasks.mmdetection.run import TASK
+from resnext_backbones.tasks.mmdetection.sizes import resized_to
 
 ZOO = Path(mmdet.__file__).parent / ".mim" / "configs"
 
@@ -67,6 +67,15 @@ MODELS: dict[str, tuple[Any, str]] = {
     "model.rpn_head.in_channels": (256, "rpn_head.in_channels 256: .*=64"),
     "model.roi_head.bbox_roi_extractor.out_channels": (256, "bbox_roi_extractor.out_channels 256"),
     "model.roi_head.mask_head.in_channels": (256, "mask_head.in_channels 256"),
+    "model.rpn_head.anchor_generator.strides": (
+        [4, 8, 16],
+        r"anchor_generator.strides \[4, 8, 16\]: the neck gives 5 feature maps",
+    ),
+    "model.neck.num_outs": (4, "anchor_generator.strides .*: the neck gives 4 feature maps"),
+    "model.roi_head.bbox_roi_extractor.featmap_strides": (
+        [4, 8, 16, 32, 64, 128],
+        "featmap_strides .*: the neck gives 5 feature maps",
+    ),
     "model.neck.norm_cfg": ({"type": "BatchNorm"}, "neck.norm_cfg.type BatchNorm: .*try"),
     "model.roi_head.mask_head.conv_cfg": ({"type": "Conv2D"}, "conv_cfg.type Conv2D: .*Conv2d"),
     "model.backbone.variant": ("resnext50", "model.backbone: .*resnext50"),
@@ -79,6 +88,16 @@ def test_a_setting_that_is_wrong(cfg: Config, place: str) -> None:
     change(cfg, place, value)
     with pytest.raises(InputError, match=f"(?s){words}"):
         check_run(cfg, "train")
+
+
+def test_two_of_a_name(cfg: Config) -> None:
+    change(
+        cfg, "visualizer.vis_backends", [{"type": "LocalVisBackend"}, {"type": "LocalVisBackend"}]
+    )
+    with pytest.raises(InputError, match="vis_backends: LocalVisBackend is named twice"):
+        check_run(cfg, "train")
+    cfg.visualizer.vis_backends[1].name = "another"
+    check_run(cfg, "train")
 
 
 @pytest.mark.parametrize("place", MODELS)
@@ -157,6 +176,29 @@ SIZES = [
 @pytest.mark.parametrize(("pipeline", "sizes"), SIZES)
 def test_sizes_of_a_pipeline(pipeline: list[Any], sizes: list[Any]) -> None:
     assert list(resized_to(pipeline)) == sizes
+
+
+@pytest.mark.parametrize(
+    ("step", "sizes"),
+    [
+        ({"type": "Resize", "scale": 64, "keep_ratio": True}, [(64, 64)]),
+        ({"type": "Resize", "scale": (1e9, 64), "keep_ratio": True}, [(1 << 24, 64)]),
+        ({"type": "RandomChoiceResize", "scales": [64, (32, 16)]}, [(64, 64), (32, 16)]),
+    ],
+)
+def test_sizes_as_people_write_them(step: dict[str, Any], sizes: list[tuple[int, int]]) -> None:
+    assert list(resized_to([step])) == sizes
+
+
+@pytest.mark.parametrize("keep_ratio", [True, False])
+@pytest.mark.parametrize("scale", [(0, 0), 0, "large", (64,), (), [(64, 64), (64, -1)], None])
+def test_what_is_no_size_is_named(scale: Any, keep_ratio: bool) -> None:
+    step = {"type": "mmdet.Resize", "scale": scale, "keep_ratio": keep_ratio}
+    if scale is None:  # it has a factor in its place
+        assert not list(resized_to([step]))
+        return
+    with pytest.raises(InputError, match=r"^Resize\(scale=.*\): sizes are width and height"):
+        list(resized_to([step]))
 
 
 def test_images_that_would_vanish() -> None:

@@ -1,0 +1,51 @@
+"""Numbers of a config that would end a run late, or leave it without a step, are refused first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.config import Config
+
+from resnext_backbones.errors import InputError
+
+LEAST: dict[str, int] = {
+    "train_cfg.max_epochs": 1,
+    "train_cfg.max_iters": 1,
+    "train_cfg.val_interval": 1,
+    "train_cfg.val_begin": 0,
+    "train_dataloader.batch_size": 1,
+    "train_dataloader.num_workers": 0,
+    "val_dataloader.batch_size": 1,
+    "val_dataloader.num_workers": 0,
+    "test_dataloader.batch_size": 1,
+    "test_dataloader.num_workers": 0,
+    "optim_wrapper.accumulative_counts": 1,
+    "default_hooks.logger.interval": 1,
+    "randomness.seed": 0,
+}
+"""Whole numbers, and the least that each may be."""
+
+ABOVE_ZERO = ("optim_wrapper.optimizer.lr", "optim_wrapper.clip_grad.max_norm")
+"""With 0 nothing would be learned."""
+
+
+def check_numbers(cfg: Config) -> None:
+    """Raises InputError where a number of a config is none, or too small."""
+    for place, least in LEAST.items():
+        value = _at(cfg, place)
+        if value is not None and not (type(value) is int and value >= least):
+            raise InputError(f"{place} {value!r}: must be a whole number, at least {least}")
+    for place in ABOVE_ZERO:
+        value = _at(cfg, place)
+        if value is not None and not (type(value) in (int, float) and 0 < value < math.inf):
+            raise InputError(f"{place} {value!r}: must be a number above 0")
+
+
+def _at(cfg: Config, place: str) -> Any:
+    """Returns what is at a place; None: nothing is."""
+    found: Any = cfg
+    for key in place.split("."):
+        found = found.get(key) if isinstance(found, Config | Mapping) else None
+    return found

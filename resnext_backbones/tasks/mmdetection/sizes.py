@@ -1,0 +1,48 @@
+"""Pipelines of MMDetection say to which sizes they resize images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Any
+
+from resnext_backbones.errors import InputError
+
+RESIZING = {"Resize": "scale", "RandomResize": "scale", "RandomChoiceResize": "scales"}
+"""Transforms of MMDetection that make images smaller, and what says the sizes."""
+
+MOST = 1 << 24
+"""Pixels of a side; a scale may be infinite where only the other side counts."""
+
+
+def resized_to(pipeline: Iterable[Any]) -> Iterator[tuple[int, int]]:
+    """Yields the sizes to which transforms of MMDetection resize images and keep their ratio.
+    InputError: one is no size.
+    """
+    for step in pipeline:
+        if not isinstance(step, Mapping):
+            continue
+        name = str(step.get("type")).removeprefix("mmdet.")
+        setting = RESIZING.get(name, "")
+        pairs = []
+        if (given := step.get(setting)) is not None:
+            pairs = list(_pairs(given, f"{name}({setting}={given!r})"))
+        if step.get("keep_ratio", name == "RandomChoiceResize") or "Random" in name:
+            yield from pairs
+        inner = step.get("transforms") or ()
+        flat = chain.from_iterable(t if isinstance(t, list | tuple) else [t] for t in inner)
+        yield from resized_to(flat)
+
+
+def _pairs(given: Any, shown: str) -> Iterator[tuple[int, int]]:
+    """Yields sizes as pairs: of one, of one number for both sides, or of a list of these."""
+    if isinstance(given, int | float):
+        given = given, given
+    several = isinstance(given, list | tuple) and given
+    if several and not all(isinstance(side, int | float) for side in given):
+        for size in given:
+            yield from _pairs(size, shown)
+    elif not (several and len(given) == 2 and min(given) >= 1):
+        raise InputError(f"{shown}: sizes are width and height, in pixels above 0")
+    else:
+        yield int(min(given[0], MOST)), int(min(given[1], MOST))
