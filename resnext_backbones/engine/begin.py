@@ -13,7 +13,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnext_backbones.adapters.mmengine import is_pretrained, load_from_checked
 from resnext_backbones.engine.checkpoints import find_checkpoint
-from resnext_backbones.engine.config import dicts_with
 from resnext_backbones.engine.hooks import AVERAGED
 from resnext_backbones.engine.runner import (
     build_on_meta,
@@ -21,6 +20,7 @@ from resnext_backbones.engine.runner import (
     read_checkpoint,
     resume,
 )
+from resnext_backbones.engine.walk import dicts_with
 from resnext_backbones.errors import InputError
 from resnext_backbones.models import ResNeXt
 from resnext_backbones.weights import WeightsError

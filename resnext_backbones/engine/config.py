@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ from resnext_backbones.engine.catalogue import (
     find_config,
     joined,
 )
+from resnext_backbones.engine.checks.outputs import check_folder
+from resnext_backbones.engine.checks.settings import check_option
 from resnext_backbones.engine.deterministic import make_deterministic
 from resnext_backbones.engine.fit import log_warning, refuse_earlier_run
-from resnext_backbones.engine.outputs import check_folder
-from resnext_backbones.engine.settings import check_option
 from resnext_backbones.errors import NO_GPU_FOR_FP16, InputError
 from resnext_backbones.models.parts.stems import STEMS
 from resnext_backbones.variants import VARIANTS
@@ -216,15 +216,3 @@ def _use_own_parts(cfg: Config) -> None:
     if cfg.train_cfg.get("type", by_epoch) == "EpochBasedTrainLoop":
         cfg.train_cfg.pop("by_epoch", None)
         cfg.train_cfg.type = "resnext_backbones.EpochBasedTrainLoop"
-
-
-def dicts_with(node: Any, wanted: Callable[[Mapping[str, Any]], bool]) -> Iterator[dict[str, Any]]:
-    """Yields every mapping in a config, at any depth, that `wanted` says yes to."""
-    if isinstance(node, Mapping):
-        if wanted(node):
-            yield node  # type: ignore[misc]
-        children: Any = list(node.values())
-    else:
-        children = node if isinstance(node, list | tuple) else ()
-    for child in children:
-        yield from dicts_with(child, wanted)

@@ -10,6 +10,7 @@ from typing import Any
 from mmengine.hooks import Hook
 
 from resnext_backbones.engine.fit import read_section
+from resnext_backbones.engine.walk import plain_values, value_at
 from resnext_backbones.errors import InputError, some
 
 CONFIG, CHECKPOINT = "the config's", "the checkpoint's"
@@ -178,12 +179,14 @@ def _plain(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _holds(place: str) -> str:
-    """Returns whose value holds of a setting, by the longest beginning of its place in `HOLDS`; a
-    name alone is one of the optimiser's.
-    """
-    place = place if "." in place or place in HOLDS else f"optim_wrapper.optimizer.{place}"
-    known = [begin for begin in HOLDS if place == begin or place.startswith(f"{begin}.")]
-    return HOLDS[max(known, key=len)]
+    """Returns whose value holds of a setting; a name alone is one of the optimiser's."""
+    in_full = "." in place or place in HOLDS
+    return HOLDS[_begin(place if in_full else f"optim_wrapper.optimizer.{place}")]
+
+
+def _begin(place: str) -> str:
+    """Returns the longest beginning of a place that is in `HOLDS`."""
+    return max((b for b in HOLDS if place == b or place.startswith(f"{b}.")), key=len)
 
 
 def _differences(
@@ -191,32 +194,10 @@ def _differences(
 ) -> Iterator[tuple[str, tuple[Any, Any]]]:
     """Yields the settings of `HOLDS` that two configs have otherwise, as far as both are known."""
     for begin in HOLDS:
-        first, *rest = begin.split(".")
-        pair = [then.get(first), now.get(first)]
-        for key in rest:
-            pair = [node.get(key) if isinstance(node, Mapping) else None for node in pair]
-        if then.get(first) is None:
+        if then.get(begin.partition(".")[0]) is None:
             continue
-        old, new = (dict(_flat(node, begin)) for node in pair)
-        for place in [*old, *(key for key in new if key not in old)]:
-            names = place.split(".")
-            is_own = _longest(place) == begin and not set(NO_EFFECT) & set(names)
+        old, new = (dict(plain_values(value_at(cfg, begin), begin)) for cfg in (then, now))
+        for place in {**old, **new}:
+            is_own = _begin(place) == begin and not set(NO_EFFECT) & set(place.split("."))
             if is_own and old.get(place) != new.get(place):
                 yield place, (old.get(place), new.get(place))
-
-
-def _longest(place: str) -> str:
-    return max((b for b in HOLDS if place == b or place.startswith(f"{b}.")), key=len)
-
-
-def _flat(node: Any, place: str) -> Iterator[tuple[str, Any]]:
-    """Yields the plain values in a config, with their places."""
-    if isinstance(node, Mapping):
-        for key, child in node.items():
-            if not str(key).startswith("_"):
-                yield from _flat(child, f"{place}.{key}")
-    elif isinstance(node, list | tuple) and any(isinstance(child, Mapping) for child in node):
-        for index, child in enumerate(node):
-            yield from _flat(child, f"{place}.{index}")
-    else:
-        yield place, list(node) if isinstance(node, tuple) else node

@@ -29,7 +29,6 @@ from resnext_backbones.engine.checkpoints import (
     newest_checkpoint,
     read_journal,
 )
-from resnext_backbones.engine.config import dicts_with
 from resnext_backbones.engine.curves import CurvesHook
 from resnext_backbones.engine.failures import said
 from resnext_backbones.engine.handover import Offer, settle
@@ -43,6 +42,7 @@ from resnext_backbones.engine.norms import SYNCHRONISED, use_own
 from resnext_backbones.engine.processes import start_process_group
 from resnext_backbones.engine.resumed import ResumedSettingsHook
 from resnext_backbones.engine.signals import requests
+from resnext_backbones.engine.walk import dicts_with
 from resnext_backbones.errors import InputError
 from resnext_backbones.io import atomic_write_text, json_text
 from resnext_backbones.weights.compare import COUNTER, MISSING, UNEXPECTED, Comparison, compare

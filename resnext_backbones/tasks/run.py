@@ -14,8 +14,8 @@ from torch import nn
 
 from resnext_backbones.engine import runner
 from resnext_backbones.engine.begin import Begin
-from resnext_backbones.engine.config import dicts_with
-from resnext_backbones.engine.early import check_run
+from resnext_backbones.engine.checks.outputs import check_folder, check_metrics_file
+from resnext_backbones.engine.checks.table import check_run
 from resnext_backbones.engine.fit import (
     WeightsUse,
     check_weights,
@@ -25,7 +25,7 @@ from resnext_backbones.engine.fit import (
 )
 from resnext_backbones.engine.handover import share_weights
 from resnext_backbones.engine.hooks import ReportHook
-from resnext_backbones.engine.outputs import check_folder, check_metrics_file
+from resnext_backbones.engine.walk import dicts_with
 from resnext_backbones.errors import InputError, some
 
 CHECK = "resnext_backbones.CheckWeightsHook"

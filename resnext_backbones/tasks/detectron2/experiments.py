@@ -20,8 +20,8 @@ from torch import nn
 
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone, add_resnext_config
 from resnext_backbones.engine.catalogue import check_variant, find_config, joined
+from resnext_backbones.engine.checks.outputs import check_folder
 from resnext_backbones.engine.fit import known_pixels
-from resnext_backbones.engine.outputs import check_folder
 from resnext_backbones.errors import BUILD_ERRORS, InputError
 from resnext_backbones.tasks.detectron2.overrides import check_overrides
 from resnext_backbones.tasks.detectron2.zoo import plain_name

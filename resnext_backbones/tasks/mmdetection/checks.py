@@ -15,9 +15,9 @@ from resnext_backbones.data.aspect import check_aspect, resized_to
 from resnext_backbones.data.between import check_same_names, check_truth, warn_of_both
 from resnext_backbones.data.coco_file import read_content
 from resnext_backbones.data.image_check import check_images
-from resnext_backbones.engine.config import dicts_with
 from resnext_backbones.engine.fit import log_warning
 from resnext_backbones.engine.processes import read_ranks
+from resnext_backbones.engine.walk import dicts_with
 from resnext_backbones.errors import InputError, some
 from resnext_backbones.tasks.mmdetection.annotations import (
     Source,

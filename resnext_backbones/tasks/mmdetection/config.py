@@ -13,7 +13,8 @@ from torch import nn
 
 from resnext_backbones.adapters.mmengine import is_pretrained
 from resnext_backbones.engine import fit
-from resnext_backbones.engine.config import dicts_with, read_config
+from resnext_backbones.engine.config import read_config
+from resnext_backbones.engine.walk import dicts_with
 from resnext_backbones.errors import InputError
 from resnext_backbones.weights import Preprocessing
 from resnext_backbones.weights.registry import row_named

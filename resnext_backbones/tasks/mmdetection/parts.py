@@ -7,11 +7,9 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, Registry, init_default_scope
+from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
-from resnext_backbones.engine.catalogue import closest
-from resnext_backbones.engine.signatures import registered
 from resnext_backbones.errors import BUILD_ERRORS, InputError
 from resnext_backbones.models import ResNeXt
 
@@ -29,16 +27,12 @@ PLAIN_EXTRACTOR = "SingleRoIExtractor"
 SAME = ("rpn_head", "bbox_head")
 """Heads of `model` read the neck's feature maps, whose channels they name in `in_channels`."""
 
-LAYERS = ("norm_cfg", "conv_cfg", "act_cfg")
-"""mmcv builds these, which does not name a type that it does not find."""
-
 
 def check_model(cfg: Config) -> None:
-    """Raises InputError where a type of layer is not registered, or where parts disagree
-    about the channels of the feature maps that one hands to the other.
+    """Raises InputError where parts disagree about the channels of the feature maps that one hands
+    to the other.
     """
     init_default_scope(cfg.get("default_scope") or "mmengine")
-    _check_layers(cfg)
     model = cfg.model.get("detector") or cfg.model
     if "type" not in (model.get("backbone") or ()):
         return
@@ -49,34 +43,6 @@ def check_model(cfg: Config) -> None:
             f"{prefix}.{setting} {given}: the feature maps before it have {wanted} channels; set "
             f"{prefix}.{setting}={words}"
         )
-
-
-def _check_layers(cfg: Config) -> None:
-    for place, node in _layers(cfg.model, "model"):
-        name = node["type"]
-        if isinstance(name, str) and registered(MODELS, name, node) is None:
-            near = closest(name, sorted(_names(MODELS)))
-            raise InputError(
-                f"config {cfg.filename}: {place}.type {name}: no layer of this name is "
-                f"registered; try {near}, or name its module in custom_imports"
-            )
-
-
-def _layers(node: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yields the layers that a model's config names, with their places."""
-    children: Any = node.items() if isinstance(node, Mapping) else ()
-    children = enumerate(node) if isinstance(node, list | tuple) else children
-    for key, child in children:
-        if key in LAYERS and isinstance(child, Mapping) and "type" in child:
-            yield f"{place}.{key}", child
-        yield from _layers(child, f"{place}.{key}")
-
-
-def _names(known: Registry) -> Iterator[str]:
-    yield from known.module_dict
-    for scope, child in known.children.items():
-        names = child.module_dict
-        yield from names if scope == "mmdet" else (f"{scope}.{name}" for name in names)
 
 
 def _unlike(model: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
