@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
+from resnext_backbones.engine.checks.packages import PACKAGES
 from resnext_backbones.engine.fit import NONE, WeightsUse, given_by_option, stop_at
 from resnext_backbones.errors import InputError, some
 from resnext_backbones.tasks.detectron2.annotations import check_annotations
@@ -50,10 +51,8 @@ EVALUATORS: dict[str, tuple[Callable[..., Any], ...]] = {
 }
 """Detectron2's own, by what its data sets say of themselves."""
 
-PANOPTIC = "git+https://github.com/cocodataset/panopticapi.git"
-PACKAGES = {"lvis": ("lvis", "lvis"), "coco_panoptic_seg": ("panopticapi", f"'{PANOPTIC}'")}
+NEEDED = {"lvis": PACKAGES["LVISMetric"], "coco_panoptic_seg": PACKAGES["CocoPanopticMetric"]}
 """Packages that these evaluators import when the training is over, and what pip calls them."""
-
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +89,7 @@ def evaluators_of(name: str) -> tuple[Callable[..., Any], ...]:
         raise InputError(
             f"data set {name}: its evaluator {kind!r} is none of {', '.join(EVALUATORS)}"
         )
-    package, source = PACKAGES.get(kind, ("detectron2", ""))
+    package, source = NEEDED.get(kind, ("detectron2", ""))
     if find_spec(package) is None:
         raise InputError(
             f"data set {name}: is evaluated with the package {package}: pip install {source}"

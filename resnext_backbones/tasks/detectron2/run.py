@@ -68,6 +68,8 @@ from resnext_backbones.tasks.detectron2.resumed import OptimizerSettings
 
 LOGGER = "resnext_backbones"
 
+logger = logging.getLogger(LOGGER)
+
 
 @dataclass(frozen=True)
 class Request:
@@ -155,10 +157,19 @@ def _work(request: Request) -> None:
     """Does the work of one process."""
     experiment = request.experiment()
     with requests.listening(), said(experiment.work_dir):
-        _run(experiment, request)
+        _set_up(experiment, request)
+        is_lazy = isinstance(experiment, LazyExperiment)
+        with less_memory_named(lambda: less_memory(experiment)), finite_loss():
+            if request.eval_only:
+                model = create_ddp_model(experiment.build())
+                SafeCheckpointer(model).load(experiment.checkpoint)
+                (_evaluate_lazy if is_lazy else _YamlTrainer.test)(experiment.cfg, model)
+            else:
+                (_train_lazy if is_lazy else _train_yaml)(experiment, request.resume)
 
 
-def _run(experiment: Experiment, request: Request) -> None:
+def _set_up(experiment: Experiment, request: Request) -> None:
+    """Sets up a process, its logs and its data sets."""
     # It logs the traceback of an error and raises it as well.
     logging.getLogger(TrainerBase.__module__).addFilter(lambda record: not record.exc_info)
     agree(experiment.checkpoint, f"--work-dir {experiment.work_dir}")
@@ -168,11 +179,7 @@ def _run(experiment: Experiment, request: Request) -> None:
     setup_logger(experiment.work_dir, distributed_rank=comm.get_rank(), name=LOGGER)
     if request.deterministic:
         be_deterministic()  # Detectron2 has set what its config says
-    logger = logging.getLogger(LOGGER)
-    train = not request.eval_only
-    use_completed(experiment, train=train, say=logger.info, warn=logger.warning)
-    with less_memory_named(lambda: less_memory(experiment)), finite_loss():
-        _do(request, experiment)
+    use_completed(experiment, train=not request.eval_only, say=logger.info, warn=logger.warning)
 
 
 @contextmanager
@@ -189,31 +196,13 @@ def finite_loss() -> Iterator[None]:
 
 def less_memory(experiment: Experiment) -> Iterator[str]:
     """Yields what a detector could be trained with in less memory."""
-    keys, is_yaml = experiment.keys, isinstance(experiment, YamlExperiment)
-    between = " " if is_yaml else "="
-    yield f"{AMP[is_yaml]}{between}True: activations take half"
+    keys, between = experiment.keys, experiment.between
+    yield f"{keys['amp']}{between}True: activations take half"
     if experiment.batch > 1:
         half = experiment.batch // 2
         yield f"{keys['batch']}{between}{half}, of {experiment.batch} now, with half the rate"
     yield f"{keys['freeze_at']}{between}{experiment.freeze_at + 1}: frozen stages keep nothing"
-    sizes = "INPUT.MIN_SIZE_TRAIN" if is_yaml else "dataloader.train.mapper.augmentations"
-    yield f"smaller images: {sizes}"
-
-
-AMP = {True: "SOLVER.AMP.ENABLED", False: "train.amp.enabled"}
-"""A YAML file's setting for mixed precision, and a LazyConfig's."""
-
-
-def _do(request: Request, experiment: Experiment) -> None:
-    """Trains or evaluates, once the process is set up."""
-    is_lazy = isinstance(experiment, LazyExperiment)
-    if request.eval_only:
-        model = create_ddp_model(experiment.build())
-        SafeCheckpointer(model).load(experiment.checkpoint)
-        evaluate = _evaluate_lazy if is_lazy else _YamlTrainer.test
-        evaluate(experiment.cfg, model)
-    else:
-        (_train_lazy if is_lazy else _train_yaml)(experiment, request.resume)
+    yield f"smaller images: {keys['sizes']}"
 
 
 def _train_lazy(experiment: Experiment, resume: bool) -> None:
@@ -273,7 +262,7 @@ def _train_yaml(experiment: Experiment, resume: bool) -> None:
 
 def _say(changed: list[str]) -> None:
     if changed:
-        logging.getLogger(LOGGER).warning(
+        logger.warning(
             f"resumed with other settings than its run had: {some(changed)}: the config's hold"
         )
 
@@ -311,7 +300,6 @@ class _YamlTrainer(DefaultTrainer):
 
 def report(model: nn.Module, experiment: Experiment) -> None:
     """Logs what the training starts from."""
-    logger = logging.getLogger(LOGGER)
     for backbone in model.modules():
         if not isinstance(backbone, ResNeXtBackbone):
             continue
