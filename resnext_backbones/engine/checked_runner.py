@@ -9,8 +9,8 @@ from typing import Any
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 
-from resnext_backbones.engine.deterministic import be_deterministic
 from resnext_backbones.engine.resumed import ResumedSettings
+from resnext_backbones.engine.seeds import be_deterministic
 from resnext_backbones.errors import BUILD_ERRORS, InputError
 
 

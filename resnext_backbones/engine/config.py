@@ -22,8 +22,8 @@ from resnext_backbones.engine.catalogue import (
 )
 from resnext_backbones.engine.checks.outputs import check_folder
 from resnext_backbones.engine.checks.settings import check_option
-from resnext_backbones.engine.deterministic import make_deterministic
 from resnext_backbones.engine.fit import log_warning, refuse_earlier_run
+from resnext_backbones.engine.seeds import be_deterministic
 from resnext_backbones.errors import NO_GPU_FOR_FP16, InputError
 from resnext_backbones.models.parts.stems import STEMS
 from resnext_backbones.variants import VARIANTS
@@ -216,3 +216,13 @@ def _use_own_parts(cfg: Config) -> None:
     if cfg.train_cfg.get("type", by_epoch) == "EpochBasedTrainLoop":
         cfg.train_cfg.pop("by_epoch", None)
         cfg.train_cfg.type = "resnext_backbones.EpochBasedTrainLoop"
+
+
+def make_deterministic(cfg: Any) -> None:
+    """Asks for what repeats, as `be_deterministic`, with the config's seed, or 0 without one."""
+    be_deterministic()
+    randomness = {"seed": 0, **(cfg.get("randomness") or {})}
+    seed = randomness["seed"]
+    cfg.randomness = {**randomness, "seed": 0 if seed is None else seed, "deterministic": True}
+    # The fastest of cuDNN's algorithms is measured anew in each run.
+    cfg.env_cfg = {**(cfg.get("env_cfg") or {}), "cudnn_benchmark": False}

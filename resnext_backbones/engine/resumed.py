@@ -9,8 +9,8 @@ from typing import Any
 
 from mmengine.hooks import Hook
 
-from resnext_backbones.engine.fit import read_section
 from resnext_backbones.engine.walk import plain_values, value_at
+from resnext_backbones.engine.written import read_section
 from resnext_backbones.errors import InputError, some
 
 CONFIG, CHECKPOINT = "the config's", "the checkpoint's"

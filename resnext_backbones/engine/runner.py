@@ -18,7 +18,7 @@ from torch import Tensor, distributed, nn
 
 # They register what configs name; MMEngine reads files as this package does.
 from resnext_backbones.adapters import mmengine as _reads_files  # noqa: F401
-from resnext_backbones.engine import amp, groups, hosts, loop  # noqa: F401
+from resnext_backbones.engine import hosts, loop, optim  # noqa: F401
 from resnext_backbones.engine.alike import facts_of
 from resnext_backbones.engine.checked_runner import CheckedRunner, build_errors_named
 from resnext_backbones.engine.checkpoints import (

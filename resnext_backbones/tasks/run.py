@@ -21,11 +21,11 @@ from resnext_backbones.engine.fit import (
     check_weights,
     fetch_weights,
     stop_at,
-    unlike_its_run,
 )
 from resnext_backbones.engine.handover import share_weights
 from resnext_backbones.engine.hooks import ReportHook
 from resnext_backbones.engine.walk import dicts_with
+from resnext_backbones.engine.written import unlike_its_run
 from resnext_backbones.errors import InputError, some
 
 CHECK = "resnext_backbones.CheckWeightsHook"

@@ -13,7 +13,8 @@ import torch
 from mmengine.config import Config
 
 from resnext_backbones.engine import checked_runner
-from resnext_backbones.engine.deterministic import CUBLAS, make_deterministic
+from resnext_backbones.engine.config import make_deterministic
+from resnext_backbones.engine.seeds import CUBLAS
 
 
 @pytest.fixture

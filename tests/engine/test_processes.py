@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
+import socket
 import warnings
+from argparse import Namespace
 
 import pytest
 import torch
 from torch import distributed
 
+from resnext_backbones.engine import hosts
 from resnext_backbones.engine import processes as environment
 from resnext_backbones.engine.alike import facts_of
-from resnext_backbones.engine.launchers import LAUNCHERS
 from resnext_backbones.engine.processes import (
     UNSHARED_STORE,
     read_ranks,
     start_process,
     start_process_group,
 )
-from resnext_backbones.errors import InputError
+from resnext_backbones.errors import InputError, RunError
+
+pytestmark = pytest.mark.usefixtures("no_launcher")
 
 
 def test_hosts_compare_texts_of_any_length() -> None:
@@ -39,15 +43,6 @@ OWN = {
     "mpi": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
 }
 """What tells rank, world size and local rank, of a launcher for each option."""
-
-
-@pytest.fixture(autouse=True)
-def _no_launcher(monkeypatch) -> None:
-    names = {name for row in LAUNCHERS for names in row.needed for name in names}
-    for name in (*names, "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-        # Set first, so that what a test sets in os.environ is taken back after it.
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
 
 
 @pytest.mark.parametrize(
@@ -134,3 +129,30 @@ def test_restarts_that_would_find_old_addresses_are_warned_of(monkeypatch) -> No
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         environment._warn_of_shared_store()
+
+
+def test_a_port_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with socket.create_server(("", 0)) as server:
+        port = str(server.getsockname()[1])
+        os.environ.update(
+            zip(OWN["mpi"], "020", strict=True), MASTER_ADDR="127.0.0.1", MASTER_PORT=port
+        )
+        with pytest.raises(InputError, match=f"MASTER_PORT {port}: another .*set MASTER_PORT to"):
+            start_process_group(Cfg(launcher="mpi"), lambda _: {})
+
+
+def test_a_program_that_is_no_store_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosts, "ANSWER", 0.3)
+    with socket.create_server(("", 0)) as server:
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(server.getsockname()[1]))
+        with pytest.raises(RunError, match=r"is another program's, .*set MASTER_PORT"):
+            hosts.connect(30)
+
+
+def test_a_gpu_that_two_processes_have() -> None:
+    peers = Namespace(names={0: "rank 0 on a", 1: "rank 1 on a", 2: "rank 2 on b"})
+    hosts.Peers._check_gpus(peers, ["x", "y", "z"])
+    hosts.Peers._check_gpus(peers, ["", "", ""])
+    with pytest.raises(InputError, match=r"^rank 0 on a, rank 2 on b have the same GPU, x"):
+        hosts.Peers._check_gpus(peers, ["x", "y", "x"])

@@ -36,11 +36,11 @@ from torch import nn
 
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
 from resnext_backbones.engine.describe import summary
-from resnext_backbones.engine.deterministic import be_deterministic
 from resnext_backbones.engine.failures import said
 from resnext_backbones.engine.fit import NONE, refuse_earlier_run
 from resnext_backbones.engine.memory import less_memory_named
 from resnext_backbones.engine.processes import agree
+from resnext_backbones.engine.seeds import be_deterministic
 from resnext_backbones.engine.signals import requests
 from resnext_backbones.errors import InputError, some
 from resnext_backbones.tasks.detectron2.annotations import use_completed

@@ -26,7 +26,7 @@ from resnext_backbones.data.find_images import FoundImages
 from resnext_backbones.engine import runner
 from resnext_backbones.engine.checkpoints import find_checkpoint
 from resnext_backbones.engine.checks.outputs import check_folder
-from resnext_backbones.engine.fit import unlike_its_run
+from resnext_backbones.engine.written import unlike_its_run
 from resnext_backbones.errors import BUILD_ERRORS, InputError
 from resnext_backbones.io import atomic_write_text, json_text
 from resnext_backbones.reports.drawing import class_colours
