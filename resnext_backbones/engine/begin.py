@@ -11,7 +11,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from resnext_backbones.adapters.mmengine import is_pretrained, load_from_checked
+from resnext_backbones.adapters.mmengine import init_cfgs, is_pretrained, load_from_checked
 from resnext_backbones.engine.checkpoints import find_checkpoint
 from resnext_backbones.engine.hooks import AVERAGED
 from resnext_backbones.engine.runner import (
@@ -89,7 +89,7 @@ def _of_network(cfg: Config, source: str) -> Begin:
     held = held or variant
     found[MISSING] = [key for key in found[MISSING] if key not in added]
     keys = [key for key in model.state_dict() if not key.endswith(COUNTER)]
-    left = {_key(text) for kind in (MISSING, SHAPE, TYPE) for text in found[kind]}
+    left = {text.partition(" ")[0] for kind in (MISSING, SHAPE, TYPE) for text in found[kind]}
     taken = len(set(keys) - left - added)
     if found[BROKEN] or found[TYPE] or not taken:
         bare = held and any(".backbone." in f".{key}" for key in keys)
@@ -104,7 +104,7 @@ def _of_network(cfg: Config, source: str) -> Begin:
     if trunk:
         message = trunk.message(f"load_from {source}", held, network)
         problems = [message.replace("Nothing was loaded.", "The backbone would be loaded in part.")]
-    if fused and any(_moving_norms(model.train())):
+    if fused and _has_moving_norms(model.train()):
         problems.append(
             f"load_from {source}: has fused norms, which only scale and shift: with statistics of "
             "a batch they compute something else; keep those of the backbone (norm_eval=True)"
@@ -131,15 +131,10 @@ def _listed(found: Comparison) -> str:
     return "; ".join(lines)
 
 
-def _moving_norms(model: nn.Module) -> Iterator[str]:
-    """Yields the names of a trunk's norms with the statistics of each batch."""
-    for name, module in model.named_modules():
-        if isinstance(module, _BatchNorm) and module.training and _in_trunk(name):
-            yield name
-
-
-def _key(text: str) -> str:
-    return text.partition(" ")[0]
+def _has_moving_norms(model: nn.Module) -> bool:
+    """Tells whether a trunk has norms with the statistics of each batch."""
+    norms = ((n, m) for n, m in model.named_modules() if isinstance(m, _BatchNorm))
+    return any(norm.training and _in_trunk(name) for name, norm in norms)
 
 
 def _in_trunk(key: str) -> bool:
@@ -190,20 +185,13 @@ def _of_parts(cfg: Config) -> Iterator[str]:
         own = getattr(type(module), "init_weights", None)
         if isinstance(module, ResNeXt) or own is not BaseModule.init_weights:
             continue
-        for init_cfg in _pretrained(getattr(module, "init_cfg", None)):
+        for init_cfg in filter(is_pretrained, init_cfgs(module)):
             yield from _of_part(name or "the model", module, init_cfg)
 
 
 def _loads_itself(part: Mapping[str, Any]) -> bool:
-    """Tells whether a part of a config, but for this package's trunk, has an `init_cfg` with
-    weights.
-    """
-    return part.get("type") != OWN and any(_pretrained(part.get("init_cfg")))
-
-
-def _pretrained(init_cfg: Any) -> Iterator[Mapping[str, Any]]:
-    cfgs = [init_cfg] if isinstance(init_cfg, Mapping) else init_cfg or ()
-    return filter(is_pretrained, cfgs)
+    """Tells whether a config's part loads weights by an `init_cfg`, and is not this trunk's."""
+    return part.get("type") != OWN and any(map(is_pretrained, init_cfgs(part)))
 
 
 def _of_part(name: str, module: nn.Module, init_cfg: Mapping[str, Any]) -> Iterator[str]:

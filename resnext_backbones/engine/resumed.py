@@ -109,8 +109,7 @@ class ResumedSettings:
     def _unlike_groups(self, runner: Any) -> dict[str, tuple[Any, Any]]:
         """Returns settings of the optimiser that the checkpoint had otherwise, by their names."""
         scheduled = {schedule.param_name for schedule in runner.param_schedulers or ()}
-        words = {"lr", "weight_decay", *runner.cfg.optim_wrapper.optimizer}
-        words = {w for w in words if _holds(f"optim_wrapper.optimizer.{w}") == CONFIG}
+        words = _words(runner)
         is_changed = not self.is_known or any(place.startswith(RATES) for place in self.changed)
         found = {}
         for now, fresh in zip(runner.optim_wrapper.param_groups, self.groups, strict=True):
@@ -136,11 +135,8 @@ class ResumedSettings:
                 "checkpoint's schedules and rates hold"
             )
             return
-        kept = {f"optim_wrapper.optimizer.{w}" for g in self.groups for w in g}
-        kept = {place.rpartition(".")[2] for place in kept if _holds(place) == CHECKPOINT}
-        words = {"lr", "weight_decay", *runner.cfg.optim_wrapper.optimizer} - kept
-        words |= {f"initial_{schedule.param_name}" for schedule in schedules}
-        words |= {schedule.param_name for schedule in schedules}
+        scheduled = {schedule.param_name for schedule in schedules}
+        words = _words(runner) | scheduled | {f"initial_{name}" for name in scheduled}
         for group, fresh in zip(groups, self.groups, strict=True):
             group.update({word: fresh[word] for word in words & fresh.keys()})
         for schedule, state in zip(schedules, self.schedules, strict=True):
@@ -172,6 +168,12 @@ class ResumedSettingsHook(Hook):
 
 def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
     return {key: copy.deepcopy(value) for key, value in group.items() if key != "params"}
+
+
+def _words(runner: Any) -> set[str]:
+    """Returns the settings of an optimiser's groups of which the config's values hold."""
+    words = {"lr", "weight_decay", *runner.cfg.optim_wrapper.optimizer}
+    return {word for word in words if _holds(word) == CONFIG}
 
 
 def _plain(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -94,9 +94,7 @@ class Task:
             fetch_weights(use)
             pixels = self.given(cfg.model, to_resume=False)["pixels"]
             said = str(pixels or "as the config's data_preprocessor makes them")
-            report = ReportHook(
-                self.find_backbone, lambda _: said, changed, first.loaded, first.left
-            )
+            report = ReportHook(self.find_backbone, said, changed, first.loaded, first.left)
             return runner.train(cfg, *self.hooks(), report)
 
     def evaluate(

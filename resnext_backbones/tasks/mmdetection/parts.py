@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
+from resnext_backbones.engine.walk import walk
 from resnext_backbones.errors import BUILD_ERRORS, InputError
 from resnext_backbones.models import ResNeXt
 
@@ -21,11 +23,17 @@ IN_ORDER = frozenset(
 )  # fmt: skip
 """Necks that take all feature maps of a backbone, in their order."""
 
-PLAIN_EXTRACTOR = "SingleRoIExtractor"
+EXTRACTOR = "SingleRoIExtractor"
 """This gives as many channels as it gets; others may join some."""
 
-SAME = ("rpn_head", "bbox_head")
-"""Heads of `model` read the neck's feature maps, whose channels they name in `in_channels`."""
+NECK = r"\.neck(\.\d+)?"
+
+READERS = {
+    r"\.(rpn|bbox)_head": "in_channels",
+    r"\.roi_head\.(?P<kind>bbox|mask)_roi_extractor": "out_channels",
+    r"\.roi_head\.(?P<kind>bbox|mask)_head(\.\d+)?": "in_channels",
+}
+"""Parts of a model that read the neck's feature maps say in these settings how many channels."""
 
 
 def check_model(cfg: Config) -> None:
@@ -40,18 +48,19 @@ def check_model(cfg: Config) -> None:
         prefix = "model.detector" if model is not cfg.model else "model"
         words = str(wanted).replace(" ", "")
         raise InputError(
-            f"{prefix}.{setting} {given}: the feature maps before it have {wanted} channels; set "
-            f"{prefix}.{setting}={words}"
+            f"{prefix}{setting} {given}: the feature maps before it have {wanted} channels; set "
+            f"{prefix}{setting}={words}"
         )
 
 
 def _unlike(model: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     """Yields settings of channels that do not fit, with what they say and what they should."""
-    necks = model.get("neck") or ()
-    necks = [("neck", necks)] if isinstance(necks, Mapping) else _numbered("neck", necks)
-    necks = [(place, neck) for place, neck in necks if isinstance(neck, Mapping)]
+    parts = [(place, part) for place, part in walk(model, "") if isinstance(part, Mapping)]
+    necks = [(place, part) for place, part in parts if re.fullmatch(NECK, place)]
     channels = feature_channels(model["backbone"])
-    if necks and channels:
+    if not necks:
+        return
+    if channels:
         place, neck = necks[0]
         wanted = neck.get("in_channels")
         ordered = _plain_name(neck) in IN_ORDER
@@ -61,38 +70,20 @@ def _unlike(model: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
             fits = ordered or wanted is None or wanted in channels
         if not fits:
             yield f"{place}.in_channels", wanted, list(channels)
-    features = necks[-1][1].get("out_channels") if necks else None
-    if not isinstance(features, int):
-        return
-    for head in SAME:
-        yield from _compare(head, model.get(head), "in_channels", features)
-    yield from _of_regions(model.get("roi_head"), features)
+    features = necks[-1][1].get("out_channels")
+    for place, part in parts if isinstance(features, int) else ():
+        for pattern, key in READERS.items():
+            found = re.fullmatch(pattern, place)
+            given = part.get(key) if found and _is_plain(model, found) else None
+            if isinstance(given, int) and given != features:
+                yield f"{place}.{key}", given, features
 
 
-def _of_regions(roi_head: Any, features: int) -> Iterator[tuple[str, Any, Any]]:
-    """Yields the settings of the heads of regions, whose extractors hand on the feature maps."""
-    if not isinstance(roi_head, Mapping):
-        return
-    for kind in ("bbox", "mask"):
-        extractor = roi_head.get(f"{kind}_roi_extractor")
-        if not isinstance(extractor, Mapping) or _plain_name(extractor) != PLAIN_EXTRACTOR:
-            continue
-        place = f"roi_head.{kind}_roi_extractor"
-        yield from _compare(place, extractor, "out_channels", features)
-        heads = roi_head.get(f"{kind}_head")
-        place = f"roi_head.{kind}_head"
-        each = [(place, heads)] if isinstance(heads, Mapping) else _numbered(place, heads or ())
-        for inner, head in each:
-            yield from _compare(inner, head, "in_channels", features)
-
-
-def _compare(place: str, part: Any, key: str, features: int) -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(part, Mapping) and isinstance(part.get(key), int) and part[key] != features:
-        yield f"{place}.{key}", part[key], features
-
-
-def _numbered(place: str, nodes: Sequence[Any]) -> list[tuple[str, Any]]:
-    return [(f"{place}.{index}", node) for index, node in enumerate(nodes)]
+def _is_plain(model: Mapping[str, Any], place: re.Match[str]) -> bool:
+    """Tells whether a head of regions, or another, is handed the feature maps as they are."""
+    kind = place.groupdict().get("kind")
+    extractor = model["roi_head"].get(f"{kind}_roi_extractor") if kind else None
+    return not kind or (isinstance(extractor, Mapping) and _plain_name(extractor) == EXTRACTOR)
 
 
 def _plain_name(part: Mapping[str, Any]) -> str:
