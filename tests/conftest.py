@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,6 +24,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
 
+for number, handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(number) is signal.SIG_IGN:  # the tests' own process runs in the background
+        signal.signal(number, handler)
+
 with suppress(ImportError):  # without mmcv; MMDetection's models are peers in many tests
     import resnext_backbones.mmcv_ops  # noqa: F401
 
@@ -31,6 +41,16 @@ COCO_TINY = Path(os.environ.get("COCO_TINY", ROOT.parent / "shared" / "data" / "
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _own_visualizer() -> Iterator[None]:
+    """Has no test write into the folder of the one before: MMEngine keeps visualizers by name."""
+    yield
+    if (visualization := sys.modules.get("mmengine.visualization")) is not None:
+        visualizer = visualization.Visualizer
+        for kind in (visualizer, *visualizer.__subclasses__()):
+            kind._instance_dict.clear()
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +19,12 @@ from resnext_backbones.models.bottleneck import Bottleneck
 from resnext_backbones.models.freezing import freeze, keep_in_eval
 from resnext_backbones.models.hub import HubMixin
 from resnext_backbones.models.layers import Conv, Layers, Plugin
-from resnext_backbones.models.options import MAX_STAGES, check_images, check_range, stage_indices
+from resnext_backbones.models.options import check_images, check_range, stage_indices
 from resnext_backbones.models.parts.activations import ACTIVATIONS
 from resnext_backbones.models.parts.norms import NORM_KINDS, Norm, Norms
 from resnext_backbones.models.parts.stems import STEMS
 from resnext_backbones.models.scripting import scriptable
-from resnext_backbones.models.stages import build_stages
+from resnext_backbones.models.stages import build_stages, drop_unbuilt_stages
 
 
 class ResNeXt(nn.Module, HubMixin):
@@ -123,7 +122,7 @@ class ResNeXt(nn.Module, HubMixin):
         self.channels = tuple(architecture.out_channels(i) for i in self.out_indices)
         each = [stem.stride, *(blocks[0].stride for blocks in stages)]
         self.strides = tuple(prod(each[: i + 2]) for i in self.out_indices)
-        self.register_load_state_dict_pre_hook(_drop_unbuilt_stages)
+        self.register_load_state_dict_pre_hook(drop_unbuilt_stages)
         self.frozen_stages, self._frozen = frozen_stages, -1
         self.train()
         self.reset_parameters()
@@ -248,12 +247,3 @@ class ResNeXt(nn.Module, HubMixin):
         for block in fused.blocks():
             block.fuse_()
         return fused
-
-
-def _drop_unbuilt_stages(
-    module: ResNeXt, state_dict: dict[str, Any], prefix: str, *_: object
-) -> None:
-    # A checkpoint of the whole network stays loadable where upper stages were not built.
-    unbuilt = tuple(f"{prefix}layer{i + 1}." for i in range(len(module.stages), MAX_STAGES))
-    for key in [key for key in state_dict if key.startswith(unbuilt)]:
-        del state_dict[key]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
+from torch import nn
 
 from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.models.bottleneck import Bottleneck
 from resnext_backbones.models.layers import Conv, Layers, Plugin
-from resnext_backbones.models.options import per_stage, positive_integers, require
+from resnext_backbones.models.options import MAX_STAGES, per_stage, positive_integers, require
 from resnext_backbones.models.parts.attention import attention_plugins
 
 
@@ -62,3 +64,15 @@ def build_stages(
             stages[i].append(block)
             in_channels = architecture.out_channels(i)
     return stages
+
+
+def drop_unbuilt_stages(
+    module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: object
+) -> None:
+    """Takes the stages that a trunk does not have out of a checkpoint of the whole network, before
+    it is loaded.
+    """
+    above = (f"layer{i + 1}" for i in range(MAX_STAGES))
+    unbuilt = tuple(f"{prefix}{name}." for name in above if not hasattr(module, name))
+    for key in [key for key in state_dict if key.startswith(unbuilt)]:
+        del state_dict[key]

@@ -13,10 +13,11 @@ from typing import Any
 from safetensors import safe_open
 
 from resnext_backbones.weights import torch7
+from resnext_backbones.weights.archives import read_zip
 from resnext_backbones.weights.arrays import tensors_of
 from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.pickles import Calls, RefusedError
-from resnext_backbones.weights.torch_files import mapped, read_legacy, read_plain, read_zip
+from resnext_backbones.weights.torch_files import mapped, read_legacy, read_plain
 
 LARGEST_HEADER = 2**24
 """Bytes suffice for a list of more than 100,000 tensors."""
