@@ -21,9 +21,6 @@ SAID_BY = (
 )  # fmt: skip
 """PyTorch, CUDA's libraries, OpenCV, NumPy and Linux say so that there is no memory."""
 
-WORKER = ("DataLoader worker", "is killed by signal")
-"""A process that reads images was ended by the system, mostly for want of memory."""
-
 HALVED = ("resnext_backbones.Bfloat16OptimWrapper", "AmpOptimWrapper")
 
 RECOMPUTE = {
@@ -46,12 +43,6 @@ def less_memory_named(options: Callable[[], Iterable[str]]) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # they are of many kinds
-        if all(word in str(error) for word in WORKER):
-            raise InputError(
-                f"{_first_line(error)}: a process that reads images was ended, as the system does "
-                "for want of memory, or of shared memory (/dev/shm): fewer processes take less: "
-                "--cfg-options train_dataloader.num_workers=1 val_dataloader.num_workers=1"
-            ) from error
         if not is_out_of_memory(error):
             raise
         listed = "\n".join(f"  {option}" for option in options())

@@ -54,6 +54,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "train_dataloader.sampler.shufle": (True, r"sampler.shufle: .*shuffle"),
     "val_dataloader.dataset.rot": ("data", r"val_dataloader.dataset.rot: .*try root"),
     "val_evaluator.typ": ("x", r"val_evaluator.typ: Accuracy takes no such"),
+    "val_evaluator": ({"topk": (1,)}, r"val_evaluator: has no type"),
     "visualizer.vis_backends": ([{"type": "LocalBackend"}], r"backends.0.type LocalBackend"),
     "randomness.sead": (1, r"randomness.sead: .*try seed"),
     "env_cfg.cudnn_benchmrk": (1, r"env_cfg.cudnn_benchmrk: .*try cudnn_benchmark"),

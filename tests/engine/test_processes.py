@@ -55,8 +55,7 @@ OWN = {
 )
 def test_devices_that_are_not_there(device, launcher, message, monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    for name, value in zip(OWN["slurm"], ("0", "1", "0"), strict=True):
-        monkeypatch.setenv(name, value)
+    os.environ.update(zip(OWN["slurm"], "010", strict=True))
     with pytest.raises(InputError, match=message):
         start_process(device, launcher)
 
@@ -97,8 +96,7 @@ def test_mmengine_takes_the_gpu_of_this_number(
     )
     monkeypatch.setattr(environment.hosts, "meet", lambda *_, gpu: met.update(gpu=gpu))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    for name, value in zip(OWN[launcher], ("3", "4", "3"), strict=True):
-        monkeypatch.setenv(name, value)
+    os.environ.update(zip(OWN[launcher], "343", strict=True))
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     start_process_group(Cfg(launcher=launcher), lambda _: {})
     assert (os.environ["RANK"], os.environ["LOCAL_RANK"]) == ("3", expected)
@@ -109,8 +107,7 @@ def test_mmengine_takes_the_gpu_of_this_number(
 @pytest.mark.parametrize("launcher", OWN)
 def test_without_a_gpu_processes_join_with_gloo(launcher, monkeypatch) -> None:
     monkeypatch.setattr(environment.torch.cuda, "is_available", lambda: False)
-    for name, value in zip(OWN[launcher], ("0", "1", "0"), strict=True):
-        monkeypatch.setenv(name, value)
+    os.environ.update(zip(OWN[launcher], "010", strict=True))
     cfg = Cfg(launcher=launcher)
     try:
         start_process_group(cfg)
