@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.model import BaseModule
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnext_backbones.adapters.mmengine import init_cfgs, is_pretrained, load_from_checked
-from resnext_backbones.engine.checkpoints import find_checkpoint
-from resnext_backbones.engine.hooks import AVERAGED
-from resnext_backbones.engine.runner import (
+from resnext_backbones.engine.checkpoints import (
+    enter,
+    find_checkpoint,
+    newest_checkpoint,
+    read_journal,
+)
+from resnext_backbones.engine.checks.network import (
     build_on_meta,
+    check_checkpoint,
     differences,
     read_checkpoint,
-    resume,
 )
+from resnext_backbones.engine.handover import Offer, settle
+from resnext_backbones.engine.hooks import AVERAGED
 from resnext_backbones.engine.walk import dicts_with
 from resnext_backbones.errors import InputError
 from resnext_backbones.models import ResNeXt
@@ -78,6 +86,44 @@ def begin(cfg: Config) -> Begin:
         cfg.load_from = find_checkpoint(source, "load_from")
         return _of_network(cfg, source)
     return Begin(problems=tuple(_of_parts(cfg)))
+
+
+def resume(cfg: Config) -> dict[str, Any]:
+    """Finds and checks the checkpoint that a config is to go on from, if it is to; returns what it
+    says of its run, or nothing. Errors are those of `check_checkpoint` and `handover.settle`.
+
+    Hosts that share no folder go on from the newest checkpoint of all, which is sent to the others.
+    """
+    if not cfg.get("resume"):
+        return {}
+    if distributed.is_initialized():
+        checkpoint = _settled(cfg)
+    else:
+        checkpoint = cfg.load_from or newest_checkpoint(cfg.work_dir)
+    if not checkpoint:
+        cfg.resume = False  # or MMEngine would look by itself
+        return {}
+    cfg.load_from = find_checkpoint(str(checkpoint))
+    return check_checkpoint(cfg.load_from, cfg, to_resume=True)
+
+
+def _settled(cfg: Config) -> Path | None:
+    """Returns the checkpoint that all hosts go on from, which one that lacks it is sent."""
+    work_dir, mine = Path(cfg.work_dir), None
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    if local_rank == 0 and (found := cfg.load_from or newest_checkpoint(work_dir)):
+        steps = {work_dir / entry.file: entry.iter for entry in read_journal(work_dir)}
+        # Of those that are named none is the newest: they are to be one file.
+        order = 0 if cfg.load_from else steps.get(Path(found), 0)
+        mine = Offer.of(Path(found), order) if Path(found).is_file() else None
+
+    def place(offer: Offer) -> Path:
+        return work_dir / Path(offer.path).name
+
+    settled = settle(mine, place, "checkpoint to resume", local_rank=local_rank)
+    if settled and local_rank == 0 and (mine is None or settled != Path(mine.path)):
+        enter(work_dir, settled, int(read_checkpoint(settled)["meta"]["iter"]), keep=0)
+    return settled or cfg.load_from  # which no host has, and the next to read it says so
 
 
 def _of_network(cfg: Config, source: str) -> Begin:

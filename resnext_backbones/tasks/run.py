@@ -14,6 +14,7 @@ from torch import nn
 
 from resnext_backbones.engine import runner
 from resnext_backbones.engine.begin import Begin
+from resnext_backbones.engine.checks.network import check_checkpoint, read_checkpoint
 from resnext_backbones.engine.checks.outputs import check_folder, check_metrics_file
 from resnext_backbones.engine.checks.table import check_run
 from resnext_backbones.engine.fit import (
@@ -61,7 +62,7 @@ class Task:
     hooks: Callable[[], Sequence[Hook]]
     test_hooks: Callable[[Config, Path | None], Sequence[Hook]]
     metrics: Callable[[Config], tuple[str, Callable[[Mapping[str, float]], str]]]
-    read_checkpoint: Callable[[str], Mapping[str, Any]] = runner.read_checkpoint
+    read_checkpoint: Callable[[str], Mapping[str, Any]] = read_checkpoint
 
     def train(self, cfg: Config, *, allow_mismatch: bool = False, changed: str = "") -> Path:
         """Trains as a config says; returns its work directory, with checkpoints, logs and curves.
@@ -118,7 +119,7 @@ class Task:
         hooks = self.test_hooks(cfg, show_dir)
         check_run(cfg, "test")
         classes = self.check_data(cfg, "test")
-        meta = runner.check_checkpoint(checkpoint, cfg, self.read_checkpoint(checkpoint))
+        meta = check_checkpoint(checkpoint, cfg, self.read_checkpoint(checkpoint))
         for problem in unlike_its_run(cfg.model, checkpoint, meta, self.given, to_resume=False):
             raise InputError(problem)
         check_seen_classes(checkpoint, meta, classes)

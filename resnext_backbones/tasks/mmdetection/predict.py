@@ -23,8 +23,8 @@ from torch.utils.data import DataLoader
 
 from resnext_backbones.data.coco_results import ImageList, own_categories, to_results
 from resnext_backbones.data.find_images import FoundImages
-from resnext_backbones.engine import runner
 from resnext_backbones.engine.checkpoints import find_checkpoint
+from resnext_backbones.engine.checks.network import check_checkpoint
 from resnext_backbones.engine.checks.outputs import check_folder
 from resnext_backbones.engine.written import unlike_its_run
 from resnext_backbones.errors import BUILD_ERRORS, InputError
@@ -168,7 +168,7 @@ def _build(cfg: Config, checkpoint: str) -> Any:
             "detector in it"
         )
     path = find_checkpoint(checkpoint)
-    meta = runner.check_checkpoint(path, cfg)
+    meta = check_checkpoint(path, cfg)
     for problem in unlike_its_run(cfg.model, path, meta, given, to_resume=False):
         raise InputError(problem)
     # MMDetection 3 names classes in one way, and 2 in two others.
