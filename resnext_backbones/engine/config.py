@@ -14,12 +14,7 @@ import resnext_backbones.adapters.distributions  # noqa: F401
 import torch
 from mmengine.config import Config, DictAction
 
-from resnext_backbones.engine.catalogue import (
-    INSTALLED_CONFIGS,
-    check_variant,
-    find_config,
-    joined,
-)
+from resnext_backbones.engine.catalogue import INSTALLED_CONFIGS, check_variant, find_config, joined
 from resnext_backbones.engine.checks.outputs import check_folder
 from resnext_backbones.engine.checks.settings import check_option
 from resnext_backbones.engine.fit import log_warning, refuse_earlier_run

@@ -18,18 +18,11 @@ from resnext_backbones.adapters import mmengine as _reads_files  # noqa: F401
 from resnext_backbones.engine import hosts, loop, optim  # noqa: F401
 from resnext_backbones.engine.alike import facts_of
 from resnext_backbones.engine.checked_runner import CheckedRunner, build_errors_named
-from resnext_backbones.engine.checkpoints import (
-    MissedValidationHook,
-    SavedStatisticsHook,
-)
+from resnext_backbones.engine.checkpoints import MissedValidationHook, SavedStatisticsHook
 from resnext_backbones.engine.curves import CurvesHook
 from resnext_backbones.engine.failures import said
 from resnext_backbones.engine.hooks import EvaluatedHook, FiniteLossHook
-from resnext_backbones.engine.memory import (
-    evaluation_options,
-    less_memory_named,
-    training_options,
-)
+from resnext_backbones.engine.memory import evaluation_options, less_memory_named, training_options
 from resnext_backbones.engine.norms import SYNCHRONISED, use_own
 from resnext_backbones.engine.processes import start_process_group
 from resnext_backbones.engine.resumed import ResumedSettingsHook

@@ -17,12 +17,7 @@ from resnext_backbones.engine.begin import Begin
 from resnext_backbones.engine.checks.network import check_checkpoint, read_checkpoint
 from resnext_backbones.engine.checks.outputs import check_folder, check_metrics_file
 from resnext_backbones.engine.checks.table import check_run
-from resnext_backbones.engine.fit import (
-    WeightsUse,
-    check_weights,
-    fetch_weights,
-    stop_at,
-)
+from resnext_backbones.engine.fit import WeightsUse, check_weights, fetch_weights, stop_at
 from resnext_backbones.engine.handover import share_weights
 from resnext_backbones.engine.hooks import ReportHook
 from resnext_backbones.engine.walk import dicts_with
