@@ -25,9 +25,7 @@ from resnext_backbones.engine.fit import known_pixels
 from resnext_backbones.errors import BUILD_ERRORS, InputError
 from resnext_backbones.tasks.detectron2.overrides import check_overrides
 from resnext_backbones.tasks.detectron2.zoo import plain_name
-from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import Preprocessing
-from resnext_backbones.weights.registry import row_named
 
 OUTPUT = "./output"
 """Detectron2's own work directory, where nothing else is said."""
@@ -281,27 +279,6 @@ def _yaml_file(name: str) -> Path:
         return Path(model_zoo.get_config_file(name))
     except RuntimeError as error:
         raise InputError(f"config {name}: no such file, and none in Detectron2's zoo") from error
-
-
-def networks_of(*aliases: str) -> dict[str, dict[str, Any]]:
-    """Returns a table of networks for a LazyConfig, by variant: arguments of `ResNeXtBackbone`,
-    published weights by the aliases of docs/weights.md, and the pixels that these expect. Nothing
-    is downloaded. WeightsError: there is no such alias.
-    """
-    found = {}
-    for alias in aliases:
-        row = row_named(alias)
-        network, pixels = VARIANTS[row.variant], row.source.preprocessing
-        found[row.variant] = {
-            "depth": network.depth,
-            "num_groups": network.cardinality,
-            "width_per_group": network.base_width,
-            "weights": alias,
-            "pixel_mean": list(pixels.mean),
-            "pixel_std": list(pixels.std),
-            "image_format": pixels.order,
-        }
-    return found
 
 
 def use_weights(model: DictConfig, dataloader: DictConfig, weights: str) -> None:
