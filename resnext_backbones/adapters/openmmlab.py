@@ -75,7 +75,7 @@ class ResNeXt(Trunk):
         dcn: Mapping[str, Any] | None = None,
         stage_with_dcn: Sequence[bool] = (False, False, False, False),
         plugins: Sequence[Mapping[str, Any]] | None = None,
-        with_cp: bool = False,
+        with_cp: bool | str = False,
         zero_init_residual: bool = True,
         init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
         pretrained: str | None = None,

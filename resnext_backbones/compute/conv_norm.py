@@ -38,6 +38,8 @@ class Step(NamedTuple):
     conv: Any
     norm: Any
     activation: nn.Module | None = None
+    again: bool = False
+    """Between steps that fold, the output is not kept, and the backward pass computes it again."""
 
 
 def conv_norms(
@@ -114,6 +116,7 @@ def _folded(x: Tensor, run: Sequence[Step], shortcut: Tensor | None = None) -> T
         geometries,
         [True] * (len(run) - 1) + [ends],
         [folding.eps for folding in foldings],
+        [step.again for step in run],
         adds and shortcut is x,
     )
     added = shortcut if adds and shortcut is not x else None
@@ -143,6 +146,8 @@ class How(NamedTuple):
     """ReLU comes behind each, or does not."""
     epses: Sequence[float]
     """The norms have these."""
+    again: Sequence[bool]
+    """The output of each is computed again in the backward pass, or kept."""
     is_identity: bool
     """The input is the shortcut as well."""
 
@@ -168,7 +173,9 @@ class How(NamedTuple):
 
 
 class _Folded(torch.autograd.Function):
-    """The convolutions. They keep their inputs, and fold again in the backward pass."""
+    """The convolutions. They keep their inputs, but for those that are computed again, and fold
+    again in the backward pass.
+    """
 
     @staticmethod
     def forward(ctx: Any, how: How, x: Tensor, shortcut: Tensor | None, *tensors: Any) -> Tensor:
@@ -182,7 +189,10 @@ class _Folded(torch.autograd.Function):
             for i, weight in enumerate(weights)
         ]
         y = values.pop()
-        inputs = [value if i >= ctx.first else None for i, value in enumerate(values)]
+        inputs = [
+            value if i == ctx.first or (i > ctx.first and not how.again[i - 1]) else None
+            for i, value in enumerate(values)
+        ]
         ctx.save_for_backward(*inputs, y if how.relus[-1] else None, *kept, *tensors)
         ctx.how = how
         return y
@@ -224,7 +234,7 @@ class _Folded(torch.autograd.Function):
     def _gradients(ctx: Any, grad: Tensor) -> list[Tensor | None]:
         how, first, count = ctx.how, ctx.first, len(ctx.how.epses)
         saved = ctx.saved_tensors  # once: activation checkpointing computes them for it
-        values, kept = saved[: count + 1], saved[count + 1 : 2 * count + 1]
+        values, kept = list(saved[: count + 1]), list(saved[count + 1 : 2 * count + 1])
         tensors = saved[2 * count + 1 :]
         foldings, n = how.foldings(tensors), len(tensors) // count
         _, need_x, need_shortcut, *needed = ctx.needs_input_grad
@@ -233,6 +243,11 @@ class _Folded(torch.autograd.Function):
             relu = values[-1] is not None
             masked = torch.ops.aten.threshold_backward(grad, values[-1], 0) if relu else grad
             return [None, masked, *found]
+        for i in range(first, count - 1):
+            if values[i + 1] is None:
+                kept[i], bias = how.passes.fold(foldings[i], values[i].dtype)
+                geometry, relu = how.geometries[i], how.relus[i]
+                values[i + 1] = how.passes.forward(values[i], kept[i], bias, geometry, None, relu)
         gradient, grad_shortcut = grad, grad
         for i in reversed(range(first, count)):
             x, y = values[i], values[i + 1] if how.relus[i] else None

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Collection, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.checkpoint import checkpoint
 from torchvision.ops import StochasticDepth
 
 from resnext_backbones.compute.conv_norm import Step, call, conv_norms
+from resnext_backbones.compute.folding import can_fold
 from resnext_backbones.compute.fuse import fuse_
-from resnext_backbones.compute.plain import is_observed
+from resnext_backbones.compute.plain import is_observed, is_relu
 from resnext_backbones.compute.steps import Steps
 from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.models.layers import Conv, Layers, Plugin
 from resnext_backbones.models.parts.shortcuts import SHORTCUTS
+from resnext_backbones.models.recompute import BLOCK, INNER, computed_again
 
 
 class Bottleneck(nn.Module):
@@ -38,7 +37,7 @@ class Bottleneck(nn.Module):
         layers, conv3x3: the factories of its layers, and that of its 3x3 convolution.
         stride, dilation: of the 3x3 convolution; with `stride_in_1x1`, `conv1` strides instead.
         drop_path: chance that the residual branch is left out in training, for each image.
-        recompute: compute the activations again in the backward pass, and keep the input only.
+        recompute: of `recompute.MODES`, what is kept for the backward pass.
     """
 
     def __init__(
@@ -53,15 +52,17 @@ class Bottleneck(nn.Module):
         conv3x3: Conv,
         plugins: Sequence[Plugin],
         drop_path: float,
-        recompute: bool,
+        recompute: str,
     ) -> None:
         super().__init__()
         self.stride = stride
-        self.recompute = recompute
         self.drop_path = StochasticDepth(drop_path, "row") if drop_path else None
         self.fold_norm = layers.fold_norm
         self.relu = layers.activation()
         width, out_channels = architecture.width(stage), architecture.out_channels(stage)
+        # In a strided block h1 is the largest; else h2 takes fewer multiplications than h1.
+        cheaper = "conv1" if stride != 1 else "conv2"
+        self._again = {BLOCK: {"conv1", "conv2"}, INNER: {cheaper}}.get(recompute, set())
         norms = [f"{layers.norm.name}{i}" for i in (1, 2, 3)]
         stride1, stride2 = (stride, 1) if architecture.stride_in_1x1 else (1, stride)
         geometry = {"stride": stride2, "padding": dilation, "dilation": dilation}
@@ -109,14 +110,20 @@ class Bottleneck(nn.Module):
             if isinstance(module, Steps):
                 module.fuse_()
 
-    def _sum(self, x: Tensor, activation: nn.Module | None = None) -> Tensor:
-        """Returns the branch and the shortcut, added, behind an activation if there is one."""
+    def until_sum(
+        self, x: Tensor, activation: nn.Module | None = None, again: Collection[str] = ()
+    ) -> Tensor:
+        """Returns the branch and the shortcut, added, behind an activation if there is one.
+
+        Args:
+            again: the backward pass computes the outputs of these convolutions again.
+        """
         shortcut = x if self.downsample is None else self.downsample(x)
         run = partial(conv_norms, fold=self.fold_norm)
         out, steps = x, []
         for conv, norm, plugins in self._branch:
             relu = None if conv == "conv3" else self.relu
-            steps.append(Step(getattr(self, conv), getattr(self, norm), relu))
+            steps.append(Step(getattr(self, conv), getattr(self, norm), relu, conv in again))
             if plugins:
                 out, steps = run(out, steps), []
             for name in plugins:
@@ -132,31 +139,18 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride))."""
-        # Also where the input needs no gradient: behind frozen stages the parameters still do.
-        if not self.recompute or not torch.is_grad_enabled() or is_observed(x):
-            return self._sum(x, self.relu)
-        out = checkpoint(self._sum, x, use_reentrant=False, context_fn=self._contexts)
-        return self.relu(out)
+        if not self._again or not torch.is_grad_enabled() or is_observed(x) or self._folds():
+            return self.until_sum(x, self.relu, self._again)
+        return computed_again([self], x)
 
-    def _contexts(self) -> tuple[AbstractContextManager, AbstractContextManager]:
-        # That of the forward pass, and that of its repetition during the backward pass.
-        return nullcontext(), _running_statistics_kept(self)
-
-
-@contextmanager
-def _running_statistics_kept(module: nn.Module) -> Iterator[None]:
-    """Makes batch norms in training mode leave their running statistics alone.
-
-    A block whose forward pass is repeated would otherwise count every batch twice.
-    """
-    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training]
-    kept = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-        if norm.num_batches_tracked is not None:  # SyncBatchNorm asks for one
-            norm.num_batches_tracked = norm.num_batches_tracked.clone()
-    try:
-        yield
-    finally:
-        for norm, momentum, counter in kept:
-            norm.momentum, norm.num_batches_tracked = momentum, counter
+    def _folds(self) -> bool:
+        """Returns whether its three convolutions are one node of autograd's graph, which computes
+        again what it does not keep.
+        """
+        return (
+            self.fold_norm
+            and not torch.compiler.is_compiling()
+            and is_relu(self.relu)
+            and not any(plugins for *_, plugins in self._branch)
+            and all(can_fold(getattr(self, c), getattr(self, n)) for c, n, _ in self._branch)
+        )

@@ -23,6 +23,7 @@ from resnext_backbones.models.options import check_images, check_range, stage_in
 from resnext_backbones.models.parts.activations import ACTIVATIONS
 from resnext_backbones.models.parts.norms import NORM_KINDS, Norm, Norms
 from resnext_backbones.models.parts.stems import STEMS
+from resnext_backbones.models.recompute import PAIR, Pairs, mode_of
 from resnext_backbones.models.scripting import scriptable
 from resnext_backbones.models.stages import build_stages, drop_unbuilt_stages
 
@@ -52,7 +53,8 @@ class ResNeXt(nn.Module, HubMixin):
         zero_init_last_norm: start every block as the identity (Goyal et al., 2017, section 5.1).
         drop_path: probability of skipping a block's residual branch, for each image, in training:
             this value in the last block, growing from 0 in the first (Huang et al., 2016).
-        recompute: activation checkpointing: the backward pass computes each block again.
+        recompute: activation checkpointing, of `recompute.MODES`: "inner" keeps a block's input
+            and one tensor in it, "block" or True its input, "pair" every second block's.
         fold_norm: fold batch norms with frozen statistics into the convolutions, also while
             their affine parameters are trained: the same arithmetic with less memory and time.
         channels_last: keep activations in PyTorch's channels_last memory format, if the stem's
@@ -83,7 +85,7 @@ class ResNeXt(nn.Module, HubMixin):
         plugins: Sequence[Sequence[Plugin]] | None = None,
         zero_init_last_norm: bool = True,
         drop_path: float = 0,
-        recompute: bool = False,
+        recompute: bool | str = False,
         fold_norm: bool = True,
         channels_last: bool = True,
     ) -> None:
@@ -112,9 +114,10 @@ class ResNeXt(nn.Module, HubMixin):
             conv3x3=conv3x3,
             plugins=plugins,
             drop_path=drop_path,
-            recompute=recompute,
+            recompute=mode_of(recompute),
         )
-        modules |= {f"layer{i}": nn.Sequential(*blocks) for i, blocks in enumerate(stages, 1)}
+        row = Pairs if mode_of(recompute) == PAIR else nn.Sequential
+        modules |= {f"layer{i}": row(*blocks) for i, blocks in enumerate(stages, 1)}
         for name, module in modules.items():
             self.add_module(name, module)
 

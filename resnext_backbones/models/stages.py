@@ -27,7 +27,7 @@ def build_stages(
     conv3x3: Sequence[Conv | None] | None,
     plugins: Sequence[Sequence[Plugin]] | None,
     drop_path: float,
-    recompute: bool,
+    recompute: str,
 ) -> list[list[Bottleneck]]:
     """Returns the blocks of the first `number` stages of a network; the options are `ResNeXt`'s.
 

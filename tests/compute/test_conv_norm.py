@@ -185,7 +185,7 @@ def test_only_what_a_gradient_needs_is_kept() -> None:
         for step in steps:
             step.conv.requires_grad_(step.conv is trained)
             step.norm.requires_grad_(False)
-        holder = nn.ModuleList(m for step in steps for m in step)
+        holder = nn.ModuleList(m for step in steps for m in step[:2])
         sizes.append(kept_bytes(holder, lambda: conv_norms(x, steps)))
     statistics = 4 * sum(b.numel() for b in holder.buffers() if b.dtype == torch.float32)
     assert sizes == [2 * x.nbytes + statistics, x.nbytes + statistics]

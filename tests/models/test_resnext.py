@@ -211,7 +211,7 @@ def test_plugins_run_where_they_are_asked_to() -> None:
     plain = drawn(zero_init_last_norm=False).eval()
     plain.load_state_dict(model.state_dict())
     x = torch.rand(1, 64, 16, 16)
-    residual = plain.stages[1][0]._sum(x) - plain.stages[1][0].downsample(x)
+    residual = plain.stages[1][0].until_sum(x) - plain.stages[1][0].downsample(x)
     expected = torch.relu(2 * residual + block.downsample(x))
     assert torch.allclose(block(x), expected, atol=1e-5)
 

@@ -1,0 +1,93 @@
+"""What blocks keep for the backward pass; the rest they compute again there.
+
+A block keeps its input x, and what its first two convolutions give, h1 and h2. Its output is the
+next block's input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from resnext_backbones.compute.plain import is_observed
+from resnext_backbones.models.options import check_one_of
+
+INNER, BLOCK, PAIR = "inner", "block", "pair"
+
+MODES: dict[bool | str, str] = {
+    False: "",
+    INNER: INNER,  # x, and one of h1 and h2
+    BLOCK: BLOCK,  # x
+    True: BLOCK,
+    PAIR: PAIR,  # x of every second block
+}
+"""By the argument `recompute`, the name of what is kept."""
+
+
+def mode_of(recompute: bool | str) -> str:
+    """Returns the name in `MODES`, or raises a ValueError that lists what there is."""
+    check_one_of("recompute", recompute, MODES)
+    return MODES[recompute]
+
+
+def computed_again(blocks: Sequence[Any], x: Tensor) -> Tensor:
+    """Returns what blocks in a row make of `x`, and keeps `x` and their output alone.
+
+    The last ReLU is outside of what is repeated, which ends with the last sum.
+    """
+    last = blocks[-1]
+
+    def until_sum(x: Tensor) -> Tensor:
+        for block in blocks[:-1]:
+            x = block(x)
+        return last.until_sum(x)
+
+    def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
+        # That of the forward pass, and that of its repetition during the backward pass.
+        return nullcontext(), _running_statistics_kept(blocks)
+
+    # A compiled graph changes statistics once, whatever it computes again.
+    options = {} if torch.compiler.is_compiling() else {"context_fn": contexts}
+    # Also where the input needs no gradient: behind frozen stages the parameters still do.
+    if not x.requires_grad and not any(p.requires_grad for b in blocks for p in b.parameters()):
+        return last.relu(until_sum(x))
+    return last.relu(checkpoint(until_sum, x, use_reentrant=False, **options))
+
+
+class Pairs(nn.Sequential):
+    """A stage that keeps the input of every second block."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C_in, H, W) to (N, C_out, H', W')."""
+        if not torch.is_grad_enabled() or is_observed(x):
+            return super().forward(x)
+        blocks = list(self)
+        for i in range(0, len(blocks), 2):
+            x = computed_again(blocks[i : i + 2], x)
+        return x
+
+
+@contextmanager
+def _running_statistics_kept(blocks: Sequence[nn.Module]) -> Iterator[None]:
+    """Makes batch norms in training mode leave their running statistics alone.
+
+    Blocks whose forward pass is repeated would otherwise count every batch twice.
+    """
+    modules = (module for block in blocks for module in block.modules())
+    norms = [m for m in modules if isinstance(m, _BatchNorm) and m.training]
+    kept = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+        if norm.num_batches_tracked is not None:  # SyncBatchNorm asks for one
+            norm.num_batches_tracked = norm.num_batches_tracked.clone()
+    try:
+        yield
+    finally:
+        for norm, momentum, counter in kept:
+            norm.momentum, norm.num_batches_tracked = momentum, counter
