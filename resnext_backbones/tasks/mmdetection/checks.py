@@ -34,7 +34,8 @@ from resnext_backbones.tasks.mmdetection.parts import check_model
 
 HEADS = ("bbox_head", "mask_head")
 SPLITS = {"train": ("train", "val"), "test": ("test",)}
-"""Each mode reads the data of these."""
+PARTS = ("dataloader", "evaluator")
+"""Each mode reads the data of these splits, by these parts of a config."""
 
 
 def check_data(cfg: Config, mode: str) -> Sequence[str]:
@@ -60,9 +61,6 @@ def check_data(cfg: Config, mode: str) -> Sequence[str]:
         images = {split: _check_split(cfg, split) for split in SPLITS[mode]}
         warn_of_both(images.get("train", ()), images.get("val", ()), log_warning)
     return next(iter(named.values()), ())
-
-
-PARTS = ("dataloader", "evaluator")
 
 
 def _check_split(cfg: Config, split: str) -> list[Path]:
