@@ -54,7 +54,8 @@ class ResumedSettings:
     """
 
     def __init__(self, runner: Any) -> None:
-        self.groups = [_settings(group) for group in runner.optim_wrapper.param_groups]
+        groups = runner.optim_wrapper.param_groups
+        self.groups = [copy.deepcopy({k: g[k] for k in g if k != "params"}) for g in groups]
         self.sizes = [len(g["params"]) for g in runner.optim_wrapper.optimizer.param_groups]
         self.schedules = [copy.deepcopy(s.state_dict()) for s in runner.param_schedulers or ()]
         self.changed: dict[str, tuple[Any, Any]] = {}
@@ -91,8 +92,7 @@ class ResumedSettings:
         rates = self._unlike_groups(runner)
         if rates or self._unlike_schedules(runner):
             self._replay(runner)
-        said = {**self.changed, **{k: v for k, v in rates.items() if not self.changed}}
-        if not said:
+        if not (said := self.changed or rates):
             return ""
         lines = []
         for whose in (CONFIG, CHECKPOINT):
@@ -145,14 +145,12 @@ class ResumedSettings:
         length = len(runner.train_dataloader) if runner.epoch else 0
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that no optimiser steps in between
+            in_order = sorted(schedules, key=lambda schedule: schedule.by_epoch)
             for step in range(1, runner.iter + 1):
-                for schedule in schedules:
-                    if not schedule.by_epoch:
+                ends_epoch = length and step % length == 0 and step // length <= runner.epoch
+                for schedule in in_order:
+                    if ends_epoch or not schedule.by_epoch:
                         schedule.step()
-                if length and step % length == 0 and step // length <= runner.epoch:
-                    for schedule in schedules:
-                        if schedule.by_epoch:
-                            schedule.step()
 
 
 class ResumedSettingsHook(Hook):
@@ -164,10 +162,6 @@ class ResumedSettingsHook(Hook):
         settings = getattr(runner, "resumed_settings", None)
         if settings is not None and (said := settings.apply(runner)):
             runner.logger.warning(said)
-
-
-def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: copy.deepcopy(value) for key, value in group.items() if key != "params"}
 
 
 def _words(runner: Any) -> set[str]:
