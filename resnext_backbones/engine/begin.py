@@ -79,8 +79,7 @@ def begin(cfg: Config) -> Begin:
         WeightsError: it cannot be had or read, or holds what could run code.
     """
     if cfg.get("resume"):
-        meta = resume(cfg)
-        return Begin(meta, problems=tuple(_of_averages(cfg)) if cfg.load_from else ())
+        return _of_run(cfg)
     if cfg.get("load_from"):
         source = str(cfg.load_from)
         cfg.load_from = find_checkpoint(source, "load_from")
@@ -88,23 +87,20 @@ def begin(cfg: Config) -> Begin:
     return Begin(problems=tuple(_of_parts(cfg)))
 
 
-def resume(cfg: Config) -> dict[str, Any]:
-    """Finds and checks the checkpoint that a config is to go on from, if it is to; returns what it
-    says of its run, or nothing. Errors are those of `check_checkpoint` and `handover.settle`.
-
-    Hosts that share no folder go on from the newest checkpoint of all, which is sent to the others.
+def _of_run(cfg: Config) -> Begin:
+    """Finds and checks the checkpoint that a run goes on from, if it has one; errors also as of
+    `handover.settle`: hosts that share no folder take the newest checkpoint of all.
     """
-    if not cfg.get("resume"):
-        return {}
     if distributed.is_initialized():
         checkpoint = _settled(cfg)
     else:
         checkpoint = cfg.load_from or newest_checkpoint(cfg.work_dir)
     if not checkpoint:
         cfg.resume = False  # or MMEngine would look by itself
-        return {}
+        return Begin()
     cfg.load_from = find_checkpoint(str(checkpoint))
-    return check_checkpoint(cfg.load_from, cfg, to_resume=True)
+    meta = check_checkpoint(cfg.load_from, cfg, to_resume=True)
+    return Begin(meta, problems=tuple(_of_averages(cfg)))
 
 
 def _settled(cfg: Config) -> Path | None:

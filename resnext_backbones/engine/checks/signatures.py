@@ -102,14 +102,8 @@ KINDS = {
 
 
 def check_arguments(cfg: Any, built: Mapping[str, Any]) -> None:
-    """Checks that what a config sets is read by what it builds: each type is registered, takes the
-    arguments that it is given, and is given those that it needs.
-
-    Args:
-        built: the entries that are built, by their places.
-
-    Raises:
-        InputError: the first that is not, with the names that are close.
+    """Checks that each type in what is built is registered, takes the arguments that it is given,
+    and is given those that it needs, or raises InputError with the names that are close.
     """
     init_default_scope(cfg.get("default_scope") or "mmengine")
     for place, node in built.items():

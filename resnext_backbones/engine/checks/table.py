@@ -34,13 +34,8 @@ wrong, and yields what to warn of. They come in this order."""
 
 
 def check_run(cfg: Any, mode: str) -> None:
-    """Looks at a config by `CHECKS`, and warns of what they yield. Nothing is built.
-
-    Args:
-        mode: train, or test.
-
-    Raises:
-        InputError: the first that is wrong.
+    """Looks at a config by `CHECKS`, for `train` or `test`, and warns of what they yield; raises
+    InputError of the first that is wrong. Nothing is built.
     """
     sections = [name for name in cfg if name in READ and not name.startswith(LEFT_OUT[mode])]
     built = {place: node for name in sections for place, node in walk(cfg[name], name)}

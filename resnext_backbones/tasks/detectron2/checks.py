@@ -24,7 +24,6 @@ from detectron2.utils.file_io import PathManager
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
 from resnext_backbones.engine.checks.packages import PACKAGES
 from resnext_backbones.engine.fit import NONE, WeightsUse, given_by_option, stop_at
 from resnext_backbones.errors import InputError, some
@@ -170,7 +169,13 @@ def check_weights(
     )
     # What Detectron2's checkpointer would warn of, and leave at random values.
     unfit = misfit(backbone.trunk, held, name) if held else ""
-    problems = [*filter(None, [unfit]), *_strides(backbone, expected, name)]
+    problems = [unfit] if unfit else []
+    given = backbone.trunk.architecture.stride_in_1x1
+    if expected.stride_in_1x1 not in (None, given):
+        problems.append(
+            f"weights {name} were trained with stride_in_1x1={expected.stride_in_1x1}, and the "
+            f"config has {given}: the same shapes, and another network"
+        )
     if held and (evaluate or resume):
         _check_detector(experiment, held, checkpoint)
     if held and not unfit:
@@ -241,15 +246,6 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
-
-
-def _strides(backbone: ResNeXtBackbone, expected: Expected, name: str) -> Iterator[str]:
-    given = backbone.trunk.architecture.stride_in_1x1
-    if expected.stride_in_1x1 not in (None, given):
-        yield (
-            f"weights {name} were trained with stride_in_1x1={expected.stride_in_1x1}, and the "
-            f"config has {given}: the same shapes, and another network"
-        )
 
 
 def _local(name: str) -> str:
