@@ -19,7 +19,7 @@ from resnext_backbones.engine.checks.outputs import check_folder
 from resnext_backbones.engine.checks.settings import check_option
 from resnext_backbones.engine.fit import log_warning, refuse_earlier_run
 from resnext_backbones.engine.seeds import be_deterministic
-from resnext_backbones.errors import NO_GPU_FOR_FP16, InputError
+from resnext_backbones.errors import BUILD_ERRORS, NO_GPU_FOR_FP16, InputError
 from resnext_backbones.models.parts.stems import STEMS
 from resnext_backbones.variants import VARIANTS
 
@@ -96,6 +96,15 @@ def naming(path: Path) -> Iterator[None]:
                 "its run began with"
             ) from error
         raise InputError(f"config {path}: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def build_errors_named(cfg: Any) -> Iterator[None]:
+    """Raises InputError, which names the config, of an argument that is wrong in it."""
+    try:
+        yield
+    except BUILD_ERRORS as error:
+        raise InputError(f"config {cfg.filename}: {error}") from error
 
 
 def networks_of(cfg: Any) -> list[str]:

@@ -11,21 +11,24 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import init_dist, is_main_process
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapperDict
+from mmengine.runner import Runner
 from torch import distributed
 
 # They register what configs name; MMEngine reads files as this package does.
 from resnext_backbones.adapters import mmengine as _reads_files  # noqa: F401
 from resnext_backbones.engine import hosts, loop, optim  # noqa: F401
 from resnext_backbones.engine.alike import facts_of
-from resnext_backbones.engine.checked_runner import CheckedRunner, build_errors_named
 from resnext_backbones.engine.checkpoints import MissedValidationHook, SavedStatisticsHook
+from resnext_backbones.engine.config import build_errors_named
 from resnext_backbones.engine.curves import CurvesHook
 from resnext_backbones.engine.failures import said
 from resnext_backbones.engine.hooks import EvaluatedHook, FiniteLossHook
 from resnext_backbones.engine.memory import evaluation_options, less_memory_named, training_options
 from resnext_backbones.engine.norms import SYNCHRONISED, use_own
 from resnext_backbones.engine.processes import start_process_group
-from resnext_backbones.engine.resumed import ResumedSettingsHook
+from resnext_backbones.engine.resumed import ResumedSettings, ResumedSettingsHook
+from resnext_backbones.engine.seeds import be_deterministic
 from resnext_backbones.engine.signals import requests
 from resnext_backbones.engine.walk import dicts_with
 from resnext_backbones.errors import InputError
@@ -33,6 +36,41 @@ from resnext_backbones.io import atomic_write_text, json_text
 
 FOR_TRAINING, FOR_TESTS = ("train_dataloader", "val_dataloader"), ("test_dataloader",)
 """These loaders are read."""
+
+
+class CheckedRunner(Runner):
+    """MMEngine's runner raises InputError where an optimiser, a schedule or an argument of them is
+    wrong, and where the state of a checkpoint does not fit them.
+    """
+
+    resumed_settings: ResumedSettings | None = None
+
+    def build_optim_wrapper(self, *args: Any) -> Any:
+        with build_errors_named(self.cfg):
+            return super().build_optim_wrapper(*args)
+
+    def build_param_scheduler(self, *args: Any) -> Any:
+        with build_errors_named(self.cfg):
+            return super().build_param_scheduler(*args)
+
+    def resume(self, *args: Any, **options: Any) -> None:
+        # Several optimisers are as MMEngine resumes them.
+        if not isinstance(self.optim_wrapper, OptimWrapperDict):
+            self.resumed_settings = ResumedSettings(self)
+        super().resume(*args, **options)
+
+    def load_checkpoint(self, *args: Any, **options: Any) -> Any:
+        checkpoint = super().load_checkpoint(*args, **options)
+        if self.resumed_settings is not None:
+            self.resumed_settings.check(self, checkpoint)
+        return checkpoint
+
+    def set_randomness(
+        self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False
+    ) -> None:
+        super().set_randomness(seed, diff_rank_seed, deterministic)
+        if deterministic:
+            be_deterministic()  # where PyTorch has no such way, MMEngine's would end the run
 
 
 def train(cfg: Config, *hooks: Hook) -> Path:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 # A config that a run wrote may name the norms that it registers.
 from resnext_backbones.engine import norms as _registers  # noqa: F401
-from resnext_backbones.engine.checked_runner import build_errors_named
+from resnext_backbones.engine.config import build_errors_named
 from resnext_backbones.errors import InputError
 from resnext_backbones.weights.compare import COUNTER, MISSING, UNEXPECTED, Comparison, compare
 from resnext_backbones.weights.files import read_file
