@@ -4,7 +4,7 @@ rules, and completed where what is missing has one meaning.
 
 from __future__ import annotations
 
-import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,9 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from resnext_backbones.data import kept
-from resnext_backbones.data.coco_file import LISTS, Content, check_kind, is_plain, read_content
+from resnext_backbones.data.coco_file import (
+    LISTS,
+    Content,
+    check_kind,
+    file_digest,
+    is_plain,
+    read_content,
+)
 from resnext_backbones.data.columns import Columns
-from resnext_backbones.data.masks import Step, unsaid
+from resnext_backbones.data.masks import Step
 from resnext_backbones.data.rules import RULES, Finding, Outcome, Rule, Use
 from resnext_backbones.data.summary import summarise
 from resnext_backbones.errors import InputError, some
@@ -30,11 +37,15 @@ EACH = 200_000
 CHANGES = (Outcome.FILLED, Outcome.TAKEN_OUT, Outcome.LEFT_OUT)
 """Findings of these outcomes make the content another than the file's."""
 
+KEPT = ("findings", "images", "categories", "count", "summary")
+"""These of `Annotations` are kept of a large file."""
+
 IMAGE_KEYS = ("id", "file_name", "width", "height")
 
 
-def _silent(message: str) -> None:
-    del message
+def unsaid(*what: object) -> None:
+    """Tells nobody."""
+    del what
 
 
 @dataclass(frozen=True)
@@ -86,8 +97,7 @@ class Annotations:
     @cached_property
     def content(self) -> Content:
         """Returns the completed content, in COCO's format."""
-        content = read_content(self.path, _needed(self.use))
-        columns = Columns(content, is_plain=is_plain(self.path))
+        columns = _columns(self.path, self.use, unsaid)
         broken = {f.rule for f in self.findings if f.outcome in CHANGES}
         _check(columns, self.use, [rule for rule in RULES if rule.name in broken])
         return {**columns.content, "categories": self.categories}
@@ -96,12 +106,7 @@ class Annotations:
         """Returns these with their categories in the order of `classes`, and others behind; all of
         `classes` must be there, by their names, or InputError.
         """
-        if absent := [name for name in classes if name not in self.names]:
-            raise InputError(
-                f"annotation file {self.path}: its {len(self.names)} categories "
-                f"({some(sorted(self.names))}) lack {len(absent)} of the {len(classes)} classes: "
-                f"{some(absent)}"
-            )
+        check_classes(self.path, self.names, classes)
         by_name = {category["name"]: category for category in self.categories}
         order = [*classes, *(name for name in self.names if name not in classes)]
         if order == self.names:
@@ -131,12 +136,21 @@ class Annotations:
         return InputError("\n  ".join([f"{head} {len(messages)} faults", *messages]))
 
 
+def check_classes(path: Path, names: Sequence[str], classes: Sequence[str]) -> None:
+    """Raises InputError where a file's categories of these names lack some of `classes`."""
+    if absent := [name for name in classes if name not in names]:
+        raise InputError(
+            f"annotation file {path}: its {len(names)} categories ({some(sorted(names))}) lack "
+            f"{len(absent)} of the {len(classes)} classes: {some(absent)}"
+        )
+
+
 LISTED_AGAIN = tuple(
     rule.name for rule in RULES if rule.outcome is Outcome.LEFT_OUT and rule.of != "annotation"
 )
 
 
-def read_annotations(path: Path, use: Use, say: Say = _silent) -> Annotations:
+def read_annotations(path: Path, use: Use, say: Say = unsaid) -> Annotations:
     """Returns what an annotation file says, completed.
 
     Args:
@@ -153,7 +167,7 @@ def read_annotations(path: Path, use: Use, say: Say = _silent) -> Annotations:
     return found
 
 
-def inspect_annotations(path: Path, use: Use, say: Say = _silent) -> Annotations:
+def inspect_annotations(path: Path, use: Use, say: Say = unsaid) -> Annotations:
     """Returns what `read_annotations` does, also where something is refused; what it finds is kept
     by the hash of the file. InputError: the file cannot be read at all.
     """
@@ -173,70 +187,52 @@ def inspect_annotations(path: Path, use: Use, say: Say = _silent) -> Annotations
             return Annotations(path, use, digest, **known, is_kept=True)
         say(f"annotation file {path}: {size / 1e6:,.0f} MB are read and checked, once")
         found = _inspected(path, use, digest, step)
-        kept.keep(
-            digest,
-            use,
-            found.findings,
-            images=found.images,
-            categories=found.categories,
-            count=found.count,
-            summary=found.summary,
-        )
+        kept.keep(digest, use, {name: getattr(found, name) for name in KEPT})
     return found
 
 
 def _inspected(path: Path, use: Use, digest: str, step: Step) -> Annotations:
-    content = read_content(path, _needed(use))
-    check_kind(path, content)
-    columns = Columns(content, is_plain=is_plain(path), step=step)
+    columns = _columns(path, use, step)
+    check_kind(path, columns.content)
     summary = summarise(columns)
-    found = _check(columns, use)
-    images = [{key: image.get(key) for key in IMAGE_KEYS} for image in columns.content["images"]]
-    annotations = Annotations(
-        path,
-        use,
-        digest,
-        found,
-        images,
-        columns.content["categories"],
-        len(columns.content["annotations"]),
-        summary,
-    )
-    annotations.__dict__["content"] = columns.content  # what was read need not be read again
-    return annotations
+    findings = _check(columns, use)
+    images = [{key: image.get(key) for key in IMAGE_KEYS} for image in columns.images]
+    count = len(columns.annotations)
+    found = Annotations(path, use, digest, findings, images, columns.categories, count, summary)
+    found.__dict__["content"] = columns.content  # what was read need not be read again
+    return found
 
 
-def _needed(use: Use) -> tuple[str, ...]:
-    return LISTS if use.annotated else ("images", "categories")
+def _columns(path: Path, use: Use, step: Step) -> Columns:
+    content = read_content(path, LISTS if use.annotated else ("images", "categories"))
+    return Columns(content, is_plain=is_plain(path), step=step)
 
 
 def _check(columns: Columns, use: Use, rules: Sequence[Rule] = RULES) -> tuple[Finding, ...]:
     """Returns what the rules find, once what they fill in is filled in and what they leave out is
     left out; not where something is refused.
     """
-    found = []
-    broken = []
-    for rule in rules:
-        outcome = rule.outcome_for(use)
-        if outcome and len(rows := rule.rows(columns)):
-            found.append(Finding.of(rule, outcome, columns, rows))
-            broken.append((rule, outcome, rows))
+    broken = [
+        (rule, outcome, rows)
+        for rule in rules
+        if (outcome := rule.outcome_for(use)) and len(rows := rule.rows(columns))
+    ]
     refused = [rule for rule, outcome, _ in broken if outcome is Outcome.REFUSED]
-    if causes := [rule for rule in refused if not rule.alone]:
-        effects = {rule.name for rule in refused} - {rule.name for rule in causes}
-        return tuple(finding for finding in found if finding.rule not in effects)
+    causes = [rule for rule in refused if not rule.alone]
+    effects = [rule for rule in refused if rule.alone and causes]
+    found = tuple(Finding.of(*each, columns) for each in broken if each[0] not in effects)
     if refused:
-        return tuple(found)
-    left_out: dict[str, set[int]] = {}
+        return found
+    left_out: dict[str, set[int]] = defaultdict(set)
     for rule, outcome, rows in broken:
         if outcome is Outcome.LEFT_OUT:
-            left_out.setdefault(rule.of, set()).update(rows.tolist())
+            left_out[rule.of].update(rows.tolist())
         elif outcome in CHANGES and rule.mend:
             rule.mend(columns, rows)
     for kind, gone in left_out.items():
         listed = columns.of(kind)
         listed[:] = [thing for row, thing in enumerate(listed) if row not in gone]
-    return tuple(found)
+    return found
 
 
 def completed_copy(annotations: Annotations) -> Path:
@@ -252,17 +248,6 @@ def completed_copy(annotations: Annotations) -> Path:
         annotations.categories,
         lambda: annotations.content,
     )
-
-
-def file_digest(path: Path) -> str:
-    """Returns the SHA-256 of a file; InputError: it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(
-            f"annotation file {path}: cannot be read: {error.strerror or error}"
-        ) from error
 
 
 def find_annotations(root: Path, name: str) -> Path:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from resnext_backbones.errors import InputError, some
-
-RESIZING = {"Resize": "scale", "RandomResize": "scale", "RandomChoiceResize": "scales"}
-"""Transforms of MMDetection that make images smaller, and what says the sizes."""
-
 
 ROUNDED, CUT = 0.5, 1.0
 """A side that is shorter than this becomes nothing, where sizes are rounded, or cut off."""
@@ -50,19 +45,3 @@ def _keeps(image: Mapping[str, Any], longer: int, shorter: int, least: float) ->
         return True
     factor = min(longer / max(sides), shorter / min(sides))
     return min(sides) * factor >= least
-
-
-def resized_to(pipeline: Iterable[Any]) -> Iterator[tuple[int, int]]:
-    """Yields the sizes to which transforms of MMDetection resize images and keep their ratio."""
-    for step in pipeline:
-        if not isinstance(step, Mapping):
-            continue
-        name = str(step.get("type")).removeprefix("mmdet.")
-        given = step.get(RESIZING.get(name, ""))
-        keeps = step.get("keep_ratio", name == "RandomChoiceResize") or "Random" in name
-        if given and keeps:
-            pairs = [given] if isinstance(given[0], int | float) else given
-            yield from ((int(a), int(b)) for a, b in pairs if min(a, b) >= 1)
-        inner = step.get("transforms") or ()
-        flat = chain.from_iterable(t if isinstance(t, list | tuple) else [t] for t in inner)
-        yield from resized_to(flat)

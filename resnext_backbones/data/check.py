@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import track
 
 from resnext_backbones.data.annotations import Annotations, Say, inspect_annotations
+from resnext_backbones.data.between import compare
 from resnext_backbones.data.image_check import check_images_of
-from resnext_backbones.data.overlap import compare
 from resnext_backbones.data.rules import Finding, Outcome, Use
 
 T = TypeVar("T")
@@ -52,16 +52,12 @@ class Checked:
                     "sha256": file.annotations.digest,
                     "images": file.images and str(file.images),
                     "summary": file.annotations.summary,
-                    "findings": _plain(file.findings),
+                    "findings": list(map(vars, file.findings)),
                 }
                 for file in self.files
             ],
-            "between": _plain(self.between),
+            "between": list(map(vars, self.between)),
         }
-
-
-def _plain(findings: Iterable[Finding]) -> list[dict[str, Any]]:
-    return [{**vars(finding), "outcome": finding.outcome.value} for finding in findings]
 
 
 def check_data(

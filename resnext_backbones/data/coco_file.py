@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -55,22 +57,32 @@ def read_content(path: Path, needed: Sequence[str] = LISTS) -> Content:
     is of another format.
     """
     try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"annotation file {path}: cannot be read: {error.strerror or error}"
-        ) from error
-    try:
-        with _without_collections():
-            content = json.loads(raw)  # finds out UTF-16 and byte order marks by itself
+        with _reading(path) as file, _without_collections():
+            content = json.load(file)  # finds out UTF-16 and byte order marks by itself
     except (ValueError, RecursionError) as error:
         raise InputError(f"annotation file {path}: is not JSON: {error}") from error
-    del raw
     if reason := _other_format(content, needed):
         raise InputError(f"annotation file {path}: {reason}")
     for key in LISTS:
         content.setdefault(key, [])
     return content
+
+
+def file_digest(path: Path) -> str:
+    """Returns the SHA-256 of a file; InputError: it cannot be read."""
+    with _reading(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[BufferedReader]:
+    """Opens a file; InputError: it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"annotation file {path}: cannot be read: {reason}") from error
 
 
 def is_plain(path: Path) -> bool:

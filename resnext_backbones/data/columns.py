@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnext_backbones.data.coco_file import Content
-from resnext_backbones.data.masks import Masks, Step, read_masks, unsaid
+from resnext_backbones.data.masks import Step, read_masks
+
+LISTED_AS = {"image": "images", "annotation": "annotations", "category": "categories"}
 
 LARGEST_ID = 2**53
 """Ids up to here are the same in JSON, in floating point and in 64 bits."""
@@ -35,88 +37,83 @@ class Columns:
         step: is told how many annotations were looked at, of how many.
     """
 
-    def __init__(
-        self,
-        content: Content,
-        *,
-        is_plain: bool = True,
-        step: Step = unsaid,
-    ) -> None:
+    def __init__(self, content: Content, *, is_plain: bool, step: Step) -> None:
         self.content, self.is_plain, self.step = content, is_plain, step
         self.images: list[dict[str, Any]] = content["images"]
         self.annotations: list[dict[str, Any]] = content["annotations"]
         self.categories: list[dict[str, Any]] = content["categories"]
 
     def of(self, kind: str) -> list[dict[str, Any]]:
-        """Returns the list that has things of a kind: `image`, `annotation` or `category`."""
+        """Returns all things of a kind: `image`, `annotation`, `category`, or `file`."""
+        return [self.content] if kind == "file" else self.content[LISTED_AS[kind]]
+
+    def values(self, kind: str, key: str) -> list[Any]:
+        """Returns what things say; None of those that do not have the key."""
+        return [thing.get(key) for thing in self.of(kind)]
+
+    def flags(self, kind: str, key: str, test: Callable[[Any], bool]) -> Flags:
+        """Tells of which things a value passes a test."""
+        return np.fromiter(map(test, self.values(kind, key)), bool, len(self.of(kind)))
+
+    def typed(self, kind: str, key: str, wanted: type) -> Flags:
+        """Tells of which things a value is of a type."""
+        kinds = list(map(type, self.values(kind, key)))
+        if wanted not in set(kinds):  # as mostly, which is seen sooner
+            return np.zeros(len(kinds), bool)
+        return np.array([each is wanted for each in kinds], bool)
+
+    @cached_property
+    def ids(self) -> dict[str, Ids]:
+        """Returns the ids of the things of each kind."""
+        return {kind: whole(self.values(kind, "id")) for kind in LISTED_AS}
+
+    @cached_property
+    def place_of(self) -> dict[str, Ids]:
+        """Returns the places of each annotation's `image` and `category` in their lists, -1 where
+        they are not there.
+        """
         return {
-            "image": self.images,
-            "annotation": self.annotations,
-            "category": self.categories,
-            "file": [self.content],
-        }[kind]
-
-    @cached_property
-    def image_ids(self) -> Ids:
-        return whole([image.get("id") for image in self.images])
-
-    @cached_property
-    def category_ids(self) -> Ids:
-        return whole([category.get("id") for category in self.categories])
-
-    @cached_property
-    def annotation_ids(self) -> Ids:
-        return whole([annotation.get("id") for annotation in self.annotations])
-
-    @cached_property
-    def names(self) -> list[Any]:
-        return [category.get("name") for category in self.categories]
+            kind: places(self.values("annotation", f"{kind}_id"), self.ids[kind])
+            for kind in ("image", "category")
+        }
 
     @cached_property
     def sizes(self) -> Floats:
         """Returns (N, 2), each image's height and width; NaN where one is no whole number of
         pixels.
         """
-        sizes = np.stack(
-            [numbers([image.get(key) for image in self.images]) for key in ("height", "width")], 1
-        ).reshape(-1, 2)
+        sizes = np.stack([numbers(self.values("image", key)) for key in ("height", "width")], 1)
         sizes[~((sizes > 0) & (sizes == np.floor(sizes)) & (sizes < LARGEST_ID))] = np.nan
         return sizes
 
     @cached_property
-    def image_of(self) -> Ids:
-        """Returns the place of each annotation's image in the list, -1 where it has none."""
-        return places([a.get("image_id") for a in self.annotations], self.image_ids)
-
-    @cached_property
-    def category_of(self) -> Ids:
-        """Returns the place of each annotation's category in the list, -1 for none."""
-        return places([a.get("category_id") for a in self.annotations], self.category_ids)
-
-    @cached_property
     def own_sizes(self) -> Floats:
         """Returns (N, 2), height and width of each annotation's image; NaN for none."""
-        known = np.concatenate([self.sizes, [[np.nan, np.nan]]])
-        return known[self.image_of]
+        return np.concatenate([self.sizes, [[np.nan, np.nan]]])[self.place_of["image"]]
 
     @cached_property
     def boxes(self) -> Floats:
         """Returns (N, 4), x, y, width and height; NaN in those that are not four numbers."""
-        return rows_of_numbers([a.get("bbox") for a in self.annotations], 4)
+        blank = [None] * 4
+        found = self.values("annotation", "bbox")
+        taken = (v if type(v) is list and len(v) == 4 else blank for v in found)
+        boxes = numbers(list(chain.from_iterable(taken))).reshape(-1, 4)
+        boxes[~np.isfinite(boxes).all(1)] = np.nan
+        return boxes
 
     @cached_property
     def areas(self) -> Floats:
-        return numbers([a.get("area") for a in self.annotations])
+        return numbers(self.values("annotation", "area"))
 
     @cached_property
     def crowds(self) -> Flags:
         """Tells which annotations are of crowds, where that is said in any way."""
-        return np.array([a.get("iscrowd") in (1, True) for a in self.annotations], bool)
+        return self.flags("annotation", "iscrowd", lambda value: value in (1, True))
 
     @cached_property
-    def masks(self) -> Masks:
-        found = [a.get("segmentation") for a in self.annotations]
-        return read_masks(found, self.step)
+    def masks(self) -> NDArray[np.void]:
+        """Returns what `read_masks` does of each annotation's."""
+        return read_masks(self.values("annotation", "segmentation"), self.step)
 
 
 def numbers(values: Sequence[Any]) -> Floats:
@@ -130,10 +127,8 @@ def numbers(values: Sequence[Any]) -> Floats:
 
 
 def _number(value: Any) -> float:
-    if type(value) not in PLAIN:
-        return np.nan
     try:
-        return float(value)
+        return float(value) if type(value) in PLAIN else np.nan
     except OverflowError:
         return np.nan
 
@@ -142,19 +137,7 @@ def whole(values: Sequence[Any]) -> Ids:
     """Returns whole numbers as an array, 3.0 too, with `NO_ID` for all else."""
     found = numbers(values)
     good = (found == np.floor(found)) & (np.abs(found) <= LARGEST_ID)
-    return np.where(good, np.nan_to_num(found, nan=0, posinf=0, neginf=0), NO_ID).astype(np.int64)
-
-
-def rows_of_numbers(values: Sequence[Any], count: int) -> Floats:
-    """Returns lists of `count` finite numbers as rows; NaN in rows of all else."""
-    if set(map(type, values)) <= {list} and set(map(len, values)) <= {count}:
-        rows = numbers(list(chain.from_iterable(values))).reshape(-1, count)
-    else:
-        blank = [None] * count
-        taken = [v if type(v) is list and len(v) == count else blank for v in values]
-        rows = numbers(list(chain.from_iterable(taken))).reshape(-1, count)
-    rows[~np.isfinite(rows).all(1)] = np.nan
-    return rows
+    return np.where(good, found, NO_ID).astype(np.int64)
 
 
 def places(values: Sequence[Any], ids: Ids) -> Ids:

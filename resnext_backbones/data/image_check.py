@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from resnext_backbones.data.pixels import image_header, read_image
-from resnext_backbones.data.rules import Finding, Outcome
+from resnext_backbones.data.rules.rule import COUNTED, REFUSED, Finding, Outcome
 from resnext_backbones.engine.fit import log_warning
 from resnext_backbones.errors import InputError, some
 
@@ -28,8 +28,6 @@ THREADS, PART = 16, 256
 DECODERS = 4
 """So many images are held at once; each may have a quarter of a gigabyte."""
 
-MISSING, UNREAD, UNLIKE, UNTURNED, UNSURE, UNLISTED = range(6)
-
 
 class Kind(NamedTuple):
     """Says what can be wrong with images, of how many of how many, and what to do."""
@@ -40,42 +38,24 @@ class Kind(NamedTuple):
     so: str = ""
 
 
-KINDS = (
-    Kind(
-        "image missing",
-        Outcome.REFUSED,
-        "{} of its {} images are missing",
-        "; add them, or take them out of the annotations",
-    ),
-    Kind(
-        "image unreadable",
-        Outcome.REFUSED,
-        "{} of its {} images cannot be read",
-        "; mend the files, or take them out of the annotations",
-    ),
-    Kind(
-        "image of another size",
-        Outcome.REFUSED,
-        "{} of its {} images are of other sizes than it says",
-        "; take the images that were annotated, or scale boxes, masks and sizes with them",
-    ),
-    Kind(
-        "image as it lies in its file",
-        Outcome.COUNTED,
-        "{} of its {} images are annotated as they lie in their files, and are not turned by EXIF",
-    ),
-    Kind(
-        "image turned to the same size",
-        Outcome.COUNTED,
-        "{} of its {} images are turned by EXIF to the same size",
-        "; if they were annotated without that, take the tag out of the files",
-    ),
-    Kind(
-        "file not listed",
-        Outcome.COUNTED,
-        "{} files lie beside its {} images, and are not used",
-    ),
-)
+KINDS = MISSING, UNREAD, UNLIKE, UNTURNED, UNSURE, UNLISTED = (
+    Kind("image missing", REFUSED, "{} of its {} images are missing",
+         "; add them, or take them out of the annotations"),
+    Kind("image unreadable", REFUSED, "{} of its {} images cannot be read",
+         "; mend the files, or take them out of the annotations"),
+    Kind("image of another size", REFUSED, "{} of its {} images are of other sizes than it says",
+         "; take the images that were annotated, or scale boxes, masks and sizes with them"),
+    Kind("image as it lies in its file", COUNTED,
+         "{} of its {} images are annotated as they lie in their files, and are not turned by "
+         "EXIF"),
+    Kind("image turned to the same size", COUNTED,
+         "{} of its {} images are turned by EXIF to the same size",
+         "; if they were annotated without that, take the tag out of the files"),
+    Kind("file not listed", COUNTED, "{} files lie beside its {} images, and are not used"),
+)  # fmt: skip
+"""In the order in which they are said."""
+
+Faults = Mapping[Kind, list[str]]
 
 
 def check_images(
@@ -99,8 +79,8 @@ def check_images(
         InputError: an image is missing, of another size, or has no header.
     """
     listed, missing, _ = _find(images, folder)
-    faults, done = (missing, 0) if missing else _look(listed, end=time.monotonic() + seconds)
-    for finding in _findings(faults, len(images)):
+    faults, done = _look([] if missing else listed, end=time.monotonic() + seconds)
+    for finding in _findings({MISSING: missing, **faults}, len(images)):
         message = f"annotation file {path}: {finding.message}"
         if finding.outcome is Outcome.REFUSED:
             raise InputError(message)
@@ -135,21 +115,17 @@ def check_images_of(
         raise InputError(f"images {folder}: there is no such folder")
     listed, missing, others = _find(images, folder)
     faults, _ = _look(listed, decode=decode, progress=progress)
-    return _findings({**missing, **faults, **others}, len(images))
+    return tuple(_findings({MISSING: missing, **faults, UNLISTED: others}, len(images)))
 
 
-def _findings(faults: Mapping[int, list[str]], count: int) -> tuple[Finding, ...]:
-    found = []
-    for kind, texts in sorted(faults.items()):
-        rule, outcome, says, so = KINDS[kind]
-        message = f"{says.format(len(texts), count)}: {some(texts, 3)}{so}"
-        found.append(Finding(rule, outcome, len(texts), texts[0], message))
-    return tuple(found)
+def _findings(faults: Faults, count: int) -> Iterator[Finding]:
+    for kind in KINDS:
+        if texts := faults.get(kind):
+            message = f"{kind.says.format(len(texts), count)}: {some(texts, 3)}{kind.so}"
+            yield Finding(kind.rule, kind.outcome, len(texts), texts[0], message)
 
 
-def _find(
-    images: Iterable[Image], folder: Path
-) -> tuple[Listed, dict[int, list[str]], dict[int, list[str]]]:
+def _find(images: Iterable[Image], folder: Path) -> tuple[Listed, list[str], list[str]]:
     """Returns the images that are there, with their paths, those that are not, and other files."""
     # LVIS names its images by their address.
     named = [(i, folder / i["file_name"]) for i in images if isinstance(i.get("file_name"), str)]
@@ -159,8 +135,8 @@ def _find(
     others = [p for p in present - paths if p.is_relative_to(folder) and p.name[0] != "."]
     return (
         [(image, path) for image, path in named if path in present],
-        {MISSING: sorted(map(str, paths - present))} if paths - present else {},
-        {UNLISTED: sorted(map(str, others))} if others else {},
+        sorted(map(str, paths - present)),
+        sorted(map(str, others)),
     )
 
 
@@ -178,14 +154,14 @@ def _look(
     decode: bool = False,
     end: float = float("inf"),
     progress: Progress = lambda parts: parts,
-) -> tuple[dict[int, list[str]], int]:
+) -> tuple[Faults, int]:
     """Returns what is wrong with images, and how many were looked at until the time `end`."""
 
-    def look(part: Listed) -> list[list[tuple[int, str]]]:
+    def look(part: Listed) -> list[list[tuple[Kind, str]]]:
         return [list(_faults(*each, decode)) for each in part if time.monotonic() < end]
 
     parts = [listed[start : start + PART] for start in range(0, len(listed), PART)]
-    found: dict[int, list[str]] = defaultdict(list)
+    found: dict[Kind, list[str]] = defaultdict(list)
     done = 0
     with ThreadPoolExecutor(DECODERS if decode else THREADS) as pool:
         for _, looked_at in zip(progress(parts), pool.map(look, parts), strict=True):
@@ -195,7 +171,7 @@ def _look(
     return found, done
 
 
-def _faults(image: Image, path: Path, decode: bool) -> Iterator[tuple[int, str]]:
+def _faults(image: Image, path: Path, decode: bool) -> Iterator[tuple[Kind, str]]:
     name: str = image["file_name"]
     size: tuple[Any, Any] = image.get("width"), image.get("height")
     try:

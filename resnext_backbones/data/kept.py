@@ -8,7 +8,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from filelock import FileLock
 from resnext_backbones.data.coco_file import LISTS, Content
 from resnext_backbones.data.rules import Finding, Outcome, Use
 from resnext_backbones.errors import InputError
-from resnext_backbones.io import atomic_write
+from resnext_backbones.io import atomic_write, atomic_write_text
 
 DAYS = 60
 """What nobody asked for in so many days is removed when something new is kept."""
@@ -33,13 +33,11 @@ def folder() -> Path:
     return Path(torch.hub.get_dir()) / "resnext_backbones" / "annotations"
 
 
-@contextmanager
-def one_at_a_time(digest: str, use: Use) -> Iterator[None]:
+def one_at_a_time(digest: str, use: Use) -> AbstractContextManager[None]:
     """Has the processes of a machine look at a file one after the other: the first one keeps what
     it finds.
     """
-    with _locked(_summary(digest, use)):
-        yield
+    return _locked(_summary(digest, use))
 
 
 @contextmanager
@@ -63,15 +61,12 @@ def find(digest: str, use: Use) -> dict[str, Any] | None:
         return None
 
 
-def keep(digest: str, use: Use, findings: Sequence[Finding], **known: Any) -> None:
+def keep(digest: str, use: Use, known: Mapping[str, Any]) -> None:
     """Keeps what was found in a file; where nothing can be written it is found again."""
-    rows = [{**vars(finding), "outcome": finding.outcome.value} for finding in findings]
-    try:
-        with atomic_write(_summary(digest, use)) as path:
-            path.write_text(json.dumps({"findings": rows, **known}), encoding="utf-8")
+    text = json.dumps({**known, "findings": list(map(vars, known["findings"]))})
+    with suppress(OSError):
+        atomic_write_text(_summary(digest, use), text)
         _remove_old()
-    except OSError:
-        pass
 
 
 def copy(
@@ -114,15 +109,18 @@ def copy(
 
 def _pieces(content: Content) -> Iterator[str]:
     """Yields the JSON of a content; the encoder would hold that of a large one at once."""
-    others = {key: value for key, value in content.items() if key not in LISTS}
-    yield json.dumps(others)[:-1] + (", " if others else "")
-    for number, key in enumerate(LISTS):
-        yield f'{", " if number else ""}"{key}": ['
-        things = content[key]
-        for start in range(0, len(things), CHUNK):
-            comma = ", " if start else ""
-            yield comma + json.dumps(things[start : start + CHUNK])[1:-1]
-        yield "]"
+    comma = "{"
+    for key, value in content.items():
+        yield f"{comma}{json.dumps(key)}: "
+        comma = ", "
+        if key in LISTS:
+            starts = range(0, len(value), CHUNK)
+            parts = (json.dumps(value[start : start + CHUNK])[1:-1] for start in starts)
+            yield "["
+            yield from (f"{', ' if number else ''}{part}" for number, part in enumerate(parts))
+            yield "]"
+        else:
+            yield json.dumps(value)
     yield "}"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -25,75 +24,42 @@ MOST_PIXELS = 2**32 - 1
 NONE, POLYGONS, RUNS, TEXT, FLAT, WRONG = range(6)
 """What a mask is written as: nothing, polygons, run lengths, text, numbers in one list, or else."""
 
+SEEN = np.dtype(
+    [
+        ("kind", np.int8),  # of NONE to WRONG
+        ("odd", np.bool_),  # a polygon has an odd number of coordinates
+        ("short", np.bool_),  # a polygon has fewer than three points
+        ("parts", np.int64),  # polygons of three points and more
+        # Left, top, right and bottom of all polygons, or of the runs that are set; NaN where there
+        # are none, or runs do not add up to their size.
+        ("bounds", np.float64, 4),
+        ("area", np.float64),  # in pixels: of the polygons, or of the runs that are set; else NaN
+        ("size", np.float64, 2),  # height and width that run lengths say; NaN where they say none
+        ("total", np.float64),  # the sum of run lengths; NaN where they cannot be read
+    ]
+)
+"""What is seen in the mask of an annotation."""
 
 Step = Callable[[int, int], None]
 """Is told how many annotations were looked at, and of how many."""
 
 
-@dataclass
-class Masks:
-    """Says what was seen in the masks of N annotations.
-
-    Attributes:
-        kind: (N,), of NONE to WRONG.
-        odd: (N,), a polygon has an odd number of coordinates.
-        short: (N,), a polygon has fewer than three points.
-        parts: (N,), polygons of three points and more.
-        bounds: (N, 4), left, top, right and bottom of all polygons, or of the runs that are set;
-            NaN where there are none, or runs do not add up to their size.
-        area: (N,), in pixels: of the polygons, or of the runs that are set; NaN for neither.
-        size: (N, 2), height and width that run lengths say; NaN where they say none.
-        total: (N,), the sum of run lengths; NaN where they cannot be read.
-    """
-
-    kind: NDArray[np.int8]
-    odd: NDArray[np.bool_]
-    short: NDArray[np.bool_]
-    parts: NDArray[np.int64]
-    bounds: NDArray[np.float64]
-    area: NDArray[np.float64]
-    size: NDArray[np.float64]
-    total: NDArray[np.float64]
-
-    @classmethod
-    def empty(cls, count: int) -> Masks:
-        """Returns columns of `count` annotations of which nothing is known."""
-
-        def unknown(*shape: int) -> NDArray[np.float64]:
-            return np.full((count, *shape), np.nan)
-
-        return cls(
-            kind=np.zeros(count, np.int8),
-            odd=np.zeros(count, bool),
-            short=np.zeros(count, bool),
-            parts=np.zeros(count, np.int64),
-            bounds=unknown(4),
-            area=unknown(),
-            size=unknown(2),
-            total=unknown(),
-        )
-
-
-def unsaid(done: int, total: int) -> None:
-    """Tells nobody."""
-    del done, total
-
-
-def read_masks(found: Sequence[Any], step: Step = unsaid) -> Masks:
-    """Returns what is seen in masks as they stand in a file; `step` is told how many were looked
+def read_masks(found: Sequence[Any], step: Step) -> NDArray[np.void]:
+    """Returns what is `SEEN` in masks as they stand in a file; `step` is told how many were looked
     at, of how many.
     """
-    masks = Masks.empty(len(found))
+    seen = np.zeros(len(found), SEEN)
+    for name in ("bounds", "area", "size", "total"):
+        seen[name] = np.nan
     for start in range(0, len(found), CHUNK):
         part = found[start : start + CHUNK]
-        masks.kind[start : start + len(part)] = [_kind(value) for value in part]
-        rows = np.arange(start, start + len(part))
+        kinds = seen["kind"][start : start + len(part)]
+        kinds[:] = [_kind(value) for value in part]
         for kind, read in ((POLYGONS, _read_polygons), (RUNS, _read_runs)):
-            chosen = rows[masks.kind[rows] == kind]
-            if len(chosen):
-                read(masks, chosen, [found[row] for row in chosen])
+            if len(rows := start + np.flatnonzero(kinds == kind)):
+                read(seen, rows, [found[row] for row in rows])
         step(start + len(part), len(found))
-    return masks
+    return seen
 
 
 def _kind(value: Any) -> int:
@@ -109,43 +75,39 @@ def _kind(value: Any) -> int:
     return TEXT if type(value) is str else WRONG
 
 
-def _read_polygons(masks: Masks, rows: NDArray[np.int64], found: Sequence[Any]) -> None:
+def _read_polygons(seen: NDArray[np.void], rows: NDArray[np.int64], found: Sequence[Any]) -> None:
     flat = _flat(found)
     if flat is None:  # one of them is to blame
         good = np.array([_flat([value]) is not None for value in found])
-        masks.kind[rows[~good]] = WRONG
+        seen["kind"][rows[~good]] = WRONG
         rows, found = rows[good], [found[i] for i in np.flatnonzero(good)]
         flat = _flat(found)
         assert flat is not None
-    counts = np.fromiter(map(len, found), np.int64, len(found))
     parts = list(chain.from_iterable(found))
-    owner = np.repeat(np.arange(len(found)), counts)
+    owner = np.repeat(rows, list(map(len, found)))  # the row of each polygon
     lengths = np.fromiter(map(len, parts), np.int64, len(parts))
-    masks.odd[rows[owner[lengths % 2 == 1]]] = True
-    masks.short[rows[owner[lengths < LEAST]]] = True
+    seen["odd"][owner[lengths % 2 == 1]] = True
+    seen["short"][owner[lengths < LEAST]] = True
     whole = (lengths % 2 == 0) & (lengths >= LEAST)
     if not whole.any():
         return
-    if not whole.all():
-        flat = flat[np.repeat(whole, lengths)]
-        owner, lengths = owner[whole], lengths[whole]
-    points = flat.reshape(-1, 2)
-    ends = np.cumsum(lengths // 2)
-    starts = ends - lengths // 2
+    points = flat[np.repeat(whole, lengths)].reshape(-1, 2)
+    owner, counts = owner[whole], lengths[whole] // 2
+    ends = np.cumsum(counts)
+    starts = ends - counts
     following = np.arange(1, len(points) + 1)
     following[ends - 1] = starts
     with np.errstate(all="ignore"):  # what is not finite gives no area, and is refused
-        x, y = points[:, 0], points[:, 1]
-        cross = x * y[following] - x[following] * y
-        areas = np.abs(np.add.reduceat(cross, starts)) / 2
-    masks.parts[rows] = np.bincount(owner, minlength=len(rows))
-    area = np.bincount(owner, areas, len(rows))
-    has = masks.parts[rows] > 0
-    masks.area[rows[has]] = area[has]
-    first = np.searchsorted(owner, np.flatnonzero(has))
-    low = np.minimum.reduceat(np.minimum.reduceat(points, starts), first)
-    high = np.maximum.reduceat(np.maximum.reduceat(points, starts), first)
-    masks.bounds[rows[has]] = np.concatenate([low, high], 1)
+        x, y = points.T
+        areas = np.abs(np.add.reduceat(x * y[following] - x[following] * y, starts)) / 2
+    # Polygons of one annotation stand side by side.
+    first = np.flatnonzero(np.diff(owner, prepend=-1))
+    has = owner[first]
+    seen["parts"][has] = np.diff(first, append=len(owner))
+    seen["area"][has] = np.add.reduceat(areas, first)
+    begin = starts[first]
+    seen["bounds"][has, :2] = np.minimum.reduceat(points, begin)
+    seen["bounds"][has, 2:] = np.maximum.reduceat(points, begin)
 
 
 def _flat(found: Sequence[Any]) -> NDArray[np.float64] | None:
@@ -163,19 +125,19 @@ def _flat(found: Sequence[Any]) -> NDArray[np.float64] | None:
         return None
 
 
-def _read_runs(masks: Masks, rows: NDArray[np.int64], found: Sequence[dict[str, Any]]) -> None:
-    sizes = [value.get("size") for value in found]
-    for row, size in zip(rows, sizes, strict=True):
+def _read_runs(
+    seen: NDArray[np.void], rows: NDArray[np.int64], found: Sequence[dict[str, Any]]
+) -> None:
+    for row, size in zip(rows, (value.get("size") for value in found), strict=True):
         if type(size) is list and len(size) == 2 and set(map(type, size)) <= {int}:
-            masks.size[row] = [min(max(side, -1), 2**53) for side in size]
-    counts = [value.get("counts") for value in found]
-    totals, areas = decode_counts(counts)
-    masks.total[rows], masks.area[rows] = totals, areas
-    whole = (totals == masks.size[rows].prod(1)) & (totals <= MOST_PIXELS)
+            seen["size"][row] = [min(max(side, -1), 2**53) for side in size]
+    totals, areas = decode_counts([value.get("counts") for value in found])
+    seen["total"][rows], seen["area"][rows] = totals, areas
+    whole = (totals == seen["size"][rows].prod(1)) & (totals <= MOST_PIXELS)
     for i in np.flatnonzero(whole & (areas > 0)):
-        height, width = map(int, masks.size[rows[i]])
+        height, width = map(int, seen["size"][rows[i]])
         runs = found[i]
         if type(runs["counts"]) is list:
             runs = pycocotools_mask.frPyObjects(runs, height, width)
         x, y, w, h = pycocotools_mask.toBbox(runs)
-        masks.bounds[rows[i]] = x, y, x + w, y + h
+        seen["bounds"][rows[i]] = x, y, x + w, y + h

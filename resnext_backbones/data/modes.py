@@ -16,18 +16,9 @@ BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262
 WHITE_IS_ZERO = 0
 
 CONVERTED: dict[str, tuple[str, ...]] = {
-    "RGB": (),
-    "1": ("RGB",),
-    "L": ("RGB",),
-    "P": ("RGB",),
-    "CMYK": ("RGB",),
-    "YCbCr": ("RGB",),
     # Colours are taken as they are stored, whatever the alpha; those that alpha was multiplied
     # into are divided by it.
-    "LA": ("RGB",),
-    "PA": ("RGB",),
-    "RGBA": ("RGB",),
-    "RGBX": ("RGB",),
+    **dict.fromkeys(("1", "L", "P", "CMYK", "YCbCr", "LA", "PA", "RGBA", "RGBX"), ("RGB",)),
     "La": ("LA", "RGB"),
     "RGBa": ("RGBA", "RGB"),
 }

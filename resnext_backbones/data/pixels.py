@@ -111,17 +111,15 @@ def read_classes(source: Source, name: object = None) -> NDArray[np.integer]:
         return _turned(to_classes(image), 1 if stored.turns_itself else stored.orientation)
 
 
-def image_size(source: Source, name: object = None) -> tuple[int, int]:
-    """Returns an image's width and height as it is shown, from its header alone; InputError: it
-    has none, or is too large.
-    """
-    return image_header(source, name).turned
-
-
-def image_header(source: Source, name: object = None) -> Stored:
-    """Returns what `image_size` is of; InputError likewise."""
-    with reading(source if name is None else name), opened(source) as file:
+def image_header(source: Source) -> Stored:
+    """Returns what an image says before its pixels; InputError: nothing, or it is too large."""
+    with reading(source), opened(source) as file:
         return read_stored(file)
+
+
+def image_size(source: Source) -> tuple[int, int]:
+    """Returns an image's width and height as it is shown; InputError as of `image_header`."""
+    return image_header(source).turned
 
 
 def _whole_jpeg(file: BinaryIO, header: jpeg.Header) -> bytes:

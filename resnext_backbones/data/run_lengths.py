@@ -22,6 +22,7 @@ MOST_DIGITS = 8
 """More characters than these are no count of pixels."""
 
 Floats = NDArray[np.float64]
+Ids = NDArray[np.int64]
 
 
 def decode_counts(found: Sequence[Any]) -> tuple[Floats, Floats]:
@@ -29,84 +30,71 @@ def decode_counts(found: Sequence[Any]) -> tuple[Floats, Floats]:
     are no run lengths: numbers from 0 in a list, or text that pycocotools writes.
     """
     totals, areas = np.full(len(found), np.nan), np.full(len(found), np.nan)
-    lists = [i for i, value in enumerate(found) if _is_counts(value)]
-    texts = [i for i, value in enumerate(found) if type(value) is str and value]
-    for rows, read in ((lists, _add_lists), (texts, _add_texts)):
-        if rows:
-            totals[rows], areas[rows] = read([found[i] for i in rows])
+    for is_kind, read in ((_is_list, _read_lists), (_is_text, _read_texts)):
+        if rows := [i for i, value in enumerate(found) if is_kind(value)]:
+            values, counts = read([found[i] for i in rows])
+            starts = np.cumsum(counts) - counts
+            is_set = _places(counts) % 2  # each second run is of pixels of the object
+            good = np.minimum.reduceat(values, starts) >= 0
+            totals[rows] = np.where(good, np.add.reduceat(values, starts), np.nan)
+            areas[rows] = np.where(good, np.add.reduceat(values * is_set, starts), np.nan)
     return totals, areas
 
 
-def _is_counts(value: Any) -> bool:
+def _places(counts: Ids) -> Ids:
+    """Returns the places of numbers in the mask that each is of."""
+    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+def _is_list(value: Any) -> bool:
     """Tells whether it is a list of whole numbers of which 64 bits hold the sum."""
     if type(value) is not list or not value or set(map(type, value)) != {int}:
         return False
     return min(value) >= 0 and sum(value) < 2**53
 
 
-def _add_lists(found: Sequence[list[int]]) -> tuple[Floats, Floats]:
-    lengths = np.fromiter(map(len, found), np.int64, len(found))
-    flat = np.fromiter(chain.from_iterable(found), np.float64, lengths.sum())
-    return _sums(flat, lengths)
+def _is_text(value: Any) -> bool:
+    """Tells whether it is text that ends with the last character of a number."""
+    if type(value) is not str or not value or not value.isascii():
+        return False
+    return (ord(value[-1]) - OFFSET) & MORE == 0
 
 
-def _sums(flat: Floats, lengths: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Returns the sums of the runs of each mask, and of its second, fourth and so on."""
-    starts = np.cumsum(lengths) - lengths
-    place = np.arange(len(flat)) - np.repeat(starts, lengths)
-    return np.add.reduceat(flat, starts), np.add.reduceat(flat * (place % 2), starts)
+def _read_lists(found: Sequence[list[int]]) -> tuple[Ids, Ids]:
+    """Returns the numbers of all lists in one, and how many each has."""
+    counts = np.fromiter(map(len, found), np.int64, len(found))
+    return np.fromiter(chain.from_iterable(found), np.int64, counts.sum()), counts
 
 
-def _add_texts(found: Sequence[str]) -> tuple[Floats, Floats]:
-    """Decodes compressed run lengths: numbers of a varying number of characters, each from the
-    fourth on less the one two places before it.
+def _read_texts(found: Sequence[str]) -> tuple[Ids, Ids]:
+    """Returns the numbers of all texts in one, and how many each has; -1 among them where one is
+    not to be read. Numbers have a varying number of characters; from the fourth on each is written
+    less the one two places before it.
     """
-    totals, areas = np.full(len(found), np.nan), np.full(len(found), np.nan)
-    good = [i for i, text in enumerate(found) if text.isascii() and _ends(text)]
-    if not good:
-        return totals, areas
-    lengths = np.array([len(found[i]) for i in good])
-    codes = np.frombuffer("".join(found[i] for i in good).encode(), np.uint8).astype(np.int64)
-    codes -= OFFSET
-    mask_of = np.repeat(np.arange(len(good)), lengths)
-    # Numbers end where no more characters follow; a mask's last character ends one.
-    ends = np.flatnonzero(codes & MORE == 0)
+    lengths = np.fromiter(map(len, found), np.int64, len(found))
+    codes = np.frombuffer("".join(found).encode(), np.uint8).astype(np.int64) - OFFSET
+    ends = np.flatnonzero(codes & MORE == 0)  # a text's last character ends a number
     starts = np.concatenate([[0], ends[:-1] + 1])
-    digit = np.arange(len(codes)) - np.repeat(starts, ends - starts + 1)
-    wrong = (codes < 0) | (codes >= 2 * MORE) | (digit >= MOST_DIGITS)
-    bad = np.bincount(mask_of, wrong, len(good)) > 0
-    values = np.add.reduceat((codes & VALUE) << (5 * digit.clip(max=MOST_DIGITS)), starts)
-    negative = codes[ends] & SIGN != 0
-    values = values - (negative.astype(np.int64) << (5 * (digit[ends].clip(max=MOST_DIGITS) + 1)))
-    counts = np.bincount(mask_of[ends], minlength=len(good))
+    digits = ends - starts + 1
+    shifts = 5 * (np.arange(len(codes)) - np.repeat(starts, digits)).clip(max=MOST_DIGITS)
+    values = np.add.reduceat((codes & VALUE) << shifts, starts)
+    values -= (codes[ends] & SIGN != 0).astype(np.int64) << (shifts[ends] + 5)
+    counts = np.bincount(np.repeat(np.arange(len(found)), lengths)[ends], minlength=len(found))
     values = _undo_differences(values, counts)
-    first = np.cumsum(counts) - counts
-    bad |= np.minimum.reduceat(values, first) < 0
-    total, area = _sums(values.astype(np.float64), counts)
-    total[bad] = area[bad] = np.nan
-    totals[good], areas[good] = total, area
-    return totals, areas
+    wrong = np.maximum.reduceat((codes < 0) | (codes >= 2 * MORE), starts) | (digits > MOST_DIGITS)
+    values[wrong] = -1
+    return values, counts
 
 
-def _ends(text: str) -> bool:
-    """Tells whether a text ends with the last character of a number."""
-    return (ord(text[-1]) - OFFSET) & MORE == 0
-
-
-def _undo_differences(values: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+def _undo_differences(values: Ids, counts: Ids) -> Ids:
     """Returns run lengths of which those from the fourth on were written as differences."""
-    starts = np.repeat(np.cumsum(counts) - counts, counts)
-    place = np.arange(len(values)) - starts
-    out = values.copy()
-    for parity in (0, 1):
-        chosen = np.flatnonzero(place % 2 == parity)
-        if not len(chosen):
-            continue
-        running = np.cumsum(values[chosen])
-        # The first of each mask's own sum is its second, or for the even ones its third, number.
-        begins = place[chosen] == (2 if parity == 0 else 1)
-        begins |= place[chosen] == 0
-        index = np.maximum.accumulate(np.where(begins, np.arange(len(chosen)), 0))
-        before = running[index] - values[chosen][index]
-        out[chosen] = running - before
+    owner, place = np.repeat(np.arange(len(counts)), counts), _places(counts)
+    # Each mask has three chains of them: the first alone, the odd places, and the even ones.
+    chains = 3 * owner + np.where(place == 0, 0, 2 - place % 2)
+    order = np.argsort(chains, kind="stable")
+    sums = np.cumsum(values[order])
+    begins = np.flatnonzero(np.diff(chains[order], prepend=-1))
+    before = np.concatenate([[0], sums])[begins]
+    out = np.empty_like(values)
+    out[order] = sums - np.repeat(before, np.diff(begins, append=len(order)))
     return out

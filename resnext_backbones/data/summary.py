@@ -20,10 +20,11 @@ def summarise(columns: Columns) -> dict[str, Any]:
     aspect ratios (width over height); of categories, how many objects each has. Boxes and sizes
     that are none are not among them.
     """
-    known = columns.category_of >= 0
-    counts = np.bincount(columns.category_of[known], minlength=len(columns.categories)).tolist()
-    placed = columns.image_of[columns.image_of >= 0]
-    in_images = np.bincount(placed, minlength=len(columns.images))
+    in_images, objects = (
+        np.bincount(place[place >= 0], minlength=len(columns.of(kind)))
+        for kind, place in columns.place_of.items()
+    )
+    names = map(str, columns.values("category", "name"))
     sides = columns.boxes[(columns.boxes[:, 2:] > 0).all(1), 2:]
     with np.errstate(over="ignore", under="ignore"):
         ratios = sides[:, 0] / sides[:, 1]
@@ -44,13 +45,12 @@ def summarise(columns: Columns) -> dict[str, Any]:
             "large": int((areas >= MEDIUM).sum()),
         },
         "aspect": [round(float(v), 2) for v in np.percentile(ratios, PARTS)] if len(ratios) else [],
-        "categories": [[str(n), count] for n, count in zip(columns.names, counts, strict=True)],
+        "categories": [list(pair) for pair in zip(names, objects.tolist(), strict=True)],
     }
 
 
 def _spread(values: np.ndarray) -> list[float]:
     """Returns the least, the median and the greatest, of those that are numbers."""
     values = values[np.isfinite(values)]
-    if not len(values):
-        return []
-    return [round(float(v), 1) for v in (values.min(), np.median(values), values.max())]
+    found = (values.min(), np.median(values), values.max()) if len(values) else ()
+    return [round(float(value), 1) for value in found]

@@ -53,7 +53,7 @@ def computed_again(blocks: Sequence[Any], x: Tensor) -> Tensor:
         return nullcontext(), _running_statistics_kept(blocks)
 
     # A compiled graph changes statistics once, whatever it computes again.
-    options = {} if torch.compiler.is_compiling() else {"context_fn": contexts}
+    options: dict[str, Any] = {} if torch.compiler.is_compiling() else {"context_fn": contexts}
     # Also where the input needs no gradient: behind frozen stages the parameters still do.
     if not x.requires_grad and not any(p.requires_grad for b in blocks for p in b.parameters()):
         return last.relu(until_sum(x))

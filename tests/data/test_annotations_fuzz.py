@@ -136,7 +136,6 @@ def measured_here(path: Path, masks: bool) -> float:
 
 
 def by_mmdetection(path: Path, masks: bool, coco_class: Any) -> list[float]:
-    import torch
     from mmdet.evaluation.metrics import CocoMetric
 
     from resnext_backbones.tasks.mmdetection.completed import MeasuresCompleted, _twin
@@ -146,22 +145,7 @@ def by_mmdetection(path: Path, masks: bool, coco_class: Any) -> list[float]:
     coco = metric._coco_api
     assert isinstance(coco, coco_class)
     classes = sorted(category["name"] for category in coco.dataset["categories"])
-    metric.dataset_meta = {"classes": classes}
-    label = {c["id"]: classes.index(c["name"]) for c in coco.dataset["categories"]}
-    found = annotated.perfect(coco)
-    for image in coco.dataset["images"]:
-        own = [each for each in found if each["image_id"] == image["id"]]
-        boxes = torch.tensor([each["bbox"] for each in own], dtype=torch.float64).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
-        instances: dict[str, Any] = {
-            "bboxes": boxes, "scores": torch.full((len(own),), 0.9),
-            "labels": torch.tensor([label[each["category_id"]] for each in own]).long(),
-        }  # fmt: skip
-        if masks:
-            instances["masks"] = [each["segmentation"] for each in own]
-        sample = {"img_id": image["id"], "ori_shape": (image["height"], image["width"])}
-        metric.process({}, [{**sample, "pred_instances": instances}])
-    scores = metric.evaluate(len(coco.dataset["images"]))
+    scores = annotated.measured(metric, classes, coco.dataset["images"])
     return [scores[f"coco/{kind}_mAP"] for kind in kinds]
 
 

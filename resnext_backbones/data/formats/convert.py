@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -67,35 +68,29 @@ def to_coco(kind: str, source: Source, out: Path, progress: Progress | None = No
 def _content(
     images: list[LabelledImage], categories: tuple[str, ...], root: Path, origin: str
 ) -> dict[str, Any]:
-    numbers = {name: number for number, name in enumerate(categories, 1)}
-    content: dict[str, Any] = {
-        "info": {"description": f"from {origin}"},
-        "images": [],
-        "annotations": [],
-        "categories": [{"id": number, "name": name} for name, number in numbers.items()],
-    }
+    category_ids = {name: number for number, name in enumerate(categories, 1)}
+    listed, annotations, ids = [], [], count(1)
     for image_id, image in enumerate(images, 1):
-        content["images"].append(
+        name, (width, height) = _name(image.file, root), image.size
+        listed.append({"id": image_id, "file_name": name, "width": width, "height": height})
+        annotations += [
             {
-                "id": image_id,
-                "file_name": _name(image.file, root),
-                "width": image.size[0],
-                "height": image.size[1],
+                "id": next(ids),
+                "image_id": image_id,
+                "category_id": category_ids[thing.category],
+                "bbox": thing.box,
+                **_outline(thing, image.size),
+                "iscrowd": int(thing.crowd),
+                **thing.others,
             }
-        )
-        for thing in image.objects:
-            content["annotations"].append(
-                {
-                    "id": len(content["annotations"]) + 1,
-                    "image_id": image_id,
-                    "category_id": numbers[thing.category],
-                    "bbox": thing.box,
-                    **_outline(thing, image.size),
-                    "iscrowd": int(thing.crowd),
-                    **thing.others,
-                }
-            )
-    return content
+            for thing in image.objects
+        ]
+    return {
+        "info": {"description": f"from {origin}"},
+        "images": listed,
+        "annotations": annotations,
+        "categories": [{"id": number, "name": name} for name, number in category_ids.items()],
+    }
 
 
 def _name(file: Path, root: Path) -> str:

@@ -8,6 +8,7 @@ import io
 import json
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -19,9 +20,11 @@ from resnext_backbones.data.formats.labels import (
     Account,
     LabelledImage,
     LabelledObject,
+    Labels,
     Source,
     box_of,
     check_place,
+    read_files,
     read_text,
     rounded,
 )
@@ -44,110 +47,62 @@ def read(
     files = sorted(source.path.rglob("*.json"))
     if not files:
         raise InputError(f"{source.path}: has no JSON files")
-    return source.classes, _images(files, source, account)
+    read = partial(_read, images=source.images, account=account)
+    make = partial(_object, account=account)
+    return source.classes, read_files(files, read, make, source, account)
 
 
-def _images(files: list[Path], source: Source, account: Account) -> Iterator[LabelledImage]:
-    owners: dict[Path, Path] = {}
-    for path in files:
-        try:
-            content = json.loads(read_text(path))
-        except (InputError, ValueError, RecursionError) as error:
-            account.problem(str(path), f"cannot be read as JSON: {error}")
-            continue
-        if not isinstance(content, dict) or content.keys().isdisjoint(("shapes", "imagePath")):
-            account.notice("JSON file of another kind: passed over", str(path))
-            continue
-        if not isinstance(content.get("shapes"), list):
-            account.problem(str(path), "its `shapes` is no list")
-            continue
-        account.labels += len(content["shapes"])
-        image = _image_of(content, path, source.images)
-        if image is None:
-            place = source.images or path.parent
-            account.problem(
-                str(path), f"its imagePath {content.get('imagePath')!r} is not in {place} either; "
-                "IMAGES names the folder"
-            )  # fmt: skip
-        elif image in owners:
-            account.problem(str(path), f"is of {image}, as {owners[image]} is; keep one of them")
-        elif (size := account.size_of(image)) is not None:
-            owners[image] = path
-            if _same_size(content, path, size, account):
-                objects = _objects(content["shapes"], path, size, source.classes, account)
-                yield LabelledImage(image, size, objects)
-
-
-def _image_of(content: dict[str, Any], path: Path, images: Path | None) -> Path | None:
-    """Returns the image, by its path from the file, or by its name in the folder of images."""
+def _read(path: Path, images: Path | None, account: Account) -> Labels | None:
+    try:
+        content = json.loads(read_text(path))
+    except (InputError, ValueError, RecursionError) as error:
+        account.problem(str(path), f"cannot be read as JSON: {error}")
+        return None
+    if not isinstance(content, dict) or content.keys().isdisjoint(("shapes", "imagePath")):
+        account.notice("JSON file of another kind: passed over", str(path))
+        return None
+    if not isinstance(content.get("shapes"), list):
+        account.problem(str(path), "its `shapes` is no list")
+        return None
     written = content.get("imagePath")
+    image = _image_of(written, path.parent, images)
+    if image is None:
+        place = images or path.parent
+        account.problem(
+            str(path),
+            f"its imagePath {written!r} is not in {place} either; IMAGES names the folder",
+        )
+    labels = []
+    for number, shape in enumerate(content["shapes"], 1):
+        label = shape.get("label") if isinstance(shape, dict) else None
+        labels.append((f"{path} shape {number} ({label})", shape))
+    return Labels(labels, image, (content.get("imageWidth"), content.get("imageHeight")))
+
+
+def _image_of(written: Any, folder: Path, images: Path | None) -> Path | None:
+    """Returns the image, by its path from the file, or by its name in the folder of images."""
     if not isinstance(written, str) or not written:
         return None
     parts = PureWindowsPath(written)  # which takes both kinds of slashes
-    folder = images or path.parent
+    places = [folder / parts.as_posix(), folder / parts.name]
     if images is not None:
-        places = [folder / parts.name, path.parent / parts.as_posix()]
-    else:
-        places = [path.parent / parts.as_posix(), folder / parts.name]
+        places = [images / parts.name, folder / parts.as_posix()]
     found = next((place for place in places if place.is_file()), None)
     return found and found.parent.resolve() / found.name
 
 
-def _same_size(
-    content: dict[str, Any], path: Path, size: tuple[int, int], account: Account
-) -> bool:
-    said = (content.get("imageWidth"), content.get("imageHeight"))
-    if not all(said):
-        account.notice("no size in the JSON: the image's own", str(path))
-    elif said != size:
-        account.problem(
-            str(path), f"says {said[0]} x {said[1]} pixels, and the image has {size[0]} x {size[1]}"
-        )
-        return False
-    return True
-
-
-def _objects(
-    shapes: list[Any],
-    path: Path,
-    size: tuple[int, int],
-    classes: tuple[str, ...] | None,
-    account: Account,
-) -> list[LabelledObject]:
-    groups: dict[Any, LabelledObject] = {}
-    for number, shape in enumerate(shapes, 1):
-        label = shape.get("label") if isinstance(shape, dict) else None
-        where = f"{path} shape {number} ({label})"
-        try:
-            if not isinstance(shape, dict):
-                raise ValueError("is no table with label and points")
-            kind = shape.get("shape_type") or "polygon"  # as LabelMe reads older files
-            if kind in WITHOUT_AREA:
-                account.leave_out(f"{kind}: has no area", where)
-                continue
-            found = _object(shape, kind, size, classes)
-        except (ValueError, OverflowError) as error:
-            account.problem(where, str(error))
-            continue
-        # Parts of one object have its label and its group.
-        group = shape.get("group_id")
-        key = number if group is None else (label, str(group))
-        if key in groups:
-            groups[key].add(found)
-            account.joined += 1
-        else:
-            groups[key] = found
-    return list(groups.values())
-
-
 def _object(
-    shape: dict[str, Any], kind: str, size: tuple[int, int], classes: tuple[str, ...] | None
-) -> LabelledObject:
-    label, points = shape.get("label"), shape.get("points")
+    shape: Any, where: str, size: tuple[int, int], account: Account
+) -> LabelledObject | None:
+    if not isinstance(shape, dict):
+        raise ValueError("is no table with label and points")
+    kind = shape.get("shape_type") or "polygon"  # as LabelMe reads older files
+    if kind in WITHOUT_AREA:
+        account.leave_out(f"{kind}: has no area", where)
+        return None
+    label, points, group = shape.get("label"), shape.get("points"), shape.get("group_id")
     if not isinstance(label, str) or not label.strip():
         raise ValueError("has no label")
-    if classes and label not in classes:
-        raise ValueError(f"its label {label!r} is not listed")
     if kind not in ("rectangle", *AS_POLYGON):
         raise ValueError(f"its shape_type {kind!r} is not known")
     if kind == "circle":
@@ -163,9 +118,9 @@ def _object(
     check_place(box_of(*corners), size)
     if kind == "mask":
         mask = _mask(shape, corners, size)
-        return LabelledObject(label, _box_of_mask(mask), mask=mask)
+        return LabelledObject(label, _box_of_mask(mask), mask=mask, group=group)
     outline = [rounded(v for point in points or () for v in point)] if kind in AS_POLYGON else []
-    return LabelledObject(label, box_of(*corners), outline)
+    return LabelledObject(label, box_of(*corners), outline, group=group)
 
 
 def _circle(points: Any) -> list[list[float]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,7 @@ class LabelledObject:
     mask: np.ndarray | None = None  # bool (H, W), where it is not polygons
     crowd: bool = False  # not to be trained on, nor scored
     others: dict[str, Any] = field(default_factory=dict)  # goes into the annotation as it is
+    group: Any = None  # parts of one object have its category and its group
 
     def add(self, other: LabelledObject) -> None:
         """Takes another part of the same object."""
@@ -95,6 +96,81 @@ class Source:
     images: Path | None = None  # the folder; None: where the format has it
     split: str | None = None
     classes: tuple[str, ...] | None = None  # None: the format's, or all that occur
+
+
+class Labels(NamedTuple):
+    """What a file says of one image."""
+
+    labels: list[tuple[str, Any]]  # where each is, for messages, and what is there
+    image: Path | None  # None: there is none, and a problem
+    size: tuple[Any, Any]  # width and height; 0 or None where they are not said
+
+
+Make = Callable[[Any, str, tuple[int, int]], LabelledObject | None]
+"""Returns the object of a label that is there, in an image of a width and a height; None: it was
+left out. ValueError says what is wrong with it.
+"""
+
+
+def read_files(
+    files: Iterable[Path],
+    read: Callable[[Path], Labels | None],
+    make: Make,
+    source: Source,
+    account: Account,
+) -> Iterator[LabelledImage]:
+    """Yields the images of files that have the labels of one image each; `read` returns what a file
+    says, or None: it is not of this format, or a problem.
+    """
+    owners: dict[Path, Path] = {}
+    for path in files:
+        found = read(path)
+        if found is None:
+            continue
+        account.labels += len(found.labels)
+        if found.image is None:
+            continue
+        if found.image in owners:
+            owner = owners[found.image]
+            account.problem(str(path), f"is of {found.image}, as {owner} is; keep one of them")
+        elif size := account.size_of(found.image):
+            owners[found.image] = path
+            if not all(found.size):
+                kind = path.suffix[1:].upper()
+                account.notice(f"no size in the {kind}: the image's own", str(path))
+            elif found.size != size:
+                said, has = (f"{width} x {height}" for width, height in (found.size, size))
+                account.problem(str(path), f"says {said} pixels, and the image has {has}")
+                continue
+            objects = read_labels(found.labels, make, size, source, account)
+            yield LabelledImage(found.image, size, objects)
+
+
+def read_labels(
+    labels: Iterable[tuple[str, Any]],
+    make: Make,
+    size: tuple[int, int],
+    source: Source,
+    account: Account,
+) -> list[LabelledObject]:
+    """Returns the objects of an image; what is wrong with a label is a problem."""
+    objects: dict[Any, LabelledObject] = {}
+    for where, label in labels:
+        try:
+            if (found := make(label, where, size)) is None:
+                continue
+            if source.classes and found.category not in source.classes:
+                raise ValueError(f"its class {found.category!r} is not listed")
+        except (ValueError, OverflowError) as error:
+            account.problem(where, str(error))
+            continue
+        key = where if found.group is None else (found.category, str(found.group))
+        if key in objects:
+            objects[key].add(found)
+            account.joined += 1
+        else:
+            objects[key] = found
+    return list(objects.values())
 
 
 def rounded(values: Iterable[float]) -> list[float]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
@@ -15,11 +17,13 @@ from resnext_backbones.data.formats.labels import (
     Account,
     LabelledImage,
     LabelledObject,
+    Labels,
     Source,
     around,
     box_of,
     check_place,
     corners_of,
+    read_files,
     read_text,
     rounded,
 )
@@ -34,7 +38,8 @@ def read(
 ) -> tuple[tuple[str, ...] | None, Iterator[LabelledImage]]:
     """Returns the names of the classes, where they are given, and the images one by one."""
     folder, images = _folders(source)
-    return source.classes, _images(_listed(source, folder), images, source.classes, account)
+    read, make = partial(_read, folder=images, account=account), partial(_object, account=account)
+    return source.classes, read_files(_listed(source, folder), read, make, source, account)
 
 
 def _folders(source: Source) -> tuple[Path, Path]:
@@ -62,42 +67,32 @@ def _listed(source: Source, folder: Path) -> list[Path]:
     return [folder / f"{line.split()[0]}.xml" for line in read_text(path).splitlines() if line]
 
 
-def _images(
-    files: list[Path], folder: Path, classes: tuple[str, ...] | None, account: Account
-) -> Iterator[LabelledImage]:
-    owners: dict[Path, Path] = {}
-    for path in files:
-        try:
-            root = parse(path).getroot()
-        except (OSError, ParseError, DefusedXmlException, ValueError, LookupError) as error:
-            account.problem(str(path), f"cannot be read as XML: {error}")
-            continue
-        elements = root.findall("object")
-        account.labels += len(elements)
-        image = _image_of(root, path, folder, account)
-        if image is None:
-            continue
-        if image in owners:
-            account.problem(str(path), f"is of {image}, as {owners[image]} is; keep one of them")
-            continue
-        owners[image] = path
-        size = account.size_of(image)
-        if size is None or not _same_size(root, path, size, account):
-            continue
-        objects = []
-        for number, element in enumerate(elements, 1):
-            where = f"{path} object {number} ({element.findtext('name', 'no name').strip()})"
-            try:
-                objects.append(_object(element, where, size, classes, account))
-            except (ValueError, OverflowError) as error:
-                account.problem(where, str(error))
-        yield LabelledImage(image, size, objects)
+def _read(path: Path, folder: Path, account: Account) -> Labels | None:
+    try:
+        root = parse(path).getroot()
+    except (OSError, ParseError, DefusedXmlException, ValueError, LookupError) as error:
+        account.problem(str(path), f"cannot be read as XML: {error}")
+        return None
+    labels = [
+        (f"{path} object {number} ({element.findtext('name', 'no name').strip()})", element)
+        for number, element in enumerate(root.findall("object"), 1)
+    ]
+    size = _side(root.findtext("size/width")), _side(root.findtext("size/height"))
+    return Labels(labels, _image_of(root, path, folder, account), size)
+
+
+def _side(text: str | None) -> int:
+    """Returns a side in pixels; 0 where there is none."""
+    try:
+        return max(int(float(text or 0)), 0)
+    except (ValueError, OverflowError):
+        return 0
 
 
 def _image_of(root: Element, path: Path, folder: Path, account: Account) -> Path | None:
     """Returns the image of a file: the one that it names, else the one of its own name."""
     named = folder / Path((root.findtext("filename") or "").replace("\\", "/")).name
-    own = [p for p in sorted(folder.glob(f"{_plain(path.stem)}.*")) if p.suffix != ".xml"]
+    own = [p for p in sorted(folder.glob(f"{glob.escape(path.stem)}.*")) if p.suffix != ".xml"]
     if named != folder and named.is_file():
         if own and named not in own:
             account.problem(str(path), f"names {named.name}, and there is {own[0].name} as well")
@@ -112,34 +107,8 @@ def _image_of(root: Element, path: Path, folder: Path, account: Account) -> Path
     return None
 
 
-def _plain(name: str) -> str:
-    """Returns a pattern for this name alone."""
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
-
-
-def _same_size(root: Element, path: Path, size: tuple[int, int], account: Account) -> bool:
-    try:
-        width, height = (
-            int(float(root.findtext(f"size/{side}") or 0)) for side in ("width", "height")
-        )
-    except (ValueError, OverflowError):
-        width, height = 0, 0
-    if width <= 0 or height <= 0:
-        account.notice("no size in the XML: the image's own", str(path))
-    elif (width, height) != size:
-        account.problem(
-            str(path), f"says {width} x {height} pixels, and the image has {size[0]} x {size[1]}"
-        )
-        return False
-    return True
-
-
 def _object(
-    element: Element,
-    where: str,
-    size: tuple[int, int],
-    classes: tuple[str, ...] | None,
-    account: Account,
+    element: Element, where: str, size: tuple[int, int], account: Account
 ) -> LabelledObject:
     outlines = [rounded((parse_polygon_points(p) - 1).ravel()) for p in element.findall("polygon")]
     for polygon in element.findall("polygon"):  # of which the library would make a mask
@@ -163,8 +132,8 @@ def _object(
         box = box_of(left, top, right, bottom)
     for place in (box, *map(around, outlines)):
         check_place(place, size)
-    if not name or (classes and name not in classes):
-        raise ValueError(f"its class {name!r} is not listed")
+    if not name:
+        raise ValueError("has no name of its class")
     flags = {flag: _flag(element, flag) for flag in FLAGS if element.find(flag) is not None}
     if difficult := bool(flags.get("difficult")):
         account.notice("difficult: a crowd, neither trained on nor scored", where)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from resnext_backbones.data.formats.labels import (
     Account,
     LabelledImage,
     LabelledObject,
+    Make,
     Source,
     box_of,
     read_classes,
+    read_labels,
     read_text,
     rounded,
 )
@@ -48,8 +51,8 @@ def read(source: Source, account: Account) -> tuple[tuple[str, ...], Iterator[La
         keypoints = _keypoints(config, content)
         roots = [source.images] if source.images else _image_roots(config, content, source.split)
         labels = None
-    pairs = _pairs(roots, labels)
-    return tuple(classes.values()), _images(pairs, classes, keypoints, account)
+    make = partial(_object, classes=classes, keypoints=keypoints, account=account)
+    return tuple(classes.values()), _images(_pairs(roots, labels), make, source, account)
 
 
 def _find_config(path: Path) -> Path | None:
@@ -87,14 +90,14 @@ def _classes(path: Path, content: dict[str, Any], given: tuple[str, ...] | None)
     if given:
         return dict(enumerate(given))
     names = content.get("names")
-    pairs = names.items() if isinstance(names, dict) else enumerate(names or ())
-    listed = [(str(number), name) for number, name in pairs]
+    numbered = dict(enumerate(names)) if isinstance(names, list) else names
+    listed = numbered.items() if isinstance(numbered, dict) else ()
     # YAML takes no, yes, on and off for truths.
     fit = [
-        n.isdigit() and isinstance(name, str | int) and name is not True and name is not False
-        for n, name in listed
+        str(number).isdecimal() and isinstance(name, str | int) and not isinstance(name, bool)
+        for number, name in listed
     ]
-    if not (isinstance(names, dict | list) and fit and all(fit)):
+    if not (fit and all(fit)):
         raise InputError(
             f"{path}: `names` is {names!r}; use a list, or numbers with names, and quote words "
             "such as no"
@@ -118,8 +121,7 @@ def _keypoints(path: Path, content: dict[str, Any]) -> int:
 def _image_roots(path: Path, content: dict[str, Any], split: str | None) -> list[Path]:
     """Returns the folders, or lists of images, of a split."""
     name = split or "train"
-    entry = content.get(name)
-    if not entry:
+    if not (entry := content.get(name)):
         known = [key for key in ("train", "val", "valid", "test") if content.get(key)]
         raise InputError(f"{path}: has no split {name!r}; --split takes {' or '.join(known)}")
     root = path.parent / str(content.get("path") or "")
@@ -163,7 +165,7 @@ def _label_file(image: Path) -> Path:
 
 
 def _images(
-    pairs: list[tuple[Path, Path]], classes: Classes, keypoints: int, account: Account
+    pairs: list[tuple[Path, Path]], make: Make, source: Source, account: Account
 ) -> Iterator[LabelledImage]:
     owners: dict[Path, Path] = {}
     for image, labels in pairs:
@@ -173,7 +175,7 @@ def _images(
         if not image.is_file():
             account.problem(str(image), "there is no such image")
         elif (size := account.size_of(image)) is not None:
-            objects = _objects(labels, size, classes, keypoints, account)
+            objects = read_labels(_lines(labels, account), make, size, source, account)
             yield LabelledImage(image, size, objects)
     for folder in dict.fromkeys(labels.parent for labels in owners):
         for path in sorted(folder.glob("*.txt")):
@@ -187,28 +189,19 @@ def _are_labels(path: Path) -> bool:
     return len(first) > 4 and first[0].replace(".", "").isdigit()
 
 
-def _objects(
-    path: Path, size: tuple[int, int], classes: Classes, keypoints: int, account: Account
-) -> list[LabelledObject]:
+def _lines(path: Path, account: Account) -> list[tuple[str, list[str]]]:
+    """Returns the words of each line of a file, which need not be there, and where it is."""
     if not path.is_file():
         account.notice("image without a label file: taken as one without objects", str(path))
         return []
     try:
-        text = read_text(path)
+        lines = enumerate(read_text(path).splitlines(), 1)
     except InputError as error:
         account.problems.append(str(error))
         return []
-    objects = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        where = f"{path} line {number}"
-        account.labels += 1
-        try:
-            objects.append(_object(line.split(), where, size, classes, keypoints, account))
-        except (ValueError, OverflowError) as error:
-            account.problem(where, str(error))
-    return objects
+    found = [(f"{path} line {number}", line.split()) for number, line in lines if line.strip()]
+    account.labels += len(found)
+    return found
 
 
 def _object(
@@ -237,7 +230,6 @@ def _object(
         raise ValueError(
             f"class {number} has no name; those with names are {some(map(str, classes))}"
         )
-    polygons = []
-    if len(numbers) > 4:
-        polygons.append(rounded(v * size[i % 2] for i, v in enumerate(numbers)))
+    outline = rounded(v * size[i % 2] for i, v in enumerate(numbers))
+    polygons = [outline] if len(numbers) > 4 else []
     return LabelledObject(classes[number], box_of(*read.xyxy[0]), polygons)

@@ -2,57 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from types import NoneType
 
 import numpy as np
 
 from resnext_backbones.data.columns import Columns, Flags, repeated
-from resnext_backbones.data.rules.lists import WHOLE, as_whole, shown_value
-from resnext_backbones.data.rules.rule import Outcome, Rows, Rule
+from resnext_backbones.data.rules.lists import fraction
+from resnext_backbones.data.rules.rule import COUNTED, FILLED, REFUSED, Rows, Rule
 
 
 def _no_annotation_id(columns: Columns) -> Flags:
-    return np.array([a.get("id") is None for a in columns.annotations], bool)
+    return columns.typed("annotation", "id", NoneType)
 
 
 def _odd_annotation_ids(columns: Columns) -> Flags:
-    ids = columns.annotation_ids
-    as_floats = np.array([type(a.get("id")) is float for a in columns.annotations], bool)
-    odd = (ids < 1) | as_floats | repeated(ids.tolist())
-    return odd & ~_no_annotation_id(columns)
+    ids, as_floats = columns.ids["annotation"], columns.typed("annotation", "id", float)
+    return ((ids < 1) | as_floats | repeated(ids.tolist())) & ~_no_annotation_id(columns)
 
 
-def _number(columns: Columns, rows: Rows) -> None:  # noqa: ARG001
+def _number(columns: Columns, rows: Rows) -> None:  # noqa: ARG001  # ids must differ from all
     for number, annotation in enumerate(columns.annotations, 1):
         annotation["id"] = number
 
 
-def _not_listed(kind: str) -> Any:
-    return lambda columns: getattr(columns, f"{kind}_of") < 0
-
-
-def _reference_as_float(key: str) -> Any:
-    return lambda columns: np.array([type(a.get(key)) is float for a in columns.annotations], bool)
-
-
-def _without_objects(kind: str, total: str) -> Any:
+def _without_objects(kind: str) -> Callable[[Columns], Flags]:
     def find(columns: Columns) -> Flags:
-        flags = np.ones(len(columns.of(total)), bool)
-        places = getattr(columns, f"{kind}_of")
+        flags = np.full(len(columns.of(kind)), bool(columns.annotations))
+        places = columns.place_of[kind]
         flags[places[places >= 0]] = False
-        return flags if len(columns.annotations) else np.zeros_like(flags)
+        return flags
 
     return find
 
 
 def _odd_crowd(columns: Columns) -> Flags:
-    values = [a.get("iscrowd") for a in columns.annotations]
-    return np.array([value not in (0, 1, None) for value in values], bool)
+    return columns.flags("annotation", "iscrowd", lambda value: value not in (0, 1, None))
 
 
 def _unsaid_crowd(columns: Columns) -> Flags:
-    values = [a.get("iscrowd") for a in columns.annotations]
-    plain = np.array([type(value) is int for value in values], bool)
+    plain = columns.typed("annotation", "iscrowd", int)
     return ~plain & ~_odd_crowd(columns)
 
 
@@ -61,62 +50,30 @@ def _fill_crowd(columns: Columns, rows: Rows) -> None:
         columns.annotations[row]["iscrowd"] = int(columns.annotations[row].get("iscrowd") or 0)
 
 
-def _ignored(columns: Columns) -> Flags:
-    return np.array([bool(a.get("ignore")) for a in columns.annotations], bool)
-
-
 REFERENCES = (
-    Rule(
-        "image_id not listed", "annotation", _not_listed("image"),
-        "has an image_id that is not listed", "list the image, or leave out its annotations",
-        Outcome.REFUSED, shown=shown_value("annotation", "image_id"),
-    ),
-    Rule(
-        "image_id as 1.0", "annotation", _reference_as_float("image_id"),
-        "has its image_id as a fraction", WHOLE, Outcome.FILLED,
-        mend=as_whole("annotation", "image_id"),
-    ),
-    Rule(
-        "category_id not listed", "annotation", _not_listed("category"),
-        "has a category_id that is not listed", "list the category, or leave out its annotations",
-        Outcome.REFUSED, shown=shown_value("annotation", "category_id"),
-    ),
-    Rule(
-        "category_id as 1.0", "annotation", _reference_as_float("category_id"),
-        "has its category_id as a fraction", WHOLE, Outcome.FILLED,
-        mend=as_whole("annotation", "category_id"),
-    ),
-    Rule(
-        "no annotation id", "annotation", _no_annotation_id, "has no id",
-        "number annotations from 1", Outcome.REFUSED,
-    ),
-    Rule(
-        "annotation id", "annotation", _odd_annotation_ids,
-        "has no id of its own from 1 on, which COCO's evaluation needs",
-        "all were numbered from 1", Outcome.FILLED, shown=shown_value("annotation", "id"),
-        mend=_number,
-    ),
-    Rule(
-        "iscrowd of another kind", "annotation", _odd_crowd, "has an iscrowd other than 0 and 1",
-        "write 1 for a group that is not counted, else 0", Outcome.REFUSED,
-        shown=shown_value("annotation", "iscrowd"),
-    ),
-    Rule(
-        "iscrowd", "annotation", _unsaid_crowd, "has no iscrowd of 0 or 1",
-        "0 was taken where nothing is said", Outcome.FILLED, mend=_fill_crowd,
-    ),
-    Rule(
-        "ignore", "annotation", _ignored, "has `ignore`, which tools read in different ways",
-        "write iscrowd 1 for what is not to be counted, and leave `ignore` out", Outcome.REFUSED,
-    ),
-    Rule(
-        "image without annotations", "image", _without_objects("image", "image"),
-        "has no annotation", "networks see it as background, or not at all", Outcome.COUNTED,
-        is_usual=True,
-    ),
-    Rule(
-        "category without annotations", "category", _without_objects("category", "category"),
-        "has no annotation", "nothing is learned of it, or measured", Outcome.COUNTED,
-        shown=shown_value("category", "name"), is_usual=True,
-    ),
+    Rule("image_id not listed", "annotation", lambda c: c.place_of["image"] < 0,
+         "has an image_id that is not listed", "list the image, or leave out its annotations",
+         REFUSED, shown="image_id"),
+    fraction("annotation", "image_id", "image_id"),
+    Rule("category_id not listed", "annotation", lambda c: c.place_of["category"] < 0,
+         "has a category_id that is not listed", "list the category, or leave out its annotations",
+         REFUSED, shown="category_id"),
+    fraction("annotation", "category_id", "category_id"),
+    Rule("no annotation id", "annotation", _no_annotation_id, "has no id",
+         "number annotations from 1", REFUSED),
+    Rule("annotation id", "annotation", _odd_annotation_ids,
+         "has no id of its own from 1 on, which COCO's evaluation needs",
+         "all were numbered from 1", FILLED, shown="id", mend=_number),
+    Rule("iscrowd of another kind", "annotation", _odd_crowd, "has an iscrowd other than 0 and 1",
+         "write 1 for a group that is not counted, else 0", REFUSED, shown="iscrowd"),
+    Rule("iscrowd", "annotation", _unsaid_crowd, "has no iscrowd of 0 or 1",
+         "0 was taken where nothing is said", FILLED, mend=_fill_crowd),
+    Rule("ignore", "annotation", lambda c: c.flags("annotation", "ignore", bool),
+         "has `ignore`, which tools read in different ways",
+         "write iscrowd 1 for what is not to be counted, and leave `ignore` out", REFUSED),
+    Rule("image without annotations", "image", _without_objects("image"), "has no annotation",
+         "networks see it as background, or not at all", COUNTED, is_usual=True),
+    Rule("category without annotations", "category", _without_objects("category"),
+         "has no annotation", "nothing is learned of it, or measured", COUNTED, shown="name",
+         is_usual=True),
 )  # fmt: skip

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnext_backbones.data.columns import Columns
+from resnext_backbones.data.columns import LISTED_AS, Columns
 
 Rows = NDArray[np.int64]
 """Places in a list."""
 
 
-class Outcome(Enum):
+class Outcome(StrEnum):
     """Says what becomes of what breaks a rule."""
 
     REFUSED = "refused"
@@ -26,7 +26,7 @@ class Outcome(Enum):
     COUNTED = "counted"
 
 
-TAKEN_OUT = "it was taken out, since boxes alone are used"
+REFUSED, FILLED, TAKEN_OUT, LEFT_OUT, COUNTED = Outcome
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,25 @@ class Use:
 
     Attributes:
         train: a network learns from it.
+        part: of what a network learns from: others, or none, are read with it, and `check_learned`
+            of all of them is called.
         evaluate: it is the ground truth of a metric.
         masks: of the annotations are used, beside their boxes.
+        keypoints: of the annotations are used.
         annotated: False is a list of images, of which detections are written.
     """
 
     train: bool = False
+    part: bool = False
     evaluate: bool = False
     masks: bool = False
+    keypoints: bool = False
     annotated: bool = True
+
+    @property
+    def whole(self) -> bool:
+        """Tells whether it is all that a network learns from."""
+        return self.train and not self.part
 
     def __str__(self) -> str:
         return "-".join(name for name, value in vars(self).items() if value)
@@ -62,7 +72,7 @@ class Rule:
         outcome: what becomes of them.
         needs: a word of `Use` that must hold for that outcome; "" is always.
         otherwise: the outcome where it does not; None says nothing then.
-        shown: returns the value of the one that is named.
+        shown: the key of the value that is shown, or what returns it as text.
         mend: fills in, for the rows that were found.
         is_usual: whether most data sets have some.
         alone: it is said only where nothing else is refused, which would be its cause.
@@ -76,7 +86,7 @@ class Rule:
     outcome: Outcome
     needs: str = ""
     otherwise: Outcome | None = None
-    shown: Callable[[Columns, int], str] | None = None
+    shown: str | Callable[[Columns, int], str] = ""
     mend: Callable[[Columns, Rows], None] | None = None
     is_usual: bool = False
     alone: bool = False
@@ -112,23 +122,24 @@ class Finding:
     is_usual: bool = False
 
     @classmethod
-    def of(cls, rule: Rule, outcome: Outcome, columns: Columns, rows: Rows) -> Finding:
+    def of(cls, rule: Rule, outcome: Outcome, rows: Rows, columns: Columns) -> Finding:
         """Returns what a rule found in these places."""
-        row, count = int(rows[0]), len(rows)
-        value = f": {rule.shown(columns, row)}" if rule.shown else ""
-        first = _name(rule, columns, row)
-        so = TAKEN_OUT if outcome is Outcome.TAKEN_OUT else rule.so
-        others = f" (and {count - 1:,} more)" if count > 1 else ""
-        message = f"{first} {rule.says}{value}{others}; {so}"
-        return cls(rule.name, outcome, count, first, message, rule.is_usual)
-
-
-LISTED_AS = {"annotation": "annotations", "image": "images", "category": "categories"}
+        first = _name(rule, columns, int(rows[0]))
+        shown = _shown(rule, columns, int(rows[0]))
+        others = f" (and {len(rows) - 1:,} more)" if len(rows) > 1 else ""
+        so = "it was taken out, since it is not used" if outcome is TAKEN_OUT else rule.so
+        message = f"{first} {rule.says}{shown}{others}; {so}"
+        return cls(rule.name, outcome, len(rows), first, message, rule.is_usual)
 
 
 def _name(rule: Rule, columns: Columns, row: int) -> str:
     if rule.of == "file":
         return "it"
-    thing = columns.of(rule.of)[row]
-    place = f"{LISTED_AS[rule.of]}[{row}]"
+    thing, place = columns.of(rule.of)[row], f"{LISTED_AS[rule.of]}[{row}]"
     return f"{rule.of} {thing['id']!r:.40} ({place})" if "id" in thing else f"{rule.of} {place}"
+
+
+def _shown(rule: Rule, columns: Columns, row: int) -> str:
+    if callable(rule.shown):
+        return f": {rule.shown(columns, row)}"
+    return f": {columns.of(rule.of)[row].get(rule.shown)!r:.80}" if rule.shown else ""

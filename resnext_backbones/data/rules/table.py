@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from resnext_backbones.data.rules import RULES, Outcome, Rule
 
-NEEDS = {"masks": "where masks are used", "train": "for training", "evaluate": "for a metric"}
+NEEDS = {
+    "masks": "where masks are used",
+    "keypoints": "where keypoints are used",
+    "whole": "for training on it alone",
+    "part": "for training on several",
+    "evaluate": "for a metric",
+}
 
 
 def rules_table() -> str:

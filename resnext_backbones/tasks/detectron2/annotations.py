@@ -14,7 +14,7 @@ from resnext_backbones.data.annotations import (
     completed_copy,
     read_annotations,
 )
-from resnext_backbones.data.between import check_same_names, warn_of_both
+from resnext_backbones.data.between import check_learned, check_same_names, warn_of_both
 from resnext_backbones.data.image_check import check_images
 from resnext_backbones.data.rules import Use
 from resnext_backbones.errors import InputError
@@ -37,6 +37,7 @@ def check_annotations(experiment: Experiment, *, train: bool, say: Say, warn: Sa
             other numbers, which Detectron2 counts in the order of the ids in each file.
     """
     read = {name: _read(name, use, say) for name, use in _uses(experiment, train).items()}
+    check_learned(read.values())
     for name, found in read.items():
         if folder := _folder(name):
             check_images(found.path, found.images, folder, warn=warn)
@@ -86,9 +87,9 @@ def _uses(experiment: Experiment, train: bool) -> dict[str, Use]:
     """Returns what the annotations of each data set in COCO's format are read for."""
     learned = set(experiment.datasets(train=True)) if train else set()
     evaluated = set(experiment.datasets(train=False))
-    masks = bool(experiment.masks)
+    used = {"masks": bool(experiment.masks), "keypoints": bool(experiment.keypoints)}
     return {
-        name: Use(train=name in learned, evaluate=name in evaluated, masks=masks)
+        name: Use(train=name in learned, part=name in learned, evaluate=name in evaluated, **used)
         for name in sorted(learned | evaluated)
         if MetadataCatalog.get(name).get("evaluator_type") == COCO
         and "://" not in MetadataCatalog.get(name).get("json_file", "://")

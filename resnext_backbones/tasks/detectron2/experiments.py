@@ -49,6 +49,7 @@ KEYS = {
     "train_data": ("DATASETS.TRAIN", "dataloader.train.dataset.names"),
     "test_data": ("DATASETS.TEST", "dataloader.test.dataset.names"),
     "masks": ("MODEL.MASK_ON", "dataloader.train.mapper.use_instance_mask"),
+    "keypoints": ("MODEL.KEYPOINT_ON", "dataloader.train.mapper.use_keypoint"),
     "amp": ("SOLVER.AMP.ENABLED", "train.amp.enabled"),
     "sizes": ("INPUT.MIN_SIZE_TRAIN", "dataloader.train.mapper.augmentations"),
 }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,26 +118,32 @@ class Source:
         InputError as of `read_annotations`, or where a class is not among them.
         """
         found = read_annotations(self.path, self.use, log_info)
-        try:
+        with classes_are_set():
             return found.in_order_of(classes_of(self.dataset))
-        except InputError as error:
-            raise InputError(
-                f"{error}; set metainfo.classes of the data sets, and num_classes of the heads"
-            ) from error
+
+
+@contextmanager
+def classes_are_set() -> Iterator[None]:
+    """Adds to an InputError, of classes that a file lacks, where a config sets them."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(
+            f"{error}; set metainfo.classes of the data sets, and num_classes of the heads"
+        ) from error
 
 
 def sources_of(loader: Any, evaluator: Any, *, train: bool) -> Iterator[Source]:
     """Yields the annotation files in COCO's format of a loader, and what each is read for."""
     metrics = metrics_of(evaluator)
     masks = any(dicts_with(loader, lambda d: bool(d.get("with_mask"))))
-    masks |= any(SEGMENTS in _kinds(metric) for metric in metrics)
+    kinds = (metric.get("metric", "bbox") for metric in metrics)  # text, or several in a list
+    masks |= any(SEGMENTS in kind for kind in kinds)
     for dataset in datasets_of(loader):
         if in_coco_format(dataset) and str(dataset["ann_file"]).endswith(".json"):
-            annotated = not (is_unlabelled(dataset) if train else is_format_only(evaluator))
-            yield Source(
-                dataset,
-                Use(train and annotated, not train and annotated, masks and annotated, annotated),
-            )
+            images_alone = is_unlabelled(dataset) if train else is_format_only(evaluator)
+            use = Use(train=train, part=train, evaluate=not train, masks=masks)
+            yield Source(dataset, Use(annotated=False) if images_alone else use)
 
 
 def is_unlabelled(dataset: Mapping[str, Any]) -> bool:
@@ -157,8 +164,3 @@ def is_format_only(evaluator: Any) -> bool:
     """Tells whether an evaluator writes detections and measures nothing."""
     metrics = metrics_of(evaluator)
     return bool(metrics) and all(metric.get("format_only") for metric in metrics)
-
-
-def _kinds(metric: Mapping[str, Any]) -> Sequence[str]:
-    kinds = metric.get("metric", "bbox")
-    return [kinds] if isinstance(kinds, str) else kinds

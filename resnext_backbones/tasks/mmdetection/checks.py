@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,14 @@ from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 
-from resnext_backbones.data.annotations import Annotations, find_annotations
-from resnext_backbones.data.aspect import check_aspect, resized_to
-from resnext_backbones.data.between import check_same_names, check_truth, warn_of_both
+from resnext_backbones.data.annotations import Annotations, check_classes, find_annotations
+from resnext_backbones.data.aspect import check_aspect
+from resnext_backbones.data.between import (
+    check_learned,
+    check_same_names,
+    check_truth,
+    warn_of_both,
+)
 from resnext_backbones.data.coco_file import read_content
 from resnext_backbones.data.image_check import check_images
 from resnext_backbones.engine.fit import log_warning
@@ -21,6 +27,7 @@ from resnext_backbones.engine.walk import dicts_with
 from resnext_backbones.errors import InputError, some
 from resnext_backbones.tasks.mmdetection.annotations import (
     Source,
+    classes_are_set,
     classes_of,
     datasets_of,
     images_of,
@@ -36,6 +43,10 @@ HEADS = ("bbox_head", "mask_head")
 SPLITS = {"train": ("train", "val"), "test": ("test",)}
 PARTS = ("dataloader", "evaluator")
 """Each mode reads the data of these splits, by these parts of a config."""
+
+
+RESIZING = {"Resize": "scale", "RandomResize": "scale", "RandomChoiceResize": "scales"}
+"""Transforms of MMDetection that make images smaller, and what says the sizes."""
 
 
 def check_data(cfg: Config, mode: str) -> Sequence[str]:
@@ -68,6 +79,7 @@ def _check_split(cfg: Config, split: str) -> list[Path]:
     loader, evaluator = (cfg.get(f"{split}_{part}") for part in PARTS)
     sources = list(sources_of(loader, evaluator, train=split == "train"))
     read = [_check_source(source, cfg.model) for source in sources]
+    check_learned(read)
     for dataset in datasets_of(loader):
         if not in_coco_format(dataset):
             _check_other(dataset, cfg.model)
@@ -118,18 +130,29 @@ def _check_other(dataset: Mapping[str, Any], model: Mapping[str, Any]) -> None:
         return
     content = read_content(path)
     if classes := classes_of(dataset):
-        names = {category.get("name") for category in content["categories"]}
-        if absent := [name for name in classes if name not in names]:
-            raise InputError(
-                f"annotation file {path}: its {len(names)} categories ({some(sorted(names))}) lack "
-                f"{len(absent)} of the config's {len(classes)} classes: {some(absent)}; "
-                "set metainfo.classes of the data sets, and num_classes of the heads"
-            )
+        with classes_are_set():
+            check_classes(path, [str(c.get("name")) for c in content["categories"]], classes)
         check_heads(classes_of(dataset, "thing_classes") or classes, model)
     if kind.load_data_list is CocoDataset.load_data_list:
         # Others, as of Objects365, look for images under names that they make of these.
         check_images(path, content["images"], images_of(dataset))
     check_aspect(path, content["images"], resized_to(dataset.get("pipeline") or ()))
+
+
+def resized_to(pipeline: Iterable[Any]) -> Iterator[tuple[int, int]]:
+    """Yields the sizes to which transforms of MMDetection resize images and keep their ratio."""
+    for step in pipeline:
+        if not isinstance(step, Mapping):
+            continue
+        name = str(step.get("type")).removeprefix("mmdet.")
+        given = step.get(RESIZING.get(name, ""))
+        keeps = step.get("keep_ratio", name == "RandomChoiceResize") or "Random" in name
+        if given and keeps:
+            pairs = [given] if isinstance(given[0], int | float) else given
+            yield from ((int(a), int(b)) for a, b in pairs if min(a, b) >= 1)
+        inner = step.get("transforms") or ()
+        flat = chain.from_iterable(t if isinstance(t, list | tuple) else [t] for t in inner)
+        yield from resized_to(flat)
 
 
 def _check_truth(name: str, metric: Mapping[str, Any], read: Sequence[Annotations]) -> None:

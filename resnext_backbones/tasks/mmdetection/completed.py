@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation.metrics import CocoMetric
@@ -80,6 +81,15 @@ class ReadsCompleted:
             coco.found.tell(log_info, log_warning)
         return coco
 
+    def _serialize_data(self) -> tuple[Any, Any]:
+        """Packs the images as MMEngine does, which takes no list without any: all of a file of
+        background may be left out, beside others.
+        """
+        data: Any = self
+        if not data.data_list:
+            return np.zeros(0, np.uint8), np.zeros(0, np.int64)
+        return super()._serialize_data()  # type: ignore[misc]
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Is how a data set goes to processes that import by name: twins have no module."""
         return _blank, (type(self).__bases__[1],), self.__dict__
@@ -91,7 +101,7 @@ class ReadsCompleted:
         steps = data.pipeline.transforms
         train = not data.test_mode and not any(type(s).__name__ == UNLABELLED for s in steps)
         masks = any(getattr(step, "with_mask", False) for step in steps)
-        return Use(train=train, masks=masks, annotated=train)
+        return Use(train=train, part=train, masks=masks, annotated=train)
 
 
 class MeasuresCompleted:

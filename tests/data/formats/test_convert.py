@@ -265,6 +265,7 @@ REFUSED: dict[str, tuple[str, Damage, str]] = {
     "no such image": ("yolo", remove("a.png"), r"a\.txt: there is no image of these labels"),
     "not text": ("yolo", write("labels/a.txt", b"\xff\xfe0"), r"a\.txt: cannot be read as text"),
     "names": ("yolo", rewrite("data.yaml", "[x]", "[no]"), r"data\.yaml: `names` is \[False\]"),
+    "a number of names": ("yolo", rewrite("data.yaml", "[x]", "5"), r"data\.yaml: `names` is 5"),
     "count": ("yolo", rewrite("data.yaml", "nc: 1", "nc: 2"), r"nc: 2, and has 1 names"),
     "split": (
         "yolo",

@@ -36,7 +36,7 @@ def register(tmp_path: Path, monkeypatch) -> Iterator[Callable[..., Any]]:
     """Registers two data sets, each with a change, and returns an experiment of them."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
 
-    def make(*changes: Change | None, masks: bool = True) -> Any:
+    def make(*changes: Change | None, masks: bool = True, keypoints: bool = False) -> Any:
         for name, change in zip(NAMES, changes, strict=True):
             content = annotated.content()
             if change:
@@ -47,7 +47,8 @@ def register(tmp_path: Path, monkeypatch) -> Iterator[Callable[..., Any]]:
                 picture.save(tmp_path / name / image["file_name"])
             path = annotated.write(tmp_path, content, f"{name}.json")
             register_coco_instances(name, {"mark": 7}, str(path), str(tmp_path / name))
-        return SimpleNamespace(datasets=lambda *, train: [NAMES[not train]], masks=masks)
+        used = {"masks": masks, "keypoints": keypoints}
+        return SimpleNamespace(datasets=lambda *, train: [NAMES[not train]], **used)
 
     yield make
     for name in NAMES:
@@ -108,28 +109,33 @@ def exchanged(content: dict[str, Any]) -> None:
         annotation["category_id"] = 100 - annotation["category_id"]
 
 
-BAD: dict[str, tuple[Change | None, Change | None, bool, str]] = {
-    "a box": (
-        lambda c: c["annotations"][0].update(bbox=[]),
-        None,
-        True,
-        r"train.json: annotation 1",
-    ),
-    "a mask": (
-        None,
-        lambda c: c["annotations"][1].update(segmentation="a.png"),
-        True,
-        r"val.json: annotation 2 .*has text",
-    ),
-    "other ids": (None, exchanged, True, "are in another order; Detectron2 numbers them in"),
+def first(**values: Any) -> Change:
+    return lambda content: content["annotations"][0].update(values)
+
+
+BAD: dict[str, tuple[Change | None, Change | None, str]] = {
+    "a box": (first(bbox=[]), None, r"train.json: annotation 1"),
+    "a mask": (None, first(segmentation="a.png"), r"val.json: annotation 1 .*has text"),
+    "keypoints": (first(keypoints=["1", 2, 2]), None, r"train.json: annotation 1 .* keypoints"),
+    "other ids": (None, exchanged, "are in another order; Detectron2 numbers them in"),
+    "no objects": (lambda c: c["annotations"].clear(), None, "train.json: it has no annotation"),
 }
 
 
 @pytest.mark.parametrize("what", BAD)
 def test_what_would_be_taken_wrong_is_named(what: str, register: Callable[..., Any]) -> None:
-    *changes, masks, message = BAD[what]
+    *changes, message = BAD[what]
+    experiment = register(*changes, keypoints=True)
     with pytest.raises(InputError, match=message):
-        check_annotations(register(*changes, masks=masks), train=True, say=silent, warn=silent)
+        check_annotations(experiment, train=True, say=silent, warn=silent)
+
+
+def test_keypoints_that_are_not_learned_are_no_hindrance(register: Callable[..., Any]) -> None:
+    experiment, warned = register(first(keypoints=["1", 2, 2]), None), []
+    check_annotations(experiment, train=True, say=silent, warn=silent)
+    use_completed(experiment, train=True, say=silent, warn=warned.append)
+    assert "has keypoints that are not x, y and visibility" in warned[0]
+    assert measured(NAMES[0]) == pytest.approx(100)
 
 
 def test_a_function_of_its_own_must_read_a_complete_file(register: Callable[..., Any]) -> None:

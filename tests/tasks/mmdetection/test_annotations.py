@@ -70,25 +70,9 @@ def config(root: Path, classes: Any = CLASSES, **evaluator: Any) -> Config:
 def measured(cfg: Config) -> dict[str, float]:
     """The metrics of a loader's ground truth, found as it is."""
     dataset, metric = DATASETS.build(cfg.val_dataloader.dataset), METRICS.build(cfg.val_evaluator)
-    metric.dataset_meta = dataset.metainfo
-    labels = {name: label for label, name in enumerate(dataset.metainfo["classes"])}
-    coco = metric._coco_api
-    found = annotated.perfect(coco)
-    masks = "segm" in metric.metrics
-    names = {category["id"]: category["name"] for category in coco.dataset["categories"]}
-    for index in range(len(dataset)):
-        info = dataset.get_data_info(index)
-        own = [each for each in found if each["image_id"] == info["img_id"]]
-        boxes = torch.tensor([each["bbox"] for each in own], dtype=torch.float64).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
-        instances = {
-            "bboxes": boxes, "scores": torch.full((len(own),), 0.9),
-            "labels": torch.tensor([labels[names[each["category_id"]]] for each in own]).long(),
-            **({"masks": [each["segmentation"] for each in own]} if masks else {}),
-        }  # fmt: skip
-        sample = {"img_id": info["img_id"], "ori_shape": (info["height"], info["width"])}
-        metric.process({}, [{**sample, "pred_instances": instances}])
-    return metric.evaluate(len(dataset))
+    shown = [dataset.get_data_info(index) for index in range(len(dataset))]
+    images = [{"id": i["img_id"], "height": i["height"], "width": i["width"]} for i in shown]
+    return annotated.measured(metric, dataset.metainfo["classes"], images)
 
 
 def reversed_categories(content: dict[str, Any]) -> None:
@@ -164,7 +148,7 @@ def shifted(content: dict[str, Any]) -> None:
 
 
 TRUTHS: dict[str, tuple[Callable[[dict[str, Any]], Any] | None, str]] = {
-    "other images": (shifted, "lacks 3 its images (id 10, 000.jpg)"),
+    "other images": (shifted, "lacks 3 of its images (id 10, 000.jpg)"),
     "more images": (
         lambda c: c["images"].append({**c["images"][0], "id": 99, "file_name": "99.jpg"}),
         "has 1 images (id 99, 99.jpg) that are not shown",
@@ -292,3 +276,20 @@ def test_categories_beside_the_classes_are_told(
     write(tmp_path, lambda c: [a.update(category_id=5) for a in c["annotations"]], "val")
     with pytest.raises(InputError, match=r"val.json: all objects are .*\(circle\): square \(6 ob"):
         check_data(config(tmp_path, ("circle",)), "train")
+
+
+def test_a_second_file_may_show_background_alone(tmp_path: Path) -> None:
+    for name in ("train", "more", "val"):
+        write(tmp_path, (lambda c: c["annotations"].clear()) if name == "more" else None, name)
+    cfg = config(tmp_path)
+    first = {**cfg.train_dataloader.dataset, "filter_cfg": {"filter_empty_gt": True}}
+    second = {**first, "ann_file": "more.json", "data_prefix": {"img": "more"}}
+    cfg.train_dataloader.dataset = {"type": "ConcatDataset", "datasets": [first, second]}
+    check_data(cfg, "train")
+    assert len(DATASETS.build(cfg.train_dataloader.dataset)) == 3
+    del second["filter_cfg"]
+    cfg.train_dataloader.dataset.datasets = [first, second]
+    assert len(DATASETS.build(cfg.train_dataloader.dataset)) == 6
+    cfg.train_dataloader.dataset.datasets = [second, second]
+    with pytest.raises(InputError, match=r"more.json, .*: each has no annotation that a detector"):
+        check_data(cfg, "train")

@@ -14,10 +14,11 @@ import mmdet
 import torch
 from mmengine.config import Config
 
-from resnext_backbones.data.aspect import check_aspect, resized_to
+from resnext_backbones.data.aspect import check_aspect
 from resnext_backbones.engine.checks.table import check_run
 from resnext_backbones.engine.memory import training_options
 from resnext_backbones.errors import InputError
+from resnext_backbones.tasks.mmdetection.checks import resized_to
 from resnext_backbones.tasks.mmdetection.config import load_config
 from resnext_backbones.tasks.mmdetection.parts import check_model, feature_channels
 from resnext_backbones.tasks.mmdetection.run import TASK
