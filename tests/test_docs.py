@@ -73,7 +73,7 @@ def test_every_mmdetection_config_that_a_document_names_is_there() -> None:
 @pytest.mark.whole
 def test_the_configs_that_the_training_page_shows_are_read(tmp_path: Path, monkeypatch) -> None:
     pytest.importorskip("mmdet", reason="MMDetection is not installed")
-    from resnext_backbones.engine.runner import build_on_meta
+    from resnext_backbones.engine.checks.network import build_on_meta
     from resnext_backbones.tasks.mmdetection.config import load_config
 
     monkeypatch.setenv("COCO_ROOT", "/data/coco")

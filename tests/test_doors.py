@@ -141,7 +141,7 @@ def by_runner(path: str, **values: object) -> nn.Module:
 
 def by_test(path: str) -> nn.Module:
     from resnext_backbones.engine.checkpoints import checkpoint_to_test
-    from resnext_backbones.engine.runner import check_checkpoint
+    from resnext_backbones.engine.checks.network import check_checkpoint
 
     cfg = runner_config()
     check_checkpoint(checkpoint_to_test(path, "run"), cfg)

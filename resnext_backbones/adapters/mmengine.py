@@ -49,6 +49,12 @@ STORAGE = re.compile(r"(\S+:)?(s3|petrel)://")
 """MMEngine has a client for what begins so."""
 
 
+def init_cfgs(part: Any) -> list[Any]:
+    """Returns what a part, or its config, has as `init_cfg`: a mapping, several, or none."""
+    given = part.get("init_cfg") if isinstance(part, Mapping) else getattr(part, "init_cfg", None)
+    return [given] if isinstance(given, Mapping) else list(given or ())
+
+
 def is_pretrained(cfg: Mapping[str, Any]) -> bool:
     """Tells whether an `init_cfg` loads weights; a config in pure Python names the class."""
     return cfg.get("type") in ("Pretrained", PretrainedInit)

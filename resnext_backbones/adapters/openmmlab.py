@@ -18,7 +18,7 @@ from mmengine.logging import print_log
 from mmengine.model import initialize
 from torch import Tensor, nn
 
-from resnext_backbones.adapters.mmengine import address_of, is_pretrained
+from resnext_backbones.adapters.mmengine import address_of, init_cfgs, is_pretrained
 from resnext_backbones.adapters.registry import MODELS
 from resnext_backbones.mmcv_ops import OPERATORS
 from resnext_backbones.models import Architecture, Plugin
@@ -128,7 +128,7 @@ class ResNeXt(Trunk):
             WeightsError: the pretrained weights do not fit. The trunk is then unchanged.
         """
         print_log(f"mmcv's operators: {OPERATORS}", logger="current")
-        cfgs = [self.init_cfg] if isinstance(self.init_cfg, dict) else self.init_cfg or []
+        cfgs = init_cfgs(self)
         if drawn := [cfg for cfg in cfgs if not is_pretrained(cfg)]:
             initialize(self, drawn)
         else:

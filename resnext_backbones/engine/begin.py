@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.model import BaseModule
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from resnext_backbones.adapters.mmengine import is_pretrained, load_from_checked
-from resnext_backbones.engine.checkpoints import find_checkpoint
-from resnext_backbones.engine.config import dicts_with
-from resnext_backbones.engine.hooks import AVERAGED
-from resnext_backbones.engine.runner import (
+from resnext_backbones.adapters.mmengine import init_cfgs, is_pretrained, load_from_checked
+from resnext_backbones.engine.checkpoints import (
+    enter,
+    find_checkpoint,
+    newest_checkpoint,
+    read_journal,
+)
+from resnext_backbones.engine.checks.network import (
     build_on_meta,
+    check_checkpoint,
     differences,
     read_checkpoint,
-    resume,
 )
+from resnext_backbones.engine.handover import Offer, settle
+from resnext_backbones.engine.hooks import AVERAGED
+from resnext_backbones.engine.walk import dicts_with
 from resnext_backbones.errors import InputError
 from resnext_backbones.models import ResNeXt
 from resnext_backbones.weights import WeightsError
@@ -72,13 +80,47 @@ def begin(cfg: Config) -> Begin:
         WeightsError: it cannot be had or read, or holds what could run code.
     """
     if cfg.get("resume"):
-        meta = resume(cfg)
-        return Begin(meta, problems=tuple(_of_averages(cfg)) if cfg.load_from else ())
+        return _of_run(cfg)
     if cfg.get("load_from"):
         source = str(cfg.load_from)
         cfg.load_from = find_checkpoint(source, "load_from")
         return _of_network(cfg, source)
     return Begin(problems=tuple(_of_parts(cfg)))
+
+
+def _of_run(cfg: Config) -> Begin:
+    """Finds and checks the checkpoint that a run goes on from, if it has one; errors also as of
+    `handover.settle`: hosts that share no folder take the newest checkpoint of all.
+    """
+    if distributed.is_initialized():
+        checkpoint = _settled(cfg)
+    else:
+        checkpoint = cfg.load_from or newest_checkpoint(cfg.work_dir)
+    if not checkpoint:
+        cfg.resume = False  # or MMEngine would look by itself
+        return Begin()
+    cfg.load_from = find_checkpoint(str(checkpoint))
+    meta = check_checkpoint(cfg.load_from, cfg, to_resume=True)
+    return Begin(meta, problems=tuple(_of_averages(cfg)))
+
+
+def _settled(cfg: Config) -> Path | None:
+    """Returns the checkpoint that all hosts go on from, which one that lacks it is sent."""
+    work_dir, mine = Path(cfg.work_dir), None
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    if local_rank == 0 and (found := cfg.load_from or newest_checkpoint(work_dir)):
+        steps = {work_dir / entry.file: entry.iter for entry in read_journal(work_dir)}
+        # Of those that are named none is the newest: they are to be one file.
+        order = 0 if cfg.load_from else steps.get(Path(found), 0)
+        mine = Offer.of(Path(found), order) if Path(found).is_file() else None
+
+    def place(offer: Offer) -> Path:
+        return work_dir / Path(offer.path).name
+
+    settled = settle(mine, place, "checkpoint to resume", local_rank=local_rank)
+    if settled and local_rank == 0 and (mine is None or settled != Path(mine.path)):
+        enter(work_dir, settled, int(read_checkpoint(settled)["meta"]["iter"]), keep=0)
+    return settled or cfg.load_from  # which no host has, and the next to read it says so
 
 
 def _of_network(cfg: Config, source: str) -> Begin:
@@ -90,7 +132,7 @@ def _of_network(cfg: Config, source: str) -> Begin:
     held = held or variant
     found[MISSING] = [key for key in found[MISSING] if key not in added]
     keys = [key for key in model.state_dict() if not key.endswith(COUNTER)]
-    left = {_key(text) for kind in (MISSING, SHAPE, TYPE) for text in found[kind]}
+    left = {text.partition(" ")[0] for kind in (MISSING, SHAPE, TYPE) for text in found[kind]}
     taken = len(set(keys) - left - added)
     if found[BROKEN] or found[NEGATIVE] or found[TYPE] or not taken:
         bare = held and any(".backbone." in f".{key}" for key in keys)
@@ -105,7 +147,7 @@ def _of_network(cfg: Config, source: str) -> Begin:
     if trunk:
         message = trunk.message(f"load_from {source}", held, network)
         problems = [message.replace("Nothing was loaded.", "The backbone would be loaded in part.")]
-    if fused and any(_moving_norms(model.train())):
+    if fused and _has_moving_norms(model.train()):
         problems.append(
             f"load_from {source}: has fused norms, which only scale and shift: with statistics of "
             "a batch they compute something else; keep those of the backbone (norm_eval=True)"
@@ -132,15 +174,10 @@ def _listed(found: Comparison) -> str:
     return "; ".join(lines)
 
 
-def _moving_norms(model: nn.Module) -> Iterator[str]:
-    """Yields the names of a trunk's norms with the statistics of each batch."""
-    for name, module in model.named_modules():
-        if isinstance(module, _BatchNorm) and module.training and _in_trunk(name):
-            yield name
-
-
-def _key(text: str) -> str:
-    return text.partition(" ")[0]
+def _has_moving_norms(model: nn.Module) -> bool:
+    """Tells whether a trunk has norms with the statistics of each batch."""
+    norms = ((n, m) for n, m in model.named_modules() if isinstance(m, _BatchNorm))
+    return any(norm.training and _in_trunk(name) for name, norm in norms)
 
 
 def _in_trunk(key: str) -> bool:
@@ -191,20 +228,13 @@ def _of_parts(cfg: Config) -> Iterator[str]:
         own = getattr(type(module), "init_weights", None)
         if isinstance(module, ResNeXt) or own is not BaseModule.init_weights:
             continue
-        for init_cfg in _pretrained(getattr(module, "init_cfg", None)):
+        for init_cfg in filter(is_pretrained, init_cfgs(module)):
             yield from _of_part(name or "the model", module, init_cfg)
 
 
 def _loads_itself(part: Mapping[str, Any]) -> bool:
-    """Tells whether a part of a config, but for this package's trunk, has an `init_cfg` with
-    weights.
-    """
-    return part.get("type") != OWN and any(_pretrained(part.get("init_cfg")))
-
-
-def _pretrained(init_cfg: Any) -> Iterator[Mapping[str, Any]]:
-    cfgs = [init_cfg] if isinstance(init_cfg, Mapping) else init_cfg or ()
-    return filter(is_pretrained, cfgs)
+    """Tells whether a config's part loads weights by an `init_cfg`, and is not this trunk's."""
+    return part.get("type") != OWN and any(map(is_pretrained, init_cfgs(part)))
 
 
 def _of_part(name: str, module: nn.Module, init_cfg: Mapping[str, Any]) -> Iterator[str]:

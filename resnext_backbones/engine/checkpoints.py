@@ -172,9 +172,8 @@ class CheckpointHook(MMEngineCheckpointHook):
             for pattern in ("*.pth", JOURNAL):
                 remove_leftovers(work_dir, pattern)
             if not (work_dir / JOURNAL).exists():
-                write_journal(
-                    work_dir, []
-                )  # what it does not list was not whole when it was killed
+                # What it does not list was not whole when it was killed.
+                write_journal(work_dir, [])
         self._saved = time.monotonic()
 
     def after_train(self, runner: Any) -> None:
@@ -193,7 +192,9 @@ class CheckpointHook(MMEngineCheckpointHook):
         self._save_checkpoint_with_step(runner, step, {"epoch": runner.epoch, "iter": step})
         self.filename_tmpl = template
         if terminated:
-            self._wait()
+            if self._group is not None:
+                # For the process that saves: torchrun ends all when one has ended.
+                distributed.barrier(self._group)
             self._end(runner)
 
     def after_val_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
@@ -213,11 +214,6 @@ class CheckpointHook(MMEngineCheckpointHook):
         self._note(runner, metrics)
         if self._agreed(runner)[0]:
             self._end(runner)
-
-    def _wait(self) -> None:
-        """Waits for the process that saves: torchrun ends all when one has ended."""
-        if self._group is not None:
-            distributed.barrier(self._group)
 
     def _end(self, runner: Any) -> None:
         by = requests.asked.name if requests.asked else "another process"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,12 @@ import resnext_backbones.adapters.distributions  # noqa: F401
 import torch
 from mmengine.config import Config, DictAction
 
-from resnext_backbones.engine.catalogue import (
-    INSTALLED_CONFIGS,
-    check_variant,
-    find_config,
-    joined,
-)
-from resnext_backbones.engine.deterministic import make_deterministic
+from resnext_backbones.engine.catalogue import INSTALLED_CONFIGS, check_variant, find_config, joined
+from resnext_backbones.engine.checks.outputs import check_folder
+from resnext_backbones.engine.checks.settings import check_option
 from resnext_backbones.engine.fit import log_warning, refuse_earlier_run
-from resnext_backbones.engine.outputs import check_folder
-from resnext_backbones.engine.settings import check_option
-from resnext_backbones.errors import NO_GPU_FOR_FP16, InputError
+from resnext_backbones.engine.seeds import be_deterministic
+from resnext_backbones.errors import BUILD_ERRORS, NO_GPU_FOR_FP16, InputError
 from resnext_backbones.models.parts.stems import STEMS
 from resnext_backbones.variants import VARIANTS
 
@@ -108,6 +103,15 @@ def naming(path: Path) -> Iterator[None]:
                 "its run began with"
             ) from error
         raise InputError(f"config {path}: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def build_errors_named(cfg: Any) -> Iterator[None]:
+    """Raises InputError, which names the config, of an argument that is wrong in it."""
+    try:
+        yield
+    except BUILD_ERRORS as error:
+        raise InputError(f"config {cfg.filename}: {error}") from error
 
 
 def networks_of(cfg: Any) -> list[str]:
@@ -225,13 +229,11 @@ def _use_own_parts(cfg: Config) -> None:
         cfg.train_cfg.type = "resnext_backbones.EpochBasedTrainLoop"
 
 
-def dicts_with(node: Any, wanted: Callable[[Mapping[str, Any]], bool]) -> Iterator[dict[str, Any]]:
-    """Yields every mapping in a config, at any depth, that `wanted` says yes to."""
-    if isinstance(node, Mapping):
-        if wanted(node):
-            yield node  # type: ignore[misc]
-        children: Any = list(node.values())
-    else:
-        children = node if isinstance(node, list | tuple) else ()
-    for child in children:
-        yield from dicts_with(child, wanted)
+def make_deterministic(cfg: Any) -> None:
+    """Asks for what repeats, as `be_deterministic`, with the config's seed, or 0 without one."""
+    be_deterministic()
+    randomness = {"seed": 0, **(cfg.get("randomness") or {})}
+    seed = randomness["seed"]
+    cfg.randomness = {**randomness, "seed": 0 if seed is None else seed, "deterministic": True}
+    # The fastest of cuDNN's algorithms is measured anew in each run.
+    cfg.env_cfg = {**(cfg.get("env_cfg") or {}), "cudnn_benchmark": False}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from mmengine.dist import all_reduce
@@ -22,12 +23,13 @@ AVERAGED = "ema_state_dict"
 the place of the weights."""
 
 
+@dataclass(eq=False)
 class ReportHook(Hook):
     """Logs what the training starts from, once the weights are loaded; random ones are a warning.
 
-    Args:
+    Attributes:
         find_backbone: finds the backbone in the model.
-        pixels: says of the model's data preprocessor which pixels the backbone sees.
+        pixels: says which pixels the backbone sees.
         changed: what was set so that random values can be trained; "" where no one asked for them.
         loaded: what of `load_from` the network took; "" without it.
         left: what keeps new values then; "" where it took all.
@@ -35,21 +37,16 @@ class ReportHook(Hook):
 
     priority = "VERY_LOW"
 
-    def __init__(
-        self,
-        find_backbone: Callable[[nn.Module], nn.Module],
-        pixels: Callable[[nn.Module], str],
-        changed: str = "",
-        loaded: str = "",
-        left: str = "",
-    ) -> None:
-        self.find_backbone, self.pixels, self.changed = find_backbone, pixels, changed
-        self.loaded, self.left = loaded, left
+    find_backbone: Callable[[nn.Module], nn.Module]
+    pixels: str
+    changed: str = ""
+    loaded: str = ""
+    left: str = ""
 
     def before_train(self, runner: Any) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         backbone = self.find_backbone(model)
-        for name, value in summary(backbone, model, self.pixels(model.data_preprocessor)):
+        for name, value in summary(backbone, model, self.pixels):
             runner.logger.info(f"{name}: {value}")
         runner.logger.info(f"images: {len(runner.train_dataloader.dataset)} to train with")
         if source := _weights_source(runner, backbone, self.loaded):

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from mmengine.registry import MODELS
 
-from resnext_backbones.engine.signatures import arguments, registered
+from resnext_backbones.engine.checks.signatures import arguments, registered
+from resnext_backbones.engine.walk import value_at
 from resnext_backbones.errors import InputError
 
 SAID_BY = (
@@ -19,9 +20,6 @@ SAID_BY = (
     "Insufficient memory", "Unable to allocate", "Cannot allocate memory",
 )  # fmt: skip
 """PyTorch, CUDA's libraries, OpenCV, NumPy and Linux say so that there is no memory."""
-
-WORKER = ("DataLoader worker", "is killed by signal")
-"""A process that reads images was ended by the system, mostly for want of memory."""
 
 HALVED = ("resnext_backbones.Bfloat16OptimWrapper", "AmpOptimWrapper")
 
@@ -45,12 +43,6 @@ def less_memory_named(options: Callable[[], Iterable[str]]) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # they are of many kinds
-        if all(word in str(error) for word in WORKER):
-            raise InputError(
-                f"{_first_line(error)}: a process that reads images was ended, as the system does "
-                "for want of memory, or of shared memory (/dev/shm): fewer processes take less: "
-                "--cfg-options train_dataloader.num_workers=1 val_dataloader.num_workers=1"
-            ) from error
         if not is_out_of_memory(error):
             raise
         listed = "\n".join(f"  {option}" for option in options())
@@ -84,20 +76,20 @@ def peak() -> str:
 def training_options(cfg: Any) -> Iterator[str]:
     """Yields what a config could be trained with in less memory, of what it does not do yet."""
     setting = _recompute(cfg)
-    if setting and not _get(cfg, setting):
+    if setting and not value_at(cfg, setting):
         yield f"--cfg-options {setting}=True: blocks keep less, and are computed twice"
-    if _get(cfg, "optim_wrapper.type") not in HALVED:
+    if value_at(cfg, "optim_wrapper.type") not in HALVED:
         yield "--amp bf16: activations take half"
-    batch = _get(cfg, "train_dataloader.batch_size") or 1
+    batch = value_at(cfg, "train_dataloader.batch_size") or 1
     if batch > 1:
         follows = (
             "the learning rate follows"
-            if _get(cfg, "auto_scale_lr.enable")
+            if value_at(cfg, "auto_scale_lr.enable")
             else "with optim_wrapper.accumulative_counts=2 for the same learning rate"
         )
         half = batch // 2
         yield f"--cfg-options train_dataloader.batch_size={half}, of {batch} now: {follows}"
-    frozen = _get(cfg, "model.backbone.frozen_stages")
+    frozen = value_at(cfg, "model.backbone.frozen_stages")
     if isinstance(frozen, int) and frozen < 2:
         yield f"--cfg-options model.backbone.frozen_stages={frozen + 1}: frozen stages keep nothing"
     yield f"smaller images: {_sizes(cfg)}"
@@ -105,19 +97,19 @@ def training_options(cfg: Any) -> Iterator[str]:
 
 def evaluation_options(cfg: Any, split: str) -> Iterator[str]:
     """Yields what a config could be evaluated with in less memory."""
-    batch = _get(cfg, f"{split}_dataloader.batch_size") or 1
+    batch = value_at(cfg, f"{split}_dataloader.batch_size") or 1
     if batch > 1:
         yield f"--cfg-options {split}_dataloader.batch_size={batch // 2}, of {batch} now"
     for part in ("rpn", "rcnn"):
-        if most := _get(cfg, f"model.test_cfg.{part}.max_per_img"):
+        if most := value_at(cfg, f"model.test_cfg.{part}.max_per_img"):
             yield f"--cfg-options model.test_cfg.{part}.max_per_img={most // 2}, of {most} now"
     yield f"smaller images: {_sizes(cfg, split)}"
 
 
 def _recompute(cfg: Any) -> str:
-    if setting := RECOMPUTE.get(str(_get(cfg, "model.type"))):
+    if setting := RECOMPUTE.get(str(value_at(cfg, "model.type"))):
         return setting
-    backbone = _get(cfg, "model.backbone")
+    backbone = value_at(cfg, "model.backbone")
     if not isinstance(backbone, Mapping):
         return ""
     built = registered(MODELS, backbone.get("type"), backbone)
@@ -126,18 +118,11 @@ def _recompute(cfg: Any) -> str:
 
 def _sizes(cfg: Any, split: str = "train") -> str:
     """Returns where a config says how large its images are."""
-    if _get(cfg, "model.min_size"):
+    if value_at(cfg, "model.min_size"):
         return "--cfg-options model.min_size and model.max_size"
-    if _get(cfg, f"{split}_dataloader.dataset.size"):
+    if value_at(cfg, f"{split}_dataloader.dataset.size"):
         return f"--cfg-options {split}_dataloader.dataset.size"
     return f"the sizes in the pipeline of {split}_dataloader.dataset"
-
-
-def _get(cfg: Any, place: str) -> Any:
-    node = cfg
-    for key in place.split("."):
-        node = node.get(key) if isinstance(node, Mapping) or hasattr(node, "get") else None
-    return node
 
 
 def _first_line(error: BaseException) -> str:

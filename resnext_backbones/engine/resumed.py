@@ -9,7 +9,8 @@ from typing import Any
 
 from mmengine.hooks import Hook
 
-from resnext_backbones.engine.fit import read_section
+from resnext_backbones.engine.walk import plain_values, value_at
+from resnext_backbones.engine.written import read_section
 from resnext_backbones.errors import InputError, some
 
 CONFIG, CHECKPOINT = "the config's", "the checkpoint's"
@@ -59,7 +60,8 @@ class ResumedSettings:
     """
 
     def __init__(self, runner: Any) -> None:
-        self.groups = [_settings(group) for group in runner.optim_wrapper.param_groups]
+        groups = runner.optim_wrapper.param_groups
+        self.groups = [copy.deepcopy({k: g[k] for k in g if k != "params"}) for g in groups]
         self.sizes = [len(g["params"]) for g in runner.optim_wrapper.optimizer.param_groups]
         self.schedules = [copy.deepcopy(s.state_dict()) for s in runner.param_schedulers or ()]
         self.changed: dict[str, tuple[Any, Any]] = {}
@@ -99,8 +101,7 @@ class ResumedSettings:
         rates = self._unlike_groups(runner)
         if rates or self._unlike_schedules(runner):
             self._replay(runner)
-        said = {**self.changed, **{k: v for k, v in rates.items() if not self.changed}}
-        if not said:
+        if not (said := self.changed or rates):
             return ""
         lines = []
         for whose in (CONFIG, CHECKPOINT):
@@ -117,8 +118,7 @@ class ResumedSettings:
     def _unlike_groups(self, runner: Any) -> dict[str, tuple[Any, Any]]:
         """Returns settings of the optimiser that the checkpoint had otherwise, by their names."""
         scheduled = {schedule.param_name for schedule in runner.param_schedulers or ()}
-        words = {"lr", "weight_decay", *runner.cfg.optim_wrapper.optimizer}
-        words = {w for w in words if _holds(f"optim_wrapper.optimizer.{w}") == CONFIG}
+        words = _words(runner)
         is_changed = not self.is_known or any(place.startswith(RATES) for place in self.changed)
         found = {}
         for now, fresh in zip(runner.optim_wrapper.param_groups, self.groups, strict=True):
@@ -144,11 +144,8 @@ class ResumedSettings:
                 "checkpoint's schedules and rates hold"
             )
             return
-        kept = {f"optim_wrapper.optimizer.{w}" for g in self.groups for w in g}
-        kept = {place.rpartition(".")[2] for place in kept if _holds(place) == CHECKPOINT}
-        words = {"lr", "weight_decay", *runner.cfg.optim_wrapper.optimizer} - kept
-        words |= {f"initial_{schedule.param_name}" for schedule in schedules}
-        words |= {schedule.param_name for schedule in schedules}
+        scheduled = {schedule.param_name for schedule in schedules}
+        words = _words(runner) | scheduled | {f"initial_{name}" for name in scheduled}
         for group, fresh in zip(groups, self.groups, strict=True):
             group.update({word: fresh[word] for word in words & fresh.keys()})
         for schedule, state in zip(schedules, self.schedules, strict=True):
@@ -157,14 +154,12 @@ class ResumedSettings:
         length = len(runner.train_dataloader) if runner.epoch else 0
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that no optimiser steps in between
+            in_order = sorted(schedules, key=lambda schedule: schedule.by_epoch)
             for step in range(1, runner.iter + 1):
-                for schedule in schedules:
-                    if not schedule.by_epoch:
+                ends_epoch = length and step % length == 0 and step // length <= runner.epoch
+                for schedule in in_order:
+                    if ends_epoch or not schedule.by_epoch:
                         schedule.step()
-                if length and step % length == 0 and step // length <= runner.epoch:
-                    for schedule in schedules:
-                        if schedule.by_epoch:
-                            schedule.step()
 
 
 class ResumedSettingsHook(Hook):
@@ -179,8 +174,10 @@ class ResumedSettingsHook(Hook):
         runner.message_hub.update_info(PROCESSES, runner.world_size)
 
 
-def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: copy.deepcopy(value) for key, value in group.items() if key != "params"}
+def _words(runner: Any) -> set[str]:
+    """Returns the settings of an optimiser's groups of which the config's values hold."""
+    words = {"lr", "weight_decay", *runner.cfg.optim_wrapper.optimizer}
+    return {word for word in words if _holds(word) == CONFIG}
 
 
 def _plain(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,12 +185,14 @@ def _plain(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _holds(place: str) -> str:
-    """Returns whose value holds of a setting, by the longest beginning of its place in `HOLDS`; a
-    name alone is one of the optimiser's.
-    """
-    place = place if "." in place or place in HOLDS else f"optim_wrapper.optimizer.{place}"
-    known = [begin for begin in HOLDS if place == begin or place.startswith(f"{begin}.")]
-    return HOLDS[max(known, key=len)]
+    """Returns whose value holds of a setting; a name alone is one of the optimiser's."""
+    in_full = "." in place or place in HOLDS
+    return HOLDS[_begin(place if in_full else f"optim_wrapper.optimizer.{place}")]
+
+
+def _begin(place: str) -> str:
+    """Returns the longest beginning of a place that is in `HOLDS`."""
+    return max((b for b in HOLDS if place == b or place.startswith(f"{b}.")), key=len)
 
 
 def _differences(
@@ -201,32 +200,10 @@ def _differences(
 ) -> Iterator[tuple[str, tuple[Any, Any]]]:
     """Yields the settings of `HOLDS` that two configs have otherwise, as far as both are known."""
     for begin in HOLDS:
-        first, *rest = begin.split(".")
-        pair = [then.get(first), now.get(first)]
-        for key in rest:
-            pair = [node.get(key) if isinstance(node, Mapping) else None for node in pair]
-        if then.get(first) is None:
+        if then.get(begin.partition(".")[0]) is None:
             continue
-        old, new = (dict(_flat(node, begin)) for node in pair)
-        for place in [*old, *(key for key in new if key not in old)]:
-            names = place.split(".")
-            is_own = _longest(place) == begin and not set(NO_EFFECT) & set(names)
+        old, new = (dict(plain_values(value_at(cfg, begin), begin)) for cfg in (then, now))
+        for place in {**old, **new}:
+            is_own = _begin(place) == begin and not set(NO_EFFECT) & set(place.split("."))
             if is_own and old.get(place) != new.get(place):
                 yield place, (old.get(place), new.get(place))
-
-
-def _longest(place: str) -> str:
-    return max((b for b in HOLDS if place == b or place.startswith(f"{b}.")), key=len)
-
-
-def _flat(node: Any, place: str) -> Iterator[tuple[str, Any]]:
-    """Yields the plain values in a config, with their places."""
-    if isinstance(node, Mapping):
-        for key, child in node.items():
-            if not str(key).startswith("_"):
-                yield from _flat(child, f"{place}.{key}")
-    elif isinstance(node, list | tuple) and any(isinstance(child, Mapping) for child in node):
-        for index, child in enumerate(node):
-            yield from _flat(child, f"{place}.{index}")
-    else:
-        yield place, list(node) if isinstance(node, tuple) else node

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,50 +11,66 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import init_dist, is_main_process
 from mmengine.hooks import Hook
-from mmengine.registry import MODELS, init_default_scope
-from torch import Tensor, distributed, nn
+from mmengine.optim import OptimWrapperDict
+from mmengine.runner import Runner
+from torch import distributed
 
 # They register what configs name; MMEngine reads files as this package does.
 from resnext_backbones.adapters import mmengine as _reads_files  # noqa: F401
-from resnext_backbones.engine import amp, groups, hosts, loop  # noqa: F401
+from resnext_backbones.engine import hosts, loop, optim  # noqa: F401
 from resnext_backbones.engine.alike import facts_of
-from resnext_backbones.engine.checked_runner import CheckedRunner, build_errors_named
-from resnext_backbones.engine.checkpoints import (
-    MissedValidationHook,
-    SavedStatisticsHook,
-    enter,
-    find_checkpoint,
-    newest_checkpoint,
-    read_journal,
-)
-from resnext_backbones.engine.config import dicts_with
+from resnext_backbones.engine.checkpoints import MissedValidationHook, SavedStatisticsHook
+from resnext_backbones.engine.config import build_errors_named
 from resnext_backbones.engine.curves import CurvesHook
 from resnext_backbones.engine.failures import said
-from resnext_backbones.engine.handover import Offer, settle
 from resnext_backbones.engine.hooks import EvaluatedHook, FiniteLossHook
-from resnext_backbones.engine.memory import (
-    evaluation_options,
-    less_memory_named,
-    training_options,
-)
+from resnext_backbones.engine.memory import evaluation_options, less_memory_named, training_options
 from resnext_backbones.engine.norms import SYNCHRONISED, use_own
 from resnext_backbones.engine.processes import start_process_group
-from resnext_backbones.engine.resumed import ResumedSettingsHook
+from resnext_backbones.engine.resumed import ResumedSettings, ResumedSettingsHook
+from resnext_backbones.engine.seeds import be_deterministic
 from resnext_backbones.engine.signals import requests
+from resnext_backbones.engine.walk import dicts_with
 from resnext_backbones.errors import InputError
 from resnext_backbones.io import atomic_write_text, json_text
-from resnext_backbones.weights.compare import COUNTER, MISSING, UNEXPECTED, Comparison, compare
-from resnext_backbones.weights.files import read_file
-from resnext_backbones.weights.identify import network_name
 
 FOR_TRAINING, FOR_TESTS = ("train_dataloader", "val_dataloader"), ("test_dataloader",)
 """These loaders are read."""
 
-RESUMED = ("meta", "message_hub", "optimizer")
-"""A checkpoint of a run holds these beside the weights."""
 
-TRUNKS = ("backbone.body.", "backbone.", "network.")
-"""Keys of a trunk begin so in torchvision's detectors, in others, and in a classifier."""
+class CheckedRunner(Runner):
+    """MMEngine's runner raises InputError where an optimiser, a schedule or an argument of them is
+    wrong, and where the state of a checkpoint does not fit them.
+    """
+
+    resumed_settings: ResumedSettings | None = None
+
+    def build_optim_wrapper(self, *args: Any) -> Any:
+        with build_errors_named(self.cfg):
+            return super().build_optim_wrapper(*args)
+
+    def build_param_scheduler(self, *args: Any) -> Any:
+        with build_errors_named(self.cfg):
+            return super().build_param_scheduler(*args)
+
+    def resume(self, *args: Any, **options: Any) -> None:
+        # Several optimisers are as MMEngine resumes them.
+        if not isinstance(self.optim_wrapper, OptimWrapperDict):
+            self.resumed_settings = ResumedSettings(self)
+        super().resume(*args, **options)
+
+    def load_checkpoint(self, *args: Any, **options: Any) -> Any:
+        checkpoint = super().load_checkpoint(*args, **options)
+        if self.resumed_settings is not None:
+            self.resumed_settings.check(self, checkpoint)
+        return checkpoint
+
+    def set_randomness(
+        self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False
+    ) -> None:
+        super().set_randomness(seed, diff_rank_seed, deterministic)
+        if deterministic:
+            be_deterministic()  # where PyTorch has no such way, MMEngine's would end the run
 
 
 def train(cfg: Config, *hooks: Hook) -> Path:
@@ -171,121 +185,3 @@ def _check_images(loader: Any, split: str) -> None:
             f"{split}_dataloader: has {images} images, and not one batch; name more images, or set "
             f"{split}_dataloader.batch_size to fewer"
         )
-
-
-def resume(cfg: Config) -> dict[str, Any]:
-    """Finds and checks the checkpoint that a config is to go on from, if it is to; returns what it
-    says of its run, or nothing. Errors are those of `check_checkpoint` and `handover.settle`.
-
-    Hosts that share no folder go on from the newest checkpoint of all, which is sent to the others.
-    """
-    if not cfg.get("resume"):
-        return {}
-    if distributed.is_initialized():
-        checkpoint = _settled(cfg)
-    else:
-        checkpoint = cfg.load_from or newest_checkpoint(cfg.work_dir)
-    if not checkpoint:
-        cfg.resume = False  # or MMEngine would look by itself
-        return {}
-    cfg.load_from = find_checkpoint(str(checkpoint))
-    return check_checkpoint(cfg.load_from, cfg, to_resume=True)
-
-
-def _settled(cfg: Config) -> Path | None:
-    """Returns the checkpoint that all hosts go on from, which one that lacks it is sent."""
-    work_dir, mine = Path(cfg.work_dir), None
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    if local_rank == 0 and (found := cfg.load_from or newest_checkpoint(work_dir)):
-        steps = {work_dir / entry.file: entry.iter for entry in read_journal(work_dir)}
-        # Of those that are named none is the newest: they are to be one file.
-        order = 0 if cfg.load_from else steps.get(Path(found), 0)
-        mine = Offer.of(Path(found), order) if Path(found).is_file() else None
-
-    def place(offer: Offer) -> Path:
-        return work_dir / Path(offer.path).name
-
-    settled = settle(mine, place, "checkpoint to resume", local_rank=local_rank)
-    if settled and local_rank == 0 and (mine is None or settled != Path(mine.path)):
-        enter(work_dir, settled, int(read_checkpoint(settled)["meta"]["iter"]), keep=0)
-    return settled or cfg.load_from  # which no host has, and the next to read it says so
-
-
-def read_checkpoint(path: str | Path, what: str = "checkpoint") -> Mapping[str, Any]:
-    """Returns what a checkpoint holds; raises InputError where there is no such file, and
-    WeightsError where it cannot be read.
-
-    Args:
-        what: it is called in the message.
-    """
-    if not Path(path).is_file():
-        raise InputError(f"{what} {path}: there is no such file")
-    return read_file(path)
-
-
-def check_checkpoint(
-    path: str | Path,
-    cfg: Config,
-    content: Mapping[str, Any] | None = None,
-    *,
-    to_resume: bool = False,
-) -> dict[str, Any]:
-    """Returns what a checkpoint says of its run: MMEngine's `meta`, nothing where it has none.
-
-    Raises InputError where there is no such file, or where it is another network's, before anything
-    is written. MMEngine loads what fits and logs the rest; a test or a resumed run wants all of it.
-
-    Args:
-        content: of the checkpoint; None reads it, or raises WeightsError.
-        to_resume: it must hold the optimiser's state and the progress as well.
-    """
-    if content is None:
-        content = read_checkpoint(path)
-    if to_resume and (absent := [key for key in RESUMED if key not in content]):
-        raise InputError(
-            f"checkpoint {path}: has no {', '.join(absent)}, so it cannot be resumed; a new run "
-            f"can begin from its weights: --weights {path}"
-        )
-    found, held, network = differences(path, content, build_on_meta(cfg))
-    if found:
-        raise InputError(found.message(f"checkpoint {path}", held, network))
-    return content.get("meta") or {}
-
-
-def differences(
-    path: str | Path, content: Mapping[str, Any], model: nn.Module
-) -> tuple[Comparison, str, str]:
-    """Returns how a checkpoint's tensors differ from those of a model on the meta device, and the
-    networks that both hold; raises InputError where it holds no mapping of tensors.
-    """
-    tensors = content.get("state_dict", content)
-    if not isinstance(tensors, Mapping):
-        raise InputError(f"checkpoint {path}: its state_dict is a {type(tensors).__name__}")
-    state = {
-        key.removeprefix("module."): value
-        for key, value in tensors.items()
-        if isinstance(key, str) and isinstance(value, Tensor)
-    }
-    own = model.state_dict()
-    fitting = {k: v for k, v in state.items() if k not in own or own[k].shape == v.shape}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that copying to the meta device copies nothing
-        result = model.load_state_dict(fitting, strict=False)
-    # A module may read keys by other names: what it misses is what it says.
-    absent = [k for k in result.missing_keys if k not in state and not k.endswith(COUNTER)]
-    found = compare(state, own)
-    spare = [k for k in result.unexpected_keys if not k.endswith(COUNTER)]
-    found |= {MISSING: absent, UNEXPECTED: spare}
-    return found, network_name(_trunk(state)), network_name(_trunk(own))
-
-
-def build_on_meta(cfg: Config) -> nn.Module:
-    """Returns the config's model without memory for its weights, or raises InputError."""
-    init_default_scope(cfg.get("default_scope", "mmengine"))
-    with build_errors_named(cfg), torch.device("meta"):
-        return MODELS.build(cfg.model)
-
-
-def _trunk(state: Mapping[str, Any]) -> dict[str, Any]:
-    parts = ((key.partition(marker), value) for key, value in state.items() for marker in TRUNKS)
-    return {name: value for (_, marker, name), value in parts if marker}

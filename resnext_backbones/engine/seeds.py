@@ -7,6 +7,7 @@ and the rank. So they are the same for any number of workers, and after a restar
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import struct
 from collections.abc import Iterator
@@ -16,6 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
+"""cuBLAS reads this variable when it starts, and sums in one order only with a fixed workspace."""
+
+WORKSPACE = ":4096:8"
 
 KEPT_OPTIONS = (
     "num_workers", "collate_fn", "pin_memory", "timeout", "worker_init_fn",
@@ -48,6 +54,18 @@ def seed_cpu(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.random.default_generator.manual_seed(seed)
+
+
+def be_deterministic() -> None:
+    """Asks PyTorch, cuDNN and cuBLAS for operators that sum in one order.
+
+    It must be called before anything is computed on a GPU. An operator that has no such way warns,
+    and says its name, once.
+    """
+    os.environ.setdefault(CUBLAS, WORKSPACE)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 class Draw(int):

@@ -54,13 +54,12 @@ class Started:
     def is_alone(self) -> bool:
         return self.world_size == 1
 
-    def export(self, env: MutableMapping[str, str] = os.environ) -> None:
+    def export(self) -> None:
         """Says the same by torchrun's variables."""
-        env.update(
-            RANK=str(self.rank), WORLD_SIZE=str(self.world_size), LOCAL_RANK=str(self.local_rank)
-        )
+        numbers = (self.rank, self.world_size, self.local_rank)
+        os.environ.update(zip(("RANK", "WORLD_SIZE", "LOCAL_RANK"), map(str, numbers), strict=True))
         if self.local_size is not None:
-            env["LOCAL_WORLD_SIZE"] = str(self.local_size)
+            os.environ["LOCAL_WORLD_SIZE"] = str(self.local_size)
 
     def export_address(self, env: MutableMapping[str, str] = os.environ) -> None:
         """Says where rank 0 is, and at which port; raises InputError where that is not known."""
@@ -265,9 +264,7 @@ def _number(env: Env, names: Sequence[str]) -> int:
     return int(value)
 
 
-def without_local_rank(
-    arguments: Sequence[str], env: MutableMapping[str, str] = os.environ
-) -> list[str]:
+def without_local_rank(arguments: Sequence[str]) -> list[str]:
     """Returns a command line without `--local-rank=N`, which becomes LOCAL_RANK where a launcher
     has not set that too; raises InputError where N is another number, or none.
     """
@@ -280,9 +277,8 @@ def without_local_rank(
         value = value if is_there else next(words, "")
         if not value.isdigit():
             raise InputError(f"{name} {value}: must be a whole number")
-        if env.setdefault("LOCAL_RANK", value) != value:
+        if (known := os.environ.setdefault("LOCAL_RANK", value)) != value:
             raise InputError(
-                f"{name} {value}: but LOCAL_RANK is {env['LOCAL_RANK']}; leave the argument to "
-                "the launcher"
+                f"{name} {value}: but LOCAL_RANK is {known}; leave the argument to the launcher"
             )
     return kept

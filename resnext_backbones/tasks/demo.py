@@ -14,9 +14,9 @@ from rich.table import Table
 
 from resnext_backbones.datasets import coco_subset, generate_shapes, object_crops
 from resnext_backbones.engine.checkpoints import read_journal
+from resnext_backbones.engine.checks.outputs import check_folder
+from resnext_backbones.engine.checks.table import check_run
 from resnext_backbones.engine.config import read_config
-from resnext_backbones.engine.early import check_run
-from resnext_backbones.engine.outputs import check_folder
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.mmdetection.config import load_config
 

@@ -14,18 +14,14 @@ from torch import nn
 
 from resnext_backbones.engine import runner
 from resnext_backbones.engine.begin import Begin
-from resnext_backbones.engine.config import dicts_with
-from resnext_backbones.engine.early import check_run
-from resnext_backbones.engine.fit import (
-    WeightsUse,
-    check_weights,
-    fetch_weights,
-    stop_at,
-    unlike_its_run,
-)
+from resnext_backbones.engine.checks.network import check_checkpoint, read_checkpoint
+from resnext_backbones.engine.checks.outputs import check_folder, check_metrics_file
+from resnext_backbones.engine.checks.table import check_run
+from resnext_backbones.engine.fit import WeightsUse, check_weights, fetch_weights, stop_at
 from resnext_backbones.engine.handover import share_weights
 from resnext_backbones.engine.hooks import ReportHook
-from resnext_backbones.engine.outputs import check_folder, check_metrics_file
+from resnext_backbones.engine.walk import dicts_with
+from resnext_backbones.engine.written import unlike_its_run
 from resnext_backbones.errors import InputError, some
 
 CHECK = "resnext_backbones.CheckWeightsHook"
@@ -61,7 +57,7 @@ class Task:
     hooks: Callable[[], Sequence[Hook]]
     test_hooks: Callable[[Config, Path | None], Sequence[Hook]]
     metrics: Callable[[Config], tuple[str, Callable[[Mapping[str, float]], str]]]
-    read_checkpoint: Callable[[str], Mapping[str, Any]] = runner.read_checkpoint
+    read_checkpoint: Callable[[str], Mapping[str, Any]] = read_checkpoint
 
     def train(self, cfg: Config, *, allow_mismatch: bool = False, changed: str = "") -> Path:
         """Trains as a config says; returns its work directory, with checkpoints, logs and curves.
@@ -94,9 +90,7 @@ class Task:
             fetch_weights(use)
             pixels = self.given(cfg.model, to_resume=False)["pixels"]
             said = str(pixels or "as the config's data_preprocessor makes them")
-            report = ReportHook(
-                self.find_backbone, lambda _: said, changed, first.loaded, first.left
-            )
+            report = ReportHook(self.find_backbone, said, changed, first.loaded, first.left)
             return runner.train(cfg, *self.hooks(), report)
 
     def evaluate(
@@ -120,7 +114,7 @@ class Task:
         hooks = self.test_hooks(cfg, show_dir)
         check_run(cfg, "test")
         classes = self.check_data(cfg, "test")
-        meta = runner.check_checkpoint(checkpoint, cfg, self.read_checkpoint(checkpoint))
+        meta = check_checkpoint(checkpoint, cfg, self.read_checkpoint(checkpoint))
         for problem in unlike_its_run(cfg.model, checkpoint, meta, self.given, to_resume=False):
             raise InputError(problem)
         check_seen_classes(checkpoint, meta, classes)

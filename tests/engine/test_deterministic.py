@@ -12,8 +12,9 @@ pytest.importorskip("mmengine", reason="MMEngine is not installed")
 import torch
 from mmengine.config import Config
 
-from resnext_backbones.engine import checked_runner
-from resnext_backbones.engine.deterministic import CUBLAS, make_deterministic
+from resnext_backbones.engine.config import make_deterministic
+from resnext_backbones.engine.runner import CheckedRunner
+from resnext_backbones.engine.seeds import CUBLAS
 
 
 @pytest.fixture
@@ -54,6 +55,6 @@ def test_a_config_is_made_to_repeat(given: dict | None, seed: int) -> None:
 @pytest.mark.usefixtures("flags")
 def test_the_runner_warns_where_mmengines_would_end() -> None:
     """MMEngine sets the flags as a runner is built, and again when one goes on."""
-    runner = checked_runner.CheckedRunner.__new__(checked_runner.CheckedRunner)
+    runner = CheckedRunner.__new__(CheckedRunner)
     runner.set_randomness(3, deterministic=True)
     assert flags_are_set()

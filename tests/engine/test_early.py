@@ -17,11 +17,12 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from resnext_backbones.engine.catalogue import config_names
+from resnext_backbones.engine.checks.packages import PACKAGES, check_packages
+from resnext_backbones.engine.checks.settings import READ, check_option, unread
+from resnext_backbones.engine.checks.signatures import arguments
+from resnext_backbones.engine.checks.table import check_run
 from resnext_backbones.engine.config import read_config
-from resnext_backbones.engine.early import check_run
-from resnext_backbones.engine.packages import OPTIMIZERS, PACKAGES, check_packages
-from resnext_backbones.engine.settings import READ, check_option, unread
-from resnext_backbones.engine.signatures import arguments
+from resnext_backbones.engine.walk import walk
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.engines import MMDETECTION, engine_of
 
@@ -53,6 +54,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "train_dataloader.sampler.shufle": (True, r"sampler.shufle: .*shuffle"),
     "val_dataloader.dataset.rot": ("data", r"val_dataloader.dataset.rot: .*try root"),
     "val_evaluator.typ": ("x", r"val_evaluator.typ: Accuracy takes no such"),
+    "val_evaluator": ({"topk": (1,)}, r"val_evaluator: has no type"),
     "visualizer.vis_backends": ([{"type": "LocalBackend"}], r"backends.0.type LocalBackend"),
     "randomness.sead": (1, r"randomness.sead: .*try seed"),
     "env_cfg.cudnn_benchmrk": (1, r"env_cfg.cudnn_benchmrk: .*try cudnn_benchmark"),
@@ -133,18 +135,18 @@ def test_what_the_runner_reads_is_known() -> None:
     assert {"train_dataloader", "param_scheduler", "custom_hooks"} <= asked <= READ
 
 
-@pytest.mark.parametrize("name", [*PACKAGES, *OPTIMIZERS])
+@pytest.mark.parametrize("name", PACKAGES)
 def test_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    section = "optim_wrapper" if name in OPTIMIZERS else "visualizer"
-    module, package = {**PACKAGES, **OPTIMIZERS}[name]
-    cfg = Config({section: {"inner": [{"type": f"mmdet.{name}"}]}})
-    path = "resnext_backbones.engine.packages.find_spec"
+    module, package = PACKAGES[name]
+    cfg = Config({"visualizer": {"inner": [{"type": f"mmdet.{name}"}]}})
+    built = dict(walk(cfg.visualizer, "visualizer"))
+    path = "resnext_backbones.engine.checks.packages.find_spec"
     monkeypatch.setattr(path, lambda name: None if name == module else importlib.util.find_spec)
-    with pytest.raises(InputError, match=f"{name}.*{module}.*pip install"):
-        check_packages(cfg, [section])
+    with pytest.raises(InputError, match=f"visualizer has a {name}, .*{module}.*pip install"):
+        check_packages(cfg, built)
     assert package
     monkeypatch.setattr(path, lambda _: object())
-    check_packages(cfg, [section])
+    check_packages(cfg, built)
 
 
 class Base:

@@ -14,13 +14,7 @@ pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
 from mmengine.dataset import DefaultSampler
 
-from resnext_backbones.engine.seeds import (
-    Batches,
-    Draw,
-    SeededDataset,
-    reproducible,
-    seed_of,
-)
+from resnext_backbones.engine.seeds import Batches, Draw, SeededDataset, reproducible, seed_of
 
 
 class Drawing(Dataset):

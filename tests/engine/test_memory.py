@@ -60,15 +60,6 @@ def test_other_errors_are_left(name: str) -> None:
     assert not is_out_of_memory(caught.value)
 
 
-def test_a_worker_that_the_system_ended() -> None:
-    said = "DataLoader worker (pid 7) is killed by signal: Killed. "
-    with (
-        pytest.raises(InputError, match=r"pid 7.*/dev/shm.*train_dataloader.num_workers=1"),
-        less_memory_named(lambda: []),
-    ):
-        raise RuntimeError(said)
-
-
 def test_a_limit_of_the_system(tmp_path: Path) -> None:
     """A convolution in a process that may take 256 MB more than it has."""
     child = os.fork()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from resnext_backbones.engine.outputs import check_folder, check_metrics_file
+from resnext_backbones.engine.checks.outputs import check_folder, check_metrics_file
 from resnext_backbones.errors import InputError
 
 FOLDERS = {

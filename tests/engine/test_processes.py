@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
+import socket
 import warnings
+from argparse import Namespace
 
 import pytest
 import torch
 from torch import distributed
 
+from resnext_backbones.engine import hosts
 from resnext_backbones.engine import processes as environment
 from resnext_backbones.engine.alike import facts_of
-from resnext_backbones.engine.launchers import LAUNCHERS
 from resnext_backbones.engine.processes import (
     UNSHARED_STORE,
     read_ranks,
     start_process,
     start_process_group,
 )
-from resnext_backbones.errors import InputError
+from resnext_backbones.errors import InputError, RunError
+
+pytestmark = pytest.mark.usefixtures("no_launcher")
 
 
 def test_hosts_compare_texts_of_any_length() -> None:
@@ -41,15 +45,6 @@ OWN = {
 """What tells rank, world size and local rank, of a launcher for each option."""
 
 
-@pytest.fixture(autouse=True)
-def _no_launcher(monkeypatch) -> None:
-    names = {name for row in LAUNCHERS for names in row.needed for name in names}
-    for name in (*names, "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-        # Set first, so that what a test sets in os.environ is taken back after it.
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
-
-
 @pytest.mark.parametrize(
     ("device", "launcher", "message"),
     [
@@ -60,8 +55,7 @@ def _no_launcher(monkeypatch) -> None:
 )
 def test_devices_that_are_not_there(device, launcher, message, monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    for name, value in zip(OWN["slurm"], ("0", "1", "0"), strict=True):
-        monkeypatch.setenv(name, value)
+    os.environ.update(zip(OWN["slurm"], "010", strict=True))
     with pytest.raises(InputError, match=message):
         start_process(device, launcher)
 
@@ -102,8 +96,7 @@ def test_mmengine_takes_the_gpu_of_this_number(
     )
     monkeypatch.setattr(environment.hosts, "meet", lambda *_, gpu: met.update(gpu=gpu))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    for name, value in zip(OWN[launcher], ("3", "4", "3"), strict=True):
-        monkeypatch.setenv(name, value)
+    os.environ.update(zip(OWN[launcher], "343", strict=True))
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     start_process_group(Cfg(launcher=launcher), lambda _: {})
     assert (os.environ["RANK"], os.environ["LOCAL_RANK"]) == ("3", expected)
@@ -114,8 +107,7 @@ def test_mmengine_takes_the_gpu_of_this_number(
 @pytest.mark.parametrize("launcher", OWN)
 def test_without_a_gpu_processes_join_with_gloo(launcher, monkeypatch) -> None:
     monkeypatch.setattr(environment.torch.cuda, "is_available", lambda: False)
-    for name, value in zip(OWN[launcher], ("0", "1", "0"), strict=True):
-        monkeypatch.setenv(name, value)
+    os.environ.update(zip(OWN[launcher], "010", strict=True))
     cfg = Cfg(launcher=launcher)
     try:
         start_process_group(cfg)
@@ -134,3 +126,30 @@ def test_restarts_that_would_find_old_addresses_are_warned_of(monkeypatch) -> No
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         environment._warn_of_shared_store()
+
+
+def test_a_port_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with socket.create_server(("", 0)) as server:
+        port = str(server.getsockname()[1])
+        os.environ.update(
+            zip(OWN["mpi"], "020", strict=True), MASTER_ADDR="127.0.0.1", MASTER_PORT=port
+        )
+        with pytest.raises(InputError, match=f"MASTER_PORT {port}: another .*set MASTER_PORT to"):
+            start_process_group(Cfg(launcher="mpi"), lambda _: {})
+
+
+def test_a_program_that_is_no_store_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosts, "ANSWER", 0.3)
+    with socket.create_server(("", 0)) as server:
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(server.getsockname()[1]))
+        with pytest.raises(RunError, match=r"is another program's, .*set MASTER_PORT"):
+            hosts.connect(30)
+
+
+def test_a_gpu_that_two_processes_have() -> None:
+    peers = Namespace(names={0: "rank 0 on a", 1: "rank 1 on a", 2: "rank 2 on b"})
+    hosts.Peers._check_gpus(peers, ["x", "y", "z"])
+    hosts.Peers._check_gpus(peers, ["", "", ""])
+    with pytest.raises(InputError, match=r"^rank 0 on a, rank 2 on b have the same GPU, x"):
+        hosts.Peers._check_gpus(peers, ["x", "y", "x"])

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from resnext_backbones.adapters.registry import DATASETS
-from resnext_backbones.engine.checked_runner import CheckedRunner
 from resnext_backbones.engine.resumed import CHECKPOINT, CONFIG, PROCESSES, ResumedSettingsHook
+from resnext_backbones.engine.runner import CheckedRunner
 from resnext_backbones.errors import InputError
 
 

@@ -11,11 +11,11 @@ from mmengine.hooks import Hook
 
 from resnext_backbones.adapters.registry import HOOKS
 from resnext_backbones.engine.checkpoints import read_journal
+from resnext_backbones.engine.checks.network import read_checkpoint
+from resnext_backbones.engine.checks.outputs import check_folder
 from resnext_backbones.engine.config import run_name
 from resnext_backbones.engine.hooks import reported
-from resnext_backbones.engine.outputs import check_folder
 from resnext_backbones.engine.provenance import commit
-from resnext_backbones.engine.runner import read_checkpoint
 from resnext_backbones.errors import InputError
 from resnext_backbones.io import atomic_write_text
 from resnext_backbones.variants import VARIANTS

@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from resnext_backbones.engine import runner
 from resnext_backbones.engine.begin import begin
-from resnext_backbones.engine.early import check_run
+from resnext_backbones.engine.checks.table import check_run
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.classification import (  # noqa: F401
     evaluation,

@@ -24,7 +24,7 @@ from detectron2.utils.file_io import PathManager
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
+from resnext_backbones.engine.checks.packages import PACKAGES
 from resnext_backbones.engine.fit import NONE, WeightsUse, given_by_option, stop_at
 from resnext_backbones.errors import InputError, some
 from resnext_backbones.tasks.detectron2.annotations import check_annotations
@@ -50,10 +50,8 @@ EVALUATORS: dict[str, tuple[Callable[..., Any], ...]] = {
 }
 """Detectron2's own, by what its data sets say of themselves."""
 
-PANOPTIC = "git+https://github.com/cocodataset/panopticapi.git"
-PACKAGES = {"lvis": ("lvis", "lvis"), "coco_panoptic_seg": ("panopticapi", f"'{PANOPTIC}'")}
+NEEDED = {"lvis": PACKAGES["LVISMetric"], "coco_panoptic_seg": PACKAGES["CocoPanopticMetric"]}
 """Packages that these evaluators import when the training is over, and what pip calls them."""
-
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +88,7 @@ def evaluators_of(name: str) -> tuple[Callable[..., Any], ...]:
         raise InputError(
             f"data set {name}: its evaluator {kind!r} is none of {', '.join(EVALUATORS)}"
         )
-    package, source = PACKAGES.get(kind, ("detectron2", ""))
+    package, source = NEEDED.get(kind, ("detectron2", ""))
     if find_spec(package) is None:
         raise InputError(
             f"data set {name}: is evaluated with the package {package}: pip install {source}"
@@ -171,7 +169,13 @@ def check_weights(
     )
     # What Detectron2's checkpointer would warn of, and leave at random values.
     unfit = misfit(backbone.trunk, held, name) if held else ""
-    problems = [*filter(None, [unfit]), *_strides(backbone, expected, name)]
+    problems = [unfit] if unfit else []
+    given = backbone.trunk.architecture.stride_in_1x1
+    if expected.stride_in_1x1 not in (None, given):
+        problems.append(
+            f"weights {name} were trained with stride_in_1x1={expected.stride_in_1x1}, and the "
+            f"config has {given}: the same shapes, and another network"
+        )
     if held and (evaluate or resume):
         _check_detector(experiment, held, checkpoint)
     if held and not unfit:
@@ -242,15 +246,6 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
-
-
-def _strides(backbone: ResNeXtBackbone, expected: Expected, name: str) -> Iterator[str]:
-    given = backbone.trunk.architecture.stride_in_1x1
-    if expected.stride_in_1x1 not in (None, given):
-        yield (
-            f"weights {name} were trained with stride_in_1x1={expected.stride_in_1x1}, and the "
-            f"config has {given}: the same shapes, and another network"
-        )
 
 
 def _local(name: str) -> str:

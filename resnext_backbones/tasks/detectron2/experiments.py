@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,14 +20,12 @@ from torch import nn
 
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone, add_resnext_config
 from resnext_backbones.engine.catalogue import check_variant, find_config, joined
+from resnext_backbones.engine.checks.outputs import check_folder
 from resnext_backbones.engine.fit import known_pixels
-from resnext_backbones.engine.outputs import check_folder
 from resnext_backbones.errors import BUILD_ERRORS, InputError
 from resnext_backbones.tasks.detectron2.overrides import check_overrides
 from resnext_backbones.tasks.detectron2.zoo import plain_name
-from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import Preprocessing
-from resnext_backbones.weights.registry import row_named
 
 OUTPUT = "./output"
 """Detectron2's own work directory, where nothing else is said."""
@@ -35,42 +33,27 @@ OUTPUT = "./output"
 FOLDER = "detectron2"
 """Holds the LazyConfigs that come with this package, among its configs."""
 
-YAML_KEYS = {
-    "work_dir": "OUTPUT_DIR",
-    "device": "MODEL.DEVICE",
-    "weights": "MODEL.BACKBONE.WEIGHTS",
-    "checkpoint": "MODEL.WEIGHTS",
-    "freeze_at": "MODEL.BACKBONE.FREEZE_AT",
-    "norm": "MODEL.RESNETS.NORM",
-    "pixel_order": "INPUT.FORMAT",
-    "pixel_mean": "MODEL.PIXEL_MEAN",
-    "pixel_std": "MODEL.PIXEL_STD",
-    "batch": "SOLVER.IMS_PER_BATCH",
-    "seed": "SEED",
-    "train_data": "DATASETS.TRAIN",
-    "test_data": "DATASETS.TEST",
-    "masks": "MODEL.MASK_ON",
-    "keypoints": "MODEL.KEYPOINT_ON",
+KEYS = {
+    "work_dir": ("OUTPUT_DIR", "train.output_dir"),
+    "device": ("MODEL.DEVICE", "train.device"),
+    "weights": ("MODEL.BACKBONE.WEIGHTS", "{trunk}.weights"),
+    "checkpoint": ("MODEL.WEIGHTS", "train.init_checkpoint"),
+    "freeze_at": ("MODEL.BACKBONE.FREEZE_AT", "{trunk}.freeze_at"),
+    "norm": ("MODEL.RESNETS.NORM", "{trunk}.norm"),
+    "pixel_order": ("INPUT.FORMAT", "dataloader.train.mapper.image_format"),
+    "picture_order": ("", "model.input_format"),
+    "pixel_mean": ("MODEL.PIXEL_MEAN", "model.pixel_mean"),
+    "pixel_std": ("MODEL.PIXEL_STD", "model.pixel_std"),
+    "batch": ("SOLVER.IMS_PER_BATCH", "dataloader.train.total_batch_size"),
+    "seed": ("SEED", "train.seed"),
+    "train_data": ("DATASETS.TRAIN", "dataloader.train.dataset.names"),
+    "test_data": ("DATASETS.TEST", "dataloader.test.dataset.names"),
+    "masks": ("MODEL.MASK_ON", "dataloader.train.mapper.use_instance_mask"),
+    "keypoints": ("MODEL.KEYPOINT_ON", "dataloader.train.mapper.use_keypoint"),
+    "amp": ("SOLVER.AMP.ENABLED", "train.amp.enabled"),
+    "sizes": ("INPUT.MIN_SIZE_TRAIN", "dataloader.train.mapper.augmentations"),
 }
-LAZY_KEYS = {
-    "work_dir": "train.output_dir",
-    "device": "train.device",
-    "weights": "{trunk}.weights",
-    "checkpoint": "train.init_checkpoint",
-    "freeze_at": "{trunk}.freeze_at",
-    "norm": "{trunk}.norm",
-    "pixel_order": "dataloader.train.mapper.image_format",
-    "picture_order": "model.input_format",
-    "pixel_mean": "model.pixel_mean",
-    "pixel_std": "model.pixel_std",
-    "batch": "dataloader.train.total_batch_size",
-    "seed": "train.seed",
-    "train_data": "dataloader.train.dataset.names",
-    "test_data": "dataloader.test.dataset.names",
-    "masks": "dataloader.train.mapper.use_instance_mask",
-    "keypoints": "dataloader.train.mapper.use_keypoint",
-}
-"""Each kind of config has these settings there; the trunk is within FPN or without."""
+"""The places of settings in a YAML file and in a LazyConfig; the trunk is within FPN or without."""
 
 UNSET = {"weights": "", "freeze_at": 0, "norm": "FrozenBN"}
 """A trunk has these where its config does not say."""
@@ -81,22 +64,26 @@ class Experiment(ABC):
 
     Attributes:
         keys: what the settings are called in the config, and on the command line.
+        column: of `KEYS`.
         changed: what was set so that random values can be trained; "" where that is not asked for.
         has_evaluators: whether the config names what evaluates; else it follows the data sets.
         no_weights: stands for none in the config.
+        between: stands between a key and its value on the command line.
     """
 
-    keys: Mapping[str, str]
+    column: int
     has_evaluators: bool
     no_weights: str | None
+    between: str
 
-    def __init__(self, path: Path, cfg: Any) -> None:
+    def __init__(self, path: Path, cfg: Any, trunk: str = "") -> None:
         self.path, self.cfg, self.changed = path, cfg, ""
+        self.keys = {name: row[self.column].format(trunk=trunk) for name, row in KEYS.items()}
 
     def __getattr__(self, name: str) -> Any:
-        if name not in LAZY_KEYS:
+        if name not in KEYS:
             raise AttributeError(name)
-        if name not in self.keys:
+        if not self.keys[name]:
             return None
         *parents, last = self.keys[name].split(".")
         value = reduce(getattr, parents, self.cfg).get(last)
@@ -139,9 +126,7 @@ class Experiment(ABC):
         """
         self.start_from()
         before = {"freeze_at": self.freeze_at, "norm": self.norm}
-        after = {**before, "freeze_at": 0}
-        if before["norm"] == "FrozenBN":
-            after["norm"] = "BN"
+        after = {"freeze_at": 0, "norm": "BN" if self.norm == "FrozenBN" else self.norm}
         self.set(**after)
         self.changed = ", ".join(
             f"{self.keys[name]} {old}" + (f" -> {after[name]}" if old != after[name] else "")
@@ -181,7 +166,7 @@ class Experiment(ABC):
 class YamlExperiment(Experiment):
     """Holds one of Detectron2's YAML files, or one that inherits from it."""
 
-    keys, has_evaluators, no_weights = YAML_KEYS, False, ""
+    column, has_evaluators, no_weights, between = 0, False, "", " "
 
     @classmethod
     def read(
@@ -213,12 +198,12 @@ class YamlExperiment(Experiment):
 class LazyExperiment(Experiment):
     """Holds a LazyConfig."""
 
-    has_evaluators, no_weights = True, None  # one evaluator, or none and no evaluation
+    column, no_weights, between = 1, None, "="
+    has_evaluators = True  # one, or none and no evaluation
 
     def __init__(self, path: Path, cfg: Any) -> None:
-        trunk = "model.backbone" + ".bottom_up" * ("bottom_up" in cfg.model.backbone)
-        self.keys = {key: place.format(trunk=trunk) for key, place in LAZY_KEYS.items()}
-        super().__init__(path, cfg)
+        is_within = "bottom_up" in cfg.model.backbone
+        super().__init__(path, cfg, "model.backbone.bottom_up" if is_within else "model.backbone")
 
     @classmethod
     def read(
@@ -295,27 +280,6 @@ def _yaml_file(name: str) -> Path:
         return Path(model_zoo.get_config_file(name))
     except RuntimeError as error:
         raise InputError(f"config {name}: no such file, and none in Detectron2's zoo") from error
-
-
-def networks_of(*aliases: str) -> dict[str, dict[str, Any]]:
-    """Returns a table of networks for a LazyConfig, by variant: arguments of `ResNeXtBackbone`,
-    published weights by the aliases of docs/weights.md, and the pixels that these expect. Nothing
-    is downloaded. WeightsError: there is no such alias.
-    """
-    found = {}
-    for alias in aliases:
-        row = row_named(alias)
-        network, pixels = VARIANTS[row.variant], row.source.preprocessing
-        found[row.variant] = {
-            "depth": network.depth,
-            "num_groups": network.cardinality,
-            "width_per_group": network.base_width,
-            "weights": alias,
-            "pixel_mean": list(pixels.mean),
-            "pixel_std": list(pixels.std),
-            "image_format": pixels.order,
-        }
-    return found
 
 
 def use_weights(model: DictConfig, dataloader: DictConfig, weights: str) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
-from detectron2.config import LazyCall
+from detectron2.config import instantiate
 from detectron2.data import detection_utils
 from detectron2.utils.file_io import PathManager
 from omegaconf import DictConfig
@@ -60,9 +59,11 @@ class SizedMapper:
             _sample.reset(token)
 
 
-def sized(loader: DictConfig) -> DictConfig:
-    """Returns a LazyConfig's loader with its mapper in a `SizedMapper`."""
-    loader = copy.deepcopy(loader)
-    if loader.get("mapper") is not None:
-        loader.mapper = LazyCall(SizedMapper)(mapper=loader.mapper)
-    return loader
+def sized(loader: DictConfig) -> dict[str, Any]:
+    """Returns what a LazyConfig's loader is built from, with its mapper, built, in a `SizedMapper`;
+    entries keep their places in the config, by which they may refer to others.
+    """
+    settings = {str(key): loader[key] for key in loader}
+    if settings.get("mapper") is not None:
+        settings["mapper"] = SizedMapper(instantiate(settings["mapper"]))
+    return settings

@@ -1,16 +1,18 @@
-"""Detectron2's published weights expect certain pixels, and where a block strides."""
+"""Published weights expect certain pixels, and where a block strides: Detectron2's and ours."""
 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from detectron2 import model_zoo
 from detectron2.checkpoint.catalog import ModelCatalog
 
 from resnext_backbones.engine.fit import known_pixels
+from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import Preprocessing
 from resnext_backbones.weights.preprocessing import BGR_UNSCALED, RGB
+from resnext_backbones.weights.registry import row_named
 from resnext_backbones.weights.sources import row_of
 
 CATALOG = "catalog://"
@@ -70,3 +72,24 @@ def expected_by(source: str) -> Expected:
         pixels = Preprocessing(cfg.INPUT.FORMAT, mean, std)
         return Expected(pixels, cfg.MODEL.RESNETS.STRIDE_IN_1X1)
     return Expected(None if "://" in name else known_pixels(name))
+
+
+def networks_of(*aliases: str) -> dict[str, dict[str, Any]]:
+    """Returns a table of networks for a LazyConfig, by variant: arguments of `ResNeXtBackbone`,
+    published weights by the aliases of docs/weights.md, and the pixels that these expect. Nothing
+    is downloaded. WeightsError: there is no such alias.
+    """
+    found = {}
+    for alias in aliases:
+        row = row_named(alias)
+        network, pixels = VARIANTS[row.variant], row.source.preprocessing
+        found[row.variant] = {
+            "depth": network.depth,
+            "num_groups": network.cardinality,
+            "width_per_group": network.base_width,
+            "weights": alias,
+            "pixel_mean": list(pixels.mean),
+            "pixel_std": list(pixels.std),
+            "image_format": pixels.order,
+        }
+    return found

@@ -14,8 +14,8 @@ from mmdet.registry import DATASETS, METRICS
 
 from resnext_backbones.data.annotations import Annotations, find_annotations, read_annotations
 from resnext_backbones.data.rules import Use
-from resnext_backbones.engine.config import dicts_with
 from resnext_backbones.engine.fit import log_info
+from resnext_backbones.engine.walk import dicts_with
 from resnext_backbones.errors import InputError, some
 from resnext_backbones.tasks.mmdetection.completed import (
     SEGMENTS,

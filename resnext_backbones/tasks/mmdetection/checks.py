@@ -20,9 +20,9 @@ from resnext_backbones.data.between import (
 )
 from resnext_backbones.data.coco_file import read_content
 from resnext_backbones.data.image_check import check_images
-from resnext_backbones.engine.config import dicts_with
 from resnext_backbones.engine.fit import log_warning
 from resnext_backbones.engine.processes import read_ranks
+from resnext_backbones.engine.walk import dicts_with
 from resnext_backbones.errors import InputError, some
 from resnext_backbones.tasks.mmdetection.annotations import (
     Source,
@@ -41,7 +41,8 @@ from resnext_backbones.tasks.mmdetection.sizes import resized_to
 
 HEADS = ("bbox_head", "mask_head")
 SPLITS = {"train": ("train", "val"), "test": ("test",)}
-"""Each mode reads the data of these."""
+PARTS = ("dataloader", "evaluator")
+"""Each mode reads the data of these splits, by these parts of a config."""
 
 
 def check_data(cfg: Config, mode: str) -> Sequence[str]:
@@ -67,9 +68,6 @@ def check_data(cfg: Config, mode: str) -> Sequence[str]:
         images = {split: _check_split(cfg, split) for split in SPLITS[mode]}
         warn_of_both(images.get("train", ()), images.get("val", ()), log_warning)
     return next(iter(named.values()), ())
-
-
-PARTS = ("dataloader", "evaluator")
 
 
 def _check_split(cfg: Config, split: str) -> list[Path]:

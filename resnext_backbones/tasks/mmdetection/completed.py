@@ -22,8 +22,9 @@ from mmengine.fileio import get_local_path
 from resnext_backbones.adapters import registry as own
 from resnext_backbones.data.annotations import read_annotations
 from resnext_backbones.data.rules import Use
-from resnext_backbones.engine.config import SPLITS, dicts_with
+from resnext_backbones.engine.config import SPLITS
 from resnext_backbones.engine.fit import log_info, log_warning
+from resnext_backbones.engine.walk import dicts_with
 from resnext_backbones.errors import InputError, some
 
 PREFIX = "resnext_backbones."

@@ -11,9 +11,10 @@ import resnext_backbones.adapters.distributions  # noqa: F401
 from mmengine.config import Config
 from torch import nn
 
-from resnext_backbones.adapters.mmengine import is_pretrained
+from resnext_backbones.adapters.mmengine import init_cfgs, is_pretrained
 from resnext_backbones.engine import fit
-from resnext_backbones.engine.config import dicts_with, read_config
+from resnext_backbones.engine.config import read_config
+from resnext_backbones.engine.walk import dicts_with
 from resnext_backbones.errors import InputError
 from resnext_backbones.weights import Preprocessing
 from resnext_backbones.weights.registry import row_named
@@ -186,6 +187,4 @@ def _pretrained(model: Mapping[str, Any]) -> str | None:
 
 def _loads(model: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Returns what of the `init_cfg` of a detector's backbone loads weights."""
-    init_cfg = backbone_of(model).get("init_cfg")
-    cfgs = [init_cfg] if isinstance(init_cfg, Mapping) else list(init_cfg or ())
-    return [cfg for cfg in cfgs if is_pretrained(cfg)]
+    return list(filter(is_pretrained, init_cfgs(backbone_of(model))))

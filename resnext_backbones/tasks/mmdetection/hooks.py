@@ -12,9 +12,9 @@ from mmengine.hooks import Hook
 from torch import nn
 
 from resnext_backbones.adapters.registry import HOOKS
-from resnext_backbones.engine.amp import in_float32
 from resnext_backbones.engine.begin import begin
 from resnext_backbones.engine.fit import check_weights, stop_at
+from resnext_backbones.engine.optim import in_float32
 from resnext_backbones.mmcv_ops import OPERATORS, check_operators
 from resnext_backbones.tasks.mmdetection.config import use_of
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import operator
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, Registry, init_default_scope
+from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
-from resnext_backbones.engine.catalogue import closest
-from resnext_backbones.engine.signatures import registered
+from resnext_backbones.engine.walk import walk
 from resnext_backbones.errors import BUILD_ERRORS, InputError
 from resnext_backbones.models import ResNeXt
 
@@ -23,79 +24,58 @@ IN_ORDER = frozenset(
 )  # fmt: skip
 """Necks that take all feature maps of a backbone, in their order."""
 
-PLAIN_EXTRACTOR = "SingleRoIExtractor"
+EXTRACTOR = "SingleRoIExtractor"
 """This gives as many channels as it gets; others may join some."""
 
-SAME = ("rpn_head", "bbox_head")
-"""Heads of `model` read the neck's feature maps, whose channels they name in `in_channels`."""
+NECK = r"\.neck(\.\d+)?"
 
-GENERATORS = ("anchor_generator", "prior_generator")
-"""Heads have one of these, with a stride for each feature map."""
+READERS = {
+    r"\.(rpn|bbox)_head": "in_channels",
+    r"\.roi_head\.(?P<kind>bbox|mask)_roi_extractor": "out_channels",
+    r"\.roi_head\.(?P<kind>bbox|mask)_head(\.\d+)?": "in_channels",
+}
+"""Parts of a model that read the neck's feature maps say in these settings how many channels."""
 
-LAYERS = ("norm_cfg", "conv_cfg", "act_cfg")
-"""mmcv builds these, which does not name a type that it does not find."""
+STRIDES = {
+    r"\.(rpn|bbox)_head\.(anchor|prior)_generator": ("strides", operator.eq),
+    r"\.roi_head\.(bbox|mask)_roi_extractor": ("featmap_strides", operator.le),
+}
+"""Parts name the strides of all of the neck's feature maps, or of the first ones."""
 
 
 def check_model(cfg: Config) -> None:
-    """Raises InputError where a type of layer is not registered, or where parts disagree
-    about the channels of the feature maps that one hands to the other.
+    """Raises InputError where parts disagree about the channels of the feature maps that one hands
+    to the other.
     """
     init_default_scope(cfg.get("default_scope") or "mmengine")
-    _check_layers(cfg)
     model = cfg.model.get("detector") or cfg.model
     if "type" not in (model.get("backbone") or ()):
         return
-    for setting, given, wanted in _unlike(model):
-        prefix = "model.detector" if model is not cfg.model else "model"
+    prefix = "model.detector" if model is not cfg.model else "model"
+    parts = {place: part for place, part in walk(model, "") if isinstance(part, Mapping)}
+    necks = [(place, part) for place, part in parts.items() if re.fullmatch(NECK, place)]
+    if not necks:
+        return
+    for setting, given, wanted in _unlike(model, parts, necks):
         words = str(wanted).replace(" ", "")
         raise InputError(
-            f"{prefix}.{setting} {given}: the feature maps before it have {wanted} channels; set "
-            f"{prefix}.{setting}={words}"
+            f"{prefix}{setting} {given}: the feature maps before it have {wanted} channels; set "
+            f"{prefix}{setting}={words}"
         )
-
-    for setting, given, outs in _levels(model):
-        prefix = "model.detector" if model is not cfg.model else "model"
+    for setting, given, levels in _strides(parts, necks[-1][1]):
         raise InputError(
-            f"{prefix}.{setting} {given}: the neck gives {outs} feature maps (num_outs); name one "
+            f"{prefix}{setting} {given}: the neck gives {levels} feature maps (num_outs); name one "
             "stride for each"
         )
 
 
-def _check_layers(cfg: Config) -> None:
-    for place, node in _layers(cfg.model, "model"):
-        name = node["type"]
-        if isinstance(name, str) and registered(MODELS, name, node) is None:
-            near = closest(name, sorted(_names(MODELS)))
-            raise InputError(
-                f"config {cfg.filename}: {place}.type {name}: no layer of this name is "
-                f"registered; try {near}, or name its module in custom_imports"
-            )
-
-
-def _layers(node: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yields the layers that a model's config names, with their places."""
-    children: Any = node.items() if isinstance(node, Mapping) else ()
-    children = enumerate(node) if isinstance(node, list | tuple) else children
-    for key, child in children:
-        if key in LAYERS and isinstance(child, Mapping) and "type" in child:
-            yield f"{place}.{key}", child
-        yield from _layers(child, f"{place}.{key}")
-
-
-def _names(known: Registry) -> Iterator[str]:
-    yield from known.module_dict
-    for scope, child in known.children.items():
-        names = child.module_dict
-        yield from names if scope == "mmdet" else (f"{scope}.{name}" for name in names)
-
-
-def _unlike(model: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+def _unlike(
+    model: Mapping[str, Any],
+    parts: Mapping[str, Mapping[str, Any]],
+    necks: Sequence[tuple[str, Mapping[str, Any]]],
+) -> Iterator[tuple[str, Any, Any]]:
     """Yields settings of channels that do not fit, with what they say and what they should."""
-    necks = model.get("neck") or ()
-    necks = [("neck", necks)] if isinstance(necks, Mapping) else _numbered("neck", necks)
-    necks = [(place, neck) for place, neck in necks if isinstance(neck, Mapping)]
-    channels = feature_channels(model["backbone"])
-    if necks and channels:
+    if channels := feature_channels(model["backbone"]):
         place, neck = necks[0]
         wanted = neck.get("in_channels")
         ordered = _plain_name(neck) in IN_ORDER
@@ -105,58 +85,34 @@ def _unlike(model: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
             fits = ordered or wanted is None or wanted in channels
         if not fits:
             yield f"{place}.in_channels", wanted, list(channels)
-    features = necks[-1][1].get("out_channels") if necks else None
-    if not isinstance(features, int):
+    features = necks[-1][1].get("out_channels")
+    for place, part in parts.items() if isinstance(features, int) else ():
+        for pattern, key in READERS.items():
+            found = re.fullmatch(pattern, place)
+            given = part.get(key) if found and _is_plain(model, found) else None
+            if isinstance(given, int) and given != features:
+                yield f"{place}.{key}", given, features
+
+
+def _strides(
+    parts: Mapping[str, Mapping[str, Any]], neck: Mapping[str, Any]
+) -> Iterator[tuple[str, Any, int]]:
+    """Yields strides of other feature maps than the neck gives, and how many it gives."""
+    levels = neck.get("num_outs")
+    if not isinstance(levels, int) or _plain_name(neck) not in IN_ORDER:
         return
-    for head in SAME:
-        yield from _compare(head, model.get(head), "in_channels", features)
-    yield from _of_regions(model.get("roi_head"), features)
+    for place, part in parts.items():
+        for pattern, (key, fits) in STRIDES.items():
+            given = part.get(key) if re.fullmatch(pattern, place) else None
+            if isinstance(given, list | tuple) and not fits(len(given), levels):
+                yield f"{place}.{key}", given, levels
 
 
-def _levels(model: Mapping[str, Any]) -> Iterator[tuple[str, Any, int]]:
-    """Yields strides that are not as many as the neck's feature maps, and the number of these."""
-    necks = model.get("neck") or ()
-    neck = necks if isinstance(necks, Mapping) else necks[-1] if necks else {}
-    outs = neck.get("num_outs")
-    if not isinstance(outs, int) or _plain_name(neck) not in IN_ORDER:
-        return
-    for head in SAME:
-        for kind in GENERATORS:
-            strides = ((model.get(head) or {}).get(kind) or {}).get("strides")
-            if isinstance(strides, list | tuple) and len(strides) != outs:
-                yield f"{head}.{kind}.strides", strides, outs
-    roi_head = model.get("roi_head") or {}
-    for kind in ("bbox", "mask"):
-        extractor = roi_head.get(f"{kind}_roi_extractor") or {}
-        if isinstance(extractor, Mapping) and len(extractor.get("featmap_strides") or ()) > outs:
-            place = f"roi_head.{kind}_roi_extractor.featmap_strides"
-            yield place, extractor["featmap_strides"], outs
-
-
-def _of_regions(roi_head: Any, features: int) -> Iterator[tuple[str, Any, Any]]:
-    """Yields the settings of the heads of regions, whose extractors hand on the feature maps."""
-    if not isinstance(roi_head, Mapping):
-        return
-    for kind in ("bbox", "mask"):
-        extractor = roi_head.get(f"{kind}_roi_extractor")
-        if not isinstance(extractor, Mapping) or _plain_name(extractor) != PLAIN_EXTRACTOR:
-            continue
-        place = f"roi_head.{kind}_roi_extractor"
-        yield from _compare(place, extractor, "out_channels", features)
-        heads = roi_head.get(f"{kind}_head")
-        place = f"roi_head.{kind}_head"
-        each = [(place, heads)] if isinstance(heads, Mapping) else _numbered(place, heads or ())
-        for inner, head in each:
-            yield from _compare(inner, head, "in_channels", features)
-
-
-def _compare(place: str, part: Any, key: str, features: int) -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(part, Mapping) and isinstance(part.get(key), int) and part[key] != features:
-        yield f"{place}.{key}", part[key], features
-
-
-def _numbered(place: str, nodes: Sequence[Any]) -> list[tuple[str, Any]]:
-    return [(f"{place}.{index}", node) for index, node in enumerate(nodes)]
+def _is_plain(model: Mapping[str, Any], place: re.Match[str]) -> bool:
+    """Tells whether a head of regions, or another, is handed the feature maps as they are."""
+    kind = place.groupdict().get("kind")
+    extractor = model["roi_head"].get(f"{kind}_roi_extractor") if kind else None
+    return not kind or (isinstance(extractor, Mapping) and _plain_name(extractor) == EXTRACTOR)
 
 
 def _plain_name(part: Mapping[str, Any]) -> str:

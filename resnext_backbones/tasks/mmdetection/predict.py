@@ -23,10 +23,10 @@ from torch.utils.data import DataLoader
 
 from resnext_backbones.data.coco_results import ImageList, own_categories, to_results
 from resnext_backbones.data.find_images import FoundImages
-from resnext_backbones.engine import runner
 from resnext_backbones.engine.checkpoints import find_checkpoint
-from resnext_backbones.engine.fit import unlike_its_run
-from resnext_backbones.engine.outputs import check_folder
+from resnext_backbones.engine.checks.network import check_checkpoint
+from resnext_backbones.engine.checks.outputs import check_folder
+from resnext_backbones.engine.written import unlike_its_run
 from resnext_backbones.errors import BUILD_ERRORS, InputError
 from resnext_backbones.io import atomic_write_text, json_text
 from resnext_backbones.reports.drawing import class_colours
@@ -168,7 +168,7 @@ def _build(cfg: Config, checkpoint: str) -> Any:
             "detector in it"
         )
     path = find_checkpoint(checkpoint)
-    meta = runner.check_checkpoint(path, cfg)
+    meta = check_checkpoint(path, cfg)
     for problem in unlike_its_run(cfg.model, path, meta, given, to_resume=False):
         raise InputError(problem)
     # MMDetection 3 names classes in one way, and 2 in two others.

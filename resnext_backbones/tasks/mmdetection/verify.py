@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from resnext_backbones.data.coco_file import read_content
-from resnext_backbones.engine.config import dicts_with
+from resnext_backbones.engine.walk import dicts_with
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.mmdetection.config import OWN, backbone_of, load_config
 from resnext_backbones.tasks.mmdetection.run import TASK

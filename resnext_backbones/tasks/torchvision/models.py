@@ -27,8 +27,8 @@ from resnext_backbones.adapters.torchvision import (
     resnext_fpn,
     segmentation_network,
 )
-from resnext_backbones.engine.amp import in_float32
 from resnext_backbones.engine.norms import synchronise_norms
+from resnext_backbones.engine.optim import in_float32
 from resnext_backbones.models.options import check_one_of, check_range
 from resnext_backbones.tasks.torchvision.pixels import IGNORED
 from resnext_backbones.weights import load_weights

@@ -17,9 +17,10 @@ from resnext_backbones.build import architecture_and_options
 from resnext_backbones.data.aspect import CUT, check_aspect
 from resnext_backbones.data.between import check_truth, warn_of_both
 from resnext_backbones.data.coco_table import coco_table
-from resnext_backbones.engine import fit, runner
+from resnext_backbones.engine import fit
 from resnext_backbones.engine.begin import Begin
 from resnext_backbones.engine.begin import begin as from_checkpoint
+from resnext_backbones.engine.checks import network
 from resnext_backbones.engine.config import read_config
 from resnext_backbones.errors import BUILD_ERRORS, InputError
 from resnext_backbones.models.architecture import UNSEEN, Architecture
@@ -198,7 +199,7 @@ def begin(cfg: Config) -> Begin:
         try:
             cfg.load_from = str(locate(source))
             content = read_checkpoint(cfg.load_from)
-            meta = runner.check_checkpoint(cfg.load_from, cfg, content)
+            meta = network.check_checkpoint(cfg.load_from, cfg, content)
             first = Begin(meta, f"{source} (all of the network)")
         except (InputError, FileNotFoundError) as error:
             alone = f"to begin with its backbone alone, give --weights {source} without load_from"
@@ -210,7 +211,7 @@ def begin(cfg: Config) -> Begin:
 
 def read_checkpoint(path: str) -> Mapping[str, Any]:
     """Returns what a checkpoint holds, also one of this package's loop of before."""
-    return translated(runner.read_checkpoint(path))
+    return translated(network.read_checkpoint(path))
 
 
 def test_hooks(cfg: Config, show_dir: Path | None) -> Sequence[Hook]:

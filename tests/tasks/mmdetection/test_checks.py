@@ -16,7 +16,7 @@ from mmdet.registry import DATASETS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 
-from resnext_backbones.engine.runner import build_on_meta, check_checkpoint
+from resnext_backbones.engine.checks.network import build_on_meta, check_checkpoint
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.mmdetection.checks import check_data
 from resnext_backbones.tasks.mmdetection.config import load_config

@@ -15,7 +15,7 @@ import torch
 from mmengine.config import Config
 
 from resnext_backbones.data.aspect import check_aspect
-from resnext_backbones.engine.early import check_run
+from resnext_backbones.engine.checks.table import check_run
 from resnext_backbones.engine.memory import training_options
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.mmdetection.config import load_config
@@ -59,6 +59,8 @@ SETTINGS: dict[str, tuple[Any, str]] = {
     "visualizer.vis_backends": ([{"type": "WandbVisBackend"}], "pip install wandb"),
     "model.backbone.init_cfg": ({"type": "Pretrained"}, "PretrainedInit needs checkpoint"),
     "model.neck.init_cfg": ({"type": "Xaviar"}, "neck.init_cfg.type Xaviar: .*Xavier"),
+    "model.neck.norm_cfg": ({"type": "BatchNorm"}, "neck.norm_cfg.type BatchNorm: .*try"),
+    "model.roi_head.mask_head.conv_cfg": ({"type": "Conv2D"}, "conv_cfg.type Conv2D: .*Conv2d"),
 }
 MODELS: dict[str, tuple[Any, str]] = {
     "model.backbone.out_indices": ((1, 2, 3), r"neck.in_channels=\[512,1024,2048\]"),
@@ -76,8 +78,6 @@ MODELS: dict[str, tuple[Any, str]] = {
         [4, 8, 16, 32, 64, 128],
         "featmap_strides .*: the neck gives 5 feature maps",
     ),
-    "model.neck.norm_cfg": ({"type": "BatchNorm"}, "neck.norm_cfg.type BatchNorm: .*try"),
-    "model.roi_head.mask_head.conv_cfg": ({"type": "Conv2D"}, "conv_cfg.type Conv2D: .*Conv2d"),
     "model.backbone.variant": ("resnext50", "model.backbone: .*resnext50"),
 }
 

@@ -14,7 +14,7 @@ from mmdet.utils import register_all_modules
 from torch import Tensor, nn
 
 from benchmarks.mask_rcnn import _sample
-from resnext_backbones.engine.amp import Bfloat16OptimWrapper
+from resnext_backbones.engine.optim import Bfloat16OptimWrapper
 from resnext_backbones.tasks.mmdetection.config import load_config
 from resnext_backbones.tasks.mmdetection.hooks import MMCV_OPERATORS, Bfloat16Hook, keep_boxes_exact
 

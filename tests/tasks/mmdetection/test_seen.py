@@ -10,7 +10,7 @@ pytest.importorskip("mmdet", reason="MMDetection is not installed")
 
 from mmengine.config import Config
 
-from resnext_backbones.engine.fit import read_model, unlike_its_run
+from resnext_backbones.engine.written import read_section, unlike_its_run
 from resnext_backbones.tasks.mmdetection.config import given, load_config, use_weights
 
 NAMES = ["mask_rcnn_x101_32x8d_fpn_coco", "retinanet_x101_64x4d_fpn_ms_3x_coco", "demo_shapes"]
@@ -23,7 +23,7 @@ def unlike(cfg: Config, meta: dict, *, to_resume: bool) -> list[str]:
 @pytest.mark.parametrize("name", NAMES)
 def test_what_mmengine_writes_is_read(name: str) -> None:
     cfg = load_config(name)
-    written = Config({"model": read_model(cfg.pretty_text)})
+    written = Config({"model": read_section(cfg.pretty_text, "model")})
     assert written.model.backbone == cfg.model.backbone
     for key, value in cfg.model.data_preprocessor.items():
         assert written.model.data_preprocessor[key] == value
@@ -37,7 +37,7 @@ def test_what_is_no_such_text_says_nothing_and_is_not_run(
     text: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert read_model(text) is None
+    assert read_section(text, "model") is None
     assert not list(unlike(load_config(NAMES[0]), {"cfg": text}, to_resume=True))
     assert not list(tmp_path.iterdir())
 

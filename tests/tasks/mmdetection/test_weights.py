@@ -16,8 +16,8 @@ from mmengine.runner import Runner
 
 from resnext_backbones import Architecture, ResNeXtClassifier, build_backbone
 from resnext_backbones.engine.catalogue import find_config
+from resnext_backbones.engine.checks.network import build_on_meta
 from resnext_backbones.engine.fit import check_weights, fetch_weights
-from resnext_backbones.engine.runner import build_on_meta
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.mmdetection.config import load_config, use_of, use_weights
 from resnext_backbones.weights import Preprocessing, WeightsError, download

@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 
 from resnext_backbones import build_backbone, load_weights
 from resnext_backbones.engine.checkpoints import TERMINATED, read_journal
-from resnext_backbones.engine.fit import read_model
 from resnext_backbones.engine.hooks import FiniteLossHook
+from resnext_backbones.engine.written import read_section
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.torchvision.earlier import translated
 from resnext_backbones.tasks.torchvision.run import TASK, given, use_of
@@ -207,7 +207,7 @@ def test_checkpoints_of_the_loop_before_are_evaluated_and_begin_runs(
     assert results == (tmp_path / "same" / "detections.json").read_text()
 
     content["network"]["output_stride"] = 16
-    model_of_before = read_model(translated(content)["meta"]["cfg"])
+    model_of_before = read_section(translated(content)["meta"]["cfg"], "model")
     assert given(model_of_before, to_resume=False)["output_stride"] == 16
 
     cfg = config(train=False)

@@ -1,4 +1,4 @@
-"""Mixed precision in bfloat16 works on any device."""
+"""An optimiser steps in bfloat16 on any device, and through few groups of parameters."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from mmengine.device import get_device
-from mmengine.optim import OptimWrapper
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import Tensor, nn
 
-from resnext_backbones.adapters.registry import OPTIM_WRAPPERS
+from resnext_backbones.adapters.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -27,6 +27,27 @@ class Bfloat16OptimWrapper(OptimWrapper):
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         with super().optim_context(model), torch.autocast(get_device(), self.cast_dtype):
             yield
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class FewGroups(DefaultOptimWrapperConstructor):
+    """Makes one group of all parameters of the same settings.
+
+    MMEngine makes a group of each parameter, hundreds of them, and fused and multi-tensor
+    optimisers launch their kernels for each group.
+    """
+
+    def add_params(
+        self, params: list[dict[str, Any]], module: nn.Module, prefix: str = "", **options: Any
+    ) -> None:
+        super().add_params(params, module, prefix, **options)
+        if prefix:  # a part of the model; the whole of it comes last
+            return
+        merged: dict[str, dict[str, Any]] = {}
+        for group in params:
+            settings = repr(sorted((k, v) for k, v in group.items() if k != "params"))
+            merged.setdefault(settings, group | {"params": []})["params"] += group["params"]
+        params[:] = merged.values()
 
 
 def in_float32(value: Any) -> Any:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.runner import Runner
 
 from resnext_backbones.engine.catalogue import closest
+from resnext_backbones.engine.checks.signatures import DATASET
+from resnext_backbones.engine.walk import walk
 from resnext_backbones.errors import InputError
 
 READ = frozenset(inspect.signature(Runner.__init__).parameters) - {"self", "cfg"} | {
@@ -89,17 +92,10 @@ def check_option(cfg: Mapping[str, Any], option: str) -> Iterator[str]:
 
 def _places(cfg: Mapping[str, Any], value: Any, name: str) -> Iterator[str]:
     """Yields where what is read has the value of a variable under its own name."""
-
-    def below(node: Any, place: str) -> Iterator[str]:
-        children: Any = node.items() if isinstance(node, Mapping) else ()
-        children = enumerate(node) if isinstance(node, list | tuple) else children
-        for key, child in children:
-            if key == name and child == value:
-                yield f"{place}.{key}"
-            yield from below(child, f"{place}.{key}")
-
     for section in sorted(READ & set(cfg)):
-        yield from below(cfg[section], section)
+        for place, found in walk(cfg[section], section):
+            if place.endswith(f".{name}") and found == value:
+                yield place
 
 
 def unread(cfg: Mapping[str, Any]) -> Iterator[str]:
@@ -116,8 +112,24 @@ def unread(cfg: Mapping[str, Any]) -> Iterator[str]:
             yield f"config: nothing reads {name}; if {close[0]} is meant, name it so"
 
 
-def check_metainfo(path: str, dataset: Mapping[str, Any]) -> None:
+def check_metainfo(_: Any, built: Mapping[str, Any]) -> None:
     """Raises InputError where `metainfo` of a data set names classes in a way that is not read."""
-    for key in dataset.get("metainfo") or {}:
-        if meant := CLASSES.get(key):
-            raise InputError(f"{path}.metainfo.{key}: nothing reads it; name it {meant}")
+    for place, node in built.items():
+        if not re.fullmatch(rf"{DATASET}\.metainfo", place):
+            continue
+        for key in node or ():
+            if meant := CLASSES.get(key):
+                raise InputError(f"{place}.{key}: nothing reads it; name it {meant}")
+
+
+def check_backends(_: Any, built: Mapping[str, Any]) -> None:
+    """Raises InputError where two of a visualizer's backends have one name, which is the type of
+    most.
+    """
+    backends = built.get("visualizer.vis_backends") or ()
+    names = [backend.get("name", backend.get("type")) for backend in backends]
+    if twice := sorted({str(name) for name in names if names.count(name) > 1}):
+        raise InputError(
+            f"visualizer.vis_backends: {', '.join(twice)} is named twice; leave one out, or give "
+            "each a `name`"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -9,11 +10,13 @@ from mmengine.registry import METRICS
 
 from resnext_backbones.data.coco_table import COLUMNS
 from resnext_backbones.engine.catalogue import closest
-from resnext_backbones.engine.signatures import registered
+from resnext_backbones.engine.checks.signatures import HOOK, registered
 from resnext_backbones.errors import InputError
 
 RECALL = ("AR@100", "AR@300", "AR@1000", "AR_s@1000", "AR_m@1000", "AR_l@1000")
 FAST = (100, 300, 1000)
+
+EVALUATED = r"val_evaluator(\.\d+)?"
 
 CLASSWISE = "_precision"
 """MMDetection's metrics of single classes end so."""
@@ -59,12 +62,11 @@ NAMES: dict[str, Callable[[Mapping[str, Any]], list[str]]] = {
 """Evaluators of these types are known to give these names; of others the prefix is known."""
 
 
-def check_monitored(cfg: Any) -> None:
-    """Raises InputError where a hook of the config waits for a metric that no evaluator gives."""
-    evaluators = cfg.get("val_evaluator") or ()
-    evaluators = [evaluators] if isinstance(evaluators, Mapping) else list(evaluators)
-    measured = [_measured(evaluator) for evaluator in evaluators]
-    for place, name in _monitored(cfg) if measured else ():
+def check_monitored(_: Any, built: Mapping[str, Any]) -> None:
+    """Raises InputError where a hook waits for a metric that no evaluator of `val` gives."""
+    evaluators = [node for place, node in built.items() if re.fullmatch(EVALUATED, place)]
+    measured = [_measured(node) for node in evaluators if isinstance(node, Mapping)]
+    for place, name in _monitored(built) if measured else ():
         plain = name.removeprefix(TRAINING)
         if name == "auto" or any(gives(plain) for _, gives in measured):
             continue
@@ -88,11 +90,10 @@ def _measured(evaluator: Mapping[str, Any]) -> tuple[list[str], Callable[[str], 
     return listed, lambda name: name in listed or (name.startswith(begin) and name.endswith(end))
 
 
-def _monitored(cfg: Any) -> Iterator[tuple[str, str]]:
-    """Yields the metrics that a config's hooks wait for, with their places."""
-    hooks = [(f"default_hooks.{k}", hook) for k, hook in (cfg.get("default_hooks") or {}).items()]
-    hooks += [(f"custom_hooks.{i}", hook) for i, hook in enumerate(cfg.get("custom_hooks") or ())]
-    for place, hook in hooks:
-        key = MONITORS.get(str(hook.get("type"))) if isinstance(hook, Mapping) else None
-        for name in _words(hook.get(key)) if key else ():
-            yield f"{place}.{key}", name
+def _monitored(built: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yields the metrics that hooks wait for, with their places."""
+    for place, hook in built.items():
+        if re.fullmatch(HOOK, place) and isinstance(hook, Mapping):
+            key = MONITORS.get(str(hook.get("type")))
+            for name in _words(hook.get(key)) if key else ():
+                yield f"{place}.{key}", name

@@ -8,7 +8,7 @@ from torch import nn
 
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
-from resnext_backbones.engine.amp import Bfloat16OptimWrapper
+from resnext_backbones.engine.optim import Bfloat16OptimWrapper
 
 
 def test_the_forward_pass_is_in_bfloat16_and_the_weights_are_not() -> None:

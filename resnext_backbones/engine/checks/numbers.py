@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from mmengine.config import Config
-
 from resnext_backbones.errors import InputError
 
 LEAST: dict[str, int] = {
@@ -31,21 +29,13 @@ ABOVE_ZERO = ("optim_wrapper.optimizer.lr", "optim_wrapper.clip_grad.max_norm")
 """With 0 nothing would be learned."""
 
 
-def check_numbers(cfg: Config) -> None:
-    """Raises InputError where a number of a config is none, or too small."""
+def check_numbers(_: Any, built: Mapping[str, Any]) -> None:
+    """Raises InputError where a number in what is built is none, or too small."""
     for place, least in LEAST.items():
-        value = _at(cfg, place)
+        value = built.get(place)
         if value is not None and not (type(value) is int and value >= least):
             raise InputError(f"{place} {value!r}: must be a whole number, at least {least}")
     for place in ABOVE_ZERO:
-        value = _at(cfg, place)
+        value = built.get(place)
         if value is not None and not (type(value) in (int, float) and 0 < value < math.inf):
             raise InputError(f"{place} {value!r}: must be a number above 0")
-
-
-def _at(cfg: Config, place: str) -> Any:
-    """Returns what is at a place; None: nothing is."""
-    found: Any = cfg
-    for key in place.split("."):
-        found = found.get(key) if isinstance(found, Config | Mapping) else None
-    return found

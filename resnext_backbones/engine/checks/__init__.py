@@ -1,0 +1,1 @@
+"""What can be wrong in a run is looked for before its first step; `table` lists the checks."""

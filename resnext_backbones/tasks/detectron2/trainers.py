@@ -1,0 +1,145 @@
+"""Detectron2's trainers train configs of both kinds, with whole checkpoints and requests to end."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import instantiate
+from detectron2.data import DatasetMapper, build_detection_test_loader, build_detection_train_loader
+from detectron2.engine import (
+    AMPTrainer,
+    DefaultTrainer,
+    SimpleTrainer,
+    create_ddp_model,
+    default_writers,
+    hooks,
+)
+from detectron2.evaluation import DatasetEvaluators, inference_on_dataset, print_csv_format
+from detectron2.utils import comm
+from torch import nn
+
+from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
+from resnext_backbones.engine.describe import summary
+from resnext_backbones.engine.fit import NONE
+from resnext_backbones.errors import some
+from resnext_backbones.tasks.detectron2.checkpoints import Checkpointer
+from resnext_backbones.tasks.detectron2.checks import evaluators_of
+from resnext_backbones.tasks.detectron2.experiments import Experiment, YamlExperiment
+from resnext_backbones.tasks.detectron2.images import SizedMapper, sized
+from resnext_backbones.tasks.detectron2.requests import RequestsHook
+from resnext_backbones.tasks.detectron2.resumed import OptimizerSettings
+
+LOGGER = "resnext_backbones"
+
+logger = logging.getLogger(LOGGER)
+
+
+def train_lazy(experiment: Experiment, resume: bool) -> None:
+    """Trains as Detectron2's tools/lazyconfig_train_net.py does."""
+    cfg, model = experiment.cfg, experiment.build()
+    report(model, experiment)
+    cfg.optimizer.params.model = model
+    amp = cfg.train.amp.enabled and torch.cuda.is_available()
+    trainer = (AMPTrainer if amp else SimpleTrainer)(
+        create_ddp_model(model, **cfg.train.ddp),
+        instantiate(sized(cfg.dataloader.train)),
+        instantiate(cfg.optimizer),
+    )
+    folder = cfg.train.output_dir
+    checkpointer = Checkpointer(model, folder, experiment.pixels, trainer=trainer)
+    main = comm.is_main_process()
+    steps, period = cfg.train.max_iter, cfg.train.log_period
+    registered = [
+        hooks.IterationTimer(),
+        hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
+        hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer) if main else None,
+        RequestsHook(checkpointer),
+        hooks.EvalHook(cfg.train.eval_period, lambda: evaluate_lazy(cfg, trainer.model)),
+        hooks.PeriodicWriter(default_writers(folder, steps), period=period) if main else None,
+    ]
+    trainer.register_hooks(registered)  # which leaves out None
+    with OptimizerSettings(trainer.optimizer).put_back(trainer.optimizer) as changed:
+        checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
+    _say(changed)
+    # A checkpoint says which iteration was the last to be finished.
+    first = trainer.iter + 1 if resume and checkpointer.has_checkpoint() else 0
+    trainer.train(first, steps)
+
+
+def evaluate_lazy(cfg: Any, model: nn.Module) -> Any:
+    data = cfg.dataloader
+    if "evaluator" not in data:
+        return None
+    results = inference_on_dataset(
+        model, instantiate(sized(data.test)), instantiate(data.evaluator)
+    )
+    print_csv_format(results)
+    return results
+
+
+def train_yaml(experiment: Experiment, resume: bool) -> None:
+    """Trains as Detectron2's tools/train_net.py does."""
+    trainer = YamlTrainer(experiment.cfg)
+    model: Any = trainer.model
+    report(getattr(model, "module", model), experiment)
+    settings = OptimizerSettings(trainer.optimizer)
+    with settings.put_back(trainer.optimizer, trainer.scheduler) as changed:
+        trainer.resume_or_load(resume=resume)
+    _say(changed)
+    trainer.train()
+
+
+def _say(changed: list[str]) -> None:
+    if changed:
+        logger.warning(
+            f"resumed with other settings than its run had: {some(changed)}: the config's hold"
+        )
+
+
+class YamlTrainer(DefaultTrainer):
+    """Has the evaluators, which Detectron2 leaves to its users, and writes whole checkpoints."""
+
+    def build_hooks(self) -> list[Any]:
+        folder = self.cfg.OUTPUT_DIR
+        pixels = YamlExperiment(Path(), self.cfg).pixels
+        kept = weakref.proxy(self)
+        self.checkpointer = Checkpointer(self.model, folder, pixels, trainer=kept)
+        built = super().build_hooks()
+        evaluates = next(i for i, hook in enumerate(built) if isinstance(hook, hooks.EvalHook))
+        built.insert(evaluates, RequestsHook(self.checkpointer))
+        return built
+
+    @classmethod
+    def build_train_loader(cls, cfg: Any) -> Any:
+        mapper = SizedMapper(DatasetMapper(cfg, is_train=True))
+        return build_detection_train_loader(cfg, mapper=mapper)
+
+    @classmethod
+    def build_test_loader(cls, cfg: Any, dataset_name: str) -> Any:
+        mapper = SizedMapper(DatasetMapper(cfg, is_train=False))
+        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+
+    @classmethod
+    def build_evaluator(cls, cfg: Any, dataset_name: str) -> Any:
+        folder = str(Path(cfg.OUTPUT_DIR) / "inference")
+        return DatasetEvaluators(
+            [make(dataset_name, output_dir=folder) for make in evaluators_of(dataset_name)]
+        )
+
+
+def report(model: nn.Module, experiment: Experiment) -> None:
+    """Logs what the training starts from."""
+    for backbone in model.modules():
+        if not isinstance(backbone, ResNeXtBackbone):
+            continue
+        for name, value in summary(backbone.trunk, model, str(experiment.pixels)):
+            logger.info(f"{name}: {value}")
+        if source := backbone.loaded_weights or experiment.checkpoint:
+            logger.info(f"weights: {source}")
+        else:
+            why = f"--weights {NONE}: {experiment.changed}" if experiment.changed else "none given"
+            logger.warning(f"weights: random: {why}")
