@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 
 def run(*command: object) -> None:
     subprocess.run(list(map(str, command)), check=True, capture_output=True, timeout=20)
@@ -44,6 +46,16 @@ class Host:
                 env={**os.environ, "OMP_NUM_THREADS": "1", **env}, start_new_session=True,
             )  # fmt: skip
 
+    def cut(self, *, up: bool = False) -> None:
+        """Cuts the link to all others, or joins it again."""
+        ip("link", "set", self.link, "up" if up else "down")
+
+    def slow(self, rate: str) -> None:
+        """Lets so many bits a second go to the others, and come from them, as `tc` writes it."""
+        limit = ("root", "tbf", "rate", rate, "burst", "10kb", "latency", "400ms")
+        run("tc", "qdisc", "add", "dev", self.link, *limit)
+        ip("netns", "exec", self.name, "tc", "qdisc", "add", "dev", "eth0", *limit)
+
     def said(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
@@ -65,6 +77,14 @@ class Host:
                     os.kill(pid, number)
             except (FileNotFoundError, ProcessLookupError):
                 continue
+
+
+def clock(ahead: str) -> dict[str, str]:
+    """Returns the variables with which a program's clock goes ahead, as libfaketime writes it."""
+    found = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+    if found is None:
+        pytest.skip("libfaketime is not installed")
+    return {"LD_PRELOAD": str(found), "FAKETIME": ahead, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 
 
 NUMBERS = itertools.count()

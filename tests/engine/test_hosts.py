@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import network
@@ -21,8 +22,9 @@ pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
 from resnext_backbones.engine import hosts as engine_hosts
 from resnext_backbones.engine.alike import facts_of
-from resnext_backbones.engine.checkpoints import read_journal
+from resnext_backbones.engine.checkpoints import Entry, read_journal, write_journal
 from resnext_backbones.errors import InputError, RunError
+from resnext_backbones.weights.download import hash_of
 
 ROOT = Path(__file__).parents[2]
 PRETRAIN = ROOT / "tools" / "pretrain_imagenet.py"
@@ -31,9 +33,8 @@ PORTS = iter(range(29600, 29700))
 
 CONFIG = """
 _base_ = {base!r}
-loader = dict(num_workers=1, persistent_workers=True)
-train_dataloader = dict(**loader, batch_size=6)
-val_dataloader = dict(**loader, batch_size=6)
+train_dataloader = dict(batch_size=6)
+val_dataloader = dict(batch_size=6)
 model = dict(
     num_classes=3,
     network=dict(
@@ -45,34 +46,51 @@ default_hooks = dict(logger=dict(interval=1))
 """
 
 
-@pytest.fixture
-def several(tmp_path: Path) -> Iterator[list[Host]]:
-    """Two hosts, each with the same images."""
+@contextmanager
+def with_images(folder: Path) -> Iterator[list[Host]]:
+    """Three hosts, each with the same images."""
     if why := network.possible():
         pytest.skip(f"no network namespaces: {why}")
-    with network.several_hosts(2, tmp_path) as made:
+    with network.several_hosts(3, folder) as made:
         for host in made:
             generator = np.random.default_rng(0)
             for part, colour in ((p, c) for p in ("train", "val") for c in COLOURS):
-                (folder := host.folder / "crops" / part / colour).mkdir(parents=True)
+                (images := host.folder / "crops" / part / colour).mkdir(parents=True)
                 for number in range(12 if part == "train" else 4):
                     pixels = np.asarray(Image.new("RGB", (48, 48), colour), "float32")
                     pixels = (pixels + generator.normal(0, 40, pixels.shape)).clip(0, 255)
-                    Image.fromarray(pixels.astype("uint8")).save(folder / f"{number}.jpg")
+                    Image.fromarray(pixels.astype("uint8")).save(images / f"{number}.jpg")
             base = str(ROOT / "configs" / "demo_crops.py")
             (host.folder / "tiny.py").write_text(CONFIG.format(base=base))
         yield made
 
 
-def pretrain(hosts: list[Host], epochs: int, timeout: int = 60) -> None:
-    """Begins, or goes on, on all hosts."""
+@pytest.fixture
+def several(tmp_path: Path) -> Iterator[list[Host]]:
+    with with_images(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    """The weights after three epochs on two hosts that nothing happens to."""
+    with with_images(tmp_path_factory.mktemp("undisturbed")) as made:
+        pretrain(made[:2], 3)
+        assert messages(made[:2]) == ["", ""]
+        return weights(made[0], "epoch_3.pth")
+
+
+def pretrain(
+    hosts: list[Host], epochs: int, *, timeout: int = 60, options: str = "--resume", **env: str
+) -> None:
+    """Begins, or goes on, on all hosts; `env` are variables of the second."""
     port = next(PORTS)
     for host in hosts:
         host.start(
             PRETRAIN, "tiny.py", "--data-root", host.folder / "crops", "--work-dir", "run",
-            "--resume", "--cfg-options", f"train_cfg.max_epochs={epochs}",
-            f"env_cfg.dist_cfg.timeout={timeout}",
-            nodes=len(hosts), port=port,
+            "--cfg-options", f"train_cfg.max_epochs={epochs}",
+            f"env_cfg.dist_cfg.timeout={timeout}", options,
+            nodes=len(hosts), port=port, **(env if host.number == 1 else {}),
         )  # fmt: skip
 
 
@@ -100,8 +118,15 @@ def weights(host: Host, name: str) -> dict[str, torch.Tensor]:
     return torch.load(host.folder / "run" / name, weights_only=False)["state_dict"]
 
 
+def assert_equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
+
+
 @pytest.mark.whole
-def test_hosts_that_share_nothing_go_on_from_the_newest_checkpoint(several: list[Host]) -> None:
+def test_hosts_that_share_nothing_go_on_from_the_newest_checkpoint(
+    several: list[Host], undisturbed: dict[str, torch.Tensor]
+) -> None:
     """Asked to end on the second host alone, and gone on with once the first has lost its disk."""
     two = several[:2]
     pretrain(two, 3)
@@ -114,25 +139,80 @@ def test_hosts_that_share_nothing_go_on_from_the_newest_checkpoint(several: list
     pretrain(two, 3)
     assert messages(two) == ["", ""]
     assert "is sent to rank 1 on" in two[0].said()
-    undisturbed = weights(two[0], "epoch_3.pth")
+    assert_equal(weights(two[0], "epoch_3.pth"), undisturbed)
     shutil.rmtree(two[0].folder / "run")
     pretrain(two, 3)
     assert messages(two) == ["", ""]
     assert f"{last.file}: was sent by rank 1 on" in two[0].said()
-    again = weights(two[0], "epoch_3.pth")
-    assert all(torch.equal(value, again[name]) for name, value in undisturbed.items())
+    assert_equal(weights(two[0], "epoch_3.pth"), undisturbed)
 
 
 @pytest.mark.whole
-def test_a_host_that_is_killed_is_named(several: list[Host]) -> None:
+@pytest.mark.parametrize("how", ["killed", "cut off"])
+def test_a_host_that_is_gone_is_named(how: str, several: list[Host]) -> None:
     two = several[:2]
     pretrain(two, 1000, timeout=15)
     until_the_second_epoch(two[0])
-    two[1].signal(signal.SIGKILL)
-    first, _ = messages(two)
+    two[1].signal(signal.SIGKILL) if how == "killed" else two[1].cut()
+    first, second = messages(two)
     assert "error: rank 1 on" in first
     assert "(10.77.0.2) ended or cannot be reached; the last checkpoint is" in first
     assert read_journal(two[0].folder / "run")[-1].file in first
+    if how == "cut off":
+        assert "error: rank 0 on" in second
+        assert "(10.77.0.1) ended or cannot be reached" in second
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("what", ["cut for ten seconds", "slow link", "other clock"])
+def test_what_a_run_lives_through_changes_nothing(
+    what: str, several: list[Host], undisturbed: dict[str, torch.Tensor]
+) -> None:
+    two = several[:2]
+    if what == "slow link":
+        two[1].slow("1mbit")
+    pretrain(two, 3, **(network.clock("+2d") if what == "other clock" else {}))
+    if what == "cut for ten seconds":
+        until_the_second_epoch(two[0])
+        two[1].cut()
+        time.sleep(10)
+        two[1].cut(up=True)
+    assert messages(two) == ["", ""]
+    assert_equal(weights(two[0], "epoch_3.pth"), undisturbed)
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize(
+    ("what", "message"),
+    {
+        "images": "data set, train_dataloader.dataset.root: differs between hosts: 36 files",
+        "weights to begin with": "checkpoint, load_from: differs between hosts: SHA-256",
+        "newest checkpoint": "checkpoint to resume: differs between hosts: run/iter_5.pth",
+    }.items(),
+)
+def test_a_host_that_is_not_like_the_others_is_named(
+    what: str, message: str, several: list[Host]
+) -> None:
+    """The third of three has something else; all end, and leave what is there."""
+    options = "load_from=begin.pth" if what == "weights to begin with" else "--resume"
+    for host in several:
+        if what == "images":
+            image = host.folder / "crops" / "train" / "red" / "0.jpg"
+            image.rename(image.with_name(f"other_{host.number // 2}.jpg"))
+            continue
+        (host.folder / "run").mkdir()
+        checkpoint = host.folder / ("run/iter_5.pth" if options == "--resume" else "begin.pth")
+        torch.save({"lr": host.number // 2}, checkpoint)
+        if options == "--resume":
+            write_journal(checkpoint.parent, [Entry(checkpoint.name, hash_of(checkpoint), 5)])
+    pretrain(several, 1, options=options)
+    for host, said in zip(several, messages(several), strict=True):
+        assert message in said
+        assert "rank 0 on" in said
+        assert "rank 2 on" in said
+        assert "(10.77.0.3)" in said
+        kept = {path.name for path in (host.folder / "run").glob("*.pth")}
+        assert kept == ({"iter_5.pth"} if what == "newest checkpoint" else set())
 
 
 def test_settings_that_are_places_are_not_compared(tmp_path: Path) -> None:
