@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,12 +80,28 @@ class Host:
                 continue
 
 
-def clock(ahead: str) -> dict[str, str]:
-    """Returns the variables with which a program's clock goes ahead, as libfaketime writes it."""
+SLEEP = """
+import select, time
+time.sleep = lambda seconds: select.select([], [], [], seconds) and None
+"""
+"""libfaketime 0.9.10 takes the monotonic time until which CPython sleeps for that of its clock."""
+
+
+def clock(ahead: str, folder: Path) -> dict[str, str]:
+    """Returns the variables with which a Python program's clock goes ahead, as libfaketime writes
+    it; `folder` is put on its path.
+    """
     found = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
     if found is None:
         pytest.skip("libfaketime is not installed")
-    return {"LD_PRELOAD": str(found), "FAKETIME": ahead, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    (folder / "sitecustomize.py").write_text(SLEEP)
+    path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+    clocks = {"FAKETIME": ahead, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    env = {"LD_PRELOAD": str(found), "PYTHONPATH": path, **clocks}
+    asked = [sys.executable, "-c", "import time; print(time.time())"]
+    told = subprocess.run(asked, env={**os.environ, **env}, capture_output=True, timeout=60)
+    assert abs(float(told.stdout) - time.time()) > 3600, told.stderr
+    return env
 
 
 NUMBERS = itertools.count()

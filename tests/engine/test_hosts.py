@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import signal
@@ -16,6 +17,7 @@ import pytest
 import torch
 from network import Host
 from PIL import Image
+from tooling import QUICK, ROOT, losses
 from torch import distributed
 
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
@@ -26,8 +28,7 @@ from resnext_backbones.engine.checkpoints import Entry, read_journal, write_jour
 from resnext_backbones.errors import InputError, RunError
 from resnext_backbones.weights.download import hash_of
 
-ROOT = Path(__file__).parents[2]
-PRETRAIN = ROOT / "tools" / "pretrain_imagenet.py"
+PRETRAIN, TRAIN = ROOT / "tools" / "pretrain_imagenet.py", ROOT / "tools" / "train.py"
 COLOURS = ("red", "green", "blue")
 PORTS = iter(range(29600, 29700))
 
@@ -171,7 +172,8 @@ def test_what_a_run_lives_through_changes_nothing(
     two = several[:2]
     if what == "slow link":
         two[1].slow("1mbit")
-    pretrain(two, 3, **(network.clock("+2d") if what == "other clock" else {}))
+    ahead = network.clock("+2d", two[1].folder) if what == "other clock" else {}
+    pretrain(two, 3, **ahead)
     if what == "cut for ten seconds":
         until_the_second_epoch(two[0])
         two[1].cut()
@@ -213,6 +215,25 @@ def test_a_host_that_is_not_like_the_others_is_named(
         assert "(10.77.0.3)" in said
         kept = {path.name for path in (host.folder / "run").glob("*.pth")}
         assert kept == ({"iter_5.pth"} if what == "newest checkpoint" else set())
+
+
+@pytest.mark.whole
+def test_three_hosts_train_a_detector(several: list[Host], shapes_root: Path) -> None:
+    """Each has its own copy of the images; they evaluate together."""
+    pytest.importorskip("mmdet", reason="MMDetection is not installed")
+    port = next(PORTS)
+    for host in several:
+        shutil.copytree(shapes_root, host.folder / "coco")
+        host.start(
+            TRAIN, "demo_shapes", "--weights", "none", "--work-dir", "run",
+            "--cfg-options", *QUICK, "train_dataloader.batch_size=2",
+            nodes=3, port=port, COCO_ROOT=str(host.folder / "coco"),
+        )  # fmt: skip
+    assert messages(several) == ["", "", ""]
+    last = read_journal(several[0].folder / "run")[-1]
+    assert last.metrics
+    assert all(math.isfinite(loss) for loss in losses(several[0].said()))
+    assert not list(several[1].folder.glob("run/*.pth")), "rank 0 writes checkpoints"
 
 
 def test_settings_that_are_places_are_not_compared(tmp_path: Path) -> None:
