@@ -6,6 +6,7 @@ import math
 import re
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -162,6 +163,7 @@ def test_a_host_that_is_gone_is_named(how: str, several: list[Host]) -> None:
     if how == "cut off":
         assert "error: rank 0 on" in second
         assert "(10.77.0.1) ended or cannot be reached" in second
+        assert "(10.77.0.1) writes the checkpoints: --resume goes on from its last one" in second
 
 
 @pytest.mark.whole
@@ -272,3 +274,29 @@ def test_a_process_that_has_ended_is_not_waited_for(monkeypatch: pytest.MonkeyPa
     peers.store.set(engine_hosts.ENDED, "rank 1 on b ended: why")
     with pytest.raises(RunError, match=r"^rank 1 on b ended: why$"):
         peers.gather()
+
+
+def test_a_process_that_comes_late_is_waited_for_while_it_gives_signs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that has come need not give any."""
+    monkeypatch.setattr(engine_hosts, "SILENCE", 1.0)
+    peers = engine_hosts.Peers.__new__(engine_hosts.Peers)
+    peers.names = {rank: f"rank {rank}" for rank in range(3)}
+    peers.rank, peers.world_size, peers.timeout, peers.gathered = 0, 3, 20.0, 0
+    peers.store = distributed.HashStore()
+    for rank in range(3):
+        peers.store.set(f"beat/{rank}", "0")
+
+    def come() -> None:
+        for count in range(10):
+            time.sleep(0.2)
+            peers.store.set("beat/2", str(count))
+            if count == 0:
+                peers.store.set("gathered/1/1", "")
+        peers.store.set("gathered/1/2", "")
+
+    thread = threading.Thread(target=come)
+    thread.start()
+    peers.gather()
+    thread.join()

@@ -13,7 +13,7 @@ import torch
 
 from resnext_backbones.cli import command_parser
 from resnext_backbones.commands.train_detectron2 import check_launcher
-from resnext_backbones.engine import hosts
+from resnext_backbones.engine import hosts, store
 from resnext_backbones.engine.launchers import LAUNCHERS, OPTIONS
 from resnext_backbones.engine.processes import start_process, start_process_group
 from resnext_backbones.engine.started import (
@@ -321,11 +321,11 @@ def test_a_port_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_program_that_is_no_store_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hosts, "ANSWER", 0.3)
+    monkeypatch.setattr(store, "ANSWER", 0.3)
     with socket.create_server(("", 0)) as server:
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(server.getsockname()[1]))
         with pytest.raises(RunError, match=r"is another program's, .*set MASTER_PORT"):
-            hosts.connect(30)
+            store.connect(30)
 
 
 class _Cfg(dict):
