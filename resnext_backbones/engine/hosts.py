@@ -176,9 +176,10 @@ class Peers:
         silent = [r for r in range(self.world_size) if r != self.rank and first[r] == second[r]]
         if silent:
             return f"{_some([self.names[r] for r in silent])} {GONE}"
+        others = _some([name for rank, name in self.names.items() if rank != self.rank])
         return (
-            f"processes waited for each other for {self.timeout:.0f} s, and all of them are there: "
-            "where the link or a host is that slow, raise env_cfg.dist_cfg.timeout"
+            f"processes waited for each other for {self.timeout:.0f} s, though this one hears of "
+            f"{others}: where the link or a host is that slow, raise env_cfg.dist_cfg.timeout"
         )
 
 

@@ -1,4 +1,4 @@
-"""Processes find each other in PyTorch's store of keys, which rank 0 or torchrun beside it keeps."""
+"""Processes find each other in PyTorch's store of keys, which rank 0 or torchrun keeps."""
 
 from __future__ import annotations
 
