@@ -18,18 +18,17 @@ import pytest
 import torch
 from network import Host
 from PIL import Image
-from tooling import QUICK, ROOT, losses
+from tooling import QUICK, ROOT, TOOLS, losses
 from torch import distributed
 
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
 from resnext_backbones.engine import hosts as engine_hosts
-from resnext_backbones.engine.alike import facts_of
 from resnext_backbones.engine.checkpoints import Entry, read_journal, write_journal
 from resnext_backbones.errors import InputError, RunError
 from resnext_backbones.weights.download import hash_of
 
-PRETRAIN, TRAIN = ROOT / "tools" / "pretrain_imagenet.py", ROOT / "tools" / "train.py"
+PRETRAIN, TRAIN = TOOLS / "pretrain_imagenet.py", TOOLS / "train.py"
 COLOURS = ("red", "green", "blue")
 PORTS = iter(range(29600, 29700))
 
@@ -155,7 +154,7 @@ def test_hosts_that_share_nothing_go_on_from_the_newest_checkpoint(
     {
         "killed": "(10.77.0.2) ended or cannot be reached; the last checkpoint is",
         "cut off": "(10.77.0.2) ended or cannot be reached; the last checkpoint is",
-        "far too slow": "(10.77.0.2): where the link or a host is that slow, raise env_cfg.dist_cfg",
+        "far too slow": "(10.77.0.2): where the link or a host is that slow, raise env_cfg",
     }.items(),
 )
 def test_a_host_that_is_gone_is_named(how: str, message: str, several: list[Host]) -> None:
@@ -231,9 +230,10 @@ def test_a_host_that_is_not_like_the_others_is_named(
 
 
 @pytest.mark.whole
-def test_three_hosts_train_a_detector(several: list[Host], shapes_root: Path) -> None:
-    """Each has its own copy of the images; they evaluate together."""
+def test_three_hosts_train_and_test_a_detector(several: list[Host], shapes_root: Path) -> None:
+    """Each has its own copy of the images; they do not test different checkpoints."""
     pytest.importorskip("mmdet", reason="MMDetection is not installed")
+    runs = several[0].folder / "run"
     port = next(PORTS)
     for host in several:
         shutil.copytree(shapes_root, host.folder / "coco")
@@ -243,27 +243,22 @@ def test_three_hosts_train_a_detector(several: list[Host], shapes_root: Path) ->
             nodes=3, port=port, COCO_ROOT=str(host.folder / "coco"),
         )  # fmt: skip
     assert messages(several) == ["", "", ""]
-    last = read_journal(several[0].folder / "run")[-1]
-    assert last.metrics
+    assert read_journal(runs)[-1].metrics
     assert all(math.isfinite(loss) for loss in losses(several[0].said()))
     assert not list(several[1].folder.glob("run/*.pth")), "rank 0 writes checkpoints"
+    port = next(PORTS)
+    for host, name in zip(several, ("epoch_2.pth", "epoch_2.pth", "epoch_1.pth"), strict=True):
+        shutil.copy(runs / name, host.folder / "tested.pth")
+        host.start(
+            TOOLS / "test.py", "demo_shapes", "tested.pth", "--work-dir", "tested",
+            "--cfg-options", *QUICK, nodes=3, port=port, COCO_ROOT=str(host.folder / "coco"),
+        )  # fmt: skip
+    for said in messages(several):
+        assert "checkpoint to test: differs between hosts: SHA-256" in said
+        assert "(10.77.0.3)" in said
 
 
-def test_settings_that_are_places_are_not_compared(tmp_path: Path) -> None:
-    (tmp_path / "images").mkdir()
-    (tmp_path / "a.json").write_text("{}")
-    dataset = {"data_root": str(tmp_path), "ann_file": "a.json", "data_prefix": {"img": "images/"}}
-    cfg = {"work_dir": "here", "lr": 0.1, "train_dataloader": {"dataset": dataset}}
-    facts = facts_of(cfg, ("train_dataloader",), leads=True)
-    assert "config, work_dir" not in facts
-    assert facts["config, lr"] == "0.1"
-    assert "config, train_dataloader.dataset.data_root" not in facts
-    assert facts["data set, train_dataloader.dataset.ann_file"].startswith("SHA-256 44136fa355b3")
-    (tmp_path / "a.json").write_text("{ }")
-    other = facts_of(cfg, ("train_dataloader",), leads=True)
-    assert [name for name in facts if facts[name] != other[name]] == [
-        "data set, train_dataloader.dataset.ann_file"
-    ]
+def test_those_that_differ_are_named() -> None:
     peers = engine_hosts.Peers.__new__(engine_hosts.Peers)
     peers.names = {0: "rank 0 on a", 1: "rank 1 on b", 2: "rank 2 on b"}
     peers._compare("lr", ["1", "1", None])
