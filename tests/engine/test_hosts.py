@@ -146,6 +146,9 @@ def test_hosts_that_share_nothing_go_on_from_the_newest_checkpoint(
     assert messages(two) == ["", ""]
     assert f"{last.file}: was sent by rank 1 on" in two[0].said()
     assert_equal(weights(two[0], "epoch_3.pth"), undisturbed)
+    pretrain(two, 4)  # from the end of an epoch, which rank 0 alone knows the metrics of
+    assert messages(two) == ["", ""]
+    assert (two[0].folder / "run" / "epoch_4.pth").is_file()
 
 
 @pytest.mark.whole
