@@ -8,9 +8,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 
 def run(*command: object) -> None:
@@ -44,6 +47,16 @@ class Host:
                 env={**os.environ, "OMP_NUM_THREADS": "1", **env}, start_new_session=True,
             )  # fmt: skip
 
+    def cut(self, *, up: bool = False) -> None:
+        """Cuts the link to all others, or joins it again."""
+        ip("link", "set", self.link, "up" if up else "down")
+
+    def slow(self, rate: str) -> None:
+        """Lets so many bits a second go to the others, and come from them, as `tc` writes it."""
+        limit = ("root", "tbf", "rate", rate, "burst", "10kb", "latency", "400ms")
+        run("tc", "qdisc", "add", "dev", self.link, *limit)
+        ip("netns", "exec", self.name, "tc", "qdisc", "add", "dev", "eth0", *limit)
+
     def said(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
@@ -65,6 +78,30 @@ class Host:
                     os.kill(pid, number)
             except (FileNotFoundError, ProcessLookupError):
                 continue
+
+
+SLEEP = """
+import select, time
+time.sleep = lambda seconds: select.select([], [], [], seconds) and None
+"""
+"""libfaketime 0.9.10 takes the monotonic time until which CPython sleeps for that of its clock."""
+
+
+def clock(ahead: str, folder: Path) -> dict[str, str]:
+    """Returns the variables with which a Python program's clock goes ahead, as libfaketime writes
+    it; `folder` is put on its path.
+    """
+    found = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+    if found is None:
+        pytest.skip("libfaketime is not installed")
+    (folder / "sitecustomize.py").write_text(SLEEP)
+    path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+    clocks = {"FAKETIME": ahead, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    env = {"LD_PRELOAD": str(found), "PYTHONPATH": path, **clocks}
+    asked = [sys.executable, "-c", "import time; print(time.time())"]
+    told = subprocess.run(asked, env={**os.environ, **env}, capture_output=True, timeout=60)
+    assert abs(float(told.stdout) - time.time()) > 3600, told.stderr
+    return env
 
 
 NUMBERS = itertools.count()

@@ -22,16 +22,21 @@ PLACES = ("work_dir", "load_from", "resume", "filename", "experiment_name", "lau
 NO_VALUE = "none"
 
 
-def facts_of(cfg: Any, loaders: tuple[str, ...], *, leads: bool) -> dict[str, str]:
+def facts_of(
+    cfg: Any, loaders: tuple[str, ...], *, leads: bool, checkpoint: str = ""
+) -> dict[str, str]:
     """Returns what the processes of a run compare, by what a message calls it.
 
     Args:
         loaders: names of the loaders whose data sets count.
         leads: this process is the first of its host, and reads its files.
+        checkpoint: that is evaluated; "" where a run trains.
     """
     cfg = cfg if isinstance(cfg, Mapping) else cfg._cfg_dict  # MMEngine's Config is no mapping
     found = {"versions": ", ".join(f"{name} {value}" for name, value in _versions())}
     if leads:
+        if checkpoint:
+            found["checkpoint to test"] = f"SHA-256 {hash_of(Path(checkpoint))[:12]}"
         begins = cfg.get("load_from")
         if begins and not cfg.get("resume") and Path(begins).is_file():
             found["checkpoint, load_from"] = f"SHA-256 {hash_of(Path(begins))[:12]}"

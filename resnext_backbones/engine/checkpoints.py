@@ -290,6 +290,8 @@ class MissedValidationHook(Hook):
         due = runner.epoch >= runner.val_begin and (
             runner.epoch % runner.val_interval == 0 or runner.epoch == loop.max_epochs
         )
-        if entry is not None and not entry.metrics and at_end and due:
+        missed = torch.tensor(entry is not None and not entry.metrics and at_end and due)
+        broadcast(missed)  # a host that was sent the checkpoint does not have its metrics
+        if missed:
             runner.logger.info(f"epoch {runner.epoch} was not evaluated yet")
             runner.val_loop.run()

@@ -88,6 +88,8 @@ def last_checkpoint_said(work_dir: str | Path) -> str:
     """Returns which checkpoint a run of any engine can go on from, for a message."""
     note = Path(work_dir) / "last_checkpoint"
     if not note.is_file():
+        if hosts.are_several() and int(os.environ.get("RANK") or 0):
+            return f"{hosts.name_of(0)} writes the checkpoints: --resume goes on from its last one"
         return f"there is no checkpoint in {work_dir} yet"
     name = Path(note.read_text(encoding="utf-8").strip()).name
     return f"the last checkpoint is {note.with_name(name)}: --resume goes on from it"

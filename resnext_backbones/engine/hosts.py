@@ -1,7 +1,7 @@
 """The processes of several hosts find each other, are alike before the first step, and say which of
 them is gone.
 
-They write to a store of keys that rank 0, or torchrun on its host, keeps. Clocks are not compared.
+They write to a store of keys. Clocks are not compared.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 import math
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Mapping
@@ -22,13 +21,11 @@ from torch import distributed
 
 from resnext_backbones.engine.addresses import this_host
 from resnext_backbones.engine.signals import requests
+from resnext_backbones.engine.store import StoreError, connect, kept_by_torchrun
 from resnext_backbones.errors import InputError, RunError
 
 TIMEOUT = 600.0
 """Processes wait so many seconds for each other, where `env_cfg.dist_cfg.timeout` says no other."""
-
-ANSWER = 30.0
-"""Where something listens at the port of rank 0, it has so many seconds to answer as a store."""
 
 BEAT = 2.0
 """So often, in seconds, a process says that it is there."""
@@ -100,33 +97,31 @@ class Peers:
         """
         heard: dict[int, tuple[bytes, float]] = {}
         end = time.monotonic() + timeout
-        try:
-            while not self.store.check(keys):
-                if error := self._ended():
-                    raise RunError(error)
-                now = time.monotonic()
-                absent = [rank for rank, key in enumerate(keys) if not self.store.check([key])]
-                if now > end:
-                    raise RunError(
-                        f"{_ranks(absent)} did not come within {timeout:.0f} s; "
-                        f"{len(keys) - len(absent)} of {len(keys)} processes wait for them"
-                    )
-                for rank in absent if silence < math.inf else ():
-                    beat = self.store.get(f"beat/{rank}")
-                    if rank not in heard or heard[rank][0] != beat:
-                        heard[rank] = (beat, now)
-                if gone := [r for r, (_, last) in heard.items() if now - last > silence]:
-                    raise RunError(f"{_some([self.names[r] for r in gone])} {GONE}")
-                time.sleep(0.1)
-        except RuntimeError as error:  # of the store
-            raise RunError(f"{self.names.get(0, 'the host of rank 0')} {GONE}") from error
+        while not self.store.check(keys):
+            if error := self._ended():
+                raise RunError(error)
+            now = time.monotonic()
+            absent = [rank for rank, key in enumerate(keys) if not self.store.check([key])]
+            if now > end:
+                raise RunError(
+                    f"{_ranks(absent)} did not come within {timeout:.0f} s; "
+                    f"{len(keys) - len(absent)} of {len(keys)} processes wait for them"
+                )
+            for rank in absent if silence < math.inf else ():
+                beat = self.store.get(f"beat/{rank}")
+                if rank not in heard or heard[rank][0] != beat:
+                    heard[rank] = (beat, now)
+            if gone := [r for r in absent if r in heard and now - heard[r][1] > silence]:
+                raise RunError(f"{_some([self.names[r] for r in gone])} {GONE}")
+            time.sleep(0.1)
 
     def _linger(self) -> None:
         """Waits until all have read: the store may end with this process."""
-        self.store.add("read", 1)
         end = time.monotonic() + 10
-        while int(self.store.add("read", 0)) < self.world_size and time.monotonic() < end:
-            time.sleep(0.05)
+        with suppress(StoreError):  # which has ended, and this process has read
+            self.store.add("read", 1)
+            while int(self.store.add("read", 0)) < self.world_size and time.monotonic() < end:
+                time.sleep(0.05)
 
     def _compare(self, what: str, values: list[str | None]) -> None:
         """Raises InputError where processes know different values; None is of one that need not."""
@@ -141,10 +136,8 @@ class Peers:
     def _check_gpus(self, gpus: list[str]) -> None:
         """Raises InputError where processes have the same GPU, as NCCL would, in other words."""
         for gpu in filter(None, gpus):
-            if (
-                len(sharing := [self.names[rank] for rank, each in enumerate(gpus) if each == gpu])
-                > 1
-            ):
+            sharing = [self.names[rank] for rank, each in enumerate(gpus) if each == gpu]
+            if len(sharing) > 1:
                 raise InputError(
                     f"{_some(sharing)} have the same GPU, {gpu}: start a process for each GPU, and "
                     "let each see its own, or all of its node's"
@@ -161,7 +154,7 @@ class Peers:
                 store.set(f"beat/{self.rank}", str(count))
                 if store.check([ASKED]):
                     requests.asked = requests.asked or signal.SIGTERM
-            except (RunError, RuntimeError):
+            except StoreError:
                 store = None  # the link may be there again the next time
 
     def _ended(self) -> str:
@@ -178,14 +171,15 @@ class Peers:
             if store.check([ENDED]):
                 return store.get(ENDED).decode()
             second = store.multi_get(keys)
-        except (RunError, RuntimeError):
+        except StoreError:
             return f"{self.names.get(0, 'rank 0')} {GONE} from {this_host()}"
         silent = [r for r in range(self.world_size) if r != self.rank and first[r] == second[r]]
         if silent:
             return f"{_some([self.names[r] for r in silent])} {GONE}"
+        others = _some([name for rank, name in self.names.items() if rank != self.rank])
         return (
-            f"processes waited for each other for {self.timeout:.0f} s, and all of them are there: "
-            "where the link or a host is that slow, raise env_cfg.dist_cfg.timeout"
+            f"processes waited for each other for {self.timeout:.0f} s, though this one hears of "
+            f"{others}: where the link or a host is that slow, raise env_cfg.dist_cfg.timeout"
         )
 
 
@@ -198,77 +192,6 @@ def _some(names: list[str], limit: int = 4) -> str:
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if names[limit:] else "")
 
 
-def connect(timeout: float, *, serves: bool = False) -> distributed.Store:
-    """Returns a connection to the store, or raises RunError where its host does not answer.
-
-    Args:
-        timeout: seconds.
-        serves: this process keeps the store, if torchrun does not.
-    """
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    serves = serves and not _kept_by_torchrun()
-    try:
-        if not serves:
-            _answers(address, port, timeout)
-        store = _store(address, port, timeout, serves)
-    except (RuntimeError, OSError) as error:
-        if "EADDRINUSE" in str(error):
-            raise InputError(
-                f"MASTER_PORT {port}: another program has this port of {this_host()}, or another "
-                "run; set MASTER_PORT to a free one, the same for all processes"
-            ) from error
-        raise RunError(
-            f"{address}:{port}, the host of rank 0, does not answer {this_host()} within "
-            f"{timeout:.0f} s"
-        ) from error
-    life = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return distributed.PrefixStore(f"resnext_backbones/{life}", store)
-
-
-def _store(address: str, port: int, timeout: float, serves: bool) -> distributed.Store:
-    """Returns PyTorch's store; RunError: another program has its port, and PyTorch would wait for
-    an answer of it without end.
-    """
-    made: list[Any] = []
-
-    def make() -> None:
-        options = {"wait_for_workers": False, "multi_tenant": True}
-        limit = timedelta(seconds=timeout)
-        try:
-            made.append(distributed.TCPStore(address, port, None, serves, limit, **options))
-        except RuntimeError as error:
-            made.append(error)
-
-    thread = threading.Thread(target=make, daemon=True)
-    thread.start()
-    thread.join(min(timeout, ANSWER))
-    if not made:
-        raise RunError(
-            f"{address}:{port}, where rank 0 should be, is another program's, which does not "
-            "answer: set MASTER_PORT to a free port of that host, the same for all processes"
-        )
-    if isinstance(made[0], RuntimeError):
-        raise made[0]
-    return made[0]
-
-
-def _answers(address: str, port: int, timeout: float) -> None:
-    """Waits until someone answers there, or raises OSError; PyTorch would log each attempt."""
-    end = time.monotonic() + timeout
-    while True:
-        try:
-            socket.create_connection((address, port), max(1.0, end - time.monotonic())).close()
-            return
-        except OSError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.2)
-
-
-def _kept_by_torchrun() -> bool:
-    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-
-
 peers: Peers | None = None
 """Those of this process, once it has met them."""
 
@@ -276,14 +199,14 @@ peers: Peers | None = None
 def ask() -> None:
     """Has all other processes end that evaluate, and gives them the time to hear it."""
     if peers is not None:
-        with suppress(RunError, RuntimeError):
+        with suppress(StoreError):
             connect(5 * BEAT).set(ASKED, "1")
             time.sleep(2 * BEAT)
 
 
 def were_asked() -> bool:
     """Tells whether any process was asked to end, and ends for that."""
-    with suppress(RunError, RuntimeError):
+    with suppress(StoreError):
         return peers is not None and connect(5 * BEAT).check([ASKED])
     return False
 
@@ -325,9 +248,9 @@ def tell(message: str) -> None:
     rank, world_size = (int(os.environ.get(name) or 0) for name in ("RANK", "WORLD_SIZE"))
     if world_size < 2 or not {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
         return
-    if peers is None and rank == 0 and not _kept_by_torchrun():
+    if peers is None and rank == 0 and not kept_by_torchrun():
         return  # there is no store yet, and it would end with this process
-    with suppress(RunError, RuntimeError):  # no one is there to be told
+    with suppress(StoreError):  # no one is there to be told
         connect(5 * BEAT).compare_set(ENDED, "", f"rank {rank} on {this_host()} ended: {message}")
 
 

@@ -113,7 +113,7 @@ def evaluate(
     metrics, which are written as JSON to `out`, and beside it as a table, which is printed too.
     """
     with watched(cfg):
-        start(cfg, FOR_TESTS)
+        start(cfg, FOR_TESTS, checkpoint)
         runner = build_runner(cfg, "test_loop")
         for hook in (*hooks, EvaluatedHook(checkpoint)):
             runner.register_hook(hook)
@@ -136,13 +136,18 @@ def watched(cfg: Config) -> Iterator[None]:
         yield
 
 
-def start(cfg: Config, loaders: tuple[str, ...]) -> None:
+def start(cfg: Config, loaders: tuple[str, ...], checkpoint: str = "") -> None:
     """Joins the processes of a run, once they are alike; errors as of `start_process_group`.
 
     Args:
         loaders: names of those whose data sets are to be alike.
+        checkpoint: that is evaluated, if one is; the hosts are to have the same.
     """
-    start_process_group(cfg, lambda leads: facts_of(cfg, loaders, leads=leads))
+
+    def facts(leads: bool) -> dict[str, str]:
+        return facts_of(cfg, loaders, leads=leads, checkpoint=checkpoint)
+
+    start_process_group(cfg, facts)
     if hosts.are_several():
         for name in ("val_evaluator", "test_evaluator"):
             for metric in dicts_with(cfg.get(name), lambda d: "type" in d):

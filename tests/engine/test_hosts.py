@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import network
@@ -15,25 +18,24 @@ import pytest
 import torch
 from network import Host
 from PIL import Image
+from tooling import QUICK, ROOT, TOOLS, losses
 from torch import distributed
 
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
 from resnext_backbones.engine import hosts as engine_hosts
-from resnext_backbones.engine.alike import facts_of
-from resnext_backbones.engine.checkpoints import read_journal
+from resnext_backbones.engine.checkpoints import Entry, read_journal, write_journal
 from resnext_backbones.errors import InputError, RunError
+from resnext_backbones.weights.download import hash_of
 
-ROOT = Path(__file__).parents[2]
-PRETRAIN = ROOT / "tools" / "pretrain_imagenet.py"
+PRETRAIN, TRAIN = TOOLS / "pretrain_imagenet.py", TOOLS / "train.py"
 COLOURS = ("red", "green", "blue")
 PORTS = iter(range(29600, 29700))
 
 CONFIG = """
 _base_ = {base!r}
-loader = dict(num_workers=1, persistent_workers=True)
-train_dataloader = dict(**loader, batch_size=6)
-val_dataloader = dict(**loader, batch_size=6)
+train_dataloader = dict(batch_size=6)
+val_dataloader = dict(batch_size=6)
 model = dict(
     num_classes=3,
     network=dict(
@@ -45,34 +47,51 @@ default_hooks = dict(logger=dict(interval=1))
 """
 
 
-@pytest.fixture
-def several(tmp_path: Path) -> Iterator[list[Host]]:
-    """Two hosts, each with the same images."""
+@contextmanager
+def with_images(folder: Path) -> Iterator[list[Host]]:
+    """Three hosts, each with the same images."""
     if why := network.possible():
         pytest.skip(f"no network namespaces: {why}")
-    with network.several_hosts(2, tmp_path) as made:
+    with network.several_hosts(3, folder) as made:
         for host in made:
             generator = np.random.default_rng(0)
             for part, colour in ((p, c) for p in ("train", "val") for c in COLOURS):
-                (folder := host.folder / "crops" / part / colour).mkdir(parents=True)
+                (images := host.folder / "crops" / part / colour).mkdir(parents=True)
                 for number in range(12 if part == "train" else 4):
                     pixels = np.asarray(Image.new("RGB", (48, 48), colour), "float32")
                     pixels = (pixels + generator.normal(0, 40, pixels.shape)).clip(0, 255)
-                    Image.fromarray(pixels.astype("uint8")).save(folder / f"{number}.jpg")
+                    Image.fromarray(pixels.astype("uint8")).save(images / f"{number}.jpg")
             base = str(ROOT / "configs" / "demo_crops.py")
             (host.folder / "tiny.py").write_text(CONFIG.format(base=base))
         yield made
 
 
-def pretrain(hosts: list[Host], epochs: int, timeout: int = 60) -> None:
-    """Begins, or goes on, on all hosts."""
+@pytest.fixture
+def several(tmp_path: Path) -> Iterator[list[Host]]:
+    with with_images(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    """The weights after three epochs on two hosts that nothing happens to."""
+    with with_images(tmp_path_factory.mktemp("undisturbed")) as made:
+        pretrain(made[:2], 3)
+        assert messages(made[:2]) == ["", ""]
+        return weights(made[0], "epoch_3.pth")
+
+
+def pretrain(
+    hosts: list[Host], epochs: int, *, timeout: int = 60, options: str = "--resume", **env: str
+) -> None:
+    """Begins, or goes on, on all hosts; `env` are variables of the second."""
     port = next(PORTS)
     for host in hosts:
         host.start(
             PRETRAIN, "tiny.py", "--data-root", host.folder / "crops", "--work-dir", "run",
-            "--resume", "--cfg-options", f"train_cfg.max_epochs={epochs}",
-            f"env_cfg.dist_cfg.timeout={timeout}",
-            nodes=len(hosts), port=port,
+            "--cfg-options", f"train_cfg.max_epochs={epochs}",
+            f"env_cfg.dist_cfg.timeout={timeout}", options,
+            nodes=len(hosts), port=port, **(env if host.number == 1 else {}),
         )  # fmt: skip
 
 
@@ -100,8 +119,15 @@ def weights(host: Host, name: str) -> dict[str, torch.Tensor]:
     return torch.load(host.folder / "run" / name, weights_only=False)["state_dict"]
 
 
+def assert_equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
+
+
 @pytest.mark.whole
-def test_hosts_that_share_nothing_go_on_from_the_newest_checkpoint(several: list[Host]) -> None:
+def test_hosts_that_share_nothing_go_on_from_the_newest_checkpoint(
+    several: list[Host], undisturbed: dict[str, torch.Tensor]
+) -> None:
     """Asked to end on the second host alone, and gone on with once the first has lost its disk."""
     two = several[:2]
     pretrain(two, 3)
@@ -114,42 +140,128 @@ def test_hosts_that_share_nothing_go_on_from_the_newest_checkpoint(several: list
     pretrain(two, 3)
     assert messages(two) == ["", ""]
     assert "is sent to rank 1 on" in two[0].said()
-    undisturbed = weights(two[0], "epoch_3.pth")
+    assert_equal(weights(two[0], "epoch_3.pth"), undisturbed)
     shutil.rmtree(two[0].folder / "run")
     pretrain(two, 3)
     assert messages(two) == ["", ""]
     assert f"{last.file}: was sent by rank 1 on" in two[0].said()
-    again = weights(two[0], "epoch_3.pth")
-    assert all(torch.equal(value, again[name]) for name, value in undisturbed.items())
+    assert_equal(weights(two[0], "epoch_3.pth"), undisturbed)
+    pretrain(two, 4)  # from the end of an epoch, which rank 0 alone knows the metrics of
+    assert messages(two) == ["", ""]
+    assert (two[0].folder / "run" / "epoch_4.pth").is_file()
 
 
 @pytest.mark.whole
-def test_a_host_that_is_killed_is_named(several: list[Host]) -> None:
+@pytest.mark.parametrize(
+    ("how", "message"),
+    {
+        "killed": "(10.77.0.2) ended or cannot be reached; the last checkpoint is",
+        "cut off": "(10.77.0.2) ended or cannot be reached; the last checkpoint is",
+        "far too slow": "(10.77.0.2): where the link or a host is that slow, raise env_cfg",
+    }.items(),
+)
+def test_a_host_that_is_gone_is_named(how: str, message: str, several: list[Host]) -> None:
     two = several[:2]
     pretrain(two, 1000, timeout=15)
     until_the_second_epoch(two[0])
-    two[1].signal(signal.SIGKILL)
-    first, _ = messages(two)
-    assert "error: rank 1 on" in first
-    assert "(10.77.0.2) ended or cannot be reached; the last checkpoint is" in first
+    if how == "killed":
+        two[1].signal(signal.SIGKILL)
+    elif how == "cut off":
+        two[1].cut()
+    else:
+        two[1].slow("12kbit")
+    first, second = messages(two)
+    assert "rank 1 on" in first
+    assert message in first
     assert read_journal(two[0].folder / "run")[-1].file in first
+    if how != "killed":
+        assert "error: rank 0 on" in second
+        assert "(10.77.0.1) writes the checkpoints: --resume goes on from its last one" in second
 
 
-def test_settings_that_are_places_are_not_compared(tmp_path: Path) -> None:
-    (tmp_path / "images").mkdir()
-    (tmp_path / "a.json").write_text("{}")
-    dataset = {"data_root": str(tmp_path), "ann_file": "a.json", "data_prefix": {"img": "images/"}}
-    cfg = {"work_dir": "here", "lr": 0.1, "train_dataloader": {"dataset": dataset}}
-    facts = facts_of(cfg, ("train_dataloader",), leads=True)
-    assert "config, work_dir" not in facts
-    assert facts["config, lr"] == "0.1"
-    assert "config, train_dataloader.dataset.data_root" not in facts
-    assert facts["data set, train_dataloader.dataset.ann_file"].startswith("SHA-256 44136fa355b3")
-    (tmp_path / "a.json").write_text("{ }")
-    other = facts_of(cfg, ("train_dataloader",), leads=True)
-    assert [name for name in facts if facts[name] != other[name]] == [
-        "data set, train_dataloader.dataset.ann_file"
-    ]
+@pytest.mark.whole
+@pytest.mark.parametrize("what", ["cut for ten seconds", "slow link", "other clock"])
+def test_what_a_run_lives_through_changes_nothing(
+    what: str, several: list[Host], undisturbed: dict[str, torch.Tensor]
+) -> None:
+    two = several[:2]
+    if what == "slow link":
+        two[1].slow("1mbit")
+    ahead = network.clock("+2d", two[1].folder) if what == "other clock" else {}
+    pretrain(two, 3, **ahead)
+    if what == "cut for ten seconds":
+        until_the_second_epoch(two[0])
+        two[1].cut()
+        time.sleep(10)
+        two[1].cut(up=True)
+    assert messages(two) == ["", ""]
+    assert_equal(weights(two[0], "epoch_3.pth"), undisturbed)
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize(
+    ("what", "message"),
+    {
+        "images": "data set, train_dataloader.dataset.root: differs between hosts: 36 files",
+        "weights to begin with": "checkpoint, load_from: differs between hosts: SHA-256",
+        "newest checkpoint": "checkpoint to resume: differs between hosts: run/iter_5.pth",
+    }.items(),
+)
+def test_a_host_that_is_not_like_the_others_is_named(
+    what: str, message: str, several: list[Host]
+) -> None:
+    """The third of three has something else; all end, and leave what is there."""
+    options = "load_from=begin.pth" if what == "weights to begin with" else "--resume"
+    for host in several:
+        if what == "images":
+            image = host.folder / "crops" / "train" / "red" / "0.jpg"
+            image.rename(image.with_name(f"other_{host.number // 2}.jpg"))
+            continue
+        (host.folder / "run").mkdir()
+        checkpoint = host.folder / ("run/iter_5.pth" if options == "--resume" else "begin.pth")
+        torch.save({"lr": host.number // 2}, checkpoint)
+        if options == "--resume":
+            write_journal(checkpoint.parent, [Entry(checkpoint.name, hash_of(checkpoint), 5)])
+    pretrain(several, 1, options=options)
+    for host, said in zip(several, messages(several), strict=True):
+        assert message in said
+        assert "rank 0 on" in said
+        assert "rank 2 on" in said
+        assert "(10.77.0.3)" in said
+        kept = {path.name for path in (host.folder / "run").glob("*.pth")}
+        assert kept == ({"iter_5.pth"} if what == "newest checkpoint" else set())
+
+
+@pytest.mark.whole
+def test_three_hosts_train_and_test_a_detector(several: list[Host], shapes_root: Path) -> None:
+    """Each has its own copy of the images; they do not test different checkpoints."""
+    pytest.importorskip("mmdet", reason="MMDetection is not installed")
+    runs = several[0].folder / "run"
+    port = next(PORTS)
+    for host in several:
+        shutil.copytree(shapes_root, host.folder / "coco")
+        host.start(
+            TRAIN, "demo_shapes", "--weights", "none", "--work-dir", "run",
+            "--cfg-options", *QUICK, "train_dataloader.batch_size=2",
+            nodes=3, port=port, COCO_ROOT=str(host.folder / "coco"),
+        )  # fmt: skip
+    assert messages(several) == ["", "", ""]
+    assert read_journal(runs)[-1].metrics
+    assert all(math.isfinite(loss) for loss in losses(several[0].said()))
+    assert not list(several[1].folder.glob("run/*.pth")), "rank 0 writes checkpoints"
+    port = next(PORTS)
+    for host, name in zip(several, ("epoch_2.pth", "epoch_2.pth", "epoch_1.pth"), strict=True):
+        shutil.copy(runs / name, host.folder / "tested.pth")
+        host.start(
+            TOOLS / "test.py", "demo_shapes", "tested.pth", "--work-dir", "tested",
+            "--cfg-options", *QUICK, nodes=3, port=port, COCO_ROOT=str(host.folder / "coco"),
+        )  # fmt: skip
+    for said in messages(several):
+        assert "checkpoint to test: differs between hosts: SHA-256" in said
+        assert "(10.77.0.3)" in said
+
+
+def test_those_that_differ_are_named() -> None:
     peers = engine_hosts.Peers.__new__(engine_hosts.Peers)
     peers.names = {0: "rank 0 on a", 1: "rank 1 on b", 2: "rank 2 on b"}
     peers._compare("lr", ["1", "1", None])
@@ -171,3 +283,29 @@ def test_a_process_that_has_ended_is_not_waited_for(monkeypatch: pytest.MonkeyPa
     peers.store.set(engine_hosts.ENDED, "rank 1 on b ended: why")
     with pytest.raises(RunError, match=r"^rank 1 on b ended: why$"):
         peers.gather()
+
+
+def test_a_process_that_comes_late_is_waited_for_while_it_gives_signs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that has come need not give any."""
+    monkeypatch.setattr(engine_hosts, "SILENCE", 1.0)
+    peers = engine_hosts.Peers.__new__(engine_hosts.Peers)
+    peers.names = {rank: f"rank {rank}" for rank in range(3)}
+    peers.rank, peers.world_size, peers.timeout, peers.gathered = 0, 3, 20.0, 0
+    peers.store = distributed.HashStore()
+    for rank in range(3):
+        peers.store.set(f"beat/{rank}", "0")
+
+    def come() -> None:
+        for count in range(10):
+            time.sleep(0.2)
+            peers.store.set("beat/2", str(count))
+            if count == 0:
+                peers.store.set("gathered/1/1", "")
+        peers.store.set("gathered/1/2", "")
+
+    thread = threading.Thread(target=come)
+    thread.start()
+    peers.gather()
+    thread.join()

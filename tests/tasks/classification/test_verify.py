@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,3 +102,39 @@ def test_a_classifier_is_verified(coloured: Path, tmp_path: Path, monkeypatch, c
     command[-1] = str(fewer)
     assert ends(row, "--tolerance", "100") == 2
     assert f"are of 2 classes, and {ALIAS} tells 8 apart" in capsys.readouterr().err
+
+
+PROGRAM = f"""
+import sys
+from resnext_backbones.cli import main
+from resnext_backbones.weights.registry import BSD, REGISTRY, Published, Source
+address, name, top1, root = sys.argv[1:]
+source = Source((address,), BSD, "https://example.org/table")
+REGISTRY[{ALIAS!r}] = Published({ALIAS!r}, "resnext26_32x4d", source, name, float(top1))
+main(["verify", {ALIAS!r}, "--data-root", root, "--device", "cpu", "--tolerance", "0.2"])
+"""
+"""Verifies a file that a server of this machine has."""
+
+
+@pytest.mark.whole
+def test_two_processes_verify_as_one_does(coloured: Path, tmp_path: Path) -> None:
+    (files := tmp_path / "files").mkdir()
+    name, top1 = save_classifier(coloured / "val", files)
+    (tmp_path / "program.py").write_text(PROGRAM)
+    with served(files) as address:
+        done = subprocess.run(
+            [
+                sys.executable, "-m", "torch.distributed.run", "--standalone",
+                "--nproc_per_node", "2", tmp_path / "program.py",
+                address, name, str(top1), coloured,
+            ],
+            cwd=tmp_path,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "TORCH_HOME": str(tmp_path / "home")},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=200,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("verified\n") == 1
+    assert f"measured {top1:.2f}  difference +0.00  agrees" in done.stdout
