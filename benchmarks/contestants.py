@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -19,6 +19,8 @@ from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights.formats import FORMATS
 
 FROZEN_STAGES = 1
+
+RECOMPUTING = "inner", "block", "pair"
 
 Part = Callable[[str], nn.Module]
 
@@ -36,6 +38,8 @@ class Contestant:
             norms are frozen.
         classifier: logits, in training mode.
         mask_rcnn: the loss of a whole detector, in training mode.
+        recomputing: the frozen trunk whose backward pass computes again what it does not keep, by
+            what it keeps, of `RECOMPUTING`.
         family: whose names its weights have, a key of `FORMATS`; None is torchvision's.
         same_network: whether it computes what the others do.
         fuses: whether its trunk has a `fuse()` that folds the norms for inference.
@@ -48,6 +52,7 @@ class Contestant:
     frozen_trunk: Part
     classifier: Part | None = None
     mask_rcnn: Part | None = None
+    recomputing: Mapping[str, Part] = field(default_factory=dict)
     family: str | None = None
     same_network: bool = True
     fuses: bool = False
@@ -99,9 +104,9 @@ def random_state(variant: str, seed: int = 0) -> dict[str, Tensor]:
     return state
 
 
-def _own_trunk(variant: str, training: bool) -> nn.Module:
-    frozen = FROZEN_STAGES if training else -1
-    return build_backbone(variant, frozen_stages=frozen, norm_eval=True).train(training)
+def _own_trunk(variant: str, training: bool, **options: Any) -> nn.Module:
+    options["frozen_stages"] = FROZEN_STAGES if training else -1
+    return build_backbone(variant, norm_eval=True, **options).train(training)
 
 
 def _own_classifier(variant: str) -> nn.Module:
@@ -114,7 +119,7 @@ def _mask_rcnn(variant: str, own: bool) -> nn.Module:
     return MaskRCNN(variant, own=own)
 
 
-def _mmdetection_trunk(variant: str, training: bool) -> nn.Module:
+def _mmdetection_trunk(variant: str, training: bool, with_cp: bool = False) -> nn.Module:
     import_module("resnext_backbones.mmcv_ops")  # which importing mmdet asks for
     from mmdet.models.backbones import ResNeXt
 
@@ -125,6 +130,7 @@ def _mmdetection_trunk(variant: str, training: bool) -> nn.Module:
         base_width=v.base_width,
         frozen_stages=FROZEN_STAGES if training else -1,
         norm_eval=True,
+        with_cp=with_cp,
     )
     model.train(training)
     return model
@@ -259,12 +265,14 @@ CONTESTANTS: dict[str, Contestant] = {
         *_both(_own_trunk),
         _own_classifier,
         partial(_mask_rcnn, own=True),
+        {mode: partial(_own_trunk, training=True, recompute=mode) for mode in RECOMPUTING},
         fuses=True,
     ),
     "mmdetection": Contestant(
         "mmdet",
         *_both(_mmdetection_trunk),
         mask_rcnn=partial(_mask_rcnn, own=False),
+        recomputing={"block": partial(_mmdetection_trunk, training=True, with_cp=True)},
         depths=(50, 101, 152),
     ),
     "detectron2": Contestant(

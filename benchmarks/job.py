@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from itertools import compress
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.clock import seconds
-from benchmarks.contestants import CONTESTANTS, Contestant, random_state
+from benchmarks.contestants import CONTESTANTS, RECOMPUTING, Contestant, random_state
 from benchmarks.memory import kept_bytes
 
 PRECISIONS = {
@@ -35,9 +36,9 @@ LAYOUTS = {
 }
 """The memory format of weights and images; `own` is what an implementation does by itself."""
 
-MODES = ("eager", "compiled", "fused", "fused+compiled", "graphs")
+MODES = ("eager", "compiled", "fused", "fused+compiled", "graphs", *RECOMPUTING)
 """As it comes; by `torch.compile`; with the norms folded for inference, where it can do that;
-compiled, and launched as CUDA graphs."""
+compiled, and launched as CUDA graphs; with what is not kept computed again."""
 
 USUAL = ("own", "eager")
 
@@ -132,6 +133,7 @@ class Entry:
         contestant = CONTESTANTS[self.contestant]
         task = TASKS[setting.task]
         fuses = contestant.fuses and not task.training
+        recomputes = task.part == "frozen_trunk" and self.mode in contestant.recomputing
         return (
             contestant.is_installed()
             and (self.precision != "tf32" or torch.device(setting.device).type == "cuda")
@@ -139,6 +141,7 @@ class Entry:
             and getattr(contestant, task.part) is not None
             and (contestant.has_relu_modules or not setting.smooth)
             and (fuses or not self.mode.startswith("fused"))
+            and (recomputes or self.mode not in RECOMPUTING)
             and (self.mode != "graphs" or torch.device(setting.device).type == "cuda")
         )
 
@@ -155,7 +158,8 @@ class Job:
     def __init__(self, setting: Setting, entry: Entry) -> None:
         contestant = CONTESTANTS[entry.contestant]
         self.setting, self.entry, self.task = setting, entry, TASKS[setting.task]
-        module: Any = self.task.build(contestant, setting.variant)
+        build = contestant.recomputing.get(entry.mode, partial(self.task.build, contestant))
+        module: Any = build(setting.variant)
         if contestant.same_network:
             contestant.load(module.get_submodule(self.task.trunk), random_state(setting.variant))
         if setting.smooth:
