@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from mmengine.config import Config
 
-from resnext_backbones.engine.checks.numbers import ABOVE_ZERO, LEAST, check_numbers
+from resnext_backbones.engine.checks.numbers import ABOVE_ZERO, LEAST, LR, check_numbers
 from resnext_backbones.engine.checks.table import check_run
 from resnext_backbones.errors import InputError
 
@@ -14,16 +14,20 @@ from resnext_backbones.errors import InputError
 def test_whole_numbers(place: str) -> None:
     for value in (LEAST[place] - 1, 1.5, "one", True):
         with pytest.raises(InputError, match=rf"^{place} .*{value}.*: must be a whole number, at"):
-            check_numbers(None, {place: value})
-    check_numbers(None, {place: LEAST[place]})
+            list(check_numbers(None, {place: value}))
+    assert not list(check_numbers(None, {place: LEAST[place]}))
 
 
 @pytest.mark.parametrize("place", ABOVE_ZERO)
 def test_numbers_above_zero(place: str) -> None:
-    for value in (0, -0.1, "0.1x", float("nan"), float("inf")):
+    for value in (-0.1, "0.1x", float("nan"), float("inf"), *(() if place == LR else (0,))):
         with pytest.raises(InputError, match=rf"^{place} .*{value}.*: must be a number above 0"):
-            check_numbers(None, {place: value})
-    check_numbers(None, {place: 1e-9})
+            list(check_numbers(None, {place: value}))
+    assert not list(check_numbers(None, {place: 1e-9}))
+
+
+def test_a_rate_of_zero_is_warned_of() -> None:
+    assert list(check_numbers(None, {LR: 0})) == [f"config: {LR} is 0: nothing will be learned"]
 
 
 def test_a_run_is_asked_before_it_is_built() -> None:

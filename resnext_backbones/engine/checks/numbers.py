@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from resnext_backbones.errors import InputError
@@ -25,17 +25,24 @@ LEAST: dict[str, int] = {
 }
 """Whole numbers, and the least that each may be."""
 
-ABOVE_ZERO = ("optim_wrapper.optimizer.lr", "optim_wrapper.clip_grad.max_norm")
-"""With 0 nothing would be learned."""
+LR = "optim_wrapper.optimizer.lr"
+
+ABOVE_ZERO = (LR, "optim_wrapper.clip_grad.max_norm")
+"""With 0 nothing is learned, which somebody may want of a rate."""
 
 
-def check_numbers(_: Any, built: Mapping[str, Any]) -> None:
-    """Raises InputError where a number in what is built is none, or too small."""
+def check_numbers(_: Any, built: Mapping[str, Any]) -> Iterator[str]:
+    """Raises InputError where a number in what is built is none, or too small, and yields what to
+    warn of.
+    """
     for place, least in LEAST.items():
         value = built.get(place)
         if value is not None and not (type(value) is int and value >= least):
             raise InputError(f"{place} {value!r}: must be a whole number, at least {least}")
     for place in ABOVE_ZERO:
         value = built.get(place)
-        if value is not None and not (type(value) in (int, float) and 0 < value < math.inf):
+        if value is None or (type(value) in (int, float) and 0 < value < math.inf):
+            continue
+        if place != LR or type(value) not in (int, float) or value != 0:
             raise InputError(f"{place} {value!r}: must be a number above 0")
+        yield f"config: {place} is 0: nothing will be learned"
