@@ -23,7 +23,7 @@ def what_else(start: bytes, more: Beginnings = ()) -> str:
         start: some of its first bytes.
         more: what else is taken for a file of this kind, by how it begins.
     """
-    if not start:
-        return "empty: take the file from its source again"
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
-    return next((what for begin, what in (*OTHERS, *more) if text.startswith(begin)), "")
+    if not text:
+        return "empty: take the file from its source again"
+    return next((what for begin, what in (*more, *OTHERS) if text.startswith(begin)), "")

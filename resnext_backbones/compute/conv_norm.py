@@ -213,7 +213,7 @@ class _Folded(torch.autograd.Function):
         _, need_x, need_shortcut, *needed = ctx.needs_input_grad
         masked = grad if y is None else torch.ops.aten.threshold_backward(grad, y, 0)
         wanted = [need_x, *needed]
-        with torch.enable_grad():
+        with torch.enable_grad(), torch.autocast(grad.device.type, enabled=False):
             inputs = [  # a weight that two steps share has a gradient from each
                 value.view_as(value) if want else value
                 for value, want in zip((x, *tensors), wanted, strict=True)
@@ -243,11 +243,12 @@ class _Folded(torch.autograd.Function):
             relu = values[-1] is not None
             masked = torch.ops.aten.threshold_backward(grad, values[-1], 0) if relu else grad
             return [None, masked, *found]
-        for i in range(first, count - 1):
-            if values[i + 1] is None:
-                kept[i], bias = how.passes.fold(foldings[i], values[i].dtype)
-                geometry, relu = how.geometries[i], how.relus[i]
-                values[i + 1] = how.passes.forward(values[i], kept[i], bias, geometry, None, relu)
+        with torch.autocast(grad.device.type, enabled=False):  # they are cast already
+            for i in range(first, count - 1):
+                if values[i + 1] is None:
+                    x, relu, at = values[i], how.relus[i], how.geometries[i]
+                    kept[i], bias = how.passes.fold(foldings[i], x.dtype)
+                    values[i + 1] = how.passes.forward(x, kept[i], bias, at, None, relu)
         gradient, grad_shortcut = grad, grad
         for i in reversed(range(first, count)):
             x, y = values[i], values[i + 1] if how.relus[i] else None

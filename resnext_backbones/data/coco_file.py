@@ -65,7 +65,10 @@ def read_content(path: Path, needed: Sequence[str] = LISTS) -> Content:
             content = json.load(file)  # finds out UTF-16 and byte order marks by itself
     except (ValueError, RecursionError) as error:
         with _reading(path) as file:
-            said = what_else(file.read(LOOKED_AT)) or f"not JSON: {error}"
+            start = file.read(LOOKED_AT)
+        said = what_else(start) or f"not JSON: {error}"
+        if b"<annotation" in start:
+            said = f"Pascal VOC's XML of an image; {FROM.format('voc')}"
         raise InputError(f"annotation file {path}: is {said}") from error
     if reason := _other_format(content, needed):
         raise InputError(f"annotation file {path}: {reason}")

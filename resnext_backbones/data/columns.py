@@ -16,7 +16,7 @@ from resnext_backbones.data.masks import Step, read_masks
 LISTED_AS = {"image": "images", "annotation": "annotations", "category": "categories"}
 
 LARGEST_ID = 2**53
-"""Ids up to here are the same in JSON, in floating point and in 64 bits."""
+"""Ids below it are the same in JSON, in floating point and in 64 bits."""
 
 NO_ID = -(2**62)
 """Stands in a column of ids for one that is no whole number, or too large."""
@@ -136,7 +136,7 @@ def _number(value: Any) -> float:
 def whole(values: Sequence[Any]) -> Ids:
     """Returns whole numbers as an array, 3.0 too, with `NO_ID` for all else."""
     found = numbers(values)
-    good = (found == np.floor(found)) & (np.abs(found) <= LARGEST_ID)
+    good = (found == np.floor(found)) & (np.abs(found) < LARGEST_ID)
     return np.where(good, found, NO_ID).astype(np.int64)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from resnext_backbones.data.columns import Columns
+from resnext_backbones.data.rules.lists import plain_name
 
 SMALL, MEDIUM = 32**2, 96**2
 """Areas in pixels where COCO's small objects end, and its medium ones."""
@@ -24,7 +25,10 @@ def summarise(columns: Columns) -> dict[str, Any]:
         np.bincount(place[place >= 0], minlength=len(columns.of(kind)))
         for kind, place in columns.place_of.items()
     )
-    names = map(str, columns.values("category", "name"))
+    names = (
+        plain_name(name) if type(name) is str else str(name)
+        for name in columns.values("category", "name")
+    )
     sides = columns.boxes[(columns.boxes[:, 2:] > 0).all(1), 2:]
     with np.errstate(over="ignore", under="ignore"):
         ratios = sides[:, 0] / sides[:, 1]

@@ -19,8 +19,6 @@ PACKAGES = ("torch", "torchvision", "onedl-mmengine", "onedl-mmcv", "onedl-mmdet
 PLACES = ("work_dir", "load_from", "resume", "filename", "experiment_name", "launcher")
 """Settings that may be other ones on each host."""
 
-NO_VALUE = "none"
-
 
 def facts_of(
     cfg: Any, loaders: tuple[str, ...], *, leads: bool, checkpoint: str = ""

@@ -284,14 +284,15 @@ class MissedValidationHook(Hook):
         loop, checkpoint = runner.train_loop, runner._load_from
         if not (runner._resume and checkpoint and runner.val_loop is not None and runner.epoch):
             return
-        entries = read_journal(Path(checkpoint).parent)
+        # Of rank 0: a host that was sent the checkpoint does not have its metrics.
+        entries = read_journal(Path(checkpoint).parent) if is_main_process() else []
         entry = next((e for e in entries if e.file == Path(checkpoint).name), None)
         at_end = runner.iter == runner.epoch * len(runner.train_dataloader)
         due = runner.epoch >= runner.val_begin and (
             runner.epoch % runner.val_interval == 0 or runner.epoch == loop.max_epochs
         )
         missed = torch.tensor(entry is not None and not entry.metrics and at_end and due)
-        broadcast(missed)  # a host that was sent the checkpoint does not have its metrics
+        broadcast(missed)
         if missed:
             runner.logger.info(f"epoch {runner.epoch} was not evaluated yet")
             runner.val_loop.run()

@@ -62,6 +62,8 @@ def _worker_in(text: str) -> str:
     if not (found := WORKER.search(text)):
         return ""
     how = found[2].split(". ")[0].strip(". \n")
+    if "Bus error" in how:
+        how += " (/dev/shm is full: give it more, or set fewer num_workers)"
     return f"{found[1]}, which loads data, {how}"
 
 

@@ -31,7 +31,7 @@ BEAT = 2.0
 """So often, in seconds, a process says that it is there."""
 
 SILENCE = 60.0
-"""A process that has not come, and gives no sign for so many seconds, is not waited for longer."""
+"""A process that gives no sign for so many seconds is not waited for in `gather`."""
 
 GONE = "ended or cannot be reached"
 
@@ -53,6 +53,8 @@ class Peers:
         self.store = connect(timeout, serves=rank == 0)
         self.names = {rank: f"rank {rank} on {this_host()}"}
         self.gathered = 0
+        self._left = threading.Event()
+        self._beating = threading.Thread(target=self._beat, daemon=True)
 
     def meet(self, facts: Mapping[str, str], gpu: str = "") -> None:
         """Waits for all processes, and compares what they know of the run.
@@ -75,7 +77,13 @@ class Peers:
         for what in found[0]["facts"]:
             self._compare(what, [each["facts"].get(what) for each in found])
         self._check_gpus([each["gpu"] for each in found])
-        threading.Thread(target=self._beat, daemon=True).start()
+        self._beating.start()
+
+    def leave(self) -> None:
+        """Gives no more signs: a call to the store while the interpreter ends would abort it."""
+        self._left.set()
+        if self._beating.is_alive():
+            self._beating.join(BEAT)
 
     def gather(self) -> None:
         """Waits for all processes in front of what each must take part in. PyTorch would not tell,
@@ -146,8 +154,7 @@ class Peers:
     def _beat(self) -> None:
         """Says again and again that this process is there, through a connection of its own."""
         store, count = None, 0
-        while True:
-            time.sleep(BEAT)
+        while not self._left.wait(BEAT):
             count += 1
             try:
                 store = store or connect(5 * BEAT)

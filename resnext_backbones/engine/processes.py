@@ -150,6 +150,8 @@ def leave_processes() -> None:
     while it ends aborts the process, and torchrun then calls a run that is done failed.
     After an error it must not be called: it waits for collectives that the others never join.
     """
+    if hosts.peers is not None:
+        hosts.peers.leave()
     if distributed.is_initialized():
         # A network in DistributedDataParallel holds the group, and a runner and its hooks hold each
         # other: the threads end with the last of them.

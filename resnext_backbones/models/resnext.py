@@ -91,7 +91,7 @@ class ResNeXt(nn.Module, HubMixin):
     ) -> None:
         super().__init__()
         architecture = Architecture.of(architecture)  # the Hub's JSON has a mapping
-        n = len(architecture.blocks)
+        n, mode = len(architecture.blocks), mode_of(recompute)
         check_range("frozen_stages", frozen_stages, -1, n)
         self.out_indices = stage_indices("out_indices", out_indices, n)
         self.norm_eval = norm_eval
@@ -114,9 +114,9 @@ class ResNeXt(nn.Module, HubMixin):
             conv3x3=conv3x3,
             plugins=plugins,
             drop_path=drop_path,
-            recompute=mode_of(recompute),
+            recompute=mode,
         )
-        row = Pairs if mode_of(recompute) == PAIR else nn.Sequential
+        row = Pairs if mode == PAIR else nn.Sequential
         modules |= {f"layer{i}": row(*blocks) for i, blocks in enumerate(stages, 1)}
         for name, module in modules.items():
             self.add_module(name, module)

@@ -245,6 +245,22 @@ def test_a_file_is_known_by_any_of_its_names(name: str, tmp_path: Path) -> None:
     assert [f.rule for f in refused] == ["file under several ids, other objects"]
 
 
+def test_plain_names_are_counted(tmp_path: Path) -> None:
+    content = annotated.content()
+    content["categories"][0]["name"] = " cir  cle "
+    found = read_annotations(annotated.write(tmp_path, content), USE)
+    assert found.names[0] == found.summary["categories"][0][0] == "cir cle"
+
+
+def test_a_root_is_no_other_spelling_of_its_class(tmp_path: Path) -> None:
+    content = annotated.content()
+    root_category(content)
+    content["categories"][1]["name"] += " "
+    found = inspect_annotations(annotated.write(tmp_path, content), USE)
+    assert not found.refused
+    assert "category name by case" not in [f.rule for f in found.findings]
+
+
 def test_classes_that_look_like_a_files_are_shown_as_they_are(tmp_path: Path) -> None:
     found = read_annotations(annotated.write(tmp_path, annotated.content()), USE)
     with pytest.raises(InputError, match="lack 1 of the 1 classes: 'circle '"):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 from mmengine.config import Config
 
@@ -20,10 +23,24 @@ def test_whole_numbers(place: str) -> None:
 
 @pytest.mark.parametrize("place", ABOVE_ZERO)
 def test_numbers_above_zero(place: str) -> None:
-    for value in (-0.1, "0.1x", float("nan"), float("inf"), *(() if place == LR else (0,))):
+    for value in (-0.1, "0.1x", float("nan"), *((math.inf,) if place == LR else (0,))):
         with pytest.raises(InputError, match=rf"^{place} .*{value}.*: must be a number above 0"):
             list(check_numbers(None, {place: value}))
     assert not list(check_numbers(None, {place: 1e-9}))
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("train_cfg.max_iters", 9e4),
+        ("train_cfg.max_epochs", np.int64(3)),
+        ("train_cfg.val_interval", math.inf),
+        (LR, np.float64(0.1)),
+        ("optim_wrapper.clip_grad.max_norm", math.inf),
+    ],
+)
+def test_numbers_that_mmengine_takes(place: str, value: float) -> None:
+    assert not list(check_numbers(None, {place: value}))
 
 
 def test_a_rate_of_zero_is_warned_of() -> None:

@@ -105,6 +105,34 @@ def test_in_bfloat16_and_compiled(mode: str, norm_eval: bool, compiled: bool) ->
         torch.testing.assert_close(value, reference, rtol=0.02, atol=0.02, msg=name)
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("norm_eval", [True, False])
+def test_backward_under_autocast_and_again(mode: str, norm_eval: bool) -> None:
+    plain, again = (m.float() for m in both(mode, norm_eval=norm_eval, zero_init_last_norm=False))
+    images = torch.randn(2, 3, 64, 64)
+    for model in (plain, again):
+        loss = sum(output.pow(2).mean() for output in model(images))
+        with torch.autocast("cpu", torch.bfloat16):
+            loss.backward(retain_graph=True)
+        loss.backward()
+    for (name, value), reference in zip(again.named_parameters(), plain.parameters(), strict=True):
+        assert relative_error(value.grad, reference.grad) <= 1e-5, name
+    norms = [m for m in again.modules() if isinstance(m, _BatchNorm) and m.training]
+    assert all(m.momentum == 0.1 and m.num_batches_tracked == 1 for m in norms)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_modules_that_are_watched_or_replaced_are_called(mode: str) -> None:
+    model = small(recompute=mode, blocks=(1, 2, 2, 1), norm_eval=True)
+    seen: list[nn.Module] = []
+    for block in (*model.layer2, model.layer4[-1]):
+        block.register_forward_hook(lambda module, *_: seen.append(module))
+    model.layer2[1].register_full_backward_hook(lambda module, *_: seen.append(module))
+    model.layer3[1] = nn.Identity()
+    sum(output.square().mean() for output in model(torch.randn(1, 3, 64, 64))).backward()
+    assert seen == [*model.layer2, model.layer4[-1], model.layer2[1]]
+
+
 def test_a_mode_that_there_is_not() -> None:
     with pytest.raises(ValueError, match=r"recompute must be one of .*inner.*pair"):
         small(recompute="half")

@@ -47,7 +47,8 @@ def _shown(columns: Columns, row: int) -> str:
 
 def _take_out(columns: Columns, rows: Rows) -> None:
     for row in rows:
-        del columns.annotations[row]["keypoints"]
+        for key in ("keypoints", "num_keypoints"):
+            columns.annotations[row].pop(key, None)
 
 
 def _uncounted(columns: Columns) -> Flags:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,12 @@ def plain_name(name: str) -> str:
     return unicodedata.normalize("NFC", " ".join(name.split()))
 
 
+def _plain_names(columns: Columns, key: str) -> Iterator[str | None]:
+    """Yields the plain names of categories, or of those above them; None is no text."""
+    for name in columns.values("category", key):
+        yield plain_name(str(name)) if _is_text(name) else None
+
+
 def _odd_names(columns: Columns) -> Flags:
     return columns.flags("category", "name", lambda n: _is_text(n) and plain_name(n) != n)
 
@@ -73,32 +79,33 @@ def _clean_names(columns: Columns, rows: Rows) -> None:
 
 def _unused_roots(columns: Columns) -> Flags:
     """Tells which categories are above others, have the name of another one, and no object."""
-    counts = Counter(filter(_is_text, columns.values("category", "name")))
-    above = set(filter(_is_text, columns.values("category", "supercategory")))
+    names = list(_plain_names(columns, "name"))
+    counts = Counter(name for name in names if name is not None)
+    above = {name for name in _plain_names(columns, "supercategory") if name is not None}
     doubled = {name for name, count in counts.items() if count > 1 and name in above}
     used = set(columns.place_of["category"].tolist())
     roots = [
-        _is_text(name := category.get("name")) and name in doubled and place not in used
-        and category.get("supercategory") in ROOTS
-        for place, category in enumerate(columns.categories)
+        name in doubled and place not in used and category.get("supercategory") in ROOTS
+        for place, (name, category) in enumerate(zip(names, columns.categories, strict=True))
     ]  # fmt: skip
     return np.array(roots, bool)
 
 
 def _doubled_names(columns: Columns) -> Flags:
-    names = zip(columns.values("category", "name"), _unused_roots(columns), strict=True)
-    return repeated(
-        plain_name(name) if _is_text(name) and not is_root else place
-        for place, (name, is_root) in enumerate(names)
-    )
+    return _names_twice(columns, lambda name: name)
 
 
 def _names_by_case(columns: Columns) -> Flags:
-    names = enumerate(columns.values("category", "name"))
-    doubled = repeated(
-        plain_name(name).casefold() if _is_text(name) else place for place, name in names
+    return _names_twice(columns, str.casefold) & ~_doubled_names(columns)
+
+
+def _names_twice(columns: Columns, key: Callable[[str], str]) -> Flags:
+    """Tells whose name, by its key, a category before has, roots that are left out aside."""
+    names = zip(_plain_names(columns, "name"), _unused_roots(columns), strict=True)
+    return repeated(
+        place if name is None or is_root else key(name)
+        for place, (name, is_root) in enumerate(names)
     )
-    return doubled & ~_doubled_names(columns) & ~_unused_roots(columns)
 
 
 def _same_images(columns: Columns) -> Flags:

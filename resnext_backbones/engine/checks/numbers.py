@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping
+from numbers import Integral, Real
 from typing import Any
 
 from resnext_backbones.errors import InputError
@@ -25,10 +27,14 @@ LEAST: dict[str, int] = {
 }
 """Whole numbers, and the least that each may be."""
 
+AS_FLOATS = ("train_cfg.max_epochs", "train_cfg.max_iters", "train_cfg.val_interval")
+"""MMEngine takes 9e4 for these."""
+
 LR = "optim_wrapper.optimizer.lr"
 
-ABOVE_ZERO = (LR, "optim_wrapper.clip_grad.max_norm")
-"""With 0 nothing is learned, which somebody may want of a rate."""
+ABOVE_ZERO = {LR: sys.float_info.max, "optim_wrapper.clip_grad.max_norm": math.inf}
+"""Numbers above 0, and the largest that each may be. With a rate of 0 nothing is learned, which
+somebody may want; the largest norm has it measured alone."""
 
 
 def check_numbers(_: Any, built: Mapping[str, Any]) -> Iterator[str]:
@@ -37,12 +43,24 @@ def check_numbers(_: Any, built: Mapping[str, Any]) -> Iterator[str]:
     """
     for place, least in LEAST.items():
         value = built.get(place)
-        if value is not None and not (type(value) is int and value >= least):
+        if value is not None and not (_is_whole(value, place) and value >= least):
             raise InputError(f"{place} {value!r}: must be a whole number, at least {least}")
-    for place in ABOVE_ZERO:
+    for place, most in ABOVE_ZERO.items():
         value = built.get(place)
-        if value is None or (type(value) in (int, float) and 0 < value < math.inf):
+        if value is None or (_is_number(value) and 0 < value <= most):
             continue
-        if place != LR or type(value) not in (int, float) or value != 0:
+        if place != LR or not _is_number(value) or value != 0:
             raise InputError(f"{place} {value!r}: must be a number above 0")
         yield f"config: {place} is 0: nothing will be learned"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any, place: str) -> bool:
+    return _is_number(value) and (
+        isinstance(value, Integral)
+        or (place in AS_FLOATS and value % 1 == 0)
+        or (place.endswith("val_interval") and value == math.inf)  # never
+    )

@@ -127,7 +127,8 @@ def check_backends(_: Any, built: Mapping[str, Any]) -> None:
     most.
     """
     backends = built.get("visualizer.vis_backends") or ()
-    names = [backend.get("name", backend.get("type")) for backend in backends]
+    mappings = (backend for backend in backends if isinstance(backend, Mapping))
+    names = [backend.get("name", backend.get("type")) for backend in mappings]
     if twice := sorted({str(name) for name in names if names.count(name) > 1}):
         raise InputError(
             f"visualizer.vis_backends: {', '.join(twice)} is named twice; leave one out, or give "

@@ -70,7 +70,13 @@ LOADERS = r"(train|val|test)_dataloader"
 DATASET = rf"{LOADERS}\.dataset(\.dataset|\.datasets\.\d+)*"
 STEP = rf"{DATASET}\.pipeline(\.\d+)?"
 HOOK = r"(default|custom)_hooks\.[^.]+"
-INIT_CFG = r"(?P<part>model(\..+)?)\.init_cfg(\.\d+)?"
+PART = r"(?P<part>model(\..+)?)"
+INIT_CFG = rf"{PART}\.init_cfg(\.\d+)?"
+LAYER = rf"{PART}\.(norm|conv|act)_cfg"
+
+OF_MMCV = ("mmcv", "mmdet")
+"""Parts of models in these packages have mmcv build their layers; others may read such a setting
+by themselves."""
 
 KINDS = {
     "optim_wrapper": Kind(
@@ -96,7 +102,7 @@ KINDS = {
     "log_processor": Kind(("LOG_PROCESSORS",), default="LogProcessor"),
     INIT_CFG: Kind(("WEIGHT_INITIALIZERS",), (), ("override", "layer")),
     # mmcv builds these, which does not name a type that it does not find.
-    r"model\.(.+\.)?(norm|conv|act)_cfg": Kind(("MODELS",), None, typeless=True),
+    LAYER: Kind(("MODELS",), None, typeless=True),
 }
 """What is built where in a config, by what its place looks like."""
 
@@ -119,10 +125,14 @@ def check_arguments(cfg: Any, built: Mapping[str, Any]) -> None:
 
 def _is_built_otherwise(place: str, built: Mapping[str, Any]) -> bool:
     """Tells whether a place is of one of several optimisers, whose wrapper makes them, or is an
-    `init_cfg` without a type in a part of somebody else's, who may read it.
+    `init_cfg` without a type, or a layer, in a part of somebody else's, who may read it.
     """
     if place.startswith(("optim_wrapper", "param_scheduler")):
         return "optimizer" not in (built.get("optim_wrapper") or {})
+    if found := re.fullmatch(LAYER, place):
+        part = built[found["part"]]
+        kind = registered(registry.MODELS, part.get("type"), part)
+        return getattr(kind, "__module__", "").partition(".")[0] not in OF_MMCV
     found = re.fullmatch(INIT_CFG, place)
     if not found or "type" in built[place]:
         return False

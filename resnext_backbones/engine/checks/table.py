@@ -15,7 +15,7 @@ from resnext_backbones.engine.fit import log_warning
 from resnext_backbones.engine.walk import walk
 
 LEFT_OUT = {
-    "train": ("test_",),
+    "train": ("test_", "tta_"),
     "test": ("train_", "val_", "optim_wrapper", "param_scheduler"),
 }
 """A mode builds nothing of the entries of a config that begin so."""

@@ -79,7 +79,7 @@ class Request:
         found = read_experiment(
             self.config, self.overrides, variant=self.variant, work_dir=self.work_dir
         )
-        last, given = last_checkpoint(found.work_dir), found.checkpoint
+        last, given = last_checkpoint(found.work_dir), found.checkpoint or ""
         weights = self.weights
         if weights is None and given and Path(given).is_dir():
             weights = given  # of the trunk, as `save_pretrained` writes them

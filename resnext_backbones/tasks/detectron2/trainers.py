@@ -71,6 +71,9 @@ def train_lazy(experiment: Experiment, resume: bool) -> None:
 
 
 def evaluate_lazy(cfg: Any, model: nn.Module) -> Any:
+    """Returns what the evaluator of a LazyConfig makes of a model, and prints it; None: there is
+    no evaluator.
+    """
     data = cfg.dataloader
     if "evaluator" not in data:
         return None
