@@ -20,7 +20,7 @@ Content = dict[str, Any]
 LISTS = ("images", "annotations", "categories")
 
 LOOKED_AT = 64
-"""So many bytes say what a file is that is not JSON."""
+"""A file that is not JSON is told by so many of its first bytes."""
 
 FROM = "resnext check-data --from {} writes COCO's format of such files"
 

@@ -38,7 +38,7 @@ SEEN = np.dtype(
         ("total", np.float64),  # the sum of run lengths; NaN where they cannot be read
     ]
 )
-"""What is seen in the mask of an annotation."""
+"""A mask of an annotation is described by these fields."""
 
 Step = Callable[[int, int], None]
 """Is told how many annotations were looked at, and of how many."""

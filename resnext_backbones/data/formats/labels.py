@@ -99,7 +99,7 @@ class Source:
 
 
 class Labels(NamedTuple):
-    """What a file says of one image."""
+    """Holds what a file says of one image."""
 
     labels: list[tuple[str, Any]]  # where each is, for messages, and what is there
     image: Path | None  # None: there is none, and a problem
