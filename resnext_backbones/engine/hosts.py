@@ -67,6 +67,12 @@ class Peers:
             RunError: a process does not come, or has ended with an error.
         """
         mine = {"name": self.names[self.rank], "facts": dict(facts), "gpu": gpu}
+        if (other := _claim(self.store, self.rank)) != _own_name():
+            raise InputError(
+                f"rank {self.rank} is there already, {other}: two runs have the port "
+                f"{os.environ['MASTER_PORT']} of {os.environ['MASTER_ADDR']}; end the other one, or "
+                "set MASTER_PORT to a free port, the same for all processes of this run"
+            )
         self.store.set(f"beat/{self.rank}", "0")
         self.store.set(f"facts/{self.rank}", json.dumps(mine))
         keys = [f"facts/{rank}" for rank in range(self.world_size)]
@@ -258,7 +264,19 @@ def tell(message: str) -> None:
     if peers is None and rank == 0 and not kept_by_torchrun():
         return  # there is no store yet, and it would end with this process
     with suppress(StoreError):  # no one is there to be told
-        connect(5 * BEAT).compare_set(ENDED, "", f"rank {rank} on {this_host()} ended: {message}")
+        store = connect(5 * BEAT)
+        if _claim(store, rank) == _own_name():  # and not another run's process, whose run goes on
+            store.compare_set(ENDED, "", f"rank {rank} on {this_host()} ended: {message}")
+
+
+def _claim(store: Any, rank: int) -> str:
+    """Returns which process has a rank: the first that asks."""
+    return store.compare_set(f"process/{rank}", "", _own_name()).decode()
+
+
+def _own_name() -> str:
+    """Returns which process this is among those of all runs."""
+    return f"process {os.getpid()} on {this_host()}"
 
 
 def name_of(rank: int) -> str:

@@ -20,11 +20,13 @@ from network import Host
 from PIL import Image
 from tooling import QUICK, ROOT, TOOLS, losses
 from torch import distributed
+from torch.distributed.elastic.utils.distributed import get_free_port
 
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
 from resnext_backbones.engine import hosts as engine_hosts
 from resnext_backbones.engine.checkpoints import Entry, read_journal, write_journal
+from resnext_backbones.engine.store import connect
 from resnext_backbones.errors import InputError, RunError
 from resnext_backbones.weights.download import hash_of
 
@@ -309,3 +311,22 @@ def test_a_process_that_comes_late_is_waited_for_while_it_gives_signs(
     thread.start()
     peers.gather()
     thread.join()
+
+
+@pytest.mark.usefixtures("no_launcher")
+def test_a_process_of_another_run_at_the_same_port_is_refused_and_ends_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    port = str(get_free_port())
+    for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "3"}.items():
+        monkeypatch.setenv(name, value)
+    kept = connect(20, serves=True)
+    kept.set("process/1", "process 7 on b")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(InputError, match=f"^rank 1 is there already, process 7 on b: .* {port} of"):
+        engine_hosts.Peers(1, 3, 20).meet({})
+    engine_hosts.tell("why")
+    assert not kept.check([engine_hosts.ENDED])
+    monkeypatch.setenv("RANK", "2")
+    engine_hosts.tell("why")
+    assert kept.get(engine_hosts.ENDED).endswith(b" ended: why")
