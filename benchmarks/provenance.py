@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 import resnext_backbones
+from resnext_backbones.compute.tuned import processor
 from resnext_backbones.engine.provenance import commit
 
 LIBRARIES = (
@@ -37,7 +37,7 @@ def hardware(device: str) -> str:
     """Returns the GPU's name, or the processor's and the number of threads."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{_cpu_name()}, {torch.get_num_threads()} threads"
+    return f"{processor()}, {torch.get_num_threads()} threads"
 
 
 def _versions(names: Iterable[str]) -> Iterable[tuple[str, str]]:
@@ -46,10 +46,3 @@ def _versions(names: Iterable[str]) -> Iterable[tuple[str, str]]:
             yield name, version(name)
         except PackageNotFoundError:
             continue
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()

@@ -9,6 +9,7 @@ of autograd's graph: on a fast GPU a node of Python costs more than its convolut
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -213,7 +214,7 @@ class _Folded(torch.autograd.Function):
         _, need_x, need_shortcut, *needed = ctx.needs_input_grad
         masked = grad if y is None else torch.ops.aten.threshold_backward(grad, y, 0)
         wanted = [need_x, *needed]
-        with torch.enable_grad(), torch.autocast(grad.device.type, enabled=False):
+        with torch.enable_grad(), _cast_already(grad):
             inputs = [  # a weight that two steps share has a gradient from each
                 value.view_as(value) if want else value
                 for value, want in zip((x, *tensors), wanted, strict=True)
@@ -243,7 +244,7 @@ class _Folded(torch.autograd.Function):
             relu = values[-1] is not None
             masked = torch.ops.aten.threshold_backward(grad, values[-1], 0) if relu else grad
             return [None, masked, *found]
-        with torch.autocast(grad.device.type, enabled=False):  # they are cast already
+        with _cast_already(grad):
             for i in range(first, count - 1):
                 if values[i + 1] is None:
                     x, relu, at = values[i], how.relus[i], how.geometries[i]
@@ -268,6 +269,12 @@ class _Folded(torch.autograd.Function):
         if how.is_identity and need_x and count == 1:
             gradient = gradient + grad_shortcut
         return [gradient if need_x else None, grad_shortcut if need_shortcut else None, *found]
+
+
+def _cast_already(tensor: Tensor) -> AbstractContextManager[Any]:
+    """Keeps autocast from what was cast in the forward pass; it does not know the device meta."""
+    device = tensor.device.type
+    return nullcontext() if device == "meta" else torch.autocast(device, enabled=False)
 
 
 def _autocast(tensor: Tensor) -> Tensor:

@@ -8,18 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from resnext_backbones.compute import ways
 from resnext_backbones.compute.geometry import Geometry
-from resnext_backbones.compute.grouped import PLAIN, fastest, grouped_conv2d, grouped_gradients
-from resnext_backbones.compute.pointwise import is_product, product_gradients
+from resnext_backbones.compute.grouped import grouped_conv2d, grouped_gradients
+from resnext_backbones.compute.pointwise import product, product_gradients
+from resnext_backbones.compute.ways import ALL_PLAIN, PRODUCT, ways_of
+
+Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
     """(N, C_in, H, W) to (N, C_out, H', W'); the weight is (C_out, C_in / groups, kH, kW)."""
-    ways = fastest(x, weight, geometry)
-    own_backward = ways != PLAIN or is_product(x, weight, geometry)
-    if torch.is_grad_enabled() and own_backward:
+    chosen = ways_of(x, weight, geometry)
+    if torch.is_grad_enabled() and (chosen != ALL_PLAIN or ways.is_recorded()):
         return _Conv2d.apply(x, weight, bias, geometry)
-    return grouped_conv2d(x, weight, bias, geometry, ways.forward)
+    return forward(x, weight, bias, geometry, chosen.forward)
 
 
 def conv2d_backward(
@@ -29,27 +32,45 @@ def conv2d_backward(
     geometry: Geometry,
     needed: Sequence[bool],
     onto: Tensor | None = None,
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+) -> Gradients:
     """Returns the gradients of `x`, `weight` and `bias` of `conv2d`, as far as they are needed.
 
     `onto`, of the shape of `x`, is added to its gradient.
     """
-    if is_product(x, weight, geometry):
+    need_x, need_weight, need_bias = needed
+    asked = ("grad_input",) * need_x + ("grad_weight",) * (need_weight or need_bias)
+    chosen = ways_of(x, weight, geometry, asked)
+    of_x, of_weight = chosen.grad_input, chosen.grad_weight
+    if of_x == of_weight:
+        return gradients(grad, x, weight, geometry, of_x, needed, onto)
+    only = need_x, False, False
+    grad_x = gradients(grad, x, weight, geometry, of_x, only, onto)[0] if need_x else None
+    but = False, need_weight, need_bias
+    return grad_x, *gradients(grad, x, weight, geometry, of_weight, but)[1:]
+
+
+def forward(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, way: int) -> Tensor:
+    """Returns the convolution, computed in one way."""
+    if way == PRODUCT:
+        return product(x, weight, bias)
+    return grouped_conv2d(x, weight, bias, geometry, way)
+
+
+def gradients(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    geometry: Geometry,
+    way: int,
+    needed: Sequence[bool],
+    onto: Tensor | None = None,
+) -> Gradients:
+    """Returns the gradients, as of `conv2d_backward`, computed in one way."""
+    if not any(needed):
+        return None, None, None
+    if way == PRODUCT:
         return product_gradients(grad, x, weight, needed, onto)
-    need_x, *need_weight_bias = needed
-    ways = fastest(x, weight, geometry)
-    if ways.grad_input == ways.grad_weight:
-        found = grouped_gradients(grad, x, weight, geometry, ways.grad_input, needed)
-        grad_x, grad_weight, grad_bias = found
-    else:
-        grad_x = grad_weight = grad_bias = None
-        if need_x:
-            only = True, False, False
-            grad_x = grouped_gradients(grad, x, weight, geometry, ways.grad_input, only)[0]
-        if any(need_weight_bias):
-            but = False, *need_weight_bias
-            way = ways.grad_weight
-            _, grad_weight, grad_bias = grouped_gradients(grad, x, weight, geometry, way, but)
+    grad_x, grad_weight, grad_bias = grouped_gradients(grad, x, weight, geometry, way, needed)
     if grad_x is not None and onto is not None:
         grad_x = grad_x + onto
     return grad_x, grad_weight, grad_bias
@@ -64,8 +85,7 @@ class _Conv2d(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.geometry = geometry
-        way = fastest(x, weight, geometry).forward
-        return grouped_conv2d(x, weight, bias, geometry, way)
+        return forward(x, weight, bias, geometry, ways_of(x, weight, geometry).forward)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:

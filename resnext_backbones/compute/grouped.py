@@ -1,57 +1,14 @@
-"""Grouped convolutions, with several groups computed as one where that is faster."""
+"""Grouped convolutions, with several groups computed as one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from resnext_backbones.compute.geometry import Geometry
-
-
-class Ways(NamedTuple):
-    """Says how many groups are computed as one in each of the three passes."""
-
-    forward: int = 1
-    grad_input: int = 1
-    grad_weight: int = 1
-
-
-PLAIN = Ways()
-
-FASTEST: dict[tuple[str, torch.dtype], dict[int, Ways]] = {
-    ("cpu", torch.float32): {
-        4: Ways(grad_weight=4),
-        8: Ways(grad_weight=2),
-    },
-    ("cpu", torch.bfloat16): {
-        4: Ways(4, 8, 8),
-        8: Ways(grad_weight=2),
-    },
-    ("cuda", torch.float32): {
-        4: Ways(grad_weight=16),
-        8: Ways(grad_weight=8),
-    },
-    ("cuda", torch.bfloat16): {4: Ways(grad_weight=2)},
-    ("cuda", torch.float16): {4: Ways(grad_weight=4)},
-}
-"""Device and type of the input; then channels a group, and what is fastest there.
-
-Measured by python -m benchmarks.convolutions, whose numbers are in docs/benchmarks. What is not in
-the table is computed by the plain call.
-"""
-
-
-def fastest(x: Tensor, weight: Tensor, geometry: Geometry) -> Ways:
-    """Returns the fastest way of a grouped convolution that keeps the number of channels."""
-    channels = weight.shape[1]
-    ways = FASTEST.get((x.device.type, x.dtype), {}).get(channels, PLAIN)
-    even = all(geometry.groups % merged == 0 for merged in ways)
-    keeps = x.shape[1] == weight.shape[0] == channels * geometry.groups
-    return ways if even and keeps and not torch.jit.is_tracing() else PLAIN
 
 
 def merge_groups(weight: Tensor, groups: int, merged: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Gradients of 1x1 convolutions, as the matrix products that they are.
+"""1x1 convolutions and their gradients, as the matrix products that they are.
 
 Over pixels a 1x1 convolution is y = x w^T, so its gradients are g w and g^T x. Where the channels
 are last in memory these need no copies.
@@ -11,42 +11,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from resnext_backbones.compute.geometry import Geometry
 
-PRODUCTS: dict[tuple[str, torch.dtype], int] = {
-    ("cpu", torch.float32): 64,
-    ("cpu", torch.bfloat16): 256,
-    ("cuda", torch.bfloat16): 64,
-    ("cuda", torch.float16): 64,
-}
-"""Device and type of the input; then the fewest channels, of input and output, with which the
-products are faster than PyTorch's convolution.
-
-Measured by python -m benchmarks.convolutions, whose numbers are in docs/benchmarks.
-"""
-
-
-def is_product(x: Tensor, weight: Tensor, geometry: Geometry) -> bool:
-    """Returns whether the gradients are to be computed as products."""
-    fewest = PRODUCTS.get((x.device.type, x.dtype))
-    return (
-        fewest is not None
-        and min(weight.shape[:2]) >= fewest
-        and weight.shape[2:] == (1, 1)
-        and geometry.is_pointwise()
-        and x.is_contiguous(memory_format=torch.channels_last)
-        and not torch.jit.is_tracing()
-    )
-
-
-def product(x: Tensor, weight: Tensor) -> Tensor:
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Returns the convolution of `x`, (N, C_in, H, W), in channels_last: (N, C_out, H, W)."""
     n, _, height, width = x.shape
     last = torch.channels_last
     shape = n, len(weight), height, width
     y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=last)
     # Into a tensor of its own: a view could not be changed in place behind an autograd function.
-    torch.mm(_pixels(x), weight.flatten(1).t(), out=_pixels(y))
+    rows, weights = _pixels(x), weight.flatten(1).t()
+    if bias is None:
+        torch.mm(rows, weights, out=_pixels(y))
+    else:
+        torch.addmm(bias, rows, weights, out=_pixels(y))
     return y
 
 

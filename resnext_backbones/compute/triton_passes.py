@@ -17,7 +17,6 @@ from resnext_backbones.compute.convolution import conv2d, conv2d_backward
 from resnext_backbones.compute.folding import Folding
 from resnext_backbones.compute.geometry import Geometry
 from resnext_backbones.compute.passes import Gradient
-from resnext_backbones.compute.pointwise import is_product, product
 
 TILE = {"PIXELS": 64, "CHANNELS": 64}
 """A program has these of activations; 64 channels in half precision are a line of the cache."""
@@ -57,11 +56,7 @@ def forward(
     relu: bool = False,
 ) -> Tensor:
     """Returns what `passes.forward` does."""
-    # cuBLAS takes less of the processor's time than cuDNN, which computes the same product.
-    if is_product(x, weight, geometry):
-        y = product(x, weight)
-    else:
-        y = conv2d(x, weight, None, geometry).contiguous(memory_format=torch.channels_last)
+    y = conv2d(x, weight, None, geometry).contiguous(memory_format=torch.channels_last)
     if shortcut is not None:
         shortcut = shortcut.expand_as(y).contiguous(memory_format=torch.channels_last)
     pixels, channels, grid = _tiles(y)

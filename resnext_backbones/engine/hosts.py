@@ -70,8 +70,8 @@ class Peers:
         if (other := _claim(self.store, self.rank)) != _own_name():
             raise InputError(
                 f"rank {self.rank} is there already, {other}: two runs have the port "
-                f"{os.environ['MASTER_PORT']} of {os.environ['MASTER_ADDR']}; end the other one, or "
-                "set MASTER_PORT to a free port, the same for all processes of this run"
+                f"{os.environ['MASTER_PORT']} of {os.environ['MASTER_ADDR']}; end the other one, "
+                "or set MASTER_PORT to a free port, the same for all processes of this run"
             )
         self.store.set(f"beat/{self.rank}", "0")
         self.store.set(f"facts/{self.rank}", json.dumps(mine))

@@ -1,0 +1,207 @@
+"""The ways of a network's convolutions are measured where they run, and the fastest are chosen."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import functional_call
+from torch.utils._pytree import tree_leaves
+
+from resnext_backbones.compute import tuned
+from resnext_backbones.compute.convolution import forward, gradients
+from resnext_backbones.compute.ways import (
+    ALL_PLAIN,
+    PASSES,
+    PLAIN,
+    Layer,
+    Table,
+    Ways,
+    recorded,
+    table,
+    use,
+)
+
+FASTER = 0.97
+"""A way is taken that needs at most so much of the plain one's time."""
+
+HOPELESS = 1.5
+"""What takes so many times as long as the fastest in its first turn has no other."""
+
+TURNS = 5
+FEWEST = 2
+"""Each way is timed so often; where there is no time for that, at least so often, or not chosen."""
+
+SECONDS = 60.0
+SIMILAR = 2.0
+"""What was measured holds for inputs of up to so many times as many pixels, or fewer."""
+
+Work = dict[tuple[Layer, torch.Size], set[str]]
+
+
+def tune(
+    trunk: nn.Module,
+    shape: Sequence[int],
+    *,
+    dtype: torch.dtype,
+    seconds: float = SECONDS,
+    again: bool = False,
+) -> Table:
+    """Measures what was not measured before of a network's convolutions, keeps it, and puts it in
+    force. Nothing else of the network or of the random numbers changes.
+
+    Args:
+        trunk: on its device; what is trained of it decides which passes there are.
+        shape: (N, C, H, W) of its images.
+        dtype: in which its convolutions are computed, as autocast would have it.
+        seconds: it takes at most about so many.
+        again: measure what was measured before, too.
+
+    Returns:
+        What is in force of the layers of this network.
+    """
+    device = next(trunk.parameters()).device
+    work = layers_of(trunk, shape, dtype)
+    wanted = {at: passes for at, passes in work.items() if again or not is_known(*at)}
+    chosen = measure(wanted, device, seconds=seconds)
+    if chosen:
+        tuned.keep(device.type, chosen)
+        merged = {layer: dict(rows) for layer, rows in table(device.type).items()}
+        for layer, rows in chosen.items():
+            merged.setdefault(layer, {}).update(rows)
+        use(device.type, merged)
+    in_force = table(device.type)
+    return {layer: in_force[layer] for layer, _ in work if layer in in_force}
+
+
+def layers_of(trunk: nn.Module, shape: Sequence[int], dtype: torch.dtype) -> Work:
+    """Returns the convolutions that have several ways, with the shapes of their inputs and the
+    passes that a step computes of them. The network runs on tensors without values.
+    """
+    training = {module: module.training for module in trunk.modules()}
+    with FakeTensorMode(), recorded() as found, torch.enable_grad():
+
+        def without_values(tensor: Tensor) -> Tensor:
+            to = dtype if tensor.is_floating_point() else tensor.dtype
+            sides = tensor.shape, tensor.stride()
+            fake = torch.empty_strided(*sides, dtype=to, device=tensor.device)
+            return fake.requires_grad_(tensor.requires_grad)
+
+        named = (*trunk.named_parameters(), *trunk.named_buffers())
+        state = {name: without_values(tensor) for name, tensor in named}
+        device = next(trunk.parameters()).device
+        with torch.autocast(device.type, enabled=False):
+            try:
+                for module in training:  # synchronised norms would wait for other processes
+                    module.training = False
+                images = torch.empty(tuple(shape), dtype=dtype, device=device)
+                outputs = tree_leaves(functional_call(trunk, state, (images,)))
+                trained = [output for output in outputs if output.requires_grad]
+                if trained and any(training.values()):
+                    torch.autograd.backward(trained, [torch.empty_like(y) for y in trained])
+            finally:
+                for module, was_training in training.items():
+                    module.training = was_training
+    return {at: passes for at, passes in found.items() if len(at[0].ways()) > 1}
+
+
+def is_known(layer: Layer, shape: torch.Size) -> bool:
+    """Tells whether the table in force has the layer, for about as many pixels."""
+    pixels = _pixels(shape)
+    known = table(layer.device).get(layer, {})
+    return any(max(pixels, each) <= SIMILAR * min(pixels, each) for each in known)
+
+
+def measure(work: Work, device: torch.device, *, seconds: float = SECONDS) -> Table:
+    """Returns the fastest ways of convolutions.
+
+    Args:
+        work: as of `layers_of`.
+        seconds: it takes at most about so many; what there is no time for is not in the table.
+    """
+    end, chosen = time.monotonic() + seconds, Table()
+    with (
+        torch.no_grad(),
+        torch.autocast(device.type, enabled=False),
+        torch.random.fork_rng([device] if device.type == "cuda" else []),
+    ):
+        for count, ((layer, shape), passes) in enumerate(work.items()):
+            left = end - time.monotonic()
+            if left <= 0:
+                break
+            share = left / (len(work) - count)
+            ways = _fastest(layer, shape, passes, device, share)
+            chosen.setdefault(layer, {})[_pixels(shape)] = ways
+    return chosen
+
+
+def _fastest(
+    layer: Layer, shape: torch.Size, passes: Collection[str], device: torch.device, seconds: float
+) -> Ways:
+    """Returns the fastest ways of a layer; a pass that is not computed is plain."""
+    ways = ALL_PLAIN
+    last = torch.channels_last if layer.last else torch.contiguous_format
+    randn = partial(torch.randn, dtype=layer.dtype, device=device)
+    x = randn(shape).contiguous(memory_format=last)
+    weight = randn(layer.weight).contiguous(memory_format=torch.channels_last)
+    bias = randn(len(weight))
+    geometry = layer.geometry
+    grad = torch.randn_like(forward(x, weight, bias, geometry, PLAIN))
+    calls: dict[str, Callable[[int], object]] = {
+        "forward": lambda way: forward(x, weight, bias, geometry, way),
+        "grad_input": lambda way: gradients(grad, x, weight, geometry, way, (True, False, False)),
+        "grad_weight": lambda way: gradients(grad, x, weight, geometry, way, (False, True, True)),
+    }
+    for name in PASSES:
+        if name in passes:
+            found = _best(calls[name], layer.ways(), device, seconds / len(passes))
+            ways = ways._replace(**{name: found})
+    return ways
+
+
+def _best(
+    call: Callable[[int], object], ways: Sequence[int], device: torch.device, seconds: float
+) -> int:
+    """Returns the fastest of some ways, which are timed in turns; the first one is plain."""
+    end = time.monotonic() + seconds
+    taken: dict[int, list[float]] = {way: [] for way in ways}
+    for way in ways:
+        call(way)  # what is prepared at a first call is prepared
+    for turn in range(TURNS):
+        if turn >= FEWEST and time.monotonic() > end:
+            break
+        for way in taken:
+            taken[way].append(_seconds(partial(call, way), device))
+        least = min(times[0] for times in taken.values())
+        taken = {w: t for w, t in taken.items() if w == PLAIN or t[0] <= HOPELESS * least}
+        if len(taken) == 1:
+            return PLAIN
+    ratios = {
+        way: statistics.median(a / b for a, b in zip(times, taken[PLAIN], strict=True))
+        for way, times in taken.items()
+    }
+    best = min(ratios, key=lambda way: ratios[way])
+    return best if ratios[best] <= FASTER else PLAIN
+
+
+def _seconds(call: Callable[[], object], device: torch.device) -> float:
+    repeats = 1
+    if device.type == "cuda":
+        repeats = 10
+        torch.cuda.synchronize(device)
+    begun = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return (time.perf_counter() - begun) / repeats
+
+
+def _pixels(shape: torch.Size) -> int:
+    n, _, *sides = shape
+    return n * sides[0] * sides[1]

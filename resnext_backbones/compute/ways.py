@@ -1,0 +1,194 @@
+"""Each pass of a convolution is computed in one of several ways, of which a table has the fastest.
+
+`compute.tuning` measures it, for one device and the layers of one network. What no table has is
+computed by PyTorch's plain call.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from resnext_backbones.compute.geometry import Geometry
+
+PLAIN, PRODUCT = 1, 0
+"""A way is how many groups are computed as one; 1 is PyTorch's call, and 0 a matrix product."""
+
+MERGED = 2, 4, 8, 16
+WIDEST = 64
+"""So many groups are computed as one, up to so many channels: the more, the more zeros."""
+
+PASSES = "forward", "grad_input", "grad_weight"
+
+
+class Ways(NamedTuple):
+    """Says in which way each of the three passes is computed."""
+
+    forward: int = PLAIN
+    grad_input: int = PLAIN
+    grad_weight: int = PLAIN
+
+
+ALL_PLAIN = Ways()
+
+
+class Layer(NamedTuple):
+    """Says what decides which ways a convolution has, and how long they take."""
+
+    device: str
+    """The type of the device."""
+    dtype: torch.dtype
+    last: bool
+    """The input's channels are last in memory."""
+    weight: tuple[int, ...]
+    geometry: Geometry
+
+    def ways(self) -> list[int]:
+        """Returns those in which its passes can be computed, the plain one first."""
+        found, (out_channels, channels, *kernel) = [PLAIN], self.weight
+        groups = self.geometry.groups
+        if self.last and kernel == [1, 1] and self.geometry.is_pointwise():
+            found.append(PRODUCT)
+        if out_channels == channels * groups:
+            found += [m for m in MERGED if groups % m == 0 and m * channels <= WIDEST]
+        return found
+
+
+Table = dict[Layer, dict[int, Ways]]
+"""Of each layer the ways by the pixels of its input, N x H x W, with which they were measured."""
+
+_tables: dict[str, Table] = {}
+_recorder: Callable[[Layer, torch.Size, Iterable[str]], None] | None = None
+
+
+def ways_of(
+    x: Tensor, weight: Tensor, geometry: Geometry, passes: Iterable[str] = ("forward",)
+) -> Ways:
+    """Returns the fastest ways of a convolution.
+
+    Args:
+        x: (N, C_in, H, W).
+        weight: (C_out, C_in / groups, kH, kW).
+        passes: those that are about to be computed, for who records them.
+    """
+    if torch.jit.is_tracing():
+        return ALL_PLAIN
+    last = x.is_contiguous(memory_format=torch.channels_last)
+    layer = x.device.type, x.dtype, last, tuple(weight.shape), *geometry
+    if torch.compiler.is_compiling():  # for all sizes of images at once
+        return Ways(*_chosen(None, *layer))
+    if _recorder is not None:
+        _recorder(_layer(*layer), x.shape, passes)
+    return Ways(*_chosen(x.numel() // x.shape[1], *layer))
+
+
+@torch._dynamo.assume_constant_result
+def _chosen(pixels: int | None, *layer: Any) -> tuple[int, ...]:
+    """Returns the ways that were measured with the most similar number of pixels, or the largest;
+    a compiler takes them as they are when it meets them.
+    """
+    rows = table(layer[0]).get(_layer(*layer))
+    if not rows:
+        return tuple(ALL_PLAIN)
+    if pixels is None or len(rows) == 1:
+        return tuple(rows[max(rows)])
+    return tuple(rows[min(rows, key=lambda known: abs(math.log(known / max(pixels, 1))))])
+
+
+def _layer(
+    device: str, dtype: torch.dtype, last: bool, weight: tuple[int, ...], *geometry: Any
+) -> Layer:
+    return Layer(device, dtype, last, weight, Geometry(*geometry))
+
+
+def table(device: str) -> Table:
+    """Returns what is in force on a type of device: what `use` was given, or else this user's own
+    choices, which are read when they are asked for first.
+    """
+    if device not in _tables:
+        from resnext_backbones.compute import tuned
+
+        _tables[device] = tuned.read(device)
+    return _tables[device]
+
+
+def use(device: str, chosen: Table) -> None:
+    """Puts a table in force; an empty one computes all convolutions by PyTorch's plain call."""
+    _tables[device] = chosen
+
+
+def is_recorded() -> bool:
+    """Tells whether somebody records which passes are computed."""
+    return _recorder is not None
+
+
+@contextmanager
+def recorded() -> Iterator[dict[tuple[Layer, torch.Size], set[str]]]:
+    """Gives the passes of convolutions that are computed meanwhile, by layer and shape of input."""
+    global _recorder
+    found: dict[tuple[Layer, torch.Size], set[str]] = {}
+
+    def record(layer: Layer, shape: torch.Size, passes: Iterable[str]) -> None:
+        found.setdefault((layer, shape), set()).update(passes)
+
+    before, _recorder = _recorder, record
+    try:
+        yield found
+    finally:
+        _recorder = before
+
+
+def to_rows(chosen: Table) -> list[dict[str, Any]]:
+    """Returns a table as plain values, for a file."""
+    return [
+        {
+            "dtype": str(layer.dtype).removeprefix("torch."),
+            "channels_last": layer.last,
+            "weight": list(layer.weight),
+            **layer.geometry._asdict(),
+            "pixels": pixels,
+            "ways": dict(zip(PASSES, map(name_of, ways), strict=True)),
+        }
+        for layer, rows in chosen.items()
+        for pixels, ways in rows.items()
+    ]
+
+
+def from_rows(device: str, rows: Iterable[Mapping[str, Any]]) -> tuple[Table, list[str]]:
+    """Returns the table that `to_rows` was given, for a type of device, and which ways of it are
+    unknown here: in their place is the plain one.
+
+    Raises:
+        ValueError: rows are not of this form.
+    """
+    chosen: Table = {}
+    unknown: list[str] = []
+    try:
+        for row in rows:
+            stride, padding, dilation = (
+                tuple(map(int, row[name])) for name in ("stride", "padding", "dilation")
+            )
+            geometry = Geometry(stride, padding, dilation, int(row["groups"]))
+            weight = tuple(map(int, row["weight"]))
+            dtype = getattr(torch, row["dtype"])
+            layer = Layer(device, dtype, bool(row["channels_last"]), weight, geometry)
+            known = {name_of(way): way for way in layer.ways()}
+            names = [str(row["ways"][name]) for name in PASSES]
+            unknown += [name for name in names if name not in known]
+            ways = Ways(*(known.get(name, PLAIN) for name in names))
+            chosen.setdefault(layer, {})[int(row["pixels"])] = ways
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"no table of ways: {type(error).__name__}: {error}") from error
+    return chosen, unknown
+
+
+@functools.cache
+def name_of(way: int) -> str:
+    """Returns the name of a way, for a file or a table."""
+    return {PLAIN: "plain", PRODUCT: "product"}.get(way, f"{way} groups as one")
