@@ -246,6 +246,15 @@ def meet(
         peers.meet(facts, gpu)
 
 
+def group_options() -> dict[str, Any]:
+    """Returns what makes a process group of those that have met, over the connection that there is:
+    a new one would be waited for, deaf to signals, where rank 0 ends in between.
+    """
+    if peers is None:
+        return {}
+    return {"store": peers.store.part("group"), "rank": peers.rank, "world_size": peers.world_size}
+
+
 def cpu_group() -> Any:
     """Returns a group of all processes that does not wait for GPUs, once all are there to make it;
     errors as of `Peers.gather`.

@@ -149,7 +149,10 @@ def start(cfg: Config, loaders: tuple[str, ...], checkpoint: str = "") -> None:
 
     start_process_group(cfg, facts)
     if cfg.launcher != "none" and not distributed.is_initialized():
-        init_dist("pytorch", **cfg.env_cfg.dist_cfg)  # whose variables every launcher's became
+        options = dict(cfg.env_cfg.dist_cfg)
+        if torch.cuda.is_available() and "init_backend" not in options:
+            options.update(hosts.group_options())
+        init_dist("pytorch", **options)  # whose variables every launcher's became
 
 
 def build_runner(cfg: Config, *loops: str) -> CheckedRunner:
