@@ -6,7 +6,8 @@ import itertools
 
 import pytest
 import torch
-from helpers import relative_error
+from helpers import EveryLayer, relative_error
+from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn import functional as F
 
@@ -24,7 +25,7 @@ UNEVEN = Geometry((2, 1), (0, 2), (1, 2), 8)
 
 def table(monkeypatch: pytest.MonkeyPatch, ways: Ways) -> None:
     """Computes all grouped convolutions in these ways."""
-    monkeypatch.setattr(tables, "_chosen", lambda *_: tuple(ways))
+    monkeypatch.setattr(tables, "_tables", {DEVICE: EveryLayer(lambda _: ways)})
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
 
 
@@ -88,7 +89,7 @@ def test_compiled_without_a_break_for_any_size(ways: Ways, monkeypatch) -> None:
 
     compiled = torch.compile(step, backend=graphs, fullgraph=True, dynamic=True)
     for size in ((9, 11), (12, 8), (7, 14)):
-        x, weight, _ = tensors(8, size)
+        x, weight = tensors(8, size)[0], nn.Parameter(tensors(8)[1].detach())
         pairs = []
         for function in (step, compiled):
             y = function(x, weight)

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 import torch
-from helpers import relative_error
+from helpers import EveryLayer, relative_error
 from torch import nn
 from torch.nn import functional as F
 
@@ -15,21 +15,15 @@ from resnext_backbones.compute import convolution, pointwise
 from resnext_backbones.compute import ways as tables
 from resnext_backbones.compute.convolution import conv2d, conv2d_backward
 from resnext_backbones.compute.geometry import Geometry
-from resnext_backbones.compute.ways import PRODUCT, Layer, Ways
+from resnext_backbones.compute.ways import Ways
 
 PLAIN = Geometry((1, 1), (0, 0), (1, 1), 1)
 
 
-class ForEachLayer(dict):
-    """A table that has every layer."""
-
-    def get(self, layer: Layer, default: object = None) -> dict[int, Ways]:  # noqa: ARG002
-        return {1: Ways(*[PRODUCT if PRODUCT in layer.ways() else 1] * 3)}
-
-
 @pytest.fixture(autouse=True)
 def _always(monkeypatch) -> None:
-    monkeypatch.setattr(tables, "_tables", {"cpu": ForEachLayer()})
+    products = EveryLayer(lambda layer: Ways(*[layer.ways()[-1]] * 3))
+    monkeypatch.setattr(tables, "_tables", {"cpu": products})
 
 
 @pytest.fixture

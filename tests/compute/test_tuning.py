@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import SMALL
+from helpers import SMALL, EveryLayer
 from torch import nn
 
 from resnext_backbones import ResNeXt
@@ -105,15 +105,11 @@ def test_another_operator_between_is_not_in_the_way() -> None:
     assert tuning.layers_of(trunk, SHAPE, torch.float32)
 
 
-class Last(dict):
-    """A table with the last of each layer's ways."""
-
-    def get(self, layer: ways.Layer, default: object = None) -> dict[int, Ways]:  # noqa: ARG002
-        return {1: Ways(*[layer.ways()[-1]] * 3)}
+LAST = EveryLayer(lambda layer: Ways(*[layer.ways()[-1]] * 3))
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
-@pytest.mark.parametrize("table", [{}, Last()], ids=["plain", "products and merged groups"])
+@pytest.mark.parametrize("table", [{}, LAST], ids=["plain", "products and merged groups"])
 def test_gradients_lie_in_memory_as_their_parameters(
     table: ways.Table, layout: torch.memory_format
 ) -> None:
