@@ -99,7 +99,8 @@ def start_process_group(cfg: Any, facts: Callable[[bool], Mapping[str, str]] | N
         dist_cfg = {"timeout": timeout, **((cfg.get("env_cfg") or {}).get("dist_cfg") or {})}
         cfg.env_cfg = {**(cfg.get("env_cfg") or {}), "dist_cfg": dist_cfg}
         return
-    distributed.init_process_group("gloo", timeout=timedelta(seconds=timeout))
+    limit = timedelta(seconds=timeout)
+    distributed.init_process_group("gloo", timeout=limit, **hosts.group_options())
     # MMEngine's default wrapper names a CUDA device; this one names none.
     cfg.model_wrapper_cfg = {
         "type": "MMDistributedDataParallel",
