@@ -92,7 +92,7 @@ def main() -> None:
     args = parse_args()
     console = Console()
     if not console.is_terminal:
-        console = Console(width=160)
+        console = Console(width=220)
     if args.document:
         console.print(update_document())
         return

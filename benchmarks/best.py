@@ -78,16 +78,15 @@ def fastest(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if best.get(group(row)) is row]
 
 
-def drop(rows: Sequence[Row]) -> list[Row]:
-    """Marks those that no further turn can make their contestant's best, and returns them."""
+def slow(rows: Sequence[Row]) -> list[Row]:
+    """Returns those that no further turn can make their contestant's best."""
     best = {group(row): _median(row) for row in fastest(rows)}
-    found = []
-    for row in rows:
+
+    def is_slow(row: Row) -> bool:
         most = CLOSE if len(row["seconds"]) >= FEWEST else HOPELESS
-        if not row["dropped"] and _median(row) > most * best[group(row)]:
-            row["dropped"] = True
-            found.append(row)
-    return found
+        return _median(row) > most * best[group(row)]
+
+    return [row for row in rows if not row["dropped"] and is_slow(row)]
 
 
 def ordered(rows: Sequence[Row]) -> list[Row]:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from tooling import FEW_BOXES, ROOT, run
 
-from benchmarks import report
 from benchmarks.turns import Turns, in_turn
 
 
@@ -36,6 +35,8 @@ def test_processes_take_turns_and_none_waits_for_one_that_ended(tmp_path: Path) 
 @pytest.mark.whole
 def test_the_same_epoch_in_every_setting(coco_tiny: Path, tmp_path: Path) -> None:
     pytest.importorskip("mmdet", reason="MMDetection is not installed")
+    from benchmarks import report  # which the processes of the test above do without
+
     done = run(
         [sys.executable, "-m", "benchmarks.epoch"], "mask_rcnn_x50_32x4d_fpn_coco",
         "--data-root", coco_tiny, "--scale", "96x160", "--out", tmp_path, "--cfg-options",
