@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import resource
-from collections.abc import Callable
+import os
+import tempfile
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -12,19 +13,30 @@ from typing import Any, TypeVar
 
 import torch
 
+from benchmarks import memory
+from benchmarks.clock import seconds
 from benchmarks.job import Entry, Job, Setting, set_tf32
+from resnext_backbones.compute.ways import from_rows, table, to_rows, use
 
 T = TypeVar("T")
+Row = dict[str, Any]
 
 _job: Job
 
 
 class Worker:
-    """Builds a job in a new process, so that memory and compiled code are its own."""
+    """Builds a job in a new process, so that memory and compiled code are its own.
 
-    def __init__(self, setting: Setting, entry: Entry) -> None:
+    Args:
+        setting: of all entries.
+        entry: what is built.
+        ways: of this package's convolutions, as `tune` returned them. What this user had chosen
+            before is not looked at.
+    """
+
+    def __init__(self, setting: Setting, entry: Entry, ways: Sequence[Row] = ()) -> None:
         self.entry = entry
-        self._pool = ProcessPoolExecutor(1, get_context("spawn"), _start, (setting, entry))
+        self._pool = ProcessPoolExecutor(1, get_context("spawn"), _start, (setting, entry, ways))
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
         """Run one of this module's functions in the process, and wait."""
@@ -35,10 +47,22 @@ class Worker:
         self._pool.shutdown()
 
 
-def _start(setting: Setting, entry: Entry) -> None:
+def _start(setting: Setting, entry: Entry, ways: Sequence[Row]) -> None:
     global _job
     set_tf32(entry.precision)
+    device = torch.device(setting.device).type
+    use(device, from_rows(device, ways)[0])
     _job = Job(setting, entry)
+
+
+def tune() -> tuple[list[Row], float]:
+    """Returns the ways that `resnext tune` chooses for this job, which are kept nowhere else, and
+    the seconds that it took.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["TORCH_HOME"] = folder
+        taken = seconds(_job.tune, _job.setting.device)
+    return to_rows(table(torch.device(_job.setting.device).type)), taken
 
 
 def warm_up(path: Path) -> None:
@@ -52,16 +76,14 @@ def warm_up(path: Path) -> None:
 def turn() -> float:
     """Returns the seconds of a turn, behind one that fills the allocator."""
     _job.turn()
-    seconds = _job.turn()
+    taken = _job.turn()
     _give_back()
-    return seconds
+    return taken
 
 
 def peak_bytes() -> int:
-    """Returns the most memory so far: allocated on the GPU, or the resident size of the process."""
-    if _on_gpu():
-        return torch.cuda.max_memory_allocated(_job.setting.device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Returns the most memory so far."""
+    return memory.peak_bytes(_job.setting.device)
 
 
 def device_seconds() -> float | None:
