@@ -159,8 +159,9 @@ def _train(
 def _config(
     entry: Entry, config: str, scale: tuple[int, int], options: list[str], work_dir: Path
 ) -> Any:
-    cfg = load_config(config, options, work_dir=str(work_dir), log_level="WARNING")
+    cfg = load_config(config, options, work_dir=str(work_dir))
     check_data(cfg, "train")
+    cfg.log_level = "WARNING"
     cfg.merge_from_dict(
         {
             "randomness": {"seed": 0},
