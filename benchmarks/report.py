@@ -32,6 +32,7 @@ COLUMNS = (
     ("precision", lambda row: row["precision"]),
     ("seconds", lambda row: f"{row['median']:{'.3f' if row['median'] > 0.5 else '.4f'}}"),
     ("spread", lambda row: f"{row['spread']:.1%}"),
+    ("processor", lambda row: _number(row, "processor_seconds", "{:.3f}")),
     ("computing", lambda row: _number(row, "device_seconds", "{:.4f}")),
     ("turns", lambda row: "" if row.get("best") is None else str(len(row["seconds"]) or 1)),
     ("images/s", lambda row: f"{row['images_per_second']:.2f}"),
