@@ -57,6 +57,7 @@ DATA_COLUMNS = (
 EPOCH_COLUMNS = (
     *COLUMNS[:4],
     ("seconds", lambda row: f"{row['median']:.1f}"),
+    ("processor", lambda row: f"{row['processor_seconds']:.1f}"),
     ("median of a step", lambda row: f"{row['step_seconds']:.3f}"),
     ("peak (GB)", lambda row: _number(row, "peak_bytes", "{:.2f}", 1e9)),
     ("first loss", lambda row: f"{row['loss'][0]:.4f}"),
