@@ -252,13 +252,16 @@ def group_options() -> dict[str, Any]:
 
 
 def cpu_group() -> Any:
-    """Returns a group of all processes that does not wait for GPUs, once all are there to make it;
-    errors as of `Peers.gather`.
+    """Returns a group of all processes that does not wait for GPUs, once all are there, and have
+    nothing to save; errors as of `Peers.gather`.
     """
     if peers is not None:
         peers.gather()
+    if distributed.get_backend() == "gloo":
+        return distributed.group.WORLD
     seconds = peers.timeout if peers is not None else TIMEOUT
-    return distributed.new_group(backend="gloo", timeout=timedelta(seconds=seconds))
+    with requests.ending_at_once():
+        return distributed.new_group(backend="gloo", timeout=timedelta(seconds=seconds))
 
 
 def tell(message: str) -> None:

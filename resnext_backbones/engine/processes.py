@@ -15,6 +15,7 @@ from torch import distributed, multiprocessing
 
 from resnext_backbones.engine import hosts
 from resnext_backbones.engine.addresses import use_interface
+from resnext_backbones.engine.signals import requests
 from resnext_backbones.engine.started import find
 from resnext_backbones.errors import InputError
 
@@ -100,7 +101,8 @@ def start_process_group(cfg: Any, facts: Callable[[bool], Mapping[str, str]] | N
         cfg.env_cfg = {**(cfg.get("env_cfg") or {}), "dist_cfg": dist_cfg}
         return
     limit = timedelta(seconds=timeout)
-    distributed.init_process_group("gloo", timeout=limit, **hosts.group_options())
+    with requests.ending_at_once():
+        distributed.init_process_group("gloo", timeout=limit, **hosts.group_options())
     # MMEngine's default wrapper names a CUDA device; this one names none.
     cfg.model_wrapper_cfg = {
         "type": "MMDistributedDataParallel",

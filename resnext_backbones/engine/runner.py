@@ -152,7 +152,8 @@ def start(cfg: Config, loaders: tuple[str, ...], checkpoint: str = "") -> None:
         options = dict(cfg.env_cfg.dist_cfg)
         if torch.cuda.is_available() and "init_backend" not in options:
             options.update(hosts.group_options())
-        init_dist("pytorch", **options)  # whose variables every launcher's became
+        with requests.ending_at_once():
+            init_dist("pytorch", **options)  # whose variables every launcher's became
 
 
 def build_runner(cfg: Config, *loops: str) -> CheckedRunner:

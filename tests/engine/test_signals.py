@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -82,6 +84,30 @@ def test_a_forked_process_outlives_what_is_not_from_its_parent() -> None:
             return True
 
     wait_for(gone)
+
+
+DEAF = """
+from torch.distributed import HashStore
+from resnext_backbones.engine.signals import requests
+with requests.listening(), requests.ending_at_once():
+    print("waits", flush=True)
+    HashStore().get("what nobody sets")
+"""
+
+
+def test_what_waits_outside_of_python_is_ended_at_once() -> None:
+    """PyTorch waits so for minutes, and a handler of Python's would run once it is back."""
+    with subprocess.Popen([sys.executable, "-c", DEAF], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.terminate()
+        assert process.wait(20) == -signal.SIGTERM
+    with requests.listening():
+        with requests.ending_at_once():
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        requests.noted_only = True
+        os.kill(os.getpid(), signal.SIGTERM)
+        wait_for(lambda: requests.asked == signal.SIGTERM)
 
 
 @pytest.mark.parametrize(
