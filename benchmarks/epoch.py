@@ -66,6 +66,7 @@ class StepsHook(Hook):
     def __init__(self, turns: Turns) -> None:
         self.turns = turns
         self.seconds: list[float] = []
+        self.processor: list[float] = []
         self.loss: list[float] = []
 
     def before_train(self, runner: Any) -> None:  # noqa: ARG002
@@ -75,12 +76,14 @@ class StepsHook(Hook):
     def before_train_iter(self, *_: Any, **__: Any) -> None:
         """Wait for the turn, and start the clock."""
         self.turns.begin()
-        self._start = time.perf_counter()
+        self._start = time.perf_counter(), time.process_time()
 
     def after_train_iter(self, *_: Any, outputs: Any = None, **__: Any) -> None:
         """Note the step; reading the loss waits for the device."""
         self.loss.append(float(outputs["loss"].detach()))
-        self.seconds.append(time.perf_counter() - self._start)
+        start, worked_before = self._start
+        self.seconds.append(time.perf_counter() - start)
+        self.processor.append(time.process_time() - worked_before)
         self.turns.end()
 
 
@@ -150,6 +153,7 @@ def _train(
         **vars(entry),
         "dropped": False,
         "steps": hook.seconds,
+        "processor_seconds": sum(hook.processor),
         "loss": hook.loss,
         "tuning_seconds": tuning,
         "peak_bytes": peak_bytes(device),
@@ -159,8 +163,9 @@ def _train(
 def _config(
     entry: Entry, config: str, scale: tuple[int, int], options: list[str], work_dir: Path
 ) -> Any:
-    cfg = load_config(config, options, work_dir=str(work_dir), log_level="WARNING")
+    cfg = load_config(config, options, work_dir=str(work_dir))
     check_data(cfg, "train")
+    cfg.log_level = "WARNING"
     cfg.merge_from_dict(
         {
             "randomness": {"seed": 0},
@@ -225,6 +230,8 @@ def main() -> None:
     words = ["COCO" if word == str(args.data_root) else word for word in sys.argv[1:]]
     result["command"] = shlex.join(["python", "-m", "benchmarks.epoch", *words])
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
     console.print(table(result))
     args.out.mkdir(parents=True, exist_ok=True)
     name = f"epoch_{Path(args.config).stem}_{args.precision}_{file_name(result['hardware'])}.json"

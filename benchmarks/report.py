@@ -32,6 +32,7 @@ COLUMNS = (
     ("precision", lambda row: row["precision"]),
     ("seconds", lambda row: f"{row['median']:{'.3f' if row['median'] > 0.5 else '.4f'}}"),
     ("spread", lambda row: f"{row['spread']:.1%}"),
+    ("processor", lambda row: _number(row, "processor_seconds", "{:.3f}")),
     ("computing", lambda row: _number(row, "device_seconds", "{:.4f}")),
     ("turns", lambda row: "" if row.get("best") is None else str(len(row["seconds"]) or 1)),
     ("images/s", lambda row: f"{row['images_per_second']:.2f}"),
@@ -56,6 +57,7 @@ DATA_COLUMNS = (
 EPOCH_COLUMNS = (
     *COLUMNS[:4],
     ("seconds", lambda row: f"{row['median']:.1f}"),
+    ("processor", lambda row: f"{row['processor_seconds']:.1f}"),
     ("median of a step", lambda row: f"{row['step_seconds']:.3f}"),
     ("peak (GB)", lambda row: _number(row, "peak_bytes", "{:.2f}", 1e9)),
     ("first loss", lambda row: f"{row['loss'][0]:.4f}"),

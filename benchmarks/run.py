@@ -145,7 +145,9 @@ class _Field:
             self.add(self.entries)
         for number in range(turns):
             for worker_, row in self.running():
-                row["seconds"].append(worker_.call(worker.turn))
+                taken, worked = worker_.call(worker.turn)
+                row["seconds"].append(taken)
+                row["processor"].append(worked)
             self.say(f"turn {number + 1} of {turns}")
             if only_best:
                 self.drop()
@@ -171,13 +173,13 @@ class _Field:
     def try_out(self, new: Sequence[tuple[Worker, Row]]) -> None:
         """Gives each a turn that counts only where it gets no other."""
         for worker_, row in new:
-            row["trial"] = worker_.call(worker.turn)
+            row["trial"], _ = worker_.call(worker.turn)
 
     def drop(self) -> None:
         """Ends the processes of those that cannot be their contestant's best."""
         for row in best.slow(self.rows):
             if not row["seconds"]:  # something else may have slowed the machine down
-                again = self.workers[self.rows.index(row)].call(worker.turn)
+                again, _ = self.workers[self.rows.index(row)].call(worker.turn)
                 row["trial"] = min(row["trial"], again)
         for row in best.slow(self.rows):
             self.say(f"{row['label']}, {row['precision']}, is slower by far, and dropped")
@@ -205,7 +207,8 @@ def _prepare(
     """Warms an entry up, compares what it computes, and returns the beginning of its row."""
     entry = worker_.entry
     say(f"preparing {entry.label}, {entry.precision}")
-    row: Row = {"label": entry.label, **asdict(entry), "seconds": [], "dropped": False}
+    row: Row = {"label": entry.label, **asdict(entry), "dropped": False}
+    row |= {"seconds": [], "processor": []}
     results = _warm_up(worker_, folder)
     if CONTESTANTS[entry.contestant].same_network:
         row |= _compare(TASKS[setting.task], entry, results, reference)
@@ -265,6 +268,8 @@ def _summarise(row: Row, setting: Setting) -> None:
     low, _, high = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else (median,) * 3
     flops = step_flops(setting, row["contestant"])
     row["median"] = median
+    if row["processor"]:
+        row["processor_seconds"] = statistics.median(row["processor"])
     row["spread"] = (high - low) / 2 / median
     row["images_per_second"] = setting.batch * len(setting.sizes) / median
     row["gflops"] = None if flops is None else flops / median / 1e9

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -73,12 +74,16 @@ def warm_up(path: Path) -> None:
         torch.cuda.reset_peak_memory_stats(_job.setting.device)
 
 
-def turn() -> float:
-    """Returns the seconds of a turn, behind one that fills the allocator."""
+def turn() -> tuple[float, float]:
+    """Returns the seconds of a turn, behind one that fills the allocator, and those in which
+    processors worked for it: all threads together, and nothing that others did meanwhile.
+    """
     _job.turn()
+    start = time.process_time()
     taken = _job.turn()
+    worked = time.process_time() - start
     _give_back()
-    return taken
+    return taken, worked
 
 
 def peak_bytes() -> int:
