@@ -50,7 +50,7 @@ def keep(device: str, chosen: Table) -> None:
 
 def measured_on(device: str) -> dict[str, Any]:
     """Returns what choices depend on: the device, the versions, and the threads of a processor."""
-    versions = {"torch": torch.__version__, "resnext_backbones": resnext_backbones.__version__}
+    versions = {"torch": str(torch.__version__), "resnext_backbones": resnext_backbones.__version__}
     if device == "cuda":
         versions["cuDNN"] = str(torch.backends.cudnn.version())
         return {"device": torch.cuda.get_device_name(), **versions}
