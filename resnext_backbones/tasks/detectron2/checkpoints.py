@@ -9,7 +9,6 @@ from detectron2.checkpoint import DetectionCheckpointer
 from fvcore.common.checkpoint import Checkpointer as FvcoreCheckpointer
 from torch import Tensor, nn
 
-from resnext_backbones.engine.run_ways import KEY, RunWays
 from resnext_backbones.io import atomic_write_text, flush
 from resnext_backbones.weights import Preprocessing
 from resnext_backbones.weights.files import read_file
@@ -62,10 +61,8 @@ class SafeCheckpointer(DetectionCheckpointer, _Reader):
 class Checkpointer(SafeCheckpointer):
     """Gives a file its name when it is whole: a run killed while it saves has the one before."""
 
-    def __init__(
-        self, model: nn.Module, folder: str, pixels: Preprocessing, ways: RunWays, **kept: Any
-    ) -> None:
-        super().__init__(model, folder, **kept, **{PIXELS: SeenPixels(pixels), KEY: ways})
+    def __init__(self, model: nn.Module, folder: str, pixels: Preprocessing, **kept: Any) -> None:
+        super().__init__(model, folder, **kept, **{PIXELS: SeenPixels(pixels)})
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Writes a checkpoint, and notes it as the last one."""

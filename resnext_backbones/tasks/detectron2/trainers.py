@@ -25,7 +25,7 @@ from torch import nn
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
 from resnext_backbones.engine.describe import summary
 from resnext_backbones.engine.fit import NONE
-from resnext_backbones.engine.run_ways import RunWays
+from resnext_backbones.engine.run_ways import KEY, RunWays
 from resnext_backbones.errors import some
 from resnext_backbones.tasks.detectron2.checkpoints import Checkpointer
 from resnext_backbones.tasks.detectron2.checks import evaluators_of
@@ -66,7 +66,8 @@ def train_lazy(experiment: Experiment, resume: bool, *, tunes: bool) -> None:
     )
     folder = cfg.train.output_dir
     ways = ways_of(model, tunes=tunes)
-    checkpointer = Checkpointer(model, folder, experiment.pixels, ways, trainer=trainer)
+    kept: Any = {"trainer": trainer, KEY: ways}
+    checkpointer = Checkpointer(model, folder, experiment.pixels, **kept)
     main = comm.is_main_process()
     steps, period = cfg.train.max_iter, cfg.train.log_period
     registered = [
@@ -130,9 +131,9 @@ class YamlTrainer(DefaultTrainer):
     def build_hooks(self) -> list[Any]:
         folder = self.cfg.OUTPUT_DIR
         pixels = YamlExperiment(Path(), self.cfg).pixels
-        kept = weakref.proxy(self)
         ways = ways_of(self.model, tunes=self.tunes)
-        self.checkpointer = Checkpointer(self.model, folder, pixels, ways, trainer=kept)
+        kept: Any = {"trainer": weakref.proxy(self), KEY: ways}
+        self.checkpointer = Checkpointer(self.model, folder, pixels, **kept)
         built = [RunWaysHook(ways), *super().build_hooks()]
         evaluates = next(i for i, hook in enumerate(built) if isinstance(hook, hooks.EvalHook))
         built.insert(evaluates, RequestsHook(self.checkpointer))
