@@ -29,24 +29,12 @@ def test_it_measures_once_prints_a_table_and_keeps_it(tiny: str, capsys) -> None
     cli.main(line)
     first, head, *rows, last = capsys.readouterr().out.splitlines()
     assert first == f"{tiny}: images (1, 3, 64, 96), torch.float32, on cpu"
-    assert head.split() == [
-        "weight",
-        "stride",
-        "groups",
-        "pixels",
-        "forward",
-        "grad",
-        "input",
-        "grad",
-        "weight",
-    ]
+    assert re.split(r"  +", head)[3:] == ["pixels", "forward", "grad input", "grad weight"]
     table = tuned.read("cpu")
     assert len(rows) == len(table) == int(last.split()[0]) > 8
     assert last.endswith(f"kept in {tuned.path('cpu')}")
     # What is frozen has no backward pass.
     assert any(re.search(r" 384 .* -\s+-$", row) for row in rows)
-    (stride2,) = (row for row in rows if "4 x 3 x 3" in row and "2 x 2" in row and " 384 " in row)
-    assert " 4 " in stride2
     cli.main(line)
     assert "\n0 measured" in (again := capsys.readouterr().out)
     assert again.endswith("--again measures anew\n")
@@ -78,13 +66,17 @@ CONFIGS = {
     "mask_rcnn_x101_32x4d_fpn_coco": ((2, 3, 800, 1344), 1),
     "torchvision/mask_rcnn_x50_32x4d_fpn_coco": ((2, 3, 800, 1344), 1),
     "torchvision/deeplabv3_x50_32x4d_voc": ((4, 3, 480, 480), -1),
+    "detectron2/mask_rcnn_fpn_1x": ((16, 3, 800, 1344), 2),
+    "COCO-Detection/faster_rcnn_X_101_32x8d_FPN_3x.yaml": ((16, 3, 800, 1344), 2),
 }
 
 
 @pytest.mark.parametrize("name", quick(CONFIGS, {"imagenet/paper"}))
 def test_a_config_says_its_network_and_images(name: str) -> None:
     pytest.importorskip("mmengine", reason="MMEngine is not installed")
-    if "/" not in name:
+    if "detectron2" in name or name.endswith("yaml"):
+        pytest.importorskip("detectron2", reason="Detectron2 is not installed")
+    elif "/" not in name:
         pytest.importorskip("mmdet", reason="MMDetection is not installed")
     found = tunable(name, batch=None, size=None, frozen=None)
     assert (found.shape, found.trunk.frozen_stages) == CONFIGS[name]

@@ -67,12 +67,10 @@ class RunWays:
         """
         if not self.trunks or self._take_over():
             return
+        self._use({}, tuned.measured_on(self.device))
         if self.plain:
             self.info(f"convolutions: plain, by {self.plain}")
-            self._use({}, tuned.measured_on(self.device))
             return
-        self.state = {}
-        forget(self.device)
         for trunk in self.trunks:
             _before_first_call(trunk, self._is_due, self._tune)
 
@@ -134,7 +132,7 @@ class RunWays:
         failure, rows, measured_on = found[0]
         if failure and is_first:
             self.warn(f"convolutions: plain, since they cannot be measured: {failure}")
-        before = from_rows(self.device, self.state.get("rows", ()))[0]  # of another trunk
+        before = from_rows(self.device, self.state["rows"])[0]  # of another trunk
         self._use({**before, **from_rows(self.device, rows)[0]}, measured_on)
 
     def _measured(self, trunk: ResNeXt, images: Tensor) -> tuple[str, list[Any], dict[str, Any]]:

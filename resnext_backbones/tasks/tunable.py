@@ -86,7 +86,14 @@ def dtype_of(amp: str, device: str) -> torch.dtype:
 
 def _of_config(name: str) -> tuple[nn.Module, int, tuple[int, int] | None, str]:
     """Returns a config's network without memory, and images, size and precision of its steps."""
-    from resnext_backbones.tasks.engines import DETECTRON2, MMDETECTION, PRETRAINING, engine_of
+    from resnext_backbones.tasks.engines import (
+        DETECTRON2,
+        MMDETECTION,
+        PRETRAINING,
+        TORCHVISION,
+        engine_of,
+        task_of,
+    )
 
     try:
         engine = engine_of(name)
@@ -99,12 +106,13 @@ def _of_config(name: str) -> tuple[nn.Module, int, tuple[int, int] | None, str]:
         return _of_detectron2(name)
     from resnext_backbones.engine.checks.network import build_on_meta
     from resnext_backbones.engine.config import read_config
-    from resnext_backbones.tasks.engines import task_of
 
     read = read_config if engine == PRETRAINING else task_of(engine, "train").load_config
     if engine == PRETRAINING:
         from resnext_backbones.tasks.classification import model as _registers  # noqa: F401
     cfg = read(name)
+    if engine == TORCHVISION and cfg.model.get("num_classes") is None:
+        cfg.model.num_classes = 2  # which the images would say; the head is not measured
     sizes = {MMDETECTION: _padded, PRETRAINING: _cropped}.get(engine, _of_torchvision)(cfg)
     amp = WRAPPERS.get((cfg.get("optim_wrapper") or {}).get("type", ""), "")
     loader = cfg.get("train_dataloader") or {}
@@ -134,7 +142,12 @@ def _cropped(cfg: Any) -> Iterator[tuple[int, int]]:
 
 def _of_torchvision(cfg: Any) -> Iterator[tuple[int, int]]:
     """Yields the sizes to which torchvision's detectors resize, and those of segmenters' crops."""
-    yield from _cropped(cfg)
+    from resnext_backbones.engine.walk import dicts_with
+    from resnext_backbones.tasks.torchvision.pixels import CROP
+
+    loader = cfg.get("train_dataloader")
+    for masks in dicts_with(loader, lambda d: str(d.get("type")).endswith("ClassMasks")):
+        yield (round(masks["size"] * CROP),) * 2
     if cfg.model.type == "resnext_backbones.TorchvisionDetector":
         given = cfg.model.get("min_size", 800)
         shorter = given if isinstance(given, int) else max(given)
@@ -148,12 +161,18 @@ def _of_detectron2(name: str) -> tuple[nn.Module, int, tuple[int, int] | None, s
         raise InputError(str(error)) from error
     experiment = read_experiment(name)
     found = experiment.backbone()
-    return (
-        nn.ModuleList([found] if found else []),
-        experiment.batch,
-        None,
-        ("fp16" if experiment.amp else ""),
-    )
+    if (inputs := experiment.cfg.get("INPUT")) is not None:
+        edges = [(max(inputs.MIN_SIZE_TRAIN), inputs.MAX_SIZE_TRAIN)]
+    else:
+        resizing = [each for each in experiment.sizes or () if "short_edge_length" in each]
+        edges = [(max(_list(r.short_edge_length)), r.get("max_size", 0)) for r in resizing]
+    sizes = [(_to_multiple(shorter), _to_multiple(longer)) for shorter, longer in edges if longer]
+    amp = "fp16" if experiment.amp else ""
+    return nn.ModuleList([found] if found else []), experiment.batch, max(sizes, default=None), amp
+
+
+def _list(given: Any) -> list[int]:
+    return [given] if isinstance(given, int) else list(given)
 
 
 def _to_multiple(side: int) -> int:
