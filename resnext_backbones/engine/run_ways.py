@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,6 +34,7 @@ class RunWays:
 
     Args:
         model: the whole network, on its device.
+        called: modules of this type are called with images, and are a trunk or hold one.
         tunes: False computes all of them plainly, unless a checkpoint says otherwise.
         info, warn: log a line.
         changed: is told what a checkpoint is to hold, whenever that changes.
@@ -42,6 +44,7 @@ class RunWays:
         self,
         model: nn.Module,
         *,
+        called: type[nn.Module] = ResNeXt,
         tunes: bool,
         info: Say,
         warn: Say,
@@ -49,8 +52,8 @@ class RunWays:
     ) -> None:
         self.model, self.info, self.warn, self.changed = model, info, warn, changed
         self.plain = _why_plain(tunes)
-        self.trunks = [module for module in model.modules() if isinstance(module, ResNeXt)]
-        self.device = next((p.device.type for t in self.trunks for p in t.parameters()), "cpu")
+        self.trunks = {m: _trunk_in(m) for m in model.modules() if isinstance(m, called)}
+        self.device = next((p.device.type for m in self.trunks for p in m.parameters()), "cpu")
         self.state: dict[str, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -71,8 +74,8 @@ class RunWays:
         if self.plain:
             self.info(f"convolutions: plain, by {self.plain}")
             return
-        for trunk in self.trunks:
-            _before_first_call(trunk, self._is_due, self._tune)
+        for module, trunk in self.trunks.items():
+            _before_first_call(module, self._is_due, partial(self._tune, trunk))
 
     def end(self) -> None:
         """Has the user's own choices be in force again."""
@@ -188,28 +191,32 @@ def _computed_in(images: Tensor) -> torch.dtype:
     return images.dtype
 
 
+def _trunk_in(module: nn.Module) -> ResNeXt:
+    return next(each for each in module.modules() if isinstance(each, ResNeXt))
+
+
 def _before_first_call(
-    trunk: ResNeXt, is_due: Callable[[], bool], call: Callable[[ResNeXt, Tensor], None]
+    module: nn.Module, is_due: Callable[[], bool], call: Callable[[Tensor], None]
 ) -> None:
-    """Calls with the trunk and its images before it is called first while `is_due`."""
-    compiled = trunk._compiled_call_impl
+    """Calls with the images that a module is called with first while `is_due`, before it is."""
+    compiled = module._compiled_call_impl
     if compiled is not None:  # where a hook would be compiled, and all of it again without one
 
         def first(images: Tensor, *args: Any, **named: Any) -> Any:
             if is_due():
-                trunk._compiled_call_impl = None  # measuring calls it, too
+                module._compiled_call_impl = None  # measuring calls it, too
                 try:
-                    call(trunk, images)
+                    call(images)
                 finally:
-                    trunk._compiled_call_impl = compiled
+                    module._compiled_call_impl = compiled
             return compiled(images, *args, **named)
 
-        trunk._compiled_call_impl = first
+        module._compiled_call_impl = first
         return
 
     def hook(_: nn.Module, args: tuple[Any, ...]) -> None:
         if is_due():
             handle.remove()
-            call(trunk, args[0])
+            call(args[0])
 
-    handle = trunk.register_forward_pre_hook(hook)
+    handle = module.register_forward_pre_hook(hook)

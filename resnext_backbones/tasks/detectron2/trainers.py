@@ -50,7 +50,9 @@ class RunWaysHook(hooks.HookBase):
 
 def ways_of(model: nn.Module, *, tunes: bool) -> RunWays:
     """Returns those of a run, which logs what becomes of them."""
-    return RunWays(model, tunes=tunes, info=logger.info, warn=logger.warning)
+    return RunWays(
+        model, called=ResNeXtBackbone, tunes=tunes, info=logger.info, warn=logger.warning
+    )
 
 
 def train_lazy(experiment: Experiment, resume: bool, *, tunes: bool) -> None:
