@@ -27,6 +27,7 @@ COMMANDS = (
     "verify",
     "train-detectron2",
     "pretrain",
+    "tune",
     "publish",
     "convert",
     "list",

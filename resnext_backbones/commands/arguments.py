@@ -83,7 +83,13 @@ SHARED: dict[str, dict[str, Any]] = {
     },
     "--deterministic": {
         "action": "store_true",
-        "help": "let a run repeat bit for bit, where PyTorch can; slower on GPUs",
+        "help": "let a run repeat bit for bit, where PyTorch can; slower on GPUs; as "
+        "--no-tune beside",
+    },
+    "--no-tune": {
+        "action": "store_true",
+        "help": "compute convolutions plainly, in place of measuring which way is fastest before "
+        "the first step; a run that is resumed keeps its checkpoint's ways",
     },
     "--allow-mismatch": {
         "action": "store_true",

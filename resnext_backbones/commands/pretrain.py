@@ -13,7 +13,7 @@ from resnext_backbones.commands.arguments import ON_RUNNER, add
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, *ON_RUNNER, "--variant")
     parser.add_argument("--data-root", help="the images, in place of the config's data_root")
-    add(parser, "--resume", "--amp", "--deterministic")
+    add(parser, "--resume", "--amp", "--deterministic", "--no-tune")
     parser.add_argument("--compile", action="store_true", help="compile the model")
 
 
@@ -30,7 +30,13 @@ def run(args: argparse.Namespace) -> None:
     )
     if args.data_root is not None:
         set_data_root(cfg, args.data_root)
-    for_training(cfg, resume=args.resume, amp=args.amp, deterministic=args.deterministic)
+    for_training(
+        cfg,
+        resume=args.resume,
+        amp=args.amp,
+        deterministic=args.deterministic,
+        tune=not args.no_tune,
+    )
     if args.compile:
         cfg.model.compiled = True
     print(f"done: {pretrain(cfg)}")

@@ -14,7 +14,7 @@ from resnext_backbones.errors import InputError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, *ON_RUNNER, "--variant", "--weights", "--allow-mismatch", "--resume", "--amp")
-    add(parser, "--deterministic")
+    add(parser, "--deterministic", "--no-tune")
     add(parser.add_argument_group("for Detectron2, which starts its processes"), *LAUNCH)
 
 
@@ -38,6 +38,12 @@ def run(args: argparse.Namespace) -> None:
     if args.variant is not None:
         use_variant(cfg, args.variant)
     changed = task.use_weights(cfg, args.weights) if args.weights is not None else ""
-    for_training(cfg, resume=args.resume, amp=args.amp, deterministic=args.deterministic)
+    for_training(
+        cfg,
+        resume=args.resume,
+        amp=args.amp,
+        deterministic=args.deterministic,
+        tune=not args.no_tune,
+    )
     done = task.train(cfg, allow_mismatch=args.allow_mismatch, changed=changed)
     print(f"done: {done}")

@@ -27,7 +27,7 @@ def read(device: str) -> Table:
     or where the file cannot be read.
     """
     with suppress(OSError, ValueError, LookupError, TypeError):
-        content = json.loads(_path(device).read_bytes())
+        content = json.loads(path(device).read_bytes())
         if content["measured_on"] == measured_on(device):
             return from_rows(device, content["rows"])[0]
     return {}
@@ -37,27 +37,27 @@ def keep(device: str, chosen: Table) -> None:
     """Adds choices to those of a type of device; where nothing can be written they hold for this
     process.
     """
-    path = _path(device)
+    file = path(device)
     with suppress(OSError, NotImplementedError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{file}.lock"):
             known = read(device)
             for layer, rows in chosen.items():
                 known.setdefault(layer, {}).update(rows)
             content = {"measured_on": measured_on(device), "rows": to_rows(known)}
-            atomic_write_text(path, json_text(content, indent=1))
+            atomic_write_text(file, json_text(content, indent=1))
 
 
 def measured_on(device: str) -> dict[str, Any]:
     """Returns what choices depend on: the device, the versions, and the threads of a processor."""
-    versions = {"torch": torch.__version__, "resnext_backbones": resnext_backbones.__version__}
+    versions = {"torch": str(torch.__version__), "resnext_backbones": resnext_backbones.__version__}
     if device == "cuda":
         versions["cuDNN"] = str(torch.backends.cudnn.version())
         return {"device": torch.cuda.get_device_name(), **versions}
     return {"device": processor(), **versions, "threads": torch.get_num_threads()}
 
 
-def _path(device: str) -> Path:
+def path(device: str) -> Path:
     name = "_".join(map(str, measured_on(device).values()))
     return folder() / (re.sub(r"[^\w.+-]+", "_", name) + ".json")
 

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,20 @@ SIMILAR = 2.0
 Work = dict[tuple[Layer, torch.Size], set[str]]
 
 
+class Measured(NamedTuple):
+    """Says what was measured of a layer."""
+
+    layer: Layer
+    pixels: int
+    """Of its input, N x H x W."""
+    ways: Ways
+    shares: dict[str, float]
+    """Of each pass that is computed: the time of its way as a share of the plain one's."""
+
+
+Told = Callable[[Measured], object]
+
+
 def tune(
     trunk: nn.Module,
     shape: Sequence[int],
@@ -51,6 +66,7 @@ def tune(
     dtype: torch.dtype,
     seconds: float = SECONDS,
     again: bool = False,
+    told: Told | None = None,
 ) -> Table:
     """Measures what was not measured before of a network's convolutions, keeps it, and puts it in
     force. Nothing else of the network or of the random numbers changes.
@@ -61,6 +77,7 @@ def tune(
         dtype: in which its convolutions are computed, as autocast would have it.
         seconds: it takes at most about so many.
         again: measure what was measured before, too.
+        told: is told of each layer that was measured, when it was.
 
     Returns:
         What is in force of the layers of this network.
@@ -68,7 +85,7 @@ def tune(
     device = next(trunk.parameters()).device
     work = layers_of(trunk, shape, dtype)
     wanted = {at: passes for at, passes in work.items() if again or not is_known(*at)}
-    chosen = measure(wanted, device, seconds=seconds)
+    chosen = measure(wanted, device, seconds=seconds, told=told)
     if chosen:
         tuned.keep(device.type, chosen)
         merged = {layer: dict(rows) for layer, rows in table(device.type).items()}
@@ -132,12 +149,15 @@ def is_known(layer: Layer, shape: torch.Size) -> bool:
     return any(max(pixels, each) <= SIMILAR * min(pixels, each) for each in known)
 
 
-def measure(work: Work, device: torch.device, *, seconds: float = SECONDS) -> Table:
+def measure(
+    work: Work, device: torch.device, *, seconds: float = SECONDS, told: Told | None = None
+) -> Table:
     """Returns the fastest ways of convolutions.
 
     Args:
         work: as of `layers_of`.
         seconds: it takes at most about so many; what there is no time for is not in the table.
+        told: as of `tune`.
     """
     end, chosen = time.monotonic() + seconds, Table()
     with (
@@ -150,16 +170,18 @@ def measure(work: Work, device: torch.device, *, seconds: float = SECONDS) -> Ta
             if left <= 0:
                 break
             share = left / (len(work) - count)
-            ways = _fastest(layer, shape, passes, device, share)
-            chosen.setdefault(layer, {})[_pixels(shape)] = ways
+            found = _fastest(layer, shape, passes, device, share)
+            chosen.setdefault(layer, {})[found.pixels] = found.ways
+            if told is not None:
+                told(found)
     return chosen
 
 
 def _fastest(
     layer: Layer, shape: torch.Size, passes: Collection[str], device: torch.device, seconds: float
-) -> Ways:
+) -> Measured:
     """Returns the fastest ways of a layer; a pass that is not computed is plain."""
-    ways = ALL_PLAIN
+    ways, shares = ALL_PLAIN, {}
     last = torch.channels_last if layer.last else torch.contiguous_format
     randn = partial(torch.randn, dtype=layer.dtype, device=device)
     x = randn(shape).contiguous(memory_format=last)
@@ -174,15 +196,18 @@ def _fastest(
     }
     for name in PASSES:
         if name in passes:
-            found = _best(calls[name], layer.ways(), device, seconds / len(passes))
+            each = seconds / len(passes)
+            found, shares[name] = _best(calls[name], layer.ways(), device, each)
             ways = ways._replace(**{name: found})
-    return ways
+    return Measured(layer, _pixels(shape), ways, shares)
 
 
 def _best(
     call: Callable[[int], object], ways: Sequence[int], device: torch.device, seconds: float
-) -> int:
-    """Returns the fastest of some ways, which are timed in turns; the first one is plain."""
+) -> tuple[int, float]:
+    """Returns the fastest of some ways, which are timed in turns, and its time as a share of the
+    first one's, which is plain.
+    """
     end = time.monotonic() + seconds
     taken: dict[int, list[float]] = {way: [] for way in ways}
     for way in ways:
@@ -195,13 +220,13 @@ def _best(
         least = min(times[0] for times in taken.values())
         taken = {w: t for w, t in taken.items() if w == PLAIN or t[0] <= HOPELESS * least}
         if len(taken) == 1:
-            return PLAIN
+            return PLAIN, 1.0
     ratios = {
         way: statistics.median(a / b for a, b in zip(times, taken[PLAIN], strict=True))
         for way, times in taken.items()
     }
     best = min(ratios, key=lambda way: ratios[way])
-    return best if ratios[best] <= FASTER else PLAIN
+    return (best, ratios[best]) if ratios[best] <= FASTER else (PLAIN, 1.0)
 
 
 def _seconds(call: Callable[[], object], device: torch.device) -> float:

@@ -124,6 +124,11 @@ def use(device: str, chosen: Table) -> None:
     _tables[device] = chosen
 
 
+def forget(device: str) -> None:
+    """Has this user's own choices be in force again, as they are when they are asked for next."""
+    _tables.pop(device, None)
+
+
 def is_recorded() -> bool:
     """Tells whether somebody records which passes are computed."""
     return _recorder is not None

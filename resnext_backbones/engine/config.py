@@ -177,6 +177,7 @@ def for_training(
     resume: str | None = None,
     amp: str | None = None,
     deterministic: bool = False,
+    tune: bool = True,
 ) -> None:
     """Applies the options of training to a config.
 
@@ -187,6 +188,7 @@ def for_training(
         resume: `auto` for the newest checkpoint of the work directory, or a checkpoint's path.
         amp: `bf16`; or `fp16` with dynamic loss scaling, which without a GPU only warns.
         deterministic: as `make_deterministic`.
+        tune: False measures no convolutions, and computes all of them plainly.
     """
     if absent := [part for part in TRAINING if not cfg.get(part)]:
         raise InputError(f"config {cfg.filename}: has no {', '.join(absent)}, which training needs")
@@ -195,6 +197,10 @@ def for_training(
     else:
         cfg.resume = True
         cfg.load_from = None if resume == "auto" else resume
+    if not isinstance(cfg.get("tune", True), bool):
+        raise InputError(f"config {cfg.filename}: tune is {cfg.tune!r}; use True or False")
+    if not tune:
+        cfg.tune = False
     _use_own_parts(cfg)
     if deterministic:
         make_deterministic(cfg)

@@ -16,11 +16,37 @@ from torch import nn
 
 from resnext_backbones.adapters.registry import HOOKS
 from resnext_backbones.engine.describe import is_frozen, summary
+from resnext_backbones.engine.run_ways import KEY, RunWays
 from resnext_backbones.errors import InputError
 
 AVERAGED = "ema_state_dict"
 """MMEngine's EMAHook keeps the trained weights in a checkpoint under this name, and the averages in
 the place of the weights."""
+
+
+class RunWaysHook(Hook):
+    """Has convolutions computed in ways that are measured before the first step, or in those of the
+    checkpoint that a run goes on from.
+    """
+
+    priority = "VERY_HIGH"  # before what was not evaluated yet is
+
+    def before_train(self, runner: Any) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        hub, logger = runner.message_hub, runner.logger
+        self.ways = RunWays(
+            model,
+            tunes=runner.cfg.get("tune", True),
+            info=logger.info,
+            warn=logger.warning,
+            changed=lambda state: hub.update_info(KEY, state),
+        )
+        if runner._resume:
+            self.ways.load_state_dict(hub.runtime_info.get(KEY, {}))
+        self.ways.begin()
+
+    def after_train(self, runner: Any) -> None:
+        self.ways.end()
 
 
 @dataclass(eq=False)

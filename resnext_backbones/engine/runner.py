@@ -23,7 +23,7 @@ from resnext_backbones.engine.checkpoints import MissedValidationHook, SavedStat
 from resnext_backbones.engine.config import build_errors_named
 from resnext_backbones.engine.curves import CurvesHook
 from resnext_backbones.engine.failures import said
-from resnext_backbones.engine.hooks import EvaluatedHook, FiniteLossHook
+from resnext_backbones.engine.hooks import EvaluatedHook, FiniteLossHook, RunWaysHook
 from resnext_backbones.engine.memory import evaluation_options, less_memory_named, training_options
 from resnext_backbones.engine.norms import SYNCHRONISED, use_own
 from resnext_backbones.engine.processes import start_process_group
@@ -83,6 +83,7 @@ def train(cfg: Config, *hooks: Hook) -> Path:
         added = (
             FiniteLossHook(),
             ResumedSettingsHook(),
+            RunWaysHook(),
             CurvesHook(),
             SavedStatisticsHook(),
             MissedValidationHook(),

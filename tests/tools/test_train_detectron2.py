@@ -16,6 +16,8 @@ import pytest
 import torch
 from tooling import TOOLS, run
 
+from resnext_backbones.engine.run_ways import KEY, SWITCH
+
 UP = "model.backbone.bottom_up"
 HEADS = "model.roi_heads"
 TINY = (
@@ -75,7 +77,7 @@ def test_train_kill_resume_and_evaluate(datasets: Path, tmp_path: Path) -> None:
             [*map(str, command), "train.max_iter=100000"],
             stdout=file,
             stderr=file,
-            env=os.environ | env,
+            env=os.environ | env | {SWITCH: "", "TORCH_HOME": str(tmp_path / "home")},
         )
         deadline = time.monotonic() + 240
         while not (work_dir / "last_checkpoint").exists() and time.monotonic() < deadline:
@@ -90,6 +92,8 @@ def test_train_kill_resume_and_evaluate(datasets: Path, tmp_path: Path) -> None:
     saved = torch.load(work_dir / last)
     step = saved["iteration"] + 1
     assert "backbone.bottom_up.res2.0.conv2.weight" in saved["model"]
+    assert "kinds measured in" in log
+    assert saved[KEY]["rows"]
 
     # The command that takes every engine's configs.
     again = [*arguments[1:5], *TINY[:2], "--resume", "--cfg-options", *TINY[2:]]
@@ -99,6 +103,8 @@ def test_train_kill_resume_and_evaluate(datasets: Path, tmp_path: Path) -> None:
     assert f"Starting training from iteration {step}" in done.stdout
     assert iterations(work_dir)[-2:] == [step, step + 1]
     resumed = torch.load(work_dir / "model_final.pth")
+    assert "convolutions: as the checkpoint's run had them" in done.stdout
+    assert resumed[KEY] == saved[KEY]
     counts = [state["trainer"]["iteration"] for state in (saved, resumed)]
     assert counts == [step - 1, step + 1]
     momentum = resumed["trainer"]["optimizer"]["state"]
@@ -149,6 +155,8 @@ def test_one_word_makes_a_yaml_config_ours(datasets: Path, tmp_path: Path) -> No
     cfg.MODEL.BACKBONE.NAME = "build_resnet_fpn_backbone"
     stock = build_model(cfg)
     DetectionCheckpointer(stock).load(str(tmp_path / "run" / "model_final.pth"))
-    saved = torch.load(tmp_path / "run" / "model_final.pth")["model"]
+    content = torch.load(tmp_path / "run" / "model_final.pth")
+    assert content[KEY]["rows"] == []  # where nothing may be measured
+    saved = content["model"]
     assert saved.keys() == stock.state_dict().keys()
     assert all(value.equal(saved[key]) for key, value in stock.state_dict().items())

@@ -60,6 +60,7 @@ class Request:
         eval_only: evaluate, and do not train.
         allow_mismatch: warn, and go on, where the detector does not fit its weights.
         deterministic: as `be_deterministic`, with the seed 0 where the config has none.
+        no_tune: measure no convolutions, and compute all of them plainly.
     """
 
     config: str
@@ -71,6 +72,7 @@ class Request:
     eval_only: bool = False
     allow_mismatch: bool = False
     deterministic: bool = False
+    no_tune: bool = False
 
     def experiment(self) -> Experiment:
         """Returns the config with all of this applied; InputError: it cannot be read, there are no
@@ -147,7 +149,8 @@ def _work(request: Request) -> None:
                 SafeCheckpointer(model).load(experiment.checkpoint)
                 (evaluate_lazy if is_lazy else YamlTrainer.test)(experiment.cfg, model)
             else:
-                (train_lazy if is_lazy else train_yaml)(experiment, request.resume)
+                train = train_lazy if is_lazy else train_yaml
+                train(experiment, request.resume, tunes=not request.no_tune)
 
 
 def _set_up(experiment: Experiment, request: Request) -> None:

@@ -25,6 +25,7 @@ from torch import nn
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
 from resnext_backbones.engine.describe import summary
 from resnext_backbones.engine.fit import NONE
+from resnext_backbones.engine.run_ways import KEY, RunWays
 from resnext_backbones.errors import some
 from resnext_backbones.tasks.detectron2.checkpoints import Checkpointer
 from resnext_backbones.tasks.detectron2.checks import evaluators_of
@@ -38,7 +39,23 @@ LOGGER = "resnext_backbones"
 logger = logging.getLogger(LOGGER)
 
 
-def train_lazy(experiment: Experiment, resume: bool) -> None:
+class RunWaysHook(hooks.HookBase):
+    """Has convolutions computed in ways that are measured before the first step, or in those of the
+    checkpoint that a run goes on from.
+    """
+
+    def __init__(self, ways: RunWays) -> None:
+        self.before_train, self.after_train = ways.begin, ways.end
+
+
+def ways_of(model: nn.Module, *, tunes: bool) -> RunWays:
+    """Returns those of a run, which logs what becomes of them."""
+    return RunWays(
+        model, called=ResNeXtBackbone, tunes=tunes, info=logger.info, warn=logger.warning
+    )
+
+
+def train_lazy(experiment: Experiment, resume: bool, *, tunes: bool) -> None:
     """Trains as Detectron2's tools/lazyconfig_train_net.py does."""
     cfg, model = experiment.cfg, experiment.build()
     report(model, experiment)
@@ -50,7 +67,9 @@ def train_lazy(experiment: Experiment, resume: bool) -> None:
         instantiate(cfg.optimizer),
     )
     folder = cfg.train.output_dir
-    checkpointer = Checkpointer(model, folder, experiment.pixels, trainer=trainer)
+    ways = ways_of(model, tunes=tunes)
+    kept: Any = {"trainer": trainer, KEY: ways}
+    checkpointer = Checkpointer(model, folder, experiment.pixels, **kept)
     main = comm.is_main_process()
     steps, period = cfg.train.max_iter, cfg.train.log_period
     registered = [
@@ -58,6 +77,7 @@ def train_lazy(experiment: Experiment, resume: bool) -> None:
         hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
         hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer) if main else None,
         RequestsHook(checkpointer),
+        RunWaysHook(ways),
         hooks.EvalHook(cfg.train.eval_period, lambda: evaluate_lazy(cfg, trainer.model)),
         hooks.PeriodicWriter(default_writers(folder, steps), period=period) if main else None,
     ]
@@ -84,9 +104,9 @@ def evaluate_lazy(cfg: Any, model: nn.Module) -> Any:
     return results
 
 
-def train_yaml(experiment: Experiment, resume: bool) -> None:
+def train_yaml(experiment: Experiment, resume: bool, *, tunes: bool) -> None:
     """Trains as Detectron2's tools/train_net.py does."""
-    trainer = YamlTrainer(experiment.cfg)
+    trainer = YamlTrainer(experiment.cfg, tunes=tunes)
     model: Any = trainer.model
     report(getattr(model, "module", model), experiment)
     settings = OptimizerSettings(trainer.optimizer)
@@ -106,12 +126,17 @@ def _say(changed: list[str]) -> None:
 class YamlTrainer(DefaultTrainer):
     """Has the evaluators, which Detectron2 leaves to its users, and writes whole checkpoints."""
 
+    def __init__(self, cfg: Any, *, tunes: bool = True) -> None:
+        self.tunes = tunes
+        super().__init__(cfg)
+
     def build_hooks(self) -> list[Any]:
         folder = self.cfg.OUTPUT_DIR
         pixels = YamlExperiment(Path(), self.cfg).pixels
-        kept = weakref.proxy(self)
-        self.checkpointer = Checkpointer(self.model, folder, pixels, trainer=kept)
-        built = super().build_hooks()
+        ways = ways_of(self.model, tunes=self.tunes)
+        kept: Any = {"trainer": weakref.proxy(self), KEY: ways}
+        self.checkpointer = Checkpointer(self.model, folder, pixels, **kept)
+        built = [RunWaysHook(ways), *super().build_hooks()]
         evaluates = next(i for i, hook in enumerate(built) if isinstance(hook, hooks.EvalHook))
         built.insert(evaluates, RequestsHook(self.checkpointer))
         return built

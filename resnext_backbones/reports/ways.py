@@ -1,0 +1,45 @@
+"""A table says in which way each pass of a convolution is computed, and what that gains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from resnext_backbones.compute.tuning import Measured
+from resnext_backbones.compute.ways import PASSES, PLAIN, Table, name_of
+
+HEAD = ("weight", "stride", "groups", "pixels", *(name.replace("_", " ") for name in PASSES))
+
+
+def ways_table(table: Table, measured: Sequence[Measured] = ()) -> str:
+    """Returns a line for each layer and number of pixels, and one of headings above.
+
+    A way that was measured now says in how much less time than the plain one it computes; a pass
+    that no step computes, where that is known, has a dash.
+    """
+    shares = {(each.layer, each.pixels): each.shares for each in measured}
+    lines = [HEAD]
+    for layer, rows in table.items():
+        geometry = layer.geometry
+        for pixels, ways in rows.items():
+            known = shares.get((layer, pixels))
+            cells = [
+                _cell(way, None if known is None else known.get(name, 0.0))
+                for name, way in zip(PASSES, ways, strict=True)
+            ]
+            weight = " x ".join(map(str, layer.weight))
+            stride = " x ".join(map(str, geometry.stride))
+            lines.append((weight, stride, str(geometry.groups), str(pixels), *cells))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def _cell(way: int, share: float | None) -> str:
+    """Returns a way's name and its gain; a share of 0 is that of a pass that was not measured."""
+    if share == 0:
+        return "-"
+    if way == PLAIN or share is None:
+        return name_of(way)
+    return f"{name_of(way)} -{1 - share:.0%}"
