@@ -83,7 +83,7 @@ def doors(model: ResNeXt) -> dict[str, Door]:
     if find_spec("detectron2"):
         checkpoints = import_module("resnext_backbones.tasks.detectron2.checkpoints")
         checkpointer = checkpoints.SafeCheckpointer(model)
-        found["Detectron2"] = lambda path: checkpointer._load_file(str(path))
+        found["Detectron2"] = lambda path: checkpointer.load(str(path))
     return found
 
 
