@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from detectron2.checkpoint import DetectionCheckpointer
 from fvcore.common.checkpoint import Checkpointer as FvcoreCheckpointer
 from torch import Tensor, nn
 
 from resnext_backbones.io import atomic_write_text, flush
-from resnext_backbones.weights import Preprocessing
+from resnext_backbones.weights import Preprocessing, WeightsError
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.memory import in_memory
 from resnext_backbones.weights.sources import HUB, locate
@@ -44,10 +46,10 @@ class SafeCheckpointer(DetectionCheckpointer, _Reader):
         or holds what could run code.
         """
         if not filename.endswith((".pkl", ".pyth")):
-            return super()._load_file(filename)
+            return _with_tensors_alone(super()._load_file(filename), filename)
         content = _Reader._load_file(self, filename)
         if "model" in content and "__author__" in content:
-            return content
+            return _with_tensors_alone(content, filename)
         author = "Caffe2" if filename.endswith(".pkl") else "pycls"
         named = content.get("blobs", content.get("model_state", content))
         weights = {
@@ -56,6 +58,18 @@ class SafeCheckpointer(DetectionCheckpointer, _Reader):
             if not str(key).endswith(LEFT_OUT) and isinstance(value, Tensor)
         }
         return {"model": weights, "__author__": author, "matching_heuristics": True}
+
+
+def _with_tensors_alone(content: dict[str, Any], name: str) -> dict[str, Any]:
+    """Returns what a file holds, or raises WeightsError: its weights are not all tensors."""
+    weights = content["model"]
+    if not isinstance(weights, Mapping):
+        raise WeightsError(f"weights {name}: holds a {type(weights).__name__} in place of weights")
+    for key, value in weights.items():
+        if not isinstance(value, Tensor | np.ndarray):
+            kind = type(value).__name__
+            raise WeightsError(f"weights {name}: {key} is a {kind}, where tensors are looked for")
+    return content
 
 
 class Checkpointer(SafeCheckpointer):

@@ -138,3 +138,25 @@ def test_a_file_on_the_hub_is_a_checkpoint(whole: State, monkeypatch) -> None:
     check_weights(experiment, evaluate=True, allow_mismatch=True)
     with pytest.raises(WeightsError, match="use hf://OWNER/REPOSITORY/FILE"):
         started("hf://owner/name")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"model": {"a": torch.zeros(1), "b": {"c": torch.zeros(1)}}}, "b is a dict"),
+        ({"model": [torch.zeros(1)]}, "a list in place of weights"),
+        ({"epoch": 3}, "epoch is a int"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["pth", "pkl"])
+def test_a_file_with_anything_but_tensors_is_refused(
+    suffix: str, content: dict[str, object], message: str
+) -> None:
+    """Detectron2 ends in a ValueError."""
+    path = Path(f"other.{suffix}")
+    if suffix == "pkl":
+        path.write_bytes(pickle.dumps({"__author__": "somebody", "model": content} | content))
+    else:
+        torch.save(content, path)
+    with pytest.raises(WeightsError, match=f"^weights {path}: .*{message}"):
+        SafeCheckpointer(nn.Linear(1, 1)).load(str(path))
