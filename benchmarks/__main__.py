@@ -8,7 +8,6 @@ writes the table as JSON and as a picture. Implementations that are not installe
 import argparse
 import json
 import os
-import re
 import shlex
 import sys
 from itertools import product
@@ -18,20 +17,15 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from benchmarks import best
 from benchmarks.contestants import CONTESTANTS
-from benchmarks.job import LAYOUTS, MODES, PRECISIONS, TASKS, Entry, Setting
-from benchmarks.report import runner_sentence, table, update_document, write
+from benchmarks.job import LAYOUTS, MODES, PRECISIONS, TASKS, WAYS, Entry, Setting
+from benchmarks.provenance import file_name
+from benchmarks.report import image_size, runner_sentence, table, update_document, write
 from benchmarks.run import run
 from resnext_backbones.cli import run_tool
 from resnext_backbones.errors import InputError
 from resnext_backbones.variants import list_variants
-
-
-def size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text}: sizes are HEIGHTxWIDTH, such as 800x1344")
-    return int(match[1]), int(match[2])
 
 
 def parse_args() -> argparse.Namespace:
@@ -43,10 +37,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--variant", choices=list_variants(), default="resnext101_32x4d")
     parser.add_argument("--contestants", choices=CONTESTANTS, default=list(CONTESTANTS), **several)
     parser.add_argument("--precision", choices=PRECISIONS, default=["float32"], **several)
-    parser.add_argument("--layout", choices=LAYOUTS, default=["own"], **several)
-    parser.add_argument("--mode", choices=MODES, default=["eager"], **several)
+    parser.add_argument("--layout", choices=LAYOUTS, help="default: own", **several)
+    parser.add_argument("--mode", choices=MODES, help="default: eager", **several)
+    parser.add_argument("--ways", choices=WAYS, help="default: tuned", **several)
+    parser.add_argument(
+        "--best",
+        action="store_true",
+        help="try memory formats, modes and ways that are not given; each contestant's best counts",
+    )
     parser.add_argument("--batch", type=int, help="images a step; default: the task's")
-    parser.add_argument("--size", type=size, nargs="+", help="HEIGHTxWIDTH, one or several")
+    parser.add_argument("--size", type=image_size, nargs="+", help="HEIGHTxWIDTH, one or several")
     parser.add_argument(
         "--smooth", action="store_true", help="SiLU in place of ReLU, to compare gradients"
     )
@@ -74,16 +74,25 @@ def report_data(args: argparse.Namespace, console: Console) -> None:
     console.print(table(result))
     console.print(runner_sentence(result["runner"]))
     args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / "data_cpu.json"
+    path = args.out / f"data_{file_name(result['hardware'])}.json"
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     console.print(path, soft_wrap=True)
+
+
+def entries(args: argparse.Namespace, task: str) -> list[Entry]:
+    """What is measured of a task."""
+    if args.best:
+        given = {"layouts": args.layout, "modes": args.mode, "ways": args.ways}
+        return best.entries(task, args.contestants, args.precision, **given)
+    settings = args.layout or ["own"], args.mode or ["eager"], args.ways or ["tuned"]
+    return [Entry(*each) for each in product(args.contestants, args.precision, *settings)]
 
 
 def main() -> None:
     args = parse_args()
     console = Console()
     if not console.is_terminal:
-        console = Console(width=160)
+        console = Console(width=220)
     if args.document:
         console.print(update_document())
         return
@@ -95,9 +104,9 @@ def main() -> None:
         sizes = tuple(args.size or [usual.size])
         batch = args.batch or usual.batch
         setting = Setting(task, args.variant, batch, sizes, args.device, args.smooth)
-        settings = product(args.contestants, args.precision, args.layout, args.mode)
-        entries = [Entry(*values) for values in settings]
-        result = run(setting, entries, turns=args.turns, say=console.log)
+        result = run(
+            setting, entries(args, task), turns=args.turns, only_best=args.best, say=console.log
+        )
         result["command"] = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
         console.print(table(result))
         for path in write(result, args.out):

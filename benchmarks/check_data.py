@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.coco_like import ANNOTATIONS, IMAGES, write_like_coco
-from benchmarks.provenance import provenance
+from benchmarks.provenance import file_name, provenance
 from resnext_backbones.cli import run_tool
 from resnext_backbones.errors import InputError
 
@@ -125,7 +125,7 @@ def main() -> None:
     print(markdown(result))
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
-        path = args.out / "check_data_cpu.json"
+        path = args.out / f"check_data_{file_name(result['hardware'])}.json"
         path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         print(path)
 

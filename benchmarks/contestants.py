@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from benchmarks.fold import fold
 from resnext_backbones.build import build_backbone, build_classifier
 from resnext_backbones.models.architecture import Architecture
+from resnext_backbones.models.resnext import ResNeXt
 from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights.formats import FORMATS
 
@@ -42,7 +44,8 @@ class Contestant:
             what it keeps, of `RECOMPUTING`.
         family: whose names its weights have, a key of `FORMATS`; None is torchvision's.
         same_network: whether it computes what the others do.
-        fuses: whether its trunk has a `fuse()` that folds the norms for inference.
+        fuse: folds the norms of its trunk for inference.
+        layouts: what it takes, beside weights and images in that memory format, by its name.
         depths: those that it can build.
         has_relu_modules: whether its activations can be replaced.
     """
@@ -55,7 +58,8 @@ class Contestant:
     recomputing: Mapping[str, Part] = field(default_factory=dict)
     family: str | None = None
     same_network: bool = True
-    fuses: bool = False
+    fuse: Callable[[Any], nn.Module] = fold
+    layouts: Mapping[str, Callable[[nn.Module], None]] = field(default_factory=dict)
     depths: Collection[int] = (26, 50, 101, 152)
     has_relu_modules: bool = True
 
@@ -107,6 +111,12 @@ def random_state(variant: str, seed: int = 0) -> dict[str, Tensor]:
 def _own_trunk(variant: str, training: bool, **options: Any) -> nn.Module:
     options["frozen_stages"] = FROZEN_STAGES if training else -1
     return build_backbone(variant, norm_eval=True, **options).train(training)
+
+
+def _leave_channels_second(module: nn.Module) -> None:
+    for part in module.modules():
+        if isinstance(part, ResNeXt):
+            part.channels_last = False
 
 
 def _own_classifier(variant: str) -> nn.Module:
@@ -266,7 +276,8 @@ CONTESTANTS: dict[str, Contestant] = {
         _own_classifier,
         partial(_mask_rcnn, own=True),
         {mode: partial(_own_trunk, training=True, recompute=mode) for mode in RECOMPUTING},
-        fuses=True,
+        fuse=lambda module: module.fuse(),
+        layouts={"contiguous": _leave_channels_second},
     ),
     "mmdetection": Contestant(
         "mmdet",

@@ -21,7 +21,7 @@ import torch
 from rich.console import Console
 
 from benchmarks.clock import seconds
-from benchmarks.provenance import provenance
+from benchmarks.provenance import file_name, provenance
 from resnext_backbones import build_backbone
 from resnext_backbones.cli import run_tool
 from resnext_backbones.compute import conv_norm, passes
@@ -119,7 +119,7 @@ def main() -> None:
     args = parse_args()
     result = measure(args.variant, args.device, args.batch, args.size, args.turns)
     args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / f"current_{args.device.split(':')[0]}.json"
+    path = args.out / f"current_{file_name(result['hardware'])}.json"
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     console = Console()
     console.print(path, soft_wrap=True)

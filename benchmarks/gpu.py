@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.provenance import file_name, hardware
 from resnext_backbones.cli import run_tool
 from resnext_backbones.errors import InputError
 
@@ -34,7 +35,8 @@ class Part:
 
     Attributes:
         command: arguments of Python.
-        result: the name of the file that it writes; without one it is run each time.
+        result: the name of the file that it writes, with the hardware in it; without one it is run
+            each time.
         minutes: that it takes at most.
     """
 
@@ -45,51 +47,46 @@ class Part:
 
 PARTS = {
     "equality": Part("-m pytest -q --maxfail 20 tests/compute tests/models", None, 4),
-    "convolutions": Part(
-        "-m benchmarks.convolutions --precision bfloat16 float16 float32",
-        "pointwise_conv_cuda.json",
-        2,
-    ),
     "detector": Part(
         f"{TASK} detector --batch 2 {BFLOAT16} {BOTH} {PEERS} resnet",
-        "detector_resnext101_32x4d_cuda_batch_2.json",
+        "detector_resnext101_32x4d_{hardware}_batch_2.json",
         3,
     ),
     "detector, compiled": Part(
         f"{TASK} detector --batch 4 {BFLOAT16} --mode eager compiled {PEERS}",
-        "detector_resnext101_32x4d_cuda_batch_4.json",
+        "detector_resnext101_32x4d_{hardware}_batch_4.json",
         4,
     ),
     "detector, as graphs": Part(
         f"{TASK} detector --batch 2 {BFLOAT16} --mode graphs {FEW} detectron2",
-        "detector_resnext101_32x4d_cuda_batch_2_graphs.json",
+        "detector_resnext101_32x4d_{hardware}_batch_2_graphs.json",
         3,
     ),
     "detector, 8 images": Part(
         f"{TASK} detector --batch 8 {BFLOAT16} {BOTH} {FEW}",
-        "detector_resnext101_32x4d_cuda_batch_8.json",
+        "detector_resnext101_32x4d_{hardware}_batch_8.json",
         3,
     ),
     "mask_rcnn": Part(
         f"{TASK} mask_rcnn --batch 2 {BFLOAT16}",
-        "mask_rcnn_resnext101_32x4d_cuda_batch_2.json",
+        "mask_rcnn_resnext101_32x4d_{hardware}_batch_2.json",
         2,
     ),
     "classification": Part(
         f"{TASK} classification --variant resnext50_32x4d --batch 256 {BFLOAT16}"
         f" --layout channels_last --mode eager compiled {CLASSIFIERS}",
-        "classification_resnext50_32x4d_cuda_batch_256.json",
+        "classification_resnext50_32x4d_{hardware}_batch_256.json",
         3,
     ),
     "classification, 101 layers": Part(
         f"{TASK} classification --batch 128 {BFLOAT16} {BOTH} {CLASSIFIERS}",
-        "classification_resnext101_32x4d_cuda_batch_128.json",
+        "classification_resnext101_32x4d_{hardware}_batch_128.json",
         3,
     ),
     "inference": Part(
         f"{TASK} inference {BFLOAT16} --layout channels_last"
-        f" --mode eager compiled fused fused+compiled {FEW}",
-        "inference_resnext101_32x4d_cuda.json",
+        f" --mode eager frozen fused fused+frozen {FEW}",
+        "inference_resnext101_32x4d_{hardware}.json",
         3,
     ),
 }
@@ -120,8 +117,9 @@ def run_parts(parts: dict[str, Part], out: Path, *, device: str, minutes: float)
     ended = {}
     for name, part in parts.items():
         left = end - time.monotonic()
-        if part.result is not None and (out / part.result).exists():
-            ended[name] = f"is there: {out / part.result}"
+        there = part.result and out / part.result.format(hardware=file_name(hardware(device)))
+        if there and there.exists():
+            ended[name] = f"is there: {there}"
         elif left < 60 * part.minutes:
             ended[name] = f"not begun: {left:.0f} s are left, and it takes {part.minutes} min"
         else:

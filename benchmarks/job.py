@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.clock import seconds
-from benchmarks.contestants import CONTESTANTS, RECOMPUTING, Contestant, random_state
+from benchmarks.contestants import CONTESTANTS, OWN, RECOMPUTING, Contestant, random_state
 from benchmarks.memory import kept_bytes
+from resnext_backbones.compute.tuning import tune
 
 PRECISIONS = {
     "float64": torch.float64,
@@ -36,11 +37,18 @@ LAYOUTS = {
 }
 """The memory format of weights and images; `own` is what an implementation does by itself."""
 
-MODES = ("eager", "compiled", "fused", "fused+compiled", "graphs", *RECOMPUTING)
-"""As it comes; by `torch.compile`; with the norms folded for inference, where it can do that;
-compiled, and launched as CUDA graphs; with what is not kept computed again."""
+COMPILED = ("compiled", "frozen", "fused+frozen")
 
-USUAL = ("own", "eager")
+MODES = ("eager", "fused", *COMPILED, "graphs", *RECOMPUTING)
+"""As it comes; with the norms folded for inference; by `torch.compile`, for inference also with the
+weights as constants (inductor's `freezing`), and both; compiled, and launched as CUDA graphs; with
+what is not kept computed again."""
+
+WAYS = ("tuned", "plain")
+"""How this package's convolutions are computed: as `resnext tune` chooses for the images at hand,
+or by PyTorch's plain call."""
+
+USUAL = ("own", "eager", "tuned")
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,7 @@ class Task:
         amplifies: by how much more rounding shows in its outputs than in those of a trunk.
         batch: images a step, if nothing else is asked for.
         size: height and width of the images, likewise.
+        modes: that a user would try.
     """
 
     part: str
@@ -66,6 +75,7 @@ class Task:
     amplifies: float = 1
     batch: int = 1
     size: tuple[int, int] = (800, 1344)
+    modes: tuple[str, ...] = ("eager", "compiled")
 
     def build(self, contestant: Contestant, variant: str) -> Any:
         """The module."""
@@ -73,7 +83,9 @@ class Task:
 
 
 TASKS = {
-    "inference": Task("trunk", training=False),
+    "inference": Task(
+        "trunk", training=False, modes=("eager", "fused", "compiled", "frozen", "fused+frozen")
+    ),
     "detector": Task("frozen_trunk", training=True),
     # A hundred norms over few pixels: peers' outputs in float32 are 6e-5 from those in float64.
     "classification": Task("classifier", training=True, amplifies=100, batch=8, size=(224, 224)),
@@ -121,18 +133,19 @@ class Entry:
     precision: str = "float32"
     layout: str = "own"
     mode: str = "eager"
+    ways: str = "tuned"
 
     @property
     def label(self) -> str:
         """The contestant, and the settings that are not the usual ones."""
-        settings = [setting for setting in (self.mode, self.layout) if setting not in USUAL]
-        return ", ".join([self.contestant, *settings])
+        settings = self.ways, self.mode, self.layout
+        return ", ".join([self.contestant, *(each for each in settings if each not in USUAL)])
 
     def is_possible(self, setting: Setting) -> bool:
         """Returns whether the contestant is installed and can do this."""
         contestant = CONTESTANTS[self.contestant]
         task = TASKS[setting.task]
-        fuses = contestant.fuses and not task.training
+        inference_only = self.mode.startswith("fused") or self.mode.endswith("frozen")
         recomputes = task.part == "frozen_trunk" and self.mode in contestant.recomputing
         return (
             contestant.is_installed()
@@ -140,7 +153,8 @@ class Entry:
             and contestant.builds(setting.variant)
             and getattr(contestant, task.part) is not None
             and (contestant.has_relu_modules or not setting.smooth)
-            and (fuses or not self.mode.startswith("fused"))
+            and not (task.training and inference_only)
+            and (self.ways == "tuned" or self.contestant == OWN)
             and (recomputes or self.mode not in RECOMPUTING)
             and (self.mode != "graphs" or torch.device(setting.device).type == "cuda")
         )
@@ -166,22 +180,34 @@ class Job:
             _smooth(module)
         self.dtype = torch.float64 if entry.precision == "float64" else torch.float32
         module.to(setting.device, self.dtype)
+        if entry.layout in contestant.layouts:
+            contestant.layouts[entry.layout](module)
         layout = LAYOUTS[entry.layout]
         if layout is not None:
             module.to(memory_format=layout)
         if entry.mode.startswith("fused"):
-            module = module.fuse()
+            module = contestant.fuse(module)
         self.module = module
         self.run: Callable[[Tensor], Any] = module
         if entry.mode == "graphs":
             self.run = torch.compile(module, mode="reduce-overhead")
-        elif entry.mode.endswith("compiled"):
-            # In inference weights are constants, which the compiler may fold and lay out anew.
-            torch._inductor.config.freezing = not self.task.training
-            self.run = torch.compile(module, dynamic=len(setting.sizes) > 1)
+        elif entry.mode in COMPILED:
+            torch._inductor.config.freezing = entry.mode.endswith("frozen")
+            self.trunk.compile(dynamic=len(setting.sizes) > 1)
         self.canonical = contestant.canonical
         self.images = [self._images(*size) for size in setting.sizes]
         self.upstream: list[tuple[Tensor, ...]] = []
+
+    @property
+    def trunk(self) -> nn.Module:
+        """The network that the contestants implement: the module, or a part of it."""
+        return self.module.get_submodule(self.task.trunk)
+
+    def tune(self) -> None:
+        """Chooses ways for the convolutions of this package, as `resnext tune` does."""
+        dtype = PRECISIONS[self.entry.precision]
+        for images in self.images:
+            tune(self.trunk, images.shape, dtype=dtype)
 
     def _images(self, height: int, width: int) -> Tensor:
         """The same for all contestants."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from benchmarks.provenance import provenance
+from benchmarks.provenance import file_name, provenance
 from resnext_backbones.build import build_backbone
 from resnext_backbones.cli import run_tool
 from resnext_backbones.variants import list_variants
@@ -73,7 +73,7 @@ def main() -> None:
     print(f"ratio {result['ratio']:.2f}, {result['bytes'] / 1e6:.0f} MB, {result['hardware']}")
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
-        path = args.out / "loading_cpu.json"
+        path = args.out / f"loading_{file_name(result['hardware'])}.json"
         path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         print(path)
 

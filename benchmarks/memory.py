@@ -1,9 +1,11 @@
-"""Counts what a forward pass keeps for the backward pass."""
+"""Counts what a forward pass keeps for the backward pass, and what a process took at most."""
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
@@ -23,3 +25,10 @@ def kept_bytes(module: nn.Module, forward: Callable[[], object]) -> int:
         outputs = forward()  # held: what it keeps must not make room for what it keeps next
     del outputs
     return sum(kept.values())
+
+
+def peak_bytes(device: str | torch.device) -> int:
+    """Returns the most memory so far: allocated on the GPU, or the resident size of the process."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

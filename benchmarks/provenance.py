@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -38,6 +39,14 @@ def hardware(device: str) -> str:
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{processor()}, {torch.get_num_threads()} threads"
+
+
+def file_name(hardware: str) -> str:
+    """Returns hardware as a part of a file's name: `amd_epyc_2_threads`."""
+    words = re.findall(
+        r"[a-z0-9.]+", re.sub(r"\((?:r|tm)\)|processor|cpu|@", " ", hardware.lower())
+    )
+    return "_".join(words)
 
 
 def _versions(names: Iterable[str]) -> Iterable[tuple[str, str]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import re
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,9 +14,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from benchmarks import check_data, grouped, pointwise
+from benchmarks import check_data
 from benchmarks.contestants import OWN
 from benchmarks.job import TASKS
+from benchmarks.provenance import file_name
 from resnext_backbones.io import replace_between
 
 ROOT = Path(__file__).parents[1]
@@ -23,13 +26,16 @@ DATA = ROOT / "docs" / "benchmarks"
 BEGIN, END = "<!-- results: python -m benchmarks --document -->", "<!-- end -->"
 
 COLUMNS = (
+    ("ratio", lambda row: _number(row, "ratio", "{:.2f}")),
     ("implementation", lambda row: row["label"]),
+    ("of its settings", lambda row: {True: "best", False: "slower"}.get(row.get("best"), "")),
     ("precision", lambda row: row["precision"]),
     ("seconds", lambda row: f"{row['median']:{'.3f' if row['median'] > 0.5 else '.4f'}}"),
     ("spread", lambda row: f"{row['spread']:.1%}"),
+    ("processor", lambda row: _number(row, "processor_seconds", "{:.3f}")),
     ("computing", lambda row: _number(row, "device_seconds", "{:.4f}")),
+    ("turns", lambda row: "" if row.get("best") is None else str(len(row["seconds"]) or 1)),
     ("images/s", lambda row: f"{row['images_per_second']:.2f}"),
-    ("ratio", lambda row: _number(row, "ratio", "{:.2f}")),
     ("kept for backward (MB)", lambda row: _number(row, "kept_bytes", "{:.0f}", 1e6)),
     ("peak (GB)", lambda row: _number(row, "peak_bytes", "{:.2f}", 1e9)),
     ("GFLOP/s", lambda row: _number(row, "gflops", "{:.0f}")),
@@ -48,11 +54,31 @@ DATA_COLUMNS = (
 )
 """The same of the task `data`."""
 
-CONVOLUTIONS: dict[str, Any] = {"grouped": grouped, "pointwise": pointwise}
-"""The module that measures each kind of convolution, for `python -m benchmarks.convolutions`."""
+EPOCH_COLUMNS = (
+    *COLUMNS[:4],
+    ("seconds", lambda row: f"{row['median']:.1f}"),
+    ("processor", lambda row: f"{row['processor_seconds']:.1f}"),
+    ("median of a step", lambda row: f"{row['step_seconds']:.3f}"),
+    ("peak (GB)", lambda row: _number(row, "peak_bytes", "{:.2f}", 1e9)),
+    ("first loss", lambda row: f"{row['loss'][0]:.4f}"),
+    ("last loss", lambda row: f"{row['loss'][-1]:.4f}"),
+    ("seconds to tune before", lambda row: _number(row, "tuning_seconds", "{:.0f}")),
+)
+"""The same of an epoch."""
+
+COLUMNS_OF = {"setting": COLUMNS, "recipe": DATA_COLUMNS, "epoch": EPOCH_COLUMNS}
+"""By a key of the result."""
 
 COLOURS = {OWN: "tab:blue"}
 OTHER_COLOUR = "tab:gray"
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Returns height and width, for a command line."""
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text}: sizes are HEIGHTxWIDTH, such as 800x1344")
+    return int(match[1]), int(match[2])
 
 
 def _number(row: dict[str, Any], key: str, form: str, unit: float = 1.0) -> str:
@@ -62,8 +88,12 @@ def _number(row: dict[str, Any], key: str, form: str, unit: float = 1.0) -> str:
 
 def title(result: dict[str, Any]) -> str:
     """Returns what was measured, in one line."""
-    if "setting" not in result:
+    if "recipe" in result:
         return f"data, {result['recipe']}"
+    if "epoch" in result:
+        epoch = result["epoch"]
+        scale = "x".join(map(str, epoch["scale"]))
+        return f"epoch, {epoch['config']}, {epoch['steps']} steps of images within {scale}"
     setting = result["setting"]
     sizes = [f"{setting['batch']} x {height} x {width}" for height, width in setting["sizes"]]
     size = sizes[0] if len(sizes) == 1 else f"{len(sizes)} sizes from {sizes[0]} to {sizes[-1]}"
@@ -73,7 +103,7 @@ def title(result: dict[str, Any]) -> str:
 
 def _columns(result: dict[str, Any]) -> list[tuple[str, list[str]]]:
     """The columns in which something stands."""
-    wanted = COLUMNS if "setting" in result else DATA_COLUMNS
+    wanted = next(columns for key, columns in COLUMNS_OF.items() if key in result)
     columns = [(head, [cell(row) for row in result["rows"]]) for head, cell in wanted]
     return [(head, cells) for head, cells in columns if any(cells)]
 
@@ -98,13 +128,17 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Bars of the median seconds, with the spread, one panel for each precision."""
-    precisions = list(dict.fromkeys(row["precision"] for row in result["rows"]))
+    """Bars of the median seconds, with the spread, one panel for each precision.
+
+    Where only the best settings count, these alone are shown.
+    """
+    shown = [row for row in result["rows"] if row.get("best", True)]
+    precisions = list(dict.fromkeys(row["precision"] for row in shown))
     figure = Figure(figsize=(5.5 * len(precisions), 4.5), layout="constrained")
     figure.suptitle(f"{title(result)}\n{result['hardware']}", fontsize="medium")
     panels = figure.subplots(1, len(precisions), squeeze=False)[0]
     for axes, precision in zip(panels, precisions, strict=True):
-        rows = [row for row in result["rows"] if row["precision"] == precision]
+        rows = [row for row in shown if row["precision"] == precision]
         bars = axes.barh(
             [row["label"] for row in rows],
             [row["median"] for row in rows],
@@ -119,10 +153,13 @@ def draw(result: dict[str, Any], path: Path) -> None:
 
 
 def write(result: dict[str, Any], folder: Path) -> list[Path]:
-    """The result as JSON and as a picture, named after the setting."""
+    """The result as JSON and as a picture, named after the setting and the hardware."""
     setting = result["setting"]
-    parts = [setting["task"], setting["variant"], setting["device"].split(":")[0]]
-    if setting["batch"] != TASKS[setting["task"]].batch:
+    usual = TASKS[setting["task"]]
+    parts = [setting["task"], setting["variant"], file_name(result["hardware"])]
+    if len(setting["sizes"]) == 1 and tuple(setting["sizes"][0]) != usual.size:
+        parts.append("x".join(map(str, setting["sizes"][0])))
+    if setting["batch"] != usual.batch:
         parts.append(f"batch_{setting['batch']}")
     if len(setting["sizes"]) > 1:
         parts.append(f"{len(setting['sizes'])}_sizes")
@@ -140,7 +177,6 @@ def write(result: dict[str, Any], folder: Path) -> list[Path]:
 
 def section(result: dict[str, Any]) -> str:
     """A result as a part of a document: what, where and how it was measured, and the table."""
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     products = result["limits"]["matrix_gflops"].items()
     limits = ", ".join(f"{gflops:.0f} GFLOP/s in {precision}" for precision, gflops in products)
     copied = f"{result['limits']['copy_gb_per_second']:.0f} GB/s"
@@ -150,8 +186,37 @@ def section(result: dict[str, Any]) -> str:
             f"    {result['command']}",
             textwrap.fill(
                 f"{result['hardware']}; a matrix product reaches {limits}, a copy {copied}. "
-                f"{versions}; commit {result['commit']}.",
+                f"{_versions(result)}; commit {result['commit']}. {_how(result)}",
                 100,
+            ),
+            markdown(result),
+        )
+    )
+
+
+def _versions(result: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+
+
+def _how(result: dict[str, Any]) -> str:
+    """Says what was tried and chosen before the clock ran."""
+    if "tuned" not in result:
+        return "Measured before ways of convolutions were chosen where they run."
+    taken = [f"{each['seconds']:.0f} s in {name}" for name, each in result["tuned"].items()]
+    found = [f"Tuning took {', '.join(taken)}."] if taken else []
+    if result["only_best"]:
+        found.append("The best of each one's settings come first.")
+    return " ".join(found)
+
+
+def epoch_section(result: dict[str, Any]) -> str:
+    """An epoch as a part of a document."""
+    return "\n\n".join(
+        (
+            f"### {title(result)}",
+            f"    {result['command']}",
+            textwrap.fill(
+                f"{result['hardware']}; {_versions(result)}; commit {result['commit']}.", 100
             ),
             markdown(result),
         )
@@ -191,12 +256,8 @@ def runner_sentence(runner: dict[str, Any]) -> str:
 def update_document(document: Path = DOCUMENT, data: Path = DATA) -> Path:
     """Write the sections of all results in a folder into a document, between its markers."""
     sections = [section(result) for result in read(data.glob("*.json"))]
-    for kind, module in CONVOLUTIONS.items():
-        for path in sorted(data.glob(f"{kind}_conv_*.json")):
-            result = json.loads(path.read_text(encoding="utf-8"))
-            where = f"{result['hardware']}, torch {result['versions']['torch']}."
-            name = f"### {kind.capitalize()} convolutions, {result['device']}"
-            sections.append(f"{name}\n\n{where}\n\n{module.markdown(result)}")
+    for path in sorted(data.glob("epoch_*.json")):
+        sections.append(epoch_section(json.loads(path.read_text(encoding="utf-8"))))
     for path in sorted(data.glob("data_*.json")):
         sections.append(data_section(json.loads(path.read_text(encoding="utf-8"))))
     for path in sorted(data.glob("check_data_*.json")):

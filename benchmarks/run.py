@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 
-from benchmarks import worker
+from benchmarks import best, worker
+from benchmarks.best import Row
 from benchmarks.contestants import CONTESTANTS, OWN
 from benchmarks.flops import step_flops
-from benchmarks.job import PRECISIONS, TASKS, Entry, Setting, Task
+from benchmarks.job import COMPILED, TASKS, Entry, Setting, Task
 from benchmarks.limits import limits
 from benchmarks.provenance import provenance
 from benchmarks.worker import Worker
@@ -41,7 +42,12 @@ class DisagreementError(RuntimeError):
 
 
 def run(
-    setting: Setting, entries: Sequence[Entry], *, turns: int, say: Callable[[str], None] = print
+    setting: Setting,
+    entries: Sequence[Entry],
+    *,
+    turns: int,
+    only_best: bool = False,
+    say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Measure what is possible of the entries.
 
@@ -53,6 +59,8 @@ def run(
         entries: the first peer among them computes the outputs and gradients that all are
             compared with, in float64 where it can.
         turns: of each entry, after one that warms up.
+        only_best: each contestant's best entry counts, and those that cannot be it are dropped as
+            soon as that shows: `benchmarks.best`.
         say: is told what is going on.
 
     Raises:
@@ -62,47 +70,131 @@ def run(
     entries = [entry for entry in entries if entry.is_possible(setting)]
     if not entries:
         raise ValueError(f"task {setting.task}: none of the contestants is installed")
+    tuned = _tune(setting, entries, say)
     with tempfile.TemporaryDirectory() as folder:
-        rows = _measure(setting, entries, turns, Path(folder), say)
-    best = limits(setting.device, {entry.precision for entry in entries})
+        field = _Field(setting, entries, tuned, Path(folder), say)
+        try:
+            rows = field.measure(turns, only_best)
+        finally:
+            field.close()
+    best_limits = limits(setting.device, {entry.precision for entry in entries})
     for row in rows:
         _summarise(row, setting)
         if row["gflops"] is not None:
-            row["matrix_fraction"] = row["gflops"] / best["matrix_gflops"][row["precision"]]
-    _add_ratios(rows)
+            row["matrix_fraction"] = row["gflops"] / best_limits["matrix_gflops"][row["precision"]]
+    best.add_ratios(rows)
     return {
         "setting": asdict(setting),
-        "rows": rows,
-        "limits": best,
+        "only_best": only_best,
+        "rows": best.ordered(rows) if only_best else rows,
+        "tuned": tuned,
+        "limits": best_limits,
         **provenance(setting.device),
     }
 
 
-def _measure(
-    setting: Setting, entries: list[Entry], turns: int, folder: Path, say: Callable[[str], None]
-) -> list[dict[str, Any]]:
-    say(f"computing the reference in {TASKS[setting.task].reference}")
-    reference = _reference(setting, entries, folder)
-    workers = [Worker(setting, entry) for entry in entries]
-    prepare = partial(_prepare, setting, folder, reference, say)
-    try:
-        with ThreadPoolExecutor(AT_ONCE.get(torch.device(setting.device).type, 1)) as pool:
-            rows = list(pool.map(prepare, workers))
+def _tune(
+    setting: Setting, entries: Sequence[Entry], say: Callable[[str], None]
+) -> dict[str, dict[str, Any]]:
+    """Returns by precision in which ways this package's convolutions are computed, and how many
+    seconds it took to choose them, which count nowhere else.
+    """
+    found = {}
+    own = (entry for entry in entries if entry.contestant == OWN and entry.ways == "tuned")
+    for precision in dict.fromkeys(entry.precision for entry in own):
+        say(f"tuning in {precision}")
+        worker_ = Worker(setting, Entry(OWN, precision))
+        try:
+            ways, seconds = worker_.call(worker.tune)
+        finally:
+            worker_.close()
+        found[precision] = {"seconds": seconds, "ways": ways}
+    return found
+
+
+class _Field:
+    """Holds the entries that still run, and a row for each that ever did."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        entries: list[Entry],
+        tuned: Mapping[str, Mapping[str, Any]],
+        folder: Path,
+        say: Callable[[str], None],
+    ) -> None:
+        self.setting, self.entries, self.tuned = setting, entries, tuned
+        self.folder, self.say = folder, say
+        self.rows: list[Row] = []
+        self.workers: list[Worker] = []
+        say(f"computing the reference in {TASKS[setting.task].reference}")
+        self.reference = _reference(setting, entries, folder)
+
+    def close(self) -> None:
+        """Ends all processes."""
+        for worker_ in self.workers:
+            worker_.close()
+
+    def measure(self, turns: int, only_best: bool) -> list[Row]:
+        """Returns the rows, of which some are dropped early where only the best ones count."""
+        if only_best:
+            for stage in best.stages(self.entries):
+                self.try_out(self.add(stage(self.rows)))
+                self.drop()
+        else:
+            self.add(self.entries)
         for number in range(turns):
-            for worker_, row in zip(workers, rows, strict=True):
-                row["seconds"].append(worker_.call(worker.turn))
-            say(f"turn {number + 1} of {turns}")
-        for worker_, row in zip(workers, rows, strict=True):
+            for worker_, row in self.running():
+                taken, worked = worker_.call(worker.turn)
+                row["seconds"].append(taken)
+                row["processor"].append(worked)
+            self.say(f"turn {number + 1} of {turns}")
+            if only_best:
+                self.drop()
+        for worker_, row in self.running():
             row["peak_bytes"] = worker_.call(worker.peak_bytes)
             row["device_seconds"] = worker_.call(worker.device_seconds)
-            if worker_.entry.mode.endswith("compiled"):
+            if worker_.entry.mode in COMPILED:
                 row["graphs"] = worker_.call(worker.graphs)
-            if setting.task != "inference":
+            if self.setting.task != "inference":
                 row["kept_bytes"] = worker_.call(worker.kept_bytes)
-    finally:
-        for worker_ in workers:
-            worker_.close()
-    return rows
+        return self.rows
+
+    def add(self, entries: Sequence[Entry]) -> list[tuple[Worker, Row]]:
+        """Prepares entries, and returns what was added."""
+        new = [Worker(self.setting, entry, self._ways(entry)) for entry in entries]
+        self.workers += new
+        prepare = partial(_prepare, self.setting, self.folder, self.reference, self.say)
+        with ThreadPoolExecutor(AT_ONCE.get(torch.device(self.setting.device).type, 1)) as pool:
+            rows = list(pool.map(prepare, new))
+        self.rows += rows
+        return list(zip(new, rows, strict=True))
+
+    def try_out(self, new: Sequence[tuple[Worker, Row]]) -> None:
+        """Gives each a turn that counts only where it gets no other."""
+        for worker_, row in new:
+            row["trial"], _ = worker_.call(worker.turn)
+
+    def drop(self) -> None:
+        """Ends the processes of those that cannot be their contestant's best."""
+        for row in best.slow(self.rows):
+            if not row["seconds"]:  # something else may have slowed the machine down
+                again, _ = self.workers[self.rows.index(row)].call(worker.turn)
+                row["trial"] = min(row["trial"], again)
+        for row in best.slow(self.rows):
+            self.say(f"{row['label']}, {row['precision']}, is slower by far, and dropped")
+            row["dropped"] = True
+            self.workers[self.rows.index(row)].close()
+
+    def running(self) -> list[tuple[Worker, Row]]:
+        """Returns what is not dropped."""
+        both = zip(self.workers, self.rows, strict=True)
+        return [(worker_, row) for worker_, row in both if not row["dropped"]]
+
+    def _ways(self, entry: Entry) -> list[Row]:
+        if entry.contestant != OWN or entry.ways == "plain":
+            return []
+        return self.tuned[entry.precision]["ways"]
 
 
 def _prepare(
@@ -111,11 +203,12 @@ def _prepare(
     reference: dict[str, torch.Tensor],
     say: Callable[[str], None],
     worker_: Worker,
-) -> dict[str, Any]:
+) -> Row:
     """Warms an entry up, compares what it computes, and returns the beginning of its row."""
     entry = worker_.entry
     say(f"preparing {entry.label}, {entry.precision}")
-    row: dict[str, Any] = {"label": entry.label, **asdict(entry), "seconds": []}
+    row: Row = {"label": entry.label, **asdict(entry), "dropped": False}
+    row |= {"seconds": [], "processor": []}
     results = _warm_up(worker_, folder)
     if CONTESTANTS[entry.contestant].same_network:
         row |= _compare(TASKS[setting.task], entry, results, reference)
@@ -165,29 +258,18 @@ def _compare(
     return errors
 
 
-def _summarise(row: dict[str, Any], setting: Setting) -> None:
-    """Median and spread (half of the range between the quartiles, over the median)."""
-    seconds = row["seconds"]
+def _summarise(row: Row, setting: Setting) -> None:
+    """Median and spread (half of the range between the quartiles, over the median).
+
+    Of what had no further turn the first one stands for them.
+    """
+    seconds = row["seconds"] or [row["trial"]]
     median = statistics.median(seconds)
     low, _, high = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else (median,) * 3
     flops = step_flops(setting, row["contestant"])
     row["median"] = median
+    if row["processor"]:
+        row["processor_seconds"] = statistics.median(row["processor"])
     row["spread"] = (high - low) / 2 / median
     row["images_per_second"] = setting.batch * len(setting.sizes) / median
     row["gflops"] = None if flops is None else flops / median / 1e9
-
-
-def _add_ratios(rows: list[dict[str, Any]]) -> None:
-    """Seconds over those of the fastest peer in the same precision.
-
-    A peer is another implementation of the same network.
-    """
-    for precision in PRECISIONS:
-        same = [row for row in rows if row["precision"] == precision]
-        peers = [
-            row["median"]
-            for row in same
-            if CONTESTANTS[row["contestant"]].same_network and row["contestant"] != OWN
-        ]
-        for row in same:
-            row["ratio"] = row["median"] / min(peers) if peers else None

@@ -40,9 +40,12 @@ ABOUT = (__doc__ or "").splitlines()[0]
 
 STEP = re.compile(r"Epoch\(train\)\s+\[(\d+)\]\[\s*(\d+)/(\d+)\]")
 
-IGNORED = re.compile(r"Exception ignored in: .*\nTraceback")
+IGNORED = re.compile(
+    r"Exception ignored in.*: .*\nTraceback|Exception in thread QueueFeederThread:\n(?s:.*)"
+)
 """Python prints so an error that it cannot raise: PyTorch's of a worker that is gone, in a place
-that has no caller; the next batch raises it again."""
+that has no caller, or while it exits; the next batch raises it again. The thread that feeds a queue
+finds it closed while a run that is done ends."""
 
 
 def check(run: Run, work_dir: Path, life: Life, before: int) -> int:

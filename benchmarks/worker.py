@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import resource
-from collections.abc import Callable
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -12,19 +14,30 @@ from typing import Any, TypeVar
 
 import torch
 
+from benchmarks import memory
+from benchmarks.clock import seconds
 from benchmarks.job import Entry, Job, Setting, set_tf32
+from resnext_backbones.compute.ways import from_rows, table, to_rows, use
 
 T = TypeVar("T")
+Row = dict[str, Any]
 
 _job: Job
 
 
 class Worker:
-    """Builds a job in a new process, so that memory and compiled code are its own."""
+    """Builds a job in a new process, so that memory and compiled code are its own.
 
-    def __init__(self, setting: Setting, entry: Entry) -> None:
+    Args:
+        setting: of all entries.
+        entry: what is built.
+        ways: of this package's convolutions, as `tune` returned them. What this user had chosen
+            before is not looked at.
+    """
+
+    def __init__(self, setting: Setting, entry: Entry, ways: Sequence[Row] = ()) -> None:
         self.entry = entry
-        self._pool = ProcessPoolExecutor(1, get_context("spawn"), _start, (setting, entry))
+        self._pool = ProcessPoolExecutor(1, get_context("spawn"), _start, (setting, entry, ways))
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
         """Run one of this module's functions in the process, and wait."""
@@ -35,10 +48,22 @@ class Worker:
         self._pool.shutdown()
 
 
-def _start(setting: Setting, entry: Entry) -> None:
+def _start(setting: Setting, entry: Entry, ways: Sequence[Row]) -> None:
     global _job
     set_tf32(entry.precision)
+    device = torch.device(setting.device).type
+    use(device, from_rows(device, ways)[0])
     _job = Job(setting, entry)
+
+
+def tune() -> tuple[list[Row], float]:
+    """Returns the ways that `resnext tune` chooses for this job, which are kept nowhere else, and
+    the seconds that it took.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["TORCH_HOME"] = folder
+        taken = seconds(_job.tune, _job.setting.device)
+    return to_rows(table(torch.device(_job.setting.device).type)), taken
 
 
 def warm_up(path: Path) -> None:
@@ -49,19 +74,21 @@ def warm_up(path: Path) -> None:
         torch.cuda.reset_peak_memory_stats(_job.setting.device)
 
 
-def turn() -> float:
-    """Returns the seconds of a turn, behind one that fills the allocator."""
+def turn() -> tuple[float, float]:
+    """Returns the seconds of a turn, behind one that fills the allocator, and those in which
+    processors worked for it: all threads together, and nothing that others did meanwhile.
+    """
     _job.turn()
-    seconds = _job.turn()
+    start = time.process_time()
+    taken = _job.turn()
+    worked = time.process_time() - start
     _give_back()
-    return seconds
+    return taken, worked
 
 
 def peak_bytes() -> int:
-    """Returns the most memory so far: allocated on the GPU, or the resident size of the process."""
-    if _on_gpu():
-        return torch.cuda.max_memory_allocated(_job.setting.device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Returns the most memory so far."""
+    return memory.peak_bytes(_job.setting.device)
 
 
 def device_seconds() -> float | None:

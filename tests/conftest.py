@@ -18,6 +18,7 @@ if not torch.cuda.is_available():
 # What a test compares bit for bit is not to depend on what was measured; see engine/run_ways.py.
 os.environ["RESNEXT_BACKBONES_NO_TUNE"] = "1"
 
+from resnext_backbones.compute import ways
 from resnext_backbones.datasets import generate_shapes
 from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.variants import VARIANTS
@@ -44,6 +45,12 @@ COCO_TINY = Path(os.environ.get("COCO_TINY", ROOT.parent / "shared" / "data" / "
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _plain_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Computes convolutions as on a machine on which nothing was measured."""
+    monkeypatch.setattr(ways, "_tables", {"cpu": {}, "cuda": {}})
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from resnext_backbones import ResNeXt
+from resnext_backbones.compute.ways import Layer, Ways
 from resnext_backbones.models.architecture import FIELDS, Architecture
+
+
+class EveryLayer(dict):
+    """A table of ways that has every layer, with the ways that a function gives it."""
+
+    def __init__(self, ways: Callable[[Layer], Ways]) -> None:
+        super().__init__()
+        self.ways = ways
+
+    def get(self, layer: Layer, default: object = None) -> dict[int, Ways]:  # noqa: ARG002
+        return {1: self.ways(layer)}
 
 
 def randomise(module: nn.Module, seed: int = 0) -> nn.Module:

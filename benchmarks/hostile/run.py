@@ -82,8 +82,8 @@ def doors(model: ResNeXt) -> dict[str, Door]:
         found["MMEngine"] = import_module("resnext_backbones.adapters.mmengine").load_from_checked
     if find_spec("detectron2"):
         checkpoints = import_module("resnext_backbones.tasks.detectron2.checkpoints")
-        if read := getattr(checkpoints, "read", None):
-            found["Detectron2"] = read
+        checkpointer = checkpoints.SafeCheckpointer(model)
+        found["Detectron2"] = lambda path: checkpointer.load(str(path))
     return found
 
 

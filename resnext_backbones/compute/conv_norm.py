@@ -259,15 +259,16 @@ class _Folded(torch.autograd.Function):
             folded = how.passes.fold(foldings[i], x.dtype)[0] if kept[i] is None else kept[i]
             # The gradient of the shortcut is known once the last step's is.
             onto = grad_shortcut if how.is_identity and i == 0 < count - 1 else None
+            own = i < count - 1  # autograd's own is for others too
             behind, gradient, *grads = how.passes.backward(
-                gradient, y, x, folded, how.geometries[i], of, onto
+                gradient, y, x, folded, how.geometries[i], of, onto, own
             )
             if i == count - 1:
                 grad_shortcut = behind
             if any(wanted):
                 found[n * i : n * i + 4] = how.passes.unfold(foldings[i], *grads, wanted)
         if how.is_identity and need_x and count == 1:
-            gradient = gradient + grad_shortcut
+            gradient = gradient.add_(grad_shortcut)
         return [gradient if need_x else None, grad_shortcut if need_shortcut else None, *found]
 
 

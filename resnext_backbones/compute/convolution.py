@@ -12,7 +12,7 @@ from resnext_backbones.compute import ways
 from resnext_backbones.compute.geometry import Geometry
 from resnext_backbones.compute.grouped import grouped_conv2d, grouped_gradients
 from resnext_backbones.compute.pointwise import product, product_gradients
-from resnext_backbones.compute.ways import ALL_PLAIN, PRODUCT, ways_of
+from resnext_backbones.compute.ways import ALL_PLAIN, PLAIN, PRODUCT, ways_of
 
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 
@@ -51,9 +51,11 @@ def conv2d_backward(
 
 def forward(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, way: int) -> Tensor:
     """Returns the convolution, computed in one way."""
-    if way == PRODUCT:
-        return product(x, weight, bias)
-    return grouped_conv2d(x, weight, bias, geometry, way)
+    if way != PRODUCT:
+        return grouped_conv2d(x, weight, bias, geometry, way)
+    if torch.compiler.is_compiling():  # which would break its graph where a product is written
+        return grouped_conv2d(x, weight, bias, geometry, PLAIN)
+    return product(x, weight, bias)
 
 
 def gradients(
@@ -69,11 +71,21 @@ def gradients(
     if not any(needed):
         return None, None, None
     if way == PRODUCT:
-        return product_gradients(grad, x, weight, needed, onto)
-    grad_x, grad_weight, grad_bias = grouped_gradients(grad, x, weight, geometry, way, needed)
-    if grad_x is not None and onto is not None:
-        grad_x = grad_x + onto
-    return grad_x, grad_weight, grad_bias
+        grad_x, grad_weight, grad_bias = product_gradients(grad, x, weight, needed, onto)
+    else:
+        grad_x, grad_weight, grad_bias = grouped_gradients(grad, x, weight, geometry, way, needed)
+        if grad_x is not None and onto is not None:
+            grad_x = grad_x + onto
+    return grad_x, _ordered(grad_weight, weight), grad_bias
+
+
+def _ordered(grad_weight: Tensor | None, weight: Tensor) -> Tensor | None:
+    """Returns the gradient of a 1x1 kernel with the kernel's strides: DDP copies it otherwise."""
+    if grad_weight is None or weight.shape[2:] != (1, 1):
+        return grad_weight
+    if grad_weight.stride()[:2] != weight.stride()[:2]:
+        return grad_weight
+    return grad_weight.as_strided(weight.shape, weight.stride())
 
 
 class _Conv2d(torch.autograd.Function):

@@ -37,6 +37,9 @@ FIRST_CAPABILITY = 8, 0
 
 TYPES = torch.float32, torch.bfloat16, torch.float16
 
+CACHED = 1 << 17
+"""So many values of a weight stay in a core's cache from one operator to the next."""
+
 
 def passes_for(x: Tensor, foldings: Sequence[Folding]) -> Any:
     """Returns the module whose functions serve these: this one, or `triton_passes`."""
@@ -103,7 +106,10 @@ def forward(
     shortcut: Tensor | None = None,
     relu: bool = False,
 ) -> Tensor:
-    """Returns the convolution's output, plus the shortcut, behind ReLU if asked for."""
+    """Returns the convolution's output, plus the shortcut, behind ReLU if asked for.
+
+    ReLU is not asked of oneDNN with the convolution: it makes 0 of what is no number.
+    """
     y = conv2d(x, weight, bias, geometry)
     if shortcut is not None:
         y.add_(shortcut)
@@ -118,6 +124,7 @@ def backward(
     geometry: Geometry,
     needed: Sequence[bool],
     onto: Tensor | None = None,
+    own: bool = False,
 ) -> tuple[Tensor, Gradient, Gradient, Gradient]:
     """Returns the gradients of shortcut, `x`, weight and bias.
 
@@ -127,9 +134,11 @@ def backward(
         x, weight, geometry: as they were convolved.
         needed: of x, weight and bias.
         onto: is added to the gradient of `x`.
+        own: nobody else has `grad`, which is overwritten.
     """
     if y is not None:
-        grad = torch.ops.aten.threshold_backward(grad, y, 0)
+        masked = torch.ops.aten.threshold_backward
+        grad = masked.grad_input(grad, y, 0, grad_input=grad) if own else masked(grad, y, 0)
     return grad, *conv2d_backward(grad, x, weight, geometry, needed, onto)
 
 
@@ -140,28 +149,53 @@ def unfold(
 
     Args:
         folding: as it was folded.
-        grad_weight, grad_bias: of what was folded, as `backward` returns them.
+        grad_weight, grad_bias: of what was folded, as `backward` returns them; that of the weight
+            is overwritten.
         needed: which are wanted; the others are None.
     """
     wide = torch.promote_types(folding.weight.dtype, torch.float32)
     inverse = torch.rsqrt(folding.var.to(wide) + folding.eps)
     scale = inverse if folding.gamma is None else inverse * folding.gamma
     found: list[Gradient] = [None] * 4
-    if needed[0]:
+    if needed[0] or needed[2]:
         assert grad_weight is not None
-        found[0] = grad_weight * scale.reshape(-1, 1, 1, 1)
+        found[0], products = _unfold_weight(grad_weight, folding.weight, scale)
     if needed[1]:
         assert grad_bias is not None
         found[1] = grad_bias * scale
     if needed[2]:
-        assert grad_weight is not None
         assert grad_bias is not None
         shift = -folding.mean if folding.conv_bias is None else folding.conv_bias - folding.mean
-        products = grad_weight.to(wide) * folding.weight
-        found[2] = (products.sum((1, 2, 3)) + shift * grad_bias.to(wide)) * inverse
+        found[2] = (products + shift * grad_bias.to(wide)) * inverse
     if needed[3]:
         found[3] = grad_bias
     return [
-        None if gradient is None or tensor is None else gradient.to(tensor.dtype)
-        for gradient, tensor in zip(found, folding[:4], strict=True)
+        gradient.to(tensor.dtype) if need and gradient is not None and tensor is not None else None
+        for gradient, tensor, need in zip(found, folding[:4], needed, strict=True)
     ]
+
+
+def _unfold_weight(grad: Tensor, weight: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the gradient of the weight, and of each channel's row the product with the weight.
+
+    Args:
+        grad: of the folded weight; it is overwritten where its type and order are the weight's.
+        weight: (C_out, C_in / groups, kH, kW).
+        scale: (C_out,), of float32 or wider.
+    """
+    last = weight.is_contiguous(memory_format=torch.channels_last)
+    order = torch.channels_last if last else torch.contiguous_format
+    wide = torch.promote_types(weight.dtype, torch.float32)
+    own = grad.dtype == wide and grad.is_contiguous(memory_format=order)
+    found = grad if own else torch.empty_like(weight, dtype=wide, memory_format=order)
+    products = found.new_empty(len(weight))
+    rows = len(weight)
+    if weight.device.type == "cpu":  # elsewhere a call costs more than a pass
+        rows = max(1, CACHED * torch.get_num_threads() * rows // weight.numel())
+    parts = (tensor.split(rows) for tensor in (grad, weight, scale, found, products))
+    for of_folded, part, factor, of_part, product in zip(*parts, strict=True):
+        if not own:
+            of_part.copy_(of_folded)
+        torch.sum(of_part * part, (1, 2, 3), out=product)
+        of_part.mul_(factor.reshape(-1, 1, 1, 1))
+    return found, products

@@ -49,8 +49,7 @@ def product_gradients(
         n, channels, height, width = x.shape
         grad_x = rows.view(n, height, width, channels).permute(0, 3, 1, 2)
     if need_weight:
-        # Its channels are last in memory too, as those of the parameter: DDP copies it otherwise.
-        grad_weight = (upstream.t() @ _pixels(x))[:, None, None].permute(0, 3, 1, 2)
+        grad_weight = (upstream.t() @ _pixels(x))[:, :, None, None]
     if need_bias:
         # A sum would be code for few or for many pixels: a compiler makes two versions of it.
         grad_bias = (upstream.new_ones(1, len(upstream)) @ upstream)[0]

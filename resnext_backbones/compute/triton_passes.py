@@ -72,13 +72,14 @@ def backward(
     geometry: Geometry,
     needed: Sequence[bool],
     onto: Tensor | None = None,
+    own: bool = False,
 ) -> tuple[Tensor, Gradient, Gradient, Gradient]:
     """Returns what `passes.backward` does, but the gradient of the bias in parts: (parts, C)."""
     grad = grad.contiguous(memory_format=torch.channels_last)
     pixels, channels, (most, tiles) = _tiles(grad)
     parts = max(1, min(most, PROGRAMS // tiles))
     sums = grad.new_empty(parts, channels, dtype=torch.float32)
-    masked = grad if y is None else torch.empty_like(grad)
+    masked = grad if y is None or own else torch.empty_like(grad)
     kernels.finish_backward[parts, tiles](grad, y, masked, sums, pixels, channels, **TILE)
     but_bias = (*needed[:2], False)
     grad_x, grad_weight, _ = conv2d_backward(masked, x, weight, geometry, but_bias, onto)

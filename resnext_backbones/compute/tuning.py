@@ -100,31 +100,46 @@ def layers_of(trunk: nn.Module, shape: Sequence[int], dtype: torch.dtype) -> Wor
     """Returns the convolutions that have several ways, with the shapes of their inputs and the
     passes that a step computes of them. The network runs on tensors without values.
     """
+    step = _Step(trunk)
     training = {module: module.training for module in trunk.modules()}
-    with FakeTensorMode(), recorded() as found, torch.enable_grad():
+    device = next(trunk.parameters()).device
 
-        def without_values(tensor: Tensor) -> Tensor:
-            to = dtype if tensor.is_floating_point() else tensor.dtype
-            sides = tensor.shape, tensor.stride()
-            fake = torch.empty_strided(*sides, dtype=to, device=tensor.device)
-            return fake.requires_grad_(tensor.requires_grad)
+    def without_values(tensor: Tensor) -> Tensor:
+        to = dtype if tensor.is_floating_point() else tensor.dtype
+        sides = tensor.shape, tensor.stride()
+        fake = torch.empty_strided(*sides, dtype=to, device=tensor.device)
+        return fake.requires_grad_(tensor.requires_grad)
 
-        named = (*trunk.named_parameters(), *trunk.named_buffers())
+    with (
+        FakeTensorMode(),
+        recorded() as found,
+        torch.autocast(device.type, enabled=False),
+        torch.enable_grad(),
+    ):
+        named = (*step.named_parameters(), *step.named_buffers())
         state = {name: without_values(tensor) for name, tensor in named}
-        device = next(trunk.parameters()).device
-        with torch.autocast(device.type, enabled=False):
-            try:
-                for module in training:  # synchronised norms would wait for other processes
-                    module.training = False
-                images = torch.empty(tuple(shape), dtype=dtype, device=device)
-                outputs = tree_leaves(functional_call(trunk, state, (images,)))
-                trained = [output for output in outputs if output.requires_grad]
-                if trained and any(training.values()):
-                    torch.autograd.backward(trained, [torch.empty_like(y) for y in trained])
-            finally:
-                for module, was_training in training.items():
-                    module.training = was_training
+        images = torch.empty(tuple(shape), dtype=dtype, device=device)
+        try:
+            for module in training:  # synchronised norms would wait for other processes
+                module.training = False
+            functional_call(step, state, (images, any(training.values())))
+        finally:
+            for module, was_training in training.items():
+                module.training = was_training
     return {at: passes for at, passes in found.items() if len(at[0].ways()) > 1}
+
+
+class _Step(nn.Module):
+    """Computes both passes in one call: blocks are computed again in the backward pass, too."""
+
+    def __init__(self, trunk: nn.Module) -> None:
+        super().__init__()
+        self.trunk = trunk
+
+    def forward(self, images: Tensor, backward: bool) -> None:
+        trained = [y for y in tree_leaves(self.trunk(images)) if y.requires_grad]
+        if trained and backward:
+            torch.autograd.backward(trained, [torch.empty_like(y) for y in trained])
 
 
 def is_known(layer: Layer, shape: torch.Size) -> bool:

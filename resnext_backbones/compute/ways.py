@@ -80,31 +80,32 @@ def ways_of(
     if torch.jit.is_tracing():
         return ALL_PLAIN
     last = x.is_contiguous(memory_format=torch.channels_last)
-    layer = x.device.type, x.dtype, last, tuple(weight.shape), *geometry
-    if torch.compiler.is_compiling():  # for all sizes of images at once
-        return Ways(*_chosen(None, *layer))
+    if torch.compiler.is_compiling():
+        known = x.device.type, x.dtype, last, tuple(weight.shape), *geometry
+        return Ways(*_of_largest(*known))
+    layer = Layer(x.device.type, x.dtype, last, weight.shape, geometry)
     if _recorder is not None:
-        _recorder(_layer(*layer), x.shape, passes)
-    return Ways(*_chosen(x.numel() // x.shape[1], *layer))
+        _recorder(layer, x.shape, passes)
+    rows = table(layer.device).get(layer)
+    return _nearest(rows, x.numel() // x.shape[1]) if rows else ALL_PLAIN
+
+
+def _nearest(rows: Mapping[int, Ways], pixels: int) -> Ways:
+    """Returns the ways that were measured with the most similar number of pixels."""
+    if len(rows) == 1:
+        return next(iter(rows.values()))
+    return rows[min(rows, key=lambda known: abs(math.log(known / max(pixels, 1))))]
 
 
 @torch._dynamo.assume_constant_result
-def _chosen(pixels: int | None, *layer: Any) -> tuple[int, ...]:
-    """Returns the ways that were measured with the most similar number of pixels, or the largest;
-    a compiler takes them as they are when it meets them.
-    """
-    rows = table(layer[0]).get(_layer(*layer))
-    if not rows:
-        return tuple(ALL_PLAIN)
-    if pixels is None or len(rows) == 1:
-        return tuple(rows[max(rows)])
-    return tuple(rows[min(rows, key=lambda known: abs(math.log(known / max(pixels, 1))))])
-
-
-def _layer(
+def _of_largest(
     device: str, dtype: torch.dtype, last: bool, weight: tuple[int, ...], *geometry: Any
-) -> Layer:
-    return Layer(device, dtype, last, weight, Geometry(*geometry))
+) -> tuple[int, ...]:
+    """Returns the ways for the most pixels. A compiler takes them as they are when it meets a
+    layer, for all sizes of images; it knows no named tuples.
+    """
+    rows = table(device).get(Layer(device, dtype, last, weight, Geometry(*geometry)))
+    return tuple(rows[max(rows)] if rows else ALL_PLAIN)
 
 
 def table(device: str) -> Table:

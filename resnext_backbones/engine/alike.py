@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import resnext_backbones
+from resnext_backbones.engine.walk import plain_values
 from resnext_backbones.weights.download import hash_of
 
 PACKAGES = ("torch", "torchvision", "onedl-mmengine", "onedl-mmcv", "onedl-mmdetection")
@@ -41,7 +42,7 @@ def facts_of(
         for loader in loaders:
             if settings := cfg.get(loader):
                 found |= dict(_files(settings.get("dataset") or {}, f"{loader}.dataset"))
-    return found | {f"config, {key}": value for key, value in _settings(cfg, "")}
+    return found | {f"config, {key}": value for key, value in _settings(cfg)}
 
 
 def _versions() -> Iterator[tuple[str, str]]:
@@ -54,17 +55,16 @@ def _versions() -> Iterator[tuple[str, str]]:
             continue
 
 
-def _settings(node: Any, name: str) -> Iterator[tuple[str, str]]:
+def _settings(cfg: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yields the settings of a config that are no paths, by their dotted names."""
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            if name or key not in PLACES:
-                yield from _settings(value, f"{name}.{key}" if name else str(key))
-    elif isinstance(node, list | tuple):
-        for number, value in enumerate(node):
-            yield from _settings(value, f"{name}.{number}")
-    elif not (isinstance(node, str) and (os.sep in node or os.path.exists(node))):  # noqa: PTH110
-        yield name, str(node)
+    for key in (key for key in cfg if key not in PLACES):
+        for place, value in plain_values(cfg[key], key):
+            if not any(map(_is_path, value if isinstance(value, list) else [value])):
+                yield place, str(value)
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and (os.sep in value or os.path.exists(value))  # noqa: PTH110
 
 
 def _files(dataset: Mapping[str, Any], name: str) -> Iterator[tuple[str, str]]:

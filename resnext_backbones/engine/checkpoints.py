@@ -285,8 +285,7 @@ class MissedValidationHook(Hook):
         if not (runner._resume and checkpoint and runner.val_loop is not None and runner.epoch):
             return
         # Of rank 0: a host that was sent the checkpoint does not have its metrics.
-        entries = read_journal(Path(checkpoint).parent) if is_main_process() else []
-        entry = next((e for e in entries if e.file == Path(checkpoint).name), None)
+        entry = _entry_of(Path(checkpoint), runner) if is_main_process() else None
         at_end = runner.iter == runner.epoch * len(runner.train_dataloader)
         due = runner.epoch >= runner.val_begin and (
             runner.epoch % runner.val_interval == 0 or runner.epoch == loop.max_epochs
@@ -296,3 +295,14 @@ class MissedValidationHook(Hook):
         if missed:
             runner.logger.info(f"epoch {runner.epoch} was not evaluated yet")
             runner.val_loop.run()
+
+
+def _entry_of(checkpoint: Path, runner: Any) -> Entry | None:
+    """Returns what the journal of a checkpoint says of it. The first one of a work directory, whose
+    run was killed before it was listed, is listed now.
+    """
+    entries = read_journal(checkpoint.parent)
+    if not entries and checkpoint.parent.resolve() == Path(runner.work_dir).resolve():
+        enter(checkpoint.parent, checkpoint, runner.iter, keep=0)
+        entries = read_journal(checkpoint.parent)
+    return next((entry for entry in entries if entry.file == checkpoint.name), None)

@@ -48,7 +48,7 @@ def said(work_dir: str | Path) -> Iterator[None]:
                 f"{last_checkpoint_said(work_dir)}"
             ) from error
         lost = isinstance(error, distributed.DistError) or any(map(LOST.search, texts))
-        if distributed.is_initialized() and lost:
+        if lost and (distributed.is_initialized() or hosts.peers is not None):
             if requests.asked or hosts.were_asked():  # while all evaluate, which saves nothing
                 kept = last_checkpoint_said(work_dir)
                 print(f"asked to end, as other processes were; {kept}", file=sys.stderr)

@@ -22,7 +22,7 @@ from torch import distributed
 from resnext_backbones.engine.addresses import this_host
 from resnext_backbones.engine.signals import requests
 from resnext_backbones.engine.store import StoreError, connect, kept_by_torchrun
-from resnext_backbones.errors import InputError, RunError
+from resnext_backbones.errors import InputError, RunError, some
 
 TIMEOUT = 600.0
 """Processes wait so many seconds for each other, where `env_cfg.dist_cfg.timeout` says no other."""
@@ -126,7 +126,7 @@ class Peers:
                 if rank not in heard or heard[rank][0] != beat:
                     heard[rank] = (beat, now)
             if gone := [r for r in absent if r in heard and now - heard[r][1] > silence]:
-                raise RunError(f"{_some([self.names[r] for r in gone])} {GONE}")
+                raise RunError(f"{some([self.names[r] for r in gone])} {GONE}")
             time.sleep(0.1)
 
     def _linger(self) -> None:
@@ -144,7 +144,7 @@ class Peers:
             if value is not None:
                 places.setdefault(value, []).append(self.names[rank])
         if len(places) > 1:
-            listed = "; ".join(f"{value}: {_some(names)}" for value, names in places.items())
+            listed = "; ".join(f"{value}: {some(names)}" for value, names in places.items())
             raise InputError(f"{what}: differs between hosts: {listed}; make them alike")
 
     def _check_gpus(self, gpus: list[str]) -> None:
@@ -153,7 +153,7 @@ class Peers:
             sharing = [self.names[rank] for rank, each in enumerate(gpus) if each == gpu]
             if len(sharing) > 1:
                 raise InputError(
-                    f"{_some(sharing)} have the same GPU, {gpu}: start a process for each GPU, and "
+                    f"{some(sharing)} have the same GPU, {gpu}: start a process for each GPU, and "
                     "let each see its own, or all of its node's"
                 )
 
@@ -188,8 +188,8 @@ class Peers:
             return f"{self.names.get(0, 'rank 0')} {GONE} from {this_host()}"
         silent = [r for r in range(self.world_size) if r != self.rank and first[r] == second[r]]
         if silent:
-            return f"{_some([self.names[r] for r in silent])} {GONE}"
-        others = _some([name for rank, name in self.names.items() if rank != self.rank])
+            return f"{some([self.names[r] for r in silent])} {GONE}"
+        others = some([name for rank, name in self.names.items() if rank != self.rank])
         return (
             f"processes waited for each other for {self.timeout:.0f} s, though this one hears of "
             f"{others}: where the link or a host is that slow, raise env_cfg.dist_cfg.timeout"
@@ -198,11 +198,7 @@ class Peers:
 
 def _ranks(ranks: list[int]) -> str:
     each = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return _some([f"rank {rank} (of host {rank // each}, from 0)" for rank in ranks])
-
-
-def _some(names: list[str], limit: int = 4) -> str:
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if names[limit:] else "")
+    return some([f"rank {rank} (of host {rank // each}, from 0)" for rank in ranks])
 
 
 peers: Peers | None = None
@@ -246,14 +242,26 @@ def meet(
         peers.meet(facts, gpu)
 
 
+def group_options() -> dict[str, Any]:
+    """Returns what makes a process group of those that have met, over the connection that there is:
+    a new one would be waited for, deaf to signals, where rank 0 ends in between.
+    """
+    if peers is None:
+        return {}
+    return {"store": peers.store.part("group"), "rank": peers.rank, "world_size": peers.world_size}
+
+
 def cpu_group() -> Any:
-    """Returns a group of all processes that does not wait for GPUs, once all are there to make it;
-    errors as of `Peers.gather`.
+    """Returns a group of all processes that does not wait for GPUs, once all are there, and have
+    nothing to save; errors as of `Peers.gather`.
     """
     if peers is not None:
         peers.gather()
+    if distributed.get_backend() == "gloo":
+        return distributed.group.WORLD
     seconds = peers.timeout if peers is not None else TIMEOUT
-    return distributed.new_group(backend="gloo", timeout=timedelta(seconds=seconds))
+    with requests.ending_at_once():
+        return distributed.new_group(backend="gloo", timeout=timedelta(seconds=seconds))
 
 
 def tell(message: str) -> None:

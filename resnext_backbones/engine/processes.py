@@ -15,6 +15,7 @@ from torch import distributed, multiprocessing
 
 from resnext_backbones.engine import hosts
 from resnext_backbones.engine.addresses import use_interface
+from resnext_backbones.engine.signals import requests
 from resnext_backbones.engine.started import find
 from resnext_backbones.errors import InputError
 
@@ -99,7 +100,9 @@ def start_process_group(cfg: Any, facts: Callable[[bool], Mapping[str, str]] | N
         dist_cfg = {"timeout": timeout, **((cfg.get("env_cfg") or {}).get("dist_cfg") or {})}
         cfg.env_cfg = {**(cfg.get("env_cfg") or {}), "dist_cfg": dist_cfg}
         return
-    distributed.init_process_group("gloo", timeout=timedelta(seconds=timeout))
+    limit = timedelta(seconds=timeout)
+    with requests.ending_at_once():
+        distributed.init_process_group("gloo", timeout=limit, **hosts.group_options())
     # MMEngine's default wrapper names a CUDA device; this one names none.
     cfg.model_wrapper_cfg = {
         "type": "MMDistributedDataParallel",

@@ -149,13 +149,12 @@ def start(cfg: Config, loaders: tuple[str, ...], checkpoint: str = "") -> None:
         return facts_of(cfg, loaders, leads=leads, checkpoint=checkpoint)
 
     start_process_group(cfg, facts)
-    if hosts.are_several():
-        for name in ("val_evaluator", "test_evaluator"):
-            for metric in dicts_with(cfg.get(name), lambda d: "type" in d):
-                # MMEngine's default is a folder that all processes see.
-                metric.setdefault("collect_device", "gpu")
     if cfg.launcher != "none" and not distributed.is_initialized():
-        init_dist("pytorch", **cfg.env_cfg.dist_cfg)  # whose variables every launcher's became
+        options = dict(cfg.env_cfg.dist_cfg)
+        if torch.cuda.is_available() and "init_backend" not in options:
+            options.update(hosts.group_options())
+        with requests.ending_at_once():
+            init_dist("pytorch", **options)  # whose variables every launcher's became
 
 
 def build_runner(cfg: Config, *loops: str) -> CheckedRunner:
@@ -168,10 +167,21 @@ def build_runner(cfg: Config, *loops: str) -> CheckedRunner:
         runner = CheckedRunner.from_cfg(cfg)
         for loop in loops:
             getattr(runner, loop)
-    for loop in loops:
-        if getattr(runner, loop) is not None:
-            _check_images(getattr(runner, loop).dataloader, loop.removesuffix("_loop"))
+    for name in loops:
+        if (loop := getattr(runner, name)) is not None:
+            _check_images(loop.dataloader, name.removesuffix("_loop"))
+            if hosts.are_several():
+                _collect_by_network(getattr(loop, "evaluator", None))
     return runner
+
+
+def _collect_by_network(evaluator: Any) -> None:
+    """Has metrics of several hosts send what they found: MMEngine's default is a folder that all
+    processes see, which `collect_dir` names where there is one.
+    """
+    for metric in getattr(evaluator, "metrics", ()):
+        if getattr(metric, "collect_dir", None) is None:
+            metric.collect_device = "gpu"
 
 
 def _check_images(loader: Any, split: str) -> None:

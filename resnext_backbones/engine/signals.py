@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 REQUESTS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """Each asks a run to end: launchers send the first, terminals the next two, and batch systems the
@@ -40,6 +41,7 @@ class Requests:
         self.asked: signal.Signals | None = None
         self.noted_only = False
         self._listens = False
+        self._taken: dict[signal.Signals, Any] = {}
         self._mask: set[int | signal.Signals] = set()
         self._parent = 0
 
@@ -55,21 +57,38 @@ class Requests:
         if self._listens or threading.current_thread() is not threading.main_thread():
             yield
             return
-        taken = {number: signal.getsignal(number) for number in REQUESTS}
-        taken = {number: old for number, old in taken.items() if old in UNHANDLED}
+        known = {number: signal.getsignal(number) for number in REQUESTS}
+        self._taken = {number: old for number, old in known.items() if old in UNHANDLED}
         try:
             self._listens = True
-            for number in taken:
-                signal.signal(number, self._note)
+            self._set(self._note)
             yield
         except BaseException:
             if ends:
                 _end_children()
             raise
         finally:
-            for number, old in taken.items():
+            for number, old in self._taken.items():
                 signal.signal(number, signal.SIG_IGN if ends and self.asked else old)
             self.asked, self.noted_only, self._listens = None, False, False
+
+    @contextmanager
+    def ending_at_once(self) -> Iterator[None]:
+        """Has the signals end the process in a block that has nothing to save, and waits outside of
+        Python: for minutes where another process is gone.
+        """
+        if not self._listens or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        self._set(signal.SIG_DFL)
+        try:
+            yield
+        finally:
+            self._set(self._note)
+
+    def _set(self, handler: Any) -> None:
+        for number in self._taken:
+            signal.signal(number, handler)
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self.asked = self.asked or signal.Signals(number)

@@ -133,7 +133,13 @@ def write_state(state: Mapping[str, Tensor], path: Path, to: str, metadata: Meta
     names = {key: FORMATS[TARGETS[to]].from_own(key) for key in state}
     if nameless := [key for key, name in names.items() if name is None]:
         raise WeightsError(f"weights {path}: {to} has no name for {', '.join(nameless[:5])}")
-    # safetensors takes tensors in NCHW order only.
-    renamed = {name: state[key].contiguous() for key, name in names.items() if name is not None}
+    # In NCHW order, as safetensors asks, and each with a storage of its own: a part of another one
+    # would be written with all of it, and one that is of two types not at all.
+    order = torch.contiguous_format
+    renamed = {
+        name: state[key].clone(memory_format=order)
+        for key, name in names.items()
+        if name is not None
+    }
     with atomic_write(path) as temporary:
         WRITERS[to](renamed, temporary, metadata)

@@ -18,6 +18,7 @@ from benchmarks.complexity import read_record
 from benchmarks.contestants import CONTESTANTS, OWN, random_state
 from benchmarks.flops import step_flops
 from benchmarks.job import TASKS, Entry, Job, Setting, set_tf32
+from benchmarks.provenance import file_name
 from benchmarks.run import DisagreementError, _compare
 from resnext_backbones.engine.provenance import commit
 
@@ -149,9 +150,9 @@ def test_weights_that_are_drawn_keep_activations_alive() -> None:
 
 def test_the_tool_measures_in_turn_and_reports(tmp_path: Path) -> None:
     peer = "torchvision"
-    command = [sys.executable, "-m", "benchmarks", "--task", "detector", "inference"]
+    command = [sys.executable, "-m", "benchmarks", "--task", "detector", "--best"]
     command += ["--contestants", OWN, peer, "--variant", VARIANT, "--size", "64x64", "96x64"]
-    command += ["--mode", "eager", "fused", "--turns", "2"]
+    command += ["--mode", "eager", "--layout", "own", "--turns", "2"]
     done = subprocess.run(
         [*command, "--device", "cpu", "--out", str(tmp_path)],
         cwd=ROOT,
@@ -160,24 +161,31 @@ def test_the_tool_measures_in_turn_and_reports(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    results = report.read(tmp_path.glob("*.json"))
-    assert {result["setting"]["task"] for result in results} == {"detector", "inference"}
-    for result in results:
-        rows = result["rows"]
-        fused = result["setting"]["task"] == "inference"
-        assert len(rows) == (3 if fused else 2)
-        for row in rows:
-            assert len(row["seconds"]) == 2
-            assert row["median"] > 0
-            assert row["images_per_second"] == pytest.approx(2 / row["median"])
-            assert row["output_error"] <= 1e-5
-            assert row["peak_bytes"] > 1e8
-            assert ("kept_bytes" in row) != fused
-            if row["contestant"] == peer:
-                assert row["ratio"] == 1
-        for word in (peer, "float32", result["hardware"], result["commit"]):
-            assert word in report.section(result)
-    assert len(list(tmp_path.glob("*.png"))) == 2
+    (result,) = report.read(tmp_path.glob("*.json"))
+    assert result["tuned"]["float32"]["ways"]
+    rows = result["rows"]
+    assert [row["label"] for row in rows] == [OWN, f"{OWN}, plain", peer]
+    for row in rows:
+        assert row["best"]
+        assert len(row["seconds"]) == 2
+        assert row["median"] > 0
+        assert row["images_per_second"] == pytest.approx(2 / row["median"])
+        assert row["output_error"] <= 1e-5
+        assert row["peak_bytes"] > 1e8
+        assert row["kept_bytes"] > 1e6
+        if row["contestant"] == peer:
+            assert row["ratio"] == 1
+    assert report.markdown(result).startswith("| ratio | implementation |")
+    for word in (peer, "float32", result["hardware"], result["commit"], "Tuning took"):
+        assert word in report.section(result)
+    (picture,) = tmp_path.glob("*.png")
+    assert file_name(result["hardware"]) in picture.stem
+
+
+def test_results_of_two_processors_lie_beside_each_other() -> None:
+    names = "Intel(R) Xeon(R) Processor, 2 threads", "AMD EPYC, 2 threads", "NVIDIA H200"
+    expected = ["intel_xeon_2_threads", "amd_epyc_2_threads", "nvidia_h200"]
+    assert [file_name(name) for name in names] == expected
 
 
 def test_a_size_that_is_none_is_named() -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shlex
 import sys
-from itertools import product
 from pathlib import Path
 
 import pytest
 
 from benchmarks import __main__ as benchmark
 from benchmarks import gpu, report
-from benchmarks.job import TASKS, Entry
+from benchmarks.job import TASKS
+from benchmarks.provenance import file_name, hardware
 
 TRUNKS = {name: part for name, part in gpu.PARTS.items() if "-m benchmarks --task" in part.command}
 
@@ -23,8 +23,8 @@ def test_a_part_writes_the_file_that_it_names(name: str, monkeypatch, tmp_path: 
     monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments, "--device", "cuda"])
     args = benchmark.parse_args()
     (task,) = args.tasks
-    settings = product(args.contestants, args.precision, args.layout, args.mode)
-    rows = [{"median": 1.0, "spread": 0.0, **vars(Entry(*values))} for values in settings]
+    entries = benchmark.entries(args, task)
+    rows = [{"median": 1.0, "spread": 0.0, **vars(entry)} for entry in entries]
     result = {
         "setting": {
             "task": task,
@@ -35,17 +35,17 @@ def test_a_part_writes_the_file_that_it_names(name: str, monkeypatch, tmp_path: 
             "smooth": args.smooth,
         },
         "rows": rows,
-        "hardware": "",
+        "hardware": "NVIDIA H200",
     }
     monkeypatch.setattr(report, "draw", lambda *_: None)
-    assert report.write(result, tmp_path)[0].name == part.result
+    assert report.write(result, tmp_path)[0].name == part.result.format(hardware="nvidia_h200")
 
 
 def test_parts_run_once_and_only_where_time_is_left(tmp_path: Path) -> None:
     small = gpu.Part(
         "-m benchmarks --task inference --variant resnext26_32x4d --size 64x64 --turns 1"
         " --contestants resnext_backbones",
-        "inference_resnext26_32x4d_cpu.json",
+        "inference_resnext26_32x4d_{hardware}_64x64.json",
         5,
     )
     parts = {"small": small, "wrong": gpu.Part("-c raise(SystemExit(3))", None, 1)}
@@ -54,6 +54,7 @@ def test_parts_run_once_and_only_where_time_is_left(tmp_path: Path) -> None:
     ended = gpu.run_parts(parts, tmp_path, device="cpu", minutes=60)
     assert ended["small"].startswith("done")
     assert ended["wrong"].startswith("failed (3)")
-    written = (tmp_path / small.result).stat().st_mtime_ns
+    result = tmp_path / small.result.format(hardware=file_name(hardware("cpu")))
+    written = result.stat().st_mtime_ns
     assert gpu.run_parts(parts, tmp_path, device="cpu", minutes=60)["small"].startswith("is there")
-    assert (tmp_path / small.result).stat().st_mtime_ns == written
+    assert result.stat().st_mtime_ns == written

@@ -6,14 +6,15 @@ import itertools
 
 import pytest
 import torch
-from helpers import relative_error
+from helpers import EveryLayer, relative_error
+from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn import functional as F
 
-from resnext_backbones.compute import grouped
+from resnext_backbones.compute import ways as tables
 from resnext_backbones.compute.convolution import conv2d, conv2d_backward
 from resnext_backbones.compute.geometry import Geometry
-from resnext_backbones.compute.grouped import PLAIN, Ways, fastest
+from resnext_backbones.compute.ways import Ways, ways_of
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -23,9 +24,8 @@ UNEVEN = Geometry((2, 1), (0, 2), (1, 2), 8)
 
 
 def table(monkeypatch: pytest.MonkeyPatch, ways: Ways) -> None:
-    """Put ways into the table."""
-    types = torch.float16, torch.float32, torch.float64
-    monkeypatch.setattr(grouped, "FASTEST", {(DEVICE, dtype): {4: ways} for dtype in types})
+    """Computes all grouped convolutions in these ways."""
+    monkeypatch.setattr(tables, "_tables", {DEVICE: EveryLayer(lambda _: ways)})
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
 
 
@@ -41,7 +41,7 @@ def tensors(groups: int, size: tuple[int, int] = (9, 11)) -> list[torch.Tensor]:
 def test_same_outputs_and_gradients(geometry: Geometry, ways: Ways, monkeypatch) -> None:
     table(monkeypatch, ways)
     x, weight, bias = tensors(8)
-    assert fastest(x, weight, geometry) == ways, "the plain call is compared with itself"
+    assert ways_of(x, weight, geometry) == ways, "the plain call is compared with itself"
     own = conv2d(x, weight, bias, geometry)
     reference = F.conv2d(x, weight, bias, *geometry)
     assert relative_error(own, reference) <= 1e-6
@@ -89,7 +89,7 @@ def test_compiled_without_a_break_for_any_size(ways: Ways, monkeypatch) -> None:
 
     compiled = torch.compile(step, backend=graphs, fullgraph=True, dynamic=True)
     for size in ((9, 11), (12, 8), (7, 14)):
-        x, weight, _ = tensors(8, size)
+        x, weight = tensors(8, size)[0], nn.Parameter(tensors(8)[1].detach())
         pairs = []
         for function in (step, compiled):
             y = function(x, weight)
@@ -97,14 +97,6 @@ def test_compiled_without_a_break_for_any_size(ways: Ways, monkeypatch) -> None:
         for a, b in zip(*pairs, strict=True):
             assert relative_error(a, b) <= 1e-6
     assert graphs.frame_count == 1
-
-
-def test_groups_that_do_not_merge_evenly_are_left_alone(monkeypatch) -> None:
-    table(monkeypatch, WAYS[1])
-    x, weight, bias = tensors(3)
-    geometry = Geometry((1, 1), (1, 1), (1, 1), 3)
-    assert fastest(x, weight, geometry) == PLAIN
-    assert torch.equal(conv2d(x, weight, bias, geometry), F.conv2d(x, weight, bias, *geometry))
 
 
 def test_wrong_channels_are_left_to_pytorch(monkeypatch) -> None:

@@ -7,20 +7,23 @@ import shutil
 
 import pytest
 import torch
-from helpers import relative_error
+from helpers import EveryLayer, relative_error
+from torch import nn
 from torch.nn import functional as F
 
 from resnext_backbones.compute import convolution, pointwise
+from resnext_backbones.compute import ways as tables
 from resnext_backbones.compute.convolution import conv2d, conv2d_backward
 from resnext_backbones.compute.geometry import Geometry
+from resnext_backbones.compute.ways import Ways
 
 PLAIN = Geometry((1, 1), (0, 0), (1, 1), 1)
 
 
 @pytest.fixture(autouse=True)
 def _always(monkeypatch) -> None:
-    table = dict.fromkeys([("cpu", torch.float32), ("cpu", torch.float64)], 1)
-    monkeypatch.setattr(pointwise, "PRODUCTS", table)
+    products = EveryLayer(lambda layer: Ways(*[layer.ways()[-1]] * 3))
+    monkeypatch.setattr(tables, "_tables", {"cpu": products})
 
 
 @pytest.fixture
@@ -55,6 +58,14 @@ def test_the_same_gradients(layout: torch.memory_format, calls: list[bool]) -> N
         assert a.shape == e.shape
         assert relative_error(a, e) <= 1e-13
     assert own[0].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_same_output() -> None:
+    x, weight, bias = tensors(torch.float64)
+    for given in (bias, None):
+        own = conv2d(x, weight, given, PLAIN)
+        assert relative_error(own, F.conv2d(x, weight, given)) <= 1e-13
+        assert own.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_only_what_is_needed() -> None:
@@ -94,15 +105,6 @@ def test_anything_else_is_a_convolution(kernel: int, geometry: Geometry, calls: 
     assert not calls
 
 
-def test_few_channels_and_other_formats_are_left_to_the_convolution(monkeypatch) -> None:
-    x, weight, _ = tensors()
-    assert pointwise.is_product(x, weight, PLAIN)
-    assert not pointwise.is_product(x.contiguous(), weight, PLAIN)
-    monkeypatch.setattr(pointwise, "PRODUCTS", {("cpu", torch.float32): 9})
-    assert not pointwise.is_product(x, weight, PLAIN)
-    assert not pointwise.is_product(x.double(), weight.double(), PLAIN)
-
-
 @pytest.mark.parametrize(
     "backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.whole)]
 )
@@ -114,7 +116,7 @@ def test_compiles_once_for_few_and_many_pixels(backend: str) -> None:
     if backend == "inductor" and shutil.which(os.environ.get("CXX", "g++")) is None:
         pytest.skip("no C++ compiler")
     torch._dynamo.reset()
-    weight, bias = torch.randn(8, 12, 1, 1, requires_grad=True), torch.zeros(8, requires_grad=True)
+    weight, bias = nn.Parameter(torch.randn(8, 12, 1, 1)), nn.Parameter(torch.zeros(8))
 
     def product(x: torch.Tensor) -> torch.Tensor:
         return conv2d(x, weight, bias, PLAIN)

@@ -18,7 +18,8 @@ from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, METRICS, MODELS
 
-from resnext_backbones.engine.runner import evaluate
+from resnext_backbones.engine import hosts
+from resnext_backbones.engine.runner import build_runner, evaluate
 
 
 @MODELS.register_module()
@@ -54,6 +55,12 @@ class Seen(BaseMetric):
         return dict(zip(("weight", "shift"), results[0].tolist(), strict=True))
 
 
+@METRICS.register_module()
+class Bare(Seen):
+    def __init__(self, prefix: str) -> None:
+        super().__init__(prefix=prefix)
+
+
 STATE = {"weight": torch.tensor([2.0]), "shift": torch.tensor([3.0])}
 TRAINED = {"module.weight": torch.tensor([7.0]), "module.shift": torch.tensor([8.0])}
 AVERAGED = {"state_dict": STATE, "ema_state_dict": {**TRAINED, "steps": torch.tensor(5)}}
@@ -76,20 +83,34 @@ CASES: dict[str, tuple[dict[str, Any] | None, Any, str]] = {
 """A hook, what a checkpoint holds, and what the log says; `STATE` is evaluated."""
 
 
+def config_of(tmp_path: Path, hook: dict[str, Any] | None, evaluator: Any) -> Config:
+    loader = {"dataset": {"type": "One"}, "sampler": {"type": "DefaultSampler", "shuffle": False}}
+    return Config({
+        "model": {"type": "Two"}, "work_dir": str(tmp_path / "run"), "launcher": "none",
+        "test_dataloader": {**loader, "batch_size": 1, "num_workers": 0}, "test_cfg": {},
+        "test_evaluator": evaluator, "custom_hooks": [hook] if hook else [],
+        "experiment_name": f"{tmp_path.name}",
+    })  # fmt: skip
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_the_weights_that_a_checkpoint_is_for_are_evaluated(name: str, tmp_path: Path) -> None:
     hook, content, said = CASES[name]
     torch.save(content, tmp_path / "epoch_1.pth")
-    loader = {"dataset": {"type": "One"}, "sampler": {"type": "DefaultSampler", "shuffle": False}}
-    cfg = Config({
-        "model": {"type": "Two"}, "work_dir": str(tmp_path / "run"), "launcher": "none",
-        "test_dataloader": {**loader, "batch_size": 1, "num_workers": 0}, "test_cfg": {},
-        "test_evaluator": {"type": "Seen"}, "custom_hooks": [hook] if hook else [],
-        "experiment_name": f"{tmp_path.name}",
-    })  # fmt: skip
+    cfg = config_of(tmp_path, hook, {"type": "Seen"})
     path = str(tmp_path / "epoch_1.pth")
     found = evaluate(cfg, path, tmp_path / "metrics.json", lambda metrics: f"{metrics}\n")
     assert found == {"weight": 2.0, "shift": 3.0}
     assert json.loads((tmp_path / "metrics.json").read_text())["weight"] == 2
     (log,) = (tmp_path / "run").glob("*/*.log")
     assert said in log.read_text()
+
+
+def test_metrics_of_several_hosts_need_no_folder_that_all_see(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where their class does not take an argument for it, as torchvision's here."""
+    monkeypatch.setattr(hosts, "are_several", lambda: True)
+    seen = [{"type": "Bare", "prefix": "a"}, {"type": "Seen", "collect_dir": str(tmp_path)}]
+    runner = build_runner(config_of(tmp_path, None, seen), "test_loop")
+    assert [m.collect_device for m in runner.test_loop.evaluator.metrics] == ["gpu", "cpu"]

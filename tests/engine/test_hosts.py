@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -330,3 +333,52 @@ def test_a_process_of_another_run_at_the_same_port_is_refused_and_ends_nobody(
     monkeypatch.setenv("RANK", "2")
     engine_hosts.tell("why")
     assert kept.get(engine_hosts.ENDED).endswith(b" ended: why")
+
+
+ENDS_BETWEEN = """
+import os, signal
+from torch import distributed
+from resnext_backbones.cli import run_tool
+from resnext_backbones.engine.failures import said
+from resnext_backbones.engine.processes import start_process_group
+class Cfg(dict):
+    __getattr__, __setattr__ = dict.__getitem__, dict.__setitem__
+def start():
+    with said("nowhere"):
+        start_process_group(Cfg(launcher="pytorch"), lambda leads: {})
+if os.environ["RANK"] == "0":
+    distributed.init_process_group = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+run_tool(start)
+"""
+
+
+def test_a_first_process_that_ends_once_all_have_met_is_named() -> None:
+    """Nobody waits for it to make the process group, which would take until the limit."""
+    env = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(get_free_port())}
+    env |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "CUDA_VISIBLE_DEVICES": ""}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", ENDS_BETWEEN],
+            env=env | {"RANK": rank, "LOCAL_RANK": rank},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in "01"
+    ]
+    errors = [process.communicate(timeout=100)[1] for process in started]
+    assert [process.returncode for process in started] == [-signal.SIGKILL, 1], errors
+    assert re.search(r"error: rank 0 on .* ended or cannot be reached", errors[1]), errors[1]
+    assert "Traceback" not in errors[1]
+
+
+def test_a_process_that_leaves_gives_no_more_signs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_hosts, "BEAT", 0.01)
+    kept = distributed.HashStore()
+    monkeypatch.setattr(engine_hosts, "connect", lambda _: kept)
+    peers = engine_hosts.Peers.__new__(engine_hosts.Peers)
+    peers.rank, peers._left = 1, threading.Event()
+    peers._beating = threading.Thread(target=peers._beat, daemon=True)
+    peers._beating.start()
+    kept.wait(["beat/1"])
+    peers.leave()
+    assert not peers._beating.is_alive()

@@ -5,7 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -83,10 +86,40 @@ def test_a_forked_process_outlives_what_is_not_from_its_parent() -> None:
     wait_for(gone)
 
 
-def test_a_worker_that_was_killed_is_named_whatever_its_error_became(tmp_path) -> None:
+DEAF = """
+from torch.distributed import HashStore
+from resnext_backbones.engine.signals import requests
+with requests.listening(), requests.ending_at_once():
+    print("waits", flush=True)
+    HashStore().get("what nobody sets")
+"""
+
+
+def test_what_waits_outside_of_python_is_ended_at_once() -> None:
+    """PyTorch waits so for minutes, and a handler of Python's would run once it is back."""
+    with subprocess.Popen([sys.executable, "-c", DEAF], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.terminate()
+        assert process.wait(20) == -signal.SIGTERM
+    with requests.listening():
+        with requests.ending_at_once():
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        requests.noted_only = True
+        os.kill(os.getpid(), signal.SIGTERM)
+        wait_for(lambda: requests.asked == signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("how", "meant"),
+    [("Killed", "Killed"), ("Bus error. It is possible that", r"Bus error \(/dev/shm is full")],
+)
+def test_a_worker_that_was_killed_is_named_whatever_its_error_became(
+    how: str, meant: str, tmp_path: Path
+) -> None:
     (tmp_path / "last_checkpoint").write_text("/elsewhere/epoch_3.pth")
-    text = "DataLoader worker (pid 42) is killed by signal: Killed. "
-    message = rf"^process 42, which loads data, .*Killed.*{tmp_path}/epoch_3.pth: --resume"
+    text = f"DataLoader worker (pid 42) is killed by signal: {how}. "
+    message = rf"^process 42, which loads data, .*{meant}.*{tmp_path}/epoch_3.pth: --resume"
 
     def fetch() -> None:
         try:

@@ -155,6 +155,18 @@ def test_half_a_trunk_is_not_converted(absent: str, tmp_path: Path) -> None:
     assert not (tmp_path / "w.pth").exists()
 
 
+@pytest.mark.parametrize("to", TARGETS)
+def test_tensors_that_share_memory_are_written_apart(to: str, tmp_path: Path) -> None:
+    """Also those that are of two types, and a small part of what is large."""
+    large = torch.arange(1_000_000.0)
+    state = dict(small().state_dict())
+    state["bn1.weight"], state["bn1.bias"] = large[:16], large[:8].view(torch.bfloat16)
+    write_state(state, tmp_path / "w", to, {})
+    assert (tmp_path / "w").stat().st_size < large.nbytes
+    read = Checkpoint.of(read_file(tmp_path / "w"), source="w").state
+    assert torch.equal(read["bn1.bias"].float(), state["bn1.bias"].float())
+
+
 def test_nothing_is_overwritten_or_left_half(published, tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "there"
     path.write_bytes(b"mine")

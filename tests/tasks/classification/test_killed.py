@@ -112,3 +112,25 @@ def test_an_evaluation_that_was_killed_is_done_on_resuming(
     assert not read_journal(tmp_path / "killed")[-1].metrics
     assert run(config, tmp_path / "killed", "--resume").returncode == 0
     assert read_journal(tmp_path / "killed")[-1].metrics == read_journal(finished)[-1].metrics
+
+
+KILLED_BEFORE_IT_LISTS = """
+import os, signal
+from resnext_backbones.engine import checkpoints
+checkpoints.enter = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.whole
+def test_a_first_checkpoint_that_was_not_listed_is_evaluated(
+    config: Path, finished: Path, tmp_path: Path
+) -> None:
+    work_dir = tmp_path / "killed"
+    killed = prepared(KILLED_BEFORE_IT_LISTS, config, work_dir)
+    assert subprocess.run(killed, check=False, env=ONE_THREAD).returncode == -signal.SIGKILL
+    assert not read_journal(work_dir)
+    assert run(config, work_dir, "--resume").returncode == 0
+    logs = "".join(path.read_text() for path in work_dir.glob("*/*.log"))
+    assert "epoch 1 was not evaluated yet" in logs
+    assert same(weights(finished), weights(work_dir))
+    assert not list(work_dir.glob("epoch_1.pth")), "it is one of those that are removed later"

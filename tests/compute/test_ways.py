@@ -1,0 +1,93 @@
+"""Which way of a convolution's passes is taken, and tables of ways as plain values."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from resnext_backbones.compute import ways
+from resnext_backbones.compute.convolution import conv2d
+from resnext_backbones.compute.geometry import Geometry
+from resnext_backbones.compute.ways import ALL_PLAIN, PLAIN, PRODUCT, Layer, Ways, ways_of
+
+POINTWISE = Geometry((1, 1), (0, 0), (1, 1), 1)
+GROUPED = Geometry((1, 1), (1, 1), (1, 1), 32)
+
+
+def layer(weight: tuple[int, ...], geometry: Geometry, *, last: bool = True) -> Layer:
+    return Layer("cpu", torch.float32, last, weight, geometry)
+
+
+WAYS = {
+    "1x1": (layer((8, 12, 1, 1), POINTWISE), [PLAIN, PRODUCT]),
+    "1x1, channels not last": (layer((8, 12, 1, 1), POINTWISE, last=False), [PLAIN]),
+    "1x1 with a stride": (layer((8, 12, 1, 1), POINTWISE._replace(stride=(2, 2))), [PLAIN]),
+    "1x1 with padding": (layer((8, 12, 1, 1), POINTWISE._replace(padding=(1, 1))), [PLAIN]),
+    "3x3": (layer((8, 12, 3, 3), POINTWISE._replace(padding=(1, 1))), [PLAIN]),
+    "4 channels a group": (layer((128, 4, 3, 3), GROUPED), [PLAIN, 2, 4, 8, 16]),
+    "channels not last": (layer((128, 4, 3, 3), GROUPED, last=False), [PLAIN, 2, 4, 8, 16]),
+    "32 channels a group": (layer((1024, 32, 3, 3), GROUPED), [PLAIN, 2]),
+    "more outputs than inputs": (layer((256, 4, 3, 3), GROUPED), [PLAIN]),
+    "an odd number of groups": (layer((12, 4, 3, 3), GROUPED._replace(groups=3)), [PLAIN]),
+}
+"""A layer, and the ways that it has."""
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_which_ways_there_are(name: str) -> None:
+    each, expected = WAYS[name]
+    assert each.ways() == expected
+
+
+def test_the_most_similar_number_of_pixels_counts() -> None:
+    known = layer((8, 12, 1, 1), POINTWISE)
+    last = torch.channels_last
+    x = torch.randn(2, 12, 10, 10).contiguous(memory_format=last)
+    weight = torch.randn(8, 12, 1, 1)
+    assert ways_of(x, weight, POINTWISE) == ALL_PLAIN
+    few, many = Ways(PRODUCT), Ways(PLAIN, PRODUCT)
+    ways.use("cpu", {known: {100: few, 10_000: many}})
+    assert ways_of(x, weight, POINTWISE) == few
+    assert ways_of(x[:0], weight, POINTWISE) == few
+    assert ways_of(torch.cat([x] * 50).contiguous(memory_format=last), weight, POINTWISE) == many
+    assert ways_of(x.contiguous(), weight, POINTWISE) == ALL_PLAIN
+    assert ways_of(x.double(), weight.double(), POINTWISE) == ALL_PLAIN
+    assert ways_of(x, weight, POINTWISE._replace(stride=(2, 2))) == ALL_PLAIN
+
+
+def test_what_is_recorded() -> None:
+    x = torch.randn(1, 12, 4, 5).contiguous(memory_format=torch.channels_last).requires_grad_()
+    weight = torch.randn(8, 12, 1, 1)
+    with ways.recorded() as found:
+        conv2d(x, weight, None, POINTWISE).sum().backward()
+    assert found == {(layer((8, 12, 1, 1), POINTWISE), x.shape): {"forward", "grad_input"}}
+    conv2d(x, weight, None, POINTWISE)
+    assert len(found) == 1
+
+
+def test_a_table_as_plain_values() -> None:
+    chosen = {
+        layer((8, 12, 1, 1), POINTWISE): {100: Ways(PRODUCT), 10_000: ALL_PLAIN},
+        layer((128, 4, 3, 3), GROUPED): {100: Ways(1, 4, 16)},
+    }
+    rows = json.loads(json.dumps(ways.to_rows(chosen)))
+    assert ways.from_rows("cpu", rows) == (chosen, [])
+    rows[2]["ways"]["forward"] = "a way of tomorrow"
+    changed, unknown = ways.from_rows("cpu", rows)
+    assert unknown == ["a way of tomorrow"]
+    assert changed[layer((128, 4, 3, 3), GROUPED)] == {100: Ways(1, 4, 16)}
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [[{}], [3], 3, [{"dtype": "nothing"}], [{"stride": 1}], [{"weight": None}]],
+    ids=str,
+)
+def test_what_is_no_table_is_refused(rows: object) -> None:
+    full = ways.to_rows({layer((8, 12, 1, 1), POINTWISE): {100: ALL_PLAIN}})[0]
+    if isinstance(rows, list):
+        rows = [{**full, **row} if row and isinstance(row, dict) else row for row in rows]
+    with pytest.raises(ValueError, match="no table of ways"):
+        ways.from_rows("cpu", rows)  # type: ignore[arg-type]
