@@ -1,4 +1,4 @@
-"""Measure which way of each convolution is fastest on this machine, and keep it.
+"""Measure which way of each convolution is fastest here.
 
 resnext tune resnext101_32x4d --batch 2 --size 800x1344 --frozen-stages 1
 resnext tune mask_rcnn_x101_32x4d_fpn_coco --amp bf16

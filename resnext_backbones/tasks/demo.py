@@ -71,7 +71,7 @@ def run_demo(
         raise InputError(str(error)) from error
 
     _run(
-        "pretrain", "demo_crops", "--data-root", crops, "--work-dir", pretraining,
+        "pretrain", "demo_crops", "--no-tune", "--data-root", crops, "--work-dir", pretraining,
         "--cfg-options", f"model.num_classes={classes}",
         f"model.data_preprocessor.num_classes={classes}", *pretrain_options,
     )  # fmt: skip
@@ -86,7 +86,7 @@ def run_demo(
             str(folder),
             *(["--cfg-options", *cfg_options] if cfg_options else []),
         ]
-        _run("train", config, *arguments, *shared, coco_root=data)
+        _run("train", config, "--no-tune", *arguments, *shared, coco_root=data)
         checkpoint = (folder / "last_checkpoint").read_text(encoding="utf-8").strip()
         show = ["--show-dir", str(folder / "pictures")]
         _run("test", config, checkpoint, *show, *shared, coco_root=data)
