@@ -70,6 +70,7 @@ def _torchvisions_operators() -> Iterator[None]:
     install()
 
 
+@pytest.mark.whole
 @pytest.mark.usefixtures("_torchvisions_operators")
 def test_a_whole_mask_rcnn_has_the_same_loss() -> None:
     pytest.importorskip("mmdet", reason="MMDetection is not installed")
@@ -148,6 +149,7 @@ def test_weights_that_are_drawn_keep_activations_alive() -> None:
     assert all(torch.equal(state[key], value) for key, value in random_state(VARIANT).items())
 
 
+@pytest.mark.whole
 def test_the_tool_measures_in_turn_and_reports(tmp_path: Path) -> None:
     peer = "torchvision"
     command = [sys.executable, "-m", "benchmarks", "--task", "detector", "--best"]

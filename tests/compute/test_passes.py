@@ -10,12 +10,13 @@ from types import ModuleType
 
 import pytest
 import torch
-from helpers import randomise, relative_error, small
+from helpers import EveryLayer, randomise, relative_error, small
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
 
-from resnext_backbones.compute import conv_norm, passes
+from resnext_backbones.compute import conv_norm, passes, ways
+from resnext_backbones.compute.ways import Ways
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -31,8 +32,9 @@ def chosen(request: pytest.FixtureRequest, monkeypatch) -> ModuleType:
     return module
 
 
-def chain(channels: int = 8, width: int = 72, *, bias: bool = False) -> nn.Sequential:
+def chain(*, bias: bool = False) -> nn.Sequential:
     """As a block has it: 1x1, grouped 3x3 and 1x1; more channels than a tile."""
+    channels, width = 8, 72
     convs = (
         nn.Conv2d(channels, width, 1, bias=bias),
         nn.Conv2d(width, width, 3, padding=1, groups=width // 4, bias=bias),
@@ -57,19 +59,22 @@ def plain(modules: nn.Sequential, x: torch.Tensor, relu: nn.Module | None) -> to
     return out if relu is None else relu(out)
 
 
-SIZES = [(8, 72), (64, 64)]
-"""Channels, and those of the 3x3 convolution: more than a tile, and enough for products."""
+WAYS = {
+    "plain": {},
+    "products and merged groups": EveryLayer(lambda layer: Ways(*[layer.ways()[-1]] * 3)),
+}
 
 
-@pytest.mark.parametrize(("channels", "width"), SIZES)
+@pytest.mark.parametrize("table", WAYS)
 @pytest.mark.parametrize("relu", [None, nn.ReLU(inplace=True), nn.SiLU(inplace=True)], ids=str)
 @pytest.mark.usefixtures("chosen")
-def test_outputs_and_every_gradient(relu: nn.Module | None, channels: int, width: int) -> None:
+def test_outputs_and_every_gradient(relu: nn.Module | None, table: str) -> None:
     """Of weights in either memory format."""
-    modules = chain(channels, width, bias=width == 72)
+    ways.use(DEVICE, WAYS[table])
+    modules = chain(bias=table == "plain")
     if relu is not None:
         modules.to(memory_format=torch.contiguous_format)
-    x = torch.randn(2, channels, 9, 11, device=DEVICE, requires_grad=True)
+    x = torch.randn(2, 8, 9, 11, device=DEVICE, requires_grad=True)
     leaves = [x, *modules.parameters()]
     own = conv_norm.conv_norms(x, steps(modules, relu), shortcut=x)
     expected = plain(modules, x, relu)
@@ -196,6 +201,7 @@ def test_a_shortcut_of_another_shape(shape: tuple[int, ...]) -> None:
 @pytest.mark.usefixtures("chosen")
 def test_a_network_whose_convolutions_are_products(options: dict) -> None:
     """What is behind a block changes its output in place."""
+    ways.use(DEVICE, WAYS["products and merged groups"])
     wide = {"base_channels": 64, "cardinality": 4, "base_width": 16, "blocks": (1, 2)}
     own, plain = (
         small(norm_eval=True, fold_norm=fold, **wide, **options).to(DEVICE)

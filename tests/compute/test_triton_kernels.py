@@ -19,7 +19,8 @@ SPECIALISED = dict.fromkeys(("fold", "unfold"), "values")
 SPECIALISED |= dict.fromkeys(("finish", "finish_backward"), "channels")
 
 
-@pytest.mark.parametrize("capability", [80, pytest.param(90, marks=pytest.mark.whole)])
+@pytest.mark.whole
+@pytest.mark.parametrize("capability", [80, 90])
 def test_they_compile_for_gpus_of_today(capability: int, tmp_path: Path) -> None:
     environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
     script = Path(__file__).with_name("compile_triton.py")
