@@ -52,7 +52,7 @@ def conv2d_backward(
 def forward(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, way: int) -> Tensor:
     """Returns the convolution, computed in one way."""
     if way != PRODUCT:
-        return grouped_conv2d(x, weight, bias, geometry, way)
+        return grouped_conv2d(x, weight, bias, geometry, max(way, PLAIN))
     if torch.compiler.is_compiling():  # which would break its graph where a product is written
         return grouped_conv2d(x, weight, bias, geometry, PLAIN)
     return product(x, weight, bias)
@@ -73,7 +73,10 @@ def gradients(
     if way == PRODUCT:
         grad_x, grad_weight, grad_bias = product_gradients(grad, x, weight, needed, onto)
     else:
-        grad_x, grad_weight, grad_bias = grouped_gradients(grad, x, weight, geometry, way, needed)
+        merged = max(way, PLAIN)
+        grad_x, grad_weight, grad_bias = grouped_gradients(
+            grad, x, weight, geometry, merged, needed
+        )
         if grad_x is not None and onto is not None:
             grad_x = grad_x + onto
     return grad_x, _ordered(grad_weight, weight), grad_bias

@@ -187,7 +187,7 @@ def _unfold_weight(grad: Tensor, weight: Tensor, scale: Tensor) -> tuple[Tensor,
     order = torch.channels_last if last else torch.contiguous_format
     wide = torch.promote_types(weight.dtype, torch.float32)
     own = grad.dtype == wide and grad.is_contiguous(memory_format=order)
-    found = grad if own else torch.empty_like(weight, dtype=wide, memory_format=order)
+    found = grad if own else torch.empty_like(weight, dtype=wide)
     products = found.new_empty(len(weight))
     rows = len(weight)
     if weight.device.type == "cpu":  # elsewhere a call costs more than a pass

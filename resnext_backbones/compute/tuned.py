@@ -13,7 +13,7 @@ import torch
 from filelock import FileLock
 
 import resnext_backbones
-from resnext_backbones.compute.ways import Table, from_rows, to_rows
+from resnext_backbones.compute.ways import DEVICES, Table, from_rows, merge, to_rows
 from resnext_backbones.io import atomic_write_text, json_text
 
 
@@ -26,7 +26,10 @@ def read(device: str) -> Table:
     """Returns what was chosen on a type of device, as it is now; an empty table where nothing was,
     or where the file cannot be read.
     """
-    with suppress(OSError, ValueError, LookupError, TypeError):
+    if device not in DEVICES:
+        return {}
+    # The last two: of a GPU that is not there, and of a file that means harm.
+    with suppress(OSError, ValueError, LookupError, TypeError, AssertionError, RuntimeError):
         content = json.loads(path(device).read_bytes())
         if content["measured_on"] == measured_on(device):
             return from_rows(device, content["rows"])[0]
@@ -41,11 +44,17 @@ def keep(device: str, chosen: Table) -> None:
     with suppress(OSError, NotImplementedError):
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{file}.lock"):
-            known = read(device)
-            for layer, rows in chosen.items():
-                known.setdefault(layer, {}).update(rows)
+            known = merge(read(device), chosen)
             content = {"measured_on": measured_on(device), "rows": to_rows(known)}
             atomic_write_text(file, json_text(content, indent=1))
+
+
+def where(device: str, chosen: Table) -> str:
+    """Returns where choices are kept, in words."""
+    file, known = path(device), read(device)
+    if all(rows.items() <= known.get(layer, {}).items() for layer, rows in chosen.items()):
+        return f"kept in {file}"
+    return f"for this process alone: {file} cannot be written"
 
 
 def measured_on(device: str) -> dict[str, Any]:

@@ -17,12 +17,14 @@ from torch.utils._pytree import tree_leaves
 from resnext_backbones.compute import tuned
 from resnext_backbones.compute.convolution import forward, gradients
 from resnext_backbones.compute.ways import (
-    ALL_PLAIN,
+    NOT_MEASURED,
     PASSES,
     PLAIN,
+    UNKNOWN,
     Layer,
     Table,
     Ways,
+    merge,
     recorded,
     table,
     use,
@@ -84,14 +86,11 @@ def tune(
     """
     device = next(trunk.parameters()).device
     work = layers_of(trunk, shape, dtype)
-    wanted = {at: passes for at, passes in work.items() if again or not is_known(*at)}
+    wanted = {at: passes for at, passes in work.items() if again or not is_known(*at, passes)}
     chosen = measure(wanted, device, seconds=seconds, told=told)
     if chosen:
         tuned.keep(device.type, chosen)
-        merged = {layer: dict(rows) for layer, rows in table(device.type).items()}
-        for layer, rows in chosen.items():
-            merged.setdefault(layer, {}).update(rows)
-        use(device.type, merged)
+        use(device.type, merge(table(device.type), chosen))
     in_force = table(device.type)
     return {layer: in_force[layer] for layer, _ in work if layer in in_force}
 
@@ -126,7 +125,11 @@ def layers_of(trunk: nn.Module, shape: Sequence[int], dtype: torch.dtype) -> Wor
         finally:
             for module, was_training in training.items():
                 module.training = was_training
-    return {at: passes for at, passes in found.items() if len(at[0].ways()) > 1}
+    return {
+        (layer, sides): passes
+        for (layer, sides), passes in found.items()
+        if len(layer.ways()) > 1 and 0 not in sides
+    }
 
 
 class _Step(nn.Module):
@@ -142,11 +145,15 @@ class _Step(nn.Module):
             torch.autograd.backward(trained, [torch.empty_like(y) for y in trained])
 
 
-def is_known(layer: Layer, shape: torch.Size) -> bool:
-    """Tells whether the table in force has the layer, for about as many pixels."""
+def is_known(layer: Layer, shape: torch.Size, passes: Collection[str]) -> bool:
+    """Tells whether the table in force has these passes of a layer, for about as many pixels."""
     pixels = _pixels(shape)
     known = table(layer.device).get(layer, {})
-    return any(max(pixels, each) <= SIMILAR * min(pixels, each) for each in known)
+    return any(
+        max(pixels, each) <= SIMILAR * min(pixels, each)
+        and all(getattr(ways, name) != UNKNOWN for name in passes)
+        for each, ways in known.items()
+    )
 
 
 def measure(
@@ -180,8 +187,8 @@ def measure(
 def _fastest(
     layer: Layer, shape: torch.Size, passes: Collection[str], device: torch.device, seconds: float
 ) -> Measured:
-    """Returns the fastest ways of a layer; a pass that is not computed is plain."""
-    ways, shares = ALL_PLAIN, {}
+    """Returns the fastest ways of a layer."""
+    ways, shares = NOT_MEASURED, {}
     last = torch.channels_last if layer.last else torch.contiguous_format
     randn = partial(torch.randn, dtype=layer.dtype, device=device)
     x = randn(shape).contiguous(memory_format=last)
@@ -206,14 +213,18 @@ def _best(
     call: Callable[[int], object], ways: Sequence[int], device: torch.device, seconds: float
 ) -> tuple[int, float]:
     """Returns the fastest of some ways, which are timed in turns, and its time as a share of the
-    first one's, which is plain.
+    first one's, which is plain; UNKNOWN where there was no time for it.
     """
     end = time.monotonic() + seconds
     taken: dict[int, list[float]] = {way: [] for way in ways}
     for way in ways:
         call(way)  # what is prepared at a first call is prepared
+        if time.monotonic() > end:
+            return UNKNOWN, 1.0
     for turn in range(TURNS):
-        if turn >= FEWEST and time.monotonic() > end:
+        if time.monotonic() > end:
+            if turn < FEWEST:
+                return UNKNOWN, 1.0
             break
         for way in taken:
             taken[way].append(_seconds(partial(call, way), device))

@@ -17,12 +17,16 @@ from torch import Tensor
 
 from resnext_backbones.compute.geometry import Geometry
 
-PLAIN, PRODUCT = 1, 0
-"""A way is how many groups are computed as one; 1 is PyTorch's call, and 0 a matrix product."""
+PLAIN, PRODUCT, UNKNOWN = 1, 0, -1
+"""A way is how many groups are computed as one; 1 is PyTorch's call, 0 a matrix product, and -1 the
+call as well, for a pass that was not measured."""
 
 MERGED = 2, 4, 8, 16
 WIDEST = 64
 """So many groups are computed as one, up to so many channels: the more, the more zeros."""
+
+DEVICES = "cpu", "cuda"
+"""On devices of these types ways are measured."""
 
 PASSES = "forward", "grad_input", "grad_weight"
 
@@ -36,6 +40,7 @@ class Ways(NamedTuple):
 
 
 ALL_PLAIN = Ways()
+NOT_MEASURED = Ways(UNKNOWN, UNKNOWN, UNKNOWN)
 
 
 class Layer(NamedTuple):
@@ -124,6 +129,17 @@ def use(device: str, chosen: Table) -> None:
     _tables[device] = chosen
 
 
+def merge(known: Table, chosen: Table) -> Table:
+    """Returns a table with what was measured last of each pass."""
+    merged = {layer: dict(rows) for layer, rows in known.items()}
+    for layer, rows in chosen.items():
+        own = merged.setdefault(layer, {})
+        for pixels, ways in rows.items():
+            pairs = zip(own.get(pixels, NOT_MEASURED), ways, strict=True)
+            own[pixels] = Ways(*(old if new == UNKNOWN else new for old, new in pairs))
+    return merged
+
+
 def forget(device: str) -> None:
     """Has this user's own choices be in force again, as they are when they are asked for next."""
     _tables.pop(device, None)
@@ -184,12 +200,14 @@ def from_rows(device: str, rows: Iterable[Mapping[str, Any]]) -> tuple[Table, li
             weight = tuple(map(int, row["weight"]))
             dtype = getattr(torch, row["dtype"])
             layer = Layer(device, dtype, bool(row["channels_last"]), weight, geometry)
-            known = {name_of(way): way for way in layer.ways()}
+            known = {name_of(way): way for way in (*layer.ways(), UNKNOWN)}
             names = [str(row["ways"][name]) for name in PASSES]
             unknown += [name for name in names if name not in known]
             ways = Ways(*(known.get(name, PLAIN) for name in names))
-            chosen.setdefault(layer, {})[int(row["pixels"])] = ways
-    except (LookupError, TypeError, AttributeError) as error:
+            if (pixels := int(row["pixels"])) < 1:
+                raise ValueError(f"no table of ways: {pixels} pixels")
+            chosen.setdefault(layer, {})[pixels] = ways
+    except (LookupError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"no table of ways: {type(error).__name__}: {error}") from error
     return chosen, unknown
 
@@ -197,4 +215,5 @@ def from_rows(device: str, rows: Iterable[Mapping[str, Any]]) -> tuple[Table, li
 @functools.cache
 def name_of(way: int) -> str:
     """Returns the name of a way, for a file or a table."""
-    return {PLAIN: "plain", PRODUCT: "product"}.get(way, f"{way} groups as one")
+    names = {PLAIN: "plain", PRODUCT: "product", UNKNOWN: "not measured"}
+    return names.get(way, f"{way} groups as one")

@@ -303,6 +303,7 @@ def _entry_of(checkpoint: Path, runner: Any) -> Entry | None:
     """
     entries = read_journal(checkpoint.parent)
     if not entries and checkpoint.parent.resolve() == Path(runner.work_dir).resolve():
-        enter(checkpoint.parent, checkpoint, runner.iter, keep=0)
+        with reported(runner, "the journal of checkpoints"):
+            enter(checkpoint.parent, checkpoint, runner.iter, keep=0)
         entries = read_journal(checkpoint.parent)
     return next((entry for entry in entries if entry.file == checkpoint.name), None)

@@ -16,7 +16,16 @@ import torch
 from torch import Tensor, distributed, nn
 
 from resnext_backbones.compute import tuned, tuning
-from resnext_backbones.compute.ways import ALL_PLAIN, Table, forget, from_rows, to_rows, use
+from resnext_backbones.compute.ways import (
+    DEVICES,
+    PLAIN,
+    UNKNOWN,
+    Table,
+    forget,
+    from_rows,
+    to_rows,
+    use,
+)
 from resnext_backbones.errors import some
 from resnext_backbones.models import ResNeXt
 
@@ -55,6 +64,7 @@ class RunWays:
         self.trunks = {m: _trunk_in(m) for m in model.modules() if isinstance(m, called)}
         self.device = next((p.device.type for m in self.trunks for p in m.parameters()), "cpu")
         self.state: dict[str, Any] = {}
+        self._undo: list[Callable[[], object]] = []
 
     def state_dict(self) -> dict[str, Any]:
         """Returns what a checkpoint holds: plain values."""
@@ -68,17 +78,25 @@ class RunWays:
         """Puts the ways of the checkpoint in force; without one, has them measured when a trunk is
         called first, or puts the plain ones in force. All processes must call.
         """
-        if not self.trunks or self._take_over():
+        if not self.trunks:
+            return
+        self.plain, self.state = _of_first((self.plain, self.state))
+        if self._take_over():
             return
         self._use({}, tuned.measured_on(self.device))
+        if self.device not in DEVICES:
+            self.plain = self.device
         if self.plain:
             self.info(f"convolutions: plain, by {self.plain}")
             return
         for module, trunk in self.trunks.items():
-            _before_first_call(module, self._is_due, partial(self._tune, trunk))
+            tune = partial(self._tune, trunk)
+            self._undo.append(_before_first_call(module, self._is_due, tune))
 
     def end(self) -> None:
         """Has the user's own choices be in force again."""
+        for undo in self._undo:
+            undo()
         forget(self.device)
 
     def _take_over(self) -> bool:
@@ -130,9 +148,7 @@ class RunWays:
                 found = [(f"{type(error).__name__}: {error}", [], {})]
             if self.device == "cuda":
                 torch.cuda.empty_cache()
-        if _are_several():
-            distributed.broadcast_object_list(found)
-        failure, rows, measured_on = found[0]
+        failure, rows, measured_on = _of_first(found[0])
         if failure and is_first:
             self.warn(f"convolutions: plain, since they cannot be measured: {failure}")
         before = from_rows(self.device, self.state["rows"])[0]  # of another trunk
@@ -167,15 +183,22 @@ def _why_plain(tunes: bool) -> str:
     return "--deterministic" if torch.are_deterministic_algorithms_enabled() else ""
 
 
+def _of_first(value: Any) -> Any:
+    """Returns what the first process has; all must call."""
+    box = [value]
+    if _are_several():
+        distributed.broadcast_object_list(box)
+    return box[0]
+
+
 def _said(table: Table, told: list[tuning.Measured], seconds: float, device: str) -> str:
-    file = tuned.path(device)
-    merged = sum(any(ways != ALL_PLAIN for ways in rows.values()) for rows in table.values())
-    if not told:
-        return f"convolutions: {merged} of {len(table)} kinds are not plain, as kept in {file}"
-    where = f"kept in {file}" if file.is_file() else f"kept for this run alone: no {file}"
+    plain = {PLAIN, UNKNOWN}
+    merged = sum(any(set(ways) - plain for ways in rows.values()) for rows in table.values())
+    measured = len({each.layer for each in told})
+    first = f"{measured} kinds measured in {seconds:.0f} s, " if measured else ""
     return (
-        f"convolutions: {len(told)} kinds measured in {seconds:.0f} s, {merged} of {len(table)} "
-        f"are not plain; {where}"
+        f"convolutions: {first}{merged} of {len(table)} kinds are not plain, "
+        f"{tuned.where(device, table)}"
     )
 
 
@@ -197,8 +220,10 @@ def _trunk_in(module: nn.Module) -> ResNeXt:
 
 def _before_first_call(
     module: nn.Module, is_due: Callable[[], bool], call: Callable[[Tensor], None]
-) -> None:
-    """Calls with the images that a module is called with first while `is_due`, before it is."""
+) -> Callable[[], object]:
+    """Calls with the images that a module is called with first while `is_due`, before it is;
+    returns what gives that up.
+    """
     compiled = module._compiled_call_impl
     if compiled is not None:  # where a hook would be compiled, and all of it again without one
 
@@ -212,11 +237,12 @@ def _before_first_call(
             return compiled(images, *args, **named)
 
         module._compiled_call_impl = first
-        return
+        return partial(setattr, module, "_compiled_call_impl", compiled)
 
     def hook(_: nn.Module, args: tuple[Any, ...]) -> None:
-        if is_due():
+        if args and is_due():
             handle.remove()
             call(args[0])
 
     handle = module.register_forward_pre_hook(hook)
+    return handle.remove

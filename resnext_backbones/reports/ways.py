@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from resnext_backbones.compute.tuning import Measured
-from resnext_backbones.compute.ways import PASSES, PLAIN, Table, name_of
+from resnext_backbones.compute.ways import PASSES, PLAIN, UNKNOWN, Table, name_of
 
 HEAD = ("weight", "stride", "groups", "pixels", *(name.replace("_", " ") for name in PASSES))
 
@@ -14,7 +14,7 @@ def ways_table(table: Table, measured: Sequence[Measured] = ()) -> str:
     """Returns a line for each layer and number of pixels, and one of headings above.
 
     A way that was measured now says in how much less time than the plain one it computes; a pass
-    that no step computes, where that is known, has a dash.
+    that was not measured has a dash.
     """
     shares = {(each.layer, each.pixels): each.shares for each in measured}
     lines = [HEAD]
@@ -23,8 +23,7 @@ def ways_table(table: Table, measured: Sequence[Measured] = ()) -> str:
         for pixels, ways in rows.items():
             known = shares.get((layer, pixels))
             cells = [
-                _cell(way, None if known is None else known.get(name, 0.0))
-                for name, way in zip(PASSES, ways, strict=True)
+                _cell(way, (known or {}).get(name)) for name, way in zip(PASSES, ways, strict=True)
             ]
             weight = " x ".join(map(str, layer.weight))
             stride = " x ".join(map(str, geometry.stride))
@@ -37,8 +36,8 @@ def ways_table(table: Table, measured: Sequence[Measured] = ()) -> str:
 
 
 def _cell(way: int, share: float | None) -> str:
-    """Returns a way's name and its gain; a share of 0 is that of a pass that was not measured."""
-    if share == 0:
+    """Returns a way's name, and its gain where it is known."""
+    if way == UNKNOWN:
         return "-"
     if way == PLAIN or share is None:
         return name_of(way)

@@ -63,17 +63,28 @@ def test_measuring_changes_nothing_but_the_table() -> None:
     assert ways.table("cpu").items() >= chosen.items()
 
 
-def test_what_is_known_is_not_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[ways.Layer]:
+    """Layers, each when it is measured: the last of its ways is the fastest of what is computed."""
+    layers: list[ways.Layer] = []
+
+    def fastest(
+        layer: ways.Layer, shape: torch.Size, passes: set[str], *_: object
+    ) -> tuning.Measured:
+        layers.append(layer)
+        chosen = ways.NOT_MEASURED._replace(**dict.fromkeys(passes, layer.ways()[-1]))
+        return tuning.Measured(layer, tuning._pixels(shape), chosen, {})
+
+    monkeypatch.setattr(tuning, "_fastest", fastest)
+    return layers
+
+
+def test_what_is_known_is_not_measured_again(measured: list[ways.Layer]) -> None:
     """By another process neither, nor for images of a similar size."""
-    trunk, measured = small(), []
-    monkeypatch.setattr(
-        tuning,
-        "_fastest",
-        lambda layer, *_: measured.append(layer) or Ways(*[layer.ways()[-1]] * 3),
-    )
+    trunk = small()
     chosen = tuning.tune(trunk, SHAPE, dtype=torch.float32)
     count = len(measured)
-    assert count == len(set(tuning.layers_of(trunk, SHAPE, torch.float32)))
+    assert count == len(tuning.layers_of(trunk, SHAPE, torch.float32))
     ways._tables.clear()
     assert tuning.tune(trunk, SHAPE, dtype=torch.float32) == chosen
     tuning.tune(trunk, (1, 3, 64, 128), dtype=torch.float32)
@@ -84,12 +95,35 @@ def test_what_is_known_is_not_measured_again(monkeypatch: pytest.MonkeyPatch) ->
     assert len(measured) == 3 * count
 
 
+def test_a_pass_that_was_not_computed_is_measured_once_it_is(measured: list[ways.Layer]) -> None:
+    """And what is known of a pass stays, where a step that does not compute it is measured anew."""
+    trunk = small()
+    tuning.tune(trunk.eval(), SHAPE, dtype=torch.float32)
+    first, known = len(measured), tuning.tune(trunk.train(), SHAPE, dtype=torch.float32)
+    assert len(measured) == 2 * first
+    assert not any(ways.UNKNOWN in each for rows in known.values() for each in rows.values())
+    tuning.tune(trunk.eval(), SHAPE, dtype=torch.float32, again=True)
+    assert tuned.read("cpu") == known
+
+
+@pytest.mark.parametrize("way", [ways.UNKNOWN, ways.PLAIN])
+def test_a_pass_that_was_not_measured_is_plain(way: int) -> None:
+    trunk, images = small(norm_eval=True), torch.randn(SHAPE)
+    expected = [y.detach() for y in trunk(images)]
+    ways.use("cpu", EveryLayer(lambda _: Ways(way, way, way)))
+    own = trunk(images)
+    assert all(map(torch.equal, own, expected))
+    torch.autograd.backward([y.sum() for y in own])
+
+
 def test_the_faster_way_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """It must be faster by more than a little."""
+    cpu = torch.device("cpu")
     for taken, expected in (({1: 1.0, 0: 0.5}, 0), ({1: 1.0, 0: 0.99}, 1), ({1: 1.0, 0: 2.0}, 1)):
         seconds = iter([taken[1], taken[0]] * 9)
         monkeypatch.setattr(tuning, "_seconds", lambda *_: next(seconds))  # noqa: B023
-        assert tuning._best(lambda _: None, [1, PRODUCT], torch.device("cpu"), 60) == expected
+        assert tuning._best(lambda _: None, [1, PRODUCT], cpu, 60)[0] == expected
+    assert tuning._best(lambda _: None, [1, PRODUCT], cpu, -1)[0] == ways.UNKNOWN
 
 
 def test_no_time_is_no_choice() -> None:
@@ -110,13 +144,16 @@ LAST = EveryLayer(lambda layer: Ways(*[layer.ways()[-1]] * 3))
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
 @pytest.mark.parametrize("table", [{}, LAST], ids=["plain", "products and merged groups"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_gradients_lie_in_memory_as_their_parameters(
-    table: ways.Table, layout: torch.memory_format
+    dtype: torch.dtype, table: ways.Table, layout: torch.memory_format
 ) -> None:
     """DDP copies them otherwise, at each step."""
     ways.use("cpu", table)
     trunk = small(frozen_stages=1, norm_eval=True).to(memory_format=layout)
-    torch.autograd.backward([y.sum() for y in trunk(torch.randn(SHAPE)) if y.requires_grad])
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        outputs = [y.sum() for y in trunk(torch.randn(SHAPE)) if y.requires_grad]
+    torch.autograd.backward(outputs)
     found = [(p.stride(), p.grad.stride()) for p in trunk.parameters() if p.grad is not None]
     assert len(found) > 20
     assert all(own == of_gradient for own, of_gradient in found)

@@ -152,7 +152,7 @@ def test_the_first_step_is_measured_before_and_nothing_else_changes(tmp_path: Pa
     # The same numbers where all that was measured is plain.
     tuned.keep("cpu", {layer: dict.fromkeys(rows, ALL_PLAIN) for layer, rows in table.items()})
     log = train(tmp_path / "kept")
-    assert f"convolutions: 0 of {len(table)} kinds are not plain, as kept in" in log
+    assert f"convolutions: 0 of {len(table)} kinds are not plain, kept in" in log
     assert "plain, by --no-tune" in train(tmp_path / "plain", tune=False)
     assert rows_of(tmp_path / "plain") == []
     assert same(tmp_path / "kept", tmp_path / "plain")

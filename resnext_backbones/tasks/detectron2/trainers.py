@@ -77,9 +77,9 @@ def train_lazy(experiment: Experiment, resume: bool, *, tunes: bool) -> None:
         hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
         hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer) if main else None,
         RequestsHook(checkpointer),
-        RunWaysHook(ways),
         hooks.EvalHook(cfg.train.eval_period, lambda: evaluate_lazy(cfg, trainer.model)),
         hooks.PeriodicWriter(default_writers(folder, steps), period=period) if main else None,
+        RunWaysHook(ways),  # the last one, since EvalHook evaluates after training too
     ]
     trainer.register_hooks(registered)  # which leaves out None
     with OptimizerSettings(trainer.optimizer).put_back(trainer.optimizer) as changed:
@@ -136,7 +136,8 @@ class YamlTrainer(DefaultTrainer):
         ways = ways_of(self.model, tunes=self.tunes)
         kept: Any = {"trainer": weakref.proxy(self), KEY: ways}
         self.checkpointer = Checkpointer(self.model, folder, pixels, **kept)
-        built = [RunWaysHook(ways), *super().build_hooks()]
+        # The last one, since EvalHook evaluates after training too.
+        built = [*super().build_hooks(), RunWaysHook(ways)]
         evaluates = next(i for i, hook in enumerate(built) if isinstance(hook, hooks.EvalHook))
         built.insert(evaluates, RequestsHook(self.checkpointer))
         return built
