@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from resnext_backbones.compute.geometry import Geometry
+from resnext_backbones.compute.plain import has_memory_format
 
 PLAIN, PRODUCT, UNKNOWN = 1, 0, -1
 """A way is how many groups are computed as one; 1 is PyTorch's call, 0 a matrix product, and -1 the
@@ -82,7 +83,7 @@ def ways_of(
         weight: (C_out, C_in / groups, kH, kW).
         passes: those that are about to be computed, for who records them.
     """
-    if torch.jit.is_tracing():
+    if torch.jit.is_tracing() or not has_memory_format(x):
         return ALL_PLAIN
     last = x.is_contiguous(memory_format=torch.channels_last)
     if torch.compiler.is_compiling():

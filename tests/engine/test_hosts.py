@@ -352,6 +352,7 @@ run_tool(start)
 """
 
 
+@pytest.mark.whole
 def test_a_first_process_that_ends_once_all_have_met_is_named() -> None:
     """Nobody waits for it to make the process group, which would take until the limit."""
     env = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(get_free_port())}
