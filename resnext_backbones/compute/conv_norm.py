@@ -22,6 +22,7 @@ from resnext_backbones.compute.geometry import Geometry
 from resnext_backbones.compute.passes import passes_for
 from resnext_backbones.compute.plain import (
     has_memory_format,
+    is_batched,
     is_observed,
     is_plain,
     is_relu,
@@ -200,7 +201,8 @@ class _Folded(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled() or is_transformed():  # somebody may differentiate them again
+        # Somebody may differentiate them again.
+        if torch.is_grad_enabled() or is_transformed() or is_batched(grad):
             return None, *_Folded._differentiable(ctx, grad)
         return None, *_Folded._gradients(ctx, grad)
 

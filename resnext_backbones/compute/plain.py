@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._C import _are_functorch_transforms_active, _len_torch_function_stack
+from torch._C._functorch import is_legacy_batchedtensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd import forward_ad
 from torch.fx import Proxy
@@ -52,6 +53,13 @@ def is_observed(x: Any) -> bool:
 def is_transformed() -> bool:
     """Returns whether `torch.func` or forward mode transforms what is computed now."""
     return forward_ad._current_level >= 0 or _are_functorch_transforms_active()
+
+
+def is_batched(gradient: Tensor) -> bool:
+    """Returns whether it stands for several, as with `torch.autograd.grad(is_grads_batched=True)`:
+    PyTorch's own operators alone compute with these.
+    """
+    return is_legacy_batchedtensor(gradient)
 
 
 def is_traced(x: Any) -> bool:
