@@ -160,9 +160,10 @@ def test_hosts_that_share_nothing_go_on_from_the_newest_checkpoint(
 @pytest.mark.parametrize(
     ("how", "message"),
     {
-        "killed": "(10.77.0.2) ended or cannot be reached; the last checkpoint is",
-        "cut off": "(10.77.0.2) ended or cannot be reached; the last checkpoint is",
-        "far too slow": "(10.77.0.2): where the link or a host is that slow, raise env_cfg",
+        "killed": "ended or cannot be reached; the last checkpoint is",
+        "cut off": "ended or cannot be reached; the last checkpoint is",
+        # Whether a sign of life gets through in six seconds is chance.
+        "far too slow": ": where the link or a host is that slow, raise env_cfg|ended or cannot be",
     }.items(),
 )
 def test_a_host_that_is_gone_is_named(how: str, message: str, several: list[Host]) -> None:
@@ -176,8 +177,7 @@ def test_a_host_that_is_gone_is_named(how: str, message: str, several: list[Host
     else:
         two[1].slow("12kbit")
     first, second = messages(two)
-    assert "rank 1 on" in first
-    assert message in first
+    assert re.search(rf"rank 1 on \S+ \(10\.77\.0\.2\) ?({message})", first), first
     assert read_journal(two[0].folder / "run")[-1].file in first
     if how != "killed":
         assert "error: rank 0 on" in second
