@@ -80,7 +80,7 @@ def report_data(args: argparse.Namespace, console: Console) -> None:
 
 
 def entries(args: argparse.Namespace, task: str) -> list[Entry]:
-    """What is measured of a task."""
+    """Returns what is measured of a task."""
     if args.best:
         given = {"layouts": args.layout, "modes": args.mode, "ways": args.ways}
         return best.entries(task, args.contestants, args.precision, **given)

@@ -11,7 +11,7 @@ from benchmarks.contestants import CONTESTANTS, OWN
 from benchmarks.job import COMPILED, PRECISIONS, TASKS, WAYS, Entry
 
 HOPELESS = 1.5
-"""What takes so many times as long as its contestant's best in its first turn has no other."""
+"""A setting that takes so many times as long as its contestant's best has no other turn."""
 
 CLOSE = 1.1
 """And from the third turn on what takes so many times as long, by the medians."""

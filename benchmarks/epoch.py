@@ -55,7 +55,7 @@ WRAPPERS = {
     "bfloat16": {"type": "resnext_backbones.Bfloat16OptimWrapper"},
     "float16": {"type": "AmpOptimWrapper", "loss_scale": "dynamic"},
 }
-"""What MMEngine calls the optimiser of each precision."""
+"""MMEngine calls the optimiser of each precision so."""
 
 
 class StepsHook(Hook):

@@ -134,3 +134,9 @@ def at_least(least: int, text: str) -> int:
 
 
 positive, not_negative = partial(at_least, 1), partial(at_least, 0)
+
+
+def training_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Returns what the command line says of a training, as `for_training` takes it."""
+    given = {name: getattr(args, name) for name in ("resume", "amp", "deterministic")}
+    return {**given, "tune": not args.no_tune}

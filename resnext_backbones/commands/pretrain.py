@@ -7,7 +7,7 @@ torchrun --nproc_per_node 8 -m resnext_backbones pretrain imagenet/a2 \\
 
 import argparse
 
-from resnext_backbones.commands.arguments import ON_RUNNER, add
+from resnext_backbones.commands.arguments import ON_RUNNER, add, training_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,13 +30,7 @@ def run(args: argparse.Namespace) -> None:
     )
     if args.data_root is not None:
         set_data_root(cfg, args.data_root)
-    for_training(
-        cfg,
-        resume=args.resume,
-        amp=args.amp,
-        deterministic=args.deterministic,
-        tune=not args.no_tune,
-    )
+    for_training(cfg, **training_options(args))
     if args.compile:
         cfg.model.compiled = True
     print(f"done: {pretrain(cfg)}")

@@ -8,7 +8,13 @@ resnext train detectron2/mask_rcnn_fpn_3x --num-gpus 8
 
 import argparse
 
-from resnext_backbones.commands.arguments import LAUNCH, ON_RUNNER, add, launch_options
+from resnext_backbones.commands.arguments import (
+    LAUNCH,
+    ON_RUNNER,
+    add,
+    launch_options,
+    training_options,
+)
 from resnext_backbones.errors import InputError
 
 
@@ -38,12 +44,6 @@ def run(args: argparse.Namespace) -> None:
     if args.variant is not None:
         use_variant(cfg, args.variant)
     changed = task.use_weights(cfg, args.weights) if args.weights is not None else ""
-    for_training(
-        cfg,
-        resume=args.resume,
-        amp=args.amp,
-        deterministic=args.deterministic,
-        tune=not args.no_tune,
-    )
+    for_training(cfg, **training_options(args))
     done = task.train(cfg, allow_mismatch=args.allow_mismatch, changed=changed)
     print(f"done: {done}")

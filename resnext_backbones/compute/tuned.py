@@ -41,7 +41,7 @@ def keep(device: str, chosen: Table) -> None:
     process.
     """
     file = path(device)
-    with suppress(OSError, NotImplementedError):
+    with suppress(OSError, NotImplementedError):  # the latter of file systems without locks
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{file}.lock"):
             known = merge(read(device), chosen)
@@ -67,6 +67,7 @@ def measured_on(device: str) -> dict[str, Any]:
 
 
 def path(device: str) -> Path:
+    """Returns the file of the choices for a type of device, as it is now."""
     name = "_".join(map(str, measured_on(device).values()))
     return folder() / (re.sub(r"[^\w.+-]+", "_", name) + ".json")
 

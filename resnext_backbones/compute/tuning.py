@@ -35,7 +35,7 @@ FASTER = 0.97
 but one."""
 
 HOPELESS = 1.5
-"""What takes so many times as long as the fastest in its first turn has no other."""
+"""A way that takes so many times as long as the fastest in its first turn has no other."""
 
 TURNS = 5
 FEWEST = 2
@@ -53,10 +53,10 @@ class Measured(NamedTuple):
 
     layer: Layer
     pixels: int
-    """Of its input, N x H x W."""
+    """Its input has so many, N x H x W."""
     ways: Ways
     shares: dict[str, float]
-    """Of each pass that is computed: the time of its way as a share of the plain one's."""
+    """Each pass that is computed takes this share of the plain way's time."""
 
 
 Told = Callable[[Measured], object]
