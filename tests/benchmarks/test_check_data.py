@@ -33,6 +33,6 @@ def test_a_tenth_of_coco_takes_a_tenth_of_its_memory() -> None:
     assert found == kept
     assert found["crowd"] > 500
     assert result["bytes"] > 4e7
-    # All of COCO's may take 6 GB; Python and its libraries take half a gigabyte of any.
-    assert rows[CHECK]["peak_bytes"] < 6e9 / 10 + 0.6e9
+    # All of COCO's may take 6 GB. What a process holds of its libraries is the machine's matter.
+    assert rows[CHECK]["peak_bytes"] - rows[CHECK]["libraries_bytes"] < 6e9 / 10
     assert all(row["processor_seconds"] > 0 for row in rows.values())
