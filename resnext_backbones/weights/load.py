@@ -18,7 +18,8 @@ from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.files import read_file, read_metadata
 from resnext_backbones.weights.formats import FORMATS
 from resnext_backbones.weights.identify import network_name
-from resnext_backbones.weights.registry import NONCOMMERCIAL, Published
+from resnext_backbones.weights.publishers import NONCOMMERCIAL
+from resnext_backbones.weights.registry import Published
 from resnext_backbones.weights.sources import locate, row_of, row_of_file
 
 HEAD = "fc."
