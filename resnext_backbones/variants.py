@@ -15,6 +15,19 @@ def _row(depth: int, cardinality: int, base_width: int, **more: Any) -> Architec
     )
 
 
+D: dict[str, Any] = {"stem": "deep", "shortcut": "pooled"}
+T: dict[str, Any] = {"stem": "tiered", "shortcut": "pooled"}
+TS: dict[str, Any] = {
+    "cardinality": 2,
+    "base_width": 32,
+    "fixed_width": True,
+    "stem": "tiered",
+    "activation": "SiLU",
+    "attention_after": 2,
+}
+"""What timm's names say with these letters; its `t` networks pool in their shortcuts as well."""
+
+
 # Sources: [1] Xie et al. (2017), Tables 1, 3 and 4; [2] Mahajan et al. (2018), arXiv:1805.00932;
 # [3] torchvision; [4] Detectron2's model zoo; [5] MMPretrain; [6] He et al. (2016), Table 1;
 # [7] Zagoruyko and Komodakis (2016), as torchvision has it: twice the bottleneck width;
@@ -40,6 +53,28 @@ VARIANTS: dict[str, Architecture] = {
     "resnet152": _row(152, 1, 64),  # [6]
     "wide_resnet50_2": _row(50, 1, 128),  # [7]
     "wide_resnet101_2": _row(101, 1, 128),  # [7]
+    "resnext26ts": _row(26, **TS),  # [9], this and all below
+    "seresnext26ts": _row(26, **TS, attention="SE"),
+    "eca_resnext26ts": _row(26, **TS, attention="ECA"),
+    "gcresnext26ts": _row(26, **TS, attention="GC"),
+    "gcresnext50ts": _row(50, **TS, attention="GC"),
+    "bat_resnext26ts": _row(26, **TS, attention="BAT"),
+    "seresnext26d_32x4d": _row(26, 32, 4, **D, attention="SE"),
+    "seresnext26t_32x4d": _row(26, 32, 4, **T, attention="SE"),
+    "seresnext50_32x4d": _row(50, 32, 4, attention="SE"),
+    "seresnext101_32x4d": _row(101, 32, 4, attention="SE"),
+    "seresnext101_64x4d": _row(101, 64, 4, attention="SE"),
+    "seresnext101_32x8d": _row(101, 32, 8, attention="SE"),
+    "seresnext101d_32x8d": _row(101, 32, 8, **D, attention="SE"),
+    "seresnextaa101d_32x8d": _row(101, 32, 8, **D, pooling="average", attention="SE"),
+    "seresnextaa201d_32x8d": _row(
+        201, 32, 8, **D, stem_channels=128, pooling="average", attention="SE"
+    ),
+    "ecaresnext26t_32x4d": _row(26, 32, 4, **T, attention="ECA"),
+    "ecaresnext50t_32x4d": _row(50, 32, 4, **T, attention="ECA"),
+    "legacy_seresnext26_32x4d": _row(26, 32, 4, pooling="ceil", attention="SE"),
+    "legacy_seresnext50_32x4d": _row(50, 32, 4, pooling="ceil", attention="SE"),
+    "legacy_seresnext101_32x4d": _row(101, 32, 4, pooling="ceil", attention="SE"),
 }
 
 SETTLED = {"blocks", "cardinality", "base_width"}
@@ -91,6 +126,8 @@ def describe(found: Architecture) -> str:
 def _differences(row: Architecture, found: Architecture) -> dict[str, Any]:
     """Returns the fields in which they differ, but for the blocks, with the values of `found`."""
     left_out = {"blocks", "in_channels", *UNSEEN}
+    if len(found.blocks) == 1:
+        left_out.add("fixed_width")  # which a second stage shows
     names = [field.name for field in fields(Architecture) if field.name not in left_out]
     if not found.attention and not row.attention:
         names.remove("attention_after")

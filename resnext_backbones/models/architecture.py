@@ -11,6 +11,7 @@ from resnext_backbones.models.options import check_one_of, check_positive, check
 from resnext_backbones.models.parts.activations import ACTIVATIONS
 from resnext_backbones.models.parts.attention import ATTENTION
 from resnext_backbones.models.parts.norms import NORM_KINDS
+from resnext_backbones.models.parts.poolings import POOLINGS
 from resnext_backbones.models.parts.shortcuts import SHORTCUTS
 from resnext_backbones.models.parts.stems import STEMS
 
@@ -24,12 +25,14 @@ class Architecture:
 
     Stage k has a bottleneck width of C x d x 2^(k-1) and 4 x base_channels x 2^(k-1) outputs. With
     cardinality 1 it is ResNet (base width 64) or Wide ResNet (base width 128). A stem, a shortcut,
-    an activation and an attention ("" is none) are names of their tables in `models.parts`.
+    a pooling, an activation and an attention ("" is none) are names of their tables in
+    `models.parts`.
 
     Attributes:
         blocks: of each stage, one to four of them.
         cardinality: C, the groups of the 3x3 convolutions.
         base_width: d, channels a group in stage 1.
+        fixed_width: stages double the groups, not the channels of a group.
         stem_channels: out of the stem; None is `base_channels`.
         stride_in_1x1: stride in the first 1x1 convolution of a block, as the original ResNet does;
             False, in the 3x3 one, is what all public ResNeXt weights expect.
@@ -43,12 +46,14 @@ class Architecture:
     blocks: Sequence[int] = (3, 4, 6, 3)
     cardinality: int = 32
     base_width: int = 4
+    fixed_width: bool = False
     in_channels: int = 3
     base_channels: int = 64
     stem: str = "7x7"
     stem_channels: int | None = None
     shortcut: str = "strided"
     stride_in_1x1: bool = False
+    pooling: str = "max"
     norm_kind: str = "batch"
     activation: str = "ReLU"
     attention: str = ""
@@ -58,12 +63,11 @@ class Architecture:
         object.__setattr__(self, "blocks", stage_blocks(self.blocks))
         check_positive(**{name: getattr(self, name) for name in COUNTS})
         check_positive(stem_channels=self.stem_out_channels)
-        if self.stem == "deep":
-            check_range("stem_channels", self.stem_out_channels, 2, 1 << 16)
         if self.stem_channels == self.base_channels:  # one value for one network
             object.__setattr__(self, "stem_channels", None)
         for name, allowed in CHOICES.items():
             check_one_of(name, getattr(self, name), allowed)
+        check_range("stem_channels", self.stem_out_channels, STEMS[self.stem].fewest, 1 << 16)
         if self.attention != "":
             check_one_of("attention", self.attention, ATTENTION)
 
@@ -104,8 +108,12 @@ class Architecture:
         """Counts the channels out of the stem."""
         return self.base_channels if self.stem_channels is None else self.stem_channels
 
+    def groups(self, stage: int) -> int:
+        """Returns the groups of a 3x3 convolution; stages count from 0."""
+        return self.cardinality * 2**stage if self.fixed_width else self.cardinality
+
     def width(self, stage: int) -> int:
-        """Returns the channels of a 3x3 convolution; stages count from 0."""
+        """Returns the channels of a 3x3 convolution."""
         return self.cardinality * self.base_width * 2**stage
 
     def out_channels(self, stage: int) -> int:
@@ -117,14 +125,16 @@ COUNTS = ("cardinality", "base_width", "in_channels", "base_channels")
 CHOICES: dict[str, Any] = {
     "stem": STEMS,
     "shortcut": SHORTCUTS,
+    "pooling": POOLINGS,
     "norm_kind": NORM_KINDS,
     "activation": ACTIVATIONS,
     "attention_after": (2, 3),
     "stride_in_1x1": (False, True),
+    "fixed_width": (False, True),
 }
 FIELDS = frozenset(field.name for field in fields(Architecture))
 METADATA = "architecture"
 """The key of a file's metadata under which it says what it presupposes."""
 
-UNSEEN = ("stride_in_1x1", "activation")
+UNSEEN = ("stride_in_1x1", "pooling", "activation")
 """Fields that no name and no shape of a tensor shows."""

@@ -16,6 +16,7 @@ from resnext_backbones.compute.plain import is_observed, is_relu
 from resnext_backbones.compute.steps import Steps
 from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.models.layers import Conv, Layers, Plugin
+from resnext_backbones.models.parts.poolings import POOLINGS
 from resnext_backbones.models.parts.shortcuts import SHORTCUTS
 from resnext_backbones.models.recompute import BLOCK, INNER, computed_again
 
@@ -35,7 +36,8 @@ class Bottleneck(nn.Module):
         architecture, stage: of the network, and the block's own in it, from 0.
         in_channels: of the input.
         layers, conv3x3: the factories of its layers, and that of its 3x3 convolution.
-        stride, dilation: of the 3x3 convolution; with `stride_in_1x1`, `conv1` strides instead.
+        stride, dilation: of the 3x3 convolution; with `stride_in_1x1`, `conv1` strides instead, and
+            where the network pools in its blocks, what pools behind the 3x3 one does.
         drop_path: chance that the residual branch is left out in training, for each image.
         recompute: of `recompute.MODES`, what is kept for the backward pass.
     """
@@ -65,11 +67,16 @@ class Bottleneck(nn.Module):
         self._again = {BLOCK: {"conv1", "conv2"}, INNER: {cheaper}}.get(recompute, set())
         norms = [f"{layers.norm.name}{i}" for i in (1, 2, 3)]
         stride1, stride2 = (stride, 1) if architecture.stride_in_1x1 else (1, stride)
+        pool = POOLINGS[architecture.pooling].in_blocks
+        if pool is not None and stride2 != 1:
+            pooled = partial(pool, stride2)
+            plugins = [Plugin(2, lambda _: ("pool", pooled()), required=True), *plugins]
+            stride2 = 1
         geometry = {"stride": stride2, "padding": dilation, "dilation": dilation}
 
         self.conv1 = layers.conv(in_channels, width, 1, stride=stride1)
         self.add_module(norms[0], layers.norm(width))
-        self.conv2 = conv3x3(width, width, 3, groups=architecture.cardinality, **geometry)
+        self.conv2 = conv3x3(width, width, 3, groups=architecture.groups(stage), **geometry)
         self.add_module(norms[1], layers.norm(width))
         self.conv3 = layers.conv(width, out_channels, 1)
         self.add_module(norms[2], layers.norm(out_channels))

@@ -16,9 +16,10 @@ DEPTHS: dict[int, tuple[int, ...]] = {
     50: (3, 4, 6, 3),
     101: (3, 4, 23, 3),
     152: (3, 8, 36, 3),
+    201: (3, 24, 36, 4),
 }
-"""Blocks of each stage: He et al. (2016), Table 1; 26 is timm's, and 29 Xie et al.'s (2017)
-for CIFAR, section 5.3."""
+"""Blocks of each stage: He et al. (2016), Table 1; 26 and 201 are timm's, and 29 Xie et al.'s
+(2017) for CIFAR, section 5.3."""
 
 MAX_STAGES = 4
 MIN_SIZE = 32

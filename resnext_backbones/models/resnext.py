@@ -22,6 +22,7 @@ from resnext_backbones.models.layers import Conv, Layers, Plugin
 from resnext_backbones.models.options import check_images, check_range, stage_indices
 from resnext_backbones.models.parts.activations import ACTIVATIONS
 from resnext_backbones.models.parts.norms import NORM_KINDS, Norm, Norms
+from resnext_backbones.models.parts.poolings import POOLINGS
 from resnext_backbones.models.parts.stems import STEMS
 from resnext_backbones.models.recompute import PAIR, Pairs, mode_of
 from resnext_backbones.models.scripting import scriptable
@@ -102,7 +103,8 @@ class ResNeXt(nn.Module, HubMixin):
         norms = Norms(norm or NORM_KINDS[architecture.norm_kind], channels)
         activation = ACTIVATIONS[architecture.activation]
         layers = Layers(partial(conv, bias=False), norms, activation, fold_norm)
-        modules = stem.build(architecture.in_channels, channels, layers)
+        pooling = POOLINGS[architecture.pooling]
+        modules = stem.build(architecture.in_channels, channels, layers, pooling)
         self._stem_names = list(modules)
         stages = build_stages(
             architecture,

@@ -41,7 +41,7 @@ def build_stages(
     plugins = per_stage("plugins", plugins, n, ((),) * n)
     require(0 <= drop_path < 1, "drop_path", "in [0, 1)", drop_path)
     chances = iter(torch.linspace(0, drop_path, sum(blocks), device="cpu").tolist())
-    attention = attention_plugins(architecture.attention, architecture.attention_after)
+    attention = attention_plugins(architecture.attention, architecture.attention_after, layers)
     in_channels = architecture.stem_out_channels
     stages: list[list[Bottleneck]] = []
     for i in range(number):

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from resnext_backbones.models.architecture import EXPANSION, Architecture
+from resnext_backbones.models.layers import Layers
+from resnext_backbones.models.parts.activations import ACTIVATIONS
 from resnext_backbones.models.parts.attention import ATTENTION, NAMES
+from resnext_backbones.models.parts.norms import Norms
+from resnext_backbones.models.parts.stems import SHARES, deep_channels
 from resnext_backbones.variants import describe
 
-STEM = ("conv1.weight", "stem.0.weight", "stem.6.weight")
+DEEP_STEM = ("stem.0.weight", "stem.3.weight", "stem.6.weight")
+STEM = ("conv1.weight", *DEEP_STEM)
 
 BLOCK = re.compile(r"layer(\d+)\.(\d+)\.")
+LAYERS = Layers(partial(nn.Conv2d, bias=False), Norms("BN", 8), ACTIVATIONS["ReLU"], True)
+"""Of these are the modules that names and shapes are compared with."""
+
 POOLED = re.compile(r"layer\d\.0\.downsample\.2\.")
 
 
@@ -31,11 +40,13 @@ def identify(state: Mapping[str, Tensor]) -> Architecture | None:
     stem, in_channels, stem_channels = _stem(state)
     width, base_width = grouped.shape[:2]
     attention, after = _attention(state)
+    second = state.get("layer2.0.conv2.weight")
     try:
         return Architecture(
             blocks=_blocks(state),
             cardinality=width // base_width,
             base_width=base_width,
+            fixed_width=second is not None and second.shape[1] == base_width,
             in_channels=in_channels,
             base_channels=last.shape[0] // EXPANSION,
             stem=stem,
@@ -60,9 +71,9 @@ def network_name(state: Mapping[str, Tensor]) -> str:
 
 def _others(state: Mapping[str, Tensor], found: Architecture) -> Iterator[tuple[str, bool]]:
     """Yields parts, and whether the network has one that is in no table."""
-    first = state.get("stem.0.weight")
-    channels = found.stem_out_channels // 2
-    yield "stem", found.stem == "deep" and first is not None and first.shape[0] != channels
+    channels = tuple(state[name].shape[0] for name in DEEP_STEM if name in state)
+    known = deep_channels(found.stem, found.stem_out_channels)
+    yield "stem", len(channels) == 3 and channels != known
     names = tuple(f"layer1.0.{name}." for name in NAMES.values())
     yield "attention", not found.attention and any(key.startswith(names) for key in state)
 
@@ -77,9 +88,11 @@ def _blocks(state: Mapping[str, Tensor]) -> list[int]:
 
 def _stem(state: Mapping[str, Tensor]) -> tuple[str, int, int]:
     """Returns its kind, and the channels in and out; what is not there counts as the usual."""
-    first, final = state.get("stem.0.weight"), state.get("stem.6.weight")
-    if first is not None and final is not None:
-        return "deep", first.shape[1], final.shape[0]
+    deep = [state[name].shape for name in DEEP_STEM if name in state]
+    if len(deep) == 3:
+        channels = tuple(shape[0] for shape in deep)
+        known = (kind for kind in SHARES if deep_channels(kind, channels[-1]) == channels)
+        return next(known, "deep"), deep[0][1], channels[-1]
     conv = state.get("conv1.weight")
     if conv is None:
         return "7x7", 3, state["layer1.0.conv1.weight"].shape[1]
@@ -94,7 +107,7 @@ def _attention(state: Mapping[str, Tensor]) -> tuple[str, int]:
         channels = state[f"layer1.0.conv{after}.weight"].shape[0]
         for kind, build in ATTENTION.items() if held else ():
             with torch.device("meta"):
-                tensors = build(channels).state_dict()
+                tensors = build(channels, LAYERS).state_dict()
             if held == {key: tensor.shape for key, tensor in tensors.items()}:
                 return kind, after
     return "", 3

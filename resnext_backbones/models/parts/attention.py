@@ -7,7 +7,10 @@ from collections.abc import Callable
 from torch import nn
 from torchvision.ops import SqueezeExcitation
 
-from resnext_backbones.models.layers import Plugin
+from resnext_backbones.models.layers import Layers, Plugin
+from resnext_backbones.models.parts.bilinear import BilinearAttention
+from resnext_backbones.models.parts.channel_attention import ChannelAttention
+from resnext_backbones.models.parts.global_context import GlobalContext
 
 NAMES = {2: "attn", 3: "se"}
 """What attention is called in a block, by the convolution that it stands behind: as timm has it."""
@@ -21,13 +24,18 @@ def squeeze_excitation(channels: int) -> nn.Module:
     return SqueezeExcitation(channels, max(8, int(channels / 16 + 4) // 8 * 8))
 
 
-ATTENTION: dict[str, Callable[[int], nn.Module]] = {"SE": squeeze_excitation}
-"""Each is called with the number of channels."""
+ATTENTION: dict[str, Callable[[int, Layers], nn.Module]] = {
+    "SE": lambda channels, _: squeeze_excitation(channels),
+    "ECA": lambda channels, _: ChannelAttention(channels),
+    "GC": lambda channels, _: GlobalContext(channels),
+    "BAT": BilinearAttention,
+}
+"""Each is called with the number of channels, and the factories of the network's layers."""
 
 
-def attention_plugins(kind: str, after: int) -> list[Plugin]:
+def attention_plugins(kind: str, after: int, layers: Layers) -> list[Plugin]:
     """Returns what a block with attention runs behind its convolution `after`; "" is none."""
     if not kind:
         return []
     name, build = NAMES[after], ATTENTION[kind]
-    return [Plugin(after, lambda channels: (name, build(channels)), required=True)]
+    return [Plugin(after, lambda channels: (name, build(channels, layers)), required=True)]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import nn
-
 from resnext_backbones.compute.steps import Steps
 from resnext_backbones.models.layers import Layers
+from resnext_backbones.models.parts.poolings import average
 
 
 def strided(in_channels: int, out_channels: int, stride: int, layers: Layers) -> Steps:
@@ -18,8 +17,9 @@ def strided(in_channels: int, out_channels: int, stride: int, layers: Layers) ->
 
 def pooled(in_channels: int, out_channels: int, stride: int, layers: Layers) -> Steps:
     """Returns an average pooling and a 1x1 convolution: He et al. (2019), Figure 2(c)."""
-    pool = nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False)
-    return Steps(pool, *strided(in_channels, out_channels, 1, layers), fold=layers.fold_norm)
+    return Steps(
+        average(stride), *strided(in_channels, out_channels, 1, layers), fold=layers.fold_norm
+    )
 
 
 SHORTCUTS: dict[str, Callable[[int, int, int, Layers], Steps]] = {

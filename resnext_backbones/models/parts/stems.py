@@ -10,6 +10,7 @@ from torch import nn
 
 from resnext_backbones.compute.steps import Steps
 from resnext_backbones.models.layers import Layers
+from resnext_backbones.models.parts.poolings import Pooling
 
 
 @dataclass(frozen=True)
@@ -17,38 +18,55 @@ class Stem:
     """Describes a stem.
 
     Attributes:
-        build: called with the channels in and out, and the factories; returns modules in order, by
-            their names in the network.
+        build: called with the channels in and out, the factories, and the pooling; returns modules
+            in order, by their names in the network.
         stride: pixels of the image to one of the output.
+        fewest: so many channels it has at least.
     """
 
-    build: Callable[[int, int, Layers], dict[str, nn.Module]]
+    build: Callable[[int, int, Layers, Pooling], dict[str, nn.Module]]
     stride: int
+    fewest: int = 1
 
 
 def _plain(
-    in_channels: int, channels: int, layers: Layers, *, size: int, stride: int, pool: bool
+    in_channels: int,
+    channels: int,
+    layers: Layers,
+    pooling: Pooling,
+    *,
+    size: int,
+    stride: int,
+    pools: bool,
 ) -> dict[str, nn.Module]:
     conv = layers.conv(in_channels, channels, size, stride=stride, padding=size // 2)
     norm = {f"{layers.norm.name}1": layers.norm(channels)}
-    return {"conv1": conv, **norm, "relu": layers.activation(), "maxpool": _pool(pool)}
+    pool = pooling.in_stem() if pools else nn.Identity()
+    return {"conv1": conv, **norm, "relu": layers.activation(), "maxpool": pool}
 
 
-def _deep(in_channels: int, channels: int, layers: Layers) -> dict[str, nn.Module]:
-    half = channels // 2
+def deep_channels(kind: str, channels: int) -> tuple[int, ...]:
+    """Returns the channels of each convolution of a stem of three; nothing for another kind."""
+    return tuple(int(share * channels) for share in SHARES.get(kind, ()))
+
+
+def _deep(
+    in_channels: int, channels: int, layers: Layers, pooling: Pooling, *, kind: str
+) -> dict[str, nn.Module]:
     steps: list[nn.Module] = []
-    for inner, outer, stride in ((in_channels, half, 2), (half, half, 1), (half, channels, 1)):
-        conv = layers.conv(inner, outer, 3, stride=stride, padding=1)
+    for outer, stride in zip(deep_channels(kind, channels), (2, 1, 1), strict=True):
+        conv = layers.conv(in_channels, outer, 3, stride=stride, padding=1)
         steps += [conv, layers.norm(outer), layers.activation()]
-    return {"stem": Steps(*steps, fold=layers.fold_norm), "maxpool": _pool(True)}
+        in_channels = outer
+    return {"stem": Steps(*steps, fold=layers.fold_norm), "maxpool": pooling.in_stem()}
 
 
-def _pool(pool: bool) -> nn.Module:
-    return nn.MaxPool2d(3, stride=2, padding=1) if pool else nn.Identity()
-
+SHARES: dict[str, tuple[float, ...]] = {"deep": (1 / 2, 1 / 2, 1), "tiered": (3 / 8, 1 / 2, 1)}
+"""The channels of stems of three 3x3 convolutions, as shares of those of the last one."""
 
 STEMS: dict[str, Stem] = {
-    "7x7": Stem(partial(_plain, size=7, stride=2, pool=True), 4),  # Xie et al. (2017), Table 1
-    "3x3": Stem(partial(_plain, size=3, stride=1, pool=False), 1),  # for CIFAR: section 5.3
-    "deep": Stem(_deep, 4),  # three 3x3 convolutions: He et al. (2019), Figure 2(b)
+    "7x7": Stem(partial(_plain, size=7, stride=2, pools=True), 4),  # Xie et al. (2017), Table 1
+    "3x3": Stem(partial(_plain, size=3, stride=1, pools=False), 1),  # for CIFAR: section 5.3
+    "deep": Stem(partial(_deep, kind="deep"), 4, 2),  # He et al. (2019), Figure 2(b)
+    "tiered": Stem(partial(_deep, kind="tiered"), 4, 3),  # timm's
 }

@@ -1,0 +1,80 @@
+"""Bilinear attention mixes the tiles of a map, by rows and by columns."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from resnext_backbones.compute.steps import Steps
+from resnext_backbones.models.layers import Layers
+
+TILES = 8
+"""A map is cut into so many rows and columns of tiles."""
+
+GROUPS = 2
+"""Each half of the channels has weights of its own."""
+
+
+class BilinearAttention(nn.Module):
+    """Adds a bilinear attentional transform, Chi et al. (2020), section 3, as timm has it.
+
+    A quarter of the channels is transformed between two 1x1 convolutions. Names are timm's. Maps
+    whose sides are no multiples of 8 are filled up with zeros at their right and lower edges, and
+    cut to their size again; timm's has no output for them.
+    """
+
+    def __init__(self, channels: int, layers: Layers) -> None:
+        super().__init__()
+        inner = max(8, int(channels / 4 + 4) // 8 * 8)
+        self.conv1 = _step(channels, inner, layers)
+        self.ba = _Transform(inner, layers)
+        self.conv2 = _step(inner, channels, layers)
+        self.dropout = nn.Dropout2d(0.2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, C, H, W) to the same shape."""
+        return x + self.dropout(self.conv2(self.ba(self.conv1(x))))
+
+
+class _Transform(nn.Module):
+    """Multiplies tiles by a matrix of weights from the left and from the right: y' = P y Q.
+
+    Both matrices are made of the largest values in each row and each column of tiles. The rows of P
+    and the columns of Q sum up to 1.
+    """
+
+    def __init__(self, channels: int, layers: Layers) -> None:
+        super().__init__()
+        count = GROUPS * TILES * TILES
+        self.conv1 = _step(channels, GROUPS, layers)
+        self.conv_p = nn.Conv2d(GROUPS, count, (TILES, 1))
+        self.conv_q = nn.Conv2d(GROUPS, count, (1, TILES))
+        self.conv2 = _step(channels, channels, layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, C, H, W) to the same shape."""
+        height, width = x.shape[2:]
+        x = functional.pad(x, (0, -width % TILES, 0, -height % TILES))
+        highest = self.conv1(x)
+        rows = functional.adaptive_max_pool2d(highest, (TILES, 1))
+        columns = functional.adaptive_max_pool2d(highest, (1, TILES))
+        left = self.conv_p(rows).reshape(-1, GROUPS, TILES, TILES).sigmoid()
+        right = self.conv_q(columns).reshape(-1, GROUPS, TILES, TILES).sigmoid()
+        left, right = left / left.sum(3, keepdim=True), right / right.sum(2, keepdim=True)
+        # Channels stay last in memory, where they are.
+        n, channels, *sides = x.shape
+        y = x.permute(0, 2, 3, 1).reshape(n, sides[0], sides[1], GROUPS, channels // GROUPS)
+        y = y.unflatten(1, (TILES, -1)).unflatten(3, (TILES, -1))
+        y = torch.einsum("ngij,njakbgc->niakbgc", left, y)
+        y = torch.einsum("niakbgc,ngkl->nialbgc", y, right)
+        y = y.reshape(n, *sides, channels).permute(0, 3, 1, 2)
+        return self.conv2(y)[:, :, :height, :width]
+
+
+def _step(in_channels: int, channels: int, layers: Layers) -> Steps:
+    found = Steps(fold=layers.fold_norm)
+    found.conv = layers.conv(in_channels, channels, 1)
+    setattr(found, layers.norm.name, layers.norm(channels))
+    found.act = nn.ReLU(inplace=True)
+    return found
