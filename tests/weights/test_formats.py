@@ -13,7 +13,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from helpers import drawn, quick, randomise, relative_error
+from helpers import drawn, quick, randomise, relative_error, small
 from torch import nn
 
 from benchmarks.contestants import CONTESTANTS
@@ -200,19 +200,41 @@ def test_mmpretrain(stem: str, tmp_path: Path) -> None:
     assert all(torch.equal(own.state_dict()[k], v) for k, v in source.state_dict().items())
 
 
-@pytest.mark.parametrize("name", quick(list_variants(), [VARIANT, "resnext29_8x64d"]))
+PLAIN = {"stem": ("7x7", "3x3")}
+BARE = {**PLAIN, "shortcut": ("strided",), "attention": ("",)}
+DEEP_ALONE = {"stem": ("deep", "tiered")}
+NAMED: dict[str, dict[str, tuple[Any, ...]]] = {
+    "torchvision": PLAIN,
+    "timm": DEEP_ALONE,
+    "mmdet": DEEP_ALONE,
+    "sequential": PLAIN,
+    "mmpretrain": {},
+    "detectron2": {**PLAIN, "shortcut": ("strided",)},
+    "caffe2": BARE,
+    "torch7": BARE,
+    "byobnet": {"fixed_width": (True,)},
+    "legacy": {**PLAIN, "attention": ("SE",)},
+    "glasses": BARE,
+}
+"""Which networks each family has names for; those of timm and MMDetection are torchvision's but
+for a deep stem."""
+
+
+def has_names(family: str, name: str) -> bool:
+    return all(getattr(VARIANTS[name], key) in values for key, values in NAMED[family].items())
+
+
+SHOWN = (VARIANT, "resnext29_8x64d", "resnext50d_32x4d", "gcresnext26ts", "seresnext50_32x4d")
+
+
+@pytest.mark.parametrize("name", quick(list_variants(), SHOWN))
 @pytest.mark.parametrize("family", FORMATS)
 def test_names_there_and_back(name: str, family: str) -> None:
-    """Of every variant, in every family."""
-    stem = VARIANTS[name].stem
-    if family in ("timm", "mmdet"):
-        if stem == "3x3":
-            pytest.skip("the names of these two differ for a deep stem alone")
-        stem = "deep"
-    elif stem == "deep" and family != "mmpretrain":
-        pytest.skip(f"{family} has no name for a deep stem")
+    """Of every variant, in every family that has some."""
+    if not has_names(family, name):
+        pytest.skip(f"{family} has no names for {name}")
     with torch.device("meta"):
-        state = build_classifier(name, stem=stem).state_dict()
+        state = build_classifier(name).state_dict()
     format_ = FORMATS[family]
     theirs = {key: format_.from_own(key) for key in state}
     known = [key for key in state if not (family == "caffe2" and "num_batches" in key)]
@@ -220,6 +242,36 @@ def test_names_there_and_back(name: str, family: str) -> None:
     assert len({theirs[key] for key in known}) == len(known)
     assert all(format_.to_own(theirs[key]) == key for key in known)
     assert trunks_in([theirs[key] for key in known]) == [(family, "")]
+
+
+@pytest.mark.parametrize("norm", ["bn", "norm"])
+def test_glasses(norm: str, tmp_path: Path) -> None:
+    """It has called the norms behind convolutions by two names, in a pickle of its own name."""
+    source = randomise(build_classifier(VARIANT))
+    state = {}
+    for key, value in source.state_dict().items():
+        theirs = FORMATS["glasses"].from_own(key)
+        for place in (".block.", ".stem."):
+            theirs = theirs.replace(".bn.", f".{norm}.") if place in theirs else theirs
+        state[theirs] = value
+    parts = ("stem.0.conv", f"stem.0.{norm}", "layers.3.2.block.2.conv", "layers.1.0.shortcut.bn")
+    assert {f"encoder.{part}.weight" for part in parts} | {"head.fc.bias"} <= state.keys()
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    own = build_classifier(VARIANT)
+    assert load_weights(own, tmp_path / "pytorch_model.bin").family == "glasses"
+    assert all(torch.equal(own.state_dict()[k], v) for k, v in source.state_dict().items())
+
+
+def test_mmpretrains_squeeze_and_excitation() -> None:
+    """Its classifier calls it so; a trunk alone is known by it."""
+    source = small(attention="SE")
+    state = {FORMATS["mmpretrain"].from_own(k): v for k, v in source.state_dict().items()}
+    shape = state["backbone.layer2.0.se_layer.conv1.conv.weight"].shape
+    assert shape == (8, 128, 1, 1)
+    assert "backbone.layer4.0.se_layer.conv2.conv.bias" in state
+    own = drawn(attention="SE")
+    assert load_state(own, state, "it").family == "mmpretrain"
+    assert all(torch.equal(own.state_dict()[k], v) for k, v in source.state_dict().items())
 
 
 @pytest.mark.parametrize("name", [n for n in VARIANTS if CONTESTANTS["detectron2"].builds(n)])

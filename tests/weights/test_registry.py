@@ -234,5 +234,7 @@ def test_the_hash_is_in_the_name() -> None:
 def test_the_document_has_the_table() -> None:
     root = Path(__file__).parents[2]
     text = (root / "docs" / "weights.md").read_text(encoding="utf-8")
-    assert runpy.run_path(str(root / "tools" / "list_weights.py"))["weights_table"]() in text
+    tool = runpy.run_path(str(root / "tools" / "list_weights.py"))
+    assert tool["weights_table"]() in text
+    assert tool["choice_table"]() in text
     assert all(f"`{alias}`" in text for alias in REGISTRY)
