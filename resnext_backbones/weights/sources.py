@@ -110,9 +110,9 @@ def _file_of(row: Published) -> Path:
     """Returns the file of a row, from the first of its addresses that has it: those of the Hugging
     Face Hub come last, since that library keeps its files elsewhere.
     """
-    hub = [url for url in row.urls if url.startswith(HUB)]
+    hub = tuple(url for url in row.urls if url.startswith(HUB))
     failures: list[WeightsError] = []
-    if plain := [url for url in row.urls if url not in hub]:
+    if plain := tuple(url for url in row.urls if url not in hub):
         try:
             return download(plain, row.sha256)
         except DownloadError as error:
