@@ -224,8 +224,10 @@ def misfit(model: ResNeXt, held: Checkpoint, source: object, *, head: bool = Tru
         )
     more = held.names + other_context(held.state, own)
     if any(text.startswith(HEAD) for text in found[SHAPE]):
-        classes = len(held.state["fc.weight"])
-        more += f"num_classes={classes} builds its head, head=False keeps the network's own. "
+        weight, ours = held.state.get("fc.weight"), own.get("fc.weight")
+        fits = weight is not None and ours is not None and weight.shape[1:] == ours.shape[1:]
+        more += f"num_classes={len(weight)} builds its head. " if fits else ""
+        more += "head=False keeps the network's own head. "
     return found.message(f"weights {source}", held.variant, network_name(own), more)
 
 

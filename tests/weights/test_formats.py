@@ -200,17 +200,17 @@ def test_mmpretrain(stem: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("norm", ["bn", "norm"])
 def test_glasses(norm: str, tmp_path: Path) -> None:
     """It has called the norms behind convolutions by two names, in a pickle of its own name."""
-    source = randomise(build_classifier(VARIANT))
+    source = small(ResNeXtClassifier)
     state = {}
     for key, value in source.state_dict().items():
         theirs = FORMATS["glasses"].from_own(key)
         for place in (".block.", ".stem."):
             theirs = theirs.replace(".bn.", f".{norm}.") if place in theirs else theirs
         state[theirs] = value
-    parts = ("stem.0.conv", f"stem.0.{norm}", "layers.3.2.block.2.conv", "layers.1.0.shortcut.bn")
+    parts = ("stem.0.conv", f"stem.0.{norm}", "layers.2.1.block.2.conv", "layers.1.0.shortcut.bn")
     assert {f"encoder.{part}.weight" for part in parts} | {"head.fc.bias"} <= state.keys()
     torch.save(state, tmp_path / "pytorch_model.bin")
-    own = build_classifier(VARIANT)
+    own = drawn(ResNeXtClassifier)
     assert load_weights(own, tmp_path / "pytorch_model.bin").family == "glasses"
     assert all(torch.equal(own.state_dict()[k], v) for k, v in source.state_dict().items())
 
