@@ -217,16 +217,12 @@ def misfit(model: ResNeXt, held: Checkpoint, source: object, *, head: bool = Tru
     if not found:
         presupposed = held.presupposed
         unseen = unseen_mismatch(presupposed, model.architecture) if presupposed else ""
-        return (
-            f"weights {source}: {held.names[0].lower()}{held.names[1:]}and {unseen}"
-            if unseen
-            else ""
-        )
+        return f"weights {source}: {unseen} {held.names}".rstrip() if unseen else ""
     more = held.names + other_context(held.state, own)
     if any(text.startswith(HEAD) for text in found[SHAPE]):
         weight, ours = held.state.get("fc.weight"), own.get("fc.weight")
-        fits = weight is not None and ours is not None and weight.shape[1:] == ours.shape[1:]
-        more += f"num_classes={len(weight)} builds its head. " if fits else ""
+        if weight is not None and ours is not None and weight.shape[1:] == ours.shape[1:]:
+            more += f"num_classes={len(weight)} builds its head. "
         more += "head=False keeps the network's own head. "
     return found.message(f"weights {source}", held.variant, network_name(own), more)
 

@@ -17,7 +17,13 @@ from helpers import drawn, quick, randomise, relative_error, small
 from torch import nn
 
 from benchmarks.contestants import CONTESTANTS
-from resnext_backbones import build_backbone, build_classifier, list_variants, load_weights
+from resnext_backbones import (
+    ResNeXtClassifier,
+    build_backbone,
+    build_classifier,
+    list_variants,
+    load_weights,
+)
 from resnext_backbones.weights import WeightsError
 from resnext_backbones.weights.formats import FORMATS
 from resnext_backbones.weights.load import load_state

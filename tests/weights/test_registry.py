@@ -235,7 +235,7 @@ def test_a_head_of_more_classes_says_what_takes_it() -> None:
     """A trunk takes such weights as they are."""
     state = drawn(ResNeXtClassifier, num_classes=11).state_dict()
     classifier = drawn(ResNeXtClassifier, num_classes=5)
-    with pytest.raises(WeightsError, match=r"num_classes=11 builds its head, head=False keeps"):
+    with pytest.raises(WeightsError, match=r"num_classes=11 builds its head. head=False keeps"):
         load_state(classifier, state, "it")
     load_state(drawn(), state, "it")
     load_state(classifier, state, "it", head=False)
