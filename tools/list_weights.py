@@ -45,7 +45,9 @@ def choice_table() -> str:
     network with no more multiply-adds.
     """
     record = json.loads(RECORD.read_text(encoding="utf-8"))
-    lines = [("licence", "alias", "top-1", "multiply-adds (G)", "parameters (M)")]
+    lines: list[tuple[str, ...]] = [
+        ("licence", "alias", "top-1", "multiply-adds (G)", "parameters (M)")
+    ]
     for licences in LICENCES:
         best = 0.0
         rows = {row.alias: row for row in REGISTRY.values() if row.source.licence in licences}
@@ -66,7 +68,9 @@ def weights_table() -> str:
     aliases: dict[str, list[str]] = {}
     for alias, row in REGISTRY.items():
         aliases.setdefault(row.alias, []).append(alias)
-    lines = [("alias", "network", "top-1", "pixels", "norms", "licence", "published in")]
+    lines: list[tuple[str, ...]] = [
+        ("alias", "network", "top-1", "pixels", "norms", "licence", "published in")
+    ]
     for own, names in aliases.items():
         row = REGISTRY[own]
         norms = row.source.norms + (", ConvWS" if row.source.standardised else "")

@@ -56,10 +56,10 @@ def locate(source: Source) -> Path:
     """
     source = plain_name(source)
     text, path = _alias(source), Path(source)
-    if row := row_of(source):
-        return _file_of(row)
     if text.startswith(HUB):
         return _from_hub(text)
+    if row := row_of(source):
+        return _file_of(row)
     if text.startswith(ADDRESSES):
         return download([text])
     if "://" in text:

@@ -229,6 +229,8 @@ def test_the_hub_is_an_address_like_others(
     with pytest.raises(DownloadError, match="cannot be had"):
         module.locate(alias)
     assert module.row_of(f"hf://{alias}/{file}") == REGISTRY[alias]
+    asked.clear()
+    assert module.locate(f"hf://{alias}/{file}") == tmp_path / file
 
 
 def test_a_head_of_more_classes_says_what_takes_it() -> None:
