@@ -139,7 +139,7 @@ def test_timms_config_beside_a_file_says_it(tmp_path: Path, monkeypatch) -> None
         (tmp_path / "config.json").write_text(other)
         load_weights(drawn(**fields), tmp_path)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(WeightsError, match="config.json, beside it: "):
+    with pytest.raises(WeightsError, match=r"config.json, beside it: "):
         load_weights(drawn(**fields), tmp_path)
 
 
