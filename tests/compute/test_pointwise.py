@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from resnext_backbones.compute import pointwise
 from resnext_backbones.compute import ways as tables
-from resnext_backbones.compute.calls import PRODUCT, WAYS
+from resnext_backbones.compute.calls import ONEDNN, PRODUCT, WAYS
 from resnext_backbones.compute.convolution import conv2d, conv2d_backward
 from resnext_backbones.compute.geometry import Geometry
 from resnext_backbones.compute.ways import Ways
@@ -104,7 +104,8 @@ def test_anything_else_is_a_convolution(kernel: int, geometry: Geometry, calls: 
 @pytest.mark.parametrize(
     "backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.whole)]
 )
-def test_compiles_once_for_few_and_many_pixels(backend: str) -> None:
+@pytest.mark.parametrize("way", [PRODUCT, ONEDNN])
+def test_compiles_once_for_few_and_many_pixels(way: str, backend: str, monkeypatch) -> None:
     """PyTorch's compiler sums 4096 values or more by other code than fewer.
 
     Its convolutions have such a limit of their own, which all of these sizes lie above.
@@ -112,6 +113,7 @@ def test_compiles_once_for_few_and_many_pixels(backend: str) -> None:
     if backend == "inductor" and shutil.which(os.environ.get("CXX", "g++")) is None:
         pytest.skip("no C++ compiler")
     torch._dynamo.reset()
+    monkeypatch.setattr(tables, "_tables", {"cpu": EveryLayer(lambda _: Ways(way, way, way))})
     weight, bias = nn.Parameter(torch.randn(8, 12, 1, 1)), nn.Parameter(torch.zeros(8))
 
     def product(x: torch.Tensor) -> torch.Tensor:
