@@ -56,15 +56,15 @@ OF_LAYERS = {
 
 
 @pytest.mark.parametrize("name", OF_LAYERS)
-def test_which_ways_there_are(name: str, threads: Callable[[int], None]) -> None:
+def test_which_ways_there_are(name: str, threads: Callable[[int], None], monkeypatch) -> None:
     each, expected = OF_LAYERS[name]
     threads(1)
     assert each.ways() == expected
     threads(2)  # and the plain one is oneDNN's
     assert each.ways() == [way for way in expected if way != ONEDNN]
     assert [way for way in WAYS if each.has(way)] == expected
-    with torch.backends.mkldnn.flags(enabled=False):
-        assert not each.has(ONEDNN)
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
+    assert not each.has(ONEDNN)
 
 
 def test_the_most_similar_number_of_pixels_counts() -> None:
@@ -93,7 +93,7 @@ def test_what_is_recorded() -> None:
     assert len(found) == 1
 
 
-def test_a_table_as_plain_values() -> None:
+def test_a_table_as_plain_values(monkeypatch) -> None:
     chosen = {
         layer((8, 12, 1, 1), POINTWISE): {100: Ways(PRODUCT), 10_000: ALL_PLAIN},
         layer((128, 4, 3, 3), GROUPED): {
@@ -106,8 +106,8 @@ def test_a_table_as_plain_values() -> None:
     assert ways.from_rows("cpu", rows) == (chosen, [])
     rows[2]["ways"]["forward"] = "a way of tomorrow"
     rows[3]["ways"]["forward"] = PRODUCT  # which is one of other layers
-    with torch.backends.mkldnn.flags(enabled=False):
-        changed, unknown = ways.from_rows("cpu", rows)
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
+    changed, unknown = ways.from_rows("cpu", rows)
     assert unknown == ["a way of tomorrow", PRODUCT, *[ONEDNN] * 3]
     grouped, pointwise = list(chosen)[1:]
     assert changed[grouped] == {
