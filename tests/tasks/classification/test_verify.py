@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +19,8 @@ pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
 from resnext_backbones import build_classifier
 from resnext_backbones.cli import main
+from resnext_backbones.tasks.classification import verify
+from resnext_backbones.tasks.classification.data import LabelledImages
 from resnext_backbones.weights.download import hash_of
 from resnext_backbones.weights.publishers import BSD, Crop, Source
 from resnext_backbones.weights.registry import REGISTRY, Published
@@ -67,6 +70,13 @@ def test_a_classifier_is_verified(coloured: Path, tmp_path: Path, monkeypatch, c
     name, top1 = save_classifier(coloured / "val", files)
     assert 50 < top1 < 80
     command = ["verify", ALIAS, "--data-root", str(coloured)]
+    evaluated: list[list[dict]] = []
+
+    def images(**given: Any) -> LabelledImages:
+        evaluated.append(given["pipeline"])
+        return LabelledImages(**given)
+
+    monkeypatch.setattr(verify, "LabelledImages", images)
 
     def ends(row: Published, *arguments: str) -> int | None:
         monkeypatch.setitem(REGISTRY, ALIAS, row)
@@ -81,6 +91,7 @@ def test_a_classifier_is_verified(coloured: Path, tmp_path: Path, monkeypatch, c
         row = Published(ALIAS, "resnext26_32x4d", source, name, top1, CROP)
         assert ends(row, "--tolerance", "0.2") == 0
     printed = capsys.readouterr().out
+    assert evaluated[0][0] == {"type": "resnext_backbones.CenterCrop", **CROP._asdict()}
     assert f"{ALIAS}, published in https://example.org/table" in printed
     assert (
         f"top-1    published {top1:.2f}  measured {top1:.2f}  difference +0.00  agrees" in printed
