@@ -86,14 +86,23 @@ def _is_finite(tensor: Tensor) -> bool:
     return math.isfinite(tensor.sum()) or bool(tensor.isfinite().all())
 
 
-def check_unseen(source: object, held: Architecture, network: Architecture) -> None:
-    """Raises WeightsError where what weights presuppose differs from a network in what no tensor
-    shows.
+def unseen_mismatch(held: Architecture, network: Architecture) -> str:
+    """Returns how what weights presuppose differs from a network in what no tensor shows, and what
+    to do about it; "" where it does not.
     """
-    for name in UNSEEN:
-        ours, theirs = getattr(network, name), getattr(held, name)
-        if ours != theirs:
-            raise WeightsError(
-                f"weights {source}: belong to a network with {name}={theirs!r}, and this one has "
-                f"{ours!r}: the same shapes, and another network. Nothing was loaded."
-            )
+    differ = [name for name in UNSEEN if getattr(held, name) != getattr(network, name)]
+    trained, built = (
+        ", ".join(f"{name}={getattr(a, name)!r}" for name in differ) for a in (held, network)
+    )
+    return (
+        f"were trained with {trained}, and the network has {built}: the same shapes, and another "
+        f"network; build it with {trained}. Nothing was loaded."
+        if differ
+        else ""
+    )
+
+
+def check_unseen(source: object, held: Architecture, network: Architecture) -> None:
+    """Raises WeightsError where `unseen_mismatch` finds something."""
+    if message := unseen_mismatch(held, network):
+        raise WeightsError(f"weights {source}: {message}")

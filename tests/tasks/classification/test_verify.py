@@ -19,7 +19,8 @@ pytest.importorskip("mmengine", reason="MMEngine is not installed")
 from resnext_backbones import build_classifier
 from resnext_backbones.cli import main
 from resnext_backbones.weights.download import hash_of
-from resnext_backbones.weights.registry import BSD, REGISTRY, Published, Source
+from resnext_backbones.weights.publishers import BSD, Crop, Source
+from resnext_backbones.weights.registry import REGISTRY, Published
 
 ALIAS = "loopback/resnext26_32x4d"
 
@@ -75,8 +76,8 @@ def test_a_classifier_is_verified(coloured: Path, tmp_path: Path, monkeypatch, c
         return 0
 
     with served(files) as address:
-        source = Source((address,), BSD, "https://example.org/table")
-        row = Published(ALIAS, "resnext26_32x4d", source, name, top1)
+        source = Source((f"{address}/{{file}}",), BSD, "https://example.org/table")
+        row = Published(ALIAS, "resnext26_32x4d", source, name, top1, Crop())
         assert ends(row, "--tolerance", "0.2") == 0
     printed = capsys.readouterr().out
     assert f"{ALIAS}, published in https://example.org/table" in printed
@@ -107,10 +108,11 @@ def test_a_classifier_is_verified(coloured: Path, tmp_path: Path, monkeypatch, c
 PROGRAM = f"""
 import sys
 from resnext_backbones.cli import main
-from resnext_backbones.weights.registry import BSD, REGISTRY, Published, Source
+from resnext_backbones.weights.publishers import BSD, Crop, Source
+from resnext_backbones.weights.registry import REGISTRY, Published
 address, name, top1, root = sys.argv[1:]
-source = Source((address,), BSD, "https://example.org/table")
-REGISTRY[{ALIAS!r}] = Published({ALIAS!r}, "resnext26_32x4d", source, name, float(top1))
+source = Source((address + "/{{file}}",), BSD, "https://example.org/table")
+REGISTRY[{ALIAS!r}] = Published({ALIAS!r}, "resnext26_32x4d", source, name, float(top1), Crop())
 main(["verify", {ALIAS!r}, "--data-root", root, "--device", "cpu", "--tolerance", "0.2"])
 """
 """Verifies a file that a server of this machine has."""
