@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any
 
-from resnext_backbones.models.architecture import UNSEEN, Architecture, unseen_differences
+from resnext_backbones.models.architecture import Architecture, unseen_differences
 from resnext_backbones.models.options import DEPTHS
 from resnext_backbones.models.regnet import nine_tenths, regnet
 
@@ -165,7 +165,7 @@ def describe(found: Architecture) -> str:
 
 def _differences(row: Architecture, found: Architecture) -> dict[str, Any]:
     """Returns the fields in which they differ, but for the blocks, with the values of `found`."""
-    left_out = {"blocks", "in_channels", *UNSEEN, *unseen_differences(row, found)}
+    left_out = {"blocks", "in_channels", *unseen_differences(row, found)}
     names = [field.name for field in fields(Architecture) if field.name not in left_out]
     if not found.attention and not row.attention:
         names.remove("attention_after")

@@ -23,6 +23,7 @@ SHORTCUTS = {None: None, False: "strided", True: "pooled"}
 STYLES = {"pytorch": False, "caffe": True}
 """Whether the first 1x1 convolution of a block strides, and not the 3x3 one."""
 
+
 @MODELS.register_module(name="ResNeXt")
 class ResNeXt(Backbone):
     """Takes the arguments of MMDetection's `ResNeXt` by their names, and what is named here.
@@ -74,8 +75,7 @@ class ResNeXt(Backbone):
         for word, wanted in stems.items():
             if wanted is False and architecture.stem == STEMS[word]:
                 raise ValueError(f"{word}=False cannot be given beside the variant {variant!r}")
-        architecture = replace(architecture, blocks=stage_blocks(architecture.blocks, num_stages))
-        super().__init__(architecture, **options)
+        super().__init__(architecture.of_stages(num_stages), **options)
 
 
 def _architecture(
@@ -158,7 +158,7 @@ class RegNet(Backbone):
         without = "left out: a RegNet has no such part, also where MMDetection takes the word"
         require(base_channels == 32, "base_channels", without, base_channels)
         require(not deep_stem, "deep_stem", without, deep_stem)
-        fields = {
+        fields: dict[str, Any] = {
             "in_channels": in_channels,
             "stem_channels": stem_channels,
             "shortcut": SHORTCUTS[avg_down],

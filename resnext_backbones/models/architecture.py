@@ -85,7 +85,8 @@ class Architecture:
 
     def _settle_stages(self) -> None:
         """Checks what each stage has of its own, and leaves out what the others say already."""
-        n, settled = len(self.blocks), {}
+        n = len(self.blocks)
+        settled: dict[str, Any] = {}
         if self.stage_channels is not None:
             given = per_stage("stage_channels", self.stage_channels, n, ())
             channels = positive_integers("stage_channels", given)
@@ -108,13 +109,16 @@ class Architecture:
             width = self.cardinality * self.base_width * self.out_channels(stage)
             fits = width % (self.out_channels(0) * self.groups(stage)) == 0
             what = f"such that stage {stage + 1} has whole groups of channels"
-            require(fits, "stage_channels and stage_groups", what, self)
+            stages = self.stage_channels, self.stage_groups
+            require(fits, "stage_channels and stage_groups", what, stages)
 
     def of_stages(self, number: int) -> Architecture:
-        """Returns the network of the first stages alone."""
-        cut = ("blocks", "stage_groups", "stage_channels")
-        values = {name: getattr(self, name) for name in cut}
-        return replace(self, **{k: v if v is None else v[:number] for k, v in values.items()})
+        """Returns the network of the first stages alone; ValueError: it has not so many."""
+        cut: dict[str, Any] = {"blocks": stage_blocks(self.blocks, number)}
+        for name in ("stage_groups", "stage_channels"):
+            if (values := getattr(self, name)) is not None:
+                cut[name] = values[:number]
+        return replace(self, **cut)
 
     @classmethod
     def of(cls, value: Architecture | Mapping[str, Any]) -> Architecture:

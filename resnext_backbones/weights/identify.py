@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from resnext_backbones.models.architecture import EXPANSION, Architecture
 from resnext_backbones.models.layers import Layers
-from resnext_backbones.models.options import MAX_STAGES
 from resnext_backbones.models.parts.activations import ACTIVATIONS
 from resnext_backbones.models.parts.attention import ATTENTION, NAMES
 from resnext_backbones.models.parts.norms import Norms
@@ -150,9 +149,7 @@ def _attention(state: Mapping[str, Tensor]) -> tuple[str, int]:
     return "", 3
 
 
-def _count(
-    state: Mapping[str, Tensor], blocks: Mapping[str, object], kind: str, after: int
-) -> int:
+def _count(state: Mapping[str, Tensor], blocks: Mapping[str, object], kind: str, after: int) -> int:
     """Counts the blocks that have the tensors of a kind of attention."""
     count = 0
     for block, held in blocks.items():

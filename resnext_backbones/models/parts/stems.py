@@ -81,3 +81,8 @@ STEMS: dict[str, Stem] = {
 def tensors_of(stem: str) -> str:
     """Returns the stem whose tensors a stem has, by name and shape: most have their own."""
     return STEMS[stem].alike or stem
+
+
+def first_stride(stem: str) -> int:
+    """Returns pixels of the image to one of the first stage's output, where it is as usual."""
+    return STEMS[stem].stride * STEMS[stem].then
