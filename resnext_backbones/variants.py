@@ -167,8 +167,6 @@ def _differences(row: Architecture, found: Architecture) -> dict[str, Any]:
     """Returns the fields in which they differ, but for the blocks, with the values of `found`."""
     left_out = {"blocks", "in_channels", *unseen_differences(row, found)}
     names = [field.name for field in fields(Architecture) if field.name not in left_out]
-    if not found.attention and not row.attention:
-        names.remove("attention_after")
     return {n: getattr(found, n) for n in names if getattr(found, n) != getattr(row, n)}
 
 

@@ -75,13 +75,15 @@ class Architecture:
         check_positive(**{name: getattr(self, name) for name in COUNTS})
         check_positive(stem_channels=self.stem_out_channels)
         self._settle_stages()
-        if self.stem_channels == self.base_channels:  # one value for one network
-            object.__setattr__(self, "stem_channels", None)
         for name, allowed in CHOICES.items():
             check_one_of(name, getattr(self, name), allowed)
         check_range("stem_channels", self.stem_out_channels, STEMS[self.stem].fewest, 1 << 16)
         if self.attention != "":
             check_one_of("attention", self.attention, ATTENTION)
+        else:  # one value for one network
+            object.__setattr__(self, "attention_after", Architecture.attention_after)
+        if self.stem_channels == self.base_channels:
+            object.__setattr__(self, "stem_channels", None)
 
     def _settle_stages(self) -> None:
         """Checks what each stage has of its own, and leaves out what the others say already."""

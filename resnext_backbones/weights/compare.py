@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Iterable, Mapping
 
 from torch import Tensor
@@ -84,6 +85,25 @@ def compare(
 def _is_finite(tensor: Tensor) -> bool:
     # The sum of most tensors says it, and is quick.
     return math.isfinite(tensor.sum()) or bool(tensor.isfinite().all())
+
+
+CONTEXTS = {
+    re.compile(r"\.(attn|se)\.conv_attn\."): "GC, timm's global context, whose eps is 1e-6",
+    re.compile(r"\.context_block\w*\."): "mmcv's ContextBlock, a plugin whose eps is 1e-5",
+}
+"""Both add a global context, and differ in what neither names nor shapes of their tensors show."""
+
+
+def other_context(state: Iterable[str], own: Iterable[str]) -> str:
+    """Returns which global context weights were trained with, and which one a network has, as a
+    sentence for a message; "" where they are not two.
+    """
+    trained, built = (
+        next((what for mark, what in CONTEXTS.items() if any(map(mark.search, keys))), "")
+        for keys in (state, own)
+    )
+    differ = trained and built and trained != built
+    return f"It was trained with {trained}; the network has {built}. " if differ else ""
 
 
 def unseen_mismatch(held: Architecture, network: Architecture) -> str:

@@ -13,7 +13,14 @@ from torch import nn
 
 from resnext_backbones.models import Architecture, ResNeXt
 from resnext_backbones.weights.checkpoint import Checkpoint
-from resnext_backbones.weights.compare import COUNTER, SHAPE, check_unseen, compare, unseen_mismatch
+from resnext_backbones.weights.compare import (
+    COUNTER,
+    SHAPE,
+    check_unseen,
+    compare,
+    other_context,
+    unseen_mismatch,
+)
 from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.files import read_file, read_metadata
 from resnext_backbones.weights.formats import FORMATS
@@ -212,7 +219,7 @@ def misfit(model: ResNeXt, held: Checkpoint, source: object, *, head: bool = Tru
             if unseen
             else ""
         )
-    more = held.names
+    more = held.names + other_context(held.state, own)
     if any(text.startswith(HEAD) for text in found[SHAPE]):
         classes = len(held.state["fc.weight"])
         more += f"num_classes={classes} builds its head, head=False keeps the network's own. "

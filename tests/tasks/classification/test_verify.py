@@ -23,6 +23,7 @@ from resnext_backbones.weights.publishers import BSD, Crop, Source
 from resnext_backbones.weights.registry import REGISTRY, Published
 
 ALIAS = "loopback/resnext26_32x4d"
+CROP = Crop(192, 240, "bicubic")
 
 
 def save_classifier(images: Path, folder: Path) -> tuple[str, float]:
@@ -33,8 +34,8 @@ def save_classifier(images: Path, folder: Path) -> tuple[str, float]:
     """
     steps = [
         v2.PILToTensor(),
-        v2.Resize(256),
-        v2.CenterCrop(224),
+        v2.Resize(CROP.resize, v2.InterpolationMode(CROP.interpolation)),
+        v2.CenterCrop(CROP.size),
         v2.ToDtype(torch.float32, scale=True),
         v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     ]
@@ -77,7 +78,7 @@ def test_a_classifier_is_verified(coloured: Path, tmp_path: Path, monkeypatch, c
 
     with served(files) as address:
         source = Source((f"{address}/{{file}}",), BSD, "https://example.org/table")
-        row = Published(ALIAS, "resnext26_32x4d", source, name, top1, Crop())
+        row = Published(ALIAS, "resnext26_32x4d", source, name, top1, CROP)
         assert ends(row, "--tolerance", "0.2") == 0
     printed = capsys.readouterr().out
     assert f"{ALIAS}, published in https://example.org/table" in printed
@@ -112,7 +113,8 @@ from resnext_backbones.weights.publishers import BSD, Crop, Source
 from resnext_backbones.weights.registry import REGISTRY, Published
 address, name, top1, root = sys.argv[1:]
 source = Source((address + "/{{file}}",), BSD, "https://example.org/table")
-REGISTRY[{ALIAS!r}] = Published({ALIAS!r}, "resnext26_32x4d", source, name, float(top1), Crop())
+row = {ALIAS!r}, "resnext26_32x4d", source, name, float(top1), Crop(*{tuple(CROP)})
+REGISTRY[{ALIAS!r}] = Published(*row)
 main(["verify", {ALIAS!r}, "--data-root", root, "--device", "cpu", "--tolerance", "0.2"])
 """
 """Verifies a file that a server of this machine has."""
