@@ -32,6 +32,9 @@ from resnext_backbones.weights.sources import locate, row_of, row_of_file
 HEAD = "fc."
 """Names of a classification head begin so; a trunk has none."""
 
+MODULE_METADATA = "resnext_backbones"
+"""What a plain state dict says of itself stands under this name among its modules' versions."""
+
 
 @dataclass(frozen=True)
 class LoadedWeights:
@@ -214,15 +217,13 @@ def misfit(model: ResNeXt, held: Checkpoint, source: object, *, head: bool = Tru
     if not found:
         presupposed = held.presupposed
         unseen = unseen_mismatch(presupposed, model.architecture) if presupposed else ""
-        return (
-            f"weights {source}: {held.names[0].lower()}{held.names[1:]}and {unseen}"
-            if unseen
-            else ""
-        )
+        return f"weights {source}: {unseen} {held.names}".rstrip() if unseen else ""
     more = held.names + other_context(held.state, own)
     if any(text.startswith(HEAD) for text in found[SHAPE]):
-        classes = len(held.state["fc.weight"])
-        more += f"num_classes={classes} builds its head, head=False keeps the network's own. "
+        weight, ours = held.state.get("fc.weight"), own.get("fc.weight")
+        if weight is not None and ours is not None and weight.shape[1:] == ours.shape[1:]:
+            more += f"num_classes={len(weight)} builds its head. "
+        more += "head=False keeps the network's own head. "
     return found.message(f"weights {source}", held.variant, network_name(own), more)
 
 
@@ -243,6 +244,8 @@ def recorded_architecture(
     """
     meta = content.get("meta")
     places = [read_metadata(path), meta, meta.get("facts") if isinstance(meta, Mapping) else None]
+    versions = getattr(content, "_metadata", None)
+    places += [versions.get(MODULE_METADATA)] if isinstance(versions, Mapping) else []
     try:
         found = (Architecture.from_metadata(p) for p in places if isinstance(p, Mapping))
         return next(filter(None, found), None)
