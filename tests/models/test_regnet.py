@@ -10,6 +10,7 @@ import timm
 import torch
 import torchvision
 from helpers import shapes
+from regnets import IN_TORCHVISION
 from timm.models.regnet import model_cfgs
 from torch import nn
 from torchvision.models.regnet import BlockParams, RegNet
@@ -28,17 +29,6 @@ LINES = {
     "one stage": (3, 48, 0.0, 2.0, 16),
 }
 """Depth, w_0, w_a, w_m and group width, in this order."""
-
-IN_TORCHVISION = {
-    **{f"regnetx_{n}": f"regnet_x_{size}" for n, size in (
-        ("004_tv", "400mf"), ("008", "800mf"), ("016", "1_6gf"), ("032", "3_2gf"),
-        ("080", "8gf"), ("160", "16gf"), ("320", "32gf"),
-    )},
-    **{f"regnety_{n}": f"regnet_y_{size}" for n, size in (
-        ("004", "400mf"), ("008_tv", "800mf"), ("016", "1_6gf"), ("032", "3_2gf"),
-        ("080_tv", "8gf"), ("160", "16gf"), ("320", "32gf"), ("1280", "128gf"),
-    )},
-}  # fmt: skip
 
 
 def stages(found: Architecture) -> list[tuple[int, int, int, int]]:
