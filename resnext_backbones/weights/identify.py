@@ -28,7 +28,7 @@ WIDTHS = re.compile(r"layer(\d+)\.\d+\.conv([23])\.weight")
 LAYERS = Layers(partial(nn.Conv2d, bias=False), Norms("BN", 8), ACTIVATIONS["ReLU"], True)
 """Of these are the modules that names and shapes are compared with."""
 
-ATTENDED = re.compile(rf"(layer\d+\.0)\.({'|'.join(NAMES.values())})\.(.+)")
+ATTENDED = re.compile(rf"(layer\d+\.[01])\.({'|'.join(NAMES.values())})\.(.+)")
 POSITIONS = {name: after for after, name in NAMES.items()}
 POOLED = re.compile(r"layer\d\.0\.downsample\.2\.")
 
@@ -134,7 +134,7 @@ def _stem(state: Mapping[str, Tensor]) -> tuple[str, int, int]:
 
 def _attention(state: Mapping[str, Tensor]) -> tuple[str, int]:
     """Returns its kind, and the convolution that it stands behind: the kind that fits the most of
-    the stages' first blocks, whose inputs and outputs differ.
+    the stages' first two blocks, of which the first has inputs of its own.
     """
     held: dict[int, dict[str, dict[str, torch.Size]]] = {after: {} for after in NAMES}
     for key, tensor in state.items():

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from resnext_backbones import ResNeXt, build_backbone, build_classifier, load_weights
 from resnext_backbones.models.regnet import regnet
 from resnext_backbones.variants import architecture_of
+from resnext_backbones.weights.formats import FORMATS
 from resnext_backbones.weights.load import load_state
 from resnext_backbones.weights.write import convert
 
@@ -119,7 +120,7 @@ def test_detectron2(name: str, build: Callable[[], nn.Module]) -> None:
 
 
 def test_a_checkpoint_of_pycls(tmp_path: Path) -> None:
-    """By the names that its converters in timm and MMDetection read, beside what it trained with."""
+    """By names that MMDetection's converter reads, beside what it trained with."""
     own = randomise(build_classifier("regnety_002"))
     state = own.state_dict()
     theirs = {
@@ -134,8 +135,6 @@ def test_a_checkpoint_of_pycls(tmp_path: Path) -> None:
         "s2.b1.bn.running_mean": "layer2.0.downsample.1.running_mean",
         "head.fc.weight": "fc.weight",
     }
-    from resnext_backbones.weights.formats import FORMATS
-
     named = {FORMATS["pycls"].from_own(key): value for key, value in state.items()}
     assert all(named[key] is state[own_key] for key, own_key in theirs.items())
     content = {"epoch": 99, "model_state": named, "optimizer_state": {"state": {}}}
