@@ -161,6 +161,7 @@ FORMATS: dict[str, Format] = {
         trunk=("stem.", "stages.", "head.fc."),
         networks=lambda found: {
             "stage_groups": [found.cardinality * 2**i for i in range(len(found.blocks))],
+            "stage_channels": None,
             "activation": "SiLU",
             "pooling": "max",
             "stride_in_1x1": False,
