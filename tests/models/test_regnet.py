@@ -5,17 +5,29 @@ Values and names of a whole network are compared in tests/weights/test_regnet_fo
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import pytest
 import timm
 import torch
 import torchvision
-from helpers import shapes
+from helpers import gradients, randomise, relative_error, shapes
 from regnets import IN_TORCHVISION
 from timm.models.regnet import model_cfgs
 from torch import nn
 from torchvision.models.regnet import BlockParams, RegNet
 
-from resnext_backbones import Architecture, ResNeXt, build_classifier, list_variants
+from resnext_backbones import (
+    Architecture,
+    ResNeXt,
+    build_backbone,
+    build_classifier,
+    list_variants,
+    load_weights,
+)
+from resnext_backbones.adapters.torchvision import resnext_fpn
 from resnext_backbones.models.regnet import nearest, nine_tenths, regnet
 from resnext_backbones.variants import VARIANTS, architecture_of, describe
 from resnext_backbones.weights.formats import FORMATS
@@ -137,6 +149,66 @@ SMALL = Architecture(
     stem="3x3/2",
     stem_channels=16,
 )
+
+
+Y = replace(SMALL, attention="SE4", attention_after=2)
+
+
+def test_options_are_those_of_any_trunk() -> None:
+    """From the same weights, at an odd size: all ways of computing give the same."""
+    own = randomise(ResNeXt(Y, norm_eval=True, frozen_stages=1))
+    assert [block.attn.fc1.out_channels for block in own.blocks()] == [4, 4, 6, 6]
+    assert not any(
+        p.requires_grad for name in ("conv1", "layer1") for p in getattr(own, name).parameters()
+    )
+    images = torch.randn(2, 3, 33, 47, dtype=torch.float64)
+    expected, wanted = own.double().train()(images), gradients(own, images)
+    ways: list[dict[str, Any]] = [
+        {"fold_norm": False},
+        {"channels_last": False},
+        *({"recompute": mode} for mode in ("inner", "block", "pair")),
+    ]
+    for options in ways:
+        other = ResNeXt(Y, norm_eval=True, frozen_stages=1, **options).double()
+        other.load_state_dict(own.state_dict())
+        for found, reference in zip(other.train()(images), expected, strict=True):
+            assert relative_error(found, reference) <= 1e-12, options
+        for name, gradient in gradients(other, images).items():
+            assert relative_error(gradient, wanted[name]) <= 1e-10, (options, name)
+    for found, reference in zip(own.fuse()(images), own.eval()(images), strict=True):
+        assert relative_error(found, reference) <= 1e-12
+
+
+def test_the_hub_and_metadata_hold_it(tmp_path: Path) -> None:
+    own = randomise(ResNeXt(Y))
+    own.save_pretrained(tmp_path)
+    again = ResNeXt.from_pretrained(tmp_path)
+    assert again.architecture == Y
+    assert all(torch.equal(again.state_dict()[k], v) for k, v in own.state_dict().items())
+    assert load_weights(ResNeXt(Y), tmp_path).variant == describe(Y)
+
+
+def test_adapters_take_the_variants() -> None:
+    images = torch.randn(1, 3, 64, 96)
+    own = randomise(build_backbone("regnety_002")).eval()
+    fpn = resnext_fpn("regnety_002", weights=None)
+    fpn.body.load_state_dict(own.state_dict())
+    for found, expected in zip(fpn.eval().body(images).values(), own(images), strict=True):
+        assert relative_error(found, expected) <= 1e-5
+    assert [m.shape[-2:] for m in fpn(images).values()][:4] == [m.shape[-2:] for m in own(images)]
+
+
+def test_detectron2s_adapter_takes_the_variants() -> None:
+    pytest.importorskip("detectron2", reason="Detectron2 is not installed")
+    from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
+
+    backbone = ResNeXtBackbone(variant="regnety_002", out_features=["stem", "res2", "res5"])
+    told = {name: (s.channels, s.stride) for name, s in backbone.output_shape().items()}
+    assert told == {"stem": (32, 2), "res2": (24, 4), "res5": (368, 32)}
+    maps = backbone(torch.randn(1, 3, 64, 96))
+    assert {name: (m.shape[1], 64 // m.shape[2]) for name, m in maps.items()} == told
+    with pytest.raises(ValueError, match=r"variant 'regnety_002'.*leave num_groups out"):
+        ResNeXtBackbone(variant="regnety_002", num_groups=32)
 
 
 def test_a_network_of_its_own_is_described() -> None:
