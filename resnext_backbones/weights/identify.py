@@ -19,6 +19,7 @@ from resnext_backbones.models.parts.attention import ATTENTION, NAMES
 from resnext_backbones.models.parts.norms import Norms
 from resnext_backbones.models.parts.stems import SHARES, deep_channels
 from resnext_backbones.variants import describe
+from resnext_backbones.weights.compare import COUNTER
 
 DEEP_STEM = ("stem.0.weight", "stem.3.weight", "stem.6.weight")
 STEM = ("conv1.weight", *DEEP_STEM)
@@ -138,7 +139,7 @@ def _attention(state: Mapping[str, Tensor]) -> tuple[str, int]:
     """
     held: dict[int, dict[str, dict[str, torch.Size]]] = {after: {} for after in NAMES}
     for key, tensor in state.items():
-        if found := ATTENDED.fullmatch(key):
+        if (found := ATTENDED.fullmatch(key)) and not key.endswith(COUNTER):
             block = held[POSITIONS[found[2]]].setdefault(found[1], {})
             block[found[3]] = tensor.shape
     for after, blocks in held.items():
@@ -158,5 +159,5 @@ def _count(state: Mapping[str, Tensor], blocks: Mapping[str, object], kind: str,
             continue
         with torch.device("meta"):
             built = ATTENTION[kind](conv.shape[0], LAYERS, first.shape[1]).state_dict()
-        count += held == {key: tensor.shape for key, tensor in built.items()}
+        count += held == {k: v.shape for k, v in built.items() if not k.endswith(COUNTER)}
     return count
