@@ -2,8 +2,8 @@
 
 Folding (`compute.folding`) saves the norm's pass over the activations, and its input, which it
 would keep for the backward pass. The gradients of w, gamma and beta are those of the folded
-expression. ReLU and the shortcut's addition are part of the step. What folds in a row is one node
-of autograd's graph: on a fast GPU a node of Python costs more than its convolution.
+expression. The activation and the shortcut's addition are part of the step. What folds in a row is
+one node of autograd's graph: on a fast GPU a node of Python costs more than its convolution.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from resnext_backbones.compute.activations import NONE, RELU, SILU, Activation, activation_of
 from resnext_backbones.compute.convolution import conv2d
 from resnext_backbones.compute.folding import Folding, can_fold
 from resnext_backbones.compute.geometry import Geometry
+from resnext_backbones.compute.kept import keeping, remember
 from resnext_backbones.compute.passes import passes_for
 from resnext_backbones.compute.plain import (
     has_memory_format,
     is_batched,
     is_observed,
     is_plain,
-    is_relu,
     is_transformed,
 )
 
@@ -33,8 +34,8 @@ from resnext_backbones.compute.plain import (
 class Step(NamedTuple):
     """A convolution, the norm behind it, and an activation, called as modules where they must be.
 
-    That is where they are anything but a plain convolution, a batch norm in eval mode and ReLU, and
-    where they have hooks.
+    That is where they are anything but a plain convolution, a batch norm in eval mode and an
+    activation of `activations.KINDS`, and where they have hooks.
     """
 
     conv: Any
@@ -60,14 +61,14 @@ def conv_norms(
             x = call(step.norm, call(step.conv, x))
             if shortcut is not None and step is steps[-1]:
                 x = x + shortcut
-            x = x if step.activation is None else call(step.activation, x)
+            x = activate(x, step.activation)
         return x
-    run: list[Step] = []  # of steps that fold, with ReLU between them
+    run: list[Step] = []  # of steps that fold, with activations between them
     for i, step in enumerate(steps):
         added = shortcut if i == len(steps) - 1 else None
         if fold and can_fold(step.conv, step.norm):
             run.append(step)
-            if i < len(steps) - 1 and is_relu(step.activation):
+            if i < len(steps) - 1 and activation_of(step.activation) is not NONE:
                 continue
             x = _folded(x, run, added)
         else:
@@ -82,8 +83,9 @@ def convolve(x: Tensor, conv: nn.Module) -> Tensor:
     if not is_plain(conv):
         return call(conv, x)
     assert isinstance(conv, nn.Conv2d)
-    bias = None if conv.bias is None else _autocast(conv.bias)
-    return conv2d(_autocast(x), _autocast(conv.weight), bias, Geometry.of(conv))
+    x, bias = _autocast(x), None if conv.bias is None else _autocast(conv.bias)
+    with keeping(x):
+        return conv2d(x, _autocast(conv.weight), bias, Geometry.of(conv))
 
 
 def call(module: nn.Module, x: Tensor) -> Tensor:
@@ -92,10 +94,28 @@ def call(module: nn.Module, x: Tensor) -> Tensor:
     Operators of other libraries, such as mmcv's, read memory as NCHW whatever the tensor says.
     """
     if type(module).__module__.startswith(("torch.", "torchvision.", "resnext_backbones.")):
-        return module(x)
+        with keeping(x):
+            return module(x)
     y = module(x.contiguous())
     last = has_memory_format(x) and x.is_contiguous(memory_format=torch.channels_last)
     return y.contiguous(memory_format=torch.channels_last) if last else y
+
+
+def activate(y: Tensor, activation: nn.Module | None) -> Tensor:
+    """Returns the activation's output; who keeps it for the backward pass keeps `y` if it can."""
+    if activation is None:
+        return y
+    if (
+        torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+        and not is_observed(y)
+        and y.requires_grad
+        and activation_of(activation) is SILU
+    ):
+        out = functional.silu(y)  # not in place, which would keep a copy of `y`
+        remember(out, functional.silu, y)
+        return out
+    return call(activation, y)
 
 
 def _folded(x: Tensor, run: Sequence[Step], shortcut: Tensor | None = None) -> Tensor:
@@ -112,11 +132,13 @@ def _folded(x: Tensor, run: Sequence[Step], shortcut: Tensor | None = None) -> T
             x = _finish(y, shortcut if step is last else None, step.activation)
         return x
     adds = shortcut is not None and shortcut.dtype == x.dtype
-    ends = (adds or shortcut is None) and is_relu(last.activation)  # ReLU comes behind the sum
+    activations = [activation_of(step.activation) for step in run]
+    # ReLU is computed with the sum; SiLU behind it, by PyTorch's own node.
+    ends = (adds or shortcut is None) and activations[-1] is RELU
     how = How(
         passes_for(x, foldings),
         geometries,
-        [True] * (len(run) - 1) + [ends],
+        [*activations[:-1], RELU if ends else NONE],
         [folding.eps for folding in foldings],
         [step.again for step in run],
         adds and shortcut is x,
@@ -126,7 +148,8 @@ def _folded(x: Tensor, run: Sequence[Step], shortcut: Tensor | None = None) -> T
     trained = any(t is not None and t.requires_grad for t in (x, added, *tensors))
     with torch.cuda.device_of(x):  # to which Triton's kernels go
         if trained and torch.is_grad_enabled():
-            x = _Folded.apply(how, x, added, *tensors)
+            with keeping(x):
+                x = _Folded.apply(how, x, added, *tensors)
         else:
             x = how.forward(x, added, foldings)[0][-1]
     return _finish(x, None if adds else shortcut, None if ends else last.activation)
@@ -135,7 +158,7 @@ def _folded(x: Tensor, run: Sequence[Step], shortcut: Tensor | None = None) -> T
 def _finish(y: Tensor, shortcut: Tensor | None, activation: nn.Module | None) -> Tensor:
     if shortcut is not None:  # in place of the sum's own tensor, where it can be
         y = y.add_(shortcut) if y.dtype == shortcut.dtype else y + shortcut
-    return y if activation is None else call(activation, y)
+    return activate(y, activation)
 
 
 class How(NamedTuple):
@@ -144,8 +167,8 @@ class How(NamedTuple):
     passes: Any
     """The module of the passes, as of `passes_for`."""
     geometries: Sequence[Geometry]
-    relus: Sequence[bool]
-    """ReLU comes behind each, or does not."""
+    activations: Sequence[Activation]
+    """Those behind each; that of the last step is ReLU or none."""
     epses: Sequence[float]
     """The norms have these."""
     again: Sequence[bool]
@@ -161,17 +184,22 @@ class How(NamedTuple):
     def forward(
         self, x: Tensor, shortcut: Tensor | None, foldings: Sequence[Folding]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Returns `x` and what each step makes of it, and their folded weights."""
+        """Returns `x` and of each step what is to be kept of its output, and the folded weights."""
         values, weights = [x], []
         for i, folding in enumerate(foldings):
             weight, bias = self.passes.fold(folding, x.dtype)
             added = None
             if i == len(foldings) - 1:
                 added = x if self.is_identity else shortcut
-            geometry, relu = self.geometries[i], self.relus[i]
-            values.append(self.passes.forward(values[-1], weight, bias, geometry, added, relu))
+            geometry, relu = self.geometries[i], self.activations[i] is RELU
+            given = self.given(i, values[-1])
+            values.append(self.passes.forward(given, weight, bias, geometry, added, relu))
             weights.append(weight)
         return values, weights
+
+    def given(self, i: int, kept: Tensor) -> Tensor:
+        """Returns the input of a step from what is kept of it."""
+        return self.activations[i - 1].output(kept) if i else kept
 
 
 class _Folded(torch.autograd.Function):
@@ -195,7 +223,8 @@ class _Folded(torch.autograd.Function):
             value if i == ctx.first or (i > ctx.first and not how.again[i - 1]) else None
             for i, value in enumerate(values)
         ]
-        ctx.save_for_backward(*inputs, y if how.relus[-1] else None, *kept, *tensors)
+        last = y if how.activations[-1] is RELU else None
+        ctx.save_for_backward(*inputs, last, *kept, *tensors)
         ctx.how = how
         return y
 
@@ -221,10 +250,10 @@ class _Folded(torch.autograd.Function):
                 value.view_as(value) if want else value
                 for value, want in zip((x, *tensors), wanted, strict=True)
             ]
-            out, foldings = inputs[0], how.foldings(inputs[1:])
+            out, foldings = how.given(first, inputs[0]), how.foldings(inputs[1:])
             for i in range(first, count):
                 out = functional.conv2d(out, *foldings[i].fold(out.dtype), *how.geometries[i])
-                out = out.relu() if how.relus[i] and i < count - 1 else out
+                out = how.activations[i].function(out) if i < count - 1 else out
         leaves = [value for value, want in zip(inputs, wanted, strict=True) if want]
         if leaves:
             made = iter(torch.autograd.grad(out, leaves, masked, create_graph=again))
@@ -249,12 +278,15 @@ class _Folded(torch.autograd.Function):
         with _cast_already(grad):
             for i in range(first, count - 1):
                 if values[i + 1] is None:
-                    x, relu, at = values[i], how.relus[i], how.geometries[i]
+                    x, relu, at = values[i], how.activations[i] is RELU, how.geometries[i]
                     kept[i], bias = how.passes.fold(foldings[i], x.dtype)
+                    x = how.given(i, x)
                     values[i + 1] = how.passes.forward(x, kept[i], bias, at, None, relu)
         gradient, grad_shortcut = grad, grad
         for i in reversed(range(first, count)):
-            x, y = values[i], values[i + 1] if how.relus[i] else None
+            activation, value = how.activations[i], values[i + 1]
+            gradient = activation.backward(gradient, value)
+            x, y = how.given(i, values[i]), value if activation is RELU else None
             wanted = needed[n * i : n * i + 4]
             weight, conv_bias, gamma, beta = wanted
             of = need_x or i > first, weight or gamma, conv_bias or gamma or beta

@@ -1,20 +1,24 @@
 """What blocks keep for the backward pass; the rest they compute again there.
 
 A block keeps its input x, and what its first two convolutions give, h1 and h2. Its output is the
-next block's input.
+next block's input. Attention keeps its own input alone, whatever the mode.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.checkpoint import checkpoint
 
+from resnext_backbones.compute.conv_norm import activate, call
+from resnext_backbones.compute.kept import keeping, remember
 from resnext_backbones.compute.plain import is_observed, is_watched
 from resnext_backbones.models.options import check_one_of
 
@@ -39,7 +43,7 @@ def mode_of(recompute: bool | str) -> str:
 def computed_again(blocks: Sequence[Any], x: Tensor) -> Tensor:
     """Returns what blocks in a row make of `x`, and keeps `x` and their output alone.
 
-    The last ReLU is outside of what is repeated, which ends with the last sum.
+    The last activation is outside of what is repeated, which ends with the last sum.
     """
     last = blocks[-1]
 
@@ -48,20 +52,55 @@ def computed_again(blocks: Sequence[Any], x: Tensor) -> Tensor:
             x = block(x)
         return last.until_sum(x)
 
-    def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
-        # That of the forward pass, and that of its repetitions during the backward pass.
-        return nullcontext(), _StatisticsKept(blocks)
-
     options: dict[str, Any] = {}
     if not torch.compiler.is_compiling():
-        options["context_fn"] = contexts
+        options["context_fn"] = partial(_contexts, blocks)
     elif any(_trained_norms(blocks)):
         # Where its graph breaks, the compiler would count a batch twice; it keeps what it wants.
-        return last.relu(until_sum(x))
-    # Also where the input needs no gradient: behind frozen stages the parameters still do.
-    if not x.requires_grad and not any(p.requires_grad for b in blocks for p in b.parameters()):
-        return last.relu(until_sum(x))
-    return last.relu(checkpoint(until_sum, x, use_reentrant=False, **options))
+        return activate(until_sum(x), last.relu)
+    if not _is_trained(x, blocks):
+        return activate(until_sum(x), last.relu)
+    with keeping(x):
+        out = checkpoint(until_sum, x, use_reentrant=False, **options)
+    return activate(out, last.relu)
+
+
+def attended(attention: nn.Module, x: Tensor) -> Tensor:
+    """Returns `attention(x)`, and keeps `x` alone: the backward pass computes the rest again, once,
+    for itself and for who keeps what is returned.
+    """
+    if (
+        not torch.is_grad_enabled()
+        or torch.compiler.is_compiling()
+        or is_observed(x)
+        or not _is_trained(x, [attention])
+        or any(map(is_watched, attention.modules()))
+    ):
+        return call(attention, x)
+
+    def run(x: Tensor) -> tuple[Tensor, Any]:
+        out = attention(x)
+        return out, _Held.apply(out).grad_fn
+
+    drops = any(isinstance(m, _DropoutNd) for m in attention.modules())
+    options = {"context_fn": partial(_contexts, [attention]), "preserve_rng_state": drops}
+    with keeping(x):
+        out, node = checkpoint(run, x, use_reentrant=False, **options)
+    remember(out, lambda: node.saved_tensors[0])
+    return out
+
+
+class _Held(torch.autograd.Function):
+    """Saves a tensor, for who asks its node. No gradient flows here."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.new_empty(0)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> None:
+        raise NotImplementedError
 
 
 class Pairs(nn.Sequential):
@@ -80,6 +119,16 @@ class Pairs(nn.Sequential):
                 for block in pair:
                     x = block(x)
         return x
+
+
+def _is_trained(x: Tensor, modules: Sequence[nn.Module]) -> bool:
+    """Returns whether there is a gradient: behind frozen stages parameters have one, if not `x`."""
+    return x.requires_grad or any(p.requires_grad for m in modules for p in m.parameters())
+
+
+def _contexts(modules: Sequence[nn.Module]) -> tuple[AbstractContextManager, AbstractContextManager]:
+    """Returns that of a forward pass, and that of its repetitions during the backward pass."""
+    return nullcontext(), _StatisticsKept(modules)
 
 
 class _StatisticsKept:

@@ -32,10 +32,15 @@ ATTENTION: dict[str, Callable[[int, Layers], nn.Module]] = {
 }
 """Each is called with the number of channels, and the factories of the network's layers."""
 
+KEEP = {"BAT"}
+"""These keep more for the backward pass than their input."""
+
 
 def attention_plugins(kind: str, after: int, layers: Layers) -> list[Plugin]:
     """Returns what a block with attention runs behind its convolution `after`; "" is none."""
     if not kind:
         return []
     name, build = NAMES[after], ATTENTION[kind]
-    return [Plugin(after, lambda channels: (name, build(channels, layers)), required=True)]
+    # Behind the third convolution nobody keeps what it returns.
+    again = after != 3 or kind in KEEP
+    return [Plugin(after, lambda channels: (name, build(channels, layers)), True, again)]
