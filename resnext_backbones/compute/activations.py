@@ -1,7 +1,7 @@
-"""Activations between steps that fold, and what the backward pass has of each: one tensor.
+"""Activations between steps that fold, and the one tensor that is kept of each.
 
-ReLU's output tells where its input was positive, and is the next convolution's input as well. SiLU's
-does not tell its input: that one is kept, and the output computed again, an operator without memory.
+ReLU's output tells where its input was positive, and is the next convolution's input as well.
+SiLU's does not tell its input: that is kept, and the output computed from it again.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ _recipes = WeakTensorKeyDictionary()
 
 
 def remember(tensor: Tensor, make: Callable[..., Tensor], source: Tensor | None = None) -> None:
-    """Notes that `make(source)` is `tensor`, and that `source` is kept for the backward pass anyway.
+    """Notes that `make(source)` is `tensor`, where `source` is kept for the backward pass anyway.
 
     Without a source `make()` is, which sees to itself that it has what it needs.
     """
@@ -57,11 +57,11 @@ def remember(tensor: Tensor, make: Callable[..., Tensor], source: Tensor | None 
 
 
 def keeping(tensor: Tensor) -> AbstractContextManager[Any]:
-    """Keeps of a tensor that can be made again what this takes, where it is saved meanwhile."""
+    """Keeps, of a tensor that can be made again, what this takes, where it is saved meanwhile."""
     if torch.compiler.is_compiling() or not torch.is_grad_enabled():
         return nullcontext()
     recipe = _recipes.get(tensor)
-    if recipe is None or recipe.versions != _versions(tensor, recipe.source) or _are_disabled():
+    if recipe is None or recipe.versions != _versions(tensor, recipe.source) or is_forbidden():
         return nullcontext()
     hooks = _hooks_of_others()
     return _Keeping(tensor, recipe, hooks) if recipe.under() is _owner(hooks) else nullcontext()
@@ -71,7 +71,8 @@ def _versions(*tensors: Tensor | None) -> tuple[int, ...]:
     return tuple(tensor._version for tensor in tensors if tensor is not None)
 
 
-def _are_disabled() -> bool:
+def is_forbidden() -> bool:
+    """Returns whether somebody wants no hooks on saved tensors, as `torch.func` inside a module."""
     return torch._C._autograd._saved_tensors_hooks_get_disabled_error_message() is not None
 
 
@@ -115,15 +116,19 @@ def _packed(saved: Tensor, hooks: Hooks | None) -> Callable[[], Tensor]:
         pack, unpack = hooks
         return partial(unpack, pack(saved))
     kept = saved if saved.is_leaf else saved.detach()  # a node's output would keep the node
-    return partial(_unchanged, kept, kept._version)
+    return partial(check_unchanged, kept, kept._version)
 
 
 def _unpack(packed: Callable[[], Tensor]) -> Tensor:
     return packed()
 
 
-def _unchanged(kept: Tensor, version: int) -> Tensor:
-    """Returns it if it was not changed in place, which autograd sees to where it has no hooks."""
+def check_unchanged(kept: Tensor, version: int) -> Tensor:
+    """Returns a tensor that was not changed in place meanwhile.
+
+    Raises:
+        RuntimeError: it was; in autograd's words, which checks it where it has no hooks.
+    """
     if kept._version != version:
         raise RuntimeError(
             "one of the variables needed for gradient computation has been modified by an inplace "
@@ -154,7 +159,7 @@ def _part(
     order: tuple[torch.Size, tuple[int, ...]],
     size: torch.Size,
     stride: tuple[int, ...],
-    offset: int,
+    offset: Any,  # an integer, which may be symbolic
 ) -> Tensor:
     made = again()
     if made.stride() != order[1]:

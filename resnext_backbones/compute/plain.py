@@ -19,7 +19,7 @@ from torch.utils._device import DeviceContext
 # As PyTorch has them: a tool that puts its own in their place wants to see every call.
 _CALL = nn.Module.__call__
 _CONV = nn.Conv2d.forward, nn.Conv2d._conv_forward
-_FORWARD = {kind: kind.forward for kind in (nn.ReLU, nn.SiLU)}
+_FORWARD: dict[type[nn.Module], Any] = {kind: kind.forward for kind in (nn.ReLU, nn.SiLU)}
 _FUNCTIONS = F.conv2d, F.batch_norm, F.relu, F.silu
 
 

@@ -18,7 +18,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.checkpoint import checkpoint
 
 from resnext_backbones.compute.conv_norm import activate, call
-from resnext_backbones.compute.kept import keeping, remember
+from resnext_backbones.compute.kept import check_unchanged, is_forbidden, keeping, remember
 from resnext_backbones.compute.plain import is_observed, is_watched
 from resnext_backbones.models.options import check_one_of
 
@@ -73,6 +73,7 @@ def attended(attention: nn.Module, x: Tensor) -> Tensor:
         not torch.is_grad_enabled()
         or torch.compiler.is_compiling()
         or is_observed(x)
+        or is_forbidden()
         or not _is_trained(x, [attention])
         or any(map(is_watched, attention.modules()))
     ):
@@ -83,7 +84,8 @@ def attended(attention: nn.Module, x: Tensor) -> Tensor:
         return out, _Held.apply(out).grad_fn
 
     drops = any(isinstance(m, _DropoutNd) for m in attention.modules())
-    options = {"context_fn": partial(_contexts, [attention]), "preserve_rng_state": drops}
+    contexts = partial(_contexts, [attention], unchanged=True)
+    options: dict[str, Any] = {"context_fn": contexts, "preserve_rng_state": drops}
     with keeping(x):
         out, node = checkpoint(run, x, use_reentrant=False, **options)
     remember(out, lambda: node.saved_tensors[0])
@@ -126,9 +128,20 @@ def _is_trained(x: Tensor, modules: Sequence[nn.Module]) -> bool:
     return x.requires_grad or any(p.requires_grad for m in modules for p in m.parameters())
 
 
-def _contexts(modules: Sequence[nn.Module]) -> tuple[AbstractContextManager, AbstractContextManager]:
-    """Returns that of a forward pass, and that of its repetitions during the backward pass."""
-    return nullcontext(), _StatisticsKept(modules)
+Context = AbstractContextManager[Any]
+
+
+def _contexts(
+    modules: Sequence[nn.Module], *, unchanged: bool = False
+) -> tuple[Context, Context]:
+    """Returns that of a forward pass, and that of its repetitions during the backward pass.
+
+    Args:
+        unchanged: parameters that were changed in place between the two are an error, as they are
+            where they are saved.
+    """
+    parameters = [p for module in modules for p in module.parameters()] if unchanged else []
+    return nullcontext(), _StatisticsKept(modules, parameters)
 
 
 class _StatisticsKept:
@@ -137,11 +150,14 @@ class _StatisticsKept:
     Blocks whose forward pass is repeated would otherwise count every batch twice.
     """
 
-    def __init__(self, blocks: Sequence[nn.Module]) -> None:
+    def __init__(self, blocks: Sequence[nn.Module], parameters: Sequence[Tensor]) -> None:
         self._blocks = blocks
+        self._versions = [(parameter, parameter._version) for parameter in parameters]
         self._kept: list[tuple[_BatchNorm, float | None, Tensor | None]] = []
 
     def __enter__(self) -> None:
+        for parameter, version in self._versions:
+            check_unchanged(parameter, version)
         for norm in _trained_norms(self._blocks):
             self._kept.append((norm, norm.momentum, norm.num_batches_tracked))
             norm.momentum = 0.0
