@@ -6,7 +6,7 @@ next block's input. Attention keeps its own input alone, whatever the mode.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -55,7 +55,7 @@ def computed_again(blocks: Sequence[Any], x: Tensor) -> Tensor:
     options: dict[str, Any] = {}
     if not torch.compiler.is_compiling():
         options["context_fn"] = partial(_contexts, blocks)
-    elif any(_trained_norms(blocks)):
+    elif any(_trained_norms(m for block in blocks for m in block.modules())):
         # Where its graph breaks, the compiler would count a batch twice; it keeps what it wants.
         return activate(until_sum(x), last.relu)
     if not _is_trained(x, blocks):
@@ -131,34 +131,34 @@ def _is_trained(x: Tensor, modules: Sequence[nn.Module]) -> bool:
 Context = AbstractContextManager[Any]
 
 
-def _contexts(
-    modules: Sequence[nn.Module], *, unchanged: bool = False
-) -> tuple[Context, Context]:
+def _contexts(modules: Sequence[nn.Module], *, unchanged: bool = False) -> tuple[Context, Context]:
     """Returns that of a forward pass, and that of its repetitions during the backward pass.
 
     Args:
-        unchanged: parameters that were changed in place between the two are an error, as they are
-            where they are saved.
+        unchanged: parameters and fixed statistics that were changed in place between the two are an
+            error, as they are where they are saved.
     """
-    parameters = [p for module in modules for p in module.parameters()] if unchanged else []
-    return nullcontext(), _StatisticsKept(modules, parameters)
+    parts = [part for module in modules for part in module.modules()]
+    read: list[Tensor | None] = [p for part in parts for p in part._parameters.values()]
+    read += [b for part in parts if not part.training for b in part._buffers.values()]
+    return nullcontext(), _AsBefore(parts, [t for t in read if unchanged and t is not None])
 
 
-class _StatisticsKept:
-    """Makes batch norms in training mode leave their running statistics alone, each time.
-
-    Blocks whose forward pass is repeated would otherwise count every batch twice.
+class _AsBefore:
+    """Repeats what modules computed: each time they are in the mode that they were in, and batch
+    norms in training mode leave their running statistics alone, which count every batch once.
     """
 
-    def __init__(self, blocks: Sequence[nn.Module], parameters: Sequence[Tensor]) -> None:
-        self._blocks = blocks
-        self._versions = [(parameter, parameter._version) for parameter in parameters]
+    def __init__(self, modules: Sequence[nn.Module], read: Sequence[Tensor]) -> None:
+        self._modes = [(module, module.training) for module in modules]
+        self._versions = [(tensor, tensor._version) for tensor in read]
         self._kept: list[tuple[_BatchNorm, float | None, Tensor | None]] = []
 
     def __enter__(self) -> None:
-        for parameter, version in self._versions:
-            check_unchanged(parameter, version)
-        for norm in _trained_norms(self._blocks):
+        for tensor, version in self._versions:
+            check_unchanged(tensor, version)
+        self._swap_modes()
+        for norm in _trained_norms(module for module, _ in self._modes):
             self._kept.append((norm, norm.momentum, norm.num_batches_tracked))
             norm.momentum = 0.0
             if norm.num_batches_tracked is not None:  # SyncBatchNorm asks for one
@@ -168,8 +168,14 @@ class _StatisticsKept:
         while self._kept:
             norm, momentum, counter = self._kept.pop()
             norm.momentum, norm.num_batches_tracked = momentum, counter
+        self._swap_modes()
+
+    def _swap_modes(self) -> None:
+        for i, (module, mode) in enumerate(self._modes):
+            if module.training != mode:
+                self._modes[i] = module, module.training
+                module.training = mode
 
 
-def _trained_norms(blocks: Sequence[nn.Module]) -> Iterator[_BatchNorm]:
-    modules = (module for block in blocks for module in block.modules())
+def _trained_norms(modules: Iterable[nn.Module]) -> Iterator[_BatchNorm]:
     return (m for m in modules if isinstance(m, _BatchNorm) and m.training)

@@ -6,11 +6,12 @@ import gc
 import io
 import weakref
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
-from helpers import gradients, randomise, relative_error, small
+from helpers import gradients, relative_error, small
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
@@ -71,8 +72,11 @@ def seeded(run: Callable[[Any, Tensor], Any], model: nn.Module, x: Tensor) -> An
 
 def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
     assert found.keys() == expected.keys()
-    assert all(e.any() for name, e in expected.items() if "conv" in name)
-    return all(relative_error(found[name], expected[name]) <= 1e-10 for name in found)
+    # Some are zero but for rounding, such as that of the bias in front of GC's softmax.
+    least = 1e-3 * max(e.abs().max() for e in expected.values())
+    assert least > 0
+    errors = {name: (found[name] - e).abs().max() for name, e in expected.items()}
+    return all(e <= 1e-10 * max(least, expected[name].abs().max()) for name, e in errors.items())
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -132,7 +136,7 @@ def test_recompute_keeps_as_little(mode: str, attention: str) -> None:
 
 
 def test_nothing_is_left_behind() -> None:
-    """Outputs inside go as soon as the next block has them, and all does after the backward pass."""
+    """Outputs inside go when the next block has them, and all go after the backward pass."""
     model = network(**SILU, **BEHIND_2, attention="SE")
     inside: list[weakref.ref] = []
     for block in model.blocks():
@@ -152,7 +156,8 @@ def test_a_record_of_what_is_saved_can_go() -> None:
     with saved_tensors_hooks(lambda t: saved.append(t.detach()) or t.detach(), lambda t: t):
         outputs = model(images())
     found = weakref.ref(saved[0])
-    del outputs, saved
+    saved.clear()
+    del outputs
     gc.collect()
     assert found() is None
     assert len(kept._recipes) == 0
@@ -196,22 +201,62 @@ def test_an_output_that_somebody_changes(change: Callable, norm_eval: bool) -> N
     assert same(gradients(own, x), gradients(plain, x))
 
 
-@pytest.mark.parametrize("name", ["SiLU", "SiLU, norms trained", "SE"])
+CHANGED = {
+    "a weight": ("SiLU", lambda m: m.layer3[1].conv1.weight),
+    "a weight, not folded": ("SiLU, norms trained", lambda m: m.layer3[1].conv1.weight),
+    "an attention's weight": ("SE", lambda m: m.layer3[1].attn.fc1.weight),
+    "an attention's statistics": ("BAT", lambda m: m.layer3[1].attn.ba.conv1.bn.running_mean),
+}
+"""Networks, and what of them is changed."""
+
+
+@pytest.mark.parametrize("name", CHANGED)
 def test_what_is_changed_before_the_backward_pass(name: str) -> None:
-    """PyTorch says so, of tensors and of weights alike."""
-    for place in ("layer3.1.conv1.weight", "layer3.1.attn.fc1.weight", "bn1"):
-        model, seen = network(**NETWORKS[name]), []
-        if place == "layer3.1.attn.fc1.weight" and name != "SE":
-            continue
-        if place == "bn1":
-            if name != "SiLU, norms trained":
-                continue
-            model.layer3[1].bn1.register_forward_hook(lambda _, __, y: seen.append(y))
-        loss = sum(output.sum() for output in model(images()))
-        with torch.no_grad():
-            (seen[0] if seen else model.get_parameter(place)).mul_(1.5)
-        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-            loss.backward()
+    """PyTorch says so, of what it keeps and of what is to be computed again alike."""
+    kind, find = CHANGED[name]
+    model = network(**NETWORKS[kind])
+    loss = sum(output.sum() for output in model(images()))
+    with torch.no_grad():
+        find(model).mul_(1.5)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("hooks", [nullcontext, torch.autograd.graph.save_on_cpu])
+def test_a_source_that_is_changed(hooks: Callable) -> None:
+    """Before somebody keeps it, the output is kept; afterwards nothing is right."""
+    z = torch.randn(2, 3, 4, 4, requires_grad=True)
+    source, weight = z * 1, torch.randn(1, 3, 1, 1, requires_grad=True)
+    for late in (False, True):
+        source = z * 1
+        x = source.sigmoid()
+        remember(x, torch.sigmoid, source)
+        if not late:
+            source.detach().mul_(2)
+        with hooks(), keeping(x):
+            y = functional.conv2d(x, weight)
+        if late:
+            source.detach().mul_(2)
+        if late and hooks is nullcontext:
+            with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+                y.sum().backward()
+        else:
+            (found,) = torch.autograd.grad(y.sum(), weight)
+            assert torch.allclose(found.flatten(), x.sum((0, 2, 3)))
+
+
+def test_modes_that_change_before_the_backward_pass() -> None:
+    own = network(**NETWORKS["BAT, norms trained"])
+    plain, x = by_modules(own), images()
+
+    def run(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
+        loss = sum(output.square().mean() for output in model(x))
+        model.eval()
+        loss.backward()
+        assert not any(module.training for module in model.modules())
+        return {name: p.grad for name, p in model.named_parameters()}
+
+    assert same(seeded(run, own, x), seeded(run, plain, x))
 
 
 # Who keeps and computes by rules of their own
@@ -261,7 +306,8 @@ def checkpointed_reentrant(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
     for block in model.blocks():
         forward = block.forward
         block.forward = lambda x, f=forward: checkpoint(f, x, use_reentrant=True)
-    return gradients(model, x)
+    sum(output.square().mean() for output in model(x)).backward()
+    return {name: p.grad for name, p in model.named_parameters()}
 
 
 def forbidden(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
@@ -326,7 +372,7 @@ def test_a_view_and_another_order_in_memory() -> None:
     w = torch.randn(2, 20, 3, dtype=torch.float64, requires_grad=True)
 
     def run(x: Tensor) -> list[Tensor]:
-        y = torch.bmm(x.flatten(2), w).sum() + (x[:, 1:, ::2] * w[0, :4, :1, None]).sum()
+        y = torch.bmm(x.flatten(2), w).sum() + (x[:, 1:, ::2] * w[0, :2, :1, None]).sum()
         return list(torch.autograd.grad(y + x.square().sum(), (z, w)))
 
     x = functional.silu(z)
