@@ -1,4 +1,4 @@
-"""What is kept in another tensor's place: as much as ReLU keeps, and every gradient."""
+"""What is kept in another tensor's place: no more than ReLU keeps, for the same gradients."""
 
 from __future__ import annotations
 
@@ -377,7 +377,7 @@ def test_a_view_and_another_order_in_memory() -> None:
 
     x = functional.silu(z)
     remember(x, lambda z: functional.silu(z.contiguous(memory_format=torch.channels_last)), z)
-    base = z * 1
     with keeping(x):
         found = run(x)
-    assert all(map(torch.equal, found, run(functional.silu(base))))
+    for a, b in zip(found, run(functional.silu(z)), strict=True):
+        assert relative_error(a, b) <= 1e-12
