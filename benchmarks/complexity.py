@@ -2,7 +2,7 @@
 
 python -m benchmarks.complexity
 
-writes the record docs/model_complexity.json, which the tests read, and the README's table.
+writes docs/model_complexity.json, the record that the tests read, and docs/variants.md.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from resnext_backbones.variants import VARIANTS
 
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "docs" / "model_complexity.json"
-README = ROOT / "README.md"
+DOCUMENT = ROOT / "docs" / "variants.md"
 BEGIN, END = "<!-- complexity: python -m benchmarks.complexity -->", "<!-- end -->"
 
 
@@ -77,11 +77,11 @@ def read_record() -> dict[str, dict[str, int]]:
 
 
 def update_record() -> tuple[Path, Path]:
-    """Count every variant; rewrite the record and the table in the README."""
+    """Count every variant; rewrite the record and the table."""
     record = {name: count(name) for name in VARIANTS}
     RECORD.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    replace_between(README, BEGIN, END, table(record))
-    return RECORD, README
+    replace_between(DOCUMENT, BEGIN, END, table(record))
+    return RECORD, DOCUMENT
 
 
 if __name__ == "__main__":

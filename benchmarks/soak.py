@@ -42,10 +42,11 @@ STEP = re.compile(r"Epoch\(train\)\s+\[(\d+)\]\[\s*(\d+)/(\d+)\]")
 
 IGNORED = re.compile(
     r"Exception ignored in.*: .*\nTraceback|Exception in thread QueueFeederThread:\n(?s:.*)"
+    r"|(?m:^E\d+ .*fake_tensor\.py:\d+\] .*\n)"
 )
 """Python prints so an error that it cannot raise: PyTorch's of a worker that is gone, in a place
 that has no caller, or while it exits; the next batch raises it again. The thread that feeds a queue
-finds it closed while a run that is done ends."""
+finds it closed while a run that is done ends. PyTorch logs what it then raises."""
 
 
 def check(run: Run, work_dir: Path, life: Life, before: int) -> int:

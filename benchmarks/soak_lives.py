@@ -13,6 +13,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 from benchmarks.soak_tasks import Run
 from resnext_backbones import cli
 
@@ -80,6 +82,7 @@ def _live(run: Run, work_dir: Path, log: Path, rank: int, port: int, group: int)
         for stream in (1, 2):
             os.dup2(file, stream)
         faulthandler.register(STACKS, 2, all_threads=True)
+        torch.set_num_threads(1)  # makes the pool anew, which threads of a fork would race for
         if run.processes > 1:
             os.environ.update(
                 RANK=str(rank), WORLD_SIZE=str(run.processes), LOCAL_RANK=str(rank),

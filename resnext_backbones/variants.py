@@ -129,8 +129,6 @@ def _differences(row: Architecture, found: Architecture) -> dict[str, Any]:
     if len(found.blocks) == 1:
         left_out.add("fixed_width")  # which a second stage shows
     names = [field.name for field in fields(Architecture) if field.name not in left_out]
-    if not found.attention and not row.attention:
-        names.remove("attention_after")
     return {n: getattr(found, n) for n in names if getattr(found, n) != getattr(row, n)}
 
 

@@ -16,4 +16,6 @@ networks = dict(
         "open-mmlab/detectron2/resnext101_32x8d",
         norm_cfg=dict(type="BN", requires_grad=False),
     ),
+    seresnextaa101d_32x8d=pretrained("timm/seresnextaa101d_32x8d.sw_in12k_ft_in1k_288"),
+    gcresnext50ts=pretrained("timm/gcresnext50ts.ch_in1k"),
 )

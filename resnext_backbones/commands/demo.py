@@ -2,11 +2,14 @@
 
 resnext demo                          # on shapes that are drawn for it
 resnext demo --coco-root data/coco    # on some images of COCO
+resnext demo --variant gcresnext26ts  # with another backbone
 """
 
 import argparse
 import time
 from pathlib import Path
+
+from resnext_backbones.commands.arguments import add
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=Path("work_dirs") / time.strftime("demo_%Y%m%d_%H%M%S"),
         help="a new folder for all output; default %(default)s",
     )
+    add(parser, "--variant")
     parser.add_argument("--num-train", type=int, default=600, help="images to train on")
     parser.add_argument("--num-val", type=int, default=100, help="images to evaluate on")
     parser.add_argument(

@@ -38,7 +38,7 @@ def said(work_dir: str | Path) -> Iterator[None]:
         yield
     except Exception as error:
         texts = [str(each) for each in _chain(error)]
-        worker = next(filter(None, map(_worker_in, texts)), "")
+        worker = lost_worker(error)
         if not worker and not isinstance(error, InputError | RunError):
             worker = _killed_child()
         if worker:
@@ -55,6 +55,11 @@ def said(work_dir: str | Path) -> Iterator[None]:
                 raise SystemExit(TERMINATED) from error
             raise RunError(f"{hosts.lost()}; {last_checkpoint_said(work_dir)}") from error
         raise
+
+
+def lost_worker(error: BaseException) -> str:
+    """Returns which process that loads data an error says to be gone, and how; "" for none."""
+    return next(filter(None, (_worker_in(str(each)) for each in _chain(error))), "")
 
 
 def _worker_in(text: str) -> str:

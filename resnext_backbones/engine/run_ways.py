@@ -26,6 +26,7 @@ from resnext_backbones.compute.ways import (
     to_rows,
     use,
 )
+from resnext_backbones.engine.failures import lost_worker
 from resnext_backbones.errors import some
 from resnext_backbones.models import ResNeXt
 
@@ -145,6 +146,8 @@ class RunWays:
             try:
                 found = [self._measured(trunk, images)]
             except Exception as error:  # whatever else is in the network must not end the run
+                if lost_worker(error):  # which PyTorch raises wherever it is
+                    raise
                 found = [(f"{type(error).__name__}: {error}", [], {})]
             if self.device == "cuda":
                 torch.cuda.empty_cache()

@@ -51,8 +51,9 @@ class Requests:
         made to be ignored, and keeps them from processes that are forked in it.
 
         Args:
-            ends: the process ends with the block; where it was asked to, and torchrun asks again
-                once another one has ended, that no longer matters.
+            ends: the process ends with the block, and those that load its data do; where it was
+                asked to, and torchrun asks again once another one has ended, that no longer
+                matters.
         """
         if self._listens or threading.current_thread() is not threading.main_thread():
             yield
@@ -63,11 +64,9 @@ class Requests:
             self._listens = True
             self._set(self._note)
             yield
-        except BaseException:
+        finally:
             if ends:
                 _end_children()
-            raise
-        finally:
             for number, old in self._taken.items():
                 signal.signal(number, signal.SIG_IGN if ends and self.asked else old)
             self.asked, self.noted_only, self._listens = None, False, False

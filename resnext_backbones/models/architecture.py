@@ -63,13 +63,15 @@ class Architecture:
         object.__setattr__(self, "blocks", stage_blocks(self.blocks))
         check_positive(**{name: getattr(self, name) for name in COUNTS})
         check_positive(stem_channels=self.stem_out_channels)
-        if self.stem_channels == self.base_channels:  # one value for one network
-            object.__setattr__(self, "stem_channels", None)
         for name, allowed in CHOICES.items():
             check_one_of(name, getattr(self, name), allowed)
         check_range("stem_channels", self.stem_out_channels, STEMS[self.stem].fewest, 1 << 16)
         if self.attention != "":
             check_one_of("attention", self.attention, ATTENTION)
+        else:  # one value for one network
+            object.__setattr__(self, "attention_after", Architecture.attention_after)
+        if self.stem_channels == self.base_channels:
+            object.__setattr__(self, "stem_channels", None)
 
     @classmethod
     def of(cls, value: Architecture | Mapping[str, Any]) -> Architecture:

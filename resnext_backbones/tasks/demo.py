@@ -34,6 +34,7 @@ def run_demo(
     coco_root: Path | None = None,
     num_train: int,
     num_val: int,
+    variant: str | None = None,
     compare: bool = False,
     cfg_options: Sequence[str] = (),
     pretrain_options: Sequence[str] = (),
@@ -46,6 +47,7 @@ def run_demo(
     Args:
         work_dir: a new folder; data, logs, checkpoints and results go there.
         coco_root: a COCO tree, of which the first images are taken; None draws shapes.
+        variant: a name of `list_variants()`, in place of the configs' own.
         compare: train another detector from random weights.
         cfg_options, pretrain_options: settings of the detector's and of the classifier's config.
 
@@ -56,6 +58,9 @@ def run_demo(
     if work_dir.exists():
         raise InputError(f"--work-dir {work_dir}: exists already; name a new folder")
     config = "demo_shapes" if coco_root is None else "demo_coco"
+    if variant is not None:
+        cfg_options = [f"model.backbone.variant={variant}", *cfg_options]
+        pretrain_options = [f"model.network.variant={variant}", *pretrain_options]
     # Hours would pass until a setting of the detector is read.
     check_folder("--work-dir", work_dir)
     check_run(load_config(config, cfg_options, work_dir=str(work_dir)), "train")

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.find import (
     MOST_LISTED,
@@ -23,7 +24,7 @@ from resnext_backbones.weights.find import (
     same_tensors,
 )
 from resnext_backbones.weights.formats import FORMATS
-from resnext_backbones.weights.identify import network_name
+from resnext_backbones.weights.identify import identify, network_name
 
 NORM = re.compile(r"(bn\d|(?:layer\d\.\d+\.)(?:bn\d|downsample\.1))\.weight")
 
@@ -102,6 +103,14 @@ class Checkpoint:
     def variant(self) -> str:
         """Returns the network that the shapes belong to; "" if it is none."""
         return network_name(self.state)
+
+    @property
+    def presupposed(self) -> Architecture | None:
+        """Returns the network that the names in the file belong to; None where they are those of
+        many.
+        """
+        found = identify(self.state)
+        return FORMATS[self.family].presupposes(found) if found else None
 
     @property
     def names(self) -> str:

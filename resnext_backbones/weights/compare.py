@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Iterable, Mapping
 
 from torch import Tensor
@@ -86,14 +87,42 @@ def _is_finite(tensor: Tensor) -> bool:
     return math.isfinite(tensor.sum()) or bool(tensor.isfinite().all())
 
 
-def check_unseen(source: object, held: Architecture, network: Architecture) -> None:
-    """Raises WeightsError where what weights presuppose differs from a network in what no tensor
-    shows.
+CONTEXTS = {
+    re.compile(r"\.(attn|se)\.conv_attn\."): "GC, timm's global context, whose eps is 1e-6",
+    re.compile(r"\.context_block\w*\."): "mmcv's ContextBlock, a plugin whose eps is 1e-5",
+}
+"""Both add a global context, and differ in what neither names nor shapes of their tensors show."""
+
+
+def other_context(state: Iterable[str], own: Iterable[str]) -> str:
+    """Returns which global context weights were trained with, and which one a network has, as a
+    sentence for a message; "" where they are not two.
     """
-    for name in UNSEEN:
-        ours, theirs = getattr(network, name), getattr(held, name)
-        if ours != theirs:
-            raise WeightsError(
-                f"weights {source}: belong to a network with {name}={theirs!r}, and this one has "
-                f"{ours!r}: the same shapes, and another network. Nothing was loaded."
-            )
+    trained, built = (
+        next((what for mark, what in CONTEXTS.items() if any(map(mark.search, keys))), "")
+        for keys in (state, own)
+    )
+    differ = trained and built and trained != built
+    return f"It was trained with {trained}; the network has {built}. " if differ else ""
+
+
+def unseen_mismatch(held: Architecture, network: Architecture) -> str:
+    """Returns how what weights presuppose differs from a network in what no tensor shows, and what
+    to do about it; "" where it does not.
+    """
+    differ = [name for name in UNSEEN if getattr(held, name) != getattr(network, name)]
+    trained, built = (
+        ", ".join(f"{name}={getattr(a, name)!r}" for name in differ) for a in (held, network)
+    )
+    return (
+        f"were trained with {trained}, and the network has {built}: the same shapes, and another "
+        f"network; build it with {trained}. Nothing was loaded."
+        if differ
+        else ""
+    )
+
+
+def check_unseen(source: object, held: Architecture, network: Architecture) -> None:
+    """Raises WeightsError where `unseen_mismatch` finds something."""
+    if message := unseen_mismatch(held, network):
+        raise WeightsError(f"weights {source}: {message}")

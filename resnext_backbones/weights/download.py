@@ -183,4 +183,7 @@ def from_hub(repository: str, name: str) -> Path:
     try:
         return Path(huggingface_hub.hf_hub_download(repository, name))
     except (HfHubHTTPError, LocalEntryNotFoundError, ValueError, *NETWORK_ERRORS) as error:
-        raise WeightsError(f"weights hf://{repository}/{name}: cannot be had: {error}") from error
+        raise WeightsError(
+            f"weights hf://{repository}/{name}: cannot be had: {error}; load them once on a "
+            "machine with network access, and copy its HF_HOME, which is ~/.cache/huggingface"
+        ) from error

@@ -1,139 +1,19 @@
 """One table, read in both directions, has the names of tensors in each family of checkpoints.
 
 The names that all others are translated to are this package's own, which are torchvision's. A row
-pairs such a name with the family's; what stands in braces is looked up in `FIELDS`. Names that no
-row speaks of are the same on both sides in the families that follow torchvision, and have no
-counterpart in the others. The first row that fits is taken.
+pairs such a name with the family's; what stands in braces is looked up in `templates.FIELDS`. Names
+that no row speaks of are the same on both sides in the families that follow torchvision, and have
+no counterpart in the others. The first row that fits is taken.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache, cached_property
-from itertools import chain
+from typing import TYPE_CHECKING
 
-FIELDS: dict[str, tuple[str, str]] = {
-    "kind": ("kind", "bn gn"),
-    "stage": ("stage", "1 2 3 4"),
-    "res": ("stage", "2 3 4 5"),
-    "i": ("i", "1 2 3"),
-    "index": ("i", "0 1 2"),
-    "branch": ("i", "a b c"),
-    "norm": ("norm", "weight bias running_mean running_var num_batches_tracked"),
-    # Caffe2's names, and those in the files that Detectron2 publishes.
-    "blob": ("norm", "s/gamma b/beta rm/running_mean riv/running_var"),
-    "parameter": ("parameter", "weight bias"),
-    "sb": ("parameter", "s b"),
-    "wb": ("parameter", "w b"),
-    # Modules of a sequence have numbers. In Torch7's a stage and a block are such modules; behind
-    # each of three convolutions, in a block or a deep stem, come its norm and a ReLU.
-    "sequence": ("stage", "4 5 6 7"),
-    "conv": ("i", "0 3 6"),
-    "bn": ("i", "1 4 7"),
-}
-"""In braces stands a field's name: here are the field whose value it has, and how these values are
-written, in the same order. Of several forms the first one is written, and all are read."""
+from resnext_backbones.weights.templates import Format
 
-ANY: dict[str, str] = {"block": r"\d+", "rest": r".+"}
-"""These fields are written alike in all families."""
-
-
-class Template:
-    """Reads and writes names of one form, in which fields stand in braces."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        # Where the text is escaped, so are its braces.
-        self._pattern = re.compile(re.sub(r"\\{(\w+)\\}", _group, re.escape(text)))
-
-    def parse(self, name: str) -> dict[str, str] | None:
-        """Returns the fields' values, in canonical writing; None if the name has another form."""
-        found = self._pattern.fullmatch(name)
-        if found is None:
-            return None
-        values = {}
-        for name, text in found.groupdict().items():
-            owner, forms = _field(name)
-            values[owner] = next((value for value in forms if text in forms[value]), text)
-        return values
-
-    def render(self, values: Mapping[str, str]) -> str | None:
-        """Returns the name with these values; None where the family cannot write one of them."""
-
-        def written(found: re.Match[str]) -> str:
-            owner, forms = _field(found[1])
-            return forms[values[owner]][0] if forms else values[owner]
-
-        try:
-            return re.sub(r"\{(\w+)\}", written, self._text) or None
-        except KeyError:
-            return None
-
-
-@cache
-def _field(name: str) -> tuple[str, dict[str, list[str]]]:
-    """Returns whose value stands in a field, and how each is written; nothing for one of `ANY`."""
-    if name in ANY:
-        return name, {}
-    owner, forms = FIELDS[name]
-    values = FIELDS[owner][1].split()
-    return owner, dict(zip(values, (form.split("/") for form in forms.split()), strict=False))
-
-
-def _group(found: re.Match[str]) -> str:
-    """Returns the group of a pattern that reads a field."""
-    _, forms = _field(found[1])
-    return f"(?P<{found[1]}>{'|'.join(chain(*forms.values())) or ANY[found[1]]})"
-
-
-@dataclass(frozen=True)
-class Format:
-    """Translates a family's names.
-
-    Attributes:
-        family: as messages call it.
-        stems: names that the first convolution of a trunk may have; one of the first block's where
-            that name says nothing.
-        marks: names of which one must be there too, where others have the same stem.
-        heads: names of heads beside a trunk, in a family that follows this package.
-        rows: this package's name, and the family's.
-        follows: whether names in no row are this package's.
-        trunk: what a trunk's names begin with, in a family that does not follow this package.
-        junk: names that training programs of the family write beside the weights.
-        fuses_norms: whether norms may come without statistics, which are in their affine part.
-    """
-
-    family: str
-    stems: tuple[str, ...]
-    rows: tuple[tuple[str, str], ...] = ()
-    marks: tuple[str, ...] = ()
-    follows: bool = False
-    heads: str = ""
-    trunk: tuple[str, ...] = ()
-    junk: str = ""
-    fuses_norms: bool = False
-
-    @cached_property
-    def _templates(self) -> list[tuple[Template, Template]]:
-        return [(Template(own), Template(theirs)) for own, theirs in self.rows]
-
-    def to_own(self, name: str, kind: str = "bn") -> str | None:
-        """Returns this package's name; None where it has none. The norms are of a kind, `bn` or
-        `gn`, where the family's name does not say it.
-        """
-        for own, theirs in self._templates:
-            if (values := theirs.parse(name)) is not None:
-                return own.render({"kind": kind, **values})
-        return name if self.follows else None
-
-    def from_own(self, name: str) -> str | None:
-        """Returns the family's name; None where it has none."""
-        for own, theirs in self._templates:
-            if (values := own.parse(name)) is not None:
-                return theirs.render(values)
-        return name if self.follows else None
+if TYPE_CHECKING:
+    from resnext_backbones.models.architecture import Architecture
 
 
 HEADS = (
@@ -181,10 +61,18 @@ FORMATS: dict[str, Format] = {
             ("stem.{conv}.weight", "backbone.stem.{index}.conv.weight"),
             ("stem.{bn}.{norm}", "backbone.stem.{index}.bn.{norm}"),
             ("fc.{parameter}", "head.fc.{parameter}"),
+            (
+                "layer{stage}.{block}.se.fc{fc}.{parameter}",
+                "backbone.layer{stage}.{block}.se_layer.conv{fc}.conv.{parameter}",
+            ),
             ("{rest}", "backbone.{rest}"),
         ),
         # What tells it from the others whose trunk is called `backbone`.
-        marks=("backbone.stem.0.conv.weight", "head.fc.weight"),
+        marks=(
+            "backbone.stem.0.conv.weight",
+            "head.fc.weight",
+            "backbone.layer1.0.se_layer.conv1.conv.weight",
+        ),
         trunk=("backbone.", "head.fc."),
     ),
     "detectron2": Format(
@@ -201,6 +89,9 @@ FORMATS: dict[str, Format] = {
             ),
             ("layer{stage}.{block}.downsample.0.weight", "res{res}.{block}.shortcut.weight"),
             ("layer{stage}.{block}.downsample.1.{norm}", "res{res}.{block}.shortcut.norm.{norm}"),
+            # It has no attention of its own; these are this package's names in its stages.
+            ("layer{stage}.{block}.attn.{rest}", "res{res}.{block}.attn.{rest}"),
+            ("layer{stage}.{block}.se.{rest}", "res{res}.{block}.se.{rest}"),
             ("fc.{parameter}", "linear.{parameter}"),
             # Its own converter takes torchvision's head for a part of the stem.
             ("fc.{parameter}", "stem.fc.{parameter}"),
@@ -243,16 +134,106 @@ FORMATS: dict[str, Format] = {
         ),
         trunk=("0.", "1.", "4.", "5.", "6.", "7.", "10."),
     ),
+    # The `ts` networks, which all have SiLU.
+    "byobnet": Format(
+        "timm (ByobNet)",
+        ("stages.0.0.conv1_1x1.conv.weight",),
+        (
+            ("stem.{conv}.weight", "stem.conv{i}.conv.weight"),
+            ("stem.{bn}.{norm}", "stem.conv{i}.bn.{norm}"),
+            (
+                "layer{stage}.{block}.conv{i}.weight",
+                "stages.{zero}.{block}.conv{sized}.conv.weight",
+            ),
+            ("layer{stage}.{block}.bn{i}.{norm}", "stages.{zero}.{block}.conv{sized}.bn.{norm}"),
+            (
+                "layer{stage}.{block}.downsample.0.weight",
+                "stages.{zero}.{block}.shortcut.conv.weight",
+            ),
+            (
+                "layer{stage}.{block}.downsample.1.{norm}",
+                "stages.{zero}.{block}.shortcut.bn.{norm}",
+            ),
+            ("layer{stage}.{block}.attn.{rest}", "stages.{zero}.{block}.attn.{rest}"),
+            ("fc.{parameter}", "head.fc.{parameter}"),
+        ),
+        trunk=("stem.", "stages.", "head.fc."),
+        networks=lambda _: {
+            "fixed_width": True,
+            "activation": "SiLU",
+            "pooling": "max",
+            "stride_in_1x1": False,
+        },
+    ),
+    # SENets as Hu et al. (2018) trained them in Caffe, whose pooling has no padding and counts up;
+    # without groups they stride in the 1x1 convolution too.
+    "legacy": Format(
+        "timm (legacy SENets)",
+        ("layer0.conv1.weight",),
+        (
+            ("conv1.weight", "layer0.conv1.weight"),
+            ("bn1.{norm}", "layer0.bn1.{norm}"),
+            ("layer{stage}.{block}.se.{rest}", "layer{stage}.{block}.se_module.{rest}"),
+            ("layer{stage}.{rest}", "layer{stage}.{rest}"),
+            ("fc.{parameter}", "last_linear.{parameter}"),
+        ),
+        trunk=("layer0.", "layer1.", "layer2.", "layer3.", "layer4.", "last_linear."),
+        networks=lambda found: {
+            "attention": "SE",
+            "activation": "ReLU",
+            "pooling": "ceil",
+            "stride_in_1x1": found.cardinality == 1,
+        },
+    ),
+    # Its norms were `bn` in all places, and later `norm` in some.
+    "glasses": Format(
+        "glasses",
+        ("encoder.stem.0.conv.weight",),
+        (
+            ("conv1.weight", "encoder.stem.0.conv.weight"),
+            ("bn1.{norm}", "encoder.stem.0.bn.{norm}"),
+            ("bn1.{norm}", "encoder.stem.0.norm.{norm}"),
+            (
+                "layer{stage}.{block}.conv{i}.weight",
+                "encoder.layers.{zero}.{block}.block.{index}.conv.weight",
+            ),
+            (
+                "layer{stage}.{block}.bn{i}.{norm}",
+                "encoder.layers.{zero}.{block}.block.{index}.bn.{norm}",
+            ),
+            (
+                "layer{stage}.{block}.bn{i}.{norm}",
+                "encoder.layers.{zero}.{block}.block.{index}.norm.{norm}",
+            ),
+            (
+                "layer{stage}.{block}.downsample.0.weight",
+                "encoder.layers.{zero}.{block}.shortcut.conv.weight",
+            ),
+            (
+                "layer{stage}.{block}.downsample.1.{norm}",
+                "encoder.layers.{zero}.{block}.shortcut.bn.{norm}",
+            ),
+            ("fc.{parameter}", "head.fc.{parameter}"),
+        ),
+        trunk=("encoder.", "head.fc."),
+    ),
 }
 """These families are recognised."""
 
-TARGETS = {
-    "torchvision": "torchvision",
-    "timm": "timm",
-    "mmdet": "mmdet",
-    "mmpretrain": "mmpretrain",
-    "detectron2": "detectron2",
-    "safetensors": "mmdet",
+TARGETS: dict[str, tuple[str, ...]] = {
+    "torchvision": ("torchvision",),
+    "timm": ("byobnet", "legacy", "timm"),
+    "mmdet": ("mmdet",),
+    "mmpretrain": ("mmpretrain",),
+    "detectron2": ("detectron2",),
+    "safetensors": ("mmdet",),
 }
-"""Weights are written for these targets, with a family's names. A safetensors file has this
-package's own, which are MMDetection's for all networks."""
+"""Weights are written for these targets, with the names of the first family that has such networks
+(`Format.networks`), or of the last one. A safetensors file has this package's own, which are
+MMDetection's for all networks."""
+
+
+def family_for(to: str, network: Architecture) -> str:
+    """Returns the family whose names a network's weights have in a target of `TARGETS`."""
+    families = TARGETS[to]
+    return next((f for f in families if FORMATS[f].presupposes(network) == network), families[-1])

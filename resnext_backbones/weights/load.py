@@ -13,16 +13,27 @@ from torch import nn
 
 from resnext_backbones.models import Architecture, ResNeXt
 from resnext_backbones.weights.checkpoint import Checkpoint
-from resnext_backbones.weights.compare import COUNTER, SHAPE, check_unseen, compare
+from resnext_backbones.weights.compare import (
+    COUNTER,
+    SHAPE,
+    check_unseen,
+    compare,
+    other_context,
+    unseen_mismatch,
+)
 from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.files import read_file, read_metadata
 from resnext_backbones.weights.formats import FORMATS
 from resnext_backbones.weights.identify import network_name
-from resnext_backbones.weights.registry import NONCOMMERCIAL, Published
+from resnext_backbones.weights.publishers import NONCOMMERCIAL
+from resnext_backbones.weights.registry import Published
 from resnext_backbones.weights.sources import locate, row_of, row_of_file
 
 HEAD = "fc."
 """Names of a classification head begin so; a trunk has none."""
+
+MODULE_METADATA = "resnext_backbones"
+"""What a plain state dict says of itself stands under this name among its modules' versions."""
 
 
 @dataclass(frozen=True)
@@ -204,9 +215,17 @@ def misfit(model: ResNeXt, held: Checkpoint, source: object, *, head: bool = Tru
     odd = {key: reason for key, reason in odd.items() if key not in left_out}
     found = compare(state, own, optional=added, unknown=held.unknown, odd=odd)
     if not found:
-        return ""
-    heads = any(text.startswith(HEAD) for text in found[SHAPE])
-    more = held.names + "head=False keeps the network's own head. " * heads
+        presupposed = held.presupposed
+        unseen = unseen_mismatch(presupposed, model.architecture) if presupposed else ""
+        return (
+            f"weights {source}: {held.names[0].lower()}{held.names[1:]}and {unseen}"
+            if unseen
+            else ""
+        )
+    more = held.names + other_context(held.state, own)
+    if any(text.startswith(HEAD) for text in found[SHAPE]):
+        classes = len(held.state["fc.weight"])
+        more += f"num_classes={classes} builds its head, head=False keeps the network's own. "
     return found.message(f"weights {source}", held.variant, network_name(own), more)
 
 
@@ -227,6 +246,8 @@ def recorded_architecture(
     """
     meta = content.get("meta")
     places = [read_metadata(path), meta, meta.get("facts") if isinstance(meta, Mapping) else None]
+    versions = getattr(content, "_metadata", None)
+    places += [versions.get(MODULE_METADATA)] if isinstance(versions, Mapping) else []
     try:
         found = (Architecture.from_metadata(p) for p in places if isinstance(p, Mapping))
         return next(filter(None, found), None)

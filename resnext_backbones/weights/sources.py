@@ -59,10 +59,7 @@ def locate(source: Source) -> Path:
     if row := row_of(source):
         return _file_of(row)
     if text.startswith(HUB):
-        owner, repository, name = [*text.removeprefix(HUB).split("/", 2), "", ""][:3]
-        if not (owner and repository and name):
-            raise WeightsError(f"weights {source}: use {HUB}OWNER/REPOSITORY/FILE")
-        return from_hub(f"{owner}/{repository}", name)
+        return _from_hub(text)
     if text.startswith(ADDRESSES):
         return download([text])
     if "://" in text:
@@ -105,20 +102,34 @@ def place_of(source: str | Path) -> Path | None:
     and of a file on the Hugging Face Hub, which that library keeps.
     """
     if row := row_of(source):
-        return path_of(row.urls[0])
+        source = row.urls[0]
     return path_of(str(source)) if str(source).startswith(ADDRESSES) else None
 
 
 def _file_of(row: Published) -> Path:
-    try:
-        return download(row.urls, row.sha256)
-    except DownloadError as error:
-        if not row.alias.startswith("timm/"):  # the repositories of which are called like this
-            raise
+    """Returns the file of a row, from the first of its addresses that has it: those of the Hugging
+    Face Hub come last, since that library keeps its files elsewhere.
+    """
+    hub = [url for url in row.urls if url.startswith(HUB)]
+    failures: list[WeightsError] = []
+    if plain := [url for url in row.urls if url not in hub]:
         try:
-            return from_hub(row.alias, "model.safetensors")
-        except WeightsError as hub:
-            raise DownloadError(f"{hub}\n{error}") from error
+            return download(plain, row.sha256)
+        except DownloadError as error:
+            failures.append(error)
+    for url in hub:
+        try:
+            return _from_hub(url)
+        except WeightsError as error:
+            failures.insert(0, error)
+    raise DownloadError("\n".join(map(str, failures)))
+
+
+def _from_hub(address: str) -> Path:
+    owner, repository, name = [*address.removeprefix(HUB).split("/", 2), "", ""][:3]
+    if not (owner and repository and name):
+        raise WeightsError(f"weights {address}: use {HUB}OWNER/REPOSITORY/FILE")
+    return from_hub(f"{owner}/{repository}", name)
 
 
 def _alias(source: str | Path) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,36 +14,41 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from resnext_backbones.io import atomic_write
-from resnext_backbones.models import ResNeXt
+from resnext_backbones.models import Architecture, ResNeXt
+from resnext_backbones.models.architecture import METADATA, UNSEEN
+from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.compare import COUNTER, compare
 from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.files import read_file
-from resnext_backbones.weights.formats import FORMATS, TARGETS
-from resnext_backbones.weights.identify import identify
-from resnext_backbones.weights.load import recorded_architecture
+from resnext_backbones.weights.formats import FORMATS, TARGETS, family_for
+from resnext_backbones.weights.identify import identify, network_name
+from resnext_backbones.weights.load import MODULE_METADATA, recorded_architecture
 from resnext_backbones.weights.preprocessing import Preprocessing
-from resnext_backbones.weights.sources import locate, preprocessing_of, row_of
+from resnext_backbones.weights.sources import locate, preprocessing_of, row_of, row_of_file
 
 State = dict[str, Tensor]
 Metadata = Mapping[str, str]
 
 
-def _write_torch(state: State, path: Path, _: Metadata) -> None:
-    torch.save(state, path)
+def _write_torch(state: State, path: Path, metadata: Metadata) -> None:
+    # Beside the versions that PyTorch keeps of modules: tensors alone are what libraries load.
+    content = OrderedDict(state)
+    content._metadata = {MODULE_METADATA: dict(metadata)}  # type: ignore[attr-defined]
+    torch.save(content, path)
 
 
 def _write_openmmlab(state: State, path: Path, metadata: Metadata) -> None:
     torch.save({"meta": dict(metadata), "state_dict": state}, path)
 
 
-def _write_detectron2(state: State, path: Path, _: Metadata) -> None:
+def _write_detectron2(state: State, path: Path, metadata: Metadata) -> None:
     # Matched by the ends of names, as a detector has more in front of them.
     content = {"__author__": "resnext_backbones", "matching_heuristics": True}
     # numpy has no bfloat16, whose values float32 has all.
     narrow = torch.bfloat16
     arrays = {k: (v.float() if v.dtype is narrow else v).numpy() for k, v in state.items()}
-    path.write_bytes(pickle.dumps({"model": arrays, **content}))
+    path.write_bytes(pickle.dumps({"model": arrays, "meta": dict(metadata), **content}))
 
 
 def _write_safetensors(state: State, path: Path, metadata: Metadata) -> None:
@@ -103,8 +110,10 @@ def convert(
     if preprocessing is None:
         with suppress(WeightsError):  # which says that they are not known
             preprocessing = preprocessing_of(source)
-    row = row_of(source)
-    architecture = row.architecture if row else recorded_architecture(file, content, source)
+    if row := row_of(source) or row_of_file(file):
+        architecture: Architecture | None = row.architecture
+    else:
+        architecture = recorded_architecture(file, content, source) or held.presupposed
     metadata = {
         "variant": held.variant,
         **(architecture.to_metadata() if architecture else {}),
@@ -127,10 +136,11 @@ def _trunk(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def write_state(state: Mapping[str, Tensor], path: Path, to: str, metadata: Metadata) -> None:
-    """Writes tensors that have this package's names, for a target of `formats.TARGETS`; raises
-    WeightsError where it has no names for some of them.
+    """Writes tensors that have this package's names, for a target of `formats.TARGETS`, by the
+    names that it has for such a network; raises WeightsError where it has none for some of them.
     """
-    names = {key: FORMATS[TARGETS[to]].from_own(key) for key in state}
+    format_ = FORMATS[family_for(to, _network(state, metadata))]
+    names = {key: format_.from_own(key) for key in state}
     if nameless := [key for key, name in names.items() if name is None]:
         raise WeightsError(f"weights {path}: {to} has no name for {', '.join(nameless[:5])}")
     # In NCHW order, as safetensors asks, and each with a storage of its own: a part of another one
@@ -143,3 +153,13 @@ def write_state(state: Mapping[str, Tensor], path: Path, to: str, metadata: Meta
     }
     with atomic_write(path) as temporary:
         WRITERS[to](renamed, temporary, metadata)
+
+
+def _network(state: Mapping[str, Tensor], metadata: Metadata) -> Architecture:
+    """Returns the network of a state dict: as its metadata say, or by its shapes; what these do not
+    show is then as in the variant that alone has them.
+    """
+    found = Architecture.from_metadata(metadata) or identify(state) or Architecture()
+    if METADATA not in metadata and (row := VARIANTS.get(network_name(state))):
+        found = replace(found, **{name: getattr(row, name) for name in UNSEEN})
+    return found

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from resnext_backbones.compute.ways import ALL_PLAIN, Table, Ways
 from resnext_backbones.engine import runner
 from resnext_backbones.engine.config import for_training
 from resnext_backbones.engine.run_ways import KEY, SWITCH
+from resnext_backbones.errors import RunError
 from resnext_backbones.models import ResNeXt
 from resnext_backbones.models.architecture import Architecture
 
@@ -40,15 +43,17 @@ def trunk() -> ResNeXt:
 @MODELS.register_module(force=True)
 class _Small(BaseModel):
     """Learns with a trunk; `spoilt` puts a module into it that tensors without values cannot go
-    through.
+    through, `kills` one that ends the processes that load data.
     """
 
-    def __init__(self, compiled: bool = False, spoilt: bool = False) -> None:
+    def __init__(self, compiled: bool = False, spoilt: bool = False, kills: bool = False) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.trunk = trunk()
         if spoilt:
             self.trunk.layer1.append(_Reading())
+        if kills:
+            self.trunk.layer1.append(_Killing())
         if compiled:
             self.trunk.compile(backend="eager")
 
@@ -59,6 +64,14 @@ class _Small(BaseModel):
 class _Reading(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x * (1 + 0 * x.max().item())
+
+
+class _Killing(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        for process in multiprocessing.active_children():
+            process.kill()
+            time.sleep(20)  # PyTorch raises as soon as it is gone
+        return x
 
 
 @DATASETS.register_module(force=True)
@@ -209,6 +222,14 @@ def test_what_a_checkpoint_says_and_does_not_fit_here(cache, tmp_path: Path) -> 
         log = train(tmp_path / name, resume=str(path))
         assert words in log, name
         assert rows_of(tmp_path / name), name
+
+
+def test_what_loads_data_and_is_gone_meanwhile_ends_the_run(cache, tmp_path: Path) -> None:
+    cache("mine")
+    options = {"model.kills": True, "train_dataloader.num_workers": 1}
+    with pytest.raises(RunError, match="which loads data, is killed by signal: Killed"):
+        train(tmp_path / "run", options=options)
+    assert "cannot be measured" not in "".join(p.read_text() for p in tmp_path.rglob("*.log"))
 
 
 def test_what_asks_for_plain_ways(cache, tmp_path: Path, monkeypatch) -> None:

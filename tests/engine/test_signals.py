@@ -110,6 +110,26 @@ def test_what_waits_outside_of_python_is_ended_at_once() -> None:
         wait_for(lambda: requests.asked == signal.SIGTERM)
 
 
+DONE = """
+import multiprocessing
+from torch.utils.data import DataLoader
+from resnext_backbones.engine.signals import requests
+loader = DataLoader(range(8), num_workers=1, persistent_workers=True)
+with requests.listening(ends=True):
+    print(next(iter(loader)).item())
+    (worker,) = multiprocessing.active_children()
+worker.join(20)
+print(worker.exitcode)
+"""
+
+
+def test_what_loads_data_ends_with_a_run_that_is_done() -> None:
+    """PyTorch would take its end for an error, wherever the process is that has nothing to do."""
+    done = subprocess.run([sys.executable, "-c", DONE], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", str(-signal.SIGKILL)]
+    assert not done.stderr
+
+
 @pytest.mark.parametrize(
     ("how", "meant"),
     [("Killed", "Killed"), ("Bus error. It is possible that", r"Bus error \(/dev/shm is full")],

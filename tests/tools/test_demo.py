@@ -17,12 +17,19 @@ PRETRAINING = [
 """The network of `QUICK`."""
 
 
-@pytest.mark.parametrize("compare", [False, pytest.param(True, marks=pytest.mark.whole)])
-def test_demo_at_a_tiny_size(tmp_path: Path, compare: bool) -> None:
+@pytest.mark.parametrize("variant", ["", pytest.param("gcresnext26ts", marks=pytest.mark.whole)])
+def test_demo_at_a_tiny_size(tmp_path: Path, variant: str) -> None:
+    """A variant takes the place of the small network, and is compared with random weights."""
+    compare, quick, pretraining = bool(variant), QUICK, PRETRAINING
+    if variant:
+        quick, pretraining = (
+            [option for option in options if not option.startswith("model.")]
+            for options in (quick, pretraining)
+        )
     done = run(
         "demo.py", "--work-dir", tmp_path / "demo", "--num-train", 16, "--num-val", 4,
-        *["--compare"] * compare,
-        "--cfg-options", *QUICK, "--pretrain-options", *PRETRAINING,
+        *["--variant", variant, "--compare"] * compare,
+        "--cfg-options", *quick, "--pretrain-options", *pretraining,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     folder = Path(done.stdout.rstrip().splitlines()[-1])
@@ -35,6 +42,7 @@ def test_demo_at_a_tiny_size(tmp_path: Path, compare: bool) -> None:
         }
         assert len(list((result / "pictures").iterdir())) == 4
     assert ("random weights " in done.stdout) == compare
+    assert f"backbone: {variant}" in done.stdout + done.stderr
     assert (folder / "random_weights").exists() == compare
 
 

@@ -21,8 +21,9 @@ from resnext_backbones import build_backbone, build_classifier, list_variants, l
 from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import WeightsError
 from resnext_backbones.weights.find import trunks_in
-from resnext_backbones.weights.formats import FORMATS, Template
+from resnext_backbones.weights.formats import FORMATS
 from resnext_backbones.weights.load import load_state
+from resnext_backbones.weights.templates import Template
 
 VARIANT = "resnext50_32x4d"
 DEEP = {"stem": "deep", "shortcut": "pooled"}

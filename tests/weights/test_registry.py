@@ -18,7 +18,8 @@ from resnext_backbones.weights import WeightsError, preprocessing_of
 from resnext_backbones.weights import sources as module
 from resnext_backbones.weights.identify import identify
 from resnext_backbones.weights.preprocessing import BGR, RGB, Preprocessing
-from resnext_backbones.weights.registry import CROP, REGISTRY, Published
+from resnext_backbones.weights.publishers import Crop
+from resnext_backbones.weights.registry import REGISTRY, Published
 
 VARIANTS = list_variants()
 
@@ -35,9 +36,10 @@ def test_every_row_can_be_built(alias: str) -> None:
     row = REGISTRY[alias]
     assert row.variant in VARIANTS
     assert identify(state_of(row.architecture)) == row.architecture
-    assert all(url.startswith("https://") for url in row.urls)
+    assert all(url.startswith(("https://", "hf://")) for url in row.urls)
     assert row.source.licence
     assert row.top1 is None or row.source.preprocessing == RGB, "which `resnext verify` takes"
+    assert (row.top1 is None) == (row.crop is None)
     assert row.source.reference.startswith("https://")
 
 
@@ -46,6 +48,8 @@ def test_every_weight_of_torchvision() -> None:
         "resnext50_32x4d": ("v1", "v2"),
         "resnext101_32x8d": ("v1", "v2"),
         "resnext101_64x4d": ("v1",),
+        "wide_resnet50_2": ("v1", "v2"),
+        "wide_resnet101_2": ("v1", "v2"),
     }.items():
         weights = torchvision.models.get_model_weights(name)
         assert len(weights) == len(versions)
@@ -59,25 +63,52 @@ def test_every_weight_of_torchvision() -> None:
                 [255 * value for value in transforms.mean]
             )
             (resize,), (size,) = transforms.resize_size, transforms.crop_size
-            crop = own.source.resize, own.source.interpolation, CROP
-            assert crop == (resize, transforms.interpolation.value, size)
+            assert own.crop == (size, resize, transforms.interpolation.value)
 
 
-def test_every_resnext_of_timm() -> None:
-    names = [name for name in timm.list_pretrained("resnext*") if name.split(".")[0] in VARIANTS]
-    assert len(names) == 26
-    for name in names:
-        theirs, own = timm.get_pretrained_cfg(name), REGISTRY[f"timm/{name}"]
+TIMM = [
+    name
+    for name in timm.list_pretrained(["*resnext*", "wide_resnet*"])
+    if name.split(".")[0] in VARIANTS
+]
+
+
+@pytest.mark.parametrize("name", TIMM)
+def test_every_tag_of_timm(name: str) -> None:
+    theirs, own = timm.get_pretrained_cfg(name), REGISTRY[f"timm/{name}"]
+    on_hub = f"hf://{theirs.hf_hub_id}/model.safetensors"
+    if theirs.url:
         assert Path(own.file).name == Path(theirs.url).name
-        assert own.source.licence.lower().replace(" ", "-") == theirs.license
-        pixels = own.source.preprocessing
-        assert pixels.order == "RGB"
-        assert pixels.mean == pytest.approx([255 * value for value in theirs.mean])
-        assert pixels.std == pytest.approx([255 * value for value in theirs.std])
-        if not own.alias.startswith("torchvision/"):  # which say it themselves
-            assert own.source.resize == int(CROP / theirs.crop_pct), name
-            assert own.source.interpolation == theirs.interpolation, name
-        assert (own.architecture.stem == "deep") == (theirs.first_conv == "conv1.0")
+    else:
+        assert own.urls == (on_hub,)
+    if own.alias.startswith("timm/"):
+        assert (on_hub in own.urls) == bool(theirs.hf_hub_id)
+    assert own.source.licence.lower().replace(" ", "-") == theirs.license
+    pixels = own.source.preprocessing
+    assert pixels.order == "RGB"
+    assert pixels.mean == pytest.approx([255 * value for value in theirs.mean])
+    assert pixels.std == pytest.approx([255 * value for value in theirs.std])
+    assert own.source.classes == theirs.num_classes
+    architecture = own.architecture
+    assert (architecture.stem in ("deep", "tiered")) == (
+        theirs.first_conv in ("conv1.0", "stem.conv1.conv")
+    )
+    if own.alias.startswith("torchvision/"):  # which say their crops themselves
+        return
+    sizes = [(theirs.input_size, theirs.crop_pct), (theirs.test_input_size, theirs.test_crop_pct)]
+    crops = [
+        Crop(size[-1], int(size[-1] / (share or theirs.crop_pct)), theirs.interpolation)
+        for size, share in sizes
+        if size
+    ]
+    assert own.crop in crops or (own.crop is None and own.source.classes != 1000)
+
+
+def test_no_tag_of_timm_is_missing() -> None:
+    own = [alias.removeprefix("timm/") for alias in REGISTRY if alias.startswith("timm/")]
+    not_theirs = {"resnext101_32x48d.fb_wsl_ig1b_ft_in1k"}
+    assert {*own} - not_theirs == {*TIMM}
+    assert len(TIMM) == 54
 
 
 def test_every_resnext_of_openmmlab() -> None:
@@ -193,9 +224,8 @@ def test_a_path_is_never_taken_for_an_alias(tmp_path: Path) -> None:
 
 
 def test_the_hash_is_in_the_name() -> None:
-    row = Published(
-        "timm/x", "resnext50d_32x4d", REGISTRY["detectron2/X-101-32x8d"].source, "a.pkl", 1
-    )
+    source = REGISTRY["detectron2/X-101-32x8d"].source
+    row = Published("timm/x", "resnext50d_32x4d", source, "a.pkl", 1, Crop())
     assert row.sha256 == ""
     assert row.architecture.shortcut == "pooled"
     assert REGISTRY["mmpretrain/resnext50_32x4d"].sha256 == "56066e27"

@@ -17,7 +17,7 @@ from resnext_backbones.verdict import TOP1, Number
 from resnext_backbones.weights import WeightsError, load_weights
 from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.files import read_file
-from resnext_backbones.weights.registry import CROP, Published
+from resnext_backbones.weights.registry import Published
 from resnext_backbones.weights.sources import locate
 
 RECIPES = "_base_/imagenet"  # the config that all recipes share, with their evaluation
@@ -46,18 +46,13 @@ def verify_classifier(
         InputError: no accuracy is published, or the images are not those of the published number.
         WeightsError: the weights cannot be had, or hold no classifier.
     """
-    if row.top1 is None:
+    if row.top1 is None or row.crop is None:
         raise InputError(f"{row.alias}: no accuracy is published in {row.source.reference}")
     cfg = read_config(RECIPES, work_dir=str(work_dir), launcher=launcher)
     folder = root / "val" if (root / "val").is_dir() else root
     dataset: dict[str, Any] = dict(ground_truth or {}, root=str(folder), train=False)
-    crop = {
-        "size": CROP,
-        "resize": row.source.resize,
-        "interpolation": row.source.interpolation,
-    }
     dataset["pipeline"] = [
-        {"type": "resnext_backbones.CenterCrop", **crop},
+        {"type": "resnext_backbones.CenterCrop", **row.crop._asdict()},
         {"type": "resnext_backbones.PILToTensor"},
     ]
     images = LabelledImages(**dataset).images

@@ -13,7 +13,8 @@ import yaml
 
 from resnext_backbones.errors import InputError
 from resnext_backbones.extras import installation
-from resnext_backbones.weights.registry import MM_FILES, REGISTRY
+from resnext_backbones.weights.publishers import MM_FILES
+from resnext_backbones.weights.registry import REGISTRY
 
 METRICS = {"box AP": "coco/bbox_mAP", "mask AP": "coco/segm_mAP"}
 """The zoo's names of what is published, and the evaluation's."""

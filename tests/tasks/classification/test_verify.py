@@ -19,9 +19,11 @@ pytest.importorskip("mmengine", reason="MMEngine is not installed")
 from resnext_backbones import build_classifier
 from resnext_backbones.cli import main
 from resnext_backbones.weights.download import hash_of
-from resnext_backbones.weights.registry import BSD, REGISTRY, Published, Source
+from resnext_backbones.weights.publishers import BSD, Crop, Source
+from resnext_backbones.weights.registry import REGISTRY, Published
 
 ALIAS = "loopback/resnext26_32x4d"
+CROP = Crop(192, 240, "bicubic")
 
 
 def save_classifier(images: Path, folder: Path) -> tuple[str, float]:
@@ -32,8 +34,8 @@ def save_classifier(images: Path, folder: Path) -> tuple[str, float]:
     """
     steps = [
         v2.PILToTensor(),
-        v2.Resize(256),
-        v2.CenterCrop(224),
+        v2.Resize(CROP.resize, v2.InterpolationMode(CROP.interpolation)),
+        v2.CenterCrop(CROP.size),
         v2.ToDtype(torch.float32, scale=True),
         v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     ]
@@ -75,8 +77,8 @@ def test_a_classifier_is_verified(coloured: Path, tmp_path: Path, monkeypatch, c
         return 0
 
     with served(files) as address:
-        source = Source((address,), BSD, "https://example.org/table")
-        row = Published(ALIAS, "resnext26_32x4d", source, name, top1)
+        source = Source((f"{address}/{{file}}",), BSD, "https://example.org/table")
+        row = Published(ALIAS, "resnext26_32x4d", source, name, top1, CROP)
         assert ends(row, "--tolerance", "0.2") == 0
     printed = capsys.readouterr().out
     assert f"{ALIAS}, published in https://example.org/table" in printed
@@ -107,10 +109,12 @@ def test_a_classifier_is_verified(coloured: Path, tmp_path: Path, monkeypatch, c
 PROGRAM = f"""
 import sys
 from resnext_backbones.cli import main
-from resnext_backbones.weights.registry import BSD, REGISTRY, Published, Source
+from resnext_backbones.weights.publishers import BSD, Crop, Source
+from resnext_backbones.weights.registry import REGISTRY, Published
 address, name, top1, root = sys.argv[1:]
-source = Source((address,), BSD, "https://example.org/table")
-REGISTRY[{ALIAS!r}] = Published({ALIAS!r}, "resnext26_32x4d", source, name, float(top1))
+source = Source((address + "/{{file}}",), BSD, "https://example.org/table")
+row = {ALIAS!r}, "resnext26_32x4d", source, name, float(top1), Crop(*{tuple(CROP)})
+REGISTRY[{ALIAS!r}] = Published(*row)
 main(["verify", {ALIAS!r}, "--data-root", root, "--device", "cpu", "--tolerance", "0.2"])
 """
 """Verifies a file that a server of this machine has."""

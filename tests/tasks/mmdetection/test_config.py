@@ -42,17 +42,20 @@ WEIGHTS = {
     "x101_32x4d": "open-mmlab/resnext101_32x4d",
     "x101_64x4d": "open-mmlab/resnext101_64x4d",
     "x101_32x8d": "open-mmlab/detectron2/resnext101_32x8d",
+    "seresnextaa101d_32x8d": "timm/seresnextaa101d_32x8d.sw_in12k_ft_in1k_288",
+    "gcresnext50ts": "timm/gcresnext50ts.ch_in1k",
 }
 EXPECTED = {
     f"{detector}_{network}_fpn{schedule}_coco"
     for detectors, networks in (
         (("faster_rcnn", "mask_rcnn"), ("x50_32x4d", "x101_32x4d", "x101_64x4d", "x101_32x8d")),
+        (("faster_rcnn", "mask_rcnn"), ("seresnextaa101d_32x8d", "gcresnext50ts")),
         (("cascade_mask_rcnn", "retinanet"), ("x101_32x4d", "x101_64x4d")),
     )
     for detector in detectors
     for network in networks
     for schedule in ("", "_ms_3x")
-    if not (schedule and network.startswith("x50"))
+    if not (schedule and not network.startswith("x101"))
 }
 
 
@@ -71,11 +74,10 @@ def test_config_builds_the_network_of_its_name(name: str, monkeypatch, tmp_path:
     cfg = load_config(name)
     with torch.device("meta"):
         model = MODELS.build(cfg.model)
-    variant = re.search(r"x(\d+_\d+x\d+d)", name)[1]
-    assert cfg.model.backbone.variant == f"resnext{variant}"
+    network = re.search(r"_((?:x\d|[a-z]*resnext).*)_fpn", name)[1]
+    assert cfg.model.backbone.variant == re.sub(r"^x", "resnext", network)
     assert model.backbone.frozen_stages == 1
     assert model.backbone.norm_eval
-    network = re.search(r"x\d+_\d+x\d+d", name)[0]
     assert model.backbone.init_cfg == {"type": "Pretrained", "checkpoint": WEIGHTS[network]}
     assert given_pixels(cfg.model) == preprocessing_of(WEIGHTS[network])
     check_weights(use_of(cfg))

@@ -1,0 +1,10 @@
+"""Faster R-CNN, SE-ResNeXt-101 32x8d with deep stem and average pooling, FPN, COCO, 12 epochs."""
+
+_base_ = [
+    "mmdet::_base_/models/faster-rcnn_r50_fpn.py",
+    "./_base_/coco_detection.py",
+    "./_base_/schedule_1x.py",
+    "./_base_/networks.py",
+    "./_base_/runtime.py",
+]
+model = _base_.pop("networks").seresnextaa101d_32x8d

@@ -1,0 +1,57 @@
+"""timm's own models, which this package's networks are, in what their names say and do not say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from helpers import quick, randomise, relative_error
+from torch import Tensor, nn
+
+from resnext_backbones import build_classifier
+from resnext_backbones.variants import VARIANTS
+from resnext_backbones.weights.load import load_state
+from resnext_backbones.weights.write import write_state
+
+FAMILY = {"tiered": "timm", "deep": "timm", "7x7": "torchvision"}
+NAMES = [name for name in VARIANTS if name in timm.list_models()]
+QUICK = ["gcresnext26ts", "seresnext26t_32x4d", "legacy_seresnext26_32x4d"]
+"""One of each family of its names; the others are of the same."""
+
+
+def family(name: str) -> str:
+    row = VARIANTS[name]
+    special = {"byobnet": row.fixed_width, "legacy": row.pooling == "ceil"}
+    return next((f for f, holds in special.items() if holds), FAMILY[row.stem])
+
+
+def outputs(model: nn.Module, stages: list[nn.Module], images: Tensor) -> list[Tensor]:
+    """Returns the logits, and the maps of all stages."""
+    found: list[Tensor] = []
+    for stage in stages:
+        stage.register_forward_hook(lambda *args: found.append(args[-1].clone()))
+    with torch.no_grad():
+        return [model(images), *found]
+
+
+@pytest.mark.parametrize("name", quick(NAMES, QUICK))
+def test_the_same_network_there_and_back(name: str, tmp_path: Path) -> None:
+    with torch.device("meta"):
+        peer, own = timm.create_model(name), build_classifier(name)
+    state = randomise(peer).eval().state_dict()
+    own = own.to_empty(device="cpu").eval()
+    assert load_state(own, state, "it").family == family(name)
+    # timm's BAT takes maps whose sides are multiples of 8.
+    size = (256, 512) if VARIANTS[name].attention == "BAT" else (64, 96)
+    images = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    stages = [peer.get_submodule(stage["module"]) for stage in peer.feature_info[-4:]]
+    for ours, theirs in zip(
+        outputs(own, own.stages, images), outputs(peer, stages, images), strict=True
+    ):
+        assert relative_error(ours, theirs) <= 1e-5
+    write_state(own.state_dict(), tmp_path / "w", "timm", own.architecture.to_metadata())
+    written = torch.load(tmp_path / "w", weights_only=True)
+    assert written.keys() == state.keys()
+    assert all(torch.equal(written[key], value) for key, value in state.items())

@@ -1,0 +1,161 @@
+"""What no tensor shows is compared: what weights were trained with, and what a network has."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import drawn, small
+from torch import Tensor
+
+from resnext_backbones import ResNeXt, build_backbone, load_weights
+from resnext_backbones.models.architecture import UNSEEN
+from resnext_backbones.models.layers import Plugin
+from resnext_backbones.models.parts.attention import ATTENTION
+from resnext_backbones.weights import WeightsError
+from resnext_backbones.weights.formats import FORMATS, TARGETS
+from resnext_backbones.weights.load import load_state
+from resnext_backbones.weights.write import convert
+
+TS = {"fixed_width": True, "stem": "tiered"}
+SE = {"attention": "SE"}
+
+
+def is_refused(model: ResNeXt, state: dict[str, Tensor] | Path | str, message: str) -> None:
+    """Checks that an error says this, and that nothing was loaded."""
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    load = load_weights if isinstance(state, Path | str) else load_state
+    with pytest.raises(WeightsError, match=message) as caught:
+        load(model, state, *(() if load is load_weights else ("it",)))
+    assert "Nothing was loaded." in str(caught.value)
+    for key, value in model.state_dict().items():
+        assert value.is_meta or torch.equal(value, before[key])
+
+
+@pytest.mark.parametrize(
+    ("family", "trained", "built"),
+    [
+        ("byobnet", {**TS, "activation": "SiLU"}, {"activation": "ReLU"}),
+        ("byobnet", {**TS, "activation": "SiLU"}, {"pooling": "average"}),
+        ("legacy", {**SE, "pooling": "ceil"}, {"pooling": "max"}),
+        ("legacy", {**SE, "pooling": "ceil"}, {"activation": "SiLU"}),
+        ("legacy", {**SE, "pooling": "ceil"}, {"stride_in_1x1": True}),
+        (
+            "legacy",
+            {**SE, "pooling": "ceil", "cardinality": 1, "stride_in_1x1": True},
+            {"stride_in_1x1": False},
+        ),
+    ],
+)
+def test_names_say_it(family: str, trained: dict[str, Any], built: dict[str, Any]) -> None:
+    source = small(**trained)
+    state = {FORMATS[family].from_own(key): value for key, value in source.state_dict().items()}
+    load_state(drawn(**trained), state, "it")
+    (field, value) = next(iter(built.items()))
+    was = f"{field}={getattr(source.architecture, field)!r}"
+    is_refused(
+        drawn(**trained | built), state, f"were trained with {was}, .* {field}={value!r}: .*{was}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("alias", "variant", "changes", "message"),
+    [
+        (
+            "timm/seresnextaa101d_32x8d.sw_in12k_ft_in1k_288",
+            "seresnext101d_32x8d",
+            {},
+            "pooling='average', .*='max'",
+        ),
+        (
+            "timm/seresnext101d_32x8d.ah_in1k",
+            "seresnextaa101d_32x8d",
+            {},
+            "pooling='max', .*='average'",
+        ),
+        (
+            "timm/seresnext50_32x4d.racm_in1k",
+            "legacy_seresnext50_32x4d",
+            {},
+            "pooling='max', .*='ceil'",
+        ),
+        (
+            "timm/legacy_seresnext50_32x4d.in1k",
+            "seresnext50_32x4d",
+            {},
+            "pooling='ceil', .*='max'",
+        ),
+        (
+            "timm/resnext26ts.ra2_in1k",
+            "resnext26ts",
+            {"activation": "ReLU"},
+            "activation='SiLU', .*='ReLU'",
+        ),
+        (
+            "hf://timm/seresnextaa201d_32x8d.sw_in12k/model.safetensors",
+            "seresnextaa201d_32x8d",
+            {"pooling": "max"},
+            "pooling='average', .*='max'",
+        ),
+    ],
+)
+def test_a_published_row_says_it_before_a_download(
+    alias: str, variant: str, changes: dict[str, Any], message: str
+) -> None:
+    with torch.device("meta"):
+        model = build_backbone(variant, **changes)
+    is_refused(model, alias, message)
+
+
+OTHER: dict[str, Any] = {"stride_in_1x1": True, "pooling": "average", "activation": "SiLU"}
+
+
+@pytest.mark.parametrize("to", TARGETS)
+@pytest.mark.parametrize("field", UNSEEN)
+def test_a_converted_file_says_it(field: str, to: str, tmp_path: Path) -> None:
+    changes = {field: OTHER[field]}
+    small(**changes).save_pretrained(tmp_path / "saved")
+    convert(tmp_path / "saved", tmp_path / "file", to)
+    is_refused(drawn(), tmp_path / "file", f"{field}={OTHER[field]!r}, .* {field}=")
+    load_weights(drawn(**changes), tmp_path / "file")
+
+
+def test_the_names_of_a_file_are_kept_as_what_they_say(tmp_path: Path) -> None:
+    source = small(**SE, pooling="ceil")
+    legacy = FORMATS["legacy"]
+    torch.save({legacy.from_own(k): v for k, v in source.state_dict().items()}, tmp_path / "a")
+    convert(tmp_path / "a", tmp_path / "b", "safetensors")
+    is_refused(drawn(**SE), tmp_path / "b", "pooling='ceil', .*='max'")
+    convert(tmp_path / "b", tmp_path / "c", "timm")
+    first, again = (torch.load(tmp_path / name, weights_only=True) for name in "ac")
+    assert first.keys() == again.keys()
+
+
+def test_two_global_contexts_are_told_apart() -> None:
+    """mmcv's layer norm has another eps than timm's, and other names."""
+    block = pytest.importorskip("mmcv.cnn").ContextBlock
+    plugin = Plugin(3, lambda channels: ("context_block", block(channels, 1 / 8)))
+    theirs: dict[str, Any] = {"plugins": [[plugin]] * 4}
+    ours = {"attention": "GC"}
+    timm, mmcv = "GC, timm's .* 1e-6", "mmcv's ContextBlock, .* 1e-5"
+    for trained, built, message in (
+        (theirs, ours, f"trained with {mmcv}; the network has {timm}"),
+        (ours, theirs, f"trained with {timm}; the network has {mmcv}"),
+    ):
+        is_refused(drawn(**built), small(**trained).state_dict(), message)
+        load_state(drawn(**trained), small(**trained).state_dict(), "it")
+
+
+@pytest.mark.parametrize("kind", ATTENTION)
+@pytest.mark.parametrize("after", [2, 3])
+def test_a_file_without_one_tensor_of_an_attention(kind: str, after: int) -> None:
+    state = small(attention=kind, attention_after=after).state_dict()
+    name = {2: "attn", 3: "se"}[after]
+    last = next(key for key in reversed(state) if key.startswith(f"layer3.1.{name}."))
+    if last.endswith("num_batches_tracked"):
+        last = last.replace("num_batches_tracked", "running_mean")
+    del state[last]
+    is_refused(drawn(attention=kind, attention_after=after), state, f"1 missing: {re.escape(last)}")
