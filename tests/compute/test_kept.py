@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import gradients, relative_error, small
+from helpers import gradients, quick, relative_error, small
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
@@ -26,6 +26,7 @@ from resnext_backbones.models.parts.attention import ATTENTION
 SILU = {"activation": "SiLU", "stem": "tiered", "norm_eval": True}
 TRAINED = SILU | {"norm_eval": False}
 BEHIND_2 = {"attention_after": 2}
+WHOLE = [pytest.mark.whole]
 NETWORKS: dict[str, dict[str, Any]] = {
     "SiLU": SILU,
     "SiLU, norms trained": TRAINED,
@@ -39,6 +40,10 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "GC and ReLU": BEHIND_2 | {"attention": "GC", "norm_eval": True, "frozen_stages": 1},
     **{kind: SILU | BEHIND_2 | {"attention": kind} for kind in ATTENTION},
 }
+
+
+FEW = {"SiLU", "SiLU, norms trained", "pooled shortcuts", "GC", "BAT", "BAT, norms trained"}
+"""In them is all that the others have."""
 
 
 def by_modules(network: ResNeXt) -> ResNeXt:
@@ -79,7 +84,7 @@ def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
     return all(e <= 1e-10 * max(least, expected[name].abs().max()) for name, e in errors.items())
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", quick(NETWORKS, FEW))
 def test_every_gradient(name: str) -> None:
     own = network(**NETWORKS[name])
     plain, x = by_modules(own), images()
@@ -356,11 +361,18 @@ USES = (
 )
 
 
-@pytest.mark.parametrize("use", USES)
-@pytest.mark.parametrize("name", ["SE", "BAT", "GC, norms trained"])
-def test_by_other_rules(use: Callable, name: str) -> None:
-    if (use, name) == (twice, "BAT"):
-        pytest.skip("adaptive max pooling has no second derivatives")
+QUICK = {("BAT", checkpointed), ("BAT", kept_graph), ("GC, norms trained", twice)}
+
+
+@pytest.mark.parametrize(
+    ("name", "use"),
+    [
+        pytest.param(name, use, marks=[] if name == "SE" or (name, use) in QUICK else WHOLE)
+        for name in ("SE", "BAT", "GC, norms trained")
+        for use in USES
+    ],
+)
+def test_by_other_rules(name: str, use: Callable) -> None:
     own = network(**NETWORKS[name])
     plain, x = by_modules(own), images()
     assert same(seeded(use, own, x), seeded(use, plain, x))
