@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from resnext_backbones import build_classifier
 
-
 TINY = {"tiny": tiny, "SiLU and attention": silu}
 
 
