@@ -35,10 +35,15 @@ ATTENTION: dict[str, Callable[[int, Layers, int], nn.Module]] = {
 """Each is called with the number of channels, the factories of the network's layers, and the
 channels of the block's input."""
 
+KEEP = {"BAT"}
+"""These keep more for the backward pass than their input."""
+
 
 def attention_plugins(kind: str, after: int, layers: Layers, inputs: int) -> list[Plugin]:
     """Returns what a block with attention runs behind its convolution `after`; "" is none."""
     if not kind:
         return []
     name, build = NAMES[after], ATTENTION[kind]
-    return [Plugin(after, lambda channels: (name, build(channels, layers, inputs)), required=True)]
+    # Behind the third convolution nobody keeps what it returns.
+    again = after != 3 or kind in KEEP
+    return [Plugin(after, lambda channels: (name, build(channels, layers, inputs)), True, again)]
