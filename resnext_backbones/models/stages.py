@@ -14,6 +14,7 @@ from resnext_backbones.models.bottleneck import Bottleneck
 from resnext_backbones.models.layers import Conv, Layers, Plugin
 from resnext_backbones.models.options import MAX_STAGES, per_stage, positive_integers, require
 from resnext_backbones.models.parts.attention import attention_plugins
+from resnext_backbones.models.parts.stems import STEMS
 
 
 def build_stages(
@@ -35,13 +36,16 @@ def build_stages(
         ValueError: an option is out of its range, or has not one value for each stage.
     """
     blocks, n = architecture.blocks, len(architecture.blocks)
-    strides = positive_integers("strides", per_stage("strides", strides, n, (1, 2, 2, 2)))
+    usual = (STEMS[architecture.stem].then, 2, 2, 2)
+    strides = positive_integers("strides", per_stage("strides", strides, n, usual))
     dilations = positive_integers("dilations", per_stage("dilations", dilations, n, (1,) * n))
     conv3x3 = per_stage("conv3x3", conv3x3, n, (None,) * n)
     plugins = per_stage("plugins", plugins, n, ((),) * n)
     require(0 <= drop_path < 1, "drop_path", "in [0, 1)", drop_path)
     chances = iter(torch.linspace(0, drop_path, sum(blocks), device="cpu").tolist())
-    attention = attention_plugins(architecture.attention, architecture.attention_after, layers)
+    attention = partial(
+        attention_plugins, architecture.attention, architecture.attention_after, layers
+    )
     in_channels = architecture.stem_out_channels
     stages: list[list[Bottleneck]] = []
     for i in range(number):
@@ -57,7 +61,7 @@ def build_stages(
                 stride=strides[i] if first else 1,
                 dilation=dilations[i] // 2 if contracted else dilations[i],
                 conv3x3=partial(conv3x3[i] or layers.conv, bias=False),
-                plugins=[*attention, *plugins[i]],
+                plugins=[*attention(in_channels), *plugins[i]],
                 drop_path=next(chances),
                 recompute=recompute,
             )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from resnext_backbones.weights.regnet_formats import REGNET_FORMATS
 from resnext_backbones.weights.templates import Format
 
 if TYPE_CHECKING:
@@ -158,8 +159,9 @@ FORMATS: dict[str, Format] = {
             ("fc.{parameter}", "head.fc.{parameter}"),
         ),
         trunk=("stem.", "stages.", "head.fc."),
-        networks=lambda _: {
-            "fixed_width": True,
+        networks=lambda found: {
+            "stage_groups": [found.cardinality * 2**i for i in range(len(found.blocks))],
+            "stage_channels": None,
             "activation": "SiLU",
             "pooling": "max",
             "stride_in_1x1": False,
@@ -217,15 +219,16 @@ FORMATS: dict[str, Format] = {
         ),
         trunk=("encoder.", "head.fc."),
     ),
+    **REGNET_FORMATS,
 }
 """These families are recognised."""
 
 TARGETS: dict[str, tuple[str, ...]] = {
-    "torchvision": ("torchvision",),
-    "timm": ("byobnet", "legacy", "timm"),
+    "torchvision": ("torchvision-regnet", "torchvision"),
+    "timm": ("byobnet", "legacy", "timm-regnet", "timm"),
     "mmdet": ("mmdet",),
     "mmpretrain": ("mmpretrain",),
-    "detectron2": ("detectron2",),
+    "detectron2": ("pycls", "detectron2"),
     "safetensors": ("mmdet",),
 }
 """Weights are written for these targets, with the names of the first family that has such networks

@@ -15,21 +15,21 @@ from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights.load import load_state
 from resnext_backbones.weights.write import write_state
 
-FAMILY = {"tiered": "timm", "deep": "timm", "7x7": "torchvision"}
+FAMILY = {"tiered": "timm", "deep": "timm", "7x7": "torchvision", "3x3/2": "timm-regnet"}
 NAMES = [
     name
     for name, row in VARIANTS.items()
-    if name in timm.list_models() and (row.attention or row.stem in ("deep", "tiered"))
+    if name in timm.list_models() and (row.attention or row.stem in ("deep", "tiered", "3x3/2"))
 ]
 """The plain ones are compared in test_formats.py."""
 
-QUICK = ["gcresnext26ts", "seresnext26t_32x4d", "legacy_seresnext26_32x4d"]
+QUICK = ["gcresnext26ts", "seresnext26t_32x4d", "legacy_seresnext26_32x4d", "regnety_002"]
 """One of each family of its names; the others are of the same."""
 
 
 def family(name: str) -> str:
     row = VARIANTS[name]
-    special = {"byobnet": row.fixed_width, "legacy": row.pooling == "ceil"}
+    special = {"byobnet": row.stage_groups == (2, 4, 8, 16), "legacy": row.pooling == "ceil"}
     return next((f for f, holds in special.items() if holds), FAMILY[row.stem])
 
 

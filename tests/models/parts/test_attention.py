@@ -83,7 +83,7 @@ class Gain(nn.Module):
 @pytest.fixture
 def made_up(monkeypatch: pytest.MonkeyPatch) -> str:
     """A variant with an attention, each of which is a row of its table."""
-    monkeypatch.setitem(ATTENTION, "Gain", lambda channels, _: Gain(channels))
+    monkeypatch.setitem(ATTENTION, "Gain", lambda channels, *_: Gain(channels))
     row = replace(
         SMALL,
         stem="deep",
