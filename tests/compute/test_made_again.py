@@ -227,6 +227,15 @@ def test_by_other_rules(name: str, use: Callable) -> None:
     assert same(seeded(use, own, x), seeded(use, plain, x))
 
 
+@pytest.mark.parametrize("name", ["SE", "GC and ReLU", "BAT, norms trained"])
+def test_half_precision_bit_for_bit(name: str) -> None:
+    """The same is made again as was there: against keeping it, which who forbids hooks asks for."""
+    model, x = network(**NETWORKS[name]).float(), images().float()
+    with torch.autocast("cpu", torch.bfloat16):
+        found, expected = seeded(gradients, model, x), seeded(forbidden, model, x)
+    assert all(torch.equal(found[key], e) for key, e in expected.items())
+
+
 def test_a_view_and_another_order_in_memory() -> None:
     """A product of matrices saves a view; what is made again may lie in another order."""
     z = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
