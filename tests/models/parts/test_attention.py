@@ -41,7 +41,14 @@ def test_squeeze_and_excitation_is_timms() -> None:
             assert relative_error(a, b) <= 1e-5
 
 
-TIMM = {"SE": "se", "ECA": "eca", "GC": "gca", "BAT": "bat"}
+TIMM: dict[str, tuple[str, dict[str, int]]] = {
+    "SE": ("se", {}),
+    "SE4": ("se", {"rd_channels": 16}),
+    "ECA": ("eca", {}),
+    "GC": ("gca", {}),
+    "BAT": ("bat", {"block_size": 8}),
+}
+"""timm's name of each, and what it is told."""
 
 
 @pytest.mark.parametrize("mode", [True, False])
@@ -50,8 +57,9 @@ def test_every_gradient_is_that_of_timms_module(kind: str, mode: bool) -> None:
     """Also of what the backward pass computes again."""
     channels, size = 64, 16
     layers = Layers(partial(nn.Conv2d, bias=False), norms.Norms("BN", 64), nn.ReLU, True)
-    own = ATTENTION[kind](channels, layers)
-    peer = create_attn(TIMM[kind], channels, **({"block_size": 8} if kind == "BAT" else {}))
+    own = ATTENTION[kind](channels, layers, channels)
+    name, told = TIMM[kind]
+    peer = create_attn(name, channels, **told)
     peer.load_state_dict(randomise(own).state_dict())
     x = torch.randn(2, channels, size, 2 * size, dtype=torch.float64, requires_grad=True)
     upstream = torch.randn_like(x)
