@@ -75,6 +75,7 @@ VARIANTS: dict[str, Architecture] = {
     "legacy_seresnext26_32x4d": _row(26, 32, 4, pooling="ceil", attention="SE"),
     "legacy_seresnext50_32x4d": _row(50, 32, 4, pooling="ceil", attention="SE"),
     "legacy_seresnext101_32x4d": _row(101, 32, 4, pooling="ceil", attention="SE"),
+    "skresnext50_32x4d": _row(50, 32, 4, spatial="SK"),
 }
 
 SETTLED = {"blocks", "cardinality", "base_width"}

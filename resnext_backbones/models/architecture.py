@@ -13,6 +13,7 @@ from resnext_backbones.models.parts.attention import ATTENTION
 from resnext_backbones.models.parts.norms import NORM_KINDS
 from resnext_backbones.models.parts.poolings import POOLINGS
 from resnext_backbones.models.parts.shortcuts import SHORTCUTS
+from resnext_backbones.models.parts.spatial import SPATIAL
 from resnext_backbones.models.parts.stems import STEMS
 
 EXPANSION = 4
@@ -38,6 +39,8 @@ class Architecture:
             False, in the 3x3 one, is what all public ResNeXt weights expect.
         norm_kind: `batch` or `group`; which of the kind is an option of the network.
         attention_after: the convolution of a block behind whose norm it stands, 2 or 3.
+        spatial: what stands in the place of 3x3 convolutions, of `parts.spatial.SPATIAL`; "" is
+            nothing else.
 
     Raises:
         ValueError: a value is out of its range; the message names it.
@@ -58,6 +61,7 @@ class Architecture:
     activation: str = "ReLU"
     attention: str = ""
     attention_after: int = 3
+    spatial: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "blocks", stage_blocks(self.blocks))
@@ -131,6 +135,7 @@ CHOICES: dict[str, Any] = {
     "norm_kind": NORM_KINDS,
     "activation": ACTIVATIONS,
     "attention_after": (2, 3),
+    "spatial": ("", *SPATIAL),
     "stride_in_1x1": (False, True),
     "fixed_width": (False, True),
 }

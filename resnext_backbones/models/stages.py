@@ -14,6 +14,7 @@ from resnext_backbones.models.bottleneck import Bottleneck
 from resnext_backbones.models.layers import Conv, Layers, Plugin
 from resnext_backbones.models.options import MAX_STAGES, per_stage, positive_integers, require
 from resnext_backbones.models.parts.attention import attention_plugins
+from resnext_backbones.models.parts.spatial import spatial_at
 
 
 def build_stages(
@@ -48,6 +49,9 @@ def build_stages(
         stages.append([])
         for j in range(blocks[i]):
             first = j == 0
+            spatial = spatial_at(architecture.spatial, i, j)
+            plain = spatial is None or conv3x3[i] is None
+            require(plain, "conv3x3", f"None where {architecture.spatial} stands", conv3x3[i])
             contracted = first and contract_dilation and dilations[i] > 1
             block = Bottleneck(
                 architecture,
@@ -57,6 +61,7 @@ def build_stages(
                 stride=strides[i] if first else 1,
                 dilation=dilations[i] // 2 if contracted else dilations[i],
                 conv3x3=partial(conv3x3[i] or layers.conv, bias=False),
+                spatial=spatial,
                 plugins=[*attention, *plugins[i]],
                 drop_path=next(chances),
                 recompute=recompute,

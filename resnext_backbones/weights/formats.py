@@ -41,6 +41,27 @@ FORMATS: dict[str, Format] = {
         follows=True,
         heads=HEADS,
     ),
+    # timm's networks with selective kernels, in which a block's pairs have names of their own.
+    "sk": Format(
+        "timm (SK)",
+        ("conv1.weight",),
+        (
+            ("layer{stage}.{block}.conv1.weight", "layer{stage}.{block}.conv1.conv.weight"),
+            ("layer{stage}.{block}.bn1.{norm}", "layer{stage}.{block}.conv1.bn.{norm}"),
+            ("layer{stage}.{block}.conv3.weight", "layer{stage}.{block}.conv3.conv.weight"),
+            ("layer{stage}.{block}.bn3.{norm}", "layer{stage}.{block}.conv3.bn.{norm}"),
+        ),
+        marks=("layer1.0.conv1.conv.weight",),
+        follows=True,
+        heads=HEADS,
+        networks=lambda _: {
+            "stem": "7x7",
+            "spatial": "SK",
+            "activation": "ReLU",
+            "pooling": "max",
+            "stride_in_1x1": False,
+        },
+    ),
     "mmdet": Format("MMDetection (deep stem)", ("stem.0.weight",), follows=True, heads=HEADS),
     # `nn.Sequential(*model.children())` of torchvision's, as self-supervised training has it.
     "sequential": Format(
@@ -92,6 +113,8 @@ FORMATS: dict[str, Format] = {
             # It has no attention of its own; these are this package's names in its stages.
             ("layer{stage}.{block}.attn.{rest}", "res{res}.{block}.attn.{rest}"),
             ("layer{stage}.{block}.se.{rest}", "res{res}.{block}.se.{rest}"),
+            ("layer{stage}.{block}.conv2.paths.{rest}", "res{res}.{block}.conv2.paths.{rest}"),
+            ("layer{stage}.{block}.conv2.attn.{rest}", "res{res}.{block}.conv2.attn.{rest}"),
             ("fc.{parameter}", "linear.{parameter}"),
             # Its own converter takes torchvision's head for a part of the stem.
             ("fc.{parameter}", "stem.fc.{parameter}"),
@@ -222,7 +245,7 @@ FORMATS: dict[str, Format] = {
 
 TARGETS: dict[str, tuple[str, ...]] = {
     "torchvision": ("torchvision",),
-    "timm": ("byobnet", "legacy", "timm"),
+    "timm": ("byobnet", "legacy", "sk", "timm"),
     "mmdet": ("mmdet",),
     "mmpretrain": ("mmpretrain",),
     "detectron2": ("detectron2",),

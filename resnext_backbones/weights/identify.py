@@ -24,6 +24,10 @@ BLOCK = re.compile(r"layer(\d+)\.(\d+)\.")
 LAYERS = Layers(partial(nn.Conv2d, bias=False), Norms("BN", 8), ACTIVATIONS["ReLU"], True)
 """Of these are the modules that names and shapes are compared with."""
 
+SPATIAL = {"SK": re.compile(r"(layer\d+\.\d+\.conv2)\.paths\.0\.conv(\.weight)")}
+"""The name of a tensor of each part that has the shape of that of the 3x3 convolution in whose place
+it stands."""
+
 POOLED = re.compile(r"layer\d\.0\.downsample\.2\.")
 
 
@@ -32,6 +36,7 @@ def identify(state: Mapping[str, Tensor]) -> Architecture | None:
     none. Stages that it lacks are unknown: `blocks` has those that it has. So are the fields of
     `models.architecture.UNSEEN`, which have their defaults.
     """
+    state, spatial = _as_plain(state)
     needed = [state.get(f"layer1.0.conv{i}.weight") for i in (1, 2, 3)]
     needed += [state[name] for name in STEM if name in state]
     if any(t is None or t.dim() != 4 or not t.numel() for t in needed):
@@ -55,9 +60,18 @@ def identify(state: Mapping[str, Tensor]) -> Architecture | None:
             norm_kind="group" if "layer1.0.gn1.weight" in state else "batch",
             attention=attention,
             attention_after=after,
+            spatial=spatial,
         )
     except ValueError:
         return None
+
+
+def _as_plain(state: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], str]:
+    """Returns a state dict in which 3x3 convolutions are where something else is, and what it is."""
+    for kind, mark in SPATIAL.items():
+        if any(map(mark.fullmatch, state)):
+            return {mark.sub(r"\1\2", key): tensor for key, tensor in state.items()}, kind
+    return state, ""
 
 
 def network_name(state: Mapping[str, Tensor]) -> str:

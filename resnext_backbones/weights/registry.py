@@ -107,6 +107,7 @@ ROWS: tuple[tuple[str, str, Source, str, float | None, Crop | None], ...] = (
     ("timm/legacy_seresnext26_32x4d.in1k", "legacy_seresnext26_32x4d", TIMM_LEGACY, "v0.1-weights/seresnext26_32x4d-65ebdb501.pth", 77.100, CUBIC),
     ("timm/legacy_seresnext50_32x4d.in1k", "legacy_seresnext50_32x4d", TIMM_LEGACY, "v0.1-weights/legacy_se_resnext50_32x4d-f3651bad.pth", 79.080, PLAIN),
     ("timm/legacy_seresnext101_32x4d.in1k", "legacy_seresnext101_32x4d", TIMM_LEGACY, "v0.1-weights/legacy_se_resnext101_32x4d-37725eac.pth", 80.274, PLAIN),
+    ("timm/skresnext50_32x4d.ra_in1k", "skresnext50_32x4d", TIMM_HUB, "model.safetensors", 80.168, CUBIC),
     ("glasses/resnext50_32x4d", "resnext50_32x4d", GLASSES, "pytorch_model.bin", 77.628, PLAIN),
     ("glasses/resnext101_32x8d", "resnext101_32x8d", GLASSES, "pytorch_model.bin", 79.21, PLAIN),
     ("open-mmlab/resnext50_32x4d", "resnext50_32x4d", OPENMMLAB, "resnext50-32x4d-0ab1a123.pth", None, None),
