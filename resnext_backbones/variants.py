@@ -76,6 +76,10 @@ VARIANTS: dict[str, Architecture] = {
     "legacy_seresnext50_32x4d": _row(50, 32, 4, pooling="ceil", attention="SE"),
     "legacy_seresnext101_32x4d": _row(101, 32, 4, pooling="ceil", attention="SE"),
     "skresnext50_32x4d": _row(50, 32, 4, spatial="SK"),
+    "cspresnext50": Architecture(blocks=(3, 3, 5, 2), stage="csp", activation="LeakyReLU"),
+    "eca_botnext26ts_256": _row(
+        26, **TS | {"cardinality": 4, "base_width": 16}, attention="ECA", spatial="BoT"
+    ),
 }
 
 SETTLED = {"blocks", "cardinality", "base_width"}
@@ -107,7 +111,7 @@ def describe(found: Architecture) -> str:
     """
     n = len(found.blocks)
     unlike = {
-        name: _differences(row, found)
+        name: _differences(replace(row, blocks=found.blocks), found)
         for name, row in VARIANTS.items()
         if row.blocks[:n] == found.blocks
     }

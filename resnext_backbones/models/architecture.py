@@ -13,7 +13,7 @@ from resnext_backbones.models.parts.attention import ATTENTION
 from resnext_backbones.models.parts.norms import NORM_KINDS
 from resnext_backbones.models.parts.poolings import POOLINGS
 from resnext_backbones.models.parts.shortcuts import SHORTCUTS
-from resnext_backbones.models.parts.spatial import SPATIAL
+from resnext_backbones.models.parts.spatial import SPATIAL, Build
 from resnext_backbones.models.parts.stems import STEMS
 
 EXPANSION = 4
@@ -41,6 +41,8 @@ class Architecture:
         attention_after: the convolution of a block behind whose norm it stands, 2 or 3.
         spatial: what stands in the place of 3x3 convolutions, of `parts.spatial.SPATIAL`; "" is
             nothing else.
+        stage: `plain`, a row of blocks; or `csp`, in which half of the channels pass them by, and
+            which strides in front of them (`cross_stage.CrossStage`).
 
     Raises:
         ValueError: a value is out of its range; the message names it.
@@ -62,6 +64,7 @@ class Architecture:
     attention: str = ""
     attention_after: int = 3
     spatial: str = ""
+    stage: str = "plain"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "blocks", stage_blocks(self.blocks))
@@ -74,6 +77,13 @@ class Architecture:
             check_one_of("attention", self.attention, ATTENTION)
         else:  # one value for one network
             object.__setattr__(self, "attention_after", Architecture.attention_after)
+        if not any(self.spatial_at(i, j) for i, n in enumerate(self.blocks) for j in range(n)):
+            object.__setattr__(self, "spatial", "")
+        if self.stage == "csp" and (self.shortcut, self.stride_in_1x1) != ("strided", False):
+            raise ValueError(
+                "shortcut and stride_in_1x1 must be left out with stage='csp', whose blocks do not "
+                f"project or stride, got {self.shortcut!r} and {self.stride_in_1x1!r}"
+            )
         if self.stem_channels == self.base_channels:
             object.__setattr__(self, "stem_channels", None)
 
@@ -126,6 +136,16 @@ class Architecture:
         """Returns the channels of a stage's output."""
         return EXPANSION * self.base_channels * 2**stage
 
+    def block_channels(self, stage: int) -> int:
+        """Returns the channels of a block's output."""
+        return self.out_channels(stage) // (2 if self.stage == "csp" else 1)
+
+    def spatial_at(self, stage: int, block: int) -> Build | None:
+        """Returns what builds the part of a block in its 3x3 convolution's place, if there is one;
+        both count from 0.
+        """
+        return SPATIAL[self.spatial](stage, block) if self.spatial else None
+
 
 COUNTS = ("cardinality", "base_width", "in_channels", "base_channels")
 CHOICES: dict[str, Any] = {
@@ -136,6 +156,7 @@ CHOICES: dict[str, Any] = {
     "activation": ACTIVATIONS,
     "attention_after": (2, 3),
     "spatial": ("", *SPATIAL),
+    "stage": ("plain", "csp"),
     "stride_in_1x1": (False, True),
     "fixed_width": (False, True),
 }

@@ -17,6 +17,7 @@ from resnext_backbones.compute.steps import Steps
 from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.models.layers import Conv, Layers, Plugin
 from resnext_backbones.models.parts.poolings import POOLINGS
+from resnext_backbones.models.parts.self_attention import BottleneckAttention
 from resnext_backbones.models.parts.shortcuts import SHORTCUTS
 from resnext_backbones.models.recompute import BLOCK, INNER, computed_again
 
@@ -64,7 +65,7 @@ class Bottleneck(nn.Module):
         self.drop_path = StochasticDepth(drop_path, "row") if drop_path else None
         self.fold_norm = layers.fold_norm
         self.relu = layers.activation()
-        width, out_channels = architecture.width(stage), architecture.out_channels(stage)
+        width, out_channels = architecture.width(stage), architecture.block_channels(stage)
         # In a strided block h1 is the largest; else h2 takes fewer multiplications than h1.
         cheaper = "conv1" if stride != 1 else "conv2"
         self._again = {BLOCK: {"conv1", "conv2"}, INNER: {cheaper}}.get(recompute, set())
@@ -117,7 +118,7 @@ class Bottleneck(nn.Module):
     def own_layers(self) -> list[nn.Module]:
         """Returns convolutions and norms, but neither plugins nor what is in a convolution."""
         pairs = [self.get_submodule(name) for *pair, _ in self._branch for name in pair]
-        instead = () if self._is_plain else self.conv2.modules()
+        instead = () if self._is_plain else self.conv2.own_layers()
         return [*pairs, *instead, *(self.downsample or ())]
 
     def fuse_(self) -> None:
@@ -125,7 +126,7 @@ class Bottleneck(nn.Module):
         for conv, norm, _ in self._branch:
             fuse_(self, conv, norm)
         for module in self.modules():
-            if isinstance(module, Steps):
+            if isinstance(module, Steps | BottleneckAttention):
                 module.fuse_()
 
     def until_sum(

@@ -115,6 +115,13 @@ FORMATS: dict[str, Format] = {
             ("layer{stage}.{block}.se.{rest}", "res{res}.{block}.se.{rest}"),
             ("layer{stage}.{block}.conv2.paths.{rest}", "res{res}.{block}.conv2.paths.{rest}"),
             ("layer{stage}.{block}.conv2.attn.{rest}", "res{res}.{block}.conv2.attn.{rest}"),
+            ("layer{stage}.{block}.conv2.qkv.{rest}", "res{res}.{block}.conv2.qkv.{rest}"),
+            ("layer{stage}.{block}.conv2.bn.{norm}", "res{res}.{block}.conv2.bn.{norm}"),
+            (
+                "layer{stage}.{block}.conv2.pos_embed.{rest}",
+                "res{res}.{block}.conv2.pos_embed.{rest}",
+            ),
+            ("layer{stage}.conv_{rest}", "res{res}.conv_{rest}"),
             ("fc.{parameter}", "linear.{parameter}"),
             # Its own converter takes torchvision's head for a part of the stem.
             ("fc.{parameter}", "stem.fc.{parameter}"),
@@ -178,6 +185,8 @@ FORMATS: dict[str, Format] = {
                 "stages.{zero}.{block}.shortcut.bn.{norm}",
             ),
             ("layer{stage}.{block}.attn.{rest}", "stages.{zero}.{block}.attn.{rest}"),
+            ("layer{stage}.{block}.conv2.bn.{norm}", "stages.{zero}.{block}.post_attn.{norm}"),
+            ("layer{stage}.{block}.conv2.{rest}", "stages.{zero}.{block}.self_attn.{rest}"),
             ("fc.{parameter}", "head.fc.{parameter}"),
         ),
         trunk=("stem.", "stages.", "head.fc."),
@@ -186,6 +195,33 @@ FORMATS: dict[str, Format] = {
             "activation": "SiLU",
             "pooling": "max",
             "stride_in_1x1": False,
+        },
+    ),
+    # Networks of cross stages, whose activation is a leaky ReLU.
+    "cspnet": Format(
+        "timm (CspNet)",
+        ("stem.conv1.conv.weight",),
+        (
+            ("conv1.weight", "stem.conv1.conv.weight"),
+            ("bn1.{norm}", "stem.conv1.bn.{norm}"),
+            (
+                "layer{stage}.{block}.conv{i}.weight",
+                "stages.{zero}.blocks.{block}.conv{i}.conv.weight",
+            ),
+            (
+                "layer{stage}.{block}.bn{i}.{norm}",
+                "stages.{zero}.blocks.{block}.conv{i}.bn.{norm}",
+            ),
+            ("layer{stage}.conv_{rest}", "stages.{zero}.conv_{rest}"),
+            ("fc.{parameter}", "head.fc.{parameter}"),
+        ),
+        marks=("stages.0.conv_exp.conv.weight",),
+        trunk=("stem.", "stages.", "head.fc."),
+        networks=lambda _: {
+            "stem": "7x7",
+            "stage": "csp",
+            "activation": "LeakyReLU",
+            "pooling": "max",
         },
     ),
     # SENets as Hu et al. (2018) trained them in Caffe, whose pooling has no padding and counts up;
@@ -245,7 +281,7 @@ FORMATS: dict[str, Format] = {
 
 TARGETS: dict[str, tuple[str, ...]] = {
     "torchvision": ("torchvision",),
-    "timm": ("byobnet", "legacy", "sk", "timm"),
+    "timm": ("byobnet", "cspnet", "legacy", "sk", "timm"),
     "mmdet": ("mmdet",),
     "mmpretrain": ("mmpretrain",),
     "detectron2": ("detectron2",),

@@ -24,9 +24,13 @@ BLOCK = re.compile(r"layer(\d+)\.(\d+)\.")
 LAYERS = Layers(partial(nn.Conv2d, bias=False), Norms("BN", 8), ACTIVATIONS["ReLU"], True)
 """Of these are the modules that names and shapes are compared with."""
 
-SPATIAL = {"SK": re.compile(r"(layer\d+\.\d+\.conv2)\.paths\.0\.conv(\.weight)")}
-"""The name of a tensor of each part that has the shape of that of the 3x3 convolution in whose place
-it stands."""
+SPATIAL = {
+    "SK": re.compile(r"(layer\d+\.\d+\.conv2)\.paths\.0\.conv\.weight"),
+    "BoT": re.compile(r"(layer\d+\.\d+\.conv2)\.qkv\.weight"),
+}
+"""The name of one tensor of each part in a 3x3 convolution's place, behind that of the part."""
+
+LAST = re.compile(r"layer(\d+)\.\d+\.conv3\.weight")
 
 POOLED = re.compile(r"layer\d\.0\.downsample\.2\.")
 
@@ -41,7 +45,8 @@ def identify(state: Mapping[str, Tensor]) -> Architecture | None:
     needed += [state[name] for name in STEM if name in state]
     if any(t is None or t.dim() != 4 or not t.numel() for t in needed):
         return None
-    grouped, last = state["layer1.0.conv2.weight"], state["layer1.0.conv3.weight"]
+    wide = _of_stages(state)
+    grouped, last = state["layer1.0.conv2.weight"], wide["layer1.0.conv3.weight"]
     stem, in_channels, stem_channels = _stem(state)
     width, base_width = grouped.shape[:2]
     attention, after = _attention(state)
@@ -61,17 +66,41 @@ def identify(state: Mapping[str, Tensor]) -> Architecture | None:
             attention=attention,
             attention_after=after,
             spatial=spatial,
+            stage="plain" if wide is state else "csp",
         )
     except ValueError:
         return None
 
 
 def _as_plain(state: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], str]:
-    """Returns a state dict in which 3x3 convolutions are where something else is, and what it is."""
+    """Returns a state dict in which tensors of 3x3 convolutions are where something else is, and
+    what that is. Their channels a group, which not all parts have, are those of the first one.
+    """
     for kind, mark in SPATIAL.items():
-        if any(map(mark.fullmatch, state)):
-            return {mark.sub(r"\1\2", key): tensor for key, tensor in state.items()}, kind
+        if found := {m[1]: state[key] for key in state if (m := mark.fullmatch(key))}:
+            first = state.get("layer1.0.conv2.weight", next(iter(found.values())))
+            if any(t.dim() != 4 for t in (first, *found.values())):
+                return state, ""
+            group = first.shape[1]
+            shapes = {
+                f"{n}.weight": (t.shape[1 if kind == "BoT" else 0], group) for n, t in found.items()
+            }
+            plain = {key: torch.empty(*shape, 3, 3, device="meta") for key, shape in shapes.items()}
+            return {**state, **plain}, kind
     return state, ""
+
+
+def _of_stages(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Returns a state dict in which a block's output has the channels of its stage's, which is
+    `state` itself where stages are rows of blocks.
+    """
+    ends = {
+        key: f"layer{m[1]}.conv_transition.conv.weight"
+        for key in state
+        if (m := LAST.fullmatch(key))
+    }
+    ends = {key: end for key, end in ends.items() if end in state}
+    return {**state, **{key: state[end] for key, end in ends.items()}} if ends else state
 
 
 def network_name(state: Mapping[str, Tensor]) -> str:

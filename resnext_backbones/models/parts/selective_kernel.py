@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import BatchNorm2d
 
+from resnext_backbones.compute.plain import is_traced
 from resnext_backbones.compute.steps import Steps
 from resnext_backbones.models.layers import Layers
 
@@ -40,6 +41,10 @@ class SelectiveKernel(nn.Module):
         self.attn.act = nn.ReLU(inplace=True)
         self.attn.fc_select = layers.conv(reduced, PATHS * channels, 1)
 
+    def own_layers(self) -> list[nn.Module]:
+        """Returns the layers whose weights the network draws."""
+        return list(self.modules())
+
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to (N, C, ceil(H / stride), ceil(W / stride)).
 
@@ -47,9 +52,10 @@ class SelectiveKernel(nn.Module):
             ValueError: a batch norm that is trained has one image, and so one value of a channel.
         """
         small, large = (path(x) for path in self.paths)
-        if any(isinstance(m, BatchNorm2d) and m.training for m in self.attn) and len(x) == 1:
+        trained = any(isinstance(m, BatchNorm2d) and m.training for m in self.attn)
+        if trained and not is_traced(x) and len(x) == 1:
             raise ValueError(
-                "a selective kernel (SK) normalises averages of images, and cannot train on 1 image "
+                "a selective kernel (SK) normalises averages of images, and cannot train on one in "
                 "a batch: give it 2 or more, norm_eval=True, or the norm SyncBN on several devices"
             )
         chosen = self.attn((small + large).mean((2, 3), keepdim=True))
