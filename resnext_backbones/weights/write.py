@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -22,7 +23,7 @@ from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.formats import FORMATS, TARGETS, family_for
 from resnext_backbones.weights.identify import identify, network_name
-from resnext_backbones.weights.load import recorded_architecture
+from resnext_backbones.weights.load import MODULE_METADATA, recorded_architecture
 from resnext_backbones.weights.preprocessing import Preprocessing
 from resnext_backbones.weights.sources import locate, preprocessing_of, row_of, row_of_file
 
@@ -30,21 +31,24 @@ State = dict[str, Tensor]
 Metadata = Mapping[str, str]
 
 
-def _write_torch(state: State, path: Path, _: Metadata) -> None:
-    torch.save(state, path)
+def _write_torch(state: State, path: Path, metadata: Metadata) -> None:
+    # Beside the versions that PyTorch keeps of modules: tensors alone are what libraries load.
+    content = OrderedDict(state)
+    content._metadata = {MODULE_METADATA: dict(metadata)}  # type: ignore[attr-defined]
+    torch.save(content, path)
 
 
 def _write_openmmlab(state: State, path: Path, metadata: Metadata) -> None:
     torch.save({"meta": dict(metadata), "state_dict": state}, path)
 
 
-def _write_detectron2(state: State, path: Path, _: Metadata) -> None:
+def _write_detectron2(state: State, path: Path, metadata: Metadata) -> None:
     # Matched by the ends of names, as a detector has more in front of them.
     content = {"__author__": "resnext_backbones", "matching_heuristics": True}
     # numpy has no bfloat16, whose values float32 has all.
     narrow = torch.bfloat16
     arrays = {k: (v.float() if v.dtype is narrow else v).numpy() for k, v in state.items()}
-    path.write_bytes(pickle.dumps({"model": arrays, **content}))
+    path.write_bytes(pickle.dumps({"model": arrays, "meta": dict(metadata), **content}))
 
 
 def _write_safetensors(state: State, path: Path, metadata: Metadata) -> None:

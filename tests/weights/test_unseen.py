@@ -16,7 +16,7 @@ from resnext_backbones.models.architecture import UNSEEN
 from resnext_backbones.models.layers import Plugin
 from resnext_backbones.models.parts.attention import ATTENTION
 from resnext_backbones.weights import WeightsError
-from resnext_backbones.weights.formats import FORMATS
+from resnext_backbones.weights.formats import FORMATS, TARGETS
 from resnext_backbones.weights.load import load_state
 from resnext_backbones.weights.write import convert
 
@@ -113,7 +113,7 @@ def test_a_published_row_says_it_before_a_download(
 OTHER: dict[str, Any] = {"stride_in_1x1": True, "pooling": "average", "activation": "SiLU"}
 
 
-@pytest.mark.parametrize("to", ["safetensors", "mmdet", "mmpretrain", "detectron2"])
+@pytest.mark.parametrize("to", TARGETS)
 @pytest.mark.parametrize("field", UNSEEN)
 def test_a_converted_file_says_it(field: str, to: str, tmp_path: Path) -> None:
     changes = {field: OTHER[field]}
