@@ -220,8 +220,10 @@ FORMATS: dict[str, Format] = {
         networks=lambda _: {
             "stem": "7x7",
             "stage": "csp",
+            "shortcut": "strided",
             "activation": "LeakyReLU",
             "pooling": "max",
+            "stride_in_1x1": False,
         },
     ),
     # SENets as Hu et al. (2018) trained them in Caffe, whose pooling has no padding and counts up;

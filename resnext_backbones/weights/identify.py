@@ -74,19 +74,16 @@ def identify(state: Mapping[str, Tensor]) -> Architecture | None:
 
 def _as_plain(state: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], str]:
     """Returns a state dict in which tensors of 3x3 convolutions are where something else is, and
-    what that is. Their channels a group, which not all parts have, are those of the first one.
+    what that is. Where it has no groups, its channels a group are those of the first convolution.
     """
     for kind, mark in SPATIAL.items():
-        if found := {m[1]: state[key] for key in state if (m := mark.fullmatch(key))}:
-            first = state.get("layer1.0.conv2.weight", next(iter(found.values())))
-            if any(t.dim() != 4 for t in (first, *found.values())):
-                return state, ""
-            group = first.shape[1]
-            shapes = {
-                f"{n}.weight": (t.shape[1 if kind == "BoT" else 0], group) for n, t in found.items()
-            }
-            plain = {key: torch.empty(*shape, 3, 3, device="meta") for key, shape in shapes.items()}
-            return {**state, **plain}, kind
+        if found := {f"{m[1]}.weight": t for key, t in state.items() if (m := mark.fullmatch(key))}:
+            first = state.get("layer1.0.conv2.weight")
+            if kind == "BoT" and first is not None:
+                found = {
+                    key: first[:1].expand(t.shape[1], *first.shape[1:]) for key, t in found.items()
+                }
+            return {**state, **found}, kind
     return state, ""
 
 

@@ -17,13 +17,24 @@ from resnext_backbones.weights.write import write_state
 
 FAMILY = {"tiered": "timm", "deep": "timm", "7x7": "torchvision"}
 NAMES = [name for name in VARIANTS if name in timm.list_models()]
-QUICK = ["gcresnext26ts", "seresnext26t_32x4d", "legacy_seresnext26_32x4d"]
+QUICK = [
+    "gcresnext26ts",
+    "seresnext26t_32x4d",
+    "legacy_seresnext26_32x4d",
+    "skresnext50_32x4d",
+    "cspresnext50",
+]
 """One of each family of its names; the others are of the same."""
 
 
 def family(name: str) -> str:
     row = VARIANTS[name]
-    special = {"byobnet": row.fixed_width, "legacy": row.pooling == "ceil"}
+    special = {
+        "byobnet": row.fixed_width,
+        "legacy": row.pooling == "ceil",
+        "sk": row.spatial == "SK",
+        "cspnet": row.stage == "csp",
+    }
     return next((f for f, holds in special.items() if holds), FAMILY[row.stem])
 
 
@@ -43,8 +54,10 @@ def test_the_same_network_there_and_back(name: str, tmp_path: Path) -> None:
     state = randomise(peer).eval().state_dict()
     own = own.to_empty(device="cpu").eval()
     assert load_state(own, state, "it").family == family(name)
-    # timm's BAT takes maps whose sides are multiples of 8.
-    size = (256, 512) if VARIANTS[name].attention == "BAT" else (64, 96)
+    row = VARIANTS[name]
+    # timm's BAT takes maps whose sides are multiples of 8, and its BoT images of one size.
+    size = (256, 512) if row.attention == "BAT" else (64, 96)
+    size = (256, 256) if row.spatial == "BoT" else size
     images = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
     stages = [peer.get_submodule(stage["module"]) for stage in peer.feature_info[-4:]]
     for ours, theirs in zip(
