@@ -18,8 +18,6 @@ from torch import nn
 
 from benchmarks.contestants import CONTESTANTS
 from resnext_backbones import build_backbone, build_classifier, list_variants, load_weights
-from resnext_backbones.models.parts.attention import ATTENTION
-from resnext_backbones.models.parts.spatial import SPATIAL
 from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import WeightsError
 from resnext_backbones.weights.find import trunks_in
@@ -202,18 +200,11 @@ def test_mmpretrain(stem: str, tmp_path: Path) -> None:
     assert all(torch.equal(own.state_dict()[k], v) for k, v in source.state_dict().items())
 
 
-NEW = {*ATTENTION, *SPATIAL, "csp", "tiered"}
-"""What networks have of which older families know nothing."""
-
-
 @pytest.mark.parametrize("name", quick(list_variants(), [VARIANT, "resnext29_8x64d"]))
 @pytest.mark.parametrize("family", FORMATS)
 def test_names_there_and_back(name: str, family: str) -> None:
     """Of every variant, in every family."""
-    row = VARIANTS[name]
-    stem = row.stem
-    if family == "cspnet" and row.stage != "csp":
-        pytest.skip("its blocks have no shortcuts")
+    stem = VARIANTS[name].stem
     if family in ("timm", "mmdet"):
         if stem == "3x3":
             pytest.skip("the names of these two differ for a deep stem alone")
@@ -224,9 +215,6 @@ def test_names_there_and_back(name: str, family: str) -> None:
         state = build_classifier(name, stem=stem).state_dict()
     format_ = FORMATS[family]
     theirs = {key: format_.from_own(key) for key in state}
-    if NEW & {row.attention, row.spatial, row.stage, stem} and None in theirs.values():
-        assert family not in ("mmdet", "mmpretrain", "detectron2"), "which take all networks"
-        pytest.skip(f"{family} has no such network")
     known = [key for key in state if not (family == "caffe2" and "num_batches" in key)]
     assert all(theirs[key] is not None for key in known)
     assert len({theirs[key] for key in known}) == len(known)

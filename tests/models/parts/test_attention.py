@@ -20,6 +20,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from resnext_backbones import Architecture, ResNeXt, build_backbone, load_weights
 from resnext_backbones.adapters.torchvision import deeplabv3, resnext_fpn
 from resnext_backbones.models.parts.attention import ATTENTION
+from resnext_backbones.models.parts.self_attention import BottleneckAttention
 from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import WeightsError
 from resnext_backbones.weights.identify import identify, network_name
@@ -176,7 +177,9 @@ def test_a_row_and_a_module_are_all_that_a_new_network_takes(
     assert trained == {"layer3", "layer4"}
     with Norms() as norms:
         found = maps(trunk, images)
-    left = 2 if kind == "BoT" else 0  # behind self-attention there is no convolution
+    # Behind self-attention there is no convolution.
+    attend = [m for m in trunk.modules() if isinstance(m, BottleneckAttention)]
+    left = sum(isinstance(m, nn.BatchNorm2d) for part in attend for m in part.modules())
     assert norms.count == left, "a norm with frozen statistics is folded"
     fused = trunk.fuse()
     assert not any(isinstance(m, nn.BatchNorm2d | FrozenBatchNorm2d) for m in fused.modules())
