@@ -93,7 +93,9 @@ def test_from_pretrained_names_another_network_and_takes_half_precision(tmp_path
     assert torch.equal(again.conv1.weight, model.conv1.weight.half().float())
     drawn(activation="SiLU").save_pretrained(tmp_path / "silu")
     (tmp_path / "silu" / "model.safetensors").rename(path)
-    with pytest.raises(WeightsError, match=r"activation='SiLU', and this one has 'ReLU'"):
+    with pytest.raises(
+        WeightsError, match=r"activation='SiLU', and the network has activation='ReLU'"
+    ):
         ResNeXt.from_pretrained(tmp_path)
     drawn(cardinality=8).save_pretrained(tmp_path / "wide")
     (tmp_path / "wide" / "model.safetensors").rename(path)

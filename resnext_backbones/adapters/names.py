@@ -22,8 +22,8 @@ def use_detectron2_names(module: nn.Module, trunk: ResNeXt) -> None:
 
     It is written, read and reported by these names. Statistics that frozen norms lack, as in
     Caffe2's files, are those that change nothing, and counters of batches may be there or not:
-    both as Detectron2 has it. A network with a part that Detectron2 has no names for (a deep stem,
-    attention) keeps this package's, behind `trunk.`.
+    both as Detectron2 has it. A network with a part that Detectron2 has no names for (a deep stem)
+    keeps this package's, behind `trunk.`.
     """
     if all(NAMES.from_own(key) for key in trunk.state_dict()):
         module.register_state_dict_post_hook(_write)

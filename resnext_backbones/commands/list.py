@@ -37,6 +37,8 @@ def aliases(contains: str) -> list[str]:
     lines = []
     for alias in sorted(name for name in REGISTRY if contains in name):
         row = REGISTRY[alias]
-        accuracy = "" if row.top1 is None else f"top-1 {row.top1:.1f}"
-        lines.append(f"{alias:48} {row.variant:18} {accuracy:11} {row.source.licence}")
+        accuracy = "" if row.source.classes == 1000 else f"{row.source.classes:,} classes"
+        if row.top1 is not None and row.crop is not None:
+            accuracy = f"top-1 {row.top1:.1f} at {row.crop.size}"
+        lines.append(f"{alias:50} {row.variant:25} {accuracy:17} {row.source.licence}")
     return lines

@@ -16,6 +16,7 @@ from resnext_backbones.models.parts.attention import ATTENTION, NAMES
 from resnext_backbones.models.parts.norms import Norms
 from resnext_backbones.models.parts.stems import SHARES, deep_channels
 from resnext_backbones.variants import describe
+from resnext_backbones.weights.compare import COUNTER
 
 DEEP_STEM = ("stem.0.weight", "stem.3.weight", "stem.6.weight")
 STEM = ("conv1.weight", *DEEP_STEM)
@@ -143,11 +144,16 @@ def _attention(state: Mapping[str, Tensor]) -> tuple[str, int]:
     """Returns its kind, and the convolution that it stands behind, as the first block has it."""
     for after, name in NAMES.items():
         prefix = f"layer1.0.{name}."
-        held = {k.removeprefix(prefix): v.shape for k, v in state.items() if k.startswith(prefix)}
+        held = {
+            key.removeprefix(prefix): tensor.shape
+            for key, tensor in state.items()
+            if key.startswith(prefix) and not key.endswith(COUNTER)
+        }
         channels = state[f"layer1.0.conv{after}.weight"].shape[0]
         for kind, build in ATTENTION.items() if held else ():
             with torch.device("meta"):
                 tensors = build(channels, LAYERS).state_dict()
-            if held == {key: tensor.shape for key, tensor in tensors.items()}:
+            shapes = {k: v.shape for k, v in tensors.items() if not k.endswith(COUNTER)}
+            if held == shapes:
                 return kind, after
     return "", 3

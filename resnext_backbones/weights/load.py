@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from resnext_backbones.models import Architecture, ResNeXt
+from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.compare import (
     COUNTER,
@@ -27,7 +29,7 @@ from resnext_backbones.weights.formats import FORMATS
 from resnext_backbones.weights.identify import network_name
 from resnext_backbones.weights.publishers import NONCOMMERCIAL
 from resnext_backbones.weights.registry import Published
-from resnext_backbones.weights.sources import locate, row_of, row_of_file
+from resnext_backbones.weights.sources import SAVED, locate, row_of, row_of_file
 
 HEAD = "fc."
 """Names of a classification head begin so; a trunk has none."""
@@ -217,15 +219,13 @@ def misfit(model: ResNeXt, held: Checkpoint, source: object, *, head: bool = Tru
     if not found:
         presupposed = held.presupposed
         unseen = unseen_mismatch(presupposed, model.architecture) if presupposed else ""
-        return (
-            f"weights {source}: {held.names[0].lower()}{held.names[1:]}and {unseen}"
-            if unseen
-            else ""
-        )
+        return f"weights {source}: {unseen} {held.names}".rstrip() if unseen else ""
     more = held.names + other_context(held.state, own)
     if any(text.startswith(HEAD) for text in found[SHAPE]):
-        classes = len(held.state["fc.weight"])
-        more += f"num_classes={classes} builds its head, head=False keeps the network's own. "
+        weight, ours = held.state.get("fc.weight"), own.get("fc.weight")
+        if weight is not None and ours is not None and weight.shape[1:] == ours.shape[1:]:
+            more += f"num_classes={len(weight)} builds its head. "
+        more += "head=False keeps the network's own head. "
     return found.message(f"weights {source}", held.variant, network_name(own), more)
 
 
@@ -241,8 +241,8 @@ def _without_place(state: Mapping[str, Any], model: ResNeXt, *, head: bool) -> l
 def recorded_architecture(
     path: Path, content: Mapping[str, Any], source: str | Path
 ) -> Architecture | None:
-    """Returns what a file says of its network: in its metadata, or as runs of this package's do;
-    raises WeightsError where that is no architecture.
+    """Returns what a file says of its network: in its metadata, as runs of this package's do, or
+    in a config of timm's beside it; raises WeightsError where that is no architecture.
     """
     meta = content.get("meta")
     places = [read_metadata(path), meta, meta.get("facts") if isinstance(meta, Mapping) else None]
@@ -250,6 +250,19 @@ def recorded_architecture(
     places += [versions.get(MODULE_METADATA)] if isinstance(versions, Mapping) else []
     try:
         found = (Architecture.from_metadata(p) for p in places if isinstance(p, Mapping))
-        return next(filter(None, found), None)
+        return next(filter(None, found), None) or _named_beside(path)
     except ValueError as error:
         raise WeightsError(f"weights {source}: {error}") from error
+
+
+def _named_beside(path: Path) -> Architecture | None:
+    """Returns the variant that timm's config names, in a folder as it puts them on the Hub."""
+    config = path.with_name("config.json")
+    if path.name not in SAVED or not config.is_file():
+        return None
+    try:
+        content = json.loads(config.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{config}, beside it: {error}") from error
+    name = content.get("architecture") if isinstance(content, dict) else None
+    return VARIANTS.get(name) if isinstance(name, str) else None

@@ -56,10 +56,10 @@ def locate(source: Source) -> Path:
     """
     source = plain_name(source)
     text, path = _alias(source), Path(source)
-    if row := row_of(source):
-        return _file_of(row)
     if text.startswith(HUB):
         return _from_hub(text)
+    if row := row_of(source):
+        return _file_of(row)
     if text.startswith(ADDRESSES):
         return download([text])
     if "://" in text:
@@ -110,9 +110,9 @@ def _file_of(row: Published) -> Path:
     """Returns the file of a row, from the first of its addresses that has it: those of the Hugging
     Face Hub come last, since that library keeps its files elsewhere.
     """
-    hub = [url for url in row.urls if url.startswith(HUB)]
+    hub = tuple(url for url in row.urls if url.startswith(HUB))
     failures: list[WeightsError] = []
-    if plain := [url for url in row.urls if url not in hub]:
+    if plain := tuple(url for url in row.urls if url not in hub):
         try:
             return download(plain, row.sha256)
         except DownloadError as error:

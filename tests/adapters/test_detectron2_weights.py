@@ -8,6 +8,7 @@ import pickle
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -152,23 +153,34 @@ def test_a_copy_has_its_own_state() -> None:
     assert own.state_dict()["stem.conv1.weight"].any()
 
 
-def test_a_network_that_detectron2_has_no_names_for(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"stem": "deep", "attention": "SE"}, "trunk.{}"),
+        ({"attention": "BAT", "attention_after": 2}, ""),
+    ],
+)
+def test_networks_that_detectron2_does_not_have(
+    fields: dict[str, Any], name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog
 ) -> None:
-    """A detector's file fills another one, and a trunk alone."""
-    monkeypatch.setitem(VARIANTS, "deep", replace(SMALL, stem="deep", attention="SE"))
+    """A detector's file fills another one, and a trunk alone; by this package's names where
+    Detectron2's say nothing of a part, as of a deep stem.
+    """
+    monkeypatch.setitem(VARIANTS, "other", replace(SMALL, **fields))
     source, target = (
-        nn.ModuleDict({"backbone": adapter.ResNeXtBackbone(variant="deep")}) for _ in range(2)
+        nn.ModuleDict({"backbone": adapter.ResNeXtBackbone(variant="other")}) for _ in range(2)
     )
     state = randomise(source).state_dict()
     with caplog.at_level(logging.WARNING):
         DetectionCheckpointer(target).load(save(source, tmp_path, "pth"))
     assert not caplog.records
     assert all(value.equal(target.state_dict()[key]) for key, value in state.items())
-    trunk = build_trunk("deep")
-    assert load_weights(trunk, tmp_path / "model.pth").variant == "deep"
-    assert all(value.equal(state[f"backbone.trunk.{k}"]) for k, value in trunk.state_dict().items()
-               if not k.endswith("num_batches_tracked"))  # fmt: skip
+    trunk = build_trunk("other")
+    assert load_weights(trunk, tmp_path / "model.pth").variant == "other"
+    for key, value in trunk.state_dict().items():
+        if not key.endswith("num_batches_tracked"):
+            theirs = name.format(key) or FORMATS["detectron2"].from_own(key)
+            assert value.equal(state[f"backbone.{theirs}"])
 
 
 def test_weights_of_any_source(tmp_path: Path) -> None:

@@ -13,17 +13,20 @@ import pytest
 import timm
 import torch
 import torchvision
-from helpers import drawn, quick, randomise, relative_error
+from helpers import drawn, quick, randomise, relative_error, small
 from torch import nn
 
 from benchmarks.contestants import CONTESTANTS
-from resnext_backbones import build_backbone, build_classifier, list_variants, load_weights
-from resnext_backbones.variants import VARIANTS
+from resnext_backbones import (
+    ResNeXtClassifier,
+    build_backbone,
+    build_classifier,
+    list_variants,
+    load_weights,
+)
 from resnext_backbones.weights import WeightsError
-from resnext_backbones.weights.find import trunks_in
 from resnext_backbones.weights.formats import FORMATS
 from resnext_backbones.weights.load import load_state
-from resnext_backbones.weights.templates import Template
 
 VARIANT = "resnext50_32x4d"
 DEEP = {"stem": "deep", "shortcut": "pooled"}
@@ -200,77 +203,34 @@ def test_mmpretrain(stem: str, tmp_path: Path) -> None:
     assert all(torch.equal(own.state_dict()[k], v) for k, v in source.state_dict().items())
 
 
-@pytest.mark.parametrize("name", quick(list_variants(), [VARIANT, "resnext29_8x64d"]))
-@pytest.mark.parametrize("family", FORMATS)
-def test_names_there_and_back(name: str, family: str) -> None:
-    """Of every variant, in every family."""
-    stem = VARIANTS[name].stem
-    if family in ("timm", "mmdet"):
-        if stem == "3x3":
-            pytest.skip("the names of these two differ for a deep stem alone")
-        stem = "deep"
-    elif stem == "deep" and family != "mmpretrain":
-        pytest.skip(f"{family} has no name for a deep stem")
-    with torch.device("meta"):
-        state = build_classifier(name, stem=stem).state_dict()
-    format_ = FORMATS[family]
-    theirs = {key: format_.from_own(key) for key in state}
-    known = [key for key in state if not (family == "caffe2" and "num_batches" in key)]
-    assert all(theirs[key] is not None for key in known)
-    assert len({theirs[key] for key in known}) == len(known)
-    assert all(format_.to_own(theirs[key]) == key for key in known)
-    assert trunks_in([theirs[key] for key in known]) == [(family, "")]
+@pytest.mark.parametrize("norm", ["bn", "norm"])
+def test_glasses(norm: str, tmp_path: Path) -> None:
+    """It has called the norms behind convolutions by two names, in a pickle of its own name."""
+    source = small(ResNeXtClassifier)
+    state = {}
+    for key, value in source.state_dict().items():
+        theirs = FORMATS["glasses"].from_own(key)
+        for place in (".block.", ".stem."):
+            theirs = theirs.replace(".bn.", f".{norm}.") if place in theirs else theirs
+        state[theirs] = value
+    parts = ("stem.0.conv", f"stem.0.{norm}", "layers.2.1.block.2.conv", "layers.1.0.shortcut.bn")
+    assert {f"encoder.{part}.weight" for part in parts} | {"head.fc.bias"} <= state.keys()
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    own = drawn(ResNeXtClassifier)
+    assert load_weights(own, tmp_path / "pytorch_model.bin").family == "glasses"
+    assert all(torch.equal(own.state_dict()[k], v) for k, v in source.state_dict().items())
 
 
-@pytest.mark.parametrize("name", [n for n in VARIANTS if CONTESTANTS["detectron2"].builds(n)])
-def test_detectron2s_names_of_every_variant(name: str) -> None:
-    pytest.importorskip("detectron2", reason="Detectron2 is not installed")
-    with torch.device("meta"):
-        peer = CONTESTANTS["detectron2"].trunk(name).model.state_dict()
-        own = build_backbone(name).state_dict()
-    format_ = FORMATS["detectron2"]
-    ours = {format_.from_own(k): v.shape for k, v in own.items() if "num_batches" not in k}
-    assert ours == {k: v.shape for k, v in peer.items()}
-
-
-@pytest.mark.parametrize(
-    ("names", "found"),
-    [
-        (["conv1.weight", "layer1.0.conv1.weight"], [("torchvision", "")]),
-        (["m.b.conv1.weight", "m.b.layer2.0.conv3.weight"], [("torchvision", "m.b.")]),
-        (
-            ["backbone.conv1.weight", "backbone.layer1.0.conv1.weight", "head.fc.weight"],
-            [("mmpretrain", "")],
-        ),
-        (
-            ["backbone.bottom_up.stem.conv1.weight", "backbone.bottom_up.res2.0.conv1.weight"],
-            [("detectron2", "backbone.bottom_up.")],
-        ),
-        (["backbone.0.weight", "backbone.4.0.conv1.weight"], [("sequential", "backbone.")]),
-        (
-            [f"{p}.{n}" for p in "ab" for n in ("conv1.weight", "layer1.0.conv1.weight")],
-            [("torchvision", "a."), ("torchvision", "b.")],
-        ),
-        (["roi_head.conv1.weight"], []),
-        (["conv1.weight", "xlayer1.0.conv1.weight"], []),
-        (["xconv1.weight", "xlayer1.0.conv1.weight"], []),
-        (["layer1.0.conv1.weight"], []),
-        (["features.0.weight"], []),
-    ],
-)
-def test_trunks_are_found_by_stem_and_blocks(
-    names: list[str], found: list[tuple[str, str]]
-) -> None:
-    assert trunks_in(names) == found
-
-
-def test_templates() -> None:
-    template = Template("res{res}_{block}_branch2{branch}_bn_{blob}")
-    values = template.parse("res4_22_branch2b_bn_riv")
-    assert values == {"stage": "3", "block": "22", "i": "2", "norm": "running_var"}
-    assert template.render(values) == "res4_22_branch2b_bn_riv"
-    assert template.parse("res6_0_branch2b_bn_s") is None
-    assert template.render({**values, "norm": "num_batches_tracked"}) is None
+def test_mmpretrains_squeeze_and_excitation() -> None:
+    """Its classifier calls it so; a trunk alone is known by it."""
+    source = small(attention="SE")
+    state = {FORMATS["mmpretrain"].from_own(k): v for k, v in source.state_dict().items()}
+    shape = state["backbone.layer2.0.se_layer.conv1.conv.weight"].shape
+    assert shape == (8, 128, 1, 1)
+    assert "backbone.layer4.0.se_layer.conv2.conv.bias" in state
+    own = drawn(attention="SE")
+    assert load_state(own, state, "it").family == "mmpretrain"
+    assert all(torch.equal(own.state_dict()[k], v) for k, v in source.state_dict().items())
 
 
 @pytest.mark.parametrize("wrapper", ["state_dict_ema", "model_ema"])

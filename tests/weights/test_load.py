@@ -18,6 +18,7 @@ from torch import nn
 from resnext_backbones import ResNeXtClassifier, build_backbone, load_weights
 from resnext_backbones.weights import WeightsError
 from resnext_backbones.weights.download import hash_of
+from resnext_backbones.weights.identify import network_name
 from resnext_backbones.weights.load import check_fit
 from resnext_backbones.weights.registry import REGISTRY
 
@@ -84,6 +85,10 @@ def test_counters_may_be_missing_or_left_over(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "new.pth")
     load_weights(drawn(), tmp_path / "old.pth")
     load_weights(drawn(norm="FrozenBN"), tmp_path / "new.pth")
+    state = drawn(attention="BAT").state_dict()  # whose steps have norms of their own
+    old = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+    assert network_name(old) == network_name(state)
+    assert "attention=BAT" in network_name(old)
 
 
 @pytest.mark.parametrize(

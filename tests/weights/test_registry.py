@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -11,12 +12,23 @@ import pytest
 import timm
 import torch
 import torchvision
+from helpers import drawn
 from safetensors.torch import save_file
 
-from resnext_backbones import Architecture, ResNeXt, build_backbone, list_variants, load_weights
+from resnext_backbones import (
+    Architecture,
+    ResNeXt,
+    ResNeXtClassifier,
+    build_backbone,
+    list_variants,
+    load_weights,
+)
+from resnext_backbones.models.architecture import UNSEEN
 from resnext_backbones.weights import WeightsError, preprocessing_of
 from resnext_backbones.weights import sources as module
+from resnext_backbones.weights.errors import DownloadError
 from resnext_backbones.weights.identify import identify
+from resnext_backbones.weights.load import load_state
 from resnext_backbones.weights.preprocessing import BGR, RGB, Preprocessing
 from resnext_backbones.weights.publishers import Crop
 from resnext_backbones.weights.registry import REGISTRY, Published
@@ -35,7 +47,8 @@ def state_of(architecture: Architecture) -> dict[str, torch.Tensor]:
 def test_every_row_can_be_built(alias: str) -> None:
     row = REGISTRY[alias]
     assert row.variant in VARIANTS
-    assert identify(state_of(row.architecture)) == row.architecture
+    shown = {field: getattr(Architecture, field) for field in UNSEEN}
+    assert identify(state_of(row.architecture)) == replace(row.architecture, **shown)
     assert all(url.startswith(("https://", "hf://")) for url in row.urls)
     assert row.source.licence
     assert row.top1 is None or row.source.preprocessing == RGB, "which `resnext verify` takes"
@@ -186,6 +199,49 @@ def test_an_alias_is_downloaded_and_its_licence_said(tmp_path: Path, monkeypatch
     assert asked == [(row.urls, "c38310e5")]
 
 
+@pytest.mark.parametrize(
+    ("alias", "file"),
+    [
+        ("timm/seresnextaa101d_32x8d.sw_in12k", "model.safetensors"),
+        ("glasses/resnext50_32x4d", "pytorch_model.bin"),
+        ("timm/gcresnext50ts.ch_in1k", "model.safetensors"),  # where its other address has it not
+    ],
+)
+def test_the_hub_is_an_address_like_others(
+    alias: str, file: str, tmp_path: Path, monkeypatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def absent(*_: object) -> Path:
+        raise DownloadError("weights x: could not be downloaded")
+
+    def from_hub(repository: str, name: str) -> Path:
+        asked.append((repository, name))
+        if len(asked) > 1:
+            raise WeightsError("weights hf://x: cannot be had")
+        return tmp_path / name
+
+    monkeypatch.setattr(module, "download", absent)
+    monkeypatch.setattr(module, "from_hub", from_hub)
+    assert module.locate(alias) == tmp_path / file
+    assert asked == [(alias, file)]
+    with pytest.raises(DownloadError, match="cannot be had"):
+        module.locate(alias)
+    assert module.row_of(f"hf://{alias}/{file}") == REGISTRY[alias]
+    asked.clear()
+    assert module.locate(f"hf://{alias}/{file}") == tmp_path / file
+
+
+def test_a_head_of_more_classes_says_what_takes_it() -> None:
+    """A trunk takes such weights as they are."""
+    state = drawn(ResNeXtClassifier, num_classes=11).state_dict()
+    classifier = drawn(ResNeXtClassifier, num_classes=5)
+    with pytest.raises(WeightsError, match=r"num_classes=11 builds its head. head=False keeps"):
+        load_state(classifier, state, "it")
+    load_state(drawn(), state, "it")
+    load_state(classifier, state, "it", head=False)
+
+
 def test_standardised_weights_need_convolutions_that_do_it(tmp_path: Path, monkeypatch) -> None:
     wrappers = pytest.importorskip("mmcv.cnn.bricks.conv_ws")
     source = build_backbone("resnext50_32x4d", norm="GN", conv=wrappers.ConvWS2d)
@@ -233,5 +289,7 @@ def test_the_hash_is_in_the_name() -> None:
 def test_the_document_has_the_table() -> None:
     root = Path(__file__).parents[2]
     text = (root / "docs" / "weights.md").read_text(encoding="utf-8")
-    assert runpy.run_path(str(root / "tools" / "list_weights.py"))["weights_table"]() in text
+    tool = runpy.run_path(str(root / "tools" / "list_weights.py"))
+    assert tool["weights_table"]() in text
+    assert tool["choice_table"]() in text
     assert all(f"`{alias}`" in text for alias in REGISTRY)

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 import torch
 from helpers import PARTS, drawn, small
+from safetensors.torch import save_file
 from torch import Tensor
 
 from resnext_backbones import ResNeXt, build_backbone, load_weights
 from resnext_backbones.models.architecture import UNSEEN
 from resnext_backbones.models.layers import Plugin
 from resnext_backbones.models.parts.attention import ATTENTION
+from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import WeightsError
 from resnext_backbones.weights.formats import FORMATS, TARGETS
 from resnext_backbones.weights.load import load_state
@@ -125,6 +127,24 @@ def test_a_converted_file_says_it(field: str, to: str, tmp_path: Path) -> None:
     convert(tmp_path / "saved", tmp_path / "file", to)
     is_refused(drawn(), tmp_path / "file", f"{field}={OTHER[field]!r}, .* {field}=")
     load_weights(drawn(**changes), tmp_path / "file")
+
+
+def test_timms_config_beside_a_file_says_it(tmp_path: Path, monkeypatch) -> None:
+    """A folder as timm puts it on the Hub; its files have no hash in their names."""
+    fields = {**SE, "stem": "deep", "shortcut": "pooled"}
+    source = small(**fields, pooling="average")
+    monkeypatch.setitem(VARIANTS, "seresnextaa", source.architecture)
+    state = {FORMATS["timm"].from_own(k): v for k, v in source.state_dict().items()}
+    save_file({k: v.contiguous() for k, v in state.items()}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text('{"architecture": "seresnextaa", "num_classes": 3}')
+    is_refused(drawn(**fields), tmp_path, "pooling='average', .*='max'")
+    load_weights(drawn(**fields, pooling="average"), tmp_path)
+    for other in ("[]", '{"architecture": "another"}', '{"architectures": ["ResNet"]}'):
+        (tmp_path / "config.json").write_text(other)
+        load_weights(drawn(**fields), tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(WeightsError, match=r"config.json, beside it: "):
+        load_weights(drawn(**fields), tmp_path)
 
 
 def test_the_names_of_a_file_are_kept_as_what_they_say(tmp_path: Path) -> None:

@@ -49,10 +49,10 @@ class Gain(nn.Module):
 
 
 @pytest.fixture
-def made_up(monkeypatch: pytest.MonkeyPatch, kind: str) -> str:
+def made_up(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
     """A variant with an attention, each of which is a row of its table; or with another part."""
-    if kind in PARTS:
-        monkeypatch.setitem(VARIANTS, "made_up", replace(SMALL, **PARTS[kind]))
+    if request.param in PARTS:
+        monkeypatch.setitem(VARIANTS, "made_up", replace(SMALL, **PARTS[request.param]))
         return "made_up"
     monkeypatch.setitem(ATTENTION, "Gain", lambda channels, _: Gain(channels))
     row = replace(
@@ -152,10 +152,10 @@ class Norms(TorchDispatchMode):
         return operator(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("kind", quick(["Gain", *PARTS], ["Gain"]))
+@pytest.mark.parametrize("made_up", quick(["Gain", *PARTS], ["Gain"]), indirect=True)
 @pytest.mark.parametrize("door", DOORS)
 def test_a_row_and_a_module_are_all_that_a_new_network_takes(
-    door: str, kind: str, made_up: str, tmp_path: Path
+    door: str, made_up: str, tmp_path: Path
 ) -> None:
     source = randomise(build_backbone(made_up)).eval()
     state = source.state_dict()
