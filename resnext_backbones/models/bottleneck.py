@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -118,7 +119,8 @@ class Bottleneck(nn.Module):
     def own_layers(self) -> list[nn.Module]:
         """Returns convolutions and norms, but neither plugins nor what is in a convolution."""
         pairs = [self.get_submodule(name) for *pair, _ in self._branch for name in pair]
-        instead = () if self._is_plain else self.conv2.own_layers()
+        part: Any = self.conv2
+        instead = () if self._is_plain else part.own_layers()
         return [*pairs, *instead, *(self.downsample or ())]
 
     def fuse_(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +50,7 @@ class CrossStage(nn.Module):
         self._pairs = pairs
         self.conv_down: Steps | None = None
         if downsamples:
-            geometry = {"stride": stride, "padding": dilation, "dilation": dilation}
+            geometry: dict[str, Any] = {"stride": stride, "padding": dilation, "dilation": dilation}
             self.conv_down = _step(layers, in_channels, in_channels, 3, groups=groups, **geometry)
         self.conv_exp = _step(layers, in_channels, out_channels, 1, activates=False)
         for name, block in zip(self._numbers, blocks, strict=True):
@@ -96,7 +97,7 @@ def _step(
     size: int,
     *,
     activates: bool = True,
-    **geometry: int,
+    **geometry: Any,
 ) -> Steps:
     found = Steps(fold=layers.fold_norm)
     found.conv = layers.conv(in_channels, channels, size, **geometry)

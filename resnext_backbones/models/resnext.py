@@ -153,7 +153,7 @@ class ResNeXt(nn.Module, HubMixin):
     def _own_layers(self) -> list[nn.Module]:
         """Returns convolutions and norms, but neither plugins nor what is in a convolution."""
         crossing = (stage for stage in self.stages if isinstance(stage, CrossStage))
-        parts = (*self.blocks(), *crossing)
+        parts: list[Bottleneck | CrossStage] = [*self.blocks(), *crossing]
         return self._stem_layers() + [layer for part in parts for layer in part.own_layers()]
 
     def _stem(self) -> list[nn.Module]:

@@ -37,8 +37,10 @@ def test_what_cannot_be_fused_is_named() -> None:
         small(base_channels=32, cardinality=8, norm="GN").fuse()
 
 
-@pytest.mark.parametrize("kind", quick(["", *PARTS], [""]))
-@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(
+    ("training", "kind"),
+    [(False, ""), (True, ""), *(pytest.param(True, k, marks=pytest.mark.whole) for k in PARTS)],
+)
 def test_compiles_as_one_graph_for_all_sizes(training: bool, kind: str) -> None:
     torch._dynamo.reset()
     architecture = Architecture(blocks=(1, 1, 1, 1), **PARTS.get(kind, {}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +51,7 @@ class BottleneckAttention(nn.Module):
             raise ValueError(
                 f"spatial='BoT' has {HEADS} heads, of which {channels} channels are no multiple"
             )
-        self.qkv = layers.conv(channels, 2 * HEADS * DEPTH + channels, 1)
+        self.qkv = cast("nn.Conv2d", layers.conv(channels, 2 * HEADS * DEPTH + channels, 1))
         self.pos_embed = Positions(side)
         self.pool = average(stride) if stride > 1 else nn.Identity()
         self.norm_name = layers.norm.name
@@ -102,6 +103,9 @@ class BottleneckAttention(nn.Module):
 
 class Positions(nn.Module):
     """Holds a vector for each distance between two places of a map, by rows and by columns."""
+
+    height_rel: nn.Parameter
+    width_rel: nn.Parameter
 
     def __init__(self, side: int) -> None:
         super().__init__()
