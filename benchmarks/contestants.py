@@ -9,7 +9,6 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -18,7 +17,6 @@ from resnext_backbones.build import build_backbone, build_classifier
 from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.models.resnext import ResNeXt
 from resnext_backbones.variants import VARIANTS
-from resnext_backbones.weights.formats import FORMATS
 
 FROZEN_STAGES = 1
 
@@ -42,11 +40,11 @@ class Contestant:
         mask_rcnn: the loss of a whole detector, in training mode.
         recomputing: the frozen trunk whose backward pass computes again what it does not keep, by
             what it keeps, of `RECOMPUTING`.
-        family: whose names its weights have, a key of `FORMATS`; None is torchvision's.
         same_network: whether it computes what the others do.
         fuse: folds the norms of its trunk for inference.
         layouts: what it takes, beside weights and images in that memory format, by its name.
-        depths: those that it can build.
+        depths: of the plain networks that it can build.
+        lists: whether it has a network that is not plain, by the variant's name.
         has_relu_modules: whether its activations can be replaced.
     """
 
@@ -56,11 +54,11 @@ class Contestant:
     classifier: Part | None = None
     mask_rcnn: Part | None = None
     recomputing: Mapping[str, Part] = field(default_factory=dict)
-    family: str | None = None
     same_network: bool = True
     fuse: Callable[[Any], nn.Module] = fold
     layouts: Mapping[str, Callable[[nn.Module], None]] = field(default_factory=dict)
     depths: Collection[int] = (26, 50, 101, 152)
+    lists: Callable[[str], bool] = lambda _: False
     has_relu_modules: bool = True
 
     def is_installed(self) -> bool:
@@ -68,44 +66,10 @@ class Contestant:
         return find_spec(self.package) is not None
 
     def builds(self, variant: str) -> bool:
-        """Returns whether it knows the network's depth, and the network has plain parts."""
+        """Returns whether it has the network: a plain one of a depth that it knows, or another."""
         a = VARIANTS[variant]
         plain = Architecture(blocks=a.blocks, cardinality=a.cardinality, base_width=a.base_width)
-        return a == plain and a.depth in self.depths
-
-    def canonical(self, name: str) -> str:
-        """torchvision's name of one of its weights."""
-        name = name.removeprefix(WRAPPED)
-        return name if self.family is None else FORMATS[self.family].to_own(name) or name
-
-    def load(self, module: nn.Module, state: Mapping[str, Tensor]) -> None:
-        """Copy weights by torchvision's names; each tensor of the module must be among them."""
-        with torch.no_grad():
-            for name, tensor in module.state_dict().items():
-                if not name.endswith("num_batches_tracked"):
-                    tensor.copy_(state[self.canonical(name)])
-
-
-def random_state(variant: str, seed: int = 0) -> dict[str, Tensor]:
-    """Weights of a classifier by torchvision's names.
-
-    Statistics and affine parameters of the norms have values of their own, and activations keep
-    about unit scale: identities and vanishing activations would hide a difference.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    ranges = {"running_var": (0.8, 1.2), "running_mean": (-0.2, 0.2), "bias": (-0.2, 0.2)}
-    state = {}
-    with torch.device("meta"):
-        shapes = build_classifier(variant).state_dict()
-    for name, meta in shapes.items():
-        tensor = torch.empty(meta.shape)
-        if tensor.dim() > 1:
-            tensor.normal_(0, (2 / tensor[0].numel()) ** 0.5, generator=generator)
-        else:
-            low, high = ranges.get(name.rsplit(".", 1)[1], (0.4, 0.6))
-            tensor.uniform_(low, high, generator=generator)
-        state[name] = tensor
-    return state
+        return (a == plain and a.depth in self.depths) or self.lists(variant)
 
 
 def _own_trunk(variant: str, training: bool, **options: Any) -> nn.Module:
@@ -186,15 +150,39 @@ def _torchvision_network(variant: Architecture) -> nn.Module:
     )
 
 
-def _timm_network(variant: Architecture) -> nn.Module:
+def _timm_network(variant: str) -> Any:
+    import timm
+
+    if timm.is_model(variant):
+        return timm.create_model(variant)
     from timm.models.resnet import Bottleneck, ResNet
 
-    return ResNet(
-        Bottleneck,
-        variant.blocks,
-        cardinality=variant.cardinality,
-        base_width=variant.base_width,
-    )
+    v = VARIANTS[variant]
+    return ResNet(Bottleneck, v.blocks, cardinality=v.cardinality, base_width=v.base_width)
+
+
+def _is_timms(variant: str) -> bool:
+    import timm
+
+    return timm.is_model(variant)
+
+
+class _TimmStages(nn.Module):
+    """The outputs of the four stages of one of timm's networks."""
+
+    def __init__(self, variant: str, training: bool) -> None:
+        super().__init__()
+        self.model = _timm_network(variant)
+        self.model.reset_classifier(0)
+        names = [stage["module"] for stage in self.model.feature_info[-4:]]
+        self.train(training)
+        if training:
+            _freeze(self, (self,))
+            for name in names[FROZEN_STAGES:]:
+                self.model.get_submodule(name).requires_grad_(True)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.model.forward_intermediates(images, 4, intermediates_only=True))
 
 
 def _resnet_network(variant: Architecture) -> nn.Module:
@@ -266,9 +254,6 @@ def _detectron2_trunk(variant: str, training: bool) -> nn.Module:
 OWN = "resnext_backbones"
 """The contestant that is this package."""
 
-WRAPPED = "model."
-"""What the modules here call the peer's network that they wrap."""
-
 CONTESTANTS: dict[str, Contestant] = {
     OWN: Contestant(
         "resnext_backbones",
@@ -278,6 +263,7 @@ CONTESTANTS: dict[str, Contestant] = {
         {mode: partial(_own_trunk, training=True, recompute=mode) for mode in RECOMPUTING},
         fuse=lambda module: module.fuse(),
         layouts={"contiguous": _leave_channels_second},
+        lists=lambda _: True,
     ),
     "mmdetection": Contestant(
         "mmdet",
@@ -290,9 +276,13 @@ CONTESTANTS: dict[str, Contestant] = {
         "detectron2",
         *_both(_detectron2_trunk),
         has_relu_modules=False,
-        family="detectron2",
     ),
-    "timm": _plain_library("timm", _timm_network, "act1"),
+    "timm": Contestant(
+        "timm",
+        *_both(_TimmStages),
+        lambda variant: _timm_network(variant).train(),
+        lists=_is_timms,
+    ),
     "torchvision": _plain_library("torchvision", _torchvision_network, "relu"),
     "resnet": _plain_library("torchvision", _resnet_network, "relu", same_network=False),
 }

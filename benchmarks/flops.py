@@ -7,7 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from benchmarks.contestants import CONTESTANTS
+from benchmarks.contestants import CONTESTANTS, OWN
 from benchmarks.job import TASKS, Setting
 
 
@@ -19,8 +19,8 @@ def step_flops(setting: Setting, contestant: str) -> int | None:
     something in front is trained. How an implementation computes it makes no difference here.
     A whole detector is not counted: None.
     """
-    # Counted on a network of plain modules: all contestants but ResNet have the same layers.
-    peer = "resnet" if contestant == "resnet" else "torchvision"
+    # All contestants but ResNet have the same layers.
+    peer = "resnet" if contestant == "resnet" else OWN
     task = TASKS[setting.task]
     if task.part == "mask_rcnn":
         return None

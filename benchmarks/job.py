@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.clock import seconds
-from benchmarks.contestants import CONTESTANTS, OWN, RECOMPUTING, Contestant, random_state
+from benchmarks.contestants import CONTESTANTS, OWN, RECOMPUTING, Contestant
 from benchmarks.memory import kept_bytes
+from benchmarks.weights import canonical_names, load, random_state
 from resnext_backbones.compute.tuning import tune
 
 PRECISIONS = {
@@ -175,7 +176,7 @@ class Job:
         build = contestant.recomputing.get(entry.mode, partial(self.task.build, contestant))
         module: Any = build(setting.variant)
         if contestant.same_network:
-            contestant.load(module.get_submodule(self.task.trunk), random_state(setting.variant))
+            load(module.get_submodule(self.task.trunk), random_state(setting.variant))
         if setting.smooth:
             _smooth(module)
         self.dtype = torch.float64 if entry.precision == "float64" else torch.float32
@@ -194,7 +195,6 @@ class Job:
         elif entry.mode in COMPILED:
             torch._inductor.config.freezing = entry.mode.endswith("frozen")
             self.trunk.compile(dynamic=len(setting.sizes) > 1)
-        self.canonical = contestant.canonical
         self.images = [self._images(*size) for size in setting.sizes]
         self.upstream: list[tuple[Tensor, ...]] = []
 
@@ -247,9 +247,10 @@ class Job:
             if self.task.training:
                 self.upstream.insert(0, tuple(_gradient_of(output) for output in outputs))
                 self.backward(outputs, self.upstream[0])
-                for name, parameter in self.module.named_parameters():
+                own = canonical_names(self.trunk)
+                for name, parameter in self.trunk.named_parameters():
                     if parameter.grad is not None:
-                        found[self.canonical(name)] = parameter.grad
+                        found[own[name]] = parameter.grad
                 self.module.zero_grad(set_to_none=True)
         if self.task.compared is not None:
             found = {name: found[name] for name in self.task.compared}

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from benchmarks import check_data
-from benchmarks.contestants import OWN
+from benchmarks.contestants import OWN, RECOMPUTING
 from benchmarks.job import TASKS
 from benchmarks.provenance import file_name
 from resnext_backbones.io import replace_between
@@ -66,7 +66,24 @@ EPOCH_COLUMNS = (
 )
 """The same of an epoch."""
 
-COLUMNS_OF = {"setting": COLUMNS, "recipe": DATA_COLUMNS, "epoch": EPOCH_COLUMNS}
+FAMILY_COLUMNS = (
+    ("time of timm's", lambda row: f"{row['median_ratio']:.2f}"),
+    ("variant", lambda row: row["variant"]),
+    ("seconds", lambda row: f"{row['median']:.3f}"),
+    ("kept for backward (MB)", lambda row: _number(row, "kept_bytes", "{:.0f}", 1e6)),
+    ("of timm's", lambda row: f"{row['kept_bytes_ratio']:.2f}"),
+    ("peak (GB)", lambda row: _number(row, "peak_bytes", "{:.2f}", 1e9)),
+    ("of timm's peak", lambda row: f"{row['peak_bytes_ratio']:.2f}"),
+    *COLUMNS[-2:],
+)
+"""The same of the family's networks beside timm's."""
+
+COLUMNS_OF = {
+    "setting": COLUMNS,
+    "recipe": DATA_COLUMNS,
+    "epoch": EPOCH_COLUMNS,
+    "family": FAMILY_COLUMNS,
+}
 """By a key of the result."""
 
 COLOURS = {OWN: "tab:blue"}
@@ -94,6 +111,9 @@ def title(result: dict[str, Any]) -> str:
         epoch = result["epoch"]
         scale = "x".join(map(str, epoch["scale"]))
         return f"epoch, {epoch['config']}, {epoch['steps']} steps of images within {scale}"
+    if "family" in result:
+        size = "x".join(map(str, result["family"]["size"]))
+        return f"the family beside timm's, as a detector trains them, {size}"
     setting = result["setting"]
     sizes = [f"{setting['batch']} x {height} x {width}" for height, width in setting["sizes"]]
     size = sizes[0] if len(sizes) == 1 else f"{len(sizes)} sizes from {sizes[0]} to {sizes[-1]}"
@@ -157,6 +177,8 @@ def write(result: dict[str, Any], folder: Path) -> list[Path]:
     setting = result["setting"]
     usual = TASKS[setting["task"]]
     parts = [setting["task"], setting["variant"], file_name(result["hardware"])]
+    if {row["contestant"] for row in result["rows"]} == {OWN}:
+        parts.append("alone")
     if len(setting["sizes"]) == 1 and tuple(setting["sizes"][0]) != usual.size:
         parts.append("x".join(map(str, setting["sizes"][0])))
     if setting["batch"] != usual.batch:
@@ -168,6 +190,8 @@ def write(result: dict[str, Any], folder: Path) -> list[Path]:
     modes = {row["mode"] for row in result["rows"]}
     if "eager" not in modes:
         parts += sorted(modes)
+    elif modes & set(RECOMPUTING):
+        parts.append("recompute")
     folder.mkdir(parents=True, exist_ok=True)
     data, picture = (folder / f"{'_'.join(parts)}.{suffix}" for suffix in ("json", "png"))
     data.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -209,8 +233,8 @@ def _how(result: dict[str, Any]) -> str:
     return " ".join(found)
 
 
-def epoch_section(result: dict[str, Any]) -> str:
-    """An epoch as a part of a document."""
+def plain_section(result: dict[str, Any]) -> str:
+    """An epoch, or the family, as a part of a document."""
     return "\n\n".join(
         (
             f"### {title(result)}",
@@ -256,8 +280,10 @@ def runner_sentence(runner: dict[str, Any]) -> str:
 def update_document(document: Path = DOCUMENT, data: Path = DATA) -> Path:
     """Write the sections of all results in a folder into a document, between its markers."""
     sections = [section(result) for result in read(data.glob("*.json"))]
-    for path in sorted(data.glob("epoch_*.json")):
-        sections.append(epoch_section(json.loads(path.read_text(encoding="utf-8"))))
+    for path in sorted(
+        path for kind in ("epoch", "family") for path in data.glob(f"{kind}_*.json")
+    ):
+        sections.append(plain_section(json.loads(path.read_text(encoding="utf-8"))))
     for path in sorted(data.glob("data_*.json")):
         sections.append(data_section(json.loads(path.read_text(encoding="utf-8"))))
     for path in sorted(data.glob("check_data_*.json")):

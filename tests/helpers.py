@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from resnext_backbones import ResNeXt
-from resnext_backbones.compute.ways import Layer, Ways
+from resnext_backbones.compute.calls import Layer
+from resnext_backbones.compute.ways import Ways
 from resnext_backbones.models.architecture import FIELDS, Architecture
 
 

@@ -9,12 +9,9 @@ import torch
 from torch import Tensor
 
 from resnext_backbones.compute import ways
+from resnext_backbones.compute.calls import PLAIN, WAYS, Gradients, Way
 from resnext_backbones.compute.geometry import Geometry
-from resnext_backbones.compute.grouped import grouped_conv2d, grouped_gradients
-from resnext_backbones.compute.pointwise import product, product_gradients
-from resnext_backbones.compute.ways import ALL_PLAIN, PLAIN, PRODUCT, ways_of
-
-Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
+from resnext_backbones.compute.ways import ALL_PLAIN, UNKNOWN, ways_of
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
@@ -49,13 +46,9 @@ def conv2d_backward(
     return grad_x, *gradients(grad, x, weight, geometry, of_weight, but)[1:]
 
 
-def forward(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, way: int) -> Tensor:
+def forward(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, way: str) -> Tensor:
     """Returns the convolution, computed in one way."""
-    if way != PRODUCT:
-        return grouped_conv2d(x, weight, bias, geometry, max(way, PLAIN))
-    if torch.compiler.is_compiling():  # which would break its graph where a product is written
-        return grouped_conv2d(x, weight, bias, geometry, PLAIN)
-    return product(x, weight, bias)
+    return _called(way).forward(x, weight, bias, geometry)
 
 
 def gradients(
@@ -63,23 +56,20 @@ def gradients(
     x: Tensor,
     weight: Tensor,
     geometry: Geometry,
-    way: int,
+    way: str,
     needed: Sequence[bool],
     onto: Tensor | None = None,
 ) -> Gradients:
     """Returns the gradients, as of `conv2d_backward`, computed in one way."""
     if not any(needed):
         return None, None, None
-    if way == PRODUCT:
-        grad_x, grad_weight, grad_bias = product_gradients(grad, x, weight, needed, onto)
-    else:
-        merged = max(way, PLAIN)
-        grad_x, grad_weight, grad_bias = grouped_gradients(
-            grad, x, weight, geometry, merged, needed
-        )
-        if grad_x is not None and onto is not None:
-            grad_x = grad_x + onto
+    found = _called(way).gradients(grad, x, weight, geometry, needed, onto)
+    grad_x, grad_weight, grad_bias = found
     return grad_x, _ordered(grad_weight, weight), grad_bias
+
+
+def _called(way: str) -> Way:
+    return WAYS[PLAIN if way == UNKNOWN else way]
 
 
 def _ordered(grad_weight: Tensor | None, weight: Tensor) -> Tensor | None:

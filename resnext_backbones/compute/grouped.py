@@ -43,7 +43,7 @@ def split_groups(weight: Tensor, groups: int, merged: int) -> Tensor:
 
 
 def grouped_conv2d(
-    x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, merged: int
+    x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, merged: int = 1
 ) -> Tensor:
     """Returns the convolution, with so many groups computed as one."""
     wide = merge_groups(weight, geometry.groups, merged)
@@ -55,10 +55,13 @@ def grouped_gradients(
     x: Tensor,
     weight: Tensor,
     geometry: Geometry,
-    merged: int,
     needed: Sequence[bool],
+    onto: Tensor | None = None,
+    merged: int = 1,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Returns those gradients of `x`, `weight` and bias that are needed, likewise."""
+    """Returns those gradients of `x`, `weight` and bias that are needed, likewise; `onto`, of the
+    shape of `x`, is added to its gradient.
+    """
     stride, padding, dilation, groups = geometry.merged(merged)
     wide = merge_groups(weight, geometry.groups, merged)
     gradients = torch.ops.aten.convolution_backward(
@@ -78,6 +81,8 @@ def grouped_gradients(
     grad_x, grad_weight, grad_bias = (
         g if n else None for g, n in zip(gradients, needed, strict=True)
     )
+    if grad_x is not None and onto is not None:
+        grad_x.add_(onto)  # nobody else has it
     if grad_weight is not None:
         grad_weight = split_groups(grad_weight, geometry.groups, merged)
     return grad_x, grad_weight, grad_bias

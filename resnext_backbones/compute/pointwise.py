@@ -11,9 +11,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from resnext_backbones.compute.geometry import Geometry
 
-def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
     """Returns the convolution of `x`, (N, C_in, H, W), in channels_last: (N, C_out, H, W)."""
+    del geometry  # that of all of these is the same
     n, _, height, width = x.shape
     last = torch.channels_last
     shape = n, len(weight), height, width
@@ -28,7 +31,12 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def product_gradients(
-    grad: Tensor, x: Tensor, weight: Tensor, needed: Sequence[bool], onto: Tensor | None = None
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    geometry: Geometry,
+    needed: Sequence[bool],
+    onto: Tensor | None = None,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Returns those gradients of `x`, `weight` and bias that are needed.
 
@@ -36,9 +44,11 @@ def product_gradients(
         grad: (N, C_out, H, W).
         x: (N, C_in, H, W).
         weight: (C_out, C_in, 1, 1).
+        geometry: that of all of these is the same.
         needed: of x, weight and bias.
         onto: (N, C_in, H, W), which is added to the gradient of x.
     """
+    del geometry
     need_x, need_weight, need_bias = needed
     upstream = _pixels(grad)
     grad_x = grad_weight = grad_bias = None

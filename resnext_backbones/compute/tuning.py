@@ -15,13 +15,12 @@ from torch.func import functional_call
 from torch.utils._pytree import tree_leaves
 
 from resnext_backbones.compute import tuned
+from resnext_backbones.compute.calls import PLAIN, Layer
 from resnext_backbones.compute.convolution import forward, gradients
 from resnext_backbones.compute.ways import (
     NOT_MEASURED,
     PASSES,
-    PLAIN,
     UNKNOWN,
-    Layer,
     Table,
     Ways,
     merge,
@@ -197,7 +196,7 @@ def _fastest(
     bias = randn(len(weight))
     geometry = layer.geometry
     grad = torch.randn_like(forward(x, weight, bias, geometry, PLAIN))
-    calls: dict[str, Callable[[int], object]] = {
+    calls: dict[str, Callable[[str], object]] = {
         "forward": lambda way: forward(x, weight, bias, geometry, way),
         "grad_input": lambda way: gradients(grad, x, weight, geometry, way, (True, False, False)),
         "grad_weight": lambda way: gradients(grad, x, weight, geometry, way, (False, True, True)),
@@ -211,13 +210,13 @@ def _fastest(
 
 
 def _best(
-    call: Callable[[int], object], ways: Sequence[int], device: torch.device, seconds: float
-) -> tuple[int, float]:
+    call: Callable[[str], object], ways: Sequence[str], device: torch.device, seconds: float
+) -> tuple[str, float]:
     """Returns the fastest of some ways, which are timed in turns, and its time as a share of the
     first one's, which is plain; UNKNOWN where there was no time for it.
     """
     end = time.monotonic() + seconds
-    taken: dict[int, list[float]] = {way: [] for way in ways}
+    taken: dict[str, list[float]] = {way: [] for way in ways}
     for way in ways:
         call(way)  # what is prepared at a first call is prepared
         if time.monotonic() > end:

@@ -6,7 +6,6 @@ computed by PyTorch's plain call.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,16 +14,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from resnext_backbones.compute.calls import PLAIN, PRODUCT, Layer
 from resnext_backbones.compute.geometry import Geometry
 from resnext_backbones.compute.plain import has_memory_format
 
-PLAIN, PRODUCT, UNKNOWN = 1, 0, -1
-"""A way is how many groups are computed as one; 1 is PyTorch's call, 0 a matrix product, and -1 the
-call as well, for a pass that was not measured."""
-
-MERGED = 2, 4, 8, 16
-WIDEST = 64
-"""So many groups are computed as one, up to so many channels: the more, the more zeros."""
+UNKNOWN = "not measured"
+"""A pass that was not measured has this in a way's place, and is plain."""
 
 DEVICES = "cpu", "cuda"
 """On devices of these types ways are measured."""
@@ -35,35 +30,13 @@ PASSES = "forward", "grad_input", "grad_weight"
 class Ways(NamedTuple):
     """Says in which way each of the three passes is computed."""
 
-    forward: int = PLAIN
-    grad_input: int = PLAIN
-    grad_weight: int = PLAIN
+    forward: str = PLAIN
+    grad_input: str = PLAIN
+    grad_weight: str = PLAIN
 
 
 ALL_PLAIN = Ways()
 NOT_MEASURED = Ways(UNKNOWN, UNKNOWN, UNKNOWN)
-
-
-class Layer(NamedTuple):
-    """Says what decides which ways a convolution has, and how long they take."""
-
-    device: str
-    """The type of the device."""
-    dtype: torch.dtype
-    last: bool
-    """The input's channels are last in memory."""
-    weight: tuple[int, ...]
-    geometry: Geometry
-
-    def ways(self) -> list[int]:
-        """Returns those in which its passes can be computed, the plain one first."""
-        found, (out_channels, channels, *kernel) = [PLAIN], self.weight
-        groups = self.geometry.groups
-        if self.last and kernel == [1, 1] and self.geometry.is_pointwise():
-            found.append(PRODUCT)
-        if out_channels == channels * groups:
-            found += [m for m in MERGED if groups % m == 0 and m * channels <= WIDEST]
-        return found
 
 
 Table = dict[Layer, dict[int, Ways]]
@@ -106,12 +79,14 @@ def _nearest(rows: Mapping[int, Ways], pixels: int) -> Ways:
 @torch._dynamo.assume_constant_result
 def _of_largest(
     device: str, dtype: torch.dtype, last: bool, weight: tuple[int, ...], *geometry: Any
-) -> tuple[int, ...]:
+) -> tuple[str, ...]:
     """Returns the ways for the most pixels. A compiler takes them as they are when it meets a
-    layer, for all sizes of images; it knows no named tuples.
+    layer, for all sizes of images; it knows no named tuples, and breaks its graph where a product
+    is written.
     """
     rows = table(device).get(Layer(device, dtype, last, weight, Geometry(*geometry)))
-    return tuple(rows[max(rows)] if rows else ALL_PLAIN)
+    forward, *gradients = rows[max(rows)] if rows else ALL_PLAIN
+    return PLAIN if forward == PRODUCT else forward, *gradients
 
 
 def table(device: str) -> Table:
@@ -176,7 +151,7 @@ def to_rows(chosen: Table) -> list[dict[str, Any]]:
             "weight": list(layer.weight),
             **layer.geometry._asdict(),
             "pixels": pixels,
-            "ways": dict(zip(PASSES, map(name_of, ways), strict=True)),
+            "ways": dict(zip(PASSES, ways, strict=True)),
         }
         for layer, rows in chosen.items()
         for pixels, ways in rows.items()
@@ -201,20 +176,13 @@ def from_rows(device: str, rows: Iterable[Mapping[str, Any]]) -> tuple[Table, li
             weight = tuple(map(int, row["weight"]))
             dtype = getattr(torch, row["dtype"])
             layer = Layer(device, dtype, bool(row["channels_last"]), weight, geometry)
-            known = {name_of(way): way for way in (*layer.ways(), UNKNOWN)}
             names = [str(row["ways"][name]) for name in PASSES]
+            known = {name for name in names if name == UNKNOWN or layer.has(name)}
             unknown += [name for name in names if name not in known]
-            ways = Ways(*(known.get(name, PLAIN) for name in names))
+            ways = Ways(*(name if name in known else PLAIN for name in names))
             if (pixels := int(row["pixels"])) < 1:
                 raise ValueError(f"no table of ways: {pixels} pixels")
             chosen.setdefault(layer, {})[pixels] = ways
     except (LookupError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"no table of ways: {type(error).__name__}: {error}") from error
     return chosen, unknown
-
-
-@functools.cache
-def name_of(way: int) -> str:
-    """Returns the name of a way, for a file or a table."""
-    names = {PLAIN: "plain", PRODUCT: "product", UNKNOWN: "not measured"}
-    return names.get(way, f"{way} groups as one")

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, distributed, nn
 
 from resnext_backbones.compute import tuned, tuning
+from resnext_backbones.compute.calls import PLAIN
 from resnext_backbones.compute.ways import (
     DEVICES,
-    PLAIN,
     UNKNOWN,
     Table,
     forget,

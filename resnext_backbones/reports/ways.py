@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from resnext_backbones.compute.calls import PLAIN
 from resnext_backbones.compute.tuning import Measured
-from resnext_backbones.compute.ways import PASSES, PLAIN, UNKNOWN, Table, name_of
+from resnext_backbones.compute.ways import PASSES, UNKNOWN, Table
 
 HEAD = ("weight", "stride", "groups", "pixels", *(name.replace("_", " ") for name in PASSES))
 
@@ -35,10 +36,10 @@ def ways_table(table: Table, measured: Sequence[Measured] = ()) -> str:
     )
 
 
-def _cell(way: int, share: float | None) -> str:
-    """Returns a way's name, and its gain where it is known."""
+def _cell(way: str, share: float | None) -> str:
+    """Returns a way, and its gain where it is known."""
     if way == UNKNOWN:
         return "-"
     if way == PLAIN or share is None:
-        return name_of(way)
-    return f"{name_of(way)} -{1 - share:.0%}"
+        return way
+    return f"{way} -{1 - share:.0%}"

@@ -15,11 +15,12 @@ from helpers import relative_error
 
 from benchmarks import report
 from benchmarks.complexity import read_record
-from benchmarks.contestants import CONTESTANTS, OWN, random_state
+from benchmarks.contestants import CONTESTANTS, OWN
 from benchmarks.flops import step_flops
 from benchmarks.job import TASKS, Entry, Job, Setting, set_tf32
 from benchmarks.provenance import file_name
 from benchmarks.run import DisagreementError, _compare
+from benchmarks.weights import random_state
 from resnext_backbones.engine.provenance import commit
 
 ROOT = Path(__file__).parents[2]

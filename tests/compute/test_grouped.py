@@ -12,13 +12,15 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn import functional as F
 
 from resnext_backbones.compute import ways as tables
+from resnext_backbones.compute.calls import MERGED
 from resnext_backbones.compute.convolution import conv2d, conv2d_backward
 from resnext_backbones.compute.geometry import Geometry
 from resnext_backbones.compute.ways import Ways, ways_of
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
-WAYS = [Ways(), Ways(2, 4, 8), Ways(8, 8, 8), Ways(grad_weight=4)]
+TWO, FOUR, EIGHT, _ = MERGED
+WAYS = [Ways(), Ways(TWO, FOUR, EIGHT), Ways(EIGHT, EIGHT, EIGHT), Ways(grad_weight=FOUR)]
 SMALL = [Geometry((1, 1), (1, 1), (1, 1), 8), Geometry((2, 2), (2, 2), (2, 2), 8)]
 UNEVEN = Geometry((2, 1), (0, 2), (1, 2), 8)
 

@@ -11,8 +11,9 @@ from helpers import EveryLayer, relative_error
 from torch import nn
 from torch.nn import functional as F
 
-from resnext_backbones.compute import convolution, pointwise
+from resnext_backbones.compute import pointwise
 from resnext_backbones.compute import ways as tables
+from resnext_backbones.compute.calls import ONEDNN, PRODUCT, WAYS
 from resnext_backbones.compute.convolution import conv2d, conv2d_backward
 from resnext_backbones.compute.geometry import Geometry
 from resnext_backbones.compute.ways import Ways
@@ -35,7 +36,7 @@ def calls(monkeypatch) -> list[bool]:
         made.append(True)
         return pointwise.product_gradients(*args)
 
-    monkeypatch.setattr(convolution, "product_gradients", watched)
+    monkeypatch.setitem(WAYS, PRODUCT, WAYS[PRODUCT]._replace(gradients=watched))
     return made
 
 
@@ -76,11 +77,6 @@ def test_only_what_is_needed() -> None:
         assert tuple(value is not None for value in found) == needed
 
 
-def test_second_derivatives() -> None:
-    inputs = tensors(torch.float64)
-    assert torch.autograd.gradgradcheck(lambda *t: conv2d(*t, PLAIN), inputs, fast_mode=True)
-
-
 @pytest.mark.parametrize(
     ("kernel", "geometry"),
     [
@@ -108,7 +104,8 @@ def test_anything_else_is_a_convolution(kernel: int, geometry: Geometry, calls: 
 @pytest.mark.parametrize(
     "backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.whole)]
 )
-def test_compiles_once_for_few_and_many_pixels(backend: str) -> None:
+@pytest.mark.parametrize("way", [PRODUCT, ONEDNN])
+def test_compiles_once_for_few_and_many_pixels(way: str, backend: str, monkeypatch) -> None:
     """PyTorch's compiler sums 4096 values or more by other code than fewer.
 
     Its convolutions have such a limit of their own, which all of these sizes lie above.
@@ -116,6 +113,7 @@ def test_compiles_once_for_few_and_many_pixels(backend: str) -> None:
     if backend == "inductor" and shutil.which(os.environ.get("CXX", "g++")) is None:
         pytest.skip("no C++ compiler")
     torch._dynamo.reset()
+    monkeypatch.setattr(tables, "_tables", {"cpu": EveryLayer(lambda _: Ways(way, way, way))})
     weight, bias = nn.Parameter(torch.randn(8, 12, 1, 1)), nn.Parameter(torch.zeros(8))
 
     def product(x: torch.Tensor) -> torch.Tensor:

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from resnext_backbones.compute import tuned
+from resnext_backbones.compute.calls import PRODUCT, Layer
 from resnext_backbones.compute.geometry import Geometry
-from resnext_backbones.compute.ways import ALL_PLAIN, Layer, Ways
+from resnext_backbones.compute.ways import ALL_PLAIN, Ways
 
 LAYER = Layer("cpu", torch.float32, True, (8, 12, 1, 1), Geometry((1, 1), (0, 0), (1, 1), 1))
 
@@ -21,17 +22,20 @@ def _own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_what_is_kept_is_read_again_and_added_to() -> None:
     assert tuned.read("cpu") == {}
-    tuned.keep("cpu", {LAYER: {100: Ways(0)}})
+    tuned.keep("cpu", {LAYER: {100: Ways(PRODUCT)}})
     other = LAYER._replace(dtype=torch.bfloat16)
     tuned.keep("cpu", {LAYER: {200: ALL_PLAIN}, other: {100: ALL_PLAIN}})
-    assert tuned.read("cpu") == {LAYER: {100: Ways(0), 200: ALL_PLAIN}, other: {100: ALL_PLAIN}}
+    assert tuned.read("cpu") == {
+        LAYER: {100: Ways(PRODUCT), 200: ALL_PLAIN},
+        other: {100: ALL_PLAIN},
+    }
 
 
 @pytest.mark.parametrize("what", ["threads", "torch", "processor"])
 def test_what_was_measured_elsewhere_is_not_used(
     what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tuned.keep("cpu", {LAYER: {100: Ways(0)}})
+    tuned.keep("cpu", {LAYER: {100: Ways(PRODUCT)}})
     if what == "threads":
         monkeypatch.setattr(torch, "get_num_threads", lambda: 17)
     elif what == "torch":
@@ -43,15 +47,15 @@ def test_what_was_measured_elsewhere_is_not_used(
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"measured_on": {}}', b"\xff\x00"])
 def test_a_file_that_cannot_be_read_is_no_choice(content: bytes) -> None:
-    tuned.keep("cpu", {LAYER: {100: Ways(0)}})
+    tuned.keep("cpu", {LAYER: {100: Ways(PRODUCT)}})
     (path,) = tuned.folder().glob("*.json")
     path.write_bytes(content)
     assert tuned.read("cpu") == {}
-    tuned.keep("cpu", {LAYER: {100: Ways(0)}})
+    tuned.keep("cpu", {LAYER: {100: Ways(PRODUCT)}})
     assert tuned.read("cpu")
 
 
 def test_a_folder_that_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "ways").write_text("a file")
-    tuned.keep("cpu", {LAYER: {100: Ways(0)}})
+    tuned.keep("cpu", {LAYER: {100: Ways(PRODUCT)}})
     assert tuned.read("cpu") == {}

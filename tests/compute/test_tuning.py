@@ -11,7 +11,8 @@ from torch import nn
 
 from resnext_backbones import ResNeXt
 from resnext_backbones.compute import tuned, tuning, ways
-from resnext_backbones.compute.ways import PRODUCT, Ways
+from resnext_backbones.compute.calls import PLAIN, PRODUCT, Layer
+from resnext_backbones.compute.ways import Ways
 
 SHAPE = (1, 3, 64, 96)
 
@@ -64,13 +65,11 @@ def test_measuring_changes_nothing_but_the_table() -> None:
 
 
 @pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> list[ways.Layer]:
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[Layer]:
     """Layers, each when it is measured: the last of its ways is the fastest of what is computed."""
-    layers: list[ways.Layer] = []
+    layers: list[Layer] = []
 
-    def fastest(
-        layer: ways.Layer, shape: torch.Size, passes: set[str], *_: object
-    ) -> tuning.Measured:
+    def fastest(layer: Layer, shape: torch.Size, passes: set[str], *_: object) -> tuning.Measured:
         layers.append(layer)
         chosen = ways.NOT_MEASURED._replace(**dict.fromkeys(passes, layer.ways()[-1]))
         return tuning.Measured(layer, tuning._pixels(shape), chosen, {})
@@ -79,7 +78,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[ways.Layer]:
     return layers
 
 
-def test_what_is_known_is_not_measured_again(measured: list[ways.Layer]) -> None:
+def test_what_is_known_is_not_measured_again(measured: list[Layer]) -> None:
     """By another process neither, nor for images of a similar size."""
     trunk = small()
     chosen = tuning.tune(trunk, SHAPE, dtype=torch.float32)
@@ -95,7 +94,7 @@ def test_what_is_known_is_not_measured_again(measured: list[ways.Layer]) -> None
     assert len(measured) == 3 * count
 
 
-def test_a_pass_that_was_not_computed_is_measured_once_it_is(measured: list[ways.Layer]) -> None:
+def test_a_pass_that_was_not_computed_is_measured_once_it_is(measured: list[Layer]) -> None:
     """And what is known of a pass stays, where a step that does not compute it is measured anew."""
     trunk = small()
     tuning.tune(trunk.eval(), SHAPE, dtype=torch.float32)
@@ -106,8 +105,8 @@ def test_a_pass_that_was_not_computed_is_measured_once_it_is(measured: list[ways
     assert tuned.read("cpu") == known
 
 
-@pytest.mark.parametrize("way", [ways.UNKNOWN, ways.PLAIN])
-def test_a_pass_that_was_not_measured_is_plain(way: int) -> None:
+@pytest.mark.parametrize("way", [ways.UNKNOWN, PLAIN])
+def test_a_pass_that_was_not_measured_is_plain(way: str) -> None:
     trunk, images = small(norm_eval=True), torch.randn(SHAPE)
     expected = [y.detach() for y in trunk(images)]
     ways.use("cpu", EveryLayer(lambda _: Ways(way, way, way)))
@@ -121,12 +120,13 @@ def test_the_faster_way_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
     now_and_then = iter([1.0, 0.5, 1.0, 0.5, 1.0, 0.5, 1.0, 1.5, 1.0, 1.5])
     monkeypatch.setattr(tuning, "_seconds", lambda *_: next(now_and_then))
-    assert tuning._best(lambda _: None, [1, PRODUCT], cpu, 60)[0] == 1
-    for taken, expected in (({1: 1.0, 0: 0.5}, 0), ({1: 1.0, 0: 0.99}, 1), ({1: 1.0, 0: 2.0}, 1)):
-        seconds = iter([taken[1], taken[0]] * 9)
+    both = [PLAIN, PRODUCT]
+    assert tuning._best(lambda _: None, both, cpu, 60)[0] == PLAIN
+    for taken, expected in ((0.5, PRODUCT), (0.99, PLAIN), (2.0, PLAIN)):
+        seconds = iter([1.0, taken] * 9)
         monkeypatch.setattr(tuning, "_seconds", lambda *_: next(seconds))  # noqa: B023
-        assert tuning._best(lambda _: None, [1, PRODUCT], cpu, 60)[0] == expected
-    assert tuning._best(lambda _: None, [1, PRODUCT], cpu, -1)[0] == ways.UNKNOWN
+        assert tuning._best(lambda _: None, both, cpu, 60)[0] == expected
+    assert tuning._best(lambda _: None, both, cpu, -1)[0] == ways.UNKNOWN
 
 
 def test_no_time_is_no_choice() -> None:

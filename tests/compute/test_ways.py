@@ -3,42 +3,68 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 
 from resnext_backbones.compute import ways
+from resnext_backbones.compute.calls import MERGED, ONEDNN, PLAIN, PRODUCT, WAYS, Layer
 from resnext_backbones.compute.convolution import conv2d
 from resnext_backbones.compute.geometry import Geometry
-from resnext_backbones.compute.ways import ALL_PLAIN, PLAIN, PRODUCT, Layer, Ways, ways_of
+from resnext_backbones.compute.ways import ALL_PLAIN, UNKNOWN, Ways, ways_of
 
 POINTWISE = Geometry((1, 1), (0, 0), (1, 1), 1)
 GROUPED = Geometry((1, 1), (1, 1), (1, 1), 32)
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    """Sets how many there are for the time of a test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
 
 
 def layer(weight: tuple[int, ...], geometry: Geometry, *, last: bool = True) -> Layer:
     return Layer("cpu", torch.float32, last, weight, geometry)
 
 
-WAYS = {
-    "1x1": (layer((8, 12, 1, 1), POINTWISE), [PLAIN, PRODUCT]),
-    "1x1, channels not last": (layer((8, 12, 1, 1), POINTWISE, last=False), [PLAIN]),
+OF_LAYERS = {
+    "1x1": (layer((8, 12, 1, 1), POINTWISE), [PLAIN, ONEDNN, PRODUCT]),
+    "1x1, channels not last": (layer((8, 12, 1, 1), POINTWISE, last=False), [PLAIN, ONEDNN]),
+    "1x1 in half precision": (
+        layer((8, 12, 1, 1), POINTWISE)._replace(dtype=torch.bfloat16),
+        [PLAIN, PRODUCT],
+    ),
+    "1x1 on a GPU": (
+        layer((8, 12, 1, 1), POINTWISE)._replace(device="cuda"),
+        [PLAIN, PRODUCT],
+    ),
     "1x1 with a stride": (layer((8, 12, 1, 1), POINTWISE._replace(stride=(2, 2))), [PLAIN]),
     "1x1 with padding": (layer((8, 12, 1, 1), POINTWISE._replace(padding=(1, 1))), [PLAIN]),
+    "1x1 in groups": (layer((8, 12, 1, 1), POINTWISE._replace(groups=4)), [PLAIN]),
     "3x3": (layer((8, 12, 3, 3), POINTWISE._replace(padding=(1, 1))), [PLAIN]),
-    "4 channels a group": (layer((128, 4, 3, 3), GROUPED), [PLAIN, 2, 4, 8, 16]),
-    "channels not last": (layer((128, 4, 3, 3), GROUPED, last=False), [PLAIN, 2, 4, 8, 16]),
-    "32 channels a group": (layer((1024, 32, 3, 3), GROUPED), [PLAIN, 2]),
+    "3x3, of all but the border": (layer((8, 12, 3, 3), POINTWISE), [PLAIN]),
+    "4 channels a group": (layer((128, 4, 3, 3), GROUPED), [PLAIN, *MERGED]),
+    "channels not last": (layer((128, 4, 3, 3), GROUPED, last=False), [PLAIN, *MERGED]),
+    "32 channels a group": (layer((1024, 32, 3, 3), GROUPED), [PLAIN, "2 groups as one"]),
     "more outputs than inputs": (layer((256, 4, 3, 3), GROUPED), [PLAIN]),
     "an odd number of groups": (layer((12, 4, 3, 3), GROUPED._replace(groups=3)), [PLAIN]),
 }
-"""A layer, and the ways that it has."""
+"""A layer, and the ways that it has with one thread."""
 
 
-@pytest.mark.parametrize("name", WAYS)
-def test_which_ways_there_are(name: str) -> None:
-    each, expected = WAYS[name]
+@pytest.mark.parametrize("name", OF_LAYERS)
+def test_which_ways_there_are(name: str, threads: Callable[[int], None], monkeypatch) -> None:
+    each, expected = OF_LAYERS[name]
+    threads(1)
     assert each.ways() == expected
+    threads(2)  # and the plain one is oneDNN's
+    assert each.ways() == [way for way in expected if way != ONEDNN]
+    assert [way for way in WAYS if each.has(way)] == expected
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
+    assert not each.has(ONEDNN)
 
 
 def test_the_most_similar_number_of_pixels_counts() -> None:
@@ -67,17 +93,28 @@ def test_what_is_recorded() -> None:
     assert len(found) == 1
 
 
-def test_a_table_as_plain_values() -> None:
+def test_a_table_as_plain_values(monkeypatch) -> None:
     chosen = {
         layer((8, 12, 1, 1), POINTWISE): {100: Ways(PRODUCT), 10_000: ALL_PLAIN},
-        layer((128, 4, 3, 3), GROUPED): {100: Ways(1, 4, 16)},
+        layer((128, 4, 3, 3), GROUPED): {
+            100: Ways(PLAIN, "4 groups as one", UNKNOWN),
+            200: Ways(*list(MERGED)[-3:]),
+        },
+        layer((8, 12, 1, 1), POINTWISE, last=False): {100: Ways(ONEDNN, ONEDNN, ONEDNN)},
     }
     rows = json.loads(json.dumps(ways.to_rows(chosen)))
     assert ways.from_rows("cpu", rows) == (chosen, [])
     rows[2]["ways"]["forward"] = "a way of tomorrow"
+    rows[3]["ways"]["forward"] = PRODUCT  # which is one of other layers
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
     changed, unknown = ways.from_rows("cpu", rows)
-    assert unknown == ["a way of tomorrow"]
-    assert changed[layer((128, 4, 3, 3), GROUPED)] == {100: Ways(1, 4, 16)}
+    assert unknown == ["a way of tomorrow", PRODUCT, *[ONEDNN] * 3]
+    grouped, pointwise = list(chosen)[1:]
+    assert changed[grouped] == {
+        100: Ways(PLAIN, "4 groups as one", UNKNOWN),
+        200: Ways(PLAIN, *list(MERGED)[-2:]),
+    }
+    assert changed[pointwise] == {100: ALL_PLAIN}
 
 
 @pytest.mark.parametrize(
