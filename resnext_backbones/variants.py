@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any
 
-from resnext_backbones.models.architecture import UNSEEN, Architecture
+from resnext_backbones.models.architecture import Architecture, unseen_differences
 from resnext_backbones.models.options import DEPTHS
+from resnext_backbones.models.regnet import nine_tenths, regnet
 
 
 def _row(depth: int, cardinality: int, base_width: int, **more: Any) -> Architecture:
@@ -20,12 +21,24 @@ T: dict[str, Any] = {"stem": "tiered", "shortcut": "pooled"}
 TS: dict[str, Any] = {
     "cardinality": 2,
     "base_width": 32,
-    "fixed_width": True,
+    "stage_groups": (2, 4, 8, 16),
     "stem": "tiered",
     "activation": "SiLU",
     "attention_after": 2,
 }
+BOT = TS | {"cardinality": 4, "base_width": 16, "stage_groups": (4, 8, 16, 32)}
 """What timm's names say with these letters; its `t` networks pool in their shortcuts as well."""
+
+
+def _regnet(
+    depth: int, w_0: int, w_a: float, w_m: float, group_width: int, **more: Any
+) -> Architecture:
+    return regnet(depth=depth, w_0=w_0, w_a=w_a, w_m=w_m, group_width=group_width, **more)
+
+
+Y: dict[str, Any] = {"attention": "SE4"}
+TV: dict[str, Any] = {"fit": nine_tenths}
+"""RegNets with attention, and those that torchvision rounds to other widths than all others."""
 
 
 # Sources: [1] Xie et al. (2017), Tables 1, 3 and 4; [2] Mahajan et al. (2018), arXiv:1805.00932;
@@ -77,12 +90,38 @@ VARIANTS: dict[str, Architecture] = {
     "legacy_seresnext101_32x4d": _row(101, 32, 4, pooling="ceil", attention="SE"),
     "skresnext50_32x4d": _row(50, 32, 4, spatial="SK"),
     "cspresnext50": Architecture(blocks=(3, 3, 5, 2), stage="csp", activation="LeakyReLU"),
-    "eca_botnext26ts_256": _row(
-        26, **TS | {"cardinality": 4, "base_width": 16}, attention="ECA", spatial="BoT"
-    ),
+    "eca_botnext26ts_256": _row(26, **BOT, attention="ECA", spatial="BoT"),
+    "regnetx_002": _regnet(13, 24, 36.44, 2.49, 8),  # [10], this and all below
+    "regnetx_004": _regnet(22, 24, 24.48, 2.54, 16),
+    "regnetx_004_tv": _regnet(22, 24, 24.48, 2.54, 16, **TV),  # [3]
+    "regnetx_006": _regnet(16, 48, 36.97, 2.24, 24),
+    "regnetx_008": _regnet(16, 56, 35.73, 2.28, 16),
+    "regnetx_016": _regnet(18, 80, 34.01, 2.25, 24),
+    "regnetx_032": _regnet(25, 88, 26.31, 2.25, 48),
+    "regnetx_040": _regnet(23, 96, 38.65, 2.43, 40),
+    "regnetx_064": _regnet(17, 184, 60.83, 2.07, 56),
+    "regnetx_080": _regnet(23, 80, 49.56, 2.88, 120),
+    "regnetx_120": _regnet(19, 168, 73.36, 2.37, 112),
+    "regnetx_160": _regnet(22, 216, 55.59, 2.1, 128),
+    "regnetx_320": _regnet(23, 320, 69.86, 2.0, 168),
+    "regnety_002": _regnet(13, 24, 36.44, 2.49, 8, **Y),
+    "regnety_004": _regnet(16, 48, 27.89, 2.09, 8, **Y),
+    "regnety_006": _regnet(15, 48, 32.54, 2.32, 16, **Y),
+    "regnety_008": _regnet(14, 56, 38.84, 2.4, 16, **Y),
+    "regnety_008_tv": _regnet(14, 56, 38.84, 2.4, 16, **Y, **TV),  # [3]
+    "regnety_016": _regnet(27, 48, 20.71, 2.65, 24, **Y),
+    "regnety_032": _regnet(21, 80, 42.63, 2.66, 24, **Y),
+    "regnety_040": _regnet(22, 96, 31.41, 2.24, 64, **Y),
+    "regnety_064": _regnet(25, 112, 33.22, 2.27, 72, **Y),
+    "regnety_080": _regnet(17, 192, 76.82, 2.19, 56, **Y),
+    "regnety_080_tv": _regnet(17, 192, 76.82, 2.19, 56, **Y, **TV),  # [3]
+    "regnety_120": _regnet(19, 168, 73.36, 2.37, 112, **Y),
+    "regnety_160": _regnet(18, 200, 106.23, 2.48, 112, **Y),
+    "regnety_320": _regnet(20, 232, 115.89, 2.53, 232, **Y),
+    "regnety_1280": _regnet(27, 456, 160.83, 2.52, 264, **Y),  # [3]
 }
 
-SETTLED = {"blocks", "cardinality", "base_width"}
+SETTLED = {"blocks", "cardinality", "base_width", "stage_groups", "stage_channels"}
 """A name says these itself, so that nothing else can say them."""
 
 
@@ -111,7 +150,7 @@ def describe(found: Architecture) -> str:
     """
     n = len(found.blocks)
     unlike = {
-        name: _differences(replace(row, blocks=found.blocks), found)
+        name: _differences(row.of_stages(n), found)
         for name, row in VARIANTS.items()
         if row.blocks[:n] == found.blocks
     }
@@ -130,9 +169,7 @@ def describe(found: Architecture) -> str:
 
 def _differences(row: Architecture, found: Architecture) -> dict[str, Any]:
     """Returns the fields in which they differ, but for the blocks, with the values of `found`."""
-    left_out = {"blocks", "in_channels", *UNSEEN}
-    if len(found.blocks) == 1:
-        left_out.add("fixed_width")  # which a second stage shows
+    left_out = {"blocks", "in_channels", *unseen_differences(row, found)}
     names = [field.name for field in fields(Architecture) if field.name not in left_out]
     return {n: getattr(found, n) for n in names if getattr(found, n) != getattr(row, n)}
 

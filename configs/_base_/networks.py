@@ -18,4 +18,8 @@ networks = dict(
     ),
     seresnextaa101d_32x8d=pretrained("timm/seresnextaa101d_32x8d.sw_in12k_ft_in1k_288"),
     gcresnext50ts=pretrained("timm/gcresnext50ts.ch_in1k"),
+    regnetx_032=dict(
+        neck=dict(in_channels=[96, 192, 432, 1008]),
+        **pretrained("open-mmlab/regnetx_3.2gf"),
+    ),
 )

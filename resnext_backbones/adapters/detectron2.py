@@ -143,6 +143,7 @@ class ResNeXtBackbone(Backbone):
         }
         given = {word: value for word, value in words.items() if value is not None}
         architecture = replace(_architecture(variant, given), in_channels=in_channels)
+        stem = STEMS[architecture.stem]
         n = len(architecture.blocks)
         stages, features = STAGES[:n], FEATURES[: n + 1]
         out_features = list(stages if out_features is None else out_features)
@@ -155,7 +156,7 @@ class ResNeXtBackbone(Backbone):
         conv = partial(DeformConv, modulated=deform_modulated, deform_groups=deform_num_groups)
         self.trunk = ResNeXt(
             architecture,
-            strides=(1, 2, 2, RES5_STRIDES[res5_dilation])[:n],
+            strides=(stem.then, 2, 2, RES5_STRIDES[res5_dilation])[:n],
             dilations=(1, 1, 1, res5_dilation)[:n],
             out_indices=[i for i, name in enumerate(stages) if name in out_features],
             frozen_stages=freeze_at - 1,
@@ -168,7 +169,7 @@ class ResNeXtBackbone(Backbone):
         self._out_features = out_features
         names = ["stem", *(name for name in stages if name in out_features)]
         channels = architecture.stem_out_channels, *self.trunk.channels
-        strides = STEMS[architecture.stem].stride, *self.trunk.strides
+        strides = stem.stride, *self.trunk.strides
         self._out_feature_channels = dict(zip(names, channels, strict=True))
         self._out_feature_strides = dict(zip(names, strides, strict=True))
         use_detectron2_names(self, self.trunk)
@@ -269,7 +270,10 @@ def _architecture(variant: str | None, given: dict[str, Any]) -> Architecture:
     if variant is None:
         return Architecture(**{"stem_channels": Architecture.base_channels, **fields})
     row = architecture_of(variant)
-    asked = replace(row, **fields)
+    try:
+        asked = replace(row, **fields)
+    except ValueError as error:  # of stages that have values of their own
+        raise ValueError(f"variant {variant!r}: {error}; leave {', '.join(given)} out") from error
     if other := [w for w in given if getattr(asked, FIELDS[w]) != getattr(row, FIELDS[w])]:
         raise ValueError(
             f"variant {variant!r} contradicts {', '.join(f'{w}={given[w]!r}' for w in other)}: "

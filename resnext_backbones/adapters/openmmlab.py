@@ -1,41 +1,31 @@
 """MMDetection, MMSegmentation and all else that is built on MMEngine get the trunk here.
 
-Importing this module registers `resnext_backbones.ResNeXt`; a config does it with
-`custom_imports = dict(imports=["resnext_backbones.adapters.openmmlab"])`.
+Importing this module registers `resnext_backbones.ResNeXt` and `resnext_backbones.RegNet`; a config
+does it with `custom_imports = dict(imports=["resnext_backbones.adapters.openmmlab"])`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
-import resnext_backbones.adapters.distributions  # noqa: F401
-
-from mmcv.cnn import build_conv_layer, build_norm_layer, build_plugin_layer
-from mmengine.logging import print_log
-from mmengine.model import initialize
-from torch import Tensor, nn
-
-from resnext_backbones.adapters.mmengine import address_of, init_cfgs, is_pretrained
+from resnext_backbones.adapters.backbone import Backbone
 from resnext_backbones.adapters.registry import MODELS
-from resnext_backbones.mmcv_ops import OPERATORS
-from resnext_backbones.models import Architecture, Plugin
-from resnext_backbones.models import ResNeXt as Trunk
-from resnext_backbones.models.layers import Conv
-from resnext_backbones.models.options import check_one_of, per_stage, stage_blocks
+from resnext_backbones.models import Architecture
+from resnext_backbones.models.options import check_one_of, require, stage_blocks
+from resnext_backbones.models.regnet import regnet
 from resnext_backbones.variants import architecture_of
-from resnext_backbones.weights import LoadedWeights, WeightsError, load_weights
 
 DEFAULT_BASE_WIDTH = 4
 STEMS = {"deep_stem": "deep", "small_images": "3x3"}
 SHORTCUTS = {None: None, False: "strided", True: "pooled"}
-POSITIONS = {f"after_conv{i}": i for i in (1, 2, 3)}
+STYLES = {"pytorch": False, "caffe": True}
+"""Whether the first 1x1 convolution of a block strides, and not the 3x3 one."""
 
 
 @MODELS.register_module(name="ResNeXt")
-class ResNeXt(Trunk):
+class ResNeXt(Backbone):
     """Takes the arguments of MMDetection's `ResNeXt` by their names, and what is named here.
 
     Args:
@@ -45,10 +35,7 @@ class ResNeXt(Trunk):
         variant: a name of `list_variants()`, in place of depth, groups and base_width.
         style: `pytorch` strides in the 3x3 convolution of a block, `caffe` in the first 1x1.
         small_images: a 3x3 stem that does not stride.
-        init_cfg: None draws new weights; `Pretrained` loads a trunk, a classifier or a whole
-            detector, and stops at any key that is missing or does not fit; all else as MMEngine.
-        pretrained: of MMSegmentation and MMDetection 2: the `checkpoint` of `Pretrained`.
-        options: of the trunk, by its names: strides, frozen_stages, fold_norm, ...
+        options: of `Backbone`, and of the trunk, by its names.
 
     Raises:
         ValueError: an argument is out of its range; the message names it.
@@ -69,19 +56,9 @@ class ResNeXt(Trunk):
         deep_stem: bool | None = None,
         small_images: bool | None = None,
         avg_down: bool | None = None,
-        conv_cfg: Mapping[str, Any] | None = None,
-        norm_cfg: Mapping[str, Any] | None = None,
-        norm_eval: bool = True,
-        dcn: Mapping[str, Any] | None = None,
-        stage_with_dcn: Sequence[bool] = (False, False, False, False),
-        plugins: Sequence[Mapping[str, Any]] | None = None,
-        with_cp: bool | str = False,
-        zero_init_residual: bool = True,
-        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
-        pretrained: str | None = None,
         **options: Any,
     ) -> None:
-        check_one_of("style", style, ("pytorch", "caffe"))
+        check_one_of("style", style, STYLES)
         if deep_stem and small_images:
             raise ValueError("deep_stem and small_images are two stems: set one of them")
         stems = {"deep_stem": deep_stem, "small_images": small_images}
@@ -91,70 +68,14 @@ class ResNeXt(Trunk):
             "stem": next((STEMS[word] for word, wanted in stems.items() if wanted), None),
             "stem_channels": stem_channels,
             "shortcut": SHORTCUTS[avg_down],
-            "stride_in_1x1": style == "caffe",
+            "stride_in_1x1": STYLES[style],
         }
         fields = {name: value for name, value in fields.items() if value is not None}
         architecture = _architecture(variant, depth, groups, base_width, fields)
         for word, wanted in stems.items():
             if wanted is False and architecture.stem == STEMS[word]:
                 raise ValueError(f"{word}=False cannot be given beside the variant {variant!r}")
-        super().__init__(
-            replace(architecture, blocks=stage_blocks(architecture.blocks, num_stages)),
-            norm_eval=norm_eval,
-            norm=partial(_norm, norm_cfg or {"type": "BN"}),
-            conv=partial(build_conv_layer, conv_cfg),
-            conv3x3=_deformable(dcn, stage_with_dcn, conv_cfg, num_stages),
-            plugins=_plugins(plugins or (), num_stages),
-            zero_init_last_norm=zero_init_residual,
-            recompute=with_cp,
-            **options,
-        )
-        self.init_cfg = pretrained_init(pretrained, init_cfg)
-        self.loaded_weights: LoadedWeights | None = None
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Returns the trunk's feature maps, in NCHW order.
-
-        mmcv's compiled operators (RoIAlign is one) read memory as NCHW whatever the tensor says:
-        they would compute on scrambled features without an error. With this package's, which read
-        any order, necks and heads are no faster in channels_last on a CPU.
-        """
-        return tuple(output.contiguous() for output in super().forward(images))
-
-    def init_weights(self) -> None:
-        """Does what `init_cfg` says; MMEngine calls this before training.
-
-        Raises:
-            WeightsError: the pretrained weights do not fit. The trunk is then unchanged.
-        """
-        print_log(f"mmcv's operators: {OPERATORS}", logger="current")
-        cfgs = init_cfgs(self)
-        if drawn := [cfg for cfg in cfgs if not is_pretrained(cfg)]:
-            initialize(self, drawn)
-        else:
-            self.reset_parameters()
-        for cfg in cfgs:
-            if is_pretrained(cfg):
-                source, prefix = cfg["checkpoint"], str(cfg.get("prefix") or "")
-                try:
-                    self.loaded_weights = load_weights(self, address_of(source), prefix=prefix)
-                except OSError as error:
-                    raise WeightsError(f"weights {source}: {error}") from error
-
-
-def pretrained_init(
-    pretrained: str | None, init_cfg: dict[str, Any] | list[dict[str, Any]] | None
-) -> dict[str, Any] | list[dict[str, Any]] | None:
-    """Returns the `init_cfg` that `pretrained` stands for, or the other; ValueError: both, or no
-    name is given.
-    """
-    if pretrained is None:
-        return init_cfg
-    if init_cfg is not None:
-        raise ValueError(f"pretrained={pretrained!r} cannot be given beside init_cfg {init_cfg!r}")
-    if not isinstance(pretrained, str) or not pretrained:
-        raise ValueError(f"pretrained must be None or the name of weights, got {pretrained!r}")
-    return {"type": "Pretrained", "checkpoint": pretrained}
+        super().__init__(architecture.of_stages(num_stages), **options)
 
 
 def _architecture(
@@ -182,52 +103,85 @@ def _architecture(
     )
 
 
-def _norm(norm_cfg: Mapping[str, Any], channels: int) -> nn.Module:
-    return build_norm_layer(dict(norm_cfg), channels)[1]
+ARCHS = {
+    "regnetx_400mf": "regnetx_004",
+    "regnetx_800mf": "regnetx_008",
+    "regnetx_1.6gf": "regnetx_016",
+    "regnetx_3.2gf": "regnetx_032",
+    "regnetx_4.0gf": "regnetx_040",
+    "regnetx_6.4gf": "regnetx_064",
+    "regnetx_8.0gf": "regnetx_080",
+    "regnetx_12gf": "regnetx_120",
+}
+"""MMDetection's names of RegNets, and the variants."""
+
+NUMBERS = {
+    "depth": "depth",
+    "w0": "w_0",
+    "wa": "w_a",
+    "wm": "w_m",
+    "group_w": "group_width",
+    "bot_mul": "bottleneck",
+}
+"""MMDetection's words for the numbers of a RegNet, and those of `models.regnet.regnet`."""
 
 
-def _deformable(
-    dcn: Mapping[str, Any] | None,
-    stage_with_dcn: Sequence[bool],
-    conv_cfg: Mapping[str, Any] | None,
-    num_stages: int,
-) -> list[Conv | None] | None:
-    """Returns what builds the 3x3 convolutions of each stage."""
-    if dcn is None:
-        return None
-    if conv_cfg is not None:
-        raise ValueError(f"conv_cfg must be None beside dcn, got {conv_cfg!r}")
-    stages = per_stage("stage_with_dcn", stage_with_dcn, num_stages, ())
-    # The mapping is the config's, and shared by all blocks: it is read, never changed.
-    cfg = {key: value for key, value in dcn.items() if key != "fallback_on_stride"}
-    conv = partial(_deformable_conv, cfg, dcn.get("fallback_on_stride", False))
-    return [conv if here else None for here in stages]
+@MODELS.register_module(name="RegNet")
+class RegNet(Backbone):
+    """Takes the arguments of MMDetection's `RegNet` by their names, and what is named here.
+
+    Args:
+        arch: a name of `ARCHS`, or the numbers in `NUMBERS`, all of them.
+        variant: a name of `list_variants()` that is a RegNet's, in place of `arch`.
+        style, options: as of `ResNeXt`.
+        base_channels, deep_stem: MMDetection takes them and does nothing with them; these values
+            alone are taken here.
+
+    Raises:
+        ValueError: an argument is out of its range; the message names it.
+    """
+
+    def __init__(
+        self,
+        arch: str | Mapping[str, Any] | None = None,
+        *,
+        variant: str | None = None,
+        in_channels: int = 3,
+        stem_channels: int | None = None,
+        base_channels: int = 32,
+        style: str = "pytorch",
+        deep_stem: bool = False,
+        avg_down: bool | None = None,
+        **options: Any,
+    ) -> None:
+        check_one_of("style", style, STYLES)
+        without = "left out: a RegNet has no such part, also where MMDetection takes the word"
+        require(base_channels == 32, "base_channels", without, base_channels)
+        require(not deep_stem, "deep_stem", without, deep_stem)
+        fields: dict[str, Any] = {
+            "in_channels": in_channels,
+            "stem_channels": stem_channels,
+            "shortcut": SHORTCUTS[avg_down],
+            "stride_in_1x1": STYLES[style],
+        }
+        fields = {name: value for name, value in fields.items() if value is not None}
+        super().__init__(replace(_regnet(variant, arch), **fields), **options)
 
 
-def _deformable_conv(
-    cfg: Mapping[str, Any], plain_if_strided: bool, *args: Any, stride: int, **kwargs: Any
-) -> nn.Module:
-    plain = plain_if_strided and stride > 1
-    return build_conv_layer(None if plain else cfg, *args, stride=stride, **kwargs)
-
-
-def _plugins(cfgs: Sequence[Mapping[str, Any]], num_stages: int) -> list[list[Plugin]]:
-    """Returns the plugins of each stage."""
-    found: list[list[Plugin]] = [[] for _ in range(num_stages)]
-    for cfg in cfgs:
-        stages = cfg.get("stages", (True,) * num_stages)
-        if len(stages) != num_stages or cfg.get("position") not in POSITIONS:
-            raise ValueError(
-                f"plugins: stages must have {num_stages} values and position be one of "
-                f"{', '.join(POSITIONS)}, got {dict(cfg)}"
-            )
-        plugin = Plugin(POSITIONS[cfg["position"]], partial(_plugin, cfg["cfg"]))
-        for stage, wanted in zip(found, stages, strict=True):
-            stage += [plugin] if wanted else []
-    return found
-
-
-def _plugin(cfg: Mapping[str, Any], channels: int) -> tuple[str, nn.Module]:
-    own = dict(cfg)
-    postfix = own.pop("postfix", "")
-    return build_plugin_layer(own, postfix=postfix, in_channels=channels)
+def _regnet(variant: str | None, arch: str | Mapping[str, Any] | None) -> Architecture:
+    """Returns what one of the two describes."""
+    if (variant is None) == (arch is None):
+        raise ValueError(f"arch or variant must be given, got arch={arch!r}, variant={variant!r}")
+    if variant is not None:
+        found = architecture_of(variant)
+        require(found.stage_channels, "variant", "a RegNet's; take ResNeXt for others", variant)
+        return found
+    if not isinstance(arch, Mapping):
+        check_one_of("arch", arch, ARCHS, f"or numbers by the names {', '.join(NUMBERS)}")
+        return architecture_of(ARCHS[str(arch)])
+    if arch.keys() != NUMBERS.keys():
+        raise ValueError(f"arch must have {', '.join(NUMBERS)}, and nothing else, got {dict(arch)}")
+    try:
+        return regnet(**{NUMBERS[word]: value for word, value in arch.items()})
+    except ValueError as error:
+        raise ValueError(f"arch {dict(arch)}: {error}") from error

@@ -19,8 +19,8 @@ from torch.utils._device import DeviceContext
 # As PyTorch has them: a tool that puts its own in their place wants to see every call.
 _CALL = nn.Module.__call__
 _CONV = nn.Conv2d.forward, nn.Conv2d._conv_forward
-_RELU = nn.ReLU.forward
-_FUNCTIONS = F.conv2d, F.batch_norm, F.relu
+_FORWARD: dict[type[nn.Module], Any] = {kind: kind.forward for kind in (nn.ReLU, nn.SiLU)}
+_FUNCTIONS = F.conv2d, F.batch_norm, F.relu, F.silu
 
 
 def is_observed(x: Any) -> bool:
@@ -46,7 +46,7 @@ def is_observed(x: Any) -> bool:
         or (_len_torch_function_stack() and _has_function_mode())
         or _has_any_global_hook()
         or nn.Module.__call__ is not _CALL
-        or (F.conv2d, F.batch_norm, F.relu) != _FUNCTIONS
+        or (F.conv2d, F.batch_norm, F.relu, F.silu) != _FUNCTIONS
     )
 
 
@@ -86,9 +86,17 @@ def is_plain(conv: nn.Module) -> bool:
     )
 
 
-def is_relu(module: nn.Module | None) -> bool:
-    """Returns whether it computes just what `torch.nn.ReLU` does, and nobody watches it."""
-    return isinstance(module, nn.ReLU) and type(module).forward is _RELU and not is_watched(module)
+def computes_just(module: nn.Module | None, kind: type[nn.Module]) -> bool:
+    """Returns whether it computes just what an activation of PyTorch does, and nobody watches it.
+
+    Args:
+        kind: `torch.nn.ReLU` or `torch.nn.SiLU`.
+    """
+    return (
+        isinstance(module, kind)
+        and type(module).forward is _FORWARD[kind]
+        and not is_watched(module)
+    )
 
 
 def is_watched(module: nn.Module) -> bool:

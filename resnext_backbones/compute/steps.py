@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from resnext_backbones.compute.activations import KINDS
 from resnext_backbones.compute.conv_norm import Step, call, conv_norms
 from resnext_backbones.compute.fuse import fuse_
 
@@ -25,7 +26,8 @@ def run(x: Tensor, modules: Iterable[nn.Module], *, fold: bool) -> Tensor:
         module = waiting.pop(0)
         if isinstance(module, nn.Conv2d) and waiting:  # somebody may have taken the norm out
             norm = waiting.pop(0)
-            activation = waiting.pop(0) if waiting and isinstance(waiting[0], nn.ReLU) else None
+            follows = bool(waiting) and isinstance(waiting[0], tuple(KINDS))
+            activation = waiting.pop(0) if follows else None
             steps.append(Step(module, norm, activation))
             continue
         if steps:

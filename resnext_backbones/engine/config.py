@@ -20,7 +20,7 @@ from resnext_backbones.engine.checks.settings import check_option
 from resnext_backbones.engine.fit import log_warning, refuse_earlier_run
 from resnext_backbones.engine.seeds import be_deterministic
 from resnext_backbones.errors import BUILD_ERRORS, NO_GPU_FOR_FP16, InputError
-from resnext_backbones.models.parts.stems import STEMS
+from resnext_backbones.models.parts.stems import first_stride
 from resnext_backbones.variants import VARIANTS
 
 MOVED = {"detection": "mmdetection", "pretraining": "classification"}
@@ -123,8 +123,8 @@ def networks_of(cfg: Any) -> list[str]:
         return list(cfg.networks)
     if "variant" not in network:
         return []
-    stride = STEMS[VARIANTS[network["variant"]].stem].stride
-    return [name for name, row in VARIANTS.items() if STEMS[row.stem].stride == stride]
+    stride = first_stride(VARIANTS[network["variant"]].stem)
+    return [name for name, row in VARIANTS.items() if first_stride(row.stem) == stride]
 
 
 def use_variant(cfg: Any, name: str) -> None:

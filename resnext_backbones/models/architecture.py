@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from resnext_backbones.models.options import check_one_of, check_positive, check_range, stage_blocks
+from resnext_backbones.models.options import (
+    check_one_of,
+    check_positive,
+    check_range,
+    per_stage,
+    positive_integers,
+    require,
+    stage_blocks,
+)
 from resnext_backbones.models.parts.activations import ACTIVATIONS
 from resnext_backbones.models.parts.attention import ATTENTION
 from resnext_backbones.models.parts.norms import NORM_KINDS
 from resnext_backbones.models.parts.poolings import POOLINGS
 from resnext_backbones.models.parts.shortcuts import SHORTCUTS
 from resnext_backbones.models.parts.spatial import SPATIAL, Build
-from resnext_backbones.models.parts.stems import STEMS
+from resnext_backbones.models.parts.stems import STEMS, tensors_of
 
 EXPANSION = 4
 """Channels of a block's output over those of a ResNet bottleneck's 3x3 convolution."""
@@ -24,16 +32,18 @@ EXPANSION = 4
 class Architecture:
     """Describes a network of the family, Xie et al. (CVPR 2017), Table 1.
 
-    Stage k has a bottleneck width of C x d x 2^(k-1) and 4 x base_channels x 2^(k-1) outputs. With
-    cardinality 1 it is ResNet (base width 64) or Wide ResNet (base width 128). A stem, a shortcut,
-    a pooling, an activation and an attention ("" is none) are names of their tables in
-    `models.parts`.
+    Stage 1 has a bottleneck width of C x d and 4 x base_channels outputs; each further stage has
+    twice as many of both, or, with `stage_channels`, widths in proportion to these. With
+    cardinality 1 it is ResNet (base width 64) or Wide ResNet (base width 128); with channels and
+    groups of each stage it is RegNet. A stem, a shortcut, a pooling, an activation and an attention
+    ("" is none) are names of their tables in `models.parts`.
 
     Attributes:
         blocks: of each stage, one to four of them.
         cardinality: C, the groups of the 3x3 convolutions.
         base_width: d, channels a group in stage 1.
-        fixed_width: stages double the groups, not the channels of a group.
+        stage_groups: the groups of each stage, C in the first; None is C in all of them.
+        stage_channels: outputs of each stage, in place of `base_channels`.
         stem_channels: out of the stem; None is `base_channels`.
         stride_in_1x1: stride in the first 1x1 convolution of a block, as the original ResNet does;
             False, in the 3x3 one, is what all public ResNeXt weights expect.
@@ -51,9 +61,10 @@ class Architecture:
     blocks: Sequence[int] = (3, 4, 6, 3)
     cardinality: int = 32
     base_width: int = 4
-    fixed_width: bool = False
+    stage_groups: Sequence[int] | None = None
     in_channels: int = 3
     base_channels: int = 64
+    stage_channels: Sequence[int] | None = None
     stem: str = "7x7"
     stem_channels: int | None = None
     shortcut: str = "strided"
@@ -70,6 +81,7 @@ class Architecture:
         object.__setattr__(self, "blocks", stage_blocks(self.blocks))
         check_positive(**{name: getattr(self, name) for name in COUNTS})
         check_positive(stem_channels=self.stem_out_channels)
+        self._settle_stages()
         for name, allowed in CHOICES.items():
             check_one_of(name, getattr(self, name), allowed)
         check_range("stem_channels", self.stem_out_channels, STEMS[self.stem].fewest, 1 << 16)
@@ -86,6 +98,43 @@ class Architecture:
             )
         if self.stem_channels == self.base_channels:
             object.__setattr__(self, "stem_channels", None)
+
+    def _settle_stages(self) -> None:
+        """Checks what each stage has of its own, and leaves out what the others say already."""
+        n = len(self.blocks)
+        settled: dict[str, Any] = {}
+        if self.stage_channels is not None:
+            given = per_stage("stage_channels", self.stage_channels, n, ())
+            channels = positive_integers("stage_channels", given)
+            alone = self.base_channels == type(self).base_channels
+            require(alone, "base_channels", "left out beside stage_channels", self.base_channels)
+            settled["stage_channels"] = channels
+            base, rest = divmod(channels[0], EXPANSION)
+            if not rest and channels == tuple(channels[0] * 2**stage for stage in range(n)):
+                settled = {"stage_channels": None, "base_channels": base}
+                settled["stem_channels"] = self.stem_out_channels
+        if self.stage_groups is not None:
+            given = per_stage("stage_groups", self.stage_groups, n, ())
+            groups = positive_integers("stage_groups", given)
+            first = groups[0] == self.cardinality
+            require(first, "stage_groups", f"{self.cardinality}, the cardinality, at first", groups)
+            settled["stage_groups"] = None if set(groups) == {self.cardinality} else groups
+        for name, value in settled.items():
+            object.__setattr__(self, name, value)
+        for stage in range(n):
+            width = self.cardinality * self.base_width * self.out_channels(stage)
+            fits = width % (self.out_channels(0) * self.groups(stage)) == 0
+            what = f"such that stage {stage + 1} has whole groups of channels"
+            stages = self.stage_channels, self.stage_groups
+            require(fits, "stage_channels and stage_groups", what, stages)
+
+    def of_stages(self, number: int) -> Architecture:
+        """Returns the network of the first stages alone; ValueError: it has not so many."""
+        cut: dict[str, Any] = {"blocks": stage_blocks(self.blocks, number)}
+        for name in ("stage_groups", "stage_channels"):
+            if (values := getattr(self, name)) is not None:
+                cut[name] = values[:number]
+        return replace(self, **cut)
 
     @classmethod
     def of(cls, value: Architecture | Mapping[str, Any]) -> Architecture:
@@ -112,7 +161,7 @@ class Architecture:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns all values, as JSON holds them."""
-        return asdict(self) | {"blocks": list(self.blocks)}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
     @property
     def depth(self) -> int:
@@ -126,14 +175,17 @@ class Architecture:
 
     def groups(self, stage: int) -> int:
         """Returns the groups of a 3x3 convolution; stages count from 0."""
-        return self.cardinality * 2**stage if self.fixed_width else self.cardinality
+        return self.cardinality if self.stage_groups is None else self.stage_groups[stage]
 
     def width(self, stage: int) -> int:
         """Returns the channels of a 3x3 convolution."""
-        return self.cardinality * self.base_width * 2**stage
+        first = self.cardinality * self.base_width
+        return first * self.out_channels(stage) // self.out_channels(0)
 
     def out_channels(self, stage: int) -> int:
         """Returns the channels of a stage's output."""
+        if self.stage_channels is not None:
+            return self.stage_channels[stage]
         return EXPANSION * self.base_channels * 2**stage
 
     def block_channels(self, stage: int) -> int:
@@ -158,7 +210,6 @@ CHOICES: dict[str, Any] = {
     "spatial": ("", *SPATIAL),
     "stage": ("plain", "csp"),
     "stride_in_1x1": (False, True),
-    "fixed_width": (False, True),
 }
 FIELDS = frozenset(field.name for field in fields(Architecture))
 METADATA = "architecture"
@@ -166,3 +217,13 @@ METADATA = "architecture"
 
 UNSEEN = ("stride_in_1x1", "pooling", "activation")
 """Fields that no name and no shape of a tensor shows."""
+
+
+def unseen_differences(first: Architecture, second: Architecture) -> list[str]:
+    """Returns the fields in which two networks differ without a tensor that shows it: `UNSEEN`, and
+    the stem, where the two have stems of the same tensors.
+    """
+    names = [name for name in UNSEEN if getattr(first, name) != getattr(second, name)]
+    stems = first.stem, second.stem
+    alike = stems[0] != stems[1] and tensors_of(stems[0]) == tensors_of(stems[1])
+    return [*names, "stem"] if alike else names

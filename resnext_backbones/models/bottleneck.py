@@ -10,17 +10,18 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from resnext_backbones.compute.conv_norm import Step, call, conv_norms
+from resnext_backbones.compute.activations import NONE, activation_of
+from resnext_backbones.compute.conv_norm import Step, activate, call, conv_norms
 from resnext_backbones.compute.folding import can_fold
 from resnext_backbones.compute.fuse import fuse_
-from resnext_backbones.compute.plain import is_observed, is_relu
+from resnext_backbones.compute.plain import is_observed
 from resnext_backbones.compute.steps import Steps
 from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.models.layers import Conv, Layers, Plugin
 from resnext_backbones.models.parts.poolings import POOLINGS
 from resnext_backbones.models.parts.self_attention import BottleneckAttention
 from resnext_backbones.models.parts.shortcuts import SHORTCUTS
-from resnext_backbones.models.recompute import BLOCK, INNER, computed_again
+from resnext_backbones.models.recompute import BLOCK, INNER, attended, computed_again
 
 
 class Bottleneck(nn.Module):
@@ -98,6 +99,7 @@ class Bottleneck(nn.Module):
         # What begins the keys that a plain network's weights do not have.
         inner = self.conv2.named_children() if self._is_plain else ()
         self.added = [f"conv2.{name}." for name, _ in inner]
+        self._attended: set[str] = set()
         for plugin in plugins:
             name, module = plugin.build(out_channels if plugin.after == 3 else width)
             if hasattr(self, name):
@@ -106,6 +108,8 @@ class Bottleneck(nn.Module):
             behind[plugin.after - 1].append(name)
             if not plugin.required:
                 self.added.append(f"{name}.")
+            if plugin.again and not recompute:  # else the block is computed again
+                self._attended.add(name)
         # By their names: a convolution, its norm, and what is called behind the two.
         self._branch = list(zip(("conv1", "conv2", "conv3"), norms, behind, strict=True))
         if not self._is_plain:
@@ -148,7 +152,7 @@ class Bottleneck(nn.Module):
             if plugins:
                 out, steps = run(out, steps), []
             for name in plugins:
-                out = call(getattr(self, name), out)
+                out = (attended if name in self._attended else call)(getattr(self, name), out)
         if steps and self.drop_path is None:
             steps[-1] = steps[-1]._replace(activation=activation)
             return run(out, steps, shortcut=shortcut)
@@ -156,7 +160,7 @@ class Bottleneck(nn.Module):
         if self.drop_path is not None:
             out = self.drop_path(out)
         out = out + shortcut  # a plugin may keep its output for the backward pass
-        return out if activation is None else activation(out)
+        return activate(out, activation)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride))."""
@@ -171,7 +175,7 @@ class Bottleneck(nn.Module):
         return (
             self.fold_norm
             and not torch.compiler.is_compiling()
-            and is_relu(self.relu)
+            and activation_of(self.relu) is not NONE
             and not any(plugins for *_, plugins in self._branch)
             and all(can_fold(getattr(self, c), getattr(self, n)) for c, n, _ in self._branch)
         )

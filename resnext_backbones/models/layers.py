@@ -22,11 +22,13 @@ class Plugin:
         build: given the number of channels, returns the module's name in the block, and the
             module. It must keep the shape.
         required: whether weights of the network have its tensors, as those of an attention do.
+        again: whether the backward pass computes again what the module keeps and what it returns.
     """
 
     after: int
     build: Callable[[int], tuple[str, nn.Module]]
     required: bool = False
+    again: bool = False
 
     def __post_init__(self) -> None:
         if self.after not in (1, 2, 3):

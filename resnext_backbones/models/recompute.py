@@ -1,20 +1,24 @@
 """What blocks keep for the backward pass; the rest they compute again there.
 
 A block keeps its input x, and what its first two convolutions give, h1 and h2. Its output is the
-next block's input.
+next block's input. Attention keeps its own input alone, whatever the mode.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.checkpoint import checkpoint
 
+from resnext_backbones.compute.conv_norm import activate, call
+from resnext_backbones.compute.kept import check_unchanged, is_forbidden, keeping, remember
 from resnext_backbones.compute.plain import is_observed, is_watched
 from resnext_backbones.models.options import check_one_of
 
@@ -39,7 +43,7 @@ def mode_of(recompute: bool | str) -> str:
 def computed_again(blocks: Sequence[Any], x: Tensor) -> Tensor:
     """Returns what blocks in a row make of `x`, and keeps `x` and their output alone.
 
-    The last ReLU is outside of what is repeated, which ends with the last sum.
+    The last activation is outside of what is repeated, which ends with the last sum.
     """
     last = blocks[-1]
 
@@ -48,20 +52,57 @@ def computed_again(blocks: Sequence[Any], x: Tensor) -> Tensor:
             x = block(x)
         return last.until_sum(x)
 
-    def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
-        # That of the forward pass, and that of its repetitions during the backward pass.
-        return nullcontext(), _StatisticsKept(blocks)
-
     options: dict[str, Any] = {}
     if not torch.compiler.is_compiling():
-        options["context_fn"] = contexts
-    elif any(_trained_norms(blocks)):
+        options["context_fn"] = partial(_contexts, blocks)
+    elif any(_trained_norms(m for block in blocks for m in block.modules())):
         # Where its graph breaks, the compiler would count a batch twice; it keeps what it wants.
-        return last.relu(until_sum(x))
-    # Also where the input needs no gradient: behind frozen stages the parameters still do.
-    if not x.requires_grad and not any(p.requires_grad for b in blocks for p in b.parameters()):
-        return last.relu(until_sum(x))
-    return last.relu(checkpoint(until_sum, x, use_reentrant=False, **options))
+        return activate(until_sum(x), last.relu)
+    if not _is_trained(x, blocks):
+        return activate(until_sum(x), last.relu)
+    with keeping(x):
+        out = checkpoint(until_sum, x, use_reentrant=False, **options)
+    return activate(out, last.relu)
+
+
+def attended(attention: nn.Module, x: Tensor) -> Tensor:
+    """Returns `attention(x)`, and keeps `x` alone: the backward pass computes the rest again, once,
+    for itself and for who keeps what is returned.
+    """
+    if (
+        not torch.is_grad_enabled()
+        or torch.compiler.is_compiling()
+        or is_observed(x)
+        or is_forbidden()
+        or not _is_trained(x, [attention])
+        or any(map(is_watched, attention.modules()))
+    ):
+        return call(attention, x)
+
+    def run(x: Tensor) -> tuple[Tensor, Any]:
+        out = attention(x)
+        return out, _Held.apply(out).grad_fn
+
+    drops = any(isinstance(m, _DropoutNd) for m in attention.modules())
+    contexts = partial(_contexts, [attention], unchanged=True)
+    options: dict[str, Any] = {"context_fn": contexts, "preserve_rng_state": drops}
+    with keeping(x):
+        out, node = checkpoint(run, x, use_reentrant=False, **options)
+    remember(out, lambda: node.saved_tensors[0])
+    return out
+
+
+class _Held(torch.autograd.Function):
+    """Saves a tensor, for who asks its node. No gradient flows here."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.new_empty(0)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> None:
+        raise NotImplementedError
 
 
 class Pairs(nn.Sequential):
@@ -86,18 +127,42 @@ def in_pairs(blocks: Sequence[nn.Module], x: Tensor) -> Tensor:
     return x
 
 
-class _StatisticsKept:
-    """Makes batch norms in training mode leave their running statistics alone, each time.
+def _is_trained(x: Tensor, modules: Sequence[nn.Module]) -> bool:
+    """Returns whether there is a gradient: behind frozen stages parameters have one, if not `x`."""
+    return x.requires_grad or any(p.requires_grad for m in modules for p in m.parameters())
 
-    Blocks whose forward pass is repeated would otherwise count every batch twice.
+
+Context = AbstractContextManager[Any]
+
+
+def _contexts(modules: Sequence[nn.Module], *, unchanged: bool = False) -> tuple[Context, Context]:
+    """Returns that of a forward pass, and that of its repetitions during the backward pass.
+
+    Args:
+        unchanged: parameters and fixed statistics that were changed in place between the two are an
+            error, as they are where they are saved.
+    """
+    parts = [part for module in modules for part in module.modules()]
+    read: list[Tensor | None] = [p for part in parts for p in part._parameters.values()]
+    read += [b for part in parts if not part.training for b in part._buffers.values()]
+    return nullcontext(), _AsBefore(parts, [t for t in read if unchanged and t is not None])
+
+
+class _AsBefore:
+    """Repeats what modules computed: each time they are in the mode that they were in, and batch
+    norms in training mode leave their running statistics alone, which count every batch once.
     """
 
-    def __init__(self, blocks: Sequence[nn.Module]) -> None:
-        self._blocks = blocks
+    def __init__(self, modules: Sequence[nn.Module], read: Sequence[Tensor]) -> None:
+        self._modes = [(module, module.training) for module in modules]
+        self._versions = [(tensor, tensor._version) for tensor in read]
         self._kept: list[tuple[_BatchNorm, float | None, Tensor | None]] = []
 
     def __enter__(self) -> None:
-        for norm in _trained_norms(self._blocks):
+        for tensor, version in self._versions:
+            check_unchanged(tensor, version)
+        self._swap_modes()
+        for norm in _trained_norms(module for module, _ in self._modes):
             self._kept.append((norm, norm.momentum, norm.num_batches_tracked))
             norm.momentum = 0.0
             if norm.num_batches_tracked is not None:  # SyncBatchNorm asks for one
@@ -107,8 +172,14 @@ class _StatisticsKept:
         while self._kept:
             norm, momentum, counter = self._kept.pop()
             norm.momentum, norm.num_batches_tracked = momentum, counter
+        self._swap_modes()
+
+    def _swap_modes(self) -> None:
+        for i, (module, mode) in enumerate(self._modes):
+            if module.training != mode:
+                self._modes[i] = module, module.training
+                module.training = mode
 
 
-def _trained_norms(blocks: Sequence[nn.Module]) -> Iterator[_BatchNorm]:
-    modules = (module for block in blocks for module in block.modules())
+def _trained_norms(modules: Iterable[nn.Module]) -> Iterator[_BatchNorm]:
     return (m for m in modules if isinstance(m, _BatchNorm) and m.training)

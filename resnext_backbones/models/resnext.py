@@ -38,8 +38,8 @@ class ResNeXt(nn.Module, HubMixin):
 
     Args:
         architecture: what the weights presuppose, such as a row of `variants.VARIANTS`.
-        strides, dilations: one for each stage; None is (1, 2, 2, 2), behind the stem's own stride,
-            and no dilation.
+        strides, dilations: one for each stage; None is no dilation, and strides of 1, 2, 2, 2
+            behind the stem's own, or of 2 each behind a stem that has only 2, as RegNet's.
         contract_dilation: halve the dilation of each stage's first block, as torchvision does where
             it replaces strides by dilation, and MMSegmentation by this name.
         out_indices: the stages whose outputs are returned, 0 for stage 1; None is all of them.

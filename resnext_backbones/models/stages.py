@@ -16,6 +16,7 @@ from resnext_backbones.models.layers import Conv, Layers, Plugin
 from resnext_backbones.models.options import MAX_STAGES, per_stage, positive_integers, require
 from resnext_backbones.models.parts.attention import attention_plugins
 from resnext_backbones.models.parts.spatial import ATTEND
+from resnext_backbones.models.parts.stems import STEMS
 from resnext_backbones.models.recompute import PAIR, Pairs
 
 
@@ -38,13 +39,16 @@ def build_stages(
         ValueError: an option is out of its range, or has not one value for each stage.
     """
     blocks, n = architecture.blocks, len(architecture.blocks)
-    strides = positive_integers("strides", per_stage("strides", strides, n, (1, 2, 2, 2)))
+    usual = (STEMS[architecture.stem].then, 2, 2, 2)
+    strides = positive_integers("strides", per_stage("strides", strides, n, usual))
     dilations = positive_integers("dilations", per_stage("dilations", dilations, n, (1,) * n))
     conv3x3 = per_stage("conv3x3", conv3x3, n, (None,) * n)
     plugins = per_stage("plugins", plugins, n, ((),) * n)
     require(0 <= drop_path < 1, "drop_path", "in [0, 1)", drop_path)
     chances = iter(torch.linspace(0, drop_path, sum(blocks), device="cpu").tolist())
-    attention = attention_plugins(architecture.attention, architecture.attention_after, layers)
+    attention = partial(
+        attention_plugins, architecture.attention, architecture.attention_after, layers
+    )
     in_channels = architecture.stem_out_channels
     crosses = architecture.stage == "csp"
     stages: list[nn.Module] = []
@@ -55,6 +59,7 @@ def build_stages(
         row = []
         for j in range(blocks[i]):
             changes = j == 0 and not crosses
+            inputs = in_channels if changes else channels
             spatial = architecture.spatial_at(i, j)
             plain = spatial is None or conv3x3[i] is None
             require(plain, "conv3x3", f"None where {architecture.spatial} stands", conv3x3[i])
@@ -62,13 +67,13 @@ def build_stages(
             block = Bottleneck(
                 architecture,
                 i,
-                in_channels if changes else channels,
+                inputs,
                 layers,
                 stride=strides[i] if changes else 1,
                 dilation=first_dilation if changes else dilations[i],
                 conv3x3=partial(conv3x3[i] or layers.conv, bias=False),
                 spatial=spatial,
-                plugins=[*(() if attends else attention), *plugins[i]],
+                plugins=[*(() if attends else attention(inputs)), *plugins[i]],
                 drop_path=next(chances),
                 recompute=recompute,
             )

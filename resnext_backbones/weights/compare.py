@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from torch import Tensor
 
-from resnext_backbones.models.architecture import UNSEEN, Architecture
+from resnext_backbones.models.architecture import Architecture, unseen_differences
 from resnext_backbones.weights.errors import WeightsError
 
 COUNTER = "num_batches_tracked"
@@ -110,7 +110,7 @@ def unseen_mismatch(held: Architecture, network: Architecture) -> str:
     """Returns how what weights presuppose differs from a network in what no tensor shows, and what
     to do about it; "" where it does not.
     """
-    differ = [name for name in UNSEEN if getattr(held, name) != getattr(network, name)]
+    differ = unseen_differences(held, network)
     trained, built = (
         ", ".join(f"{name}={getattr(a, name)!r}" for name in differ) for a in (held, network)
     )

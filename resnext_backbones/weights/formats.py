@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from resnext_backbones.weights.regnet_formats import REGNET_FORMATS
 from resnext_backbones.weights.templates import Format
 
 if TYPE_CHECKING:
@@ -190,8 +191,9 @@ FORMATS: dict[str, Format] = {
             ("fc.{parameter}", "head.fc.{parameter}"),
         ),
         trunk=("stem.", "stages.", "head.fc."),
-        networks=lambda _: {
-            "fixed_width": True,
+        networks=lambda found: {
+            "stage_groups": [found.cardinality * 2**i for i in range(len(found.blocks))],
+            "stage_channels": None,
             "activation": "SiLU",
             "pooling": "max",
             "stride_in_1x1": False,
@@ -278,15 +280,16 @@ FORMATS: dict[str, Format] = {
         ),
         trunk=("encoder.", "head.fc."),
     ),
+    **REGNET_FORMATS,
 }
 """These families are recognised."""
 
 TARGETS: dict[str, tuple[str, ...]] = {
-    "torchvision": ("torchvision",),
-    "timm": ("byobnet", "cspnet", "legacy", "sk", "timm"),
+    "torchvision": ("torchvision-regnet", "torchvision"),
+    "timm": ("byobnet", "cspnet", "legacy", "sk", "timm-regnet", "timm"),
     "mmdet": ("mmdet",),
     "mmpretrain": ("mmpretrain",),
-    "detectron2": ("detectron2",),
+    "detectron2": ("pycls", "detectron2"),
     "safetensors": ("mmdet",),
 }
 """Weights are written for these targets, with the names of the first family that has such networks

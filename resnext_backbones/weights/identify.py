@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -22,6 +25,7 @@ DEEP_STEM = ("stem.0.weight", "stem.3.weight", "stem.6.weight")
 STEM = ("conv1.weight", *DEEP_STEM)
 
 BLOCK = re.compile(r"layer(\d+)\.(\d+)\.")
+WIDTHS = re.compile(r"layer(\d+)\.\d+\.conv([23])\.weight")
 LAYERS = Layers(partial(nn.Conv2d, bias=False), Norms("BN", 8), ACTIVATIONS["ReLU"], True)
 """Of these are the modules that names and shapes are compared with."""
 
@@ -33,6 +37,8 @@ SPATIAL = {
 
 LAST = re.compile(r"layer(\d+)\.\d+\.conv3\.weight")
 
+ATTENDED = re.compile(rf"(layer\d+\.[01])\.({'|'.join(NAMES.values())})\.(.+)")
+POSITIONS = {name: after for after, name in NAMES.items()}
 POOLED = re.compile(r"layer\d\.0\.downsample\.2\.")
 
 
@@ -51,26 +57,53 @@ def identify(state: Mapping[str, Tensor]) -> Architecture | None:
     stem, in_channels, stem_channels = _stem(state)
     width, base_width = grouped.shape[:2]
     attention, after = _attention(state)
-    second = state.get("layer2.0.conv2.weight")
-    try:
-        return Architecture(
-            blocks=_blocks(state),
-            cardinality=width // base_width,
-            base_width=base_width,
-            fixed_width=second is not None and second.shape[1] == base_width,
-            in_channels=in_channels,
-            base_channels=last.shape[0] // EXPANSION,
-            stem=stem,
-            stem_channels=stem_channels,
-            shortcut="pooled" if any(map(POOLED.match, state)) else "strided",
-            norm_kind="group" if "layer1.0.gn1.weight" in state else "batch",
-            attention=attention,
-            attention_after=after,
-            spatial=spatial,
-            stage="plain" if wide is state else "csp",
-        )
-    except ValueError:
-        return None
+    # Where tensors do not belong together the first stage says what the others should be.
+    for stages in (_stages(wide), {"base_channels": last.shape[0] // EXPANSION}):
+        with suppress(ValueError):
+            found = Architecture(
+                blocks=_blocks(state),
+                cardinality=width // base_width,
+                base_width=base_width,
+                in_channels=in_channels,
+                stem=stem,
+                stem_channels=stem_channels,
+                shortcut="pooled" if any(map(POOLED.match, state)) else "strided",
+                norm_kind="group" if "layer1.0.gn1.weight" in state else "batch",
+                attention=attention,
+                attention_after=after,
+                spatial=spatial,
+                stage="plain" if wide is state else "csp",
+                **stages,
+            )
+            return replace(found, stem="3x3/2") if _seems_strided(state, found) else found
+    return None
+
+
+def _stages(state: Mapping[str, Tensor]) -> dict[str, list[int]]:
+    """Returns the channels and groups of each stage, as most of its blocks have them."""
+    shapes: dict[tuple[str, str], Counter[torch.Size]] = defaultdict(Counter)
+    for key, tensor in state.items():
+        if (found := WIDTHS.fullmatch(key)) and tensor.dim() == 4 and tensor.numel():
+            shapes[found[1], found[2]][tensor.shape] += 1
+    most = {place: counted.most_common(1)[0][0] for place, counted in shapes.items()}
+    names = sorted({stage for stage, _ in most})
+    if any((stage, conv) not in most for stage in names for conv in "23"):
+        return {}
+    return {
+        "stage_channels": [most[stage, "3"][0] for stage in names],
+        "stage_groups": [most[stage, "2"][0] // most[stage, "2"][1] for stage in names],
+    }
+
+
+def _seems_strided(state: Mapping[str, Tensor], found: Architecture) -> bool:
+    """Returns whether a stem of one 3x3 convolution is taken for one that strides, and the first
+    stage too: where that stage has a projection for this alone, and else in a RegNet.
+    """
+    if found.stem != "3x3":
+        return False
+    if found.stem_out_channels == found.out_channels(0):
+        return "layer1.0.downsample.0.weight" in state
+    return found.stage_channels is not None or found.stage_groups is not None
 
 
 def _as_plain(state: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], str]:
@@ -141,19 +174,30 @@ def _stem(state: Mapping[str, Tensor]) -> tuple[str, int, int]:
 
 
 def _attention(state: Mapping[str, Tensor]) -> tuple[str, int]:
-    """Returns its kind, and the convolution that it stands behind, as the first block has it."""
-    for after, name in NAMES.items():
-        prefix = f"layer1.0.{name}."
-        held = {
-            key.removeprefix(prefix): tensor.shape
-            for key, tensor in state.items()
-            if key.startswith(prefix) and not key.endswith(COUNTER)
-        }
-        channels = state[f"layer1.0.conv{after}.weight"].shape[0]
-        for kind, build in ATTENTION.items() if held else ():
-            with torch.device("meta"):
-                tensors = build(channels, LAYERS).state_dict()
-            shapes = {k: v.shape for k, v in tensors.items() if not k.endswith(COUNTER)}
-            if held == shapes:
-                return kind, after
+    """Returns its kind, and the convolution that it stands behind: the kind that fits the most of
+    the stages' first two blocks, of which the first has inputs of its own.
+    """
+    held: dict[int, dict[str, dict[str, torch.Size]]] = {after: {} for after in NAMES}
+    for key, tensor in state.items():
+        if (found := ATTENDED.fullmatch(key)) and not key.endswith(COUNTER):
+            block = held[POSITIONS[found[2]]].setdefault(found[1], {})
+            block[found[3]] = tensor.shape
+    for after, blocks in held.items():
+        fits = {kind: _count(state, blocks, kind, after) for kind in ATTENTION}
+        kind = max(fits, key=lambda kind: fits[kind])
+        if fits[kind]:
+            return kind, after
     return "", 3
+
+
+def _count(state: Mapping[str, Tensor], blocks: Mapping[str, object], kind: str, after: int) -> int:
+    """Counts the blocks that have the tensors of a kind of attention."""
+    count = 0
+    for block, held in blocks.items():
+        first, conv = (state.get(f"{block}.conv{i}.weight") for i in (1, after))
+        if first is None or conv is None or first.dim() != 4 or conv.dim() != 4:
+            continue
+        with torch.device("meta"):
+            built = ATTENTION[kind](conv.shape[0], LAYERS, first.shape[1]).state_dict()
+        count += held == {k: v.shape for k, v in built.items() if not k.endswith(COUNTER)}
+    return count

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from resnext_backbones.weights.errors import WeightsError
@@ -35,6 +36,7 @@ from resnext_backbones.weights.publishers import (
     Crop,
     Source,
 )
+from resnext_backbones.weights.regnet_rows import REGNET_ROWS
 
 if TYPE_CHECKING:
     from resnext_backbones.models.architecture import Architecture
@@ -129,6 +131,7 @@ ROWS: tuple[tuple[str, str, Source, str, float | None, Crop | None], ...] = (
     ("caffe2/X-101-32x8d", "resnext101_32x8d", CAFFE2, "20171220/X-101-32x8d.pkl", None, None),
     ("caffe2/X-101-64x4d", "resnext101_64x4d", CAFFE2, "FBResNeXt/X-101-64x4d.pkl", None, None),
     ("caffe2/X-152-32x8d-IN5k", "resnext152_32x8d", CAFFE2_5K, "25093814/X-152-32x8d-IN5k.pkl", None, None),
+    *REGNET_ROWS,
 )
 # fmt: on
 
@@ -179,11 +182,13 @@ def hash_in_name(name: str) -> str:
 
 
 TIMM_TAGS = {
-    "tv_in1k": "torchvision/{}.v1",
-    "tv2_in1k": "torchvision/{}.v2",
-    "fb_wsl_ig1b_ft_in1k": "fair/{}.wsl",
-    "fb_ssl_yfcc100m_ft_in1k": "fair/{}.ssl",
-    "fb_swsl_ig1b_ft_in1k": "fair/{}.swsl",
+    "tv_in1k": "torchvision/*resne*.v1",
+    "tv2_in1k": "torchvision/*.v2",
+    "swag_ft_in1k": "torchvision/*.swag_e2e",
+    "swag_lc_in1k": "torchvision/*.swag_linear",
+    "fb_wsl_ig1b_ft_in1k": "fair/*.wsl",
+    "fb_ssl_yfcc100m_ft_in1k": "fair/*.ssl",
+    "fb_swsl_ig1b_ft_in1k": "fair/*.swsl",
 }
 """timm has names of its own for weights of others."""
 
@@ -192,9 +197,9 @@ REGISTRY = {row[0]: Published(*row) for row in ROWS}
 
 REGISTRY |= {
     f"timm/{row.variant}.{tag}": row
-    for tag, alias in TIMM_TAGS.items()
+    for tag, aliases in TIMM_TAGS.items()
     for row in REGISTRY.values()
-    if row.alias == alias.format(row.variant)
+    if fnmatchcase(row.alias, aliases)
 }
 
 

@@ -20,6 +20,7 @@ FIELDS: dict[str, tuple[str, str]] = {
     "index": ("i", "0 1 2"),
     "branch": ("i", "a b c"),
     "fc": ("fc", "1 2"),
+    "module": ("fc", "0 2"),  # a ReLU is between the two
     "norm": ("norm", "weight bias running_mean running_var num_batches_tracked"),
     # Caffe2's names, and those in the files that Detectron2 publishes.
     "blob": ("norm", "s/gamma b/beta rm/running_mean riv/running_var"),
@@ -41,14 +42,24 @@ written, in the same order. Of several forms the first one is written, and all a
 ANY: dict[str, str] = {"block": r"\d+", "rest": r".+"}
 """These fields are written alike in all families."""
 
+FROM_ONE = {"nth": "block"}
+"""These count from one what the field beside them counts from zero."""
+
 
 class Template:
     """Reads and writes names of one form, in which fields stand in braces."""
 
     def __init__(self, text: str) -> None:
         self._text = text
+        seen: set[str] = set()
+
+        def group(found: re.Match[str]) -> str:
+            again = found[1] in seen
+            seen.add(found[1])
+            return f"(?P={found[1]})" if again else _group(found[1])
+
         # Where the text is escaped, so are its braces.
-        self._pattern = re.compile(re.sub(r"\\{(\w+)\\}", _group, re.escape(text)))
+        self._pattern = re.compile(re.sub(r"\\{(\w+)\\}", group, re.escape(text)))
 
     def parse(self, name: str) -> dict[str, str] | None:
         """Returns the fields' values, in canonical writing; None if the name has another form."""
@@ -57,6 +68,9 @@ class Template:
             return None
         values = {}
         for name, text in found.groupdict().items():
+            if name in FROM_ONE:
+                values[FROM_ONE[name]] = str(int(text) - 1)
+                continue
             owner, forms = _field(name)
             values[owner] = next((value for value in forms if text in forms[value]), text)
         return values
@@ -65,6 +79,8 @@ class Template:
         """Returns the name with these values; None where the family cannot write one of them."""
 
         def written(found: re.Match[str]) -> str:
+            if found[1] in FROM_ONE:
+                return str(int(values[FROM_ONE[found[1]]]) + 1)
             owner, forms = _field(found[1])
             return forms[values[owner]][0] if forms else values[owner]
 
@@ -84,10 +100,12 @@ def _field(name: str) -> tuple[str, dict[str, list[str]]]:
     return owner, dict(zip(values, (form.split("/") for form in forms.split()), strict=False))
 
 
-def _group(found: re.Match[str]) -> str:
+def _group(name: str) -> str:
     """Returns the group of a pattern that reads a field."""
-    _, forms = _field(found[1])
-    return f"(?P<{found[1]}>{'|'.join(chain(*forms.values())) or ANY[found[1]]})"
+    if name in FROM_ONE:
+        return rf"(?P<{name}>[1-9]\d*)"
+    _, forms = _field(name)
+    return f"(?P<{name}>{'|'.join(chain(*forms.values())) or ANY[name]})"
 
 
 @dataclass(frozen=True)

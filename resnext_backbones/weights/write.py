@@ -161,5 +161,5 @@ def _network(state: Mapping[str, Tensor], metadata: Metadata) -> Architecture:
     """
     found = Architecture.from_metadata(metadata) or identify(state) or Architecture()
     if METADATA not in metadata and (row := VARIANTS.get(network_name(state))):
-        found = replace(found, **{name: getattr(row, name) for name in UNSEEN})
+        found = replace(found, **{name: getattr(row, name) for name in (*UNSEEN, "stem")})
     return found

@@ -1,11 +1,8 @@
-"""The adapter against MMDetection's own ResNeXt, in every config that MMDetection ships."""
+"""The adapter against MMDetection's own ResNeXt, option by option; see test_shipped.py too."""
 
 from __future__ import annotations
 
 import copy
-import json
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,138 +10,23 @@ import pytest
 import torch
 import torchvision
 from helpers import randomise, relative_error, shapes
-from torch import nn
 
-mmdet = pytest.importorskip("mmdet", reason="MMDetection is not installed")
+pytest.importorskip("mmdet", reason="MMDetection is not installed")
 
-from mmdet.registry import MODELS  # noqa: E402
-from mmdet.utils import register_all_modules  # noqa: E402
-from mmengine.config import Config  # noqa: E402
-from mmengine.registry import MODELS as ROOT_MODELS  # noqa: E402
+from mmdet.registry import MODELS
+from mmdet.utils import register_all_modules
+from mmengine.registry import MODELS as ROOT_MODELS
+from shipped import backbones, model_of, on_meta, trained
 
-from resnext_backbones import build_backbone  # noqa: E402
-from resnext_backbones.adapters import openmmlab  # noqa: E402
+from resnext_backbones import build_backbone
+from resnext_backbones.adapters import openmmlab
 
-CONFIGS = Path(mmdet.__file__).parent / ".mim" / "configs"
 OWN = "resnext_backbones.ResNeXt"
-TOLERANCE = 1e-4
-MIN_CONFIGS = 97
-"""In MMDetection 3.5.1; a walk that finds fewer has gone wrong."""
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _mmdet_scope() -> None:
     register_all_modules()
-
-
-def backbones(node: Any) -> Iterator[dict[str, Any]]:
-    """Every backbone config of MMDetection's ResNeXt in a model's config."""
-    if isinstance(node, dict):
-        if node.get("type") == "ResNeXt":
-            yield node
-        node = list(node.values())
-    if isinstance(node, list | tuple):
-        for child in node:
-            yield from backbones(child)
-
-
-def model_of(name: str) -> dict[str, Any]:
-    """The model of a shipped config."""
-    return Config.fromfile(CONFIGS / name, import_custom_modules=False).model
-
-
-@cache
-def shipped() -> dict[str, dict[str, Any]]:
-    """The models of all shipped configs that use ResNeXt, by the config's name."""
-    found = {}
-    for path in sorted(CONFIGS.rglob("*.py")):
-        if "_base_" in path.parts:
-            continue
-        try:
-            model = Config.fromfile(path, import_custom_modules=False).get("model")
-        except (OSError, ImportError, KeyError):
-            continue  # some shipped configs inherit from files that are not shipped
-        if any(True for _ in backbones(model)):
-            found[str(path.relative_to(CONFIGS))] = model
-    return found
-
-
-def on_meta(cfg: dict[str, Any]) -> nn.Module:
-    """Built without memory: a detector in a second."""
-    with torch.device("meta"):
-        return MODELS.build(copy.deepcopy(cfg))
-
-
-def without_download(cfg: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in cfg.items() if key != "init_cfg"}
-
-
-@cache
-def largest_difference(backbone: str) -> float:
-    """Between MMDetection's feature maps and ours, from the same weights, over both modes.
-
-    Args:
-        backbone: the config as JSON. Most configs share a few backbones; each is run once.
-    """
-    cfg = {**json.loads(backbone), "norm_eval": True}
-    peer = randomise(on_meta(cfg))
-    own = on_meta({**cfg, "type": OWN}).to_empty(device="cpu")
-    own.load_state_dict(peer.state_dict())
-    images = torch.randn(1, 3, 96, 96)
-    largest = 0.0
-    for mode in (False, True):
-        own.train(mode)
-        peer.train(mode)
-        with torch.no_grad():
-            for value, reference in zip(own(images), peer(images), strict=True):
-                assert reference.isfinite().all()
-                assert reference.std() > 0.05, "the activations died out: nothing is compared"
-                largest = max(largest, (value - reference).abs().max().item())
-    return largest
-
-
-def takes_this_backbone(model: dict[str, Any]) -> None:
-    ours = copy.deepcopy(model)
-    for backbone in backbones(ours):
-        backbone["type"] = OWN
-    peer, own = on_meta(model), on_meta(ours)
-    assert shapes(own.state_dict()) == shapes(peer.state_dict())
-    for backbone in backbones(model):
-        text = json.dumps(without_download(backbone), sort_keys=True)
-        assert largest_difference(text) <= TOLERANCE
-    assert trained(own) == trained(peer)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "cascade_rcnn/cascade-mask-rcnn_x101-32x8d_fpn_ms-3x_coco.py",
-        "gcnet/cascade-mask-rcnn_x101-32x4d-syncbn-dconv-c3-c5-r4-gcb-c3-c5_fpn_1x_coco.py",
-        "gn+ws/faster-rcnn_x50-32x4d_fpn_gn-ws-all_1x_coco.py",
-        "solov2/solov2_x101-dcn_fpn_ms-3x_coco.py",
-    ],
-)
-def test_a_shipped_config_takes_this_backbone(name: str) -> None:
-    """One of each norm and convolution, and with plugins; all of them are in the next test."""
-    takes_this_backbone(model_of(name))
-
-
-@pytest.mark.whole
-def test_every_shipped_config_takes_this_backbone() -> None:
-    assert len(shipped()) >= MIN_CONFIGS
-    failed = {}
-    for name, model in shipped().items():
-        try:
-            takes_this_backbone(model)
-        except Exception as error:  # all of them are reported, not the first
-            failed[name] = f"{type(error).__name__}: {error}"
-    assert not failed
-
-
-def trained(model: nn.Module) -> set[str]:
-    """The parameters that get a gradient in training."""
-    model.train()
-    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 OPTIONS = [
@@ -287,7 +169,7 @@ def test_checkpoint_of_a_whole_detector_loads(tmp_path: Path) -> None:
     model = model_of(name)
     peer = randomise(on_meta(model))
     ours = copy.deepcopy(model)
-    next(backbones(ours))["type"] = OWN
+    next(backbones(ours, "ResNeXt"))["type"] = OWN
     own = on_meta(ours).to_empty(device="cpu")
     result = own.load_state_dict(peer.state_dict())
     assert not result.missing_keys

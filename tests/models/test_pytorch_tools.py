@@ -14,16 +14,18 @@ import torch
 import torchvision
 from helpers import randomise
 from pytorch_tools import TOOLS
-from pytorch_tools.table import tiny
+from pytorch_tools.table import silu, tiny
 from torch import Tensor, nn
 
 from resnext_backbones import build_classifier
 
+TINY = {"tiny": tiny, "SiLU and attention": silu}
+
 
 @functools.cache
 def pair(name: str) -> tuple[nn.Module, nn.Module]:
-    if name == "tiny":
-        own, peer = tiny()
+    if name in TINY:
+        own, peer = TINY[name]()
     else:
         own, peer = build_classifier(name), getattr(torchvision.models, name)()
     peer.load_state_dict(randomise(own).state_dict())
@@ -61,11 +63,31 @@ LARGE = (
 )
 """Those that one network of torchvision's own size goes through."""
 
+KEEPING = {
+    "second derivatives",
+    "torch.autograd.grad, batched",
+    "torch.autograd.graph.save_on_cpu",
+    "torch.func.grad",
+    "torch.utils.checkpoint",
+    "apply_activation_checkpointing",
+    "DistributedDataParallel, static_graph",
+    "FSDP2's fully_shard",
+    "hooks",
+}
+"""Those that see what is kept, or compute it again."""
+
+ASSIGNED = "load_state_dict(assign=True) on meta"  # builds the tiny one by itself
+
 
 @pytest.mark.parametrize(
     ("name", "network"),
     [
         *(pytest.param(n, "tiny", marks=[pytest.mark.whole] if n in SLOW else []) for n in TOOLS),
+        *(
+            pytest.param(n, "SiLU and attention", marks=[] if n in KEEPING else pytest.mark.whole)
+            for n in TOOLS
+            if n != ASSIGNED
+        ),
         *(pytest.param(n, "resnext50_32x4d", marks=pytest.mark.whole) for n in LARGE),
     ],
 )

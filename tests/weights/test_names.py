@@ -12,9 +12,10 @@ from resnext_backbones import build_backbone, build_classifier
 from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights.find import trunks_in
 from resnext_backbones.weights.formats import FORMATS
+from resnext_backbones.weights.regnet_formats import REGNET_FORMATS
 from resnext_backbones.weights.templates import Template
 
-PLAIN = {"stem": ("7x7", "3x3")}
+PLAIN = {"stem": ("7x7", "3x3", "3x3/2")}
 WHOLE: dict[str, tuple[Any, ...]] = {"spatial": ("",), "stage": ("plain",)}
 BARE = {**PLAIN, **WHOLE, "shortcut": ("strided",), "attention": ("",)}
 DEEP_ALONE = {"stem": ("deep", "tiered")}
@@ -27,11 +28,12 @@ NAMED: dict[str, dict[str, tuple[Any, ...]]] = {
     "detectron2": {**PLAIN, "shortcut": ("strided",)},
     "caffe2": BARE,
     "torch7": BARE,
-    "byobnet": {"fixed_width": (True,)},
+    "byobnet": {"stage_groups": ((2, 4, 8, 16), (4, 8, 16, 32))},
     "sk": {**PLAIN, "spatial": ("SK",)},
     "cspnet": {**PLAIN, "stage": ("csp",)},
     "legacy": {**PLAIN, "attention": ("SE",)},
     "glasses": BARE,
+    **{family: {"stem": ("3x3/2",)} for family in REGNET_FORMATS},
 }
 """Which networks each family has names for; those of timm and MMDetection are torchvision's but
 for a deep stem."""
@@ -50,6 +52,7 @@ SHOWN = (
     "skresnext50_32x4d",
     "cspresnext50",
     "eca_botnext26ts_256",
+    "regnety_002",
 )
 
 
@@ -114,6 +117,16 @@ def test_trunks_are_found_by_stem_and_blocks(
     names: list[str], found: list[tuple[str, str]]
 ) -> None:
     assert trunks_in(names) == found
+
+
+def test_a_field_may_stand_twice_and_count_from_one() -> None:
+    template = Template("block{stage}.block{stage}-{block}.{i}")
+    assert template.parse("block2.block2-0.3") == {"stage": "2", "block": "0", "i": "3"}
+    assert template.parse("block2.block3-0.3") is None
+    template = Template("s{stage}.b{nth}")
+    assert template.parse("s1.b12") == {"stage": "1", "block": "11"}
+    assert template.render({"stage": "1", "block": "11"}) == "s1.b12"
+    assert template.parse("s1.b0") is None
 
 
 def test_templates() -> None:

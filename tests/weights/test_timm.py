@@ -15,12 +15,12 @@ from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights.load import load_state
 from resnext_backbones.weights.write import write_state
 
-FAMILY = {"tiered": "timm", "deep": "timm", "7x7": "torchvision"}
+FAMILY = {"tiered": "timm", "deep": "timm", "7x7": "torchvision", "3x3/2": "timm-regnet"}
 NAMES = [
     name
     for name, row in VARIANTS.items()
     if name in timm.list_models()
-    and (row.attention or row.spatial or row.stage == "csp" or row.stem in ("deep", "tiered"))
+    and (row.attention or row.spatial or row.stage == "csp" or row.stem not in ("7x7", "3x3"))
 ]
 """The plain ones are compared in test_formats.py."""
 
@@ -30,6 +30,7 @@ QUICK = [
     "legacy_seresnext26_32x4d",
     "skresnext50_32x4d",
     "cspresnext50",
+    "regnety_002",
 ]
 """One of each family of its names; the others are of the same."""
 
@@ -37,7 +38,7 @@ QUICK = [
 def family(name: str) -> str:
     row = VARIANTS[name]
     special = {
-        "byobnet": row.fixed_width,
+        "byobnet": row.stage_groups in ((2, 4, 8, 16), (4, 8, 16, 32)),
         "legacy": row.pooling == "ceil",
         "sk": row.spatial == "SK",
         "cspnet": row.stage == "csp",

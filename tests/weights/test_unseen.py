@@ -22,7 +22,7 @@ from resnext_backbones.weights.formats import FORMATS, TARGETS
 from resnext_backbones.weights.load import load_state
 from resnext_backbones.weights.write import convert
 
-TS = {"fixed_width": True, "stem": "tiered"}
+TS = {"stage_groups": (4, 8, 16, 32), "stem": "tiered"}
 SE = {"attention": "SE"}
 SK = {"spatial": "SK"}
 CSP = {"stage": "csp", "activation": "LeakyReLU"}
@@ -54,6 +54,9 @@ def is_refused(model: ResNeXt, state: dict[str, Tensor] | Path | str, message: s
             {**SE, "pooling": "ceil", "cardinality": 1, "stride_in_1x1": True},
             {"stride_in_1x1": False},
         ),
+        ("timm-regnet", {"stem": "3x3/2"}, {"stem": "3x3"}),
+        ("torchvision-regnet", {"stem": "3x3/2"}, {"activation": "SiLU"}),
+        ("pycls", {"stem": "3x3/2"}, {"stride_in_1x1": True}),
     ],
 )
 def test_names_say_it(family: str, trained: dict[str, Any], built: dict[str, Any]) -> None:
@@ -127,6 +130,14 @@ def test_a_converted_file_says_it(field: str, to: str, tmp_path: Path) -> None:
     convert(tmp_path / "saved", tmp_path / "file", to)
     is_refused(drawn(), tmp_path / "file", f"{field}={OTHER[field]!r}, .* {field}=")
     load_weights(drawn(**changes), tmp_path / "file")
+
+
+def test_a_stem_that_strides_has_the_tensors_of_one_that_does_not(tmp_path: Path) -> None:
+    small(stem="3x3/2").save_pretrained(tmp_path / "saved")
+    convert(tmp_path / "saved", tmp_path / "file", "safetensors")
+    is_refused(drawn(stem="3x3"), tmp_path / "file", "stem='3x3/2', .* stem='3x3'")
+    is_refused(drawn(), tmp_path / "file", "1 of another shape: conv1.weight")
+    load_weights(drawn(stem="3x3/2"), tmp_path / "file")
 
 
 def test_timms_config_beside_a_file_says_it(tmp_path: Path, monkeypatch) -> None:

@@ -24,18 +24,26 @@ def squeeze_excitation(channels: int) -> nn.Module:
     return SqueezeExcitation(channels, max(8, int(channels / 16 + 4) // 8 * 8))
 
 
-ATTENTION: dict[str, Callable[[int, Layers], nn.Module]] = {
-    "SE": lambda channels, _: squeeze_excitation(channels),
-    "ECA": lambda channels, _: ChannelAttention(channels),
-    "GC": lambda channels, _: GlobalContext(channels),
-    "BAT": BilinearAttention,
+ATTENTION: dict[str, Callable[[int, Layers, int], nn.Module]] = {
+    "SE": lambda channels, *_: squeeze_excitation(channels),
+    # Reduced to a quarter of the block's input: Radosavovic et al. (2020), section 5, as pycls.
+    "SE4": lambda channels, _, inputs: SqueezeExcitation(channels, round(inputs / 4)),
+    "ECA": lambda channels, *_: ChannelAttention(channels),
+    "GC": lambda channels, *_: GlobalContext(channels),
+    "BAT": lambda channels, layers, _: BilinearAttention(channels, layers),
 }
-"""Each is called with the number of channels, and the factories of the network's layers."""
+"""Each is called with the number of channels, the factories of the network's layers, and the
+channels of the block's input."""
+
+KEEP = {"BAT"}
+"""These keep more for the backward pass than their input."""
 
 
-def attention_plugins(kind: str, after: int, layers: Layers) -> list[Plugin]:
+def attention_plugins(kind: str, after: int, layers: Layers, inputs: int) -> list[Plugin]:
     """Returns what a block with attention runs behind its convolution `after`; "" is none."""
     if not kind:
         return []
     name, build = NAMES[after], ATTENTION[kind]
-    return [Plugin(after, lambda channels: (name, build(channels, layers)), required=True)]
+    # Behind the third convolution nobody keeps what it returns.
+    again = after != 3 or kind in KEEP
+    return [Plugin(after, lambda channels: (name, build(channels, layers, inputs)), True, again)]

@@ -22,11 +22,15 @@ class Stem:
             in order, by their names in the network.
         stride: pixels of the image to one of the output.
         fewest: so many channels it has at least.
+        then: the stride of the first stage behind it, which comes to 4 pixels in large images.
+        alike: the stem that has the same tensors, if it is not this one.
     """
 
     build: Callable[[int, int, Layers, Pooling], dict[str, nn.Module]]
     stride: int
     fewest: int = 1
+    then: int = 1
+    alike: str = ""
 
 
 def _plain(
@@ -67,6 +71,18 @@ SHARES: dict[str, tuple[float, ...]] = {"deep": (1 / 2, 1 / 2, 1), "tiered": (3 
 STEMS: dict[str, Stem] = {
     "7x7": Stem(partial(_plain, size=7, stride=2, pools=True), 4),  # Xie et al. (2017), Table 1
     "3x3": Stem(partial(_plain, size=3, stride=1, pools=False), 1),  # for CIFAR: section 5.3
+    # Radosavovic et al. (2020), section 3.2.
+    "3x3/2": Stem(partial(_plain, size=3, stride=2, pools=False), 2, then=2, alike="3x3"),
     "deep": Stem(partial(_deep, kind="deep"), 4, 2),  # He et al. (2019), Figure 2(b)
     "tiered": Stem(partial(_deep, kind="tiered"), 4, 3),  # timm's
 }
+
+
+def tensors_of(stem: str) -> str:
+    """Returns the stem whose tensors a stem has, by name and shape: most have their own."""
+    return STEMS[stem].alike or stem
+
+
+def first_stride(stem: str) -> int:
+    """Returns pixels of the image to one of the first stage's output, where it is as usual."""
+    return STEMS[stem].stride * STEMS[stem].then

@@ -30,6 +30,7 @@ OTHERS = (READER, "mmcv", "mmdet")
 """A reader's full name begins with one of these where it is OpenMMLab's."""
 
 OWN = "resnext_backbones.ResNeXt"
+OWN_BACKBONES = (OWN, "resnext_backbones.RegNet")
 
 READ_AS = "BGR"
 
@@ -148,7 +149,7 @@ def use_of(cfg: Config) -> fit.WeightsUse | None:
     this package's, and for a run that starts from a whole detector: these are left alone.
     """
     backbone = backbone_of(cfg.model)
-    if backbone.get("type") != OWN or cfg.get("load_from"):
+    if backbone.get("type") not in OWN_BACKBONES or cfg.get("load_from"):
         return None
     frozen = backbone.get("frozen_stages", -1)
     return fit.use_of_source(
@@ -166,7 +167,8 @@ def _unfreeze(backbone: MutableMapping[str, Any]) -> Iterator[str]:
     """Lets all of a backbone be trained, norms with their statistics; yields what that changes."""
     for key, value in TRAINED.items():
         # Backbones of others may not have the argument.
-        if (backbone.get("type") == OWN or key in backbone) and backbone.get(key) != value:
+        known = backbone.get("type") in OWN_BACKBONES or key in backbone
+        if known and backbone.get(key) != value:
             yield f"{key} {backbone.get(key, 'unset')} -> {value}"
             backbone[key] = value
     norm = backbone.get("norm_cfg") or {}

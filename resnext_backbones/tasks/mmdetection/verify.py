@@ -8,7 +8,7 @@ from pathlib import Path
 from resnext_backbones.data.coco_file import read_content
 from resnext_backbones.engine.walk import dicts_with
 from resnext_backbones.errors import InputError
-from resnext_backbones.tasks.mmdetection.config import OWN, backbone_of, load_config
+from resnext_backbones.tasks.mmdetection.config import OWN_BACKBONES, backbone_of, load_config
 from resnext_backbones.tasks.mmdetection.run import TASK
 from resnext_backbones.tasks.mmdetection.zoo import METRICS, ZooDetector
 from resnext_backbones.verdict import AP, Number
@@ -59,8 +59,8 @@ def verify_detector(
     if batch_size is not None:
         cfg.test_dataloader.batch_size = batch_size
     backbone = backbone_of(cfg.model)
-    if own_backbone and backbone["type"] == "ResNeXt":
-        backbone["type"] = OWN
+    if own_backbone and (own := f"resnext_backbones.{backbone['type']}") in OWN_BACKBONES:
+        backbone["type"] = own
     metrics = TASK.evaluate(cfg, str(download(detector.urls, hash_in_name(detector.urls[0]))))
     kind = backbone["type"]
     return kind if "." in kind else f"mmdet.{kind}", [

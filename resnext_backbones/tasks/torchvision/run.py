@@ -101,7 +101,7 @@ def given(model: Mapping[str, Any], *, to_resume: bool) -> dict[str, Any]:
     return {
         "pixels": given_pixels(model),
         "output_stride": model.get("output_stride", _default(model, "output_stride")),
-        **({name: getattr(architecture, name) for name in UNSEEN} if architecture else {}),
+        **({n: getattr(architecture, n) for n in (*UNSEEN, "stem")} if architecture else {}),
         **{name: _value(model, name) for name in (TRAINED if to_resume else ())},
     }
 

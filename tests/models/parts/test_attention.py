@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,14 +14,18 @@ import pytest
 import timm
 import torch
 from helpers import PARTS, SMALL, drawn, quick, randomise, relative_error, small
+from timm.layers import create_attn
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.ops import FrozenBatchNorm2d
 
 from resnext_backbones import Architecture, ResNeXt, build_backbone, load_weights
 from resnext_backbones.adapters.torchvision import deeplabv3, resnext_fpn
+from resnext_backbones.models.layers import Layers
+from resnext_backbones.models.parts import norms
 from resnext_backbones.models.parts.attention import ATTENTION
 from resnext_backbones.models.parts.self_attention import BottleneckAttention
+from resnext_backbones.models.recompute import attended
 from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import WeightsError
 from resnext_backbones.weights.identify import identify, network_name
@@ -35,6 +40,34 @@ def test_squeeze_and_excitation_is_timms() -> None:
         expected = peer.forward_intermediates(images, indices=[1, 2, 3, 4], intermediates_only=True)
         for a, b in zip(own(images), expected, strict=True):
             assert relative_error(a, b) <= 1e-5
+
+
+TIMM = {"SE": "se", "ECA": "eca", "GC": "gca", "BAT": "bat"}
+
+
+@pytest.mark.parametrize("mode", [True, False])
+@pytest.mark.parametrize("kind", ATTENTION)
+def test_every_gradient_is_that_of_timms_module(kind: str, mode: bool) -> None:
+    """Also of what the backward pass computes again."""
+    channels, size = 64, 16
+    layers = Layers(partial(nn.Conv2d, bias=False), norms.Norms("BN", 64), nn.ReLU, True)
+    own = ATTENTION[kind](channels, layers)
+    peer = create_attn(TIMM[kind], channels, **({"block_size": 8} if kind == "BAT" else {}))
+    peer.load_state_dict(randomise(own).state_dict())
+    x = torch.randn(2, channels, size, 2 * size, dtype=torch.float64, requires_grad=True)
+    upstream = torch.randn_like(x)
+    found = []
+    for module, run in ((own, attended), (own, nn.Module.__call__), (peer, nn.Module.__call__)):
+        module.double().train(mode)
+        torch.manual_seed(0)  # of what is dropped
+        y = run(module, x)
+        found.append((y, *torch.autograd.grad(y, [x, *module.parameters()], upstream)))
+    assert [p.shape for p in own.parameters()] == [p.shape for p in peer.parameters()]
+    *both, expected = found
+    assert all(e.any() for e in expected)
+    for values in both:
+        for a, b in zip(values, expected, strict=True):
+            assert (a - b).abs().max() <= 1e-10 * max(b.abs().max(), 1)
 
 
 class Gain(nn.Module):
@@ -54,7 +87,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> 
     if request.param in PARTS:
         monkeypatch.setitem(VARIANTS, "made_up", replace(SMALL, **PARTS[request.param]))
         return "made_up"
-    monkeypatch.setitem(ATTENTION, "Gain", lambda channels, _: Gain(channels))
+    monkeypatch.setitem(ATTENTION, "Gain", lambda channels, *_: Gain(channels))
     row = replace(
         SMALL,
         stem="deep",

@@ -35,7 +35,13 @@ CONFIGS = Path(__file__).parents[3] / "configs"
 NAMES = sorted(path.stem for path in CONFIGS.glob("*_coco.py") if "demo" not in path.stem)
 MASK = "mask_rcnn_x101_32x4d_fpn_coco"
 SOME = quick(
-    NAMES, [MASK, "faster_rcnn_x101_32x8d_fpn_ms_3x_coco", "retinanet_x101_64x4d_fpn_coco"]
+    NAMES,
+    [
+        MASK,
+        "faster_rcnn_x101_32x8d_fpn_ms_3x_coco",
+        "retinanet_x101_64x4d_fpn_coco",
+        "mask_rcnn_regnetx_3.2gf_fpn_coco",
+    ],
 )
 WEIGHTS = {
     "x50_32x4d": "open-mmlab/resnext50_32x4d",
@@ -44,12 +50,14 @@ WEIGHTS = {
     "x101_32x8d": "open-mmlab/detectron2/resnext101_32x8d",
     "seresnextaa101d_32x8d": "timm/seresnextaa101d_32x8d.sw_in12k_ft_in1k_288",
     "gcresnext50ts": "timm/gcresnext50ts.ch_in1k",
+    "regnetx_3.2gf": "open-mmlab/regnetx_3.2gf",
 }
 EXPECTED = {
     f"{detector}_{network}_fpn{schedule}_coco"
     for detectors, networks in (
         (("faster_rcnn", "mask_rcnn"), ("x50_32x4d", "x101_32x4d", "x101_64x4d", "x101_32x8d")),
         (("faster_rcnn", "mask_rcnn"), ("seresnextaa101d_32x8d", "gcresnext50ts")),
+        (("faster_rcnn", "mask_rcnn"), ("regnetx_3.2gf",)),
         (("cascade_mask_rcnn", "retinanet"), ("x101_32x4d", "x101_64x4d")),
     )
     for detector in detectors
@@ -74,8 +82,10 @@ def test_config_builds_the_network_of_its_name(name: str, monkeypatch, tmp_path:
     cfg = load_config(name)
     with torch.device("meta"):
         model = MODELS.build(cfg.model)
-    network = re.search(r"_((?:x\d|[a-z]*resnext).*)_fpn", name)[1]
-    assert cfg.model.backbone.variant == re.sub(r"^x", "resnext", network)
+    network = re.search(r"_((?:x\d|[a-z]*resnext|regnet).*)_fpn", name)[1]
+    variant = re.sub(r"^x", "resnext", network).replace("3.2gf", "032")
+    assert cfg.model.backbone.variant == variant
+    assert model.neck.in_channels == list(model.backbone.channels)
     assert model.backbone.frozen_stages == 1
     assert model.backbone.norm_eval
     assert model.backbone.init_cfg == {"type": "Pretrained", "checkpoint": WEIGHTS[network]}
