@@ -26,6 +26,7 @@ TS: dict[str, Any] = {
     "activation": "SiLU",
     "attention_after": 2,
 }
+BOT = TS | {"cardinality": 4, "base_width": 16, "stage_groups": (4, 8, 16, 32)}
 """What timm's names say with these letters; its `t` networks pool in their shortcuts as well."""
 
 
@@ -87,6 +88,9 @@ VARIANTS: dict[str, Architecture] = {
     "legacy_seresnext26_32x4d": _row(26, 32, 4, pooling="ceil", attention="SE"),
     "legacy_seresnext50_32x4d": _row(50, 32, 4, pooling="ceil", attention="SE"),
     "legacy_seresnext101_32x4d": _row(101, 32, 4, pooling="ceil", attention="SE"),
+    "skresnext50_32x4d": _row(50, 32, 4, spatial="SK"),
+    "cspresnext50": Architecture(blocks=(3, 3, 5, 2), stage="csp", activation="LeakyReLU"),
+    "eca_botnext26ts_256": _row(26, **BOT, attention="ECA", spatial="BoT"),
     "regnetx_002": _regnet(13, 24, 36.44, 2.49, 8),  # [10], this and all below
     "regnetx_004": _regnet(22, 24, 24.48, 2.54, 16),
     "regnetx_004_tv": _regnet(22, 24, 24.48, 2.54, 16, **TV),  # [3]

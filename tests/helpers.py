@@ -87,6 +87,14 @@ SMALL = Architecture(blocks=(1, 1, 2, 1), cardinality=4, base_width=4, base_chan
 """A network that computes in milliseconds."""
 
 
+PARTS: dict[str, dict[str, Any]] = {
+    "SK": {"spatial": "SK"},
+    "BoT": {"spatial": "BoT", "activation": "SiLU"},
+    "csp": {"stage": "csp", "activation": "LeakyReLU"},
+}
+"""Fields of networks whose blocks or stages have other parts."""
+
+
 def drawn(cls: type[ResNeXt] = ResNeXt, **options: Any) -> ResNeXt:
     """Returns `SMALL` as it draws its weights.
 

@@ -21,6 +21,7 @@ from resnext_backbones.models.parts.attention import ATTENTION
 from resnext_backbones.models.parts.norms import NORM_KINDS
 from resnext_backbones.models.parts.poolings import POOLINGS
 from resnext_backbones.models.parts.shortcuts import SHORTCUTS
+from resnext_backbones.models.parts.spatial import SPATIAL, Build
 from resnext_backbones.models.parts.stems import STEMS, tensors_of
 
 EXPANSION = 4
@@ -48,6 +49,10 @@ class Architecture:
             False, in the 3x3 one, is what all public ResNeXt weights expect.
         norm_kind: `batch` or `group`; which of the kind is an option of the network.
         attention_after: the convolution of a block behind whose norm it stands, 2 or 3.
+        spatial: what stands in the place of 3x3 convolutions, of `parts.spatial.SPATIAL`; "" is
+            nothing else.
+        stage: `plain`, a row of blocks; or `csp`, in which half of the channels pass them by, and
+            which strides in front of them (`cross_stage.CrossStage`).
 
     Raises:
         ValueError: a value is out of its range; the message names it.
@@ -69,6 +74,8 @@ class Architecture:
     activation: str = "ReLU"
     attention: str = ""
     attention_after: int = 3
+    spatial: str = ""
+    stage: str = "plain"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "blocks", stage_blocks(self.blocks))
@@ -82,6 +89,13 @@ class Architecture:
             check_one_of("attention", self.attention, ATTENTION)
         else:  # one value for one network
             object.__setattr__(self, "attention_after", Architecture.attention_after)
+        if not any(self.spatial_at(i, j) for i, n in enumerate(self.blocks) for j in range(n)):
+            object.__setattr__(self, "spatial", "")
+        if self.stage == "csp" and (self.shortcut, self.stride_in_1x1) != ("strided", False):
+            raise ValueError(
+                "shortcut and stride_in_1x1 must be left out with stage='csp', whose blocks do not "
+                f"project or stride, got {self.shortcut!r} and {self.stride_in_1x1!r}"
+            )
         if self.stem_channels == self.base_channels:
             object.__setattr__(self, "stem_channels", None)
 
@@ -174,6 +188,16 @@ class Architecture:
             return self.stage_channels[stage]
         return EXPANSION * self.base_channels * 2**stage
 
+    def block_channels(self, stage: int) -> int:
+        """Returns the channels of a block's output."""
+        return self.out_channels(stage) // (2 if self.stage == "csp" else 1)
+
+    def spatial_at(self, stage: int, block: int) -> Build | None:
+        """Returns what builds the part of a block in its 3x3 convolution's place, if there is one;
+        both count from 0.
+        """
+        return SPATIAL[self.spatial](stage, block) if self.spatial else None
+
 
 COUNTS = ("cardinality", "base_width", "in_channels", "base_channels")
 CHOICES: dict[str, Any] = {
@@ -183,6 +207,8 @@ CHOICES: dict[str, Any] = {
     "norm_kind": NORM_KINDS,
     "activation": ACTIVATIONS,
     "attention_after": (2, 3),
+    "spatial": ("", *SPATIAL),
+    "stage": ("plain", "csp"),
     "stride_in_1x1": (False, True),
 }
 FIELDS = frozenset(field.name for field in fields(Architecture))

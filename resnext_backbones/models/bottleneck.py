@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from resnext_backbones.compute.steps import Steps
 from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.models.layers import Conv, Layers, Plugin
 from resnext_backbones.models.parts.poolings import POOLINGS
+from resnext_backbones.models.parts.self_attention import BottleneckAttention
 from resnext_backbones.models.parts.shortcuts import SHORTCUTS
 from resnext_backbones.models.recompute import BLOCK, INNER, attended, computed_again
 
@@ -37,6 +39,8 @@ class Bottleneck(nn.Module):
         architecture, stage: of the network, and the block's own in it, from 0.
         in_channels: of the input.
         layers, conv3x3: the factories of its layers, and that of its 3x3 convolution.
+        spatial: of `parts.spatial`, builds what stands in the place of that convolution, its norm
+            and its ReLU, if anything does.
         stride, dilation: of the 3x3 convolution; with `stride_in_1x1`, `conv1` strides instead, and
             where the network pools in its blocks, what pools behind the 3x3 one does.
         drop_path: chance that the residual branch is left out in training, for each image.
@@ -53,6 +57,7 @@ class Bottleneck(nn.Module):
         stride: int,
         dilation: int,
         conv3x3: Conv,
+        spatial: Callable[..., nn.Module] | None,
         plugins: Sequence[Plugin],
         drop_path: float,
         recompute: str,
@@ -62,7 +67,7 @@ class Bottleneck(nn.Module):
         self.drop_path = StochasticDepth(drop_path, "row") if drop_path else None
         self.fold_norm = layers.fold_norm
         self.relu = layers.activation()
-        width, out_channels = architecture.width(stage), architecture.out_channels(stage)
+        width, out_channels = architecture.width(stage), architecture.block_channels(stage)
         # In a strided block h1 is the largest; else h2 takes fewer multiplications than h1.
         cheaper = "conv1" if stride != 1 else "conv2"
         self._again = {BLOCK: {"conv1", "conv2"}, INNER: {cheaper}}.get(recompute, set())
@@ -73,12 +78,16 @@ class Bottleneck(nn.Module):
             pooled = partial(pool, stride2)
             plugins = [Plugin(2, lambda _: ("pool", pooled()), required=True), *plugins]
             stride2 = 1
-        geometry = {"stride": stride2, "padding": dilation, "dilation": dilation}
+        geometry = {"groups": architecture.groups(stage), "stride": stride2, "dilation": dilation}
 
         self.conv1 = layers.conv(in_channels, width, 1, stride=stride1)
         self.add_module(norms[0], layers.norm(width))
-        self.conv2 = conv3x3(width, width, 3, groups=architecture.groups(stage), **geometry)
-        self.add_module(norms[1], layers.norm(width))
+        self._is_plain = spatial is None
+        if spatial is None:
+            self.conv2 = conv3x3(width, width, 3, padding=dilation, **geometry)
+            self.add_module(norms[1], layers.norm(width))
+        else:
+            self.conv2 = spatial(width, layers, **geometry)
         self.conv3 = layers.conv(width, out_channels, 1)
         self.add_module(norms[2], layers.norm(out_channels))
         self.downsample: Steps | None = None
@@ -88,7 +97,8 @@ class Bottleneck(nn.Module):
 
         behind: list[list[str]] = [[], [], []]
         # What begins the keys that a plain network's weights do not have.
-        self.added = [f"conv2.{name}." for name, _ in self.conv2.named_children()]
+        inner = self.conv2.named_children() if self._is_plain else ()
+        self.added = [f"conv2.{name}." for name, _ in inner]
         self._attended: set[str] = set()
         for plugin in plugins:
             name, module = plugin.build(out_channels if plugin.after == 3 else width)
@@ -100,25 +110,29 @@ class Bottleneck(nn.Module):
                 self.added.append(f"{name}.")
             if plugin.again and not recompute:  # else the block is computed again
                 self._attended.add(name)
-        # By their names: a convolution, its norm, and the plugins behind the two.
+        # By their names: a convolution, its norm, and what is called behind the two.
         self._branch = list(zip(("conv1", "conv2", "conv3"), norms, behind, strict=True))
+        if not self._is_plain:
+            self._branch[:2] = [("conv1", norms[0], [*behind[0], "conv2", *behind[1]])]
 
     @property
     def last_norm(self) -> nn.Module:
         """Finds the norm in front of the addition, which zero initialisation is about."""
-        return self.get_submodule(self._branch[2][1])
+        return self.get_submodule(self._branch[-1][1])
 
     def own_layers(self) -> list[nn.Module]:
         """Returns convolutions and norms, but neither plugins nor what is in a convolution."""
         pairs = [self.get_submodule(name) for *pair, _ in self._branch for name in pair]
-        return pairs + list(self.downsample or ())
+        part: Any = self.conv2
+        instead = () if self._is_plain else part.own_layers()
+        return [*pairs, *instead, *(self.downsample or ())]
 
     def fuse_(self) -> None:
         """Puts one convolution in the place of each convolution and its norm, for inference."""
         for conv, norm, _ in self._branch:
             fuse_(self, conv, norm)
         for module in self.modules():
-            if isinstance(module, Steps):
+            if isinstance(module, Steps | BottleneckAttention):
                 module.fuse_()
 
     def until_sum(

@@ -110,17 +110,21 @@ class Pairs(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C_in, H, W) to (N, C_out, H', W')."""
-        if not torch.is_grad_enabled() or is_observed(x):
-            return super().forward(x)
-        blocks = list(self)
-        for i in range(0, len(blocks), 2):
-            pair = blocks[i : i + 2]
-            if all(hasattr(type(block), "until_sum") and not is_watched(block) for block in pair):
-                x = computed_again(pair, x)
-            else:  # somebody put another module there, or wants to see each being called
-                for block in pair:
-                    x = block(x)
-        return x
+        return in_pairs(list(self), x)
+
+
+def in_pairs(blocks: Sequence[nn.Module], x: Tensor) -> Tensor:
+    """Returns what blocks in a row make of `x`, and keeps the input of every second one."""
+    again = torch.is_grad_enabled() and not is_observed(x)
+    for i in range(0, len(blocks), 2):
+        pair = blocks[i : i + 2]
+        able = (hasattr(type(block), "until_sum") and not is_watched(block) for block in pair)
+        if again and all(able):
+            x = computed_again(pair, x)
+        else:  # somebody put another module there, or wants to see each being called
+            for block in pair:
+                x = block(x)
+    return x
 
 
 def _is_trained(x: Tensor, modules: Sequence[nn.Module]) -> bool:

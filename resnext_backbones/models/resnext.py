@@ -16,6 +16,7 @@ from resnext_backbones.compute import steps
 from resnext_backbones.compute.plain import has_memory_format, is_plain, is_traced
 from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.models.bottleneck import Bottleneck
+from resnext_backbones.models.cross_stage import CrossStage
 from resnext_backbones.models.freezing import freeze, keep_in_eval
 from resnext_backbones.models.hub import HubMixin
 from resnext_backbones.models.layers import Conv, Layers, Plugin
@@ -24,7 +25,7 @@ from resnext_backbones.models.parts.activations import ACTIVATIONS
 from resnext_backbones.models.parts.norms import NORM_KINDS, Norm, Norms
 from resnext_backbones.models.parts.poolings import POOLINGS
 from resnext_backbones.models.parts.stems import STEMS
-from resnext_backbones.models.recompute import PAIR, Pairs, mode_of
+from resnext_backbones.models.recompute import mode_of
 from resnext_backbones.models.scripting import scriptable
 from resnext_backbones.models.stages import build_stages, drop_unbuilt_stages
 
@@ -32,7 +33,8 @@ from resnext_backbones.models.stages import build_stages, drop_unbuilt_stages
 class ResNeXt(nn.Module, HubMixin):
     """Aggregates residual transformations: Xie et al. (CVPR 2017), arXiv:1611.05431.
 
-    A stem, then stages `layer1` to `layer4` of `Bottleneck` blocks. Module names are torchvision's.
+    A stem, then stages `layer1` to `layer4` of `Bottleneck` blocks, in a row or as a `CrossStage`.
+    Module names are torchvision's.
 
     Args:
         architecture: what the weights presuppose, such as a row of `variants.VARIANTS`.
@@ -106,7 +108,7 @@ class ResNeXt(nn.Module, HubMixin):
         pooling = POOLINGS[architecture.pooling]
         modules = stem.build(architecture.in_channels, channels, layers, pooling)
         self._stem_names = list(modules)
-        stages = build_stages(
+        stages, stage_strides = build_stages(
             architecture,
             layers,
             max(self.out_indices) + 1,
@@ -118,14 +120,13 @@ class ResNeXt(nn.Module, HubMixin):
             drop_path=drop_path,
             recompute=mode,
         )
-        row = Pairs if mode == PAIR else nn.Sequential
-        modules |= {f"layer{i}": row(*blocks) for i, blocks in enumerate(stages, 1)}
+        modules |= {f"layer{i}": stage for i, stage in enumerate(stages, 1)}
         for name, module in modules.items():
             self.add_module(name, module)
 
         self.architecture = replace(architecture, norm_kind=norms.kind)
         self.channels = tuple(architecture.out_channels(i) for i in self.out_indices)
-        each = [stem.stride, *(blocks[0].stride for blocks in stages)]
+        each = [stem.stride, *stage_strides]
         self.strides = tuple(prod(each[: i + 2]) for i in self.out_indices)
         self.register_load_state_dict_pre_hook(drop_unbuilt_stages)
         self.frozen_stages, self._frozen = frozen_stages, -1
@@ -136,7 +137,7 @@ class ResNeXt(nn.Module, HubMixin):
         self.channels_last = channels_last and any(map(is_plain, self._stem_layers()))
 
     @property
-    def stages(self) -> list[nn.Sequential]:
+    def stages(self) -> list[nn.Module]:
         """Lists `layer1` and the ones after it, as far as they are built."""
         return [getattr(self, f"layer{i + 1}") for i in range(max(self.out_indices) + 1)]
 
@@ -151,7 +152,9 @@ class ResNeXt(nn.Module, HubMixin):
 
     def _own_layers(self) -> list[nn.Module]:
         """Returns convolutions and norms, but neither plugins nor what is in a convolution."""
-        return self._stem_layers() + [m for block in self.blocks() for m in block.own_layers()]
+        crossing = (stage for stage in self.stages if isinstance(stage, CrossStage))
+        parts: list[Bottleneck | CrossStage] = [*self.blocks(), *crossing]
+        return self._stem_layers() + [layer for part in parts for layer in part.own_layers()]
 
     def _stem(self) -> list[nn.Module]:
         return [getattr(self, name) for name in self._stem_names]
@@ -249,6 +252,7 @@ class ResNeXt(nn.Module, HubMixin):
         """
         fused = copy.deepcopy(self).eval().requires_grad_(False)
         steps.fuse_pairs_(fused, fused._stem_names)
-        for block in fused.blocks():
-            block.fuse_()
+        for module in list(fused.modules()):
+            if isinstance(module, Bottleneck | CrossStage):
+                module.fuse_()
         return fused

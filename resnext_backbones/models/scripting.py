@@ -9,8 +9,10 @@ import torch
 from torch import fx, nn
 
 from resnext_backbones.models.bottleneck import Bottleneck
+from resnext_backbones.models.cross_stage import CrossStage
+from resnext_backbones.models.parts.selective_kernel import SelectiveKernel
 
-OPEN = (Bottleneck, nn.Sequential)
+OPEN = (Bottleneck, CrossStage, SelectiveKernel, nn.Sequential)
 """Modules that are traced through; all others are called."""
 
 KNOWN = ("torch.", "torchvision.")

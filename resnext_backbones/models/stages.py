@@ -1,4 +1,4 @@
-"""A stage is a row of blocks, the first of which may change the shape."""
+"""A stage has blocks in a row; the first one, or what stands in front, may change the shape."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from torch import nn
 
 from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.models.bottleneck import Bottleneck
+from resnext_backbones.models.cross_stage import CrossStage
 from resnext_backbones.models.layers import Conv, Layers, Plugin
 from resnext_backbones.models.options import MAX_STAGES, per_stage, positive_integers, require
 from resnext_backbones.models.parts.attention import attention_plugins
+from resnext_backbones.models.parts.spatial import ATTEND
 from resnext_backbones.models.parts.stems import STEMS
+from resnext_backbones.models.recompute import PAIR, Pairs
 
 
 def build_stages(
@@ -29,8 +32,8 @@ def build_stages(
     plugins: Sequence[Sequence[Plugin]] | None,
     drop_path: float,
     recompute: str,
-) -> list[list[Bottleneck]]:
-    """Returns the blocks of the first `number` stages of a network; the options are `ResNeXt`'s.
+) -> tuple[list[nn.Module], tuple[int, ...]]:
+    """Returns the first `number` stages of a network, and their strides; options are `ResNeXt`'s.
 
     Raises:
         ValueError: an option is out of its range, or has not one value for each stage.
@@ -47,27 +50,51 @@ def build_stages(
         attention_plugins, architecture.attention, architecture.attention_after, layers
     )
     in_channels = architecture.stem_out_channels
-    stages: list[list[Bottleneck]] = []
+    crosses = architecture.stage == "csp"
+    stages: list[nn.Module] = []
     for i in range(number):
-        stages.append([])
+        out_channels, channels = architecture.out_channels(i), architecture.block_channels(i)
+        contracted = contract_dilation and dilations[i] > 1
+        first_dilation = dilations[i] // 2 if contracted else dilations[i]
+        row = []
         for j in range(blocks[i]):
-            first = j == 0
-            contracted = first and contract_dilation and dilations[i] > 1
+            changes = j == 0 and not crosses
+            inputs = in_channels if changes else channels
+            spatial = architecture.spatial_at(i, j)
+            plain = spatial is None or conv3x3[i] is None
+            require(plain, "conv3x3", f"None where {architecture.spatial} stands", conv3x3[i])
+            attends = spatial is not None and architecture.spatial in ATTEND
             block = Bottleneck(
                 architecture,
                 i,
-                in_channels,
+                inputs,
                 layers,
-                stride=strides[i] if first else 1,
-                dilation=dilations[i] // 2 if contracted else dilations[i],
+                stride=strides[i] if changes else 1,
+                dilation=first_dilation if changes else dilations[i],
                 conv3x3=partial(conv3x3[i] or layers.conv, bias=False),
-                plugins=[*attention(in_channels), *plugins[i]],
+                spatial=spatial,
+                plugins=[*(() if attends else attention(inputs)), *plugins[i]],
                 drop_path=next(chances),
                 recompute=recompute,
             )
-            stages[i].append(block)
-            in_channels = architecture.out_channels(i)
-    return stages
+            row.append(block)
+        if crosses:
+            stage: nn.Module = CrossStage(
+                in_channels,
+                out_channels,
+                row,
+                layers,
+                downsamples=i > 0 or strides[i] > 1,
+                groups=architecture.groups(i),
+                stride=strides[i],
+                dilation=first_dilation,
+                pairs=recompute == PAIR,
+            )
+        else:
+            stage = (Pairs if recompute == PAIR else nn.Sequential)(*row)
+        stages.append(stage)
+        in_channels = out_channels
+    return stages, strides[:number]
 
 
 def drop_unbuilt_stages(

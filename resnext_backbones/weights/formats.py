@@ -42,6 +42,27 @@ FORMATS: dict[str, Format] = {
         follows=True,
         heads=HEADS,
     ),
+    # timm's networks with selective kernels, in which a block's pairs have names of their own.
+    "sk": Format(
+        "timm (SK)",
+        ("conv1.weight",),
+        (
+            ("layer{stage}.{block}.conv1.weight", "layer{stage}.{block}.conv1.conv.weight"),
+            ("layer{stage}.{block}.bn1.{norm}", "layer{stage}.{block}.conv1.bn.{norm}"),
+            ("layer{stage}.{block}.conv3.weight", "layer{stage}.{block}.conv3.conv.weight"),
+            ("layer{stage}.{block}.bn3.{norm}", "layer{stage}.{block}.conv3.bn.{norm}"),
+        ),
+        marks=("layer1.0.conv1.conv.weight",),
+        follows=True,
+        heads=HEADS,
+        networks=lambda _: {
+            "stem": "7x7",
+            "spatial": "SK",
+            "activation": "ReLU",
+            "pooling": "max",
+            "stride_in_1x1": False,
+        },
+    ),
     "mmdet": Format("MMDetection (deep stem)", ("stem.0.weight",), follows=True, heads=HEADS),
     # `nn.Sequential(*model.children())` of torchvision's, as self-supervised training has it.
     "sequential": Format(
@@ -93,6 +114,15 @@ FORMATS: dict[str, Format] = {
             # It has no attention of its own; these are this package's names in its stages.
             ("layer{stage}.{block}.attn.{rest}", "res{res}.{block}.attn.{rest}"),
             ("layer{stage}.{block}.se.{rest}", "res{res}.{block}.se.{rest}"),
+            ("layer{stage}.{block}.conv2.paths.{rest}", "res{res}.{block}.conv2.paths.{rest}"),
+            ("layer{stage}.{block}.conv2.attn.{rest}", "res{res}.{block}.conv2.attn.{rest}"),
+            ("layer{stage}.{block}.conv2.qkv.{rest}", "res{res}.{block}.conv2.qkv.{rest}"),
+            ("layer{stage}.{block}.conv2.bn.{norm}", "res{res}.{block}.conv2.bn.{norm}"),
+            (
+                "layer{stage}.{block}.conv2.pos_embed.{rest}",
+                "res{res}.{block}.conv2.pos_embed.{rest}",
+            ),
+            ("layer{stage}.conv_{rest}", "res{res}.conv_{rest}"),
             ("fc.{parameter}", "linear.{parameter}"),
             # Its own converter takes torchvision's head for a part of the stem.
             ("fc.{parameter}", "stem.fc.{parameter}"),
@@ -156,6 +186,8 @@ FORMATS: dict[str, Format] = {
                 "stages.{zero}.{block}.shortcut.bn.{norm}",
             ),
             ("layer{stage}.{block}.attn.{rest}", "stages.{zero}.{block}.attn.{rest}"),
+            ("layer{stage}.{block}.conv2.bn.{norm}", "stages.{zero}.{block}.post_attn.{norm}"),
+            ("layer{stage}.{block}.conv2.{rest}", "stages.{zero}.{block}.self_attn.{rest}"),
             ("fc.{parameter}", "head.fc.{parameter}"),
         ),
         trunk=("stem.", "stages.", "head.fc."),
@@ -163,6 +195,35 @@ FORMATS: dict[str, Format] = {
             "stage_groups": [found.cardinality * 2**i for i in range(len(found.blocks))],
             "stage_channels": None,
             "activation": "SiLU",
+            "pooling": "max",
+            "stride_in_1x1": False,
+        },
+    ),
+    # Networks of cross stages, whose activation is a leaky ReLU.
+    "cspnet": Format(
+        "timm (CspNet)",
+        ("stem.conv1.conv.weight",),
+        (
+            ("conv1.weight", "stem.conv1.conv.weight"),
+            ("bn1.{norm}", "stem.conv1.bn.{norm}"),
+            (
+                "layer{stage}.{block}.conv{i}.weight",
+                "stages.{zero}.blocks.{block}.conv{i}.conv.weight",
+            ),
+            (
+                "layer{stage}.{block}.bn{i}.{norm}",
+                "stages.{zero}.blocks.{block}.conv{i}.bn.{norm}",
+            ),
+            ("layer{stage}.conv_{rest}", "stages.{zero}.conv_{rest}"),
+            ("fc.{parameter}", "head.fc.{parameter}"),
+        ),
+        marks=("stages.0.conv_exp.conv.weight",),
+        trunk=("stem.", "stages.", "head.fc."),
+        networks=lambda _: {
+            "stem": "7x7",
+            "stage": "csp",
+            "shortcut": "strided",
+            "activation": "LeakyReLU",
             "pooling": "max",
             "stride_in_1x1": False,
         },
@@ -225,7 +286,7 @@ FORMATS: dict[str, Format] = {
 
 TARGETS: dict[str, tuple[str, ...]] = {
     "torchvision": ("torchvision-regnet", "torchvision"),
-    "timm": ("byobnet", "legacy", "timm-regnet", "timm"),
+    "timm": ("byobnet", "cspnet", "legacy", "sk", "timm-regnet", "timm"),
     "mmdet": ("mmdet",),
     "mmpretrain": ("mmpretrain",),
     "detectron2": ("pycls", "detectron2"),

@@ -29,6 +29,14 @@ WIDTHS = re.compile(r"layer(\d+)\.\d+\.conv([23])\.weight")
 LAYERS = Layers(partial(nn.Conv2d, bias=False), Norms("BN", 8), ACTIVATIONS["ReLU"], True)
 """Of these are the modules that names and shapes are compared with."""
 
+SPATIAL = {
+    "SK": re.compile(r"(layer\d+\.\d+\.conv2)\.paths\.0\.conv\.weight"),
+    "BoT": re.compile(r"(layer\d+\.\d+\.conv2)\.qkv\.weight"),
+}
+"""The name of one tensor of each part in a 3x3 convolution's place, behind that of the part."""
+
+LAST = re.compile(r"layer(\d+)\.\d+\.conv3\.weight")
+
 ATTENDED = re.compile(rf"(layer\d+\.[01])\.({'|'.join(NAMES.values())})\.(.+)")
 POSITIONS = {name: after for after, name in NAMES.items()}
 POOLED = re.compile(r"layer\d\.0\.downsample\.2\.")
@@ -39,16 +47,18 @@ def identify(state: Mapping[str, Tensor]) -> Architecture | None:
     none. Stages that it lacks are unknown: `blocks` has those that it has. So are the fields of
     `models.architecture.UNSEEN`, which have their defaults.
     """
+    state, spatial = _as_plain(state)
     needed = [state.get(f"layer1.0.conv{i}.weight") for i in (1, 2, 3)]
     needed += [state[name] for name in STEM if name in state]
     if any(t is None or t.dim() != 4 or not t.numel() for t in needed):
         return None
-    grouped, last = state["layer1.0.conv2.weight"], state["layer1.0.conv3.weight"]
+    wide = _of_stages(state)
+    grouped, last = state["layer1.0.conv2.weight"], wide["layer1.0.conv3.weight"]
     stem, in_channels, stem_channels = _stem(state)
     width, base_width = grouped.shape[:2]
     attention, after = _attention(state)
     # Where tensors do not belong together the first stage says what the others should be.
-    for stages in (_stages(state), {"base_channels": last.shape[0] // EXPANSION}):
+    for stages in (_stages(wide), {"base_channels": last.shape[0] // EXPANSION}):
         with suppress(ValueError):
             found = Architecture(
                 blocks=_blocks(state),
@@ -61,6 +71,8 @@ def identify(state: Mapping[str, Tensor]) -> Architecture | None:
                 norm_kind="group" if "layer1.0.gn1.weight" in state else "batch",
                 attention=attention,
                 attention_after=after,
+                spatial=spatial,
+                stage="plain" if wide is state else "csp",
                 **stages,
             )
             return replace(found, stem="3x3/2") if _seems_strided(state, found) else found
@@ -92,6 +104,34 @@ def _seems_strided(state: Mapping[str, Tensor], found: Architecture) -> bool:
     if found.stem_out_channels == found.out_channels(0):
         return "layer1.0.downsample.0.weight" in state
     return found.stage_channels is not None or found.stage_groups is not None
+
+
+def _as_plain(state: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], str]:
+    """Returns a state dict in which tensors of 3x3 convolutions are where something else is, and
+    what that is. Where it has no groups, its channels a group are those of the first convolution.
+    """
+    for kind, mark in SPATIAL.items():
+        if found := {f"{m[1]}.weight": t for key, t in state.items() if (m := mark.fullmatch(key))}:
+            first = state.get("layer1.0.conv2.weight")
+            if kind == "BoT" and first is not None:
+                found = {
+                    key: first[:1].expand(t.shape[1], *first.shape[1:]) for key, t in found.items()
+                }
+            return {**state, **found}, kind
+    return state, ""
+
+
+def _of_stages(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Returns a state dict in which a block's output has the channels of its stage's, which is
+    `state` itself where stages are rows of blocks.
+    """
+    ends = {
+        key: f"layer{m[1]}.conv_transition.conv.weight"
+        for key in state
+        if (m := LAST.fullmatch(key))
+    }
+    ends = {key: end for key, end in ends.items() if end in state}
+    return {**state, **{key: state[end] for key, end in ends.items()}} if ends else state
 
 
 def network_name(state: Mapping[str, Tensor]) -> str:

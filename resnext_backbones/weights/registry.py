@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 PLAIN, BY_232 = Crop(), Crop(resize=232)
 CUBIC, CUBIC_235 = Crop(interpolation="bicubic"), Crop(224, 235, "bicubic")
 CUBIC_256, CUBIC_288 = Crop(256, 284, "bicubic"), Crop(288, 303, "bicubic")
-CUBIC_384 = Crop(384, 384, "bicubic")
+CUBIC_269, CUBIC_384 = Crop(256, 269, "bicubic"), Crop(384, 384, "bicubic")
+LINEAR_256 = Crop(256, 288)
 """From torchvision's `Weights.transforms()`, timm's `pretrained_cfg` (whose `crop_pct` is size /
 resize) and transforms.lua of fb.resnet.torch."""
 
@@ -109,6 +110,9 @@ ROWS: tuple[tuple[str, str, Source, str, float | None, Crop | None], ...] = (
     ("timm/legacy_seresnext26_32x4d.in1k", "legacy_seresnext26_32x4d", TIMM_LEGACY, "v0.1-weights/seresnext26_32x4d-65ebdb501.pth", 77.100, CUBIC),
     ("timm/legacy_seresnext50_32x4d.in1k", "legacy_seresnext50_32x4d", TIMM_LEGACY, "v0.1-weights/legacy_se_resnext50_32x4d-f3651bad.pth", 79.080, PLAIN),
     ("timm/legacy_seresnext101_32x4d.in1k", "legacy_seresnext101_32x4d", TIMM_LEGACY, "v0.1-weights/legacy_se_resnext101_32x4d-37725eac.pth", 80.274, PLAIN),
+    ("timm/skresnext50_32x4d.ra_in1k", "skresnext50_32x4d", TIMM_HUB, "model.safetensors", 80.168, CUBIC),
+    ("timm/cspresnext50.ra_in1k", "cspresnext50", TIMM, "v0.1-weights/cspresnext50_ra_224-648b4713.pth", 80.548, LINEAR_256),
+    ("timm/eca_botnext26ts_256.c1_in1k", "eca_botnext26ts_256", TIMM, "v0.1-attn-weights/eca_botnext26ts_c_256-95a898f6.pth", 79.262, CUBIC_269),
     ("glasses/resnext50_32x4d", "resnext50_32x4d", GLASSES, "pytorch_model.bin", 77.628, PLAIN),
     ("glasses/resnext101_32x8d", "resnext101_32x8d", GLASSES, "pytorch_model.bin", 79.21, PLAIN),
     ("open-mmlab/resnext50_32x4d", "resnext50_32x4d", OPENMMLAB, "resnext50-32x4d-0ab1a123.pth", None, None),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import randomise, relative_error, small
+from helpers import PARTS, randomise, relative_error, small
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -34,6 +34,7 @@ def both(mode: str, **options: Any) -> tuple[nn.Module, nn.Module]:
         {"norm_eval": True, "frozen_stages": 1},
         {"norm_eval": True, "stem": "deep", "shortcut": "pooled", "drop_path": 0.3},
         {"norm_eval": True, "activation": "SiLU", "attention": "SE"},
+        *PARTS.values(),
     ],
     ids=str,
 )

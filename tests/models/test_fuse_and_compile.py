@@ -7,7 +7,7 @@ import re
 
 import pytest
 import torch
-from helpers import gradients, randomise, relative_error, small
+from helpers import PARTS, gradients, quick, randomise, relative_error, small
 from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torchvision.ops import FrozenBatchNorm2d
@@ -16,7 +16,7 @@ from resnext_backbones import Architecture, ResNeXt
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"stem": "deep", "shortcut": "pooled"}, {"norm": "FrozenBN"}]
+    "options", [{}, {"stem": "deep", "shortcut": "pooled"}, {"norm": "FrozenBN"}, *PARTS.values()]
 )
 def test_a_fused_copy_has_no_norm_and_the_same_outputs(options: dict) -> None:
     model = small(**options).train()
@@ -37,12 +37,14 @@ def test_what_cannot_be_fused_is_named() -> None:
         small(base_channels=32, cardinality=8, norm="GN").fuse()
 
 
-@pytest.mark.parametrize("training", [False, True])
-def test_compiles_as_one_graph_for_all_sizes(training: bool) -> None:
+@pytest.mark.parametrize(
+    ("training", "kind"),
+    [(False, ""), (True, ""), *(pytest.param(True, k, marks=pytest.mark.whole) for k in PARTS)],
+)
+def test_compiles_as_one_graph_for_all_sizes(training: bool, kind: str) -> None:
     torch._dynamo.reset()
-    model = randomise(
-        ResNeXt(Architecture(blocks=(1, 1, 1, 1)), norm_eval=True, frozen_stages=1)
-    ).train(training)
+    architecture = Architecture(blocks=(1, 1, 1, 1), **PARTS.get(kind, {}))
+    model = randomise(ResNeXt(architecture, norm_eval=True, frozen_stages=1)).train(training)
     counter = CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(model, backend=counter, fullgraph=True, dynamic=True)
     # Multiples of 32, as detectors pad them, and not tiny: PyTorch's max pooling sets a guard on
@@ -68,9 +70,10 @@ def test_compiles_as_one_graph_for_all_sizes(training: bool) -> None:
             assert relative_error(gradient, expected[name.removeprefix("_orig_mod.")]) <= 1e-11
 
 
+@pytest.mark.parametrize("kind", quick(["", *PARTS], ["", "SK"]))
 @pytest.mark.parametrize("fuse", [False, True])
-def test_exports(fuse: bool) -> None:
-    model = small().eval()
+def test_exports(fuse: bool, kind: str) -> None:
+    model = small(**PARTS.get(kind, {})).eval()
     model = model.fuse() if fuse else model
     height, width = (32 * torch.export.Dim(name, min=2, max=64) for name in ("height", "width"))
     program = torch.export.export(

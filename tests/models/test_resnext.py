@@ -6,7 +6,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from helpers import drawn, randomise, relative_error, small
+from helpers import PARTS, drawn, randomise, relative_error, small
 from torch import nn
 from torchvision.models.resnet import Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
@@ -86,9 +86,11 @@ def test_depth_26_as_timm() -> None:
 
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (64, 100), (129, 32)])
-@pytest.mark.parametrize("shortcut", SHORTCUTS)
-def test_channels_and_strides_are_those_of_the_outputs(size: tuple[int, int], shortcut) -> None:
-    model = drawn(shortcut=shortcut)
+@pytest.mark.parametrize(
+    "options", [*({"shortcut": name} for name in SHORTCUTS), *PARTS.values()], ids=str
+)
+def test_channels_and_strides_are_those_of_the_outputs(size: tuple[int, int], options) -> None:
+    model = drawn(**options)
     outputs = model(torch.randn(2, 3, *size))
     assert model.channels == (64, 128, 256, 512)
     assert model.strides == (4, 8, 16, 32)
@@ -181,10 +183,12 @@ def test_zero_initialised_last_norm_makes_blocks_the_identity(norm) -> None:
     assert drawn(norm=norm, zero_init_last_norm=False).stages[2][1].last_norm.weight.all()
 
 
-def test_reset_draws_all_weights_anew() -> None:
-    model = randomise(drawn(frozen_stages=1))
+@pytest.mark.parametrize("kind", ["", "SK", "csp"])
+def test_reset_draws_all_weights_anew(kind: str) -> None:
+    options = PARTS.get(kind, {})
+    model = randomise(drawn(frozen_stages=1, **options))
     model.reset_parameters()
-    fresh = drawn(frozen_stages=1).state_dict()
+    fresh = drawn(frozen_stages=1, **options).state_dict()
     for key, value in model.state_dict().items():
         if value.dim() == 4:
             assert value.std() == pytest.approx(fresh[key].std(), rel=0.5), key

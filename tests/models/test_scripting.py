@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 import torch
-from helpers import quick, relative_error, small
+from helpers import PARTS, quick, relative_error, small
 from torch import fx, nn
 
 from resnext_backbones import ResNeXtClassifier
@@ -19,6 +19,7 @@ IMAGES = torch.randn(1, 3, 64, 64)
 NETWORKS = {
     "deep, pooled": {"stem": "deep", "shortcut": "pooled"},
     "attention": {"attention": "SE", "attention_after": 2, "activation": "SiLU"},
+    **{kind: PARTS[kind] for kind in ("SK", "csp")},
     "recomputed": {"recompute": True, "drop_path": 0.1},
     "frozen norms": {"norm": "FrozenBN", "frozen_stages": 2},
     "synchronised": {"norm": "SyncBN"},
@@ -28,7 +29,7 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("kind", quick(NETWORKS, ["attention"]))
+@pytest.mark.parametrize("kind", quick(NETWORKS, ["attention", "SK"]))
 def test_traced_and_scripted(kind: str) -> None:
     model = small(**NETWORKS[kind]).eval()
     expected = model(IMAGES)
@@ -42,10 +43,13 @@ def test_traced_and_scripted(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"conv3x3": [None, DeformConv, None, None]}, {"norm": "SyncBN"}], ids=str
+    "options",
+    [{"conv3x3": [None, DeformConv, None, None]}, {"norm": "SyncBN"}, PARTS["BoT"]],
+    ids=str,
 )
 def test_what_cannot_be_scripted_is_named(options: dict) -> None:
-    match = r"^(layer2\.0\.conv2|bn1): TorchScript cannot compile.*torch\.jit\.trace.*torch\.export"
+    named = r"^(layer[23]\.\d\.conv2(?:\.pos_embed)?|bn1)"
+    match = named + r": TorchScript cannot compile.*torch\.jit\.trace.*torch\.export"
     with pytest.raises(RuntimeError, match=match):
         torch.jit.script(small(**options).eval())
 

@@ -16,7 +16,8 @@ from resnext_backbones.weights.regnet_formats import REGNET_FORMATS
 from resnext_backbones.weights.templates import Template
 
 PLAIN = {"stem": ("7x7", "3x3", "3x3/2")}
-BARE = {**PLAIN, "shortcut": ("strided",), "attention": ("",)}
+WHOLE: dict[str, tuple[Any, ...]] = {"spatial": ("",), "stage": ("plain",)}
+BARE = {**PLAIN, **WHOLE, "shortcut": ("strided",), "attention": ("",)}
 DEEP_ALONE = {"stem": ("deep", "tiered")}
 NAMED: dict[str, dict[str, tuple[Any, ...]]] = {
     "torchvision": PLAIN,
@@ -27,7 +28,9 @@ NAMED: dict[str, dict[str, tuple[Any, ...]]] = {
     "detectron2": {**PLAIN, "shortcut": ("strided",)},
     "caffe2": BARE,
     "torch7": BARE,
-    "byobnet": {"stage_groups": ((2, 4, 8, 16),)},
+    "byobnet": {"stage_groups": ((2, 4, 8, 16), (4, 8, 16, 32))},
+    "sk": {**PLAIN, "spatial": ("SK",)},
+    "cspnet": {**PLAIN, "stage": ("csp",)},
     "legacy": {**PLAIN, "attention": ("SE",)},
     "glasses": BARE,
     **{family: {"stem": ("3x3/2",)} for family in REGNET_FORMATS},
@@ -46,6 +49,9 @@ SHOWN = (
     "resnext50d_32x4d",
     "gcresnext26ts",
     "seresnext50_32x4d",
+    "skresnext50_32x4d",
+    "cspresnext50",
+    "eca_botnext26ts_256",
     "regnety_002",
 )
 

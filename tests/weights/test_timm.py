@@ -19,17 +19,30 @@ FAMILY = {"tiered": "timm", "deep": "timm", "7x7": "torchvision", "3x3/2": "timm
 NAMES = [
     name
     for name, row in VARIANTS.items()
-    if name in timm.list_models() and (row.attention or row.stem in ("deep", "tiered", "3x3/2"))
+    if name in timm.list_models()
+    and (row.attention or row.spatial or row.stage == "csp" or row.stem not in ("7x7", "3x3"))
 ]
 """The plain ones are compared in test_formats.py."""
 
-QUICK = ["gcresnext26ts", "seresnext26t_32x4d", "legacy_seresnext26_32x4d", "regnety_002"]
+QUICK = [
+    "gcresnext26ts",
+    "seresnext26t_32x4d",
+    "legacy_seresnext26_32x4d",
+    "skresnext50_32x4d",
+    "cspresnext50",
+    "regnety_002",
+]
 """One of each family of its names; the others are of the same."""
 
 
 def family(name: str) -> str:
     row = VARIANTS[name]
-    special = {"byobnet": row.stage_groups == (2, 4, 8, 16), "legacy": row.pooling == "ceil"}
+    special = {
+        "byobnet": row.stage_groups in ((2, 4, 8, 16), (4, 8, 16, 32)),
+        "legacy": row.pooling == "ceil",
+        "sk": row.spatial == "SK",
+        "cspnet": row.stage == "csp",
+    }
     return next((f for f, holds in special.items() if holds), FAMILY[row.stem])
 
 
@@ -49,8 +62,10 @@ def test_the_same_network_there_and_back(name: str, tmp_path: Path) -> None:
     state = randomise(peer).eval().state_dict()
     own = own.to_empty(device="cpu").eval()
     assert load_state(own, state, "it").family == family(name)
-    # timm's BAT takes maps whose sides are multiples of 8.
-    size = (256, 512) if VARIANTS[name].attention == "BAT" else (64, 96)
+    row = VARIANTS[name]
+    # timm's BAT takes maps whose sides are multiples of 8, and its BoT images of one size.
+    size = (256, 512) if row.attention == "BAT" else (64, 96)
+    size = (256, 256) if row.spatial == "BoT" else size
     images = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
     stages = [peer.get_submodule(stage["module"]) for stage in peer.feature_info[-4:]]
     for ours, theirs in zip(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import drawn, small
+from helpers import PARTS, drawn, small
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -24,6 +24,8 @@ from resnext_backbones.weights.write import convert
 
 TS = {"stage_groups": (4, 8, 16, 32), "stem": "tiered"}
 SE = {"attention": "SE"}
+SK = {"spatial": "SK"}
+CSP = {"stage": "csp", "activation": "LeakyReLU"}
 
 
 def is_refused(model: ResNeXt, state: dict[str, Tensor] | Path | str, message: str) -> None:
@@ -42,6 +44,8 @@ def is_refused(model: ResNeXt, state: dict[str, Tensor] | Path | str, message: s
     [
         ("byobnet", {**TS, "activation": "SiLU"}, {"activation": "ReLU"}),
         ("byobnet", {**TS, "activation": "SiLU"}, {"pooling": "average"}),
+        ("sk", SK, {"activation": "SiLU"}),
+        ("cspnet", CSP, {"activation": "ReLU"}),
         ("legacy", {**SE, "pooling": "ceil"}, {"pooling": "max"}),
         ("legacy", {**SE, "pooling": "ceil"}, {"activation": "SiLU"}),
         ("legacy", {**SE, "pooling": "ceil"}, {"stride_in_1x1": True}),
@@ -190,3 +194,14 @@ def test_a_file_without_one_tensor_of_an_attention(kind: str, after: int) -> Non
         last = last.replace("num_batches_tracked", "running_mean")
     del state[last]
     is_refused(drawn(attention=kind, attention_after=after), state, f"1 missing: {re.escape(last)}")
+
+
+@pytest.mark.parametrize("kind", PARTS)
+def test_a_file_without_one_tensor_of_a_part(kind: str) -> None:
+    source = small(**PARTS[kind])
+    state = dict(source.state_dict())
+    mark = ".conv_transition." if kind == "csp" else ".conv2."
+    last = [k for k in state if mark in k and not k.endswith("num_batches_tracked")][-1]
+    del state[last]
+    is_refused(drawn(**PARTS[kind]), state, f"1 missing: {re.escape(last)}")
+    is_refused(drawn(activation=source.architecture.activation), state, "missing: layer")

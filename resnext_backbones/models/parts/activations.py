@@ -9,5 +9,6 @@ from torch import nn
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "ReLU": partial(nn.ReLU, inplace=True),
+    "LeakyReLU": partial(nn.LeakyReLU, inplace=True),  # with a slope of 0.01
     "SiLU": partial(nn.SiLU, inplace=True),
 }

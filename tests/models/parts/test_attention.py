@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import timm
 import torch
-from helpers import SMALL, drawn, randomise, relative_error, small
+from helpers import PARTS, SMALL, drawn, quick, randomise, relative_error, small
 from timm.layers import create_attn
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -24,6 +24,7 @@ from resnext_backbones.adapters.torchvision import deeplabv3, resnext_fpn
 from resnext_backbones.models.layers import Layers
 from resnext_backbones.models.parts import norms
 from resnext_backbones.models.parts.attention import ATTENTION
+from resnext_backbones.models.parts.self_attention import BottleneckAttention
 from resnext_backbones.models.recompute import attended
 from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import WeightsError
@@ -89,8 +90,11 @@ class Gain(nn.Module):
 
 
 @pytest.fixture
-def made_up(monkeypatch: pytest.MonkeyPatch) -> str:
-    """A variant with an attention, each of which is a row of its table."""
+def made_up(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """A variant with an attention, each of which is a row of its table; or with another part."""
+    if request.param in PARTS:
+        monkeypatch.setitem(VARIANTS, "made_up", replace(SMALL, **PARTS[request.param]))
+        return "made_up"
     monkeypatch.setitem(ATTENTION, "Gain", lambda channels, *_: Gain(channels))
     row = replace(
         SMALL,
@@ -189,6 +193,7 @@ class Norms(TorchDispatchMode):
         return operator(*args, **(kwargs or {}))
 
 
+@pytest.mark.parametrize("made_up", quick(["Gain", *PARTS], ["Gain"]), indirect=True)
 @pytest.mark.parametrize("door", DOORS)
 def test_a_row_and_a_module_are_all_that_a_new_network_takes(
     door: str, made_up: str, tmp_path: Path
@@ -213,7 +218,10 @@ def test_a_row_and_a_module_are_all_that_a_new_network_takes(
     assert trained == {"layer3", "layer4"}
     with Norms() as norms:
         found = maps(trunk, images)
-    assert norms.count == 0, "a norm with frozen statistics is folded"
+    # Behind self-attention there is no convolution.
+    attend = [m for m in trunk.modules() if isinstance(m, BottleneckAttention)]
+    left = sum(isinstance(m, nn.BatchNorm2d) for part in attend for m in part.modules())
+    assert norms.count == left, "a norm with frozen statistics is folded"
     fused = trunk.fuse()
     assert not any(isinstance(m, nn.BatchNorm2d | FrozenBatchNorm2d) for m in fused.modules())
     assert same(maps(fused, images), found)
