@@ -26,7 +26,8 @@ from resnext_backbones.models.parts.attention import ATTENTION
 def test_silu_and_attention_keep_what_relu_keeps(options: dict, most: float) -> None:
     """As the networks of timm's that have them: two blocks a stage, attention behind the 3x3."""
     x = torch.randn(1, 3, 192, 256)
-    shape = {"blocks": (2, 2, 2, 2), "cardinality": 2, "base_width": 32, "fixed_width": True}
+    shape = {"blocks": (2, 2, 2, 2), "cardinality": 2, "base_width": 32}
+    shape["stage_groups"] = (2, 4, 8, 16)
     common = {"base_channels": 64, "stem": "tiered", **BEHIND_2, **shape, **options}
 
     def size(**options: Any) -> int:
