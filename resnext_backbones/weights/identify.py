@@ -108,15 +108,21 @@ def _seems_strided(state: Mapping[str, Tensor], found: Architecture) -> bool:
 
 def _as_plain(state: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], str]:
     """Returns a state dict in which tensors of 3x3 convolutions are where something else is, and
-    what that is. Where it has no groups, its channels a group are those of the first convolution.
+    what that is. Where it has no groups, they go on as in the first two stages: twice the channels
+    in each group, or twice the groups.
     """
     for kind, mark in SPATIAL.items():
         if found := {f"{m[1]}.weight": t for key, t in state.items() if (m := mark.fullmatch(key))}:
-            first = state.get("layer1.0.conv2.weight")
-            if kind == "BoT" and first is not None:
-                found = {
-                    key: first[:1].expand(t.shape[1], *first.shape[1:]) for key, t in found.items()
-                }
+            if kind == "BoT":
+                firsts = (state.get(f"layer{i}.0.conv2.weight") for i in (1, 2))
+                below = [t for t in firsts if t is not None]
+                if len(below) < 2 or any(t.dim() != 4 or not t.numel() for t in below):
+                    return state, kind
+                (width, group, *size), same = below[0].shape, below[0].shape[1] == below[1].shape[1]
+                for key, t in found.items():
+                    channels = t.shape[1] if t.dim() == 4 else 0
+                    each = group * (1 if same else channels // width)
+                    found[key] = t.new_empty(channels, each, *size, device="meta")
             return {**state, **found}, kind
     return state, ""
 
