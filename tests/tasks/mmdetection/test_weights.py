@@ -146,7 +146,7 @@ def test_offline_the_message_says_all_that_can_be_done(tmp_path: Path, monkeypat
     monkeypatch.setattr(download, "TRIES", 1)
     row = REGISTRY["open-mmlab/resnext101_32x4d"]
     away = ("http://127.0.0.1:9/a", "http://127.0.0.1:9/b")  # nothing listens there
-    source = replace(row.source, bases=away)
+    source = replace(row.source, addresses=tuple(f"{base}/{{file}}" for base in away))
     monkeypatch.setitem(REGISTRY, row.alias, replace(row, source=source))
     with pytest.raises(WeightsError) as caught:
         fetch_weights(use_of(load_config(MASK)))
