@@ -45,7 +45,7 @@ def test_parts_run_once_and_only_where_time_is_left(tmp_path: Path) -> None:
     small = gpu.Part(
         "-m benchmarks --task inference --variant resnext26_32x4d --size 64x64 --turns 1"
         " --contestants resnext_backbones",
-        "inference_resnext26_32x4d_{hardware}_64x64.json",
+        "inference_resnext26_32x4d_{hardware}_alone_64x64.json",
         5,
     )
     parts = {"small": small, "wrong": gpu.Part("-c raise(SystemExit(3))", None, 1)}

@@ -9,6 +9,8 @@ from detectron2 import model_zoo
 from detectron2.checkpoint.catalog import ModelCatalog
 
 from resnext_backbones.engine.fit import known_pixels
+from resnext_backbones.errors import InputError
+from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import Preprocessing
 from resnext_backbones.weights.preprocessing import BGR_UNSCALED, RGB
@@ -77,12 +79,22 @@ def expected_by(source: str) -> Expected:
 def networks_of(*aliases: str) -> dict[str, dict[str, Any]]:
     """Returns a table of networks for a LazyConfig, by variant: arguments of `ResNeXtBackbone`,
     published weights by the aliases of docs/weights.md, and the pixels that these expect. Nothing
-    is downloaded. WeightsError: there is no such alias.
+    is downloaded.
+
+    Raises:
+        WeightsError: there is no such alias.
+        InputError: the words for depth, groups and width do not say all of its network.
     """
     found = {}
     for alias in aliases:
         row = row_named(alias)
         network, pixels = VARIANTS[row.variant], row.source.preprocessing
+        c, d = network.cardinality, network.base_width
+        if network != Architecture(blocks=network.blocks, cardinality=c, base_width=d):
+            raise InputError(
+                f"{alias}: {row.variant} is no plain network: give ResNeXtBackbone variant="
+                f"{row.variant!r} in place of depth, num_groups and width_per_group"
+            )
         found[row.variant] = {
             "depth": network.depth,
             "num_groups": network.cardinality,

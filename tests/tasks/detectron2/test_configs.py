@@ -14,6 +14,8 @@ from detectron2.config import LazyConfig, instantiate
 from omegaconf import OmegaConf
 
 from resnext_backbones.engine.catalogue import published_results
+from resnext_backbones.errors import InputError
+from resnext_backbones.tasks.detectron2 import networks_of
 from resnext_backbones.tasks.detectron2.experiments import read_experiment
 from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights.identify import network_name
@@ -80,6 +82,11 @@ def test_detectron2s_own_reader_takes_another_network_as_an_override() -> None:
             found, wanted = (OmegaConf.to_container(c[part], resolve=True) for c in (cfg, ours))
             assert found == wanted
         assert cfg.model.backbone.bottom_up.num_groups == VARIANTS[network].cardinality
+
+
+def test_a_network_that_these_words_do_not_describe_is_no_row() -> None:
+    with pytest.raises(InputError, match=r"no plain network.*variant='gcresnext50ts'"):
+        networks_of("timm/gcresnext50ts.ch_in1k")
 
 
 @pytest.mark.parametrize("name", ["faster_rcnn_fpn_3x", "mask_rcnn_fpn_1x"])
