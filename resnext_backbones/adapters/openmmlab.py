@@ -93,6 +93,15 @@ def _architecture(
                 "these, and the weights of another backbone, write _delete_=True among the "
                 "arguments of the backbone"
             )
+        row, usual = architecture_of(variant), Architecture()
+        for name in ("stem", "stem_channels", "shortcut"):
+            own = getattr(row, name)
+            if name in fields and own not in (getattr(usual, name), fields[name]):
+                raise ValueError(
+                    f"variant {variant!r} has {name}={own!r}, and the arguments beside it ask for "
+                    f"{fields[name]!r}: leave them out (deep_stem, small_images, stem_channels, "
+                    "avg_down), or name another variant"
+                )
         return architecture_of(variant, **fields)
     if depth is None:
         raise ValueError("depth or variant must be given")
