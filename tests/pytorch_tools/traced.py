@@ -98,7 +98,9 @@ def _(network: Any, images: Tensor) -> Any:
 
 @tool("fuse_modules")
 def _(network: Any, images: Tensor) -> Any:
-    names = [["conv1", "bn1", "relu"], ["layer1.0.conv3", "layer1.0.bn3"]]
+    names = [["conv1", "bn1"], ["layer1.0.conv3", "layer1.0.bn3"]]
+    if isinstance(network.relu, nn.ReLU):  # it takes no other activation
+        names[0].append("relu")
     return fuse_modules(network, [*names, ["layer2.0.downsample.0", "layer2.0.downsample.1"]])(
         images
     )

@@ -145,6 +145,8 @@ def test_outputs_of_every_variant(name: str, peer: str) -> None:
         pytest.skip(f"{peer} is not installed")
     if not contestant.builds(name) or (name, peer) in NOT_BUILT:
         pytest.skip(f"{peer} has no {name}")
+    if peer == "timm" and not CONTESTANTS["torchvision"].builds(name):
+        pytest.skip(f"{name} is compared with timm's own model in test_timm.py")
     if name in HUGE and peer != "torchvision":
         pytest.skip(f"{name} is published by torchvision's names alone")
     with torch.device("meta"):

@@ -34,10 +34,13 @@ def test_each_attention_and_part_is_among_them() -> None:
 @pytest.mark.whole
 @pytest.mark.parametrize("variant", LEARN)
 def test_its_loss_falls_in_20_steps(variant: str, coco_tiny: Path, tmp_path: Path) -> None:
+    row = VARIANTS[variant]
+    channels = [row.out_channels(i) for i in range(len(row.blocks))]
     done = run(
         "train.py", "demo_coco", "--work-dir", tmp_path, "--no-tune", "--cfg-options",
         f"model.backbone.variant={variant}", "train_cfg.max_epochs=1", "train_cfg.val_interval=9",
-        "default_hooks.logger.interval=1", coco_root=coco_tiny,
+        "default_hooks.logger.interval=1",
+        f"model.neck.in_channels={','.join(map(str, channels))}", coco_root=coco_tiny,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     found = losses(done.stdout)
