@@ -31,7 +31,7 @@ PEER = "timm"
 ENTRIES = Entry(OWN), Entry(PEER), Entry(PEER, layout="channels_last")
 
 TAKEN = "median", "kept_bytes", "peak_bytes"
-"""Of these the least of timm's counts."""
+"""The least of timm's counts of each of these."""
 
 ERRORS = "output_error", "gradient_error"
 

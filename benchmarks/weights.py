@@ -12,7 +12,7 @@ from resnext_backbones.weights.find import trunks_in
 from resnext_backbones.weights.formats import FORMATS
 
 WRAPPED = "model."
-"""What the modules here call the peer's network that they wrap."""
+"""Modules that wrap a peer's network call it so."""
 
 
 def canonical_names(module: nn.Module) -> dict[str, str]:

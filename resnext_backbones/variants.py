@@ -27,7 +27,7 @@ TS: dict[str, Any] = {
     "attention_after": 2,
 }
 BOT = TS | {"cardinality": 4, "base_width": 16, "stage_groups": (4, 8, 16, 32)}
-"""What timm's names say with these letters; its `t` networks pool in their shortcuts as well."""
+"""timm's names say these with letters; its `t` networks pool in their shortcuts as well."""
 
 
 def _regnet(

@@ -27,7 +27,7 @@ class How(NamedTuple):
     """The module of the passes, as of `passes_for`."""
     geometries: Sequence[Geometry]
     activations: Sequence[Activation]
-    """Those behind each; that of the last step is ReLU or none."""
+    """These stand behind each step; behind the last one it is ReLU or none."""
     epses: Sequence[float]
     """The norms have these."""
     again: Sequence[bool]

@@ -32,7 +32,7 @@ class Recipe(NamedTuple):
     """Called with the source, if there is one."""
     source: Tensor | None
     versions: tuple[int, ...]
-    """Of the tensor and its source, when it was made: they grow with each change in place."""
+    """The tensor and its source had these when it was made; each change in place adds to them."""
     under: Callable[[], object]
     """Returns whose hooks were in force then, while that is alive. Activation checkpointing gives
     back by number what was saved, so both of its passes must keep the same, which they do of

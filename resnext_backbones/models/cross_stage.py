@@ -51,12 +51,21 @@ class CrossStage(nn.Module):
         self.conv_down: Steps | None = None
         if downsamples:
             geometry: dict[str, Any] = {"stride": stride, "padding": dilation, "dilation": dilation}
-            self.conv_down = _step(layers, in_channels, in_channels, 3, groups=groups, **geometry)
-        self.conv_exp = _step(layers, in_channels, out_channels, 1, activates=False)
+            self.conv_down = layers.step(
+                in_channels,
+                in_channels,
+                3,
+                groups=groups,
+                **geometry,
+                activation=layers.activation(),
+            )
+        self.conv_exp = layers.step(in_channels, out_channels, 1)
         for name, block in zip(self._numbers, blocks, strict=True):
             self.add_module(name, block)
-        self.conv_transition_b = _step(layers, half, half, 1)
-        self.conv_transition = _step(layers, out_channels, out_channels, 1)
+        self.conv_transition_b = layers.step(half, half, 1, activation=layers.activation())
+        self.conv_transition = layers.step(
+            out_channels, out_channels, 1, activation=layers.activation()
+        )
 
     def _steps(self) -> list[Steps]:
         """Returns what it has beside its blocks."""
@@ -88,20 +97,3 @@ class CrossStage(nn.Module):
             for block in blocks:
                 half = block(half)
         return self.conv_transition(torch.cat((past, self.conv_transition_b(half)), 1))
-
-
-def _step(
-    layers: Layers,
-    in_channels: int,
-    channels: int,
-    size: int,
-    *,
-    activates: bool = True,
-    **geometry: Any,
-) -> Steps:
-    found = Steps(fold=layers.fold_norm)
-    found.conv = layers.conv(in_channels, channels, size, **geometry)
-    setattr(found, layers.norm.name, layers.norm(channels))
-    if activates:
-        found.act = layers.activation()
-    return found

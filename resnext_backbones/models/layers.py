@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
+from resnext_backbones.compute.steps import Steps
 from resnext_backbones.models.parts.norms import Norms
 
 Conv = Callable[..., nn.Module]
@@ -46,3 +48,20 @@ class Layers:
     norm: Norms
     activation: Callable[[], nn.Module]
     fold_norm: bool
+
+    def step(
+        self,
+        in_channels: int,
+        channels: int,
+        size: int,
+        *,
+        activation: nn.Module | None = None,
+        **geometry: Any,
+    ) -> Steps:
+        """Returns a convolution, its norm, and an activation if there is one, by timm's names."""
+        found = Steps(fold=self.fold_norm)
+        found.conv = self.conv(in_channels, channels, size, **geometry)
+        setattr(found, self.norm.name, self.norm(channels))
+        if activation is not None:
+            found.act = activation
+        return found

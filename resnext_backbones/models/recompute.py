@@ -100,10 +100,6 @@ class _Held(torch.autograd.Function):
         ctx.save_for_backward(x)
         return x.new_empty(0)
 
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> None:
-        raise NotImplementedError
-
 
 class Pairs(nn.Sequential):
     """A stage that keeps the input of every second block."""

@@ -27,7 +27,7 @@ STEM = ("conv1.weight", *DEEP_STEM)
 BLOCK = re.compile(r"layer(\d+)\.(\d+)\.")
 WIDTHS = re.compile(r"layer(\d+)\.\d+\.conv([23])\.weight")
 LAYERS = Layers(partial(nn.Conv2d, bias=False), Norms("BN", 8), ACTIVATIONS["ReLU"], True)
-"""Of these are the modules that names and shapes are compared with."""
+"""The modules that names and shapes are compared with consist of these."""
 
 SPATIAL = {
     "SK": re.compile(r"(layer\d+\.\d+\.conv2)\.paths\.0\.conv\.weight"),

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from resnext_backbones.compute.steps import Steps
 from resnext_backbones.models.layers import Layers
 
 TILES = 8
@@ -27,9 +26,9 @@ class BilinearAttention(nn.Module):
     def __init__(self, channels: int, layers: Layers) -> None:
         super().__init__()
         inner = max(8, int(channels / 4 + 4) // 8 * 8)
-        self.conv1 = _step(channels, inner, layers)
+        self.conv1 = layers.step(channels, inner, 1, activation=nn.ReLU(inplace=True))
         self.ba = _Transform(inner, layers)
-        self.conv2 = _step(inner, channels, layers)
+        self.conv2 = layers.step(inner, channels, 1, activation=nn.ReLU(inplace=True))
         self.dropout = nn.Dropout2d(0.2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,10 +46,10 @@ class _Transform(nn.Module):
     def __init__(self, channels: int, layers: Layers) -> None:
         super().__init__()
         count = GROUPS * TILES * TILES
-        self.conv1 = _step(channels, GROUPS, layers)
+        self.conv1 = layers.step(channels, GROUPS, 1, activation=nn.ReLU(inplace=True))
         self.conv_p = nn.Conv2d(GROUPS, count, (TILES, 1))
         self.conv_q = nn.Conv2d(GROUPS, count, (1, TILES))
-        self.conv2 = _step(channels, channels, layers)
+        self.conv2 = layers.step(channels, channels, 1, activation=nn.ReLU(inplace=True))
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to the same shape."""
@@ -70,11 +69,3 @@ class _Transform(nn.Module):
         y = torch.einsum("niakbgc,ngkl->nialbgc", y, right)
         y = y.reshape(n, *sides, channels).permute(0, 3, 1, 2)
         return self.conv2(y)[:, :, :height, :width]
-
-
-def _step(in_channels: int, channels: int, layers: Layers) -> Steps:
-    found = Steps(fold=layers.fold_norm)
-    found.conv = layers.conv(in_channels, channels, 1)
-    setattr(found, layers.norm.name, layers.norm(channels))
-    found.act = nn.ReLU(inplace=True)
-    return found

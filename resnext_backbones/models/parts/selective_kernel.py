@@ -27,13 +27,9 @@ class SelectiveKernel(nn.Module):
         self.paths = nn.ModuleList()
         for i in range(PATHS):
             each = dilation * (i + 1)
-            path = Steps(fold=layers.fold_norm)
-            path.conv = layers.conv(
-                channels, channels, 3, groups=groups, stride=stride, padding=each, dilation=each
-            )
-            setattr(path, layers.norm.name, layers.norm(channels))
-            path.act = nn.ReLU(inplace=True)
-            self.paths.append(path)
+            geometry = {"groups": groups, "stride": stride, "padding": each, "dilation": each}
+            relu = nn.ReLU(inplace=True)
+            self.paths.append(layers.step(channels, channels, 3, activation=relu, **geometry))
         reduced = reduced_width(channels)
         self.attn = Steps(fold=layers.fold_norm)
         self.attn.fc_reduce = layers.conv(channels, reduced, 1)
