@@ -21,16 +21,19 @@ EXTRAS: dict[str, tuple[str, ...]] = {
 MODULES = (
     "cv2",
     "defusedxml",
+    "jinja2",
     "matplotlib",
     "mmcv",
     "mmdet",
     "mmengine",
     "PIL",
+    "plotly",
     "pycocotools",
     "rich",
     "supervision",
     "tensorboard",
     "timm",
+    "transformers",
     "webdataset",
 )
 """The extras install these, as Python imports them."""

@@ -102,7 +102,17 @@ def test_the_metadata(wheel: Path) -> None:
     assert "resnext_backbones/cli.py" in archive.namelist()
     assert found.get_payload() == (ROOT / "README.md").read_text(encoding="utf-8")
     extras = set(found.get_all("Provides-Extra"))
-    assert extras == {"mmdet", "torchvision", "pretrain", "formats", "completion", "dev"}
+    assert extras == {
+        "mmdet",
+        "torchvision",
+        "pretrain",
+        "formats",
+        "transformers",
+        "timm",
+        "report",
+        "completion",
+        "dev",
+    }
 
 
 def pins(file: str) -> dict[str, str]:
