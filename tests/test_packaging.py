@@ -19,7 +19,14 @@ import resnext_backbones
 
 ROOT = Path(__file__).parents[1]
 FRAMEWORKS = (
-    *("mmengine", "mmcv", "mmdet", "detectron2", "timm", "transformers", "cv2", "matplotlib"),
+    "mmengine",
+    "mmcv",
+    "mmdet",
+    "detectron2",
+    "timm",
+    "transformers",
+    "matplotlib",
+    "cv2",
 )
 
 

@@ -7,70 +7,28 @@ AutoBackbone: whatever takes a `backbone_config` is built on it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-from resnext_backbones.extras import installation
-
-try:
-    from transformers import (
-        AutoBackbone,
-        AutoConfig,
-        PretrainedConfig,
-        PreTrainedModel,
-        ViTImageProcessor,
-    )
-except ImportError as error:
-    raise ImportError(
-        f"transformers cannot be imported ({error}): {installation('transformers')}"
-    ) from error
-
+from transformers import AutoBackbone, AutoConfig, PreTrainedModel, ViTImageProcessor
 from transformers.modeling_outputs import BackboneOutput
+from transformers.modeling_utils import is_fsdp_enabled, is_local_dist_rank_0
 from transformers.utils import SAFE_WEIGHTS_NAME, WEIGHTS_NAME, cached_file
 
-try:
-    from transformers.backbone_utils import BackboneConfigMixin, BackboneMixin
-except ImportError:  # before 5
-    from transformers.utils.backbone_utils import BackboneConfigMixin, BackboneMixin
+from resnext_backbones.adapters.transformers_config import MODEL_TYPE, STEM, ResNeXtConfig
 
-from resnext_backbones.build import architecture_and_options
-from resnext_backbones.models import ResNeXt
-from resnext_backbones.models.architecture import FIELDS, Architecture
-from resnext_backbones.models.freezing import freeze
-from resnext_backbones.models.options import check_one_of, require
-from resnext_backbones.models.parts.norms import NORMS
+try:
+    from transformers.backbone_utils import BackboneMixin
+except ImportError:  # before 5
+    from transformers.utils.backbone_utils import BackboneMixin
+
+from resnext_backbones.models.architecture import Architecture
+from resnext_backbones.models.freezing import freeze, warn_of_random_stages
 from resnext_backbones.weights import LoadedWeights, WeightsError, load_weights, preprocessing_of
 from resnext_backbones.weights.load import check_fit
-
-MODEL_TYPE = "resnext_backbones"
-"""transformers knows the network by this name; one with "resnet" in it DETR would freeze by its own
-names of stages."""
-
-STEM = "stem"
-NETWORK = "resnext50_32x4d"
-FROZEN = "FrozenBN"
-
-OPTIONS: dict[str, Any] = {
-    name: default
-    for name, default in (ResNeXt.__init__.__kwdefaults__ or {}).items()
-    if name not in ("out_indices", "conv", "conv3x3", "plugins")  # theirs; and no JSON
-}
-"""Options of the trunk that a config holds, and their defaults."""
-
-DEFAULTS = PretrainedConfig().to_dict()
-"""Words of every config of transformers."""
-
-OF_TRANSFORMERS = {
-    *DEFAULTS,
-    *("architectures", "attn_implementation", "dtype", "model_type", "name_or_path", "num_labels"),
-    *("output_attentions", "torch_dtype"),
-}
-"""All that may stand in a config beside its own words, and so may what begins with "_"."""
 
 HUB = (
     "cache_dir",
@@ -82,126 +40,6 @@ HUB = (
     "token",
 )
 """What says which file of the Hub is meant."""
-
-
-class ResNeXtConfig(BackboneConfigMixin, PretrainedConfig):
-    """Says which trunk a `ResNeXtBackbone` is, in values that JSON holds.
-
-    Args:
-        network: a name of `list_variants()`; None is resnext50_32x4d, or what `blocks` describe.
-        architecture: all fields of an `Architecture`, in place of a name; so config.json has it.
-        weights: any source of `load_weights`, which the trunk starts from; it then takes RGB
-            pixels, also with weights for BGR. A checkpoint that is loaded counts alone.
-        out_features, out_indices: of `stage_names`, so 0 is the stem and 1 the first stage;
-            without both it is the last stage. Stages above the last one are not built.
-        words: options of `ResNeXt` by its names (`OPTIONS`), of which `norm` is a name, and by
-            default FrozenBN, or GN where the architecture has group norms; fields of `Architecture`
-            in which the network differs; and words of every config of transformers.
-
-    Attributes:
-        architecture: whole, as `Architecture.to_dict` gives it.
-
-    Raises:
-        ValueError: a word is unknown, or a value out of its range.
-    """
-
-    model_type = MODEL_TYPE
-
-    def __init__(
-        self,
-        *,
-        network: str | None = None,
-        architecture: Mapping[str, Any] | None = None,
-        weights: str | Path | None = None,
-        out_features: list[str] | None = None,
-        out_indices: list[int] | None = None,
-        **words: Any,
-    ) -> None:
-        fields = {name: words.pop(name) for name in list(words) if name in FIELDS}
-        options = {name: words.pop(name, default) for name, default in OPTIONS.items()}
-        unknown = [w for w in words if w not in OF_TRANSFORMERS and not w.startswith("_")]
-        if unknown:
-            raise ValueError(
-                f"{', '.join(unknown)}: unknown to ResNeXtConfig, which takes network, "
-                f"architecture, weights, out_features, out_indices, {', '.join(OPTIONS)}, and of "
-                f"an architecture {', '.join(sorted(FIELDS))}"
-            )
-        super().__init__(**words)
-        given = {"network": network, **fields}
-        if architecture is not None:
-            both = [name for name, value in given.items() if value is not None]
-            require(not both, ", ".join(both), "left out beside architecture", given)
-            settled = Architecture.of(architecture)
-        else:
-            name = NETWORK if network is None and "blocks" not in fields else network
-            settled, _ = architecture_and_options(name, fields)
-        self.architecture = settled.to_dict()
-        self.weights = None if weights is None else str(weights)
-        if options["norm"] is None:
-            options["norm"] = FROZEN if settled.norm_kind == "batch" else "GN"
-        check_one_of("norm", options["norm"], NORMS)
-        for name, value in options.items():
-            setattr(self, name, list(value) if isinstance(value, tuple) else value)
-        self._select(out_features, out_indices)
-
-    def _select(self, features: list[str] | None, indices: list[int] | None) -> None:
-        if features is None:
-            self.out_indices = indices
-            return
-        self.out_features = list(features)
-        if indices is not None:
-            fits = [self.stage_names[i] for i in indices] == self.out_features
-            require(fits, "out_indices", f"those of {', '.join(features)}, or left out", indices)
-
-    # dataclasses would compare the fields of the base alone.
-    __eq__ = PretrainedConfig.__eq__
-
-    @property
-    def depths(self) -> list[int]:
-        """Counts the blocks of each stage, by transformers' name."""
-        return list(self.architecture["blocks"])
-
-    @property
-    def stage_names(self) -> list[str]:
-        """Lists the stem and all stages, as `out_features` names them."""
-        return [STEM, *(f"stage{i}" for i in range(1, len(self.depths) + 1))]
-
-    @property
-    def num_channels(self) -> int:
-        """Counts the channels of the images, by transformers' name."""
-        return int(self.architecture["in_channels"])
-
-    @classmethod
-    def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Returns what a file holds, as transformers does; ValueError: it is no such config.
-
-        That of `ResNeXt.save_pretrained` counts stages from another one.
-        """
-        found, rest = super().get_config_dict(*args, **kwargs)
-        if (kind := found.get("model_type")) != MODEL_TYPE:
-            raise ValueError(
-                f"{args[0]}: its config.json is of model_type {kind!r}, not {MODEL_TYPE!r}; what "
-                "ResNeXt.save_pretrained wrote is loaded by ResNeXtConfig(architecture=..., "
-                "weights=FOLDER), and the trunk of a detector so, too"
-            )
-        return found, rest
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns its own words, and those of transformers that are not at their defaults: other
-        versions have others.
-        """
-        found = super().to_dict()
-        kept = ("model_type", "transformers_version")
-        at_default = {k for k, v in DEFAULTS.items() if k not in kept and found.get(k) == v}
-        return {key: value for key, value in found.items() if key not in at_default}
-
-    def build(self) -> ResNeXt:
-        """Returns the trunk with new weights; ValueError: an option is out of its range."""
-        stages = [self.stage_names.index(n) - 1 for n in self.out_features if n != STEM]
-        what = f"at least one of {', '.join(self.stage_names[1:])}"
-        require(stages, "out_features", what, self.out_features)
-        options = {name: getattr(self, name) for name in OPTIONS}
-        return ResNeXt(Architecture.of(self.architecture), out_indices=stages, **options)
 
 
 class ResNeXtBackbone(BackboneMixin, PreTrainedModel):
@@ -235,12 +73,15 @@ class ResNeXtBackbone(BackboneMixin, PreTrainedModel):
         self.num_features = [architecture.stem_out_channels, *outputs]
         self.trunk = config.build()
         self.loaded_weights: LoadedWeights | None = None
-        # `from_pretrained` builds it without memory, and puts a file's tensors in these places.
-        self._awaits_values = any(p.is_meta for p in self.trunk.parameters())
-        if self._awaits_values:
-            self._clear(self.trunk.modules())
+        if any(p.is_meta for p in self.trunk.parameters()):
+            # `from_pretrained` builds it so, and puts a file's tensors in these places; with FSDP
+            # in the first process alone, which gives them to the others.
+            self._awaits_values = not is_fsdp_enabled() or is_local_dist_rank_0()
+            self._init_weights(self.trunk)
         elif config.weights is not None:
             self._load()
+        else:
+            warn_of_random_stages(self.trunk, "train all (frozen_stages=-1)")
         self.post_init()
 
     def forward(
@@ -289,17 +130,14 @@ class ResNeXtBackbone(BackboneMixin, PreTrainedModel):
             self._check_values()
         return super().train(mode)
 
+    @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         """Clears what a file had no values for, where transformers would draw some."""
-        if self._awaits_values:
-            self._clear([module])
-
-    @torch.no_grad()
-    def _clear(self, modules: Any) -> None:
-        for module in modules:
-            for tensor in (*module._parameters.values(), *module._buffers.values()):
-                known = tensor is None or tensor.is_meta
-                if not known and not getattr(tensor, "_is_hf_initialized", False):
+        for part in module.modules() if self._awaits_values else ():
+            for tensor in (*part._parameters.values(), *part._buffers.values()):
+                if tensor is None or tensor.is_meta:
+                    continue
+                if not getattr(tensor, "_is_hf_initialized", False):
                     tensor.fill_(torch.nan if tensor.is_floating_point() else 0)
 
     def _check_values(self) -> None:
@@ -413,5 +251,5 @@ def _from_pretrained(cls: Any, source: Any, *args: Any, **kwargs: Any) -> Any:
 
 _of_transformers = AutoBackbone.from_pretrained.__func__
 AutoBackbone.from_pretrained = classmethod(_from_pretrained)
-AutoConfig.register(MODEL_TYPE, ResNeXtConfig)
-AutoBackbone.register(ResNeXtConfig, ResNeXtBackbone)
+AutoConfig.register(MODEL_TYPE, ResNeXtConfig, exist_ok=True)
+AutoBackbone.register(ResNeXtConfig, ResNeXtBackbone, exist_ok=True)
