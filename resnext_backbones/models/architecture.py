@@ -152,7 +152,7 @@ class Architecture:
             return None
         try:
             return cls.of(json.loads(text))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"the architecture in the metadata: {error}") from error
 
     def to_metadata(self) -> dict[str, str]:

@@ -21,7 +21,7 @@ DEPTHS: dict[int, tuple[int, ...]] = {
 """Blocks of each stage: He et al. (2016), Table 1; 26 and 201 are timm's, and 29 Xie et al.'s
 (2017) for CIFAR, section 5.3."""
 
-MAX_STAGES = 4
+MAX_STAGES, MOST_BLOCKS = 4, 1000
 MIN_SIZE = 32
 
 
@@ -79,6 +79,7 @@ def stage_blocks(depth: int | Sequence[int], num_stages: int | None = None) -> t
     else:
         blocks = positive_integers("blocks", depth)
         require(1 <= len(blocks) <= MAX_STAGES, "blocks", f"of 1 to {MAX_STAGES} stages", blocks)
+        require(max(blocks) <= MOST_BLOCKS, "blocks", f"at most {MOST_BLOCKS} a stage", blocks)
     n = len(blocks) if num_stages is None else num_stages
     check_range("num_stages", n, 1, len(blocks))
     return blocks[:n]

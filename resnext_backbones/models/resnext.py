@@ -18,7 +18,7 @@ from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.models.bottleneck import Bottleneck
 from resnext_backbones.models.cross_stage import CrossStage
 from resnext_backbones.models.freezing import freeze, keep_in_eval
-from resnext_backbones.models.hub import HubMixin
+from resnext_backbones.models.hub import HubMixin, say_architecture
 from resnext_backbones.models.layers import Conv, Layers, Plugin
 from resnext_backbones.models.options import check_images, check_range, stage_indices
 from resnext_backbones.models.parts.activations import ACTIVATIONS
@@ -128,6 +128,7 @@ class ResNeXt(nn.Module, HubMixin):
         self.channels = tuple(architecture.out_channels(i) for i in self.out_indices)
         each = [stem.stride, *stage_strides]
         self.strides = tuple(prod(each[: i + 2]) for i in self.out_indices)
+        self.register_state_dict_post_hook(say_architecture)
         self.register_load_state_dict_pre_hook(drop_unbuilt_stages)
         self.frozen_stages, self._frozen = frozen_stages, -1
         self.train()

@@ -23,7 +23,7 @@ from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.formats import FORMATS, TARGETS, family_for
 from resnext_backbones.weights.identify import identify, network_name
-from resnext_backbones.weights.load import MODULE_METADATA, recorded_architecture
+from resnext_backbones.weights.load import recorded_architecture
 from resnext_backbones.weights.preprocessing import Preprocessing
 from resnext_backbones.weights.sources import locate, preprocessing_of, row_of, row_of_file
 
@@ -34,7 +34,7 @@ Metadata = Mapping[str, str]
 def _write_torch(state: State, path: Path, metadata: Metadata) -> None:
     # Beside the versions that PyTorch keeps of modules: tensors alone are what libraries load.
     content = OrderedDict(state)
-    content._metadata = {MODULE_METADATA: dict(metadata)}  # type: ignore[attr-defined]
+    content._metadata = {"": dict(metadata)}  # type: ignore[attr-defined]
     torch.save(content, path)
 
 
