@@ -18,6 +18,7 @@ from resnext_backbones.models.parts.activations import ACTIVATIONS
 from resnext_backbones.models.parts.attention import ATTENTION, NAMES
 from resnext_backbones.models.parts.norms import Norms
 from resnext_backbones.models.parts.stems import SHARES, deep_channels
+from resnext_backbones.models.regnet import STEM_CHANNELS as REGNET_STEM
 from resnext_backbones.variants import describe
 from resnext_backbones.weights.compare import COUNTER
 
@@ -97,13 +98,16 @@ def _stages(state: Mapping[str, Tensor]) -> dict[str, list[int]]:
 
 def _seems_strided(state: Mapping[str, Tensor], found: Architecture) -> bool:
     """Returns whether a stem of one 3x3 convolution is taken for one that strides, and the first
-    stage too: where that stage has a projection for this alone, and else in a RegNet.
+    stage too: where that stage has a projection for this alone, and else in a RegNet. One whose
+    stages double is told by its stem, and by the width of its first stage.
     """
     if found.stem != "3x3":
         return False
-    if found.stem_out_channels == found.out_channels(0):
+    stem, channels = found.stem_out_channels, found.out_channels(0)
+    if stem == channels:
         return "layer1.0.downsample.0.weight" in state
-    return found.stage_channels is not None or found.stage_groups is not None
+    own = found.stage_channels, found.stage_groups, found.stem_channels
+    return own != (None,) * 3 or (stem == REGNET_STEM and found.width(0) == channels)
 
 
 def _as_plain(state: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], str]:

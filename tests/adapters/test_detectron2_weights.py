@@ -182,7 +182,7 @@ def test_networks_that_detectron2_does_not_have(
             theirs = name.format(key) or FORMATS["detectron2"].from_own(key)
             assert value.equal(state[f"backbone.{theirs}"])
     other = build_trunk("other", activation="LeakyReLU")
-    with pytest.raises(WeightsError, match="were trained with .* activation='LeakyReLU'"):
+    with pytest.raises(WeightsError, match=r"were trained with .* activation='LeakyReLU'"):
         load_weights(other, tmp_path / "model.pth")
 
 

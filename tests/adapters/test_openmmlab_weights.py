@@ -42,7 +42,7 @@ def test_mmengines_checkpoint_says_what_tensors_do_not(tmp_path: Path) -> None:
     state = get_state_dict(nn.ModuleDict({"backbone": MODELS.build(cfg)}))
     save_checkpoint({"meta": {}, "state_dict": weights_to_cpu(state)}, str(tmp_path / "w.pth"))
     load_weights(MODELS.build(cfg), tmp_path / "w.pth")
-    with pytest.raises(WeightsError, match="trained with activation='SiLU', .*='ReLU'"):
+    with pytest.raises(WeightsError, match=r"trained with activation='SiLU', .*='ReLU'"):
         load_weights(build_backbone("resnext26ts", activation="ReLU"), tmp_path / "w.pth")
 
 

@@ -180,7 +180,7 @@ def test_of_two_trunks_each_says_its_own(tmp_path: Path) -> None:
     nets = {"student": small(), "teacher": small(activation="SiLU")}
     torch.save(nn.ModuleDict(nets).state_dict(), tmp_path / "w.pth")
     load_weights(drawn(), tmp_path / "w.pth", prefix="student")
-    with pytest.raises(WeightsError, match="activation='SiLU', .*='ReLU'"):
+    with pytest.raises(WeightsError, match=r"activation='SiLU', .*='ReLU'"):
         load_weights(drawn(), tmp_path / "w.pth", prefix="teacher")
 
 
