@@ -105,8 +105,8 @@ class ResNeXt(nn.Module, HubMixin):
         norms = Norms(norm or NORM_KINDS[architecture.norm_kind], channels)
         activation = ACTIVATIONS[architecture.activation]
         layers = Layers(partial(conv, bias=False), norms, activation, fold_norm)
-        pooling = POOLINGS[architecture.pooling]
-        modules = stem.build(architecture.in_channels, channels, layers, pooling)
+        pool = POOLINGS[architecture.pooling].in_stem if stem.pools else nn.Identity
+        modules = stem.build(architecture.in_channels, channels, layers, pool)
         self._stem_names = list(modules)
         stages, stage_strides = build_stages(
             architecture,

@@ -200,6 +200,17 @@ def test_a_stem_that_strides_has_the_tensors_of_one_that_does_not(tmp_path: Path
     load_weights(drawn(stem="3x3/2"), tmp_path / "file")
 
 
+def test_where_no_stem_pools_poolings_are_one(tmp_path: Path) -> None:
+    """But for that which stands in blocks too."""
+    first, second, third = (
+        small(stem="3x3", pooling=pooling) for pooling in ("max", "ceil", "average")
+    )
+    assert first.architecture == second.architecture != third.architecture
+    torch.save(second.state_dict(), tmp_path / "w.pth")
+    load_weights(first, tmp_path / "w.pth")
+    is_refused(third, tmp_path / "w.pth", "pooling='max', .*'average'")
+
+
 def test_timms_config_beside_a_file_says_it(tmp_path: Path, monkeypatch) -> None:
     """A folder as timm puts it on the Hub; its files have no hash in their names."""
     fields = {**SE, "stem": "deep", "shortcut": "pooled"}
