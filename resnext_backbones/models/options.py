@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -29,6 +30,15 @@ def require(fits: object, name: str, what: str, value: object) -> None:
     """Raises a ValueError unless a value fits, which says what it must be and what it is."""
     if not fits:
         raise ValueError(f"{name} must be {what}, got {value!r}")
+
+
+@contextmanager
+def building(part: str) -> Iterator[None]:
+    """Puts the name of a part of the network in front of what a ValueError within says."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{part}: {error}") from error
 
 
 def is_integer(value: object) -> bool:

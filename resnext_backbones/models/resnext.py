@@ -20,7 +20,7 @@ from resnext_backbones.models.cross_stage import CrossStage
 from resnext_backbones.models.freezing import freeze, keep_in_eval
 from resnext_backbones.models.hub import HubMixin, say_architecture
 from resnext_backbones.models.layers import Conv, Layers, Plugin
-from resnext_backbones.models.options import check_images, check_range, stage_indices
+from resnext_backbones.models.options import building, check_images, check_range, stage_indices
 from resnext_backbones.models.parts.activations import ACTIVATIONS
 from resnext_backbones.models.parts.norms import NORM_KINDS, Norm, Norms
 from resnext_backbones.models.parts.poolings import POOLINGS
@@ -106,7 +106,8 @@ class ResNeXt(nn.Module, HubMixin):
         activation = ACTIVATIONS[architecture.activation]
         layers = Layers(partial(conv, bias=False), norms, activation, fold_norm)
         pool = POOLINGS[architecture.pooling].in_stem if stem.pools else nn.Identity
-        modules = stem.build(architecture.in_channels, channels, layers, pool)
+        with building(f"the stem {architecture.stem!r}"):
+            modules = stem.build(architecture.in_channels, channels, layers, pool)
         self._stem_names = list(modules)
         stages, stage_strides = build_stages(
             architecture,
