@@ -68,9 +68,10 @@ class SelectiveKernel(nn.Module):
 
 def _needs_others(module: nn.Module) -> bool:
     """Returns whether it is a batch norm that is trained, of the images of this process alone."""
-    synced = isinstance(module, SyncBatchNorm | nn.SyncBatchNorm) and distributed.is_initialized()
-    alone = not synced or distributed.get_world_size(module.process_group) == 1
-    return isinstance(module, _BatchNorm) and module.training and alone
+    if not isinstance(module, _BatchNorm) or not module.training:
+        return False
+    synced = isinstance(module, SyncBatchNorm | nn.SyncBatchNorm)
+    return not (synced and distributed.is_initialized() and distributed.get_world_size() > 1)
 
 
 def reduced_width(channels: int) -> int:
