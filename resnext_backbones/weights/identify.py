@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -19,7 +19,7 @@ from resnext_backbones.models.parts.attention import ATTENTION, NAMES
 from resnext_backbones.models.parts.norms import Norms
 from resnext_backbones.models.parts.stems import SHARES, deep_channels
 from resnext_backbones.models.regnet import STEM_CHANNELS as REGNET_STEM
-from resnext_backbones.variants import describe
+from resnext_backbones.variants import describe, names_of
 from resnext_backbones.weights.compare import COUNTER
 
 DEEP_STEM = ("stem.0.weight", "stem.3.weight", "stem.6.weight")
@@ -149,17 +149,28 @@ def network_name(state: Mapping[str, Tensor]) -> str:
     found = identify(state)
     if found is None:
         return ""
-    other = [what for what, differs in _others(state, found) if differs]
+    other = _others(state, found)
     return describe(found) + (f" with another {' and another '.join(other)}" if other else "")
 
 
-def _others(state: Mapping[str, Tensor], found: Architecture) -> Iterator[tuple[str, bool]]:
-    """Yields parts, and whether the network has one that is in no table."""
+def row_names(state: Mapping[str, Tensor]) -> list[str]:
+    """Returns the variants whose tensors these are, with whatever norms; there may be several, as
+    of `names_of`.
+    """
+    found = identify(state)
+    if found is None or _others(state, found):
+        return []
+    return names_of(replace(found, norm_kind=Architecture.norm_kind))
+
+
+def _others(state: Mapping[str, Tensor], found: Architecture) -> list[str]:
+    """Returns the parts that the network has and that are in no table."""
     channels = tuple(state[name].shape[0] for name in DEEP_STEM if name in state)
     known = deep_channels(found.stem, found.stem_out_channels)
-    yield "stem", len(channels) == 3 and channels != known
     names = tuple(f"layer1.0.{name}." for name in NAMES.values())
-    yield "attention", not found.attention and any(key.startswith(names) for key in state)
+    attended = not found.attention and any(key.startswith(names) for key in state)
+    others = {"stem": len(channels) == 3 and channels != known, "attention": attended}
+    return [part for part, differs in others.items() if differs]
 
 
 def _blocks(state: Mapping[str, Tensor]) -> list[int]:
