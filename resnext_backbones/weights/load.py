@@ -34,9 +34,6 @@ from resnext_backbones.weights.sources import SAVED, locate, row_of, row_of_file
 HEAD = "fc."
 """Names of a classification head begin so; a trunk has none."""
 
-MODULE_METADATA = "resnext_backbones"
-"""What a plain state dict says of itself stands under this name among its modules' versions."""
-
 
 @dataclass(frozen=True)
 class LoadedWeights:
@@ -246,8 +243,6 @@ def recorded_architecture(
     """
     meta = content.get("meta")
     places = [read_metadata(path), meta, meta.get("facts") if isinstance(meta, Mapping) else None]
-    versions = getattr(content, "_metadata", None)
-    places += [versions.get(MODULE_METADATA)] if isinstance(versions, Mapping) else []
     try:
         found = (Architecture.from_metadata(p) for p in places if isinstance(p, Mapping))
         return next(filter(None, found), None) or _named_beside(path)
