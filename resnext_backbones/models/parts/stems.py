@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from resnext_backbones.compute.steps import Steps
+from resnext_backbones.compute.plain import has_memory_format
+from resnext_backbones.compute.steps import Steps, run
 from resnext_backbones.models.layers import Layers
 from resnext_backbones.models.parts.poolings import Pooling
 
@@ -21,6 +23,7 @@ class Stem:
         build: called with the channels in and out, the factories, and the pooling; returns modules
             in order, by their names in the network.
         stride: pixels of the image to one of the output.
+        unpooled: the same of what is in front of its pooling.
         fewest: so many channels it has at least.
         then: the stride of the first stage behind it, which comes to 4 pixels in large images.
         alike: the stem that has the same tensors, if it is not this one.
@@ -28,6 +31,7 @@ class Stem:
 
     build: Callable[[int, int, Layers, Pooling], dict[str, nn.Module]]
     stride: int
+    unpooled: int = 2
     fewest: int = 1
     then: int = 1
     alike: str = ""
@@ -70,11 +74,11 @@ SHARES: dict[str, tuple[float, ...]] = {"deep": (1 / 2, 1 / 2, 1), "tiered": (3 
 
 STEMS: dict[str, Stem] = {
     "7x7": Stem(partial(_plain, size=7, stride=2, pools=True), 4),  # Xie et al. (2017), Table 1
-    "3x3": Stem(partial(_plain, size=3, stride=1, pools=False), 1),  # for CIFAR: section 5.3
+    "3x3": Stem(partial(_plain, size=3, stride=1, pools=False), 1, 1),  # for CIFAR: section 5.3
     # Radosavovic et al. (2020), section 3.2.
     "3x3/2": Stem(partial(_plain, size=3, stride=2, pools=False), 2, then=2, alike="3x3"),
-    "deep": Stem(partial(_deep, kind="deep"), 4, 2),  # He et al. (2019), Figure 2(b)
-    "tiered": Stem(partial(_deep, kind="tiered"), 4, 3),  # timm's
+    "deep": Stem(partial(_deep, kind="deep"), 4, fewest=2),  # He et al. (2019), Figure 2(b)
+    "tiered": Stem(partial(_deep, kind="tiered"), 4, fewest=3),  # timm's
 }
 
 
@@ -86,3 +90,12 @@ def tensors_of(stem: str) -> str:
 def first_stride(stem: str) -> int:
     """Returns pixels of the image to one of the first stage's output, where it is as usual."""
     return STEMS[stem].stride * STEMS[stem].then
+
+
+def run_stem(
+    images: Tensor, parts: Sequence[nn.Module], *, fold: bool, channels_last: bool
+) -> Tensor:
+    """Returns what parts of a stem make of images; `fold` and `channels_last` are `ResNeXt`'s."""
+    if channels_last and has_memory_format(images):
+        images = images.contiguous(memory_format=torch.channels_last)
+    return run(images, parts, fold=fold)
