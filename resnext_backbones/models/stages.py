@@ -105,6 +105,24 @@ def build_stages(
     return stages, strides[:number]
 
 
+def dilated(
+    architecture: Architecture, output_stride: int
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Returns strides and dilations of stages: where a map would have a larger stride than this, in
+    pixels of the image, dilation takes the place of strides (Chen et al., 2017, section 3.2).
+    """
+    stem = STEMS[architecture.stem]
+    reached, dilation = stem.stride, 1
+    strides, dilations = [], []
+    for stride in (stem.then, 2, 2, 2)[: len(architecture.blocks)]:
+        if reached * stride > output_stride:
+            dilation, stride = dilation * stride, 1
+        reached *= stride
+        strides.append(stride)
+        dilations.append(dilation)
+    return tuple(strides), tuple(dilations)
+
+
 def drop_unbuilt_stages(
     module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: object
 ) -> None:

@@ -27,6 +27,7 @@ from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.files import read_file, read_metadata
 from resnext_backbones.weights.formats import FORMATS
 from resnext_backbones.weights.identify import network_name
+from resnext_backbones.weights.inputs import adapted, input_channels, other_input
 from resnext_backbones.weights.publishers import NONCOMMERCIAL
 from resnext_backbones.weights.registry import Published
 from resnext_backbones.weights.sources import SAVED, locate, row_of, row_of_file
@@ -48,6 +49,8 @@ class LoadedWeights:
         licence: of the weights, where they are published ones.
         prefix: what stands in front of the trunk's names in the source.
         tensors: how many were loaded.
+        input_channels: of the images that the source is for, where `adapt_input` fitted its first
+            convolution to others; 0 where it did not.
     """
 
     source: str
@@ -60,6 +63,7 @@ class LoadedWeights:
     licence: str = ""
     prefix: str = ""
     tensors: int = 0
+    input_channels: int = 0
 
     def __str__(self) -> str:
         parts = [
@@ -68,6 +72,7 @@ class LoadedWeights:
             f"{self.tensors} tensors behind {self.prefix!r}" if self.prefix else "",
             "averaged weights" if self.averaged else "",
             "fused norms" if self.fused else "",
+            f"adapted from images of {self.input_channels} channels" if self.input_channels else "",
             f"without its {len(self.unused)} other tensors" if self.unused else "",
             f"{len(self.untouched)} of the network's tensors not in it" if self.untouched else "",
             f"licence {self.licence}" if self.licence else "",
@@ -76,7 +81,12 @@ class LoadedWeights:
 
 
 def load_weights(
-    model: ResNeXt, source: str | Path, *, prefix: str = "", head: bool = True
+    model: ResNeXt,
+    source: str | Path,
+    *,
+    prefix: str = "",
+    head: bool = True,
+    adapt_input: str | None = None,
 ) -> LoadedWeights:
     """Loads weights into a trunk or a classifier, whole or not at all.
 
@@ -91,6 +101,8 @@ def load_weights(
             trunks in a file.
         head: load the head of a classifier too. False keeps the model's own, of whatever classes:
             to fine-tune on another data set.
+        adapt_input: how weights are fitted to a network for images of another number of channels,
+            one of `weights.inputs.ADAPT_INPUT`; None refuses them.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -101,7 +113,9 @@ def load_weights(
     """
     model = _unwrapped(model)
     content, row = _read(model, source)
-    loaded = load_state(model, content, str(source), prefix=prefix, head=head)
+    loaded = load_state(
+        model, content, str(source), prefix=prefix, head=head, adapt_input=adapt_input
+    )
     if row is None:
         return loaded
     if row.source.licence == NONCOMMERCIAL:
@@ -171,9 +185,13 @@ def load_state(
     *,
     prefix: str = "",
     head: bool = True,
+    adapt_input: str | None = None,
 ) -> LoadedWeights:
     """Loads a mapping as `load_weights` does a file; `source` names it in messages."""
     model, held = _unwrapped(model), Checkpoint.of(content, prefix=prefix, source=source)
+    channels, had = model.architecture.in_channels, input_channels(held.state)
+    if adapt_input is not None:
+        held = replace(held, state=adapted(held.state, channels, adapt_input, source))
     if message := misfit(model, held, source, head=head):
         raise WeightsError(message)
     own, left_out = model.state_dict(), _without_place(held.state, model, head=head)
@@ -199,6 +217,7 @@ def load_state(
         untouched=tuple(sorted(absent)),
         prefix=held.prefix,
         tensors=len(taken),
+        input_channels=0 if had in (None, channels) else had,
     )
 
 
@@ -223,6 +242,7 @@ def misfit(model: ResNeXt, held: Checkpoint, source: object, *, head: bool = Tru
         if weight is not None and ours is not None and weight.shape[1:] == ours.shape[1:]:
             more += f"num_classes={len(weight)} builds its head. "
         more += "head=False keeps the network's own head. "
+    more += other_input(held.state, model.architecture.in_channels)
     return found.message(f"weights {source}", held.variant, network_name(own), more)
 
 

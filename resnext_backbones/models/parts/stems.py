@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from resnext_backbones.compute.steps import Steps
+from resnext_backbones.compute.plain import has_memory_format
+from resnext_backbones.compute.steps import Steps, run
 from resnext_backbones.models.layers import Layers
 
 Pool = Callable[[], nn.Module]
@@ -34,6 +36,11 @@ class Stem:
     pools: bool = True
     then: int = 1
     alike: str = ""
+
+    @property
+    def unpooled(self) -> int:
+        """The stride in front of its pooling."""
+        return self.stride // 2 if self.pools else self.stride
 
 
 def _plain(
@@ -81,3 +88,12 @@ def tensors_of(stem: str) -> str:
 def first_stride(stem: str) -> int:
     """Returns pixels of the image to one of the first stage's output, where it is as usual."""
     return STEMS[stem].stride * STEMS[stem].then
+
+
+def run_stem(
+    images: Tensor, parts: Sequence[nn.Module], *, fold: bool, channels_last: bool
+) -> Tensor:
+    """Returns what parts of a stem make of images; `fold` and `channels_last` are `ResNeXt`'s."""
+    if channels_last and has_memory_format(images):
+        images = images.contiguous(memory_format=torch.channels_last)
+    return run(images, parts, fold=fold)
