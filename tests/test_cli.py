@@ -23,7 +23,7 @@ from resnext_backbones.extras import EXTRAS, MODULES
 from resnext_backbones.weights.registry import REGISTRY
 
 RESNEXT = [sys.executable, "-m", "resnext_backbones"]
-HEAVY = {"torch", "torchvision", "numpy", "mmengine", "mmdet", "timm", "cv2"}
+HEAVY = {"torch", "torchvision", "numpy", "mmengine", "mmdet", "timm", "transformers", "cv2"}
 
 
 def examples(name: str) -> list[list[str]]:
