@@ -31,6 +31,7 @@ COMMANDS = (
     "publish",
     "convert",
     "list",
+    "doctor",
     "check-data",
     "demo",
 )
