@@ -32,6 +32,7 @@ COMMANDS = (
     "convert",
     "list",
     "check-data",
+    "report",
     "demo",
 )
 """The help has this order; each is a module of `resnext_backbones.commands`."""
