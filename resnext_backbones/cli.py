@@ -33,6 +33,7 @@ COMMANDS = (
     "list",
     "doctor",
     "check-data",
+    "report",
     "demo",
 )
 """The help has this order; each is a module of `resnext_backbones.commands`."""
