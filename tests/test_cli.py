@@ -129,6 +129,7 @@ def test_without_its_extra_a_command_says_how_to_install_it(plain, tmp_path: Pat
         "pretrain": "imagenet/paper",
         "publish": "epoch_1.pth",
         "check-data": "annotations.json",
+        "report": "work",
         "demo": "",
     }
     assert arguments.keys() == EXTRAS.keys()
