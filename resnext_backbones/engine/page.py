@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +10,6 @@ from mmengine.hooks import Hook
 
 from resnext_backbones.engine import record
 from resnext_backbones.engine.memory import peak_bytes
-from resnext_backbones.extras import NEEDED, installation
-from resnext_backbones.reports.page import FILE_NAME
 
 
 class EvaluationHook(Hook):
@@ -66,25 +62,4 @@ def end_run(runner: Any, *, trained: bool) -> None:
     if trained:
         with record.harmless(logger.warning, record.RECORD):
             record.note_end(folder, runner.iter, peak_bytes())
-    write_page(folder, logger.info, logger.warning)
-
-
-def write_page(
-    work_dir: Path, say: Callable[[str], None], warn: Callable[[str], None]
-) -> Path | None:
-    """Writes the page of a work directory, and says where it is, or how to get it; None: it could
-    not be written, which ends nothing.
-    """
-    if absent := [name for name in NEEDED["report"] if find_spec(name) is None]:
-        say(
-            f"{FILE_NAME}: not written, since {' and '.join(absent)} are not installed: "
-            f"{installation('report')}, then resnext report {work_dir}"
-        )
-        return None
-    with record.harmless(warn, FILE_NAME):
-        from resnext_backbones.reports.page.write import write_report
-
-        path = write_report(work_dir, work_dir / FILE_NAME, say=say)
-        say(f"report: {path}")
-        return path
-    return None
+    record.write_page(folder, logger.info, logger.warning)

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ import torch
 
 import resnext_backbones
 from resnext_backbones.engine.provenance import commit
+from resnext_backbones.extras import NEEDED, installation
 from resnext_backbones.io import atomic_write_text, json_text
+from resnext_backbones.reports.page import FILE_NAME
 from resnext_backbones.weights.download import hash_of
 from resnext_backbones.weights.sources import locate
 
@@ -29,8 +32,15 @@ RECORD = "record.json"
 from a checkpoint. Of an entry every value may be missing.
 """
 
+JOURNAL = "checkpoints.json"
+"""This file of a work directory lists its checkpoints, the oldest first: `engine.checkpoints`."""
+
 EVALUATION = "evaluation.json"
 """This one says what was evaluated last, and where the detections and the truth are."""
+
+
+SWITCH = "RESNEXT_BACKBONES_NO_REPORT"
+"""Where an environment variable of this name is set, no run writes its page."""
 
 
 @contextmanager
@@ -82,6 +92,24 @@ def note_end(work_dir: Path, step: int, peak: tuple[int, str]) -> None:
 def note_evaluation(work_dir: Path, **facts: Any) -> None:
     """Replaces what a work directory says of its last evaluation; raises OSError."""
     atomic_write_text(work_dir / EVALUATION, json_text({"when": now(), **facts}, indent=1))
+
+
+def write_page(work_dir: Path, say: Callable[[str], None], warn: Callable[[str], None]) -> None:
+    """Writes the page of a work directory, and says where it is, or how to get it; that it cannot
+    be written ends nothing.
+    """
+    if os.environ.get(SWITCH):
+        return
+    if absent := [name for name in NEEDED["report"] if find_spec(name) is None]:
+        say(
+            f"{FILE_NAME}: not written, for want of {' and '.join(absent)}: "
+            f"{installation('report')}, then resnext report {work_dir}"
+        )
+        return
+    with harmless(warn, FILE_NAME):
+        from resnext_backbones.reports.page.write import write_report
+
+        say(f"report: {write_report(work_dir, work_dir / FILE_NAME, say=say)}")
 
 
 def _write(work_dir: Path, entries: list[dict[str, Any]]) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from resnext_backbones.data.coco_table import COLUMNS
+
 MEASURES = {"mAP_50": "AP", "mAP": "AP", "top5": "accuracy", "top1": "accuracy", "mIoU": "IoU"}
 """Metrics whose names end like this are drawn; each measures this."""
 
@@ -16,7 +18,7 @@ Rows = dict[int, dict[str, Any]]
 DETECTRON2 = {"total_loss": "loss"}
 """MMEngine's name for a scalar of Detectron2's."""
 
-DETECTRON2_AP = {"AP": "mAP", **{f"AP{end}": f"mAP_{end}" for end in ("50", "75", "s", "m", "l")}}
+DETECTRON2_AP = {theirs: name for name, theirs in COLUMNS.items()}
 """MMDetection's names for metrics that Detectron2 has in percent, behind `bbox/` and `segm/`."""
 
 
@@ -34,13 +36,14 @@ def by_step(work_dir: Path) -> tuple[Rows, Rows]:
     for row in _lines(work_dir / "metrics.json"):
         if isinstance(step := row.get("iteration"), int):
             # Detectron2 counts from 0, and puts an evaluation beside the last step before it.
-            if measured := dict(_measured(row.items())):
-                val[step + 1] = measured
+            if metrics := dict(measured(row.items())):
+                val[step + 1] = metrics
             train[step + 1] = {DETECTRON2.get(name, name): value for name, value in row.items()}
     return train, val
 
 
-def _measured(scalars: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+def measured(scalars: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Yields COCO's metrics among scalars of Detectron2's, as MMDetection has them."""
     for name, value in scalars:
         kind, _, measure = name.partition("/")
         if kind in ("bbox", "segm") and measure in DETECTRON2_AP:

@@ -9,11 +9,7 @@ from typing import Any
 
 from resnext_backbones.errors import InputError
 from resnext_backbones.reports.page.facts import Run
-from resnext_backbones.reports.page.figures import (
-    class_curves,
-    confusion_figure,
-    precision_figure,
-)
+from resnext_backbones.reports.page.figures import class_curves, confusion_figure, precision_figure
 from resnext_backbones.reports.page.words import KINDS, percent
 
 LARGE = 50_000_000
@@ -39,8 +35,11 @@ def evaluation_of(run: Run, say: Say) -> dict[str, Any]:
     files = noted.get("results")
     if not isinstance(files, Mapping) or not noted.get("annotations"):
         return {}
-    from resnext_backbones.reports.page.scores import Evaluated
-
+    try:
+        from resnext_backbones.reports.page.scores import Evaluated
+    except ModuleNotFoundError as error:
+        say(f"precision of classes, and pictures, are left out: {error.name} is not installed")
+        return {}
     results = {kind: run.work_dir / name for kind, name in files.items() if kind in KINDS}
     annotations = Path(noted["annotations"])
     if absent := [path for path in (annotations, *results.values()) if not path.is_file()]:

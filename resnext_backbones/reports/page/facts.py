@@ -8,11 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from resnext_backbones.engine.record import EVALUATION, read_json, read_record
+from resnext_backbones.engine.record import EVALUATION, JOURNAL, read_json, read_record
 from resnext_backbones.engine.scalars import Rows, by_step
 from resnext_backbones.errors import InputError
-
-JOURNAL = "checkpoints.json"
 
 METRICS = ("coco_metrics.json", "segmentation_metrics.json")
 """Evaluations write their metrics there."""
@@ -75,8 +73,9 @@ class Run:
     @property
     def steps(self) -> int:
         """Returns how many steps were logged or saved."""
-        saved = [e.get("iter", 0) for e in (*self.checkpoints, self.evaluation) if e]
-        return max([*self.train, *(each for each in saved if isinstance(each, int))], default=0)
+        saved = [entry.get("iter") for entry in self.checkpoints]
+        known = (*self.train, *saved, self.evaluation.get("step"))
+        return max((each for each in known if isinstance(each, int)), default=0)
 
 
 def read_run(work_dir: Path) -> Run:

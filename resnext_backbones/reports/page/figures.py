@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resnext_backbones.engine.scalars import MEASURES, Rows
-from resnext_backbones.reports.page.scores import Precision
+
+if TYPE_CHECKING:  # it needs pycocotools, and curves do not
+    from resnext_backbones.reports.page.scores import Precision
 
 Figure = dict[str, Any]
 
@@ -156,8 +158,8 @@ def confusion_figure(matrix: NDArray[np.integer], names: Sequence[str]) -> tuple
         heat["texttemplate"] = "%{text}"
     short = [*(plain(_cut(names[i])) for i in shown), NOTHING]
     axis = {"tickvals": places, "ticktext": short, "showgrid": False, "zeroline": False}
-    x = {**axis, "title": {"text": "found as"}, "tickangle": -45}
-    y = {**axis, "title": {"text": "truth"}, "autorange": "reversed"}
+    x = {**axis, "title": {"text": "found as", "standoff": 16}, "tickangle": -45}
+    y = {**axis, "title": {"text": "truth", "standoff": 16}, "autorange": "reversed"}
     layout = _layout(x, y)
     layout["height"] = 200 + max(18, 40 - len(rows)) * len(rows)
     title = "Which class is found as which"

@@ -202,9 +202,7 @@ def starts(run: Run) -> list[dict[str, str]]:
             {
                 "started": str(entry.get("started", "")),
                 "from": f"{entry.get('from_step', 0):,}",
-                "to": f"{entry['step']:,}"
-                if isinstance(entry.get("step"), int)
-                else "stopped, or running",
+                "to": f"{entry['step']:,}" if "step" in entry else "stopped, or running",
                 "took": words.duration(seconds) if seconds is not None else words.NONE,
                 "command": str(entry.get("command", "")),
                 "commit": str(entry.get("commit", "")),
