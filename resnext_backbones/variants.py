@@ -151,7 +151,7 @@ def names_of(found: Architecture) -> list[str]:
 
 
 def describe(found: Architecture) -> str:
-    """Returns the names of an architecture, `names_of` it, or how it differs from the nearest row."""
+    """Returns the names of an architecture, or how it differs from the nearest row."""
     if names := names_of(found):
         return " or ".join(names)
     unlike = _unlike(found)

@@ -23,6 +23,10 @@ from resnext_backbones.models.parts.self_attention import BottleneckAttention
 from resnext_backbones.models.parts.shortcuts import SHORTCUTS
 from resnext_backbones.models.recompute import BLOCK, INNER, attended, computed_again
 
+LARGE = (0, 1)
+"""Of maps in these stages attention behind the third convolution does not keep its input: they are
+the largest, and no dearer to compute again from the third convolution's input than others."""
+
 
 class Bottleneck(nn.Module):
     """Adds a 1x1, a grouped 3x3 and a 1x1 convolution to a shortcut.
@@ -100,6 +104,7 @@ class Bottleneck(nn.Module):
         inner = self.conv2.named_children() if self._is_plain else ()
         self.added = [f"conv2.{name}." for name, _ in inner]
         self._attended: set[str] = set()
+        self._made_again: set[str] = set()
         for plugin in plugins:
             name, module = plugin.build(out_channels if plugin.after == 3 else width)
             if hasattr(self, name):
@@ -108,8 +113,12 @@ class Bottleneck(nn.Module):
             behind[plugin.after - 1].append(name)
             if not plugin.required:
                 self.added.append(f"{name}.")
-            if plugin.again and not recompute:  # else the block is computed again
+            if recompute:  # the block is computed again
+                continue
+            if plugin.again:
                 self._attended.add(name)
+            if plugin.after == 3 and plugin.required and stage in LARGE:
+                self._made_again.add("conv3")
         # By their names: a convolution, its norm, and what is called behind the two.
         self._branch = list(zip(("conv1", "conv2", "conv3"), norms, behind, strict=True))
         if not self._is_plain:
@@ -148,7 +157,8 @@ class Bottleneck(nn.Module):
         out, steps = x, []
         for conv, norm, plugins in self._branch:
             relu = None if conv == "conv3" else self.relu
-            steps.append(Step(getattr(self, conv), getattr(self, norm), relu, conv in again))
+            made_again = conv in again or conv in self._made_again
+            steps.append(Step(getattr(self, conv), getattr(self, norm), relu, made_again))
             if plugins:
                 out, steps = run(out, steps), []
             for name in plugins:
