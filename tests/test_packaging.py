@@ -18,7 +18,16 @@ from packaging.version import Version
 import resnext_backbones
 
 ROOT = Path(__file__).parents[1]
-FRAMEWORKS = ("mmengine", "mmcv", "mmdet", "detectron2", "timm", "cv2", "matplotlib")
+FRAMEWORKS = (
+    "mmengine",
+    "mmcv",
+    "mmdet",
+    "detectron2",
+    "timm",
+    "transformers",
+    "matplotlib",
+    "cv2",
+)
 
 
 def python(code: str, *, cwd: Path, path: Path | None = None) -> str:

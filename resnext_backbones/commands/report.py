@@ -1,4 +1,4 @@
-"""Write the page of a run: one HTML file that needs no network.
+"""Write the page of a run: one HTML file, without a network.
 
 resnext report work_dirs/mask_rcnn_x101_32x4d_fpn_coco
 resnext report work_dirs/resnext50_32x4d_paper --out for_the_group.html
