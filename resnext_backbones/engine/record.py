@@ -22,7 +22,7 @@ import torch
 import resnext_backbones
 from resnext_backbones.engine.provenance import commit
 from resnext_backbones.extras import NEEDED, installation
-from resnext_backbones.io import atomic_write_text, json_text
+from resnext_backbones.io import atomic_write_text, json_text, remove_leftovers
 from resnext_backbones.reports.page import FILE_NAME
 from resnext_backbones.weights.download import hash_of
 from resnext_backbones.weights.sources import locate
@@ -70,7 +70,11 @@ def read_json(path: Path) -> Any:
 
 
 def begin(work_dir: Path, **facts: Any) -> None:
-    """Adds the entry of a run that begins, with its facts; raises OSError."""
+    """Adds the entry of a run that begins, with its facts, and clears away what a killed one was
+    writing; raises OSError.
+    """
+    for name in (RECORD, EVALUATION, "detections*.json", FILE_NAME):
+        remove_leftovers(work_dir, name)
     entry = {"started": now(), "command": command(), **_code(), "versions": versions(), **facts}
     _write(work_dir, [*read_record(work_dir), entry])
 
