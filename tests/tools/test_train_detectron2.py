@@ -98,7 +98,8 @@ def test_train_kill_resume_and_evaluate(datasets: Path, tmp_path: Path) -> None:
     # The command that takes every engine's configs.
     again = [*arguments[1:5], *TINY[:2], "--resume", "--cfg-options", *TINY[2:]]
     last_step = f"train.max_iter={step + 2}"
-    done = run("train.py", f"detectron2/{LAZY}", *again, last_step, **env)
+    train = [sys.executable, str(TOOLS / "train.py")]
+    done = run(train, f"detectron2/{LAZY}", *again, last_step, **env)
     assert done.returncode == 0, done.stderr[-3000:]
     assert f"Starting training from iteration {step}" in done.stdout
     assert iterations(work_dir)[-2:] == [step, step + 1]
