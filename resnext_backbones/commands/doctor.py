@@ -1,7 +1,7 @@
-"""Say what of this set-up does not fit together, and what mends it.
+"""Say what of this set-up does not fit, and what mends it.
 
 resnext doctor
-resnext doctor --seconds 60 --runs /data/work_dirs > doctor.txt
+resnext doctor --seconds 60 --runs /data/work_dirs
 
 It works where torch is missing or broken. The exit status is 1 where something does not fit. All
 that it prints can be pasted into a bug report.
