@@ -23,7 +23,7 @@ from resnext_backbones.extras import EXTRAS, MODULES
 from resnext_backbones.weights.registry import REGISTRY
 
 RESNEXT = [sys.executable, "-m", "resnext_backbones"]
-HEAVY = {"torch", "torchvision", "numpy", "mmengine", "mmdet", "timm", "cv2"}
+HEAVY = {"torch", "torchvision", "numpy", "mmengine", "mmdet", "timm", "transformers", "cv2"}
 
 
 def examples(name: str) -> list[list[str]]:
@@ -142,6 +142,7 @@ def test_without_its_extra_a_command_says_how_to_install_it(plain, tmp_path: Pat
         "pretrain": "imagenet/paper",
         "publish": "epoch_1.pth",
         "check-data": "annotations.json",
+        "report": "work",
         "demo": "",
     }
     assert arguments.keys() == EXTRAS.keys()

@@ -1,4 +1,4 @@
-"""Say what of this set-up does not fit, and what mends it.
+"""Say what does not fit together here, and what mends it.
 
 resnext doctor
 resnext doctor --seconds 60 --runs /data/work_dirs
