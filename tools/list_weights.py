@@ -11,7 +11,7 @@ from pathlib import Path
 
 from resnext_backbones.cli import command_parser, run_tool
 from resnext_backbones.commands.list import run
-from resnext_backbones.complexity import costs
+from resnext_backbones.complexity import costs, training_bytes
 from resnext_backbones.engine.catalogue import markdown as results_table
 from resnext_backbones.io import replace_between
 from resnext_backbones.weights.preprocessing import PIXEL_NAMES
@@ -37,7 +37,7 @@ def choice_table() -> str:
     network with no more multiply-adds.
     """
     lines: list[tuple[str, ...]] = [
-        ("licence", "alias", "top-1", "multiply-adds (G)", "parameters (M)")
+        ("licence", "alias", "top-1", "multiply-adds (G)", "parameters (M)", "memory (GB)")
     ]
     for licences in LICENCES:
         best = 0.0
@@ -47,7 +47,11 @@ def choice_table() -> str:
             found, key=lambda one: (one[0].trunk_multiply_adds, -one[1])
         ):
             if top1 > best:
-                numbers = network.trunk_multiply_adds / 1e9, network.trunk_parameters / 1e6
+                numbers = (
+                    network.trunk_multiply_adds / 1e9,
+                    network.trunk_parameters / 1e6,
+                    (training_bytes(row.variant) or 0) / 1e9,
+                )
                 lines.append(
                     (
                         row.source.licence,
