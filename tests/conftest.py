@@ -18,6 +18,8 @@ if not torch.cuda.is_available():
 
 # What a test compares bit for bit is not to depend on what was measured; see engine/run_ways.py.
 os.environ["RESNEXT_BACKBONES_NO_TUNE"] = "1"
+# A page of each run would be half a second and 5 MB; the tests of pages ask for theirs.
+os.environ["RESNEXT_BACKBONES_NO_REPORT"] = "1"
 
 from resnext_backbones.compute import ways
 from resnext_backbones.datasets import generate_shapes

@@ -165,6 +165,20 @@ class Folded(torch.autograd.Function):
         return [gradient if need_x else None, grad_shortcut if need_shortcut else None, *found]
 
 
+@torch.no_grad()
+def last_output(node: Any) -> Tensor:
+    """Returns what a node's last step gave, without activation and shortcut, from what it keeps: it
+    must keep the input of that step.
+    """
+    how, count = node.how, len(node.how.epses)
+    saved = node.saved_tensors
+    kept, folding = saved[count - 1], how.foldings(saved[2 * count + 1 :])[-1]
+    with _cast_already(kept):
+        weight, bias = how.passes.fold(folding, kept.dtype)
+        given = how.given(count - 1, kept)
+        return how.passes.forward(given, weight, bias, how.geometries[-1], None, False)
+
+
 def _cast_already(tensor: Tensor) -> AbstractContextManager[Any]:
     """Keeps autocast from what was cast in the forward pass; it does not know the device meta."""
     device = tensor.device.type
