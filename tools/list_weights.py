@@ -20,6 +20,7 @@ from resnext_backbones.weights.registry import REGISTRY, Published
 
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "docs" / "model_complexity.json"
+MEASURED = ROOT / "docs" / "benchmarks"
 BEGIN, END = "<!-- table: tools/list_weights.py --document -->", "<!-- end -->"
 BEGIN_CHOICE = "<!-- choice: tools/list_weights.py --document -->"
 
@@ -40,13 +41,27 @@ def accuracy(row: Published) -> str:
     return "" if row.source.classes == 1000 else f"{row.source.classes:,} classes"
 
 
-def choice_table() -> str:
+def kept_megabytes(measured: Path) -> tuple[str, dict[str, str]]:
+    """Returns a heading, and of each variant what it keeps for the backward pass, as a result of
+    `python -m benchmarks.family` in a folder has it, on whatever hardware; nothing where there is
+    none.
+    """
+    results = sorted(measured.glob("family_*.json"))
+    if not results:
+        return "kept (MB)", {}
+    family = json.loads(results[-1].read_text("utf-8"))["family"]
+    kept = {name: f"{count / 1e6:.0f}" for name, count in family["kept_bytes"].items()}
+    return f"kept at {' x '.join(map(str, family['size']))} (MB)", kept
+
+
+def choice_table(measured: Path = MEASURED) -> str:
     """Returns the weights of which no others with as free a licence are both more accurate and of a
     network with no more multiply-adds.
     """
+    heading, kept = kept_megabytes(measured)
     record = json.loads(RECORD.read_text(encoding="utf-8"))
     lines: list[tuple[str, ...]] = [
-        ("licence", "alias", "top-1", "multiply-adds (G)", "parameters (M)")
+        ("licence", "alias", "top-1", "multiply-adds (G)", "parameters (M)", heading)
     ]
     for licences in LICENCES:
         best = 0.0
@@ -57,8 +72,11 @@ def choice_table() -> str:
         ):
             if top1 > best:
                 costs = network["trunk_multiply_adds"] / 1e9, network["trunk_parameters"] / 1e6
+                memory = kept.get(row.variant, "-")
                 numbers = (f"{cost:.1f}" for cost in costs)
-                lines.append((row.source.licence, f"`{row.alias}`", accuracy(row), *numbers))
+                lines.append(
+                    (row.source.licence, f"`{row.alias}`", accuracy(row), *numbers, memory)
+                )
                 best = top1
     return as_table(lines)
 
