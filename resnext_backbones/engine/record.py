@@ -39,6 +39,9 @@ EVALUATION = "evaluation.json"
 """This one says what was evaluated last, and where the detections and the truth are."""
 
 
+PLAN = "plan.json"
+"""This one says what a training was to take, if it was planned: `planned_bytes`, of a GPU."""
+
 SWITCH = "RESNEXT_BACKBONES_NO_REPORT"
 """Where an environment variable of this name is set, no run writes its page."""
 
@@ -57,8 +60,12 @@ def read_record(work_dir: Path) -> list[dict[str, Any]]:
     """Returns the entries of a work directory's runs, the oldest first; none where there is no
     record, or a damaged one.
     """
-    entries = read_json(work_dir / RECORD)
-    return [e for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
+    return dicts(read_json(work_dir / RECORD))
+
+
+def dicts(value: Any) -> list[dict[str, Any]]:
+    """Returns the mappings in a list; none where it is no list."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def read_json(path: Path) -> Any:
