@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from benchmarks.complexity import RECORD as COMPLEXITY
 from benchmarks.contestants import CONTESTANTS, OWN
 from benchmarks.job import TASKS, Entry, Setting
 from benchmarks.memory import kept_bytes
@@ -28,6 +27,8 @@ from benchmarks.provenance import file_name, provenance
 from benchmarks.report import image_size, table
 from benchmarks.run import run
 from resnext_backbones.cli import run_tool
+from resnext_backbones.complexity import costs
+from resnext_backbones.complexity import kept_bytes as own_kept
 from resnext_backbones.models.parts.spatial import ATTEND
 from resnext_backbones.variants import VARIANTS
 
@@ -61,21 +62,19 @@ def is_special(name: str) -> bool:
 
 def representatives() -> list[str]:
     """Returns the first network of each kind of parts, if it is not large."""
-    record = json.loads(COMPLEXITY.read_text(encoding="utf-8"))
     kinds: dict[tuple[Any, ...], str] = {}
     for name in names():
         row = VARIANTS[name]
         parts = row.attention, row.attention_after, row.spatial, row.stage, row.pooling
-        if record[name]["trunk_multiply_adds"] <= LARGEST:
+        if costs()[name].trunk_multiply_adds <= LARGEST:
             kinds.setdefault((*parts, row.activation, row.stage_channels is None), name)
     return list(kinds.values())
 
 
-def kept_by(contestant: str, variant: str, size: tuple[int, int]) -> int:
-    """Counts what a contestant keeps of one image for the backward pass, on the device meta."""
-    task = TASKS["detector"]
+def kept_by_peer(variant: str, size: tuple[int, int]) -> int:
+    """Counts what timm's network keeps of one image for the backward pass, without values."""
     with torch.device("meta"):
-        module = task.build(CONTESTANTS[contestant], variant)
+        module = TASKS["detector"].build(CONTESTANTS[PEER], variant)
         images = torch.empty(1, 3, *size)
     return kept_bytes(module, lambda: module(images))
 
@@ -90,7 +89,7 @@ def measure(
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Returns a row for each variant: bytes kept for one image, of this package and of timm; and
-    what a step takes, of some. Beside them stand the bytes of all of `list_variants()`.
+    what a step takes, of some.
 
     Args:
         variants: of `names`.
@@ -100,12 +99,11 @@ def measure(
         device: as PyTorch names it.
         say: is told what is going on.
     """
-    kept = {variant: kept_by(OWN, variant, size) for variant in VARIANTS}
     rows = []
     for variant in variants:
-        theirs_kept = kept_by(PEER, variant, size)
-        row: dict[str, Any] = {"variant": variant, "kept_bytes": kept[variant]}
-        row |= {"timm_kept_bytes": theirs_kept, "kept_bytes_ratio": kept[variant] / theirs_kept}
+        ours_kept, theirs_kept = own_kept(variant, images=1, size=size), kept_by_peer(variant, size)
+        row: dict[str, Any] = {"variant": variant, "kept_bytes": ours_kept}
+        row |= {"timm_kept_bytes": theirs_kept, "kept_bytes_ratio": ours_kept / theirs_kept}
         rows.append(row)
         if variant not in timed:
             continue
@@ -116,8 +114,7 @@ def measure(
         for key in TAKEN:
             row[f"timm_{key}"] = min(each[key] for each in theirs)
             row[f"{key}_ratio"] = row[key] / row[f"timm_{key}"]
-    family = {"size": size, "turns": turns, "kept_bytes": kept}
-    return {"family": family, "rows": rows, **provenance(device)}
+    return {"family": {"size": size, "turns": turns}, "rows": rows, **provenance(device)}
 
 
 def main() -> None:
