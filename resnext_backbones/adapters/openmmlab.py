@@ -18,6 +18,7 @@ from resnext_backbones.models.regnet import regnet
 from resnext_backbones.variants import architecture_of
 
 DEFAULT_BASE_WIDTH = 4
+MMPRETRAIN_GROUPS = 32
 STEMS = {"deep_stem": "deep", "small_images": "3x3"}
 SHORTCUTS = {None: None, False: "strided", True: "pooled"}
 STYLES = {"pytorch": False, "caffe": True}
@@ -35,14 +36,19 @@ def _strides_in_1x1(style: str | None) -> bool | None:
 class ResNeXt(Backbone):
     """Takes the arguments of MMDetection's `ResNeXt` by their names, and what is named here.
 
+    MMSegmentation has the same names, and MMPretrain others, which come with its defaults.
+
     Args:
         depth: 26, 29, 50, 101, 152, or the number of blocks of each stage.
-        groups, base_width: cardinality, and channels a group in stage 1. With `groups=1` the
-            default width of 4 builds ResNet, as any width does in MMDetection.
+        groups, base_width: cardinality, 1 by default, and channels a group in stage 1. With
+            `groups=1` the default width of 4 builds ResNet, as any width does in MMDetection.
+        width_per_group: MMPretrain's word for `base_width`. Beside it, as there, `groups` is 32,
+            `norm_eval` False and `out_indices` the last stage alone, where they are left out.
         variant: a name of `list_variants()`, in place of depth, groups and base_width.
         style: `pytorch` strides in the 3x3 convolution of a block, `caffe` in the first 1x1; None
             is the variant's, and `pytorch` without one.
         small_images: a 3x3 stem that does not stride.
+        attention: of `models.parts.attention.ATTENTION`.
         options: of `Backbone`, and of the trunk, by its names.
 
     Raises:
@@ -52,10 +58,11 @@ class ResNeXt(Backbone):
     def __init__(
         self,
         depth: int | Sequence[int] | None = None,
-        groups: int = 1,
+        groups: int | None = None,
         base_width: int = DEFAULT_BASE_WIDTH,
         *,
         variant: str | None = None,
+        width_per_group: int | None = None,
         in_channels: int = 3,
         stem_channels: int | None = None,
         base_channels: int | None = None,
@@ -64,6 +71,7 @@ class ResNeXt(Backbone):
         deep_stem: bool | None = None,
         small_images: bool | None = None,
         avg_down: bool | None = None,
+        attention: str | None = None,
         **options: Any,
     ) -> None:
         if deep_stem and small_images:
@@ -76,13 +84,45 @@ class ResNeXt(Backbone):
             "stem_channels": stem_channels,
             "shortcut": SHORTCUTS[avg_down],
             "stride_in_1x1": _strides_in_1x1(style),
+            "attention": attention,
         }
         fields = {name: value for name, value in fields.items() if value is not None}
+        if width_per_group is not None:
+            alone = base_width == DEFAULT_BASE_WIDTH
+            require(alone, "base_width", "left out beside width_per_group", base_width)
+            base_width, groups = width_per_group, MMPRETRAIN_GROUPS if groups is None else groups
+            options = {"norm_eval": False, "out_indices": (num_stages - 1,), **options}
+        groups = 1 if groups is None else groups
         architecture = _architecture(variant, depth, groups, base_width, fields)
         for word, wanted in stems.items():
             if wanted is False and architecture.stem == STEMS[word]:
                 raise ValueError(f"{word}=False cannot be given beside the variant {variant!r}")
         super().__init__(architecture.of_stages(num_stages), **options)
+
+
+@MODELS.register_module(name="SEResNeXt")
+class SEResNeXt(ResNeXt):
+    """Takes the arguments of MMPretrain's `SEResNeXt` by their names, as `ResNeXt` does.
+
+    Args:
+        se_ratio: 16 alone is taken here.
+
+    Raises:
+        ValueError: an argument is out of its range; the message names it.
+    """
+
+    def __init__(
+        self,
+        depth: int | Sequence[int] | None = None,
+        groups: int | None = None,
+        width_per_group: int = DEFAULT_BASE_WIDTH,
+        *,
+        se_ratio: int = 16,
+        **options: Any,
+    ) -> None:
+        require(se_ratio == 16, "se_ratio", "16", se_ratio)
+        options |= {"width_per_group": width_per_group, "attention": "SE"}
+        super().__init__(depth, groups, **options)
 
 
 def _architecture(
