@@ -59,7 +59,7 @@ def make_run(folder: Path, *, images: int = 12, detections: bool = True) -> Path
     }
     for start in (0, STEPS // 2):
         record.begin(work_dir, from_step=start, **begun)
-    record.note(work_dir, planned_bytes=8 * 2**30)
+    (work_dir / record.PLAN).write_text(json.dumps({"planned_bytes": 8 * 2**30}))
     record.note_end(work_dir, STEPS, (7600 * 2**20, "GPU"))
     evaluated: dict[str, Any] = {"split": "val", "step": STEPS, "metrics": METRICS}
     if detections:

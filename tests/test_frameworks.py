@@ -1,4 +1,4 @@
-"""One file of weights in detectors of four frameworks: the same maps, and the same training."""
+"""One file of weights in each framework: the same maps, and the same training."""
 
 from __future__ import annotations
 
@@ -145,11 +145,36 @@ def transformers(file: Path) -> Built:
     )
 
 
+def timm(file: Path) -> Built:
+    from timm import create_model
+    from torchvision.transforms.functional import normalize
+
+    import resnext_backbones.adapters.timm  # noqa: F401
+
+    features = create_model(
+        f"resnext_backbones_{VARIANT}",
+        features_only=True,
+        out_indices=(1, 2, 3, 4),
+        frozen_stages=FROZEN,
+        norm="FrozenBN",
+        pretrained=True,
+        pretrained_cfg_overlay={"file": str(file)},
+    )
+    cfg = features.pretrained_cfg
+    return Built(
+        features,
+        features.model,
+        lambda image: normalize(image / 255, cfg["mean"], cfg["std"])[None],
+        features,
+    )
+
+
 FRAMEWORKS: dict[str, tuple[str, Callable[[Path], Built]]] = {
     "MMDetection": ("mmdet", mmdetection),
     "Detectron2": ("detectron2", detectron2),
     "torchvision": ("torchvision", torchvision),
     "transformers": ("transformers", transformers),
+    "timm": ("timm", timm),
 }
 
 

@@ -71,6 +71,8 @@ def create(variant: str, pretrained: bool = False, **options: Any) -> nn.Module:
     if overlay.get("file"):  # any source of `load_weights`
         overlay.setdefault("custom_load", True)
     everything = tuple(range(len(architecture.blocks) + 1))
+    if options.get("features_only"):
+        options["num_classes"] = 0  # also for weights without a head
     return build_model_with_cfg(
         partial(TimmResNeXt, architecture),
         PREFIX + variant,

@@ -1,6 +1,7 @@
 """timm's methods on the trunk."""
 
-from __future__ import annotations
+# Without `from __future__ import annotations`: a traced network that is scripted has the types of
+# `forward`, and TorchScript does not look names up.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
@@ -84,6 +85,9 @@ class TimmResNeXt(ResNeXt):
         check_one_of("output_stride", output_stride, OUTPUT_STRIDES)
         architecture = replace(Architecture.of(architecture), in_channels=in_chans)
         strides, dilations = dilated(architecture, output_stride)
+        # There timm pools on, in steps of one pixel.
+        alike = max(dilations) == 1 or architecture.shortcut != "pooled"
+        require(alike, "output_stride", "32 where a network pools in its shortcuts", output_stride)
         if norm_layer is not None:
             require(
                 "norm" not in options, "norm", "left out beside norm_layer", options.get("norm")
@@ -158,7 +162,7 @@ class TimmResNeXt(ResNeXt):
         stage = r"^layer(\d+)"
         beside = [(rf"{stage}\.(\d+)", None), (rf"{stage}\.conv_transition", MATCH_PREV_GROUP)]
         blocks = stage if coarse else [*beside, (stage, (0,))]
-        return {"stem": rf"^({'|'.join(self._stem_names)})", "blocks": blocks}
+        return {"stem": rf"^(?:{'|'.join(self._stem_names)})", "blocks": blocks}
 
     def no_weight_decay(self) -> set[str]:
         """Returns the parameters beside biases and norms that are not decayed: there are none."""

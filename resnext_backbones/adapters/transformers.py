@@ -74,9 +74,8 @@ class ResNeXtBackbone(BackboneMixin, PreTrainedModel):
         self.trunk = config.build()
         self.loaded_weights: LoadedWeights | None = None
         if any(p.is_meta for p in self.trunk.parameters()):
-            # `from_pretrained` builds it so, and puts a file's tensors in these places; with FSDP
-            # in the first process alone, which gives them to the others.
-            self._awaits_values = not is_fsdp_enabled() or is_local_dist_rank_0()
+            # `from_pretrained` builds it so, and puts a file's tensors in these places.
+            self._awaits_values = True
             self._init_weights(self.trunk)
         elif config.weights is not None:
             self._load()
@@ -127,13 +126,15 @@ class ResNeXtBackbone(BackboneMixin, PreTrainedModel):
         if self._awaits_values and not any(t.is_meta for t in self.trunk.state_dict().values()):
             self._awaits_values = False
             freeze(self.trunk.frozen_modules())  # parameters of a file take gradients
-            self._check_values()
+            if not _are_given():
+                self._check_values()
         return super().train(mode)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         """Clears what a file had no values for, where transformers would draw some."""
-        for part in module.modules() if self._awaits_values else ():
+        absent = self._awaits_values and not _are_given()
+        for part in module.modules() if absent else ():
             for tensor in (*part._parameters.values(), *part._buffers.values()):
                 if tensor is None or tensor.is_meta:
                     continue
@@ -229,6 +230,11 @@ def _file(
         f"weights {source}: has no {' or '.join(names)}; of a trunk in several files save it again "
         "with a larger max_shard_size"
     )
+
+
+def _are_given() -> bool:
+    """Returns whether FSDP gives this process the values that the first one loads."""
+    return is_fsdp_enabled() and not is_local_dist_rank_0()
 
 
 def _is_own_folder(source: object) -> bool:

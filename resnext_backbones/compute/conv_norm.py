@@ -19,7 +19,7 @@ from resnext_backbones.compute.convolution import conv2d
 from resnext_backbones.compute.folded import Folded, How, last_output
 from resnext_backbones.compute.folding import Folding, can_fold
 from resnext_backbones.compute.geometry import Geometry
-from resnext_backbones.compute.kept import has_hooks, keeping, remember
+from resnext_backbones.compute.kept import keeping, remember
 from resnext_backbones.compute.passes import passes_for
 from resnext_backbones.compute.plain import has_memory_format, is_observed, is_plain
 
@@ -145,8 +145,7 @@ def _folded(x: Tensor, run: Sequence[Step], shortcut: Tensor | None = None) -> T
             with keeping(x):
                 x = Folded.apply(how, x, added, *tensors)
             node: Any = x.grad_fn
-            # Others, as activation checkpointing, give back once what a node keeps.
-            if last.again and node is not None and node.first < len(run) and not has_hooks():
+            if last.again and node is not None and node.first < len(run):
                 remember(x, partial(last_output, node))
         else:
             x = how.forward(x, added, foldings)[0][-1]

@@ -22,7 +22,7 @@ import torch
 import resnext_backbones
 from resnext_backbones.engine.provenance import commit
 from resnext_backbones.extras import NEEDED, installation
-from resnext_backbones.io import atomic_write_text, json_text
+from resnext_backbones.io import atomic_write_text, json_text, remove_leftovers
 from resnext_backbones.reports.page import FILE_NAME
 from resnext_backbones.weights.download import hash_of
 from resnext_backbones.weights.sources import locate
@@ -38,6 +38,9 @@ JOURNAL = "checkpoints.json"
 EVALUATION = "evaluation.json"
 """This one says what was evaluated last, and where the detections and the truth are."""
 
+
+PLAN = "plan.json"
+"""This one says what a training was to take, if it was planned: `planned_bytes`, of a GPU."""
 
 SWITCH = "RESNEXT_BACKBONES_NO_REPORT"
 """Where an environment variable of this name is set, no run writes its page."""
@@ -57,8 +60,12 @@ def read_record(work_dir: Path) -> list[dict[str, Any]]:
     """Returns the entries of a work directory's runs, the oldest first; none where there is no
     record, or a damaged one.
     """
-    entries = read_json(work_dir / RECORD)
-    return [e for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
+    return dicts(read_json(work_dir / RECORD))
+
+
+def dicts(value: Any) -> list[dict[str, Any]]:
+    """Returns the mappings in a list; none where it is no list."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def read_json(path: Path) -> Any:
@@ -70,7 +77,11 @@ def read_json(path: Path) -> Any:
 
 
 def begin(work_dir: Path, **facts: Any) -> None:
-    """Adds the entry of a run that begins, with its facts; raises OSError."""
+    """Adds the entry of a run that begins, with its facts, and clears away what a killed one was
+    writing; raises OSError.
+    """
+    for name in (RECORD, EVALUATION, "detections*.json", FILE_NAME):
+        remove_leftovers(work_dir, name)
     entry = {"started": now(), "command": command(), **_code(), "versions": versions(), **facts}
     _write(work_dir, [*read_record(work_dir), entry])
 

@@ -35,10 +35,12 @@ def by_step(work_dir: Path) -> tuple[Rows, Rows]:
                 (val if is_val else train)[step] = row
     for row in _lines(work_dir / "metrics.json"):
         if isinstance(step := row.get("iteration"), int):
-            # Detectron2 counts from 0, and puts an evaluation beside the last step before it.
+            # Detectron2 counts from 0, and once more when it has trained.
+            step += "total_loss" in row
             if metrics := dict(measured(row.items())):
-                val[step + 1] = metrics
-            train[step + 1] = {DETECTRON2.get(name, name): value for name, value in row.items()}
+                val[step] = metrics
+            if "total_loss" in row:
+                train[step] = {DETECTRON2.get(name, name): value for name, value in row.items()}
     return train, val
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import unittest
 import warnings
 from collections.abc import Callable
@@ -281,6 +282,17 @@ def test_no_door_takes_a_part_of_a_trunk(what: str, tmp_path: Path) -> None:
             type(detector).from_pretrained(folder, **options)
 
 
+@pytest.mark.parametrize("end", ["layer3.1.conv2.weight", "layer2.0.bn2.running_mean"])
+def test_another_shape_is_not_ignored(end: str, tmp_path: Path) -> None:
+    def cut(state: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {k: v[1:].contiguous() if k.endswith(end) else v for k, v in state.items()}
+
+    detector, _ = network("DETR")
+    folder = saved(tmp_path, cut, detector)
+    with pytest.raises(WeightsError, match=f"1 of the trunk's .* of another shape.*: {end}"):
+        type(detector).from_pretrained(folder, ignore_mismatched_sizes=True)
+
+
 def test_counters_of_batches_may_be_missing(tmp_path: Path) -> None:
     backbone = ResNeXtBackbone(config(norm="BN"))
     folder = saved(tmp_path, without("num_batches_tracked"), backbone)
@@ -428,7 +440,7 @@ def test_a_config_holds_what_it_was_given(tmp_path: Path) -> None:
     assert words_of(second) == words_of(first)
     assert second.to_json_string() == first.to_json_string()
     assert Architecture.of(second.architecture) == SMALL
-    assert second != config(**{**words, "strides": None})
+    assert config(**words) == config(**words) != config(**{**words, "strides": None})
     assert {**words, "strides": [1, 2, 2, 1]}.items() <= json.loads(second.to_json_string()).items()
     with pytest.warns(RandomStagesWarning):
         backbone = transformers.AutoBackbone.from_config(second)
@@ -453,11 +465,18 @@ def test_transformers_own_checkpointing_is_refused() -> None:
         getattr(ResNeXtBackbone(config()), enable)()
 
 
-def test_pushed_with_its_config(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pushed: list[str] = []
+def test_pushed_to_the_hub_and_loaded_from_it(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = tmp_path / "models--owner--name"
+    snapshot = hub / "snapshots" / ("0" * 40)
+    for folder in (snapshot, hub / "refs"):
+        folder.mkdir(parents=True)
+    (hub / "refs" / "main").write_text(snapshot.name)
 
     def commit(*_: object, operations: list[Any], **__: object) -> None:
-        pushed.extend(operation.path_in_repo for operation in operations)
+        for operation in operations:
+            shutil.copy(operation.path_or_fileobj, snapshot / operation.path_in_repo)
 
     named = SimpleNamespace(repo_id="owner/name")
     places = ("huggingface_hub.HfApi", *(["transformers.utils.hub"] if BEFORE_5 else []))
@@ -465,9 +484,18 @@ def test_pushed_with_its_config(file: Path, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(f"{place}.create_repo", lambda *_, **__: named)
         monkeypatch.setattr(f"{place}.create_commit", commit)
     monkeypatch.setattr("huggingface_hub.ModelCard.load", lambda *_, **__: ModelCard(""))
-    ResNeXtBackbone(config(weights=str(file))).push_to_hub("owner/name")
+    weights = Path(shutil.copy(file, tmp_path))
+    backbone = ResNeXtBackbone(config(weights=weights))
+    backbone.push_to_hub("owner/name")
     names = ["README.md", "config.json", "model.safetensors", "preprocessor_config.json"]
-    assert sorted(pushed) == names
+    assert sorted(path.name for path in snapshot.iterdir()) == names
+    weights.unlink()  # nobody looks for it any more
+    where = {"cache_dir": tmp_path, "local_files_only": True}
+    again = ResNeXtBackbone.from_pretrained("owner/name", **where)
+    assert equal(again.state_dict(), backbone.state_dict())
+    save_file({"a": torch.zeros(1)}, snapshot / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(WeightsError, match=r"model\.safetensors"):
+        ResNeXtBackbone.from_pretrained("owner/name", **where)
 
 
 COMMON = "TRANSFORMERS_BACKBONE_TESTS"

@@ -19,6 +19,9 @@ PRETRAINING = [
 """The network of `QUICK`."""
 
 
+ONE_EPOCH = ["train_cfg.max_epochs=1", "train_cfg.val_interval=1"]
+
+
 @pytest.mark.parametrize("variant", ["", pytest.param("gcresnext26ts", marks=pytest.mark.whole)])
 def test_demo_at_a_tiny_size(tmp_path: Path, variant: str) -> None:
     """A variant takes the place of the small network, and is compared with random weights."""
@@ -29,9 +32,9 @@ def test_demo_at_a_tiny_size(tmp_path: Path, variant: str) -> None:
             for options in (quick, pretraining)
         )
     done = run(
-        "demo.py", "--work-dir", tmp_path / "demo", "--num-train", 16, "--num-val", 4,
+        "demo.py", "--work-dir", tmp_path / "demo", "--num-train", 8, "--num-val", 4,
         *["--variant", variant, "--compare"] * compare,
-        "--cfg-options", *quick, "--pretrain-options", *pretraining,
+        "--cfg-options", *quick, *ONE_EPOCH, "--pretrain-options", *pretraining,
         RESNEXT_BACKBONES_NO_REPORT="",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

@@ -100,7 +100,8 @@ def test_train_kill_resume_and_evaluate(datasets: Path, tmp_path: Path) -> None:
     again = [*arguments[1:5], *TINY[:2], "--resume", "--cfg-options", *TINY[2:]]
     last_step = f"train.max_iter={step + 2}"
     env |= {record.SWITCH: ""}
-    done = run("train.py", f"detectron2/{LAZY}", *again, last_step, **env)
+    train = [sys.executable, str(TOOLS / "train.py")]
+    done = run(train, f"detectron2/{LAZY}", *again, last_step, **env)
     assert done.returncode == 0, done.stderr[-3000:]
     page = (work_dir / "report.html").read_text(encoding="utf-8")
     for section in ("trained", "data", "curves", "measured", "confusion", "images", "time"):

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from resnext_backbones.engine.record import EVALUATION, JOURNAL, read_json, read_record
+from resnext_backbones.engine.record import EVALUATION, JOURNAL, PLAN, dicts, read_json, read_record
 from resnext_backbones.engine.scalars import Rows, by_step
 from resnext_backbones.errors import InputError
 
@@ -31,6 +31,7 @@ class Run:
         train, val: the scalars of training and of evaluations, by step.
         evaluation: what was evaluated last: `engine.record.note_evaluation`.
         config: its file.
+        plan: what the training was to take: `engine.record.PLAN`.
     """
 
     work_dir: Path
@@ -40,6 +41,7 @@ class Run:
     val: Rows
     evaluation: dict[str, Any]
     config: Path | None
+    plan: dict[str, Any]
 
     @property
     def name(self) -> str:
@@ -83,15 +85,17 @@ def read_run(work_dir: Path) -> Run:
     if not work_dir.is_dir():
         raise InputError(f"work directory {work_dir}: there is no such folder")
     train, val = by_step(work_dir)
-    checkpoints, evaluation = (read_json(work_dir / name) for name in (JOURNAL, EVALUATION))
+    names = (JOURNAL, EVALUATION, PLAN)
+    checkpoints, evaluation, plan = (read_json(work_dir / name) for name in names)
     run = Run(
         work_dir=work_dir.absolute(),
         record=read_record(work_dir),
-        checkpoints=[e for e in checkpoints or () if isinstance(e, dict)],
+        checkpoints=dicts(checkpoints),
         train=train,
         val=val,
         evaluation=evaluation if isinstance(evaluation, dict) else {},
         config=next((p for each in CONFIGS for p in sorted(work_dir.glob(each))), None),
+        plan=plan if isinstance(plan, dict) else {},
     )
     if not (run.record or run.checkpoints or run.train or run.val or run.metrics):
         raise InputError(

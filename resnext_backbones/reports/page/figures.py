@@ -158,7 +158,11 @@ def confusion_figure(matrix: NDArray[np.integer], names: Sequence[str]) -> tuple
         heat["texttemplate"] = "%{text}"
     short = [*(plain(_cut(names[i])) for i in shown), NOTHING]
     axis = {"tickvals": places, "ticktext": short, "showgrid": False, "zeroline": False}
-    x = {**axis, "title": {"text": "found as", "standoff": 16}, "tickangle": -45}
+    x = {
+        **axis,
+        "title": {"text": "found as", "standoff": 16},
+        "tickangle": -45 if len(rows) <= 21 else -90,
+    }
     y = {**axis, "title": {"text": "truth", "standoff": 16}, "autorange": "reversed"}
     layout = _layout(x, y)
     layout["height"] = 200 + max(18, 40 - len(rows)) * len(rows)

@@ -102,8 +102,8 @@ def most_memory(run: Run) -> float | None:
 
 
 def planned_memory(run: Run) -> float | None:
-    """Returns the bytes that `resnext plan` said it would take, where the run was planned."""
-    return _number(run.last.get("planned_bytes")) or None
+    """Returns the bytes that a training was to take, where it was planned."""
+    return _number(run.plan.get("planned_bytes")) or None
 
 
 def coco_rows(metrics: Mapping[str, float]) -> list[tuple[str, list[str]]]:

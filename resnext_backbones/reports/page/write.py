@@ -104,10 +104,11 @@ def measured(run: Run) -> str:
     if not noted:
         return ""
     by = "in training" if noted.get("split") == "val" else "by a test"
+    step = f" at step {noted['step']:,}" if isinstance(noted.get("step"), int) else ""
     images = noted.get("image_ids")
     of = f"{len(images):,} images of " if isinstance(images, list) else ""
     truth = f", on {of}{noted['annotations']}" if noted.get("annotations") else ""
-    return f"Measured {by} at step {noted.get('step', 0):,}{truth}."
+    return f"Measured {by}{step}{truth}."
 
 
 def facts(run: Run) -> list[tuple[str, str]]:

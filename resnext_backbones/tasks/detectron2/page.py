@@ -71,11 +71,21 @@ def note_evaluation(folder: Path, dataset: str, results: Mapping[str, Any]) -> N
         record.note_evaluation(
             folder,
             split="val" if has_event_storage() else "test",
-            step=get_event_storage().iter + 1 if has_event_storage() else None,
+            step=_steps_done(),
             metrics=dict(measured(named)),
             images=str(known.get("image_root", "")),
             **kept,
         )
+
+
+def _steps_done() -> int | None:
+    """Returns how many steps a training has done; None where there is none."""
+    if not has_event_storage():
+        return None
+    storage = get_event_storage()
+    # Detectron2 counts from 0, and once more when it has trained.
+    in_step = storage.latest().get("total_loss", (0, -1))[1] == storage.iter
+    return storage.iter + in_step
 
 
 def end_run(folder: Path, step: int | None = None) -> None:
