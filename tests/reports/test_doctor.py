@@ -113,12 +113,14 @@ def test_what_crashes_or_exits_takes_nothing_with_it(python: Python) -> None:
     python.install("mmcv", "import sys\nsys.exit('no')", of="onedl-mmcv")
     python.install("mmdet", of="onedl-mmdetection")
     python.install("huggingface_hub", "import absent_module")
+    python.install("timm", "import timm.layers")
     python.install("transformers")
     _, found, text = python.doctor("--seconds", "60")
     said = about(found, "PIL 1.0 cannot be imported: ended by SIGSEGV")
     assert f"it was at {python.folder}/PIL/__init__.py:2 in <module>" in said
     assert "ended its process with status 3" in about(found, "cv2 1.0")
     assert about(found, "huggingface_hub 1.0").endswith("pip install absent_module")
+    assert about(found, "timm 1.0").endswith("--no-cache-dir timm")  # a part of its own
     assert "SystemExit: no" in about(found, "mmcv 1.0")
     assert not [each for each in found if each.startswith("matplotlib")]  # PIL may be the cause
     assert re.search(r"^matplotlib +1\.0 +FAILS: ValueError: no$", text, re.M)
@@ -143,13 +145,15 @@ def test_half_of_a_package_and_two_of_one_are_found(python: Python) -> None:
     python.install("cv2", of="opencv-python", version="4.12.0.88")
     python.install("cv2", of="opencv-python-headless", version="4.12.0.88")
     (python.folder / "~orch").mkdir()
+    (python.folder / "timm-1.0.dist-info").mkdir()  # without a description
     _, found, text = python.doctor()
     said = about(found, "numpy 2.2.6: 1 of its 1 files are missing, such as numpy/__init__.py")
     assert said.endswith("--no-cache-dir numpy==2.2.6")
     assert about(found, "numpy: there is a folder of this name without its first file")
     assert "2.14.1" in about(found, "torch: one folder has it as")
     assert not [each for each in found if "opencv" in each]
-    assert f"left {python.folder}/~orch behind" in text
+    for left in ("~orch", "timm-1.0.dist-info"):
+        assert f"left {python.folder}/{left} behind" in text
     python.install("cv2", of="opencv-contrib-python", version="4.9.0.80")
     _, found, _ = python.doctor()
     said = about(found, "opencv-python 4.12.0.88, opencv-python-headless 4.12.0.88, opencv-contrib")
@@ -270,9 +274,9 @@ def test_names_and_secrets_are_left_out(monkeypatch) -> None:
     monkeypatch.setenv("USER", "ada")
     monkeypatch.setenv("HOME", "/home/ada")
     told = private(
-        "/home/ada/x and ada's /home/bob/y, hf_abcdefghijklmnopqrstuv, //u:p@host/ adapters"
+        "/home/ada/x, /data/ada, ada@x, an ada, /home/bob/y, hf_abcdefghijklmnopq, //u:p@h/"
     )
-    assert told == "~/x and USER's /home/USER/y, ***, //***@host/ adapters"
+    assert told == "~/x, /data/USER, USER@x, an ada, /home/USER/y, ***, //***@h/"
 
 
 @pytest.mark.whole

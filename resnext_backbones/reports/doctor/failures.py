@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from resnext_backbones.reports.doctor.installed import Installed
+from resnext_backbones.reports.doctor.installed import MODULES, Installed
 from resnext_backbones.reports.doctor.probing import Probe
 
 DEPENDS: dict[str, tuple[str, ...]] = {
@@ -122,9 +122,11 @@ def pip() -> str:
     found = shutil.which("python")
     same = found is not None and Path(found).samefile(sys.executable) and _prefix_of(found)
     python = "python" if same else shlex.quote(sys.executable)
-    if find_spec("pip") is None and shutil.which("uv"):
-        return f"uv pip --python {python}"
-    return f"{python} -m pip"
+    if find_spec("pip") is not None:
+        return f"{python} -m pip"
+    if shutil.which("uv"):
+        return f"VIRTUAL_ENV={shlex.quote(sys.prefix)} uv pip"
+    return f"{python} -m ensurepip && {python} -m pip"
 
 
 def _prefix_of(python: str) -> bool:
@@ -138,8 +140,12 @@ def explanation(probe: Probe, installed: Installed) -> tuple[str, str]:
     """
     names = " ".join(each.name for each in installed.of_module(probe.name))
     names = names or probe.name.partition(".")[0]
-    if probe.missing and not probe.name.startswith(probe.missing):
-        return f"it needs {probe.missing}", f"{pip()} install {probe.missing.partition('.')[0]}"
+    missing = (probe.missing or "").partition(".")[0]
+    if missing == probe.name.partition(".")[0]:
+        return "a part of it is not there", AGAIN.format(pip=pip(), names=names)
+    if missing:
+        brought_by = MODULES.get(missing, (missing,))[0]
+        return f"it needs {probe.missing}", f"{pip()} install {brought_by}"
     if probe.hangs:
         return "", ""
     for text in (f"{probe.signal} {probe.error}", probe.said):

@@ -93,7 +93,7 @@ class Installed:
     Attributes:
         packages: by name, those of `KNOWN`; of several with one name the first one counts.
         doubled: name -> versions, of what one folder has twice.
-        leftovers: folders that pip renamed and never removed.
+        leftovers: folders that pip renamed and never removed, or whose description is gone.
         origins: module -> its first file; None where it is a folder without one.
         unmet: requirements of the packages that nothing fits.
         compared: whether their versions could be compared.
@@ -125,9 +125,14 @@ def look() -> Installed:
     packages: dict[str, Package] = {}
     versions: dict[str, str] = {}
     doubled: dict[str, list[str]] = {}
+    leftovers = list(_leftovers())
     for distribution in distributions():
-        name, version = _name(distribution), distribution.version or "?"
         folder = Path(str(distribution.locate_file("")))
+        try:
+            name, version = normalised(distribution.metadata["Name"]), distribution.version
+        except (TypeError, KeyError, AttributeError, ValueError):  # as Python's versions have it
+            leftovers.append(Path(str(getattr(distribution, "_path", folder))))
+            continue
         if name in versions:
             first = packages.get(name)
             if first is not None and first.folder == folder and version != first.version:
@@ -141,7 +146,7 @@ def look() -> Installed:
     return Installed(
         packages,
         {name: tuple(each) for name, each in doubled.items()},
-        tuple(_leftovers()),
+        tuple(leftovers),
         {module: origin for module in MODULES if (origin := _origin(module)) != ""},
         *_unmet(needs, versions),
         __version__,
@@ -150,10 +155,6 @@ def look() -> Installed:
 
 def normalised(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _name(distribution: Distribution) -> str:
-    return normalised(distribution.metadata["Name"] or "")  # a broken one has none
 
 
 def _package(name: str, version: str, folder: Path, distribution: Distribution) -> Package:

@@ -58,8 +58,10 @@ def private(text: str) -> str:
     for name in (os.environ.get("USER"), os.environ.get("LOGNAME")):
         names[name or ""] = "USER"
     for name, instead in names.items():
-        if name not in ("", "root", "localhost"):
-            text = re.sub(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", instead, text)
+        if name not in ("", "root", "localhost", *MODULES):
+            # In a path, or as USER@HOST; elsewhere it may be a word of its own.
+            given = re.escape(name)
+            text = re.sub(rf"(?<=[/@=]){given}(?![\w-])|(?<![\w-]){given}(?=@)", instead, text)
     return text
 
 
