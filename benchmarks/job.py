@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.clock import seconds
@@ -179,6 +180,7 @@ class Job:
             load(module.get_submodule(self.task.trunk), random_state(setting.variant))
         if setting.smooth:
             _smooth(module)
+        _keep_all(module)
         self.dtype = torch.float64 if entry.precision == "float64" else torch.float32
         module.to(setting.device, self.dtype)
         if entry.layout in contestant.layouts:
@@ -284,6 +286,13 @@ class Job:
     def graphs() -> int:
         """Returns how often the compiler had to compile so far."""
         return torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
+def _keep_all(module: nn.Module) -> None:
+    """Drops nothing: contestants that draw at random could not be compared."""
+    for part in module.modules():
+        if isinstance(part, _DropoutNd):
+            part.eval()
 
 
 def _smooth(module: nn.Module) -> None:
