@@ -118,7 +118,9 @@ class ResNeXtConfig(BackboneConfigMixin, PretrainedConfig):
             return
         self.out_features = list(features)
         if indices is not None:
-            fits = [self.stage_names[i] for i in indices] == self.out_features
+            names = self.stage_names
+            within = all(-len(names) <= i < len(names) for i in indices)
+            fits = within and [names[i] for i in indices] == self.out_features
             require(fits, "out_indices", f"those of {', '.join(features)}, or left out", indices)
 
     # dataclasses would compare the fields of the base alone.

@@ -415,6 +415,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"out_features": ["stage1"], "out_indices": [2]},
         r"out_indices must be those of stage1",
     ),
+    "a stage by its number": (
+        {"out_features": ["stage4"], "out_indices": [9]},
+        r"out_indices must be those of stage4",
+    ),
     "two networks": (
         {"architecture": SMALL.to_dict(), "blocks": (1, 1)},
         "blocks must be left out beside architecture",
