@@ -9,6 +9,7 @@ from resnext_backbones.tasks.mmdetection.config import pretrained
 
 networks = dict(
     x50_32x4d=pretrained("open-mmlab/resnext50_32x4d"),
+    x50_32x4d_v2=pretrained("torchvision/resnext50_32x4d.v2"),
     x101_32x4d=pretrained("open-mmlab/resnext101_32x4d"),
     x101_64x4d=pretrained("open-mmlab/resnext101_64x4d"),
     # The norms' scale and shift are not trained, as in MMDetection's own config.

@@ -7,7 +7,6 @@ checkpoints of whole detectors load with `load_state_dict`, and the other way ro
 
 from __future__ import annotations
 
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from torchvision.ops.feature_pyramid_network import (
 from resnext_backbones.build import architecture_and_options
 from resnext_backbones.models import ResNeXt
 from resnext_backbones.models.architecture import Architecture
+from resnext_backbones.models.freezing import warn_of_random_stages
 from resnext_backbones.models.options import MAX_STAGES, check_one_of, check_range, require
 from resnext_backbones.models.parts.norms import Norm
 from resnext_backbones.weights import LoadedWeights, WeightsError, load_weights, preprocessing_of
@@ -73,10 +73,6 @@ HEADS: dict[type[nn.Module], Callable[[int, int, Dilation], nn.Module]] = {
     FCN: lambda channels, classes, _: FCNHead(channels, classes),
 }
 """The head of each of torchvision's networks for segmentation."""
-
-
-class RandomStagesWarning(UserWarning):
-    """Says that random values are frozen."""
 
 
 class NamedResNeXt(ResNeXt):
@@ -266,11 +262,6 @@ def _loaded(
 ) -> NamedResNeXt:
     if weights is not None:
         body.loaded_weights = load_weights(body, weights, adapt_input=adapt_input)
-    elif body.frozen_stages >= 0:
-        warnings.warn(
-            "the stem and stages of random values are frozen, and stay so unless a state dict is "
-            "loaded: give weights, or train all layers (trainable_layers=5, frozen_stages=-1)",
-            RandomStagesWarning,
-            stacklevel=3,
-        )
+    else:
+        warn_of_random_stages(body, "train all layers (trainable_layers=5, frozen_stages=-1)")
     return body

@@ -23,6 +23,10 @@ from resnext_backbones.models.parts.self_attention import BottleneckAttention
 from resnext_backbones.models.parts.shortcuts import SHORTCUTS
 from resnext_backbones.models.recompute import BLOCK, INNER, attended, computed_again
 
+LARGE = (0, 1)
+"""Of maps in these stages attention behind the third convolution does not keep its input: they are
+the largest, and no dearer to compute again from the third convolution's input than others."""
+
 
 class Bottleneck(nn.Module):
     """Adds a 1x1, a grouped 3x3 and a 1x1 convolution to a shortcut.
@@ -97,6 +101,7 @@ class Bottleneck(nn.Module):
         inner = self.conv2.named_children() if self._is_plain else ()
         self.added = [f"conv2.{name}." for name, _ in inner]
         self._attentions: set[str] = set()
+        self._before_attention: set[str] = set()
         for plugin in plugins:
             name, module = plugin.build(out_channels if plugin.after == 3 else width)
             if hasattr(self, name):
@@ -107,6 +112,8 @@ class Bottleneck(nn.Module):
                 self.added.append(f"{name}.")
             if plugin.again:
                 self._attentions.add(name)
+            if plugin.after == 3 and plugin.required and stage in LARGE:
+                self._before_attention.add("conv3")
         # By their names: a convolution, its norm, and what is called behind the two.
         self._branch = list(zip(("conv1", "conv2", "conv3"), norms, behind, strict=True))
         if not self._is_plain:
@@ -120,6 +127,7 @@ class Bottleneck(nn.Module):
         self._again = {BLOCK: {"conv1", "conv2"}, INNER: {cheaper}}.get(recompute, set())
         # Else the block is computed again, and the attention with it.
         self._attended = set() if recompute else self._attentions
+        self._made_again = set() if recompute else self._before_attention
 
     @property
     def last_norm(self) -> nn.Module:
@@ -154,7 +162,8 @@ class Bottleneck(nn.Module):
         out, steps = x, []
         for conv, norm, plugins in self._branch:
             relu = None if conv == "conv3" else self.relu
-            steps.append(Step(getattr(self, conv), getattr(self, norm), relu, conv in again))
+            made_again = conv in again or conv in self._made_again
+            steps.append(Step(getattr(self, conv), getattr(self, norm), relu, made_again))
             if plugins:
                 out, steps = run(out, steps), []
             for name in plugins:

@@ -17,9 +17,15 @@ from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.models.bottleneck import Bottleneck
 from resnext_backbones.models.cross_stage import CrossStage
 from resnext_backbones.models.freezing import freeze, keep_in_eval
-from resnext_backbones.models.hub import HubMixin
+from resnext_backbones.models.hub import HubMixin, say_architecture
 from resnext_backbones.models.layers import Conv, Layers, Plugin
-from resnext_backbones.models.options import check_images, check_range, require, stage_indices
+from resnext_backbones.models.options import (
+    building,
+    check_images,
+    check_range,
+    require,
+    stage_indices,
+)
 from resnext_backbones.models.parts.activations import ACTIVATIONS
 from resnext_backbones.models.parts.norms import NORM_KINDS, Norm, Norms
 from resnext_backbones.models.parts.poolings import POOLINGS
@@ -106,8 +112,9 @@ class ResNeXt(nn.Module, HubMixin):
         norms = Norms(norm or NORM_KINDS[architecture.norm_kind], channels)
         activation = ACTIVATIONS[architecture.activation]
         layers = Layers(partial(conv, bias=False), norms, activation, fold_norm)
-        pooling = POOLINGS[architecture.pooling]
-        modules = stem.build(architecture.in_channels, channels, layers, pooling)
+        pool = POOLINGS[architecture.pooling].in_stem if stem.pools else nn.Identity
+        with building(f"the stem {architecture.stem!r}"):
+            modules = stem.build(architecture.in_channels, channels, layers, pool)
         self._stem_names = list(modules)
         stages, stage_strides = build_stages(
             architecture,
@@ -129,6 +136,7 @@ class ResNeXt(nn.Module, HubMixin):
         self.channels = tuple(architecture.out_channels(i) for i in self.out_indices)
         each = [stem.stride, *stage_strides]
         self.strides = tuple(prod(each[: i + 2]) for i in self.out_indices)
+        self.register_state_dict_post_hook(say_architecture)
         self.register_load_state_dict_pre_hook(drop_unbuilt_stages)
         self.frozen_stages, self._frozen = frozen_stages, -1
         self.train()

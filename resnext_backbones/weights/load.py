@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from resnext_backbones.models import Architecture, ResNeXt
+from resnext_backbones.models.architecture import FIELDS
 from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.compare import (
@@ -34,9 +35,6 @@ from resnext_backbones.weights.sources import SAVED, locate, row_of, row_of_file
 
 HEAD = "fc."
 """Names of a classification head begin so; a trunk has none."""
-
-MODULE_METADATA = "resnext_backbones"
-"""What a plain state dict says of itself stands under this name among its modules' versions."""
 
 
 @dataclass(frozen=True)
@@ -262,12 +260,10 @@ def recorded_architecture(
     path: Path, content: Mapping[str, Any], source: str | Path
 ) -> Architecture | None:
     """Returns what a file says of its network: in its metadata, as runs of this package's do, or
-    in a config of timm's beside it; raises WeightsError where that is no architecture.
+    in a config beside it; raises WeightsError where that is no architecture.
     """
     meta = content.get("meta")
     places = [read_metadata(path), meta, meta.get("facts") if isinstance(meta, Mapping) else None]
-    versions = getattr(content, "_metadata", None)
-    places += [versions.get(MODULE_METADATA)] if isinstance(versions, Mapping) else []
     try:
         found = (Architecture.from_metadata(p) for p in places if isinstance(p, Mapping))
         return next(filter(None, found), None) or _named_beside(path)
@@ -276,7 +272,9 @@ def recorded_architecture(
 
 
 def _named_beside(path: Path) -> Architecture | None:
-    """Returns the variant that timm's config names, in a folder as it puts them on the Hub."""
+    """Returns what a config in a folder of the Hub says: timm's names a variant, and that of a
+    backbone for transformers has all of an architecture.
+    """
     config = path.with_name("config.json")
     if path.name not in SAVED or not config.is_file():
         return None
@@ -284,5 +282,7 @@ def _named_beside(path: Path) -> Architecture | None:
         content = json.loads(config.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{config}, beside it: {error}") from error
-    name = content.get("architecture") if isinstance(content, dict) else None
-    return VARIANTS.get(name) if isinstance(name, str) else None
+    found = content.get("architecture") if isinstance(content, dict) else None
+    if isinstance(found, dict) and found.keys() <= FIELDS:
+        return Architecture.of(found)
+    return VARIANTS.get(found) if isinstance(found, str) else None

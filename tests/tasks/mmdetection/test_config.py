@@ -17,6 +17,7 @@ import mmdet
 from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
+from torch import nn
 
 from resnext_backbones.engine.catalogue import INSTALLED_CONFIGS, find_config, published_results
 from resnext_backbones.engine.config import for_training, naming
@@ -32,7 +33,16 @@ from resnext_backbones.weights import Preprocessing, preprocessing_of
 from resnext_backbones.weights.sources import row_of
 
 CONFIGS = Path(__file__).parents[3] / "configs"
-NAMES = sorted(path.stem for path in CONFIGS.glob("*_coco.py") if "demo" not in path.stem)
+ZOO = Path(mmdet.__file__).parent / ".mim" / "configs"
+STRONG = "mask-rcnn_r50_fpn_rpn-2conv_4conv1fc_syncbn-all_lsj-100e_coco"
+ALL = sorted(path.stem for path in CONFIGS.glob("*_coco.py") if "demo" not in path.stem)
+JITTERED = {
+    "mask_rcnn_x50_32x4d_fpn_lsj_100e_coco": "torchvision/resnext50_32x4d.v2",
+    "mask_rcnn_seresnextaa101d_32x8d_fpn_lsj_100e_coco": (
+        "timm/seresnextaa101d_32x8d.sw_in12k_ft_in1k_288"
+    ),
+}
+NAMES = [name for name in ALL if name not in JITTERED]
 MASK = "mask_rcnn_x101_32x4d_fpn_coco"
 SOME = quick(
     NAMES,
@@ -73,7 +83,38 @@ def _mmdet_scope() -> None:
 
 
 def test_the_configs_are_those_promised() -> None:
-    assert set(NAMES) == EXPECTED
+    assert set(ALL) == EXPECTED | JITTERED.keys()
+
+
+@pytest.mark.parametrize("name", JITTERED)
+def test_large_scale_jitter_trains_all_of_the_network_as_the_strong_baselines_do(name: str) -> None:
+    cfg = load_config(name)
+    theirs = Config.fromfile(next(ZOO.glob(f"*/{STRONG}.py")))
+    with torch.device("meta"):
+        model, peer = MODELS.build(cfg.model), MODELS.build(theirs.model)
+    own = {k: v.shape for k, v in model.state_dict().items() if not k.startswith("backbone.")}
+    found = {k: v.shape for k, v in peer.state_dict().items() if not k.startswith("backbone.")}
+    assert own == found
+    assert {type(m) for m in model.modules() if "Norm" in type(m).__name__} == {nn.SyncBatchNorm}
+    assert all(p.requires_grad for p in model.parameters())
+    assert model.train().backbone.bn1.training
+    assert model.backbone.init_cfg == {"type": "Pretrained", "checkpoint": JITTERED[name]}
+    assert given_pixels(cfg.model) == preprocessing_of(JITTERED[name])
+    check_weights(use_of(cfg))
+    their_data = theirs.train_dataloader.dataset
+    assert cfg.train_dataloader.dataset.pipeline == their_data.dataset.pipeline
+    assert cfg.train_cfg.max_epochs == their_data.times * theirs.train_cfg.max_epochs == 100
+    preprocessors = cfg.model.data_preprocessor, theirs.model.data_preprocessor
+    assert preprocessors[0].batch_augments == preprocessors[1].batch_augments
+    tuned = Config.fromfile(next(ZOO.glob("*/mask-rcnn_r50-rsb-pre_fpn_1x_coco.py")))
+    for key in ("optimizer", "paramwise_cfg"):
+        assert cfg.optim_wrapper[key] == tuned.optim_wrapper[key]
+    assert cfg.auto_scale_lr == {"enable": True, "base_batch_size": 16}
+    assert {hook.type for hook in cfg.custom_hooks} == {
+        "resnext_backbones.CheckWeightsHook",
+        "EMAHook",
+    }
+    assert not {"networks", "ema", "trained"} & cfg.keys()
 
 
 @pytest.mark.parametrize("name", SOME)
@@ -113,8 +154,7 @@ def models_in(metafile: dict | list | None) -> list[dict]:
 def test_expected_results_are_those_of_mmdetections_zoo() -> None:
     """And so are the weights that they begin with, and the pixels."""
     zoo = {}
-    configs = Path(mmdet.__file__).parent / ".mim" / "configs"
-    for path in configs.glob("*/metafile.yml"):
+    for path in ZOO.glob("*/metafile.yml"):
         for model in models_in(yaml.safe_load(path.read_text())):
             zoo[model["Name"]] = str(model.get("Results"))
     quoted = [row for row in published_results() if row.config in NAMES]
@@ -124,7 +164,7 @@ def test_expected_results_are_those_of_mmdetections_zoo() -> None:
         found = row.source.removeprefix("MMDetection's zoo, ")
         own = Config.fromfile(CONFIGS / f"{name}.py").model
         assert own.backbone.variant == row.network, name
-        theirs = Config.fromfile(next(configs.glob(f"*/{found}.py"))).model
+        theirs = Config.fromfile(next(ZOO.glob(f"*/{found}.py"))).model
         for key in ("mean", "std", "bgr_to_rgb"):
             assert own.data_preprocessor[key] == theirs.data_preprocessor[key], name
         weights = (row_of(model.backbone.init_cfg.checkpoint) for model in (own, theirs))
