@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,26 +35,32 @@ class EvaluationHook(Hook):
         self._note(runner, "test", runner.test_loop, metrics)
 
     def _keep(self, runner: Any, loop: Any) -> None:
-        for metric in loop.evaluator.metrics:
+        for metric in _metrics(loop):
             if hasattr(metric, "keep_in"):
                 metric.keep_in = Path(runner.work_dir)
 
     @master_only
     def _note(self, runner: Any, split: str, loop: Any, metrics: dict[str, float] | None) -> None:
-        found = [kept for m in loop.evaluator.metrics if (kept := getattr(m, "kept", None))]
-        # Another metric's would be of other classes.
-        kept = found[0] if len(found) == 1 else {}
-        dataset = loop.dataloader.dataset
-        images = (getattr(dataset, "data_prefix", None) or {}).get("img")
         with record.harmless(runner.logger.warning, record.EVALUATION):
+            found = [kept for m in _metrics(loop) if (kept := getattr(m, "kept", None))]
+            # Another metric's would be of other classes.
+            kept = dict(found[0]) if len(found) == 1 else {}
+            if kept.get("annotations"):
+                kept["annotations"] = str(kept["annotations"])
+            dataset = loop.dataloader.dataset
+            images = (getattr(dataset, "data_prefix", None) or {}).get("img")
             record.note_evaluation(
                 Path(runner.work_dir),
                 split=split,
                 step=runner.iter,
                 metrics=metrics or {},
                 images=str(images or getattr(dataset, "root", "")),
-                **{**kept, **({"annotations": str(kept["annotations"])} if kept else {})},
+                **kept,
             )
+
+
+def _metrics(loop: Any) -> Sequence[Any]:
+    return getattr(loop.evaluator, "metrics", ())
 
 
 def end_run(runner: Any, *, trained: bool) -> None:

@@ -1,1 +1,1 @@
-"""Pictures show what a run gave."""
+"""Tables, pictures and a page show what a run gave."""

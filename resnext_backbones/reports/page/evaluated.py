@@ -13,7 +13,7 @@ from resnext_backbones.reports.page.figures import class_curves, confusion_figur
 from resnext_backbones.reports.page.words import KINDS, percent
 
 LARGE = 50_000_000
-"""Counting detections of more bytes takes a minute or more, and is said."""
+"""Counting detections of more bytes takes half a minute or more, and is said."""
 
 UNKNOWN = 0.5
 """Detections of this score are compared where no score is better than others."""
@@ -46,7 +46,7 @@ def evaluation_of(run: Run, say: Say) -> dict[str, Any]:
         say(f"precision of classes, and pictures, are left out: {absent[0]} is not there any more")
         return {}
     if sum(path.stat().st_size for path in set(results.values())) > LARGE:
-        say("detections are counted by class, which takes a minute or more")
+        say("detections are counted by class, which takes half a minute or more")
     try:
         evaluated = Evaluated(
             annotations, results, noted.get("image_ids"), noted.get("category_ids")

@@ -62,7 +62,12 @@ def curves(train: Rows, val: Rows) -> dict[str, Figure]:
     drawn = [n for n in measured if n.endswith(tuple(MEASURES)) and _is_known(val, n)]
     unit = "epoch" if val and train and max(val) < max(train) else "step"
     wanted = {
-        "loss": ("Training loss", curve(train, losses, main="loss"), "step", {"type": "log"}),
+        "loss": (
+            "Training loss",
+            curve(train, losses, main="loss"),
+            "step",
+            {"type": "log", "dtick": "D2"},
+        ),
         "measures": (
             "Evaluation",
             curve(val, drawn, mode="lines+markers"),

@@ -60,14 +60,14 @@ def note_evaluation(folder: Path, dataset: str, results: Mapping[str, Any]) -> N
     """
     if not comm.is_main_process():
         return
-    known = MetadataCatalog.get(dataset)
-    named = ((f"{k}/{n}", v) for k, own in results.items() for n, v in dict(own).items())
-    found = Path(INFERENCE) / FOUND
-    kinds = [kind for kind in ("bbox", "segm") if kind in results]
-    kept = {}
-    if kinds and (folder / found).is_file() and "json_file" in known.as_dict():
-        kept = {"results": dict.fromkeys(kinds, str(found)), "annotations": known.json_file}
     with record.harmless(logger.warning, record.EVALUATION):
+        known = MetadataCatalog.get(dataset)
+        named = ((f"{k}/{n}", v) for k, own in results.items() for n, v in dict(own).items())
+        found = Path(INFERENCE) / FOUND
+        kinds = [kind for kind in ("bbox", "segm") if kind in results]
+        kept = {}
+        if kinds and (folder / found).is_file() and "json_file" in known.as_dict():
+            kept = {"results": dict.fromkeys(kinds, str(found)), "annotations": known.json_file}
         record.note_evaluation(
             folder,
             split="val" if has_event_storage() else "test",

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from helpers import randomise
@@ -18,10 +19,12 @@ from mmengine.registry import MODELS
 from safetensors.torch import save_file
 
 from resnext_backbones import build_backbone, load_weights
+from resnext_backbones.engine import record
 from resnext_backbones.engine.checkpoints import TERMINATED, read_journal
 from resnext_backbones.engine.hooks import FiniteLossHook
 from resnext_backbones.engine.written import read_section
 from resnext_backbones.errors import InputError
+from resnext_backbones.reports.page.scores import Evaluated
 from resnext_backbones.tasks.torchvision.earlier import translated
 from resnext_backbones.tasks.torchvision.run import TASK, given, use_of
 from resnext_backbones.variants import VARIANTS
@@ -86,6 +89,10 @@ def test_a_run_that_ended_goes_on_to_the_same_weights(
     assert expected.keys() == found.keys()
     assert all(value.equal(found[key]) for key, value in expected.items())
     assert not all(value.equal(before[key]) for key, value in expected.items())
+    starts = record.read_record(work_dir)
+    assert [start["from_step"] for start in starts] == [0, 4]
+    assert ["ended" in start for start in starts] == [False, True]
+    assert [len(starts[0]["data"][split]) for split in ("train", "val")] == [1, 1]
 
     cfg = config(MASK, work_dir="test", train=False)
     metrics = evaluate(cfg, str(work_dir / "epoch_2.pth"))
@@ -96,6 +103,14 @@ def test_a_run_that_ended_goes_on_to_the_same_weights(
     assert all(set(result["segmentation"]) == {"size", "counts"} for result in results)
     written = json.loads((tmp_path / "test" / "coco_metrics.json").read_text())
     assert written.keys() == {"checkpoint", *metrics}
+    for folder in (whole, tmp_path / "test"):
+        kept = record.read_json(folder / record.EVALUATION)
+        files = {kind: folder / name for kind, name in kept["results"].items()}
+        evaluated = Evaluated(Path(kept["annotations"]), files, kept["image_ids"])
+        for kind in ("bbox", "segm"):
+            precision = evaluated.precision(kind)
+            assert precision is not None
+            assert np.nanmean(precision.ap) == pytest.approx(metrics[f"coco/{kind}_mAP"])
 
 
 def test_weights_set_pixels_and_what_is_frozen(
