@@ -106,7 +106,8 @@ def test_large_scale_jitter_trains_all_of_the_network_as_the_strong_baselines_do
     assert model.backbone.init_cfg == {"type": "Pretrained", "checkpoint": JITTERED[name]}
     assert given_pixels(cfg.model) == preprocessing_of(JITTERED[name])
     their_data = theirs.train_dataloader.dataset
-    assert cfg.train_dataloader.dataset.pipeline == their_data.dataset.pipeline
+    written = Config.fromfile(find_config(name))  # the reader of images is this package's in `cfg`
+    assert written.train_dataloader.dataset.pipeline == their_data.dataset.pipeline
     assert cfg.train_cfg.max_epochs == their_data.times * theirs.train_cfg.max_epochs == 100
     preprocessors = cfg.model.data_preprocessor, theirs.model.data_preprocessor
     assert preprocessors[0].batch_augments == preprocessors[1].batch_augments
