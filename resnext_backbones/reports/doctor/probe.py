@@ -1,7 +1,7 @@
 """Imports modules one after another and says how it went: a script that needs no package.
 
-`probing` starts it, with one argument of JSON: `path`, `names`, `seconds` and `answers`, the file
-to which it adds a line when a module begins, and one when it has ended. A module that crashes or
+`probing` starts it, with one argument of JSON: `path`, `names`, `until` and `answers`, the file to
+which it adds a line when a module begins, and one when it has ended. A module that crashes or
 hangs takes this process alone with it, and the last line says which one it was.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import faulthandler
 import json
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from importlib import import_module
@@ -113,7 +114,8 @@ def main() -> None:
     asked = json.loads(sys.argv[1])
     sys.path[:] = asked["path"]
     faulthandler.enable()
-    faulthandler.dump_traceback_later(asked["seconds"])
+    # Of what hangs, where it is; Python itself may have taken a while until here.
+    faulthandler.dump_traceback_later(max(asked["until"] - time.monotonic(), 0.05))
     with Path(asked["answers"]).open("a", encoding="utf-8") as answers:
         for name in asked["names"]:
             print(json.dumps({"begun": name}), file=answers, flush=True)

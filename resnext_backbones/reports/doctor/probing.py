@@ -31,6 +31,9 @@ QUIET = 2.0
 """A module that has used no processor for so many seconds waits for something: those behind it go
 on in another process. It has the whole time still, since a disk may be slow."""
 
+LAST_WORDS = 0.5
+"""So many seconds before it is ended, what hangs says where."""
+
 POLL = 0.05
 
 
@@ -102,9 +105,7 @@ class Prober:
         if names:
             self._started += 1
             stem = Path(self._folder.name) / str(self._started)
-            # What hangs says where, before it is ended.
-            left = max(self.end - time.monotonic() - 0.3, 0.1)
-            self._running.append(_Process(stem, names, left))
+            self._running.append(_Process(stem, names, until=self.end - LAST_WORDS))
 
     def _look_at(self, process: _Process) -> None:
         status = process.popen.poll()  # before what it wrote is read: nothing comes behind it
@@ -144,7 +145,7 @@ class Prober:
 class _Process:
     """Runs the script with some modules."""
 
-    def __init__(self, stem: Path, names: Sequence[str], seconds: float) -> None:
+    def __init__(self, stem: Path, names: Sequence[str], *, until: float) -> None:
         self.names, self.done = list(names), 0
         self.begun: str | None = None
         self._answers, self._said = stem.with_suffix(".answers"), stem.with_suffix(".said")
@@ -153,7 +154,7 @@ class _Process:
         asked = {
             "path": [str(Path(each).absolute()) for each in sys.path],
             "names": self.names,
-            "seconds": seconds,
+            "until": until,
             "answers": str(self._answers),
         }
         flags = ["-S"] if sys.flags.no_site else []
