@@ -32,6 +32,11 @@ class Python:
         self.folder = folder
         folder.mkdir()
         (folder / "packaging").symlink_to(Path(packaging.__file__).parent)
+        # Beside the real one may lie what pip has written of it.
+        self.checkout = folder.parent / "checkout"
+        self.checkout.mkdir()
+        for name in ("resnext_backbones", "pyproject.toml"):
+            (self.checkout / name).symlink_to(ROOT / name)
 
     def install(
         self, name: str, code: str = FINE, *, of: str = "", version: str = "1.0", needs: str = ""
@@ -49,7 +54,7 @@ class Python:
 
     def doctor(self, *arguments: str, **variables: str) -> tuple[int, list[str], str]:
         """Runs the command; returns its status, what does not fit, and all that it prints."""
-        path = os.pathsep.join(map(str, (self.folder, ROOT)))
+        path = os.pathsep.join(map(str, (self.folder, self.checkout)))
         return doctor(["-S"], arguments, {"PYTHONPATH": path, **variables})
 
 
@@ -184,7 +189,7 @@ def test_openmmlabs_old_packages_are_found_as_elsewhere(python: Python) -> None:
 def test_what_stands_in_front_of_a_package_is_found(python: Python, tmp_path: Path) -> None:
     python.install("torch")
     (tmp_path / "torch.py").write_text("raise ImportError('mine')")
-    path = os.pathsep.join(map(str, (tmp_path, python.folder, ROOT)))
+    path = os.pathsep.join(map(str, (tmp_path, python.folder, python.checkout)))
     _, found, _ = python.doctor(PYTHONPATH=path)
     assert about(found, f"torch is imported from {tmp_path}").endswith("unset PYTHONPATH")
     assert about(found, "torch 1.0 cannot be imported").endswith("ImportError: mine")
