@@ -6,6 +6,7 @@ They have the same widths, and pixels come normalised: what one finds the others
 from __future__ import annotations
 
 from ast import literal_eval
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,12 @@ from typing import Any
 
 import torch
 import torchvision
-from helpers import randomise
+from helpers import drawn, randomise
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN, MaskRCNN, backbone_utils
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
-from torchvision.ops import FrozenBatchNorm2d
+from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d
 
 from resnext_backbones.adapters.torchvision_detectors import aligned_options
 from resnext_backbones.weights.detector_arithmetic import (
@@ -31,6 +32,7 @@ from resnext_backbones.weights.detector_arithmetic import (
 FPN, FC, MASK = 16, 64, 16
 GROUPS = WIDTH = 4
 PROPOSALS = 100
+DELTAS = ("rpn_reg", "fc_reg", "anchor_deltas", "bbox_pred")
 COCO = 80
 
 
@@ -49,6 +51,10 @@ class Peer:
 
     def __init__(self, model: nn.Module, predictor: nn.Module | None) -> None:
         self.model = randomise(model).eval()
+        with torch.no_grad():  # or a box that is off by a thousandth is the next one's by a tenth
+            for name, value in model.named_parameters():
+                if any(f".{layer}." in name for layer in DELTAS):
+                    value.mul_(0.2)
         self.logits = torch.empty(0)
         if predictor is not None:
             predictor.register_forward_hook(self._keep)
@@ -182,20 +188,11 @@ class Torchvision(Peer):
         *,
         masks: bool,
         settings: Sequence[str] = ("aligned_options",),
+        pyramid: nn.Module | None = None,
     ) -> None:
         ids = COCO_IDS if classes == COCO else tuple(range(1, classes + 1))
         self.rows = torch.tensor(ids)
         count = COCO_ROWS if classes == COCO else classes + 1
-        trunk = torchvision.models.resnet.ResNet(
-            torchvision.models.resnet.Bottleneck,
-            [3, 4, 6, 3],
-            groups=GROUPS,
-            width_per_group=WIDTH,
-            norm_layer=FrozenBatchNorm2d,
-        )
-        layers = {f"layer{i + 1}": str(i) for i in range(4)}
-        channels = [256, 512, 1024, 2048]
-        pyramid = backbone_utils.BackboneWithFPN(trunk, layers, channels, FPN)
         options: dict[str, Any] = {
             "box_head": TwoMLPHead(FPN * 7**2, FC),
             "box_predictor": FastRCNNPredictor(FC, count),
@@ -208,7 +205,7 @@ class Torchvision(Peer):
             options["mask_predictor"] = MaskRCNNPredictor(MASK, MASK, count)
         if any("aligned_options" in line for line in settings):
             options |= aligned_options(masks=masks)
-        model = (MaskRCNN if masks else FasterRCNN)(pyramid, **options)
+        model = (MaskRCNN if masks else FasterRCNN)(pyramid or _pyramid(), **options)
         super().__init__(model, model.roi_heads.mask_predictor if masks else None)
         if count == COCO_ROWS:  # that none of these is found is what training teaches
             with torch.no_grad():
@@ -226,6 +223,41 @@ class Torchvision(Peer):
         labels = torch.searchsorted(self.rows, held["labels"])
         assert self.rows[labels].equal(held["labels"]), "a class that is none"
         return self._found(held["boxes"], held["scores"], labels, held["labels"])
+
+
+def _pyramid() -> nn.Module:
+    """torchvision's own ResNeXt, as small as the others can be built, and its own pyramid."""
+    trunk = torchvision.models.resnet.ResNet(
+        torchvision.models.resnet.Bottleneck,
+        [3, 4, 6, 3],
+        groups=GROUPS,
+        width_per_group=WIDTH,
+        norm_layer=FrozenBatchNorm2d,
+    )
+    layers = {f"layer{i + 1}": str(i) for i in range(4)}
+    channels = [256, 512, 1024, 2048]
+    return backbone_utils.BackboneWithFPN(trunk, layers, channels, FPN)
+
+
+def tiny(classes: int, *, masks: bool = True, **fields: Any) -> dict[str, Tensor]:
+    """The state dict of a detector of torchvision on a tiny trunk, with zeros where no value is
+    used; `fields` are the trunk's architecture's and options.
+    """
+    body = drawn(**fields)
+    pyramid = nn.Sequential(
+        OrderedDict(body=body, fpn=FeaturePyramidNetwork(list(body.channels), FPN))
+    )
+    pyramid.out_channels = FPN
+    state = Torchvision(classes, masks=masks, pyramid=pyramid).content()
+    spare = [0, *(UNUSED_IDS if classes == COCO else ())]
+    for name, value in state.items():
+        if "box_predictor.bbox_pred" in name:
+            value.unflatten(0, (-1, 4))[spare] = 0
+        elif "mask_fcn_logits" in name:
+            value[spare] = 0
+        elif "cls_score.weight" in name:
+            value[spare[1:]] = 0
+    return state
 
 
 def _read(path: Path) -> dict[str, Any]:

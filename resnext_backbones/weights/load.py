@@ -244,15 +244,19 @@ def recorded_architecture(
     """Returns what a file says of its network: in its metadata, as runs of this package's do, or
     in a config of timm's beside it; raises WeightsError where that is no architecture.
     """
-    meta = content.get("meta")
-    places = [read_metadata(path), meta, meta.get("facts") if isinstance(meta, Mapping) else None]
-    versions = getattr(content, "_metadata", None)
-    places += [versions.get(MODULE_METADATA)] if isinstance(versions, Mapping) else []
     try:
-        found = (Architecture.from_metadata(p) for p in places if isinstance(p, Mapping))
+        found = map(Architecture.from_metadata, recorded(path, content))
         return next(filter(None, found), None) or _named_beside(path)
     except ValueError as error:
         raise WeightsError(f"weights {source}: {error}") from error
+
+
+def recorded(path: Path, content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Returns what a file says of its weights, wherever this package or a run of it writes it."""
+    meta, versions = content.get("meta"), getattr(content, "_metadata", None)
+    places = [read_metadata(path), meta, meta.get("facts") if isinstance(meta, Mapping) else None]
+    places += [versions.get(MODULE_METADATA)] if isinstance(versions, Mapping) else []
+    return [place for place in places if isinstance(place, Mapping)]
 
 
 def _named_beside(path: Path) -> Architecture | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,6 +29,7 @@ from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.formats import FORMATS, family_for
 from resnext_backbones.weights.identify import STEM
+from resnext_backbones.weights.load import recorded
 from resnext_backbones.weights.preprocessing import Preprocessing
 from resnext_backbones.weights.sources import locate
 from resnext_backbones.weights.write import (
@@ -111,13 +114,7 @@ def convert_detector(
     detector = Detector.of(content, prefix=prefix, class_ids=class_ids, source=source)
     trunk = detector.trunk
     check_whole(trunk, source)
-    held = pixels or pixels_of(source)
-    if held is None:
-        raise WeightsError(
-            f"weights {source}: the file does not say which pixels the detector expects, and what "
-            "is written depends on it: say it with --pixels (RGB for torchvision's own detectors, "
-            "BGR-unscaled for most of Detectron2's). Nothing was written"
-        )
+    held = pixels or _recorded_pixels(source, file, content)
     _check_said(detector, held, source)
     wanted = to_pixels or (_as_rgb(held) if to == TORCHVISION else held)
     state, changed = dict(trunk.state), _moved(detector, to, class_ids)
@@ -139,6 +136,22 @@ def convert_detector(
     settings = settings_for(detector, to, wanted, network, class_ids)
     write_file(named, path, _writer(to, path), metadata)
     return Converted(detector, held, wanted, tuple(changed), settings)
+
+
+def _recorded_pixels(source: str | Path, file: Path, content: Mapping[str, Any]) -> Preprocessing:
+    """Returns the pixels that a source or its file says; raises WeightsError where neither does."""
+    try:
+        said = (Preprocessing.from_metadata(each) for each in recorded(file, content))
+        found = pixels_of(source) or next(filter(None, said), None)
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"weights {source}: its pixel normalisation: {error}") from error
+    if found is None:
+        raise WeightsError(
+            f"weights {source}: the file does not say which pixels the detector expects, and what "
+            "is written depends on it: say it with --pixels (RGB for torchvision's own detectors, "
+            "BGR-unscaled for most of Detectron2's). Nothing was written"
+        )
+    return found
 
 
 def _as_rgb(pixels: Preprocessing) -> Preprocessing:
