@@ -28,7 +28,7 @@ CANONICAL_SCALE, CANONICAL_LEVEL = 224, 4
 
 class AlignedRoIAlign(MultiScaleRoIAlign):
     """Pools boxes as MMDetection and Detectron2 do: aligned by half a pixel, with as many samples
-    in a bin as it has pixels.
+    in a bin as it has pixels. It is a `MultiScaleRoIAlign` since torchvision asks for one.
 
     Args:
         featmap_names, output_size: as of torchvision's class.
