@@ -9,6 +9,7 @@ from ast import literal_eval
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,11 @@ class Found:
 
 
 class Peer:
-    """A detector of a framework; `settings` are lines that `resnext convert` prints."""
+    """A detector of a framework.
+
+    Those that take `settings`, lines that `resnext convert` prints, are small but for these; with
+    `usual` they are all that differs from the framework's base config.
+    """
 
     def __init__(self, model: nn.Module, predictor: nn.Module | None) -> None:
         self.model = randomise(model).eval()
@@ -80,7 +85,9 @@ class Peer:
 
 
 class MMDetection(Peer):
-    def __init__(self, classes: int, *, masks: bool, settings: Sequence[str] = ()) -> None:
+    def __init__(
+        self, classes: int, *, masks: bool, settings: Sequence[str] = (), usual: bool = False
+    ) -> None:
         import mmdet
         from mmdet.registry import MODELS
         from mmengine.config import Config
@@ -90,28 +97,31 @@ class MMDetection(Peer):
         kind = "mask-rcnn" if masks else "faster-rcnn"
         base = Path(mmdet.__file__).parent / f".mim/configs/_base_/models/{kind}_r50_fpn.py"
         cfg = Config.fromfile(base).model
-        cfg.backbone.update(type="ResNeXt", groups=GROUPS, base_width=WIDTH, init_cfg=None)
-        cfg.neck.out_channels = FPN
-        cfg.rpn_head.update(in_channels=FPN, feat_channels=FPN)
         cfg.test_cfg.rpn.max_per_img = PROPOSALS
         roi = cfg.roi_head
-        roi.bbox_head.update(num_classes=classes, in_channels=FPN, fc_out_channels=FC)
-        roi.bbox_roi_extractor.out_channels = FPN
-        if masks:
-            roi.mask_head.update(num_classes=classes, in_channels=FPN, conv_out_channels=MASK)
-            roi.mask_roi_extractor.out_channels = FPN
+        if usual:
+            cfg.backbone = {}
+        else:
+            cfg.backbone.update(type="ResNeXt", groups=GROUPS, base_width=WIDTH, init_cfg=None)
+            cfg.neck.out_channels = FPN
+            cfg.rpn_head.update(in_channels=FPN, feat_channels=FPN)
+            roi.bbox_head.update(num_classes=classes, in_channels=FPN, fc_out_channels=FC)
+            roi.bbox_roi_extractor.out_channels = FPN
+            if masks:
+                roi.mask_head.update(num_classes=classes, in_channels=FPN, conv_out_channels=MASK)
+                roi.mask_roi_extractor.out_channels = FPN
         for line in settings:
             place, words = line.split(": ", 1)
-            if place in ("backbone", "neck"):
-                continue
             if place == "custom_imports":
-                import resnext_backbones.adapters.mmdetection  # noqa: F401
-
+                for module in eval(words.removeprefix("imports=")):
+                    import_module(module)
+                continue
+            if place in ("backbone", "neck") and not usual:
                 continue
             part = cfg
             for name in place.split("."):
                 part = part[name]
-            part.update(eval(f"dict({words})", {"dict": dict}))
+            part.update(eval(f"dict({words})"))
         model = MODELS.build(cfg)
         super().__init__(model, model.roi_head.mask_head.conv_logits if masks else None)
 
@@ -136,26 +146,31 @@ class MMDetection(Peer):
 
 
 class Detectron2(Peer):
-    def __init__(self, classes: int, *, masks: bool, settings: Sequence[str] = ()) -> None:
+    def __init__(
+        self, classes: int, *, masks: bool, settings: Sequence[str] = (), usual: bool = False
+    ) -> None:
         from detectron2 import model_zoo
         from detectron2.modeling import build_model
 
         kind = "InstanceSegmentation/mask" if masks else "Detection/faster"
         cfg = model_zoo.get_config(f"COCO-{kind}_rcnn_R_50_FPN_3x.yaml")
         cfg.MODEL.DEVICE = "cpu"
-        cfg.MODEL.RESNETS.NUM_GROUPS, cfg.MODEL.RESNETS.WIDTH_PER_GROUP = GROUPS, WIDTH
-        cfg.MODEL.RESNETS.STRIDE_IN_1X1 = False
-        cfg.MODEL.FPN.OUT_CHANNELS, cfg.MODEL.ROI_BOX_HEAD.FC_DIM = FPN, FC
-        cfg.MODEL.ROI_MASK_HEAD.CONV_DIM = MASK
-        cfg.MODEL.ROI_HEADS.NUM_CLASSES = classes
+        if usual:
+            adapter = import_module("resnext_backbones.adapters.detectron2")
+            adapter.add_resnext_config(cfg)
+        else:
+            cfg.MODEL.RESNETS.NUM_GROUPS, cfg.MODEL.RESNETS.WIDTH_PER_GROUP = GROUPS, WIDTH
+            cfg.MODEL.RESNETS.STRIDE_IN_1X1 = False
+            cfg.MODEL.FPN.OUT_CHANNELS, cfg.MODEL.ROI_BOX_HEAD.FC_DIM = FPN, FC
+            cfg.MODEL.ROI_MASK_HEAD.CONV_DIM = MASK
+            cfg.MODEL.ROI_HEADS.NUM_CLASSES = classes
         cfg.MODEL.RPN.POST_NMS_TOPK_TEST = PROPOSALS
         for line in settings:
             key, value = line.split(" ", 1)
-            if key.startswith("MODEL.BACKBONE."):
+            if key.startswith("MODEL.BACKBONE.") and not usual:
                 continue
             if key == "MODEL.ANCHOR_GENERATOR.NAME":
-                import resnext_backbones.adapters.detectron2_anchors  # noqa: F401
-
+                import_module("resnext_backbones.adapters.detectron2_anchors")
                 value = value.split(",")[0]
             cfg.merge_from_list([key, value if value[0].isalpha() else literal_eval(value)])
         cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = [0.0] * 3, [1.0] * 3
@@ -239,25 +254,25 @@ def _pyramid() -> nn.Module:
     return backbone_utils.BackboneWithFPN(trunk, layers, channels, FPN)
 
 
-def tiny(classes: int, *, masks: bool = True, **fields: Any) -> dict[str, Tensor]:
-    """The state dict of a detector of torchvision on a tiny trunk, with zeros where no value is
-    used; `fields` are the trunk's architecture's and options.
+def tiny(classes: int, *, masks: bool = True, **fields: Any) -> Torchvision:
+    """A detector of torchvision on a tiny trunk, with zeros where no value is used; `fields` are
+    the trunk's architecture's and options.
     """
     body = drawn(**fields)
     pyramid = nn.Sequential(
         OrderedDict(body=body, fpn=FeaturePyramidNetwork(list(body.channels), FPN))
     )
     pyramid.out_channels = FPN
-    state = Torchvision(classes, masks=masks, pyramid=pyramid).content()
+    detector = Torchvision(classes, masks=masks, pyramid=pyramid)
     spare = [0, *(UNUSED_IDS if classes == COCO else ())]
-    for name, value in state.items():
+    for name, value in detector.model.state_dict().items():
         if "box_predictor.bbox_pred" in name:
             value.unflatten(0, (-1, 4))[spare] = 0
         elif "mask_fcn_logits" in name:
             value[spare] = 0
         elif "cls_score.weight" in name:
             value[spare[1:]] = 0
-    return state
+    return detector
 
 
 def _read(path: Path) -> dict[str, Any]:

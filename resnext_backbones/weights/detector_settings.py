@@ -95,7 +95,9 @@ def _mmdet(facts: Facts) -> list[str]:
         f"roi_layer=dict(type='RoIAlign', sampling_ratio={facts.sampling}, aligned={facts.aligned}"
     )
     kinds = ("bbox", 7), ("mask", 14)
+    modules = ["openmmlab", "mmdetection"][: 1 + facts.rounded]
     lines = [
+        f"custom_imports: imports={[f'resnext_backbones.adapters.{name}' for name in modules]}",
         f"data_preprocessor: mean={list(pixels.mean)}, std={list(pixels.std)}, bgr_to_rgb={turned}",
         f"backbone: type='resnext_backbones.ResNeXt', variant={facts.variant!r}"
         + (", style='caffe'" if facts.stride_in_1x1 else ""),
@@ -113,10 +115,7 @@ def _mmdet(facts: Facts) -> list[str]:
             f"roi_head.{name}_head: num_classes={facts.classes}{more}",
         ]
     if facts.rounded:
-        lines += [
-            "rpn_head.anchor_generator: type='resnext_backbones.RoundedAnchorGenerator'",
-            "custom_imports: imports=['resnext_backbones.adapters.mmdetection']",
-        ]
+        lines.append("rpn_head.anchor_generator: type='resnext_backbones.RoundedAnchorGenerator'")
     return lines
 
 
