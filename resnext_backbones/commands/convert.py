@@ -95,6 +95,7 @@ def _convert_trunk(args: argparse.Namespace) -> None:
     print(f"pixels: {pixels or 'not known; --pixels says it'}")
     if left := held.outside:
         print(f"left out: {len(left)} tensors beside the trunk, {left[0]} and so on")
+        print("--detector takes a Faster or Mask R-CNN with FPN whole")
 
 
 def _convert_detector(args: argparse.Namespace) -> None:

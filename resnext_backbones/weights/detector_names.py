@@ -165,6 +165,7 @@ LAYOUTS: dict[str, Layout] = {
         Format("Detectron2", (), _rows(2)),
         background_first=False,
         refused={
+            r"head\.ctrness\.": LEVELS,
             r"head\.(cls_subnet|bbox_subnet|cls_score|bbox_pred)\.": _retinanet(RELU),
             r"backbone\.top_block\.": LEVELS,
             r"roi_heads\.(box_head|box_predictor)\.\d\.": CASCADE,
@@ -180,6 +181,7 @@ LAYOUTS: dict[str, Layout] = {
         Format("torchvision", (), (*_rows(3), *EARLIER)),
         background_first=True,
         refused={
+            r"head\.regression_head\.bbox_ctrness\.": LEVELS,
             r"head\.(classification|regression)_head\.(cls_logits|conv)": _retinanet(RELU),
             r"backbone\.fpn\.extra_blocks\.": LEVELS,
             r"roi_heads\.keypoint": KEYPOINTS,

@@ -72,7 +72,7 @@ class Detector:
         trunk = Checkpoint.of(content, prefix=prefix, source=source)
         key, front, beside = _beside(content, trunk, source)
         layout = LAYOUTS[key]
-        values = {name: plain_value(value, dense=True) for name, value in beside.items()}
+        values = {name: plain_value(value, dense=False) for name, value in beside.items()}
         notes = {name: v for name, v in values.items() if re.fullmatch(layout.notes, name)}
         theirs = {name: v for name, v in values.items() if name not in notes}
         read = _checked(theirs, trunk, layout, source)
@@ -189,7 +189,8 @@ _OF_ALL = {"box.logits": 0, "box.deltas": 4, "mask.logits": 1}
 
 def _agnostic(heads: Mapping[str, Tensor]) -> str:
     """Returns why heads that do not tell classes apart are not converted; "" where they do."""
-    rows = {n: len(heads[f"{n}.weight"]) for n in _OF_ALL if f"{n}.weight" in heads}
+    held = ((name, heads.get(f"{name}.weight")) for name in _OF_ALL)
+    rows = {name: value.shape[0] for name, value in held if value is not None and value.dim()}
     if rows.get("box.logits", 0) <= 2:  # of one class, which needs no telling apart
         return ""
     for name, count in _OF_ALL.items():
@@ -211,6 +212,7 @@ def _expected(
     fpn, rows = width("fpn.lateral1.weight", 256), width("box.logits.weight", COCO_ROWS)
     first, second = width("box.fc1.weight", 1024), width("box.fc2.weight", 1024)
     masks, up = width("mask.conv0.weight", 256), width("mask.deconv.weight", 256, axis=1)
+    rows = max(rows, 2)  # the background, and a class
     each = rows if background else rows - 1
     network = identify(trunk.state) or Architecture()
     shapes: dict[str, tuple[int, ...]] = {}

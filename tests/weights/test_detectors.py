@@ -18,9 +18,12 @@ from helpers import randomise
 from torch import Tensor
 from torch.nn.functional import conv2d
 from torchvision.models.detection import MaskRCNN, _utils
+from torchvision.models.detection.image_list import ImageList
 
 from resnext_backbones import cli
 from resnext_backbones.adapters.torchvision import resnext_fpn
+from resnext_backbones.adapters.torchvision_detectors import PreciseAnchors
+from resnext_backbones.tasks.torchvision.models import anchors
 from resnext_backbones.weights import Preprocessing, WeightsError
 from resnext_backbones.weights.detector_arithmetic import (
     COCO_IDS,
@@ -38,6 +41,7 @@ from resnext_backbones.weights.preprocessing import BGR, BGR_UNSCALED, RGB
 from resnext_backbones.weights.write_detectors import convert_detector
 
 ALIGNED = "aligned_options"
+STRIDES = (4, 8, 16, 32, 64)
 State = dict[str, Tensor]
 
 
@@ -113,6 +117,21 @@ def test_what_is_said_makes_torchvisions_own_detector_find_the_same(
     target = peer(second, 3, masks, tuple(lines))
     target.load(tmp_path / "w.pth")
     same(target(images(128)), source(images(128)))
+
+
+@pytest.mark.parametrize("size", [(64, 96), (96, 160)])
+def test_anchors_are_mmdetections_where_torchvisions_own_are_not(size: tuple[int, int]) -> None:
+    """Also in the last level of an image whose sides are no multiples of 64."""
+    generators = pytest.importorskip("mmdet.models.task_modules.prior_generators")
+    sizes = [[-(-side // stride) for side in size] for stride in STRIDES]
+    expected = generators.AnchorGenerator(STRIDES, [0.5, 1.0, 2.0], [8]).grid_priors(
+        sizes, device="cpu"
+    )
+    maps = [torch.zeros(1, 1, *each) for each in sizes]
+    images = ImageList(torch.zeros(1, 3, *size), [size])
+    assert torch.allclose(PreciseAnchors(STRIDES)(images, maps)[0], torch.cat(expected), atol=1e-4)
+    rounded = anchors(STRIDES[:-1])(images, maps)[0]
+    assert not torch.allclose(rounded, torch.cat(expected), atol=0.6)
 
 
 @pytest.mark.whole
@@ -274,6 +293,7 @@ def test_heads_are_whole_or_nothing_is_written(
 REFUSED = [
     ("mmdet", "bbox_head.retina_cls.weight", "a RetinaNet, of which Detectron2 and torchvision"),
     ("detectron2", "head.cls_subnet.0.weight", "have a ReLU before P7 and MMDetection has none"),
+    ("torchvision", "head.regression_head.bbox_ctrness.weight", "levels by convolutions"),
     ("torchvision", "head.regression_head.conv.0.weight", "is a RetinaNet"),
     ("mmdet", "roi_head.bbox_head.0.fc_cls.weight", "averages the logits of its stages"),
     ("detectron2", "roi_heads.box_predictor.2.cls_score.weight", "Cascade R-CNN"),
@@ -299,6 +319,17 @@ def test_other_detectors_are_refused_with_the_reason(
     why = why.replace("has norms", "have norms")
     with pytest.raises(WeightsError, match=f"{why}.*Nothing was written"):
         convert_detector(path, tmp_path / "out.pth", "mmdet", pixels=RGB)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (1, 64), (0, 64)])
+@pytest.mark.parametrize("name", ["fc_cls", "fc_reg"])
+def test_shapes_that_are_none(
+    name: str, shape: tuple[int, ...], files: Files, tmp_path: Path
+) -> None:
+    changed = {f"roi_head.bbox_head.{name}.weight": torch.zeros(shape)}
+    path = write(tensors_in(files("mmdet")) | changed, tmp_path / "w")
+    with pytest.raises(WeightsError, match="Nothing was written"):
+        convert_detector(path, tmp_path / "o", "torchvision", pixels=RGB)
 
 
 @pytest.mark.parametrize(("name", "what"), [("fc_reg", "boxes"), ("conv_logits", "masks")])
