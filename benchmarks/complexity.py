@@ -2,7 +2,8 @@
 
 python -m benchmarks.complexity
 
-writes docs/model_complexity.json, the record that the tests read, and docs/variants.md.
+writes resnext_backbones/complexity.json, the record that the tests and `resnext list` read, and
+docs/variants.md.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from pathlib import Path
 import torch
 
 from resnext_backbones.build import build_classifier
+from resnext_backbones.complexity import IMAGES, RECORD, SIZE, kept_bytes
 from resnext_backbones.io import replace_between
 from resnext_backbones.variants import VARIANTS
 
 ROOT = Path(__file__).parents[1]
-RECORD = ROOT / "docs" / "model_complexity.json"
 DOCUMENT = ROOT / "docs" / "variants.md"
 BEGIN, END = "<!-- complexity: python -m benchmarks.complexity -->", "<!-- end -->"
 
@@ -55,6 +56,13 @@ def count(name: str) -> dict[str, int]:
     }
 
 
+def count_kept(name: str) -> dict[str, int]:
+    """What a training step of a detector's trunk keeps; nothing of a network for small images."""
+    if VARIANTS[name].stem == "3x3":
+        return {}
+    return {"kept_bytes": kept_bytes(name, images=IMAGES, size=SIZE)}
+
+
 def table(record: dict[str, dict[str, int]]) -> str:
     """The record as a Markdown table."""
     lines = [
@@ -78,7 +86,7 @@ def read_record() -> dict[str, dict[str, int]]:
 
 def update_record() -> tuple[Path, Path]:
     """Count every variant; rewrite the record and the table."""
-    record = {name: count(name) for name in VARIANTS}
+    record = {name: {**count(name), **count_kept(name)} for name in VARIANTS}
     RECORD.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     replace_between(DOCUMENT, BEGIN, END, table(record))
     return RECORD, DOCUMENT

@@ -2,7 +2,9 @@
 
 python -m benchmarks.family --out docs/benchmarks
 
-timm's has both memory formats, and the better one counts.
+Bytes kept are counted without values, of all; time and peak are measured of the smallest network of
+each kind. timm's has both memory formats, and the better one counts; this package's ways of
+convolutions are not tuned.
 """
 
 from __future__ import annotations
@@ -11,33 +13,41 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 
+from benchmarks.complexity import RECORD as COMPLEXITY
 from benchmarks.contestants import CONTESTANTS, OWN
-from benchmarks.job import Entry, Setting
+from benchmarks.job import TASKS, Entry, Setting
+from benchmarks.memory import kept_bytes
 from benchmarks.provenance import file_name, provenance
 from benchmarks.report import image_size, table
 from benchmarks.run import run
 from resnext_backbones.cli import run_tool
+from resnext_backbones.models.parts.spatial import ATTEND
 from resnext_backbones.variants import VARIANTS
 
 PEER = "timm"
 
-ENTRIES = Entry(OWN), Entry(PEER), Entry(PEER, layout="channels_last")
+ENTRIES = Entry(OWN, ways="plain"), Entry(PEER), Entry(PEER, layout="channels_last")
 
-TAKEN = "median", "kept_bytes", "peak_bytes"
+TAKEN = "median", "peak_bytes"
 """The least of timm's counts of each of these."""
+
+LARGEST = 5e9
+"""Multiply-adds of the networks that are timed, at 224 x 224."""
 
 ERRORS = "output_error", "gradient_error"
 
 
 def names() -> list[str]:
-    """Returns the variants with a part that a plain network lacks, and one that has none."""
+    """Returns the variants with a part that a plain network lacks, and one that has none; but for
+    those whose self-attention takes images of one size in timm.
+    """
     return ["resnext50_32x4d", *(name for name in VARIANTS if is_special(name))]
 
 
@@ -45,53 +55,91 @@ def is_special(name: str) -> bool:
     """Tells whether timm has a network, and torchvision none of its kind."""
     peers = CONTESTANTS[PEER], CONTESTANTS["torchvision"]
     known, plain = (peer.builds(name) for peer in peers)
-    return known and not plain and VARIANTS[name].stem != "3x3"
+    row = VARIANTS[name]
+    return known and not plain and row.stem != "3x3" and row.spatial not in ATTEND
+
+
+def representatives() -> list[str]:
+    """Returns the first network of each kind of parts, if it is not large."""
+    record = json.loads(COMPLEXITY.read_text(encoding="utf-8"))
+    kinds: dict[tuple[Any, ...], str] = {}
+    for name in names():
+        row = VARIANTS[name]
+        parts = row.attention, row.attention_after, row.spatial, row.stage, row.pooling
+        if record[name]["trunk_multiply_adds"] <= LARGEST:
+            kinds.setdefault((*parts, row.activation, row.stage_channels is None), name)
+    return list(kinds.values())
+
+
+def kept_by(contestant: str, variant: str, size: tuple[int, int]) -> int:
+    """Counts what a contestant keeps of one image for the backward pass, on the device meta."""
+    task = TASKS["detector"]
+    with torch.device("meta"):
+        module = task.build(CONTESTANTS[contestant], variant)
+        images = torch.empty(1, 3, *size)
+    return kept_bytes(module, lambda: module(images))
 
 
 def measure(
     variants: Sequence[str],
     size: tuple[int, int],
     *,
+    timed: Collection[str],
     turns: int,
     device: str,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Returns a row for each variant: seconds of a step, and bytes, of this package and of timm.
+    """Returns a row for each variant: bytes kept for one image, of this package and of timm; and
+    what a step takes, of some. Beside them stand the bytes of all of `list_variants()`.
 
     Args:
-        variants: of `list_variants()`.
+        variants: of `names`.
         size: of an image, in pixels; attention of BAT needs multiples of 256 in timm.
-        turns: of each, after one that warms up.
+        timed: those of which a step is measured.
+        turns: of each of these, after one that warms up.
         device: as PyTorch names it.
         say: is told what is going on.
     """
+    kept = {variant: kept_by(OWN, variant, size) for variant in VARIANTS}
     rows = []
     for variant in variants:
+        theirs_kept = kept_by(PEER, variant, size)
+        row: dict[str, Any] = {"variant": variant, "kept_bytes": kept[variant]}
+        row |= {"timm_kept_bytes": theirs_kept, "kept_bytes_ratio": kept[variant] / theirs_kept}
+        rows.append(row)
+        if variant not in timed:
+            continue
         say(variant)
         setting = Setting("detector", variant, 1, (size,), device)
         own, *theirs = run(setting, ENTRIES, turns=turns, say=lambda _: None)["rows"]
-        row: dict[str, Any] = {"variant": variant, **{key: own[key] for key in (*TAKEN, *ERRORS)}}
+        row |= {key: own[key] for key in (*TAKEN, *ERRORS)}
         for key in TAKEN:
             row[f"timm_{key}"] = min(each[key] for each in theirs)
             row[f"{key}_ratio"] = row[key] / row[f"timm_{key}"]
-        rows.append(row)
-    return {"family": {"size": size, "turns": turns}, "rows": rows, **provenance(device)}
+    family = {"size": size, "turns": turns, "kept_bytes": kept}
+    return {"family": family, "rows": rows, **provenance(device)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         "python -m benchmarks.family", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=names())
+    parser.add_argument(
+        "--timed",
+        nargs="*",
+        choices=names(),
+        default=representatives(),
+        help="default: %(default)s",
+    )
     parser.add_argument("--size", type=image_size, default=(512, 512), help="HEIGHTxWIDTH")
-    parser.add_argument("--turns", type=int, default=5, help="of each; default %(default)s")
+    parser.add_argument("--turns", type=int, default=3, help="of each; default %(default)s")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/benchmark"))
     args = parser.parse_args()
     console = Console()
     console = console if console.is_terminal else Console(width=220)
     result = measure(
-        args.variants, args.size, turns=args.turns, device=args.device, say=console.log
+        names(), args.size, timed=args.timed, turns=args.turns, device=args.device, say=console.log
     )
     result["command"] = shlex.join(["python", "-m", "benchmarks.family", *sys.argv[1:]])
     console.print(table(result))

@@ -11,20 +11,22 @@ from torch.autograd.graph import saved_tensors_hooks
 
 
 def kept_bytes(module: nn.Module, forward: Callable[[], object]) -> int:
-    """Bytes of the distinct storages that `forward` keeps, but for the parameters of `module`."""
-    own = {p.untyped_storage().data_ptr() for p in module.parameters()}
-    kept: dict[int, int] = {}
+    """Bytes of the distinct storages that `forward` keeps, but for the parameters of `module`; on
+    the device meta too, which has no addresses.
+    """
+    own = {p.untyped_storage()._cdata for p in module.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage
         return tensor
 
     with saved_tensors_hooks(keep, lambda tensor: tensor):
         outputs = forward()  # held: what it keeps must not make room for what it keeps next
     del outputs
-    return sum(kept.values())
+    return sum(storage.nbytes() for storage in kept.values())
 
 
 def peak_bytes(device: str | torch.device) -> int:

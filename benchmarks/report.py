@@ -67,13 +67,13 @@ EPOCH_COLUMNS = (
 """The same of an epoch."""
 
 FAMILY_COLUMNS = (
-    ("time of timm's", lambda row: f"{row['median_ratio']:.2f}"),
     ("variant", lambda row: row["variant"]),
-    ("seconds", lambda row: f"{row['median']:.3f}"),
     ("kept for backward (MB)", lambda row: _number(row, "kept_bytes", "{:.0f}", 1e6)),
     ("of timm's", lambda row: f"{row['kept_bytes_ratio']:.2f}"),
+    ("seconds", lambda row: _number(row, "median", "{:.3f}")),
+    ("time of timm's", lambda row: _number(row, "median_ratio", "{:.2f}")),
     ("peak (GB)", lambda row: _number(row, "peak_bytes", "{:.2f}", 1e9)),
-    ("of timm's peak", lambda row: f"{row['peak_bytes_ratio']:.2f}"),
+    ("of timm's peak", lambda row: _number(row, "peak_bytes_ratio", "{:.2f}")),
     *COLUMNS[-2:],
 )
 """The same of the family's networks beside timm's."""

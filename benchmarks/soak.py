@@ -32,7 +32,8 @@ from benchmarks.provenance import provenance
 from benchmarks.soak_lives import Fault, Life, left_of, live
 from benchmarks.soak_tasks import Run, prepare
 from resnext_backbones.engine.checkpoints import newest_checkpoint, read_journal
-from resnext_backbones.engine.curves import FILE_NAME, _by_step
+from resnext_backbones.engine.curves import FILE_NAME
+from resnext_backbones.engine.scalars import by_step
 from resnext_backbones.engine.signals import TERMINATED
 from resnext_backbones.io import atomic_write_text
 
@@ -121,7 +122,7 @@ def compare(work_dir: Path, expected: Path) -> None:
         raise Fault(f"{len(unequal)} of {len(ours)} tensors differ, the first {unequal[0]}")
     if read_journal(work_dir)[-1].metrics != read_journal(expected)[-1].metrics:
         raise Fault("other metrics")
-    (train, val), (train_once, val_once) = _by_step(work_dir), _by_step(expected)
+    (train, val), (train_once, val_once) = by_step(work_dir), by_step(expected)
     if missing := sorted(train_once.keys() - train.keys()):
         raise Fault(f"steps that are in no log: {missing}")
     if other := [step for step in train if train[step]["loss"] != train_once[step]["loss"]]:

@@ -13,12 +13,19 @@ from resnext_backbones.weights.load import load_weights
 Network = TypeVar("Network", bound=ResNeXt)
 
 
-def build_backbone(name: str, *, weights: str | Path | None = None, **options: Any) -> ResNeXt:
+def build_backbone(
+    name: str,
+    *,
+    weights: str | Path | None = None,
+    adapt_input: str | None = None,
+    **options: Any,
+) -> ResNeXt:
     """Returns the trunk of a variant.
 
     Args:
         name: of `list_variants()`.
         weights: any source of `load_weights`; None draws new ones.
+        adapt_input: as of `load_weights`, for another number of `in_channels` than the weights'.
         options: of `ResNeXt`, and fields of `Architecture` in which the network differs.
 
     Raises:
@@ -27,15 +34,21 @@ def build_backbone(name: str, *, weights: str | Path | None = None, **options: A
         FileNotFoundError, WeightsError: as `load_weights`.
     """
     architecture, rest = architecture_and_options(str(name), options)
-    return _loaded(ResNeXt(architecture, **rest), weights)
+    return _loaded(ResNeXt(architecture, **rest), weights, adapt_input)
 
 
 def build_classifier(
-    name: str, *, num_classes: int = 1000, weights: str | Path | None = None, **options: Any
+    name: str,
+    *,
+    num_classes: int = 1000,
+    weights: str | Path | None = None,
+    adapt_input: str | None = None,
+    **options: Any,
 ) -> ResNeXtClassifier:
     """Returns the classifier of a variant; arguments and errors as of `build_backbone`."""
     architecture, rest = architecture_and_options(str(name), options)
-    return _loaded(ResNeXtClassifier(architecture, num_classes=num_classes, **rest), weights)
+    network = ResNeXtClassifier(architecture, num_classes=num_classes, **rest)
+    return _loaded(network, weights, adapt_input)
 
 
 def architecture_and_options(
@@ -53,7 +66,7 @@ def architecture_and_options(
     return Architecture(**changes), rest
 
 
-def _loaded(network: Network, weights: str | Path | None) -> Network:
+def _loaded(network: Network, weights: str | Path | None, adapt_input: str | None) -> Network:
     if weights is not None:
-        load_weights(network, weights)
+        load_weights(network, weights, adapt_input=adapt_input)
     return network

@@ -31,7 +31,9 @@ COMMANDS = (
     "publish",
     "convert",
     "list",
+    "doctor",
     "check-data",
+    "report",
     "demo",
 )
 """The help has this order; each is a module of `resnext_backbones.commands`."""
@@ -125,8 +127,13 @@ def parser() -> argparse.ArgumentParser:
         epilog=f"commands:\n{listed}\n\n"
         "resnext COMMAND --help shows examples, and every argument of a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
     )
-    top.add_argument("--version", action="version", version=resnext_backbones.__version__)
+    # The usage has both; with a line each the commands would not fit on one screen.
+    quiet = argparse.SUPPRESS
+    top.add_argument("-h", "--help", action="help", help=quiet)
+    version = resnext_backbones.__version__
+    top.add_argument("--version", action="version", version=version, help=quiet)
     commands = top.add_subparsers(metavar="COMMAND", help=argparse.SUPPRESS)
     for name in COMMANDS:
         _module(name).add_arguments(commands.add_parser(name))

@@ -14,6 +14,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "pretrain": ("pretrain",),
     "publish": ("pretrain",),
     "check-data": ("formats",),
+    "report": ("report",),
     "demo": ("mmdet",),
 }
 """Where a command has several, each is enough for a part of what it does."""
@@ -37,6 +38,10 @@ MODULES = (
     "webdataset",
 )
 """The extras install these, as Python imports them."""
+
+
+NEEDED = {"report": ("jinja2", "plotly")}
+"""What a run does without, if need be, needs these modules."""
 
 
 def installation(extra: str) -> str:

@@ -142,20 +142,19 @@ def architecture_of(name: str, **changes: Any) -> Architecture:
     return replace(VARIANTS[name], **changes)
 
 
-def describe(found: Architecture) -> str:
-    """Returns the name of an architecture, or how it differs from the nearest row.
-
-    Where the upper stages are not known there may be several names. The channels of the images are
-    not looked at, nor what no tensor shows (`UNSEEN`).
+def names_of(found: Architecture) -> list[str]:
+    """Returns the names of an architecture; there may be several where the upper stages are not
+    known, and of networks that differ in what no tensor shows (`UNSEEN`), which is not looked at,
+    nor are the channels of the images.
     """
-    n = len(found.blocks)
-    unlike = {
-        name: _differences(row.of_stages(n), found)
-        for name, row in VARIANTS.items()
-        if row.blocks[:n] == found.blocks
-    }
-    if names := [name for name, values in unlike.items() if not values]:
+    return [name for name, values in _unlike(found).items() if not values]
+
+
+def describe(found: Architecture) -> str:
+    """Returns the names of an architecture, or how it differs from the nearest row."""
+    if names := names_of(found):
         return " or ".join(names)
+    unlike = _unlike(found)
     alike = {n: values for n, values in unlike.items() if not SETTLED & values.keys()}
     if alike:
         name = min(alike, key=lambda n: len(alike[n]))
@@ -165,6 +164,13 @@ def describe(found: Architecture) -> str:
     more = _differences(plain, found)
     network = f"a {found.cardinality}x{found.base_width}d network of {blocks} blocks"
     return f"{network} with {_listing(more)}" if more else network
+
+
+def _unlike(found: Architecture) -> dict[str, dict[str, Any]]:
+    """Returns in what an architecture differs from each row whose stages have as many blocks."""
+    n = len(found.blocks)
+    rows = {name: row for name, row in VARIANTS.items() if row.blocks[:n] == found.blocks}
+    return {name: _differences(row.of_stages(n), found) for name, row in rows.items()}
 
 
 def _differences(row: Architecture, found: Architecture) -> dict[str, Any]:

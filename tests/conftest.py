@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from made_once import MadeOnce, made_once_in
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when the package is imported
 
 # What a test compares bit for bit is not to depend on what was measured; see engine/run_ways.py.
 os.environ["RESNEXT_BACKBONES_NO_TUNE"] = "1"
+# A page of each run would be half a second and 5 MB; the tests of pages ask for theirs.
+os.environ["RESNEXT_BACKBONES_NO_REPORT"] = "1"
 
 from resnext_backbones.compute import ways
 from resnext_backbones.datasets import generate_shapes
@@ -34,6 +37,9 @@ for number, handler in (
 ):
     if signal.getsignal(number) is signal.SIG_IGN:  # the tests' own process runs in the background
         signal.signal(number, handler)
+
+with suppress(ImportError):  # without MMEngine
+    import remembered  # noqa: F401
 
 with suppress(ImportError):  # without mmcv; MMDetection's models are peers in many tests
     import resnext_backbones.mmcv_ops  # noqa: F401
@@ -72,10 +78,20 @@ def coco_tiny() -> Path:
 
 
 @pytest.fixture(scope="session")
-def shapes_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """Makes folders that are removed when all tests have passed."""
+    root = tmp_path_factory.getbasetemp()
+    return made_once_in(root.parent if "PYTEST_XDIST_WORKER" in os.environ else root)
+
+
+@pytest.fixture(scope="session")
+def shapes_root(made_once: MadeOnce) -> Path:
     """A small tree in COCO's layout."""
-    root = tmp_path_factory.mktemp("shapes") / "data"
-    return generate_shapes(root, num_train=16, num_val=8)
+
+    def make(folder: Path) -> None:
+        generate_shapes(folder / "data", num_train=16, num_val=8)
+
+    return made_once("shapes", make) / "data"
 
 
 @pytest.fixture

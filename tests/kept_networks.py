@@ -25,12 +25,22 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "GC, norms trained": TRAINED | BEHIND_2 | {"attention": "GC"},
     "BAT, norms trained": TRAINED | BEHIND_2 | {"attention": "BAT"},
     "BAT, behind the third": SILU | {"attention": "BAT", "attention_after": 3},
+    "SE, behind the third": {"attention": "SE", "norm_eval": True, "zero_init_last_norm": False},
+    "GC, behind the third": SILU | {"attention": "GC", "attention_after": 3},
     "GC and ReLU": BEHIND_2 | {"attention": "GC", "norm_eval": True, "frozen_stages": 1},
     **{kind: SILU | BEHIND_2 | {"attention": kind} for kind in ATTENTION},
 }
 
 
-FEW = {"SiLU", "SiLU, norms trained", "pooled shortcuts", "GC", "BAT", "BAT, norms trained"}
+FEW = {
+    "SiLU",
+    "SiLU, norms trained",
+    "pooled shortcuts",
+    "SE, behind the third",
+    "GC",
+    "BAT",
+    "BAT, norms trained",
+}
 """In them is all that the others have."""
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import torch
+from forked import ENGINE, run_forked
 
 TOOL = Path(__file__).parents[1] / "tools" / "pretrain_imagenet.py"
 
@@ -24,14 +25,8 @@ def command(config: Path, work_dir: Path, *arguments: str) -> list[str]:
 
 
 def run(config: Path, work_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(config, work_dir, *arguments),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        env=ONE_THREAD,
-    )
+    _, *program = command(config, work_dir, *arguments)
+    return run_forked(program, ONE_THREAD, ENGINE, timeout=300)
 
 
 def weights(work_dir: Path) -> dict[str, torch.Tensor]:
@@ -52,3 +47,12 @@ def prepared(script: str, config: Path, work_dir: Path) -> list[str]:
     """The tool in a process that has run a script before."""
     first, *others = command(config, work_dir, "--resume")
     return [first, "-c", script + THE_TOOL, *others]
+
+
+def run_prepared(
+    script: str, config: Path, work_dir: Path, folder: Path
+) -> subprocess.CompletedProcess[str]:
+    """Runs it to its end; the script is put into a folder."""
+    _, *program = command(config, work_dir, "--resume")
+    (folder / "prepared.py").write_text(script + THE_TOOL)
+    return run_forked([str(folder / "prepared.py"), *program], ONE_THREAD, ENGINE, timeout=300)

@@ -23,7 +23,7 @@ from resnext_backbones.extras import EXTRAS, MODULES
 from resnext_backbones.weights.registry import REGISTRY
 
 RESNEXT = [sys.executable, "-m", "resnext_backbones"]
-HEAVY = {"torch", "torchvision", "numpy", "mmengine", "mmdet", "timm", "cv2"}
+HEAVY = {"torch", "torchvision", "numpy", "mmengine", "mmdet", "timm", "transformers", "cv2"}
 
 
 def examples(name: str) -> list[list[str]]:
@@ -64,16 +64,21 @@ def test_the_scripts_are_the_commands() -> None:
     done = subprocess.run(
         [sys.executable, TOOLS / "list_weights.py", "wsl"], capture_output=True, text=True
     )
-    assert len(done.stdout.splitlines()) == sum("wsl" in alias for alias in REGISTRY)
+    _, *lines = done.stdout.partition("\n\n")[0].splitlines()
+    assert len(lines) == sum("wsl" in alias for alias in REGISTRY)
 
 
-def test_help_list_and_completion_do_without_pytorch() -> None:
+def test_help_list_and_completion_do_without_pytorch(tmp_path: Path) -> None:
     code = (
         "import sys; from resnext_backbones import cli; cli.parser(); cli.main(['list', '101']); "
-        "cli.main(['list', '--configs']); "
+        "cli.main(['list', '--configs']); cli.main(['list', '--memory', '8GB']); "
+        "cli.main(['list', '--networks', '--sort', 'memory']); "
         f"sys.exit(str({HEAVY} & sys.modules.keys() or ''))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    measured = {**os.environ, "TORCH_HOME": str(tmp_path)}  # nothing was
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=measured
+    )
     assert done.stderr.strip() == ""
     assert "fair/resnext101_32x8d.wsl" in done.stdout
 
@@ -83,6 +88,14 @@ def test_help_list_and_completion_do_without_pytorch() -> None:
     [
         (["trian"], "error: trian: no such command; try train, pretrain"),
         (["list", "vgg"], "error: vgg: no alias has this in it; `resnext list` has all"),
+        (["list", "vgg", "--memory", "8GB"], "error: vgg: no alias has this in it"),
+        (["list", "vgg", "--networks"], "no network has this in it; `resnext list --networks`"),
+        (["list", "--memory", "8"], "8: use a number above zero and KB or MB or GB"),
+        (["list", "--latency", "0ms"], "0ms: use a number above zero and ms or s"),
+        (["list", "--memory", "1MB"], "the smallest is torchvision/regnet_x_400mf.v1, 416 MB"),
+        (["list", "--memory", "8GB", "--networks"], "error: --networks: --latency and --memory"),
+        (["list", "--configs", "--size", "64x64"], "error: --size: configs have none"),
+        (["list", "--networks", "--licence", "free"], "error: --licence: weights have one"),
         (["publish", "none.pth"], "error: checkpoint none.pth: there is no such file"),
         (["predict", "c", "w", "i", "--batch-size", "0"], "0: use a whole number above zero"),
         ([], "commands:"),
@@ -129,6 +142,7 @@ def test_without_its_extra_a_command_says_how_to_install_it(plain, tmp_path: Pat
         "pretrain": "imagenet/paper",
         "publish": "epoch_1.pth",
         "check-data": "annotations.json",
+        "report": "work",
         "demo": "",
     }
     assert arguments.keys() == EXTRAS.keys()

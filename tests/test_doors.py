@@ -96,6 +96,28 @@ def by_address(path: str) -> nn.Module:
         return by_function(f"{address}/{name}")
 
 
+def by_backbone_config(path: str) -> nn.Module:
+    from resnext_backbones.adapters.transformers import ResNeXtBackbone, ResNeXtConfig
+
+    stages = ["stage1", "stage2", "stage3", "stage4"]
+    settled = ResNeXtConfig(network=NAME, out_features=stages, weights=path)
+    return ResNeXtBackbone(settled).trunk
+
+
+def by_auto_backbone(path: str) -> nn.Module:
+    from transformers import AutoBackbone
+
+    from resnext_backbones.adapters.transformers import ResNeXtConfig
+
+    ResNeXtConfig(network=NAME).save_pretrained("backbone")
+    file = Path("backbone", "model.safetensors")
+    file.write_bytes(Path(path).read_bytes())
+    try:
+        return AutoBackbone.from_pretrained("backbone").trunk
+    except REFUSALS as error:
+        raise WeightsError(str(error).replace(str(file), path)) from error
+
+
 TRUNK_DOORS: dict[str, Door] = {
     "load_weights": by_function,
     "an address": by_address,
@@ -108,6 +130,8 @@ TRUNK_DOORS: dict[str, Door] = {
     "init_cfg": by_init_cfg,
     "pretrained": by_pretrained,
     "resnext_fpn": lambda path: torchvision.resnext_fpn(NAME, weights=path).body,
+    "backbone_config": by_backbone_config,
+    "AutoBackbone": by_auto_backbone,
     "deeplabv3": lambda path: torchvision.deeplabv3(NAME, weights_backbone=path).backbone,
 }
 """Each loads a trunk from a path."""
@@ -155,8 +179,14 @@ NETWORK_DOORS: dict[str, Door] = {
 }
 """Each loads a whole network, `ImageClassifier`, from a path."""
 
+NEEDED = {
+    **dict.fromkeys(("init_cfg", "pretrained"), "mmcv"),
+    **dict.fromkeys(("backbone_config", "AutoBackbone"), "transformers"),
+}
+"""What a door's framework is imported as."""
+
 QUICK = ("init_cfg",)
-ONLY = {"from_pretrained": ["safetensors"]}
+ONLY = {"from_pretrained": ["safetensors"], "AutoBackbone": ["safetensors"]}
 """The kinds of file that a door takes, where these are not all of `GOOD`."""
 
 WHOLE_THERE = {"convert": ["half of the trunk"]}
@@ -165,8 +195,8 @@ WHOLE_THERE = {"convert": ["half of the trunk"]}
 
 @pytest.mark.parametrize("name", quick([*TRUNK_DOORS, *NETWORK_DOORS], QUICK))
 def test_a_door_takes_whole_files_and_no_others(name: str, tmp_path: Path) -> None:
-    if name in ("init_cfg", "pretrained"):
-        pytest.importorskip("mmcv")
+    if name in NEEDED:
+        pytest.importorskip(NEEDED[name])
     door, state = TRUNK_DOORS.get(name), small().state_dict()
     if name in NETWORK_DOORS:
         pytest.importorskip("mmengine")

@@ -39,6 +39,7 @@ EXAMPLES = {
     "with_mmdetection": ("mmdet", "resnext101_32x4d", RGB),
     "with_detectron2": ("detectron2", "resnext101_32x8d", BGR),
     "with_torchvision": ("torchvision", "resnext101_32x8d", RGB),
+    "with_transformers": ("transformers", "resnext50_32x4d", RGB),
 }
 
 

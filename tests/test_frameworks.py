@@ -1,4 +1,4 @@
-"""One file of weights in detectors of three frameworks: the same maps, and the same training."""
+"""One file of weights in each framework: the same maps, and the same training."""
 
 from __future__ import annotations
 
@@ -113,10 +113,68 @@ def torchvision(file: Path) -> Built:
     )
 
 
+def transformers(file: Path) -> Built:
+    from transformers import DetrConfig, DetrForObjectDetection, DetrImageProcessor
+
+    from resnext_backbones.adapters.transformers import ResNeXtConfig, pixel_options
+
+    stages = ["stage1", "stage2", "stage3", "stage4"]
+    words = {"out_features": stages, "frozen_stages": FROZEN, "weights": file}
+    cfg = DetrConfig(
+        backbone_config=ResNeXtConfig(network=VARIANT, **words),
+        backbone=None,
+        use_timm_backbone=False,
+        use_pretrained_backbone=False,
+        encoder_layers=1,
+        decoder_layers=1,
+    )
+    detector = DetrForObjectDetection(cfg)
+    backbone = detector.model.backbone
+    backbone = getattr(backbone, "conv_encoder", backbone).model  # the former before 5
+    processor = DetrImageProcessor(do_resize=False, **pixel_options(file))
+
+    return Built(
+        detector,
+        backbone.trunk,
+        lambda image: torch.as_tensor(
+            processor(image.numpy(), return_tensors="pt", input_data_format="channels_first")[
+                "pixel_values"
+            ]
+        ),
+        lambda batch: backbone(batch).feature_maps,
+    )
+
+
+def timm(file: Path) -> Built:
+    from timm import create_model
+    from torchvision.transforms.functional import normalize
+
+    import resnext_backbones.adapters.timm  # noqa: F401
+
+    features = create_model(
+        f"resnext_backbones_{VARIANT}",
+        features_only=True,
+        out_indices=(1, 2, 3, 4),
+        frozen_stages=FROZEN,
+        norm="FrozenBN",
+        pretrained=True,
+        pretrained_cfg_overlay={"file": str(file)},
+    )
+    cfg = features.pretrained_cfg
+    return Built(
+        features,
+        features.model,
+        lambda image: normalize(image / 255, cfg["mean"], cfg["std"])[None],
+        features,
+    )
+
+
 FRAMEWORKS: dict[str, tuple[str, Callable[[Path], Built]]] = {
     "MMDetection": ("mmdet", mmdetection),
     "Detectron2": ("detectron2", detectron2),
     "torchvision": ("torchvision", torchvision),
+    "transformers": ("transformers", transformers),
+    "timm": ("timm", timm),
 }
 
 

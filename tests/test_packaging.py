@@ -18,7 +18,16 @@ from packaging.version import Version
 import resnext_backbones
 
 ROOT = Path(__file__).parents[1]
-FRAMEWORKS = ("mmengine", "mmcv", "mmdet", "detectron2", "timm", "cv2", "matplotlib")
+FRAMEWORKS = (
+    "mmengine",
+    "mmcv",
+    "mmdet",
+    "detectron2",
+    "timm",
+    "transformers",
+    "matplotlib",
+    "cv2",
+)
 
 
 def python(code: str, *, cwd: Path, path: Path | None = None) -> str:
@@ -99,7 +108,8 @@ def test_the_metadata(wheel: Path) -> None:
     assert found["Requires-Python"] == ">=3.11"
     scripts = archive.read(name.replace("METADATA", "entry_points.txt")).decode()
     assert "resnext = resnext_backbones.cli:main" in scripts
-    assert "resnext_backbones/cli.py" in archive.namelist()
+    page = {f"resnext_backbones/reports/page/page.{end}" for end in ("html.j2", "css", "js")}
+    assert {"resnext_backbones/cli.py", *page} <= set(archive.namelist())
     assert found.get_payload() == (ROOT / "README.md").read_text(encoding="utf-8")
     extras = set(found.get_all("Provides-Extra"))
     assert extras == {

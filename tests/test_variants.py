@@ -59,7 +59,9 @@ COUNTED = quick(VARIANTS, {*VARIANTS} - {*REGNETS[1:]})
 
 @pytest.mark.parametrize("name", COUNTED)
 def test_multiply_adds_are_those_recorded(name: str) -> None:
-    assert count(name) == read_record()[name]
+    record = dict(read_record()[name])
+    record.pop("kept_bytes", None)  # tests/test_complexity.py has that
+    assert count(name) == record
 
 
 @pytest.mark.parametrize("name", list_variants())

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
+
+from forked import DETECTORS, run_forked
 
 ROOT = Path(__file__).parents[1]
 TOOLS = ROOT / "tools"
@@ -32,18 +33,20 @@ QUICK = [
 
 
 def run(
-    tool: str | list[str], *arguments: object, coco_root: Path | None = None, **env: str
+    tool: str | list[str],
+    *arguments: object,
+    coco_root: Path | None = None,
+    modules: tuple[str, ...] = DETECTORS,
+    **env: str,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a tool to its end, away from the checkout."""
-    head = [sys.executable, str(TOOLS / tool)] if isinstance(tool, str) else tool
-    root = {"COCO_ROOT": str(coco_root)} if coco_root else {}
+    """Run a script of tools/ in a forked process, or a command, to its end."""
+    if coco_root:
+        env["COCO_ROOT"] = str(coco_root)
+    env, words = {**os.environ, **env}, [*map(str, arguments)]
+    if isinstance(tool, str):
+        return run_forked([str(TOOLS / tool), *words], env, modules)
     return subprocess.run(
-        [*head, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **root, **env},
-        timeout=600,
-        check=False,
+        [*tool, *words], capture_output=True, text=True, env=env, timeout=600, check=False
     )
 
 

@@ -6,24 +6,23 @@ python tools/list_weights.py resnext101
 --document writes the tables into docs/weights.md and README.md.
 """
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
 from resnext_backbones.cli import command_parser, run_tool
 from resnext_backbones.commands.list import run
+from resnext_backbones.complexity import costs, training_bytes
 from resnext_backbones.engine.catalogue import markdown as results_table
 from resnext_backbones.io import replace_between
 from resnext_backbones.weights.preprocessing import PIXEL_NAMES
-from resnext_backbones.weights.publishers import APACHE, BSD, NONCOMMERCIAL
-from resnext_backbones.weights.registry import REGISTRY, Published
+from resnext_backbones.weights.publishers import FREE, NONCOMMERCIAL
+from resnext_backbones.weights.registry import REGISTRY
 
 ROOT = Path(__file__).parents[1]
-RECORD = ROOT / "docs" / "model_complexity.json"
 BEGIN, END = "<!-- table: tools/list_weights.py --document -->", "<!-- end -->"
 BEGIN_CHOICE = "<!-- choice: tools/list_weights.py --document -->"
 
-LICENCES = ((APACHE, BSD), (NONCOMMERCIAL,))
+LICENCES = (FREE, (NONCOMMERCIAL,))
 """Those with which all may use weights, and those for research."""
 
 
@@ -33,32 +32,34 @@ def as_table(lines: Iterable[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, ("---",) * len(head), *rest))
 
 
-def accuracy(row: Published) -> str:
-    """Returns the top-1 accuracy of weights and what it is of, or what they tell apart instead."""
-    if row.top1 is not None and row.crop is not None:
-        return f"{row.top1:.1f} at {row.crop.size}"
-    return "" if row.source.classes == 1000 else f"{row.source.classes:,} classes"
-
-
 def choice_table() -> str:
     """Returns the weights of which no others with as free a licence are both more accurate and of a
     network with no more multiply-adds.
     """
-    record = json.loads(RECORD.read_text(encoding="utf-8"))
     lines: list[tuple[str, ...]] = [
-        ("licence", "alias", "top-1", "multiply-adds (G)", "parameters (M)")
+        ("licence", "alias", "top-1", "multiply-adds (G)", "parameters (M)", "memory (GB)")
     ]
     for licences in LICENCES:
         best = 0.0
         rows = {row.alias: row for row in REGISTRY.values() if row.source.licence in licences}
-        found = [(record[row.variant], row.top1, row) for row in rows.values() if row.top1]
+        found = [(costs()[row.variant], row.top1, row) for row in rows.values() if row.top1]
         for network, top1, row in sorted(
-            found, key=lambda one: (one[0]["trunk_multiply_adds"], -one[1])
+            found, key=lambda one: (one[0].trunk_multiply_adds, -one[1])
         ):
             if top1 > best:
-                costs = network["trunk_multiply_adds"] / 1e9, network["trunk_parameters"] / 1e6
-                numbers = (f"{cost:.1f}" for cost in costs)
-                lines.append((row.source.licence, f"`{row.alias}`", accuracy(row), *numbers))
+                numbers = (
+                    network.trunk_multiply_adds / 1e9,
+                    network.trunk_parameters / 1e6,
+                    (training_bytes(row.variant) or 0) / 1e9,
+                )
+                lines.append(
+                    (
+                        row.source.licence,
+                        f"`{row.alias}`",
+                        row.accuracy,
+                        *(f"{number:.1f}" for number in numbers),
+                    )
+                )
                 best = top1
     return as_table(lines)
 
@@ -78,7 +79,7 @@ def weights_table() -> str:
             (
                 ", ".join(f"`{name}`" for name in names),
                 row.variant,
-                accuracy(row),
+                row.accuracy,
                 PIXEL_NAMES[row.source.preprocessing],
                 norms,
                 row.source.licence,

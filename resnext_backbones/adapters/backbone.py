@@ -30,7 +30,8 @@ class Backbone(Trunk):
     Args:
         architecture: of the network.
         init_cfg: None draws new weights; `Pretrained` loads a trunk, a classifier or a whole
-            detector, and stops at any key that is missing or does not fit; all else as MMEngine.
+            detector, and stops at any key that is missing or does not fit; with `adapt_input` of
+            `load_weights` also for images of other channels. All else as MMEngine.
         pretrained: of MMSegmentation and MMDetection 2: the `checkpoint` of `Pretrained`.
         options: of the trunk, by its names: strides, frozen_stages, fold_norm, ...
 
@@ -94,7 +95,12 @@ class Backbone(Trunk):
             if is_pretrained(cfg):
                 source, prefix = cfg["checkpoint"], str(cfg.get("prefix") or "")
                 try:
-                    self.loaded_weights = load_weights(self, address_of(source), prefix=prefix)
+                    self.loaded_weights = load_weights(
+                        self,
+                        address_of(source),
+                        prefix=prefix,
+                        adapt_input=cfg.get("adapt_input"),
+                    )
                 except OSError as error:
                     raise WeightsError(f"weights {source}: {error}") from error
 

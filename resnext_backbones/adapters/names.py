@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.ops import FrozenBatchNorm2d
 
 from resnext_backbones.models import ResNeXt
+from resnext_backbones.models.architecture import METADATA
 from resnext_backbones.weights.compare import COUNTER
 from resnext_backbones.weights.formats import FORMATS
 
@@ -37,13 +38,14 @@ def _theirs(key: str, prefix: str) -> str:
     return key if own == key else prefix + (NAMES.from_own(own) or INSIDE + own)
 
 
-def _write(_: nn.Module, state: dict[str, Any], prefix: str, *__: object) -> None:
+def _write(_: nn.Module, state: dict[str, Any], prefix: str, said: dict[str, Any]) -> None:
     for key in [key for key in state if key.startswith(prefix + INSIDE)]:
         state[_theirs(key, prefix)] = state.pop(key)
-    # Versions of modules, by names that nobody else has.
+    # Versions of modules, by names that nobody else has; what the trunk says is the module's own.
     versions = getattr(state, "_metadata", {})
     for key in [key for key in versions if f"{key}.".startswith(prefix + INSIDE)]:
-        del versions[key]
+        inside = versions.pop(key)
+        said.update(inside if METADATA in inside else {})
 
 
 def _read(module: Any, state: dict[str, Any], prefix: str, *_: object) -> None:

@@ -24,6 +24,13 @@ STYLES = {"pytorch": False, "caffe": True}
 """Whether the first 1x1 convolution of a block strides, and not the 3x3 one."""
 
 
+def _strides_in_1x1(style: str | None) -> bool | None:
+    if style is None:
+        return None
+    check_one_of("style", style, STYLES)
+    return STYLES[style]
+
+
 @MODELS.register_module(name="ResNeXt")
 class ResNeXt(Backbone):
     """Takes the arguments of MMDetection's `ResNeXt` by their names, and what is named here.
@@ -33,7 +40,8 @@ class ResNeXt(Backbone):
         groups, base_width: cardinality, and channels a group in stage 1. With `groups=1` the
             default width of 4 builds ResNet, as any width does in MMDetection.
         variant: a name of `list_variants()`, in place of depth, groups and base_width.
-        style: `pytorch` strides in the 3x3 convolution of a block, `caffe` in the first 1x1.
+        style: `pytorch` strides in the 3x3 convolution of a block, `caffe` in the first 1x1; None
+            is the variant's, and `pytorch` without one.
         small_images: a 3x3 stem that does not stride.
         options: of `Backbone`, and of the trunk, by its names.
 
@@ -52,13 +60,12 @@ class ResNeXt(Backbone):
         stem_channels: int | None = None,
         base_channels: int | None = None,
         num_stages: int = 4,
-        style: str = "pytorch",
+        style: str | None = None,
         deep_stem: bool | None = None,
         small_images: bool | None = None,
         avg_down: bool | None = None,
         **options: Any,
     ) -> None:
-        check_one_of("style", style, STYLES)
         if deep_stem and small_images:
             raise ValueError("deep_stem and small_images are two stems: set one of them")
         stems = {"deep_stem": deep_stem, "small_images": small_images}
@@ -68,7 +75,7 @@ class ResNeXt(Backbone):
             "stem": next((STEMS[word] for word, wanted in stems.items() if wanted), None),
             "stem_channels": stem_channels,
             "shortcut": SHORTCUTS[avg_down],
-            "stride_in_1x1": STYLES[style],
+            "stride_in_1x1": _strides_in_1x1(style),
         }
         fields = {name: value for name, value in fields.items() if value is not None}
         architecture = _architecture(variant, depth, groups, base_width, fields)
@@ -94,6 +101,13 @@ def _architecture(
                 "arguments of the backbone"
             )
         row, usual = architecture_of(variant), Architecture()
+        asked = {"style='caffe'": fields.get("stride_in_1x1", False)}
+        asked |= {"avg_down=True": fields.get("shortcut") == "pooled"}
+        if row.stage == "csp" and any(asked.values()):
+            raise ValueError(
+                f"variant {variant!r} has blocks that neither stride nor project: leave out "
+                f"{' and '.join(word for word, is_asked in asked.items() if is_asked)}"
+            )
         for name in ("stem", "stem_channels", "shortcut"):
             own = getattr(row, name)
             if name in fields and own not in (getattr(usual, name), fields[name]):
@@ -158,12 +172,11 @@ class RegNet(Backbone):
         in_channels: int = 3,
         stem_channels: int | None = None,
         base_channels: int = 32,
-        style: str = "pytorch",
+        style: str | None = None,
         deep_stem: bool = False,
         avg_down: bool | None = None,
         **options: Any,
     ) -> None:
-        check_one_of("style", style, STYLES)
         without = "left out: a RegNet has no such part, also where MMDetection takes the word"
         require(base_channels == 32, "base_channels", without, base_channels)
         require(not deep_stem, "deep_stem", without, deep_stem)
@@ -171,7 +184,7 @@ class RegNet(Backbone):
             "in_channels": in_channels,
             "stem_channels": stem_channels,
             "shortcut": SHORTCUTS[avg_down],
-            "stride_in_1x1": STYLES[style],
+            "stride_in_1x1": _strides_in_1x1(style),
         }
         fields = {name: value for name, value in fields.items() if value is not None}
         super().__init__(replace(_regnet(variant, arch), **fields), **options)

@@ -7,7 +7,6 @@ checkpoints of whole detectors load with `load_state_dict`, and the other way ro
 
 from __future__ import annotations
 
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from torchvision.ops.feature_pyramid_network import (
 from resnext_backbones.build import architecture_and_options
 from resnext_backbones.models import ResNeXt
 from resnext_backbones.models.architecture import Architecture
+from resnext_backbones.models.freezing import warn_of_random_stages
 from resnext_backbones.models.options import MAX_STAGES, check_one_of, check_range, require
 from resnext_backbones.models.parts.norms import Norm
 from resnext_backbones.weights import LoadedWeights, WeightsError, load_weights, preprocessing_of
@@ -75,10 +75,6 @@ HEADS: dict[type[nn.Module], Callable[[int, int, Dilation], nn.Module]] = {
 """The head of each of torchvision's networks for segmentation."""
 
 
-class RandomStagesWarning(UserWarning):
-    """Says that random values are frozen."""
-
-
 class NamedResNeXt(ResNeXt):
     """Gives the trunk's feature maps `names`, as torchvision's heads want them.
 
@@ -118,6 +114,7 @@ def resnext_fpn(
     extra_blocks: ExtraFPNBlock | None = None,
     norm: str | Norm = "FrozenBN",
     fpn_norm: Norm | None = None,
+    adapt_input: str | None = None,
     **options: Any,
 ) -> ResNeXtFPN:
     """Returns what torchvision's `resnet_fpn_backbone` builds, with this trunk.
@@ -135,6 +132,7 @@ def resnext_fpn(
             published with `LastLevelP6P7`.
         norm: of the trunk, as its argument: `FrozenBN`, `BN`, `SyncBN`, `GN` or a callable.
         fpn_norm: of the pyramid; torchvision's second weights have `torch.nn.BatchNorm2d`.
+        adapt_input: as of `load_weights`, for another number of `in_channels` than the weights'.
         options: further arguments of the trunk.
 
     Raises:
@@ -161,7 +159,7 @@ def resnext_fpn(
     )
     top = extra_blocks or LastLevelMaxPool()
     fpn = FeaturePyramidNetwork(list(body.channels), FPN_CHANNELS, top, fpn_norm)
-    return ResNeXtFPN(OrderedDict(body=_loaded(body, weights), fpn=fpn))
+    return ResNeXtFPN(OrderedDict(body=_loaded(body, weights, adapt_input), fpn=fpn))
 
 
 def segmentation_network(
@@ -173,6 +171,7 @@ def segmentation_network(
     weights: str | Path | WeightsEnum | None = None,
     aux_classifier: bool = False,
     norm: str | Norm = "BN",
+    adapt_input: str | None = None,
     **options: Any,
 ) -> Segmenter:
     """Returns torchvision's `DeepLabV3` or `FCN` on this trunk, as `deeplabv3` and `fcn`.
@@ -184,7 +183,7 @@ def segmentation_network(
             quarter of the work in the last stages.
         num_classes: with the background.
         aux_classifier: an `FCNHead` on stage 3, whose output `"aux"` helps in training.
-        weights, norm, options: as of `resnext_fpn`, and so are the errors.
+        weights, norm, adapt_input, options: as of `resnext_fpn`, and so are the errors.
     """
     check_one_of("output_stride", output_stride, OUTPUT_STRIDES)
     dilation = OUTPUT_STRIDES[output_stride]
@@ -203,7 +202,7 @@ def segmentation_network(
     )
     head = HEADS[network](body.channels[-1], num_classes, dilation)
     aux = FCNHead(body.channels[0], num_classes) if aux_classifier else None
-    return network(_loaded(body, weights), head, aux)
+    return network(_loaded(body, weights, adapt_input), head, aux)
 
 
 def deeplabv3(name: str, **options: Any) -> DeepLabV3:
@@ -258,14 +257,11 @@ def _own_words(options: dict[str, Any]) -> dict[str, Any]:
     return named
 
 
-def _loaded(body: NamedResNeXt, weights: str | Path | WeightsEnum | None) -> NamedResNeXt:
+def _loaded(
+    body: NamedResNeXt, weights: str | Path | WeightsEnum | None, adapt_input: str | None
+) -> NamedResNeXt:
     if weights is not None:
-        body.loaded_weights = load_weights(body, weights)
-    elif body.frozen_stages >= 0:
-        warnings.warn(
-            "the stem and stages of random values are frozen, and stay so unless a state dict is "
-            "loaded: give weights, or train all layers (trainable_layers=5, frozen_stages=-1)",
-            RandomStagesWarning,
-            stacklevel=3,
-        )
+        body.loaded_weights = load_weights(body, weights, adapt_input=adapt_input)
+    else:
+        warn_of_random_stages(body, "train all layers (trainable_layers=5, frozen_stages=-1)")
     return body

@@ -136,6 +136,14 @@ def at_least(least: int, text: str) -> int:
 positive, not_negative = partial(at_least, 1), partial(at_least, 0)
 
 
+def image_size(text: str) -> tuple[int, int]:
+    """Returns (H, W), or raises ArgumentTypeError."""
+    height, _, width = text.lower().partition("x")
+    if not (height.isdigit() and width.isdigit() and min(int(height), int(width)) >= 32):
+        raise argparse.ArgumentTypeError(f"{text}: use HEIGHTxWIDTH, from 32 pixels on")
+    return int(height), int(width)
+
+
 def training_options(args: argparse.Namespace) -> dict[str, Any]:
     """Returns what the command line says of a training, as `for_training` takes it."""
     given = {name: getattr(args, name) for name in ("resume", "amp", "deterministic")}

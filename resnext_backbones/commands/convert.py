@@ -3,6 +3,7 @@
 resnext convert torchvision/resnext50_32x4d.v2 x50.pkl --to detectron2
 resnext convert model_final.pth x101.safetensors --to safetensors --pixels BGR
 resnext convert moco.pth x50.safetensors --to safetensors --prefix encoder_q
+resnext convert net.pth x50.pth --to timm --variant legacy_seresnext50_32x4d
 resnext convert mask_rcnn_x101.pth model.pkl --to detectron2 --detector --pixels RGB
 
 SOURCE is a file, an address, or an alias of `resnext list`. The trunk is written, with its
@@ -54,6 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         help="what the trunk's names begin with, where SOURCE has several trunks",
     )
+    add(
+        parser,
+        "--variant",
+        metavar="NAME",
+        help="the network, where SOURCE does not say it: of those with the same tensors one may "
+        "have SiLU for ReLU, or another pooling",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
 
 
@@ -82,16 +90,19 @@ def _check(args: argparse.Namespace) -> None:
 def _convert_trunk(args: argparse.Namespace) -> None:
     from resnext_backbones.weights.write import convert
 
-    held, pixels = convert(
+    held, pixels, *_ = converted = convert(
         args.source,
         args.dest,
         args.to,
         preprocessing=PIXELS.get(args.pixels),
         prefix=args.prefix,
+        variant=args.variant,
         overwrite=args.overwrite,
     )
     behind = f" behind {held.prefix!r}" if held.prefix else ""
-    print(f"{args.dest}: {held.variant}, from names of {held.family}{behind}")
+    print(f"{args.dest}: {args.variant or held.variant}, from names of {held.family}{behind}")
+    if assumed := converted.assumption:
+        print(f"assumed, since the source does not say it: {assumed}; --variant NAME says it")
     print(f"pixels: {pixels or 'not known; --pixels says it'}")
     if left := held.outside:
         print(f"left out: {len(left)} tensors beside the trunk, {left[0]} and so on")
@@ -109,12 +120,14 @@ def _convert_detector(args: argparse.Namespace) -> None:
         to_pixels=PIXELS.get(args.to_pixels),
         class_ids=args.class_ids or CLASS_IDS[0],
         prefix=args.prefix,
+        variant=args.variant,
         overwrite=args.overwrite,
     )
     held = done.detector
     behind = f" behind {held.prefix!r}" if held.prefix else ""
     source = LAYOUTS[held.layout].name
-    print(f"{args.dest}: {held.kind}, {held.trunk.variant}, {held.classes} classes")
+    variant = args.variant or held.trunk.variant
+    print(f"{args.dest}: {held.kind}, {variant}, {held.classes} classes")
     print(f"from names of {source}{behind}, to those of {LAYOUTS[args.to].name}")
     parts = ", ".join(f"{part} {count}" for part, count in held.counts().items())
     print(f"taken: {parts} tensors; nothing was left out")

@@ -35,4 +35,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from resnext_backbones.tasks.demo import run_demo
 
-    print(f"COCO table, curves.png and pictures/ are in\n{run_demo(**vars(args))}")
+    folder = run_demo(**vars(args))
+    page = "report.html, " if (folder / "report.html").is_file() else ""
+    print(f"{page}COCO table, curves.png and pictures/ are in\n{folder}")

@@ -9,15 +9,14 @@ resnext tune imagenet/a2 --again
 
 import argparse
 
-from resnext_backbones.commands.arguments import add, complete_configs, not_negative, positive
+from resnext_backbones.commands.arguments import (
+    add,
+    complete_configs,
+    image_size,
+    not_negative,
+    positive,
+)
 from resnext_backbones.errors import InputError
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, _, width = text.lower().partition("x")
-    if not (height.isdigit() and width.isdigit() and min(int(height), int(width)) >= 32):
-        raise argparse.ArgumentTypeError(f"{text}: use HEIGHTxWIDTH, from 32 pixels on")
-    return int(height), int(width)
 
 
 def _networks(prefix: str, **_: object) -> list[str]:
@@ -40,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--size",
-        type=_size,
+        type=image_size,
         metavar="HxW",
         help="of the images; default the largest that the config says, of a variant 800x1344",
     )

@@ -7,6 +7,7 @@ would keep for the backward pass. The activation and the shortcut's addition are
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +16,7 @@ from torch.nn import functional
 
 from resnext_backbones.compute.activations import NONE, RELU, SILU, activation_of
 from resnext_backbones.compute.convolution import conv2d
-from resnext_backbones.compute.folded import Folded, How
+from resnext_backbones.compute.folded import Folded, How, last_output
 from resnext_backbones.compute.folding import Folding, can_fold
 from resnext_backbones.compute.geometry import Geometry
 from resnext_backbones.compute.kept import keeping, remember
@@ -34,7 +35,8 @@ class Step(NamedTuple):
     norm: Any
     activation: nn.Module | None = None
     again: bool = False
-    """Between steps that fold, the output is not kept, and the backward pass computes it again."""
+    """Between steps that fold, the output is not kept, and the backward pass computes it again; of
+    the last one, who keeps the output for the backward pass keeps nothing instead."""
 
 
 def conv_norms(
@@ -142,6 +144,9 @@ def _folded(x: Tensor, run: Sequence[Step], shortcut: Tensor | None = None) -> T
         if trained and torch.is_grad_enabled():
             with keeping(x):
                 x = Folded.apply(how, x, added, *tensors)
+            node: Any = x.grad_fn
+            if last.again and node is not None and node.first < len(run):
+                remember(x, partial(last_output, node))
         else:
             x = how.forward(x, added, foldings)[0][-1]
     return _finish(x, None if adds else shortcut, None if ends else last.activation)

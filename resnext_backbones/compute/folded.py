@@ -17,6 +17,7 @@ from torch.nn import functional
 from resnext_backbones.compute.activations import RELU, Activation
 from resnext_backbones.compute.folding import Folding
 from resnext_backbones.compute.geometry import Geometry
+from resnext_backbones.compute.kept import check_unchanged
 from resnext_backbones.compute.plain import is_batched, is_transformed
 
 
@@ -84,7 +85,7 @@ class Folded(torch.autograd.Function):
         ]
         last = y if how.activations[-1] is RELU else None
         ctx.save_for_backward(*inputs, last, *kept, *tensors)
-        ctx.how = how
+        ctx.how, ctx.unpacked = how, None
         return y
 
     @staticmethod
@@ -99,7 +100,7 @@ class Folded(torch.autograd.Function):
         """Returns the gradients by PyTorch's own operators, which compute the steps again."""
         again = torch.is_grad_enabled()
         how, first, count = ctx.how, ctx.first, len(ctx.how.epses)
-        saved = ctx.saved_tensors
+        saved = _unpacked(ctx)
         x, y, tensors = saved[first], saved[count], saved[2 * count + 1 :]
         _, need_x, need_shortcut, *needed = ctx.needs_input_grad
         masked = grad if y is None else torch.ops.aten.threshold_backward(grad, y, 0)
@@ -124,7 +125,7 @@ class Folded(torch.autograd.Function):
     @staticmethod
     def _gradients(ctx: Any, grad: Tensor) -> list[Tensor | None]:
         how, first, count = ctx.how, ctx.first, len(ctx.how.epses)
-        saved = ctx.saved_tensors  # once: activation checkpointing computes them for it
+        saved = _unpacked(ctx)  # once
         values, kept = list(saved[: count + 1]), list(saved[count + 1 : 2 * count + 1])
         tensors = saved[2 * count + 1 :]
         foldings, n = how.foldings(tensors), len(tensors) // count
@@ -163,6 +164,31 @@ class Folded(torch.autograd.Function):
         if how.is_identity and need_x and count == 1:
             gradient = gradient.add_(grad_shortcut)
         return [gradient if need_x else None, grad_shortcut if need_shortcut else None, *found]
+
+
+def _unpacked(node: Any) -> tuple[Any, ...]:
+    """Returns what a node keeps, or what was unpacked of it before: activation checkpointing gives
+    it back once.
+    """
+    if node.unpacked is None:
+        return node.saved_tensors
+    held, node.unpacked = node.unpacked, None
+    return tuple(None if t is None else check_unchanged(t, version) for t, version in held)
+
+
+@torch.no_grad()
+def last_output(node: Any) -> Tensor:
+    """Returns what a node's last step gave, without activation and shortcut, from what it keeps: it
+    must keep the input of that step.
+    """
+    how, count = node.how, len(node.how.epses)
+    saved = _unpacked(node)
+    node.unpacked = [(tensor, None if tensor is None else tensor._version) for tensor in saved]
+    kept, folding = saved[count - 1], how.foldings(saved[2 * count + 1 :])[-1]
+    with _cast_already(kept):
+        weight, bias = how.passes.fold(folding, kept.dtype)
+        given = how.given(count - 1, kept)
+        return how.passes.forward(given, weight, bias, how.geometries[-1], None, False)
 
 
 def _cast_already(tensor: Tensor) -> AbstractContextManager[Any]:

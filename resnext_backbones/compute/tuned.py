@@ -68,8 +68,13 @@ def measured_on(device: str) -> dict[str, Any]:
 
 def path(device: str) -> Path:
     """Returns the file of the choices for a type of device, as it is now."""
+    return folder() / file_name(device)
+
+
+def file_name(device: str) -> str:
+    """Returns how a file is called of what was measured on a type of device, as it is now."""
     name = "_".join(map(str, measured_on(device).values()))
-    return folder() / (re.sub(r"[^\w.+-]+", "_", name) + ".json")
+    return re.sub(r"[^\w.+-]+", "_", name) + ".json"
 
 
 def processor() -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
+if TYPE_CHECKING:  # the page of a run takes the names alone
+    from rich.table import Table
 
 # MMDetection's names of COCO's metrics, and COCO's own.
 COLUMNS = {
@@ -23,6 +23,8 @@ NOTHING = "no metrics: the detections alone were written, as format_only says\n"
 
 def coco_table(metrics: Mapping[str, Any]) -> str:
     """Returns box and mask AP in percent: at all IoUs, at 0.5 and 0.75, and by object size."""
+    from rich.table import Table
+
     table = Table("", *COLUMNS.values(), title="COCO")
     for label, kind in (("box", "bbox"), ("mask", "segm")):
         values = [metrics.get(f"coco/{kind}_{name}") for name in COLUMNS]
@@ -34,6 +36,8 @@ def coco_table(metrics: Mapping[str, Any]) -> str:
 
 def as_text(table: Table) -> str:
     """Returns a table as lines of at most 80 characters."""
+    from rich.console import Console
+
     console = Console(width=80)
     with console.capture() as capture:
         console.print(table)

@@ -22,15 +22,13 @@ from resnext_backbones.engine import hosts
 from resnext_backbones.engine.failures import last_checkpoint_said
 from resnext_backbones.engine.fit import log_warning
 from resnext_backbones.engine.hooks import reported
+from resnext_backbones.engine.record import JOURNAL
 from resnext_backbones.engine.signals import TERMINATED, requests
 from resnext_backbones.errors import InputError
 from resnext_backbones.io import atomic_write, atomic_write_text, json_text, remove_leftovers
 from resnext_backbones.weights.download import hash_of
 
 BACKEND = "resnext_backbones.whole_files"
-
-JOURNAL = "checkpoints.json"
-"""This file of a work directory lists its checkpoints, the oldest first."""
 
 
 @dataclass(frozen=True)

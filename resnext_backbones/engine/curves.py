@@ -15,12 +15,10 @@ from mmengine.visualization import LocalVisBackend as MMEngineLocalVisBackend
 
 from resnext_backbones.adapters.registry import VISBACKENDS
 from resnext_backbones.engine.hooks import reported
+from resnext_backbones.engine.scalars import MEASURES, by_step
 from resnext_backbones.io import json_text
 
 FILE_NAME = "curves.png"
-
-MEASURES = {"mAP_50": "AP", "mAP": "AP", "top5": "accuracy", "top1": "accuracy", "mIoU": "IoU"}
-"""Metrics whose names end like this are drawn; each measures this."""
 
 
 class CurvesHook(Hook):
@@ -53,7 +51,7 @@ def draw_curves(work_dir: str | Path) -> Path | None:
         The picture's path, or None where nothing is logged yet.
     """
     work_dir = Path(work_dir)
-    train, val = _by_step(work_dir)
+    train, val = by_step(work_dir)
     if not train:
         return None
     losses = sorted({name for row in train.values() for name in row if "loss" in name})
@@ -84,21 +82,6 @@ def draw_curves(work_dir: str | Path) -> Path | None:
     path = work_dir / FILE_NAME
     FigureCanvasAgg(figure).print_png(path)
     return path
-
-
-def _by_step(work_dir: Path) -> tuple[dict[int, dict], dict[int, dict]]:
-    """Returns training and evaluation scalars by step; of a step logged twice, the later run's."""
-    train: dict[int, dict] = {}
-    val: dict[int, dict] = {}
-    for path in sorted(work_dir.glob("*/vis_data/scalars.json")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue  # the last line of a run that was killed while it wrote
-            is_val = any(name.endswith(tuple(MEASURES)) for name in row)
-            (val if is_val else train)[row["step"]] = row
-    return train, val
 
 
 def _plot(axes: Any, rows: dict[int, dict], name: str, **style: Any) -> None:

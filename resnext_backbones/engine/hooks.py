@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from mmengine.dist import all_reduce
+from mmengine.dist import all_reduce, master_only
 from mmengine.hooks import EMAHook, Hook
 from mmengine.hooks import LoggerHook as MMEngineLoggerHook
 from mmengine.model import is_model_wrapper
 from torch import nn
 
 from resnext_backbones.adapters.registry import HOOKS
+from resnext_backbones.engine import record
 from resnext_backbones.engine.describe import is_frozen, summary
 from resnext_backbones.engine.run_ways import KEY, RunWays
 from resnext_backbones.errors import InputError
@@ -59,6 +61,7 @@ class ReportHook(Hook):
         changed: what was set so that random values can be trained; "" where no one asked for them.
         loaded: what of `load_from` the network took; "" without it.
         left: what keeps new values then; "" where it took all.
+        annotations: returns what was found in the annotation files of a runner's data, by split.
     """
 
     priority = "VERY_LOW"
@@ -68,13 +71,16 @@ class ReportHook(Hook):
     changed: str = ""
     loaded: str = ""
     left: str = ""
+    annotations: Callable[[Any], Mapping[str, Sequence[Any]]] = field(default=lambda _: {})
 
     def before_train(self, runner: Any) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         backbone = self.find_backbone(model)
-        for name, value in summary(backbone, model, self.pixels):
+        facts = summary(backbone, model, self.pixels)
+        facts.append(("images", f"{len(runner.train_dataloader.dataset)} to train with"))
+        for name, value in facts:
             runner.logger.info(f"{name}: {value}")
-        runner.logger.info(f"images: {len(runner.train_dataloader.dataset)} to train with")
+        note_begin(runner, facts, _weights_file(runner, backbone), self.annotations)
         if source := _weights_source(runner, backbone, self.loaded):
             runner.logger.info(f"weights: {source}")
             if self.left:
@@ -99,13 +105,43 @@ def _weights_source(runner: Any, backbone: nn.Module, loaded: str) -> str:
     if runner._resume and runner.iter > 0:
         checkpoint = runner._load_from or "the newest checkpoint"
         return f"resumed from {checkpoint} at iteration {runner.iter}"
-    if found := loaded or runner._load_from or getattr(backbone, "loaded_weights", None):
+    return loaded or _weights_file(runner, backbone)
+
+
+def _weights_file(runner: Any, backbone: nn.Module) -> str:
+    """Returns the name of what was loaded; "" where it is nothing."""
+    if found := runner._load_from or getattr(backbone, "loaded_weights", None):
         return str(found)
     # MMDetection's own backbones do not say what they loaded, only what they were told to.
     init_cfg = getattr(backbone, "init_cfg", None)
     if isinstance(init_cfg, dict) and init_cfg.get("type") == "Pretrained":
         return str(init_cfg["checkpoint"])
     return ""
+
+
+@master_only
+def note_begin(
+    runner: Any,
+    facts: Sequence[tuple[str, str]],
+    weights: str = "",
+    annotations: Callable[[Any], Mapping[str, Sequence[Any]]] = lambda _: {},
+) -> None:
+    """Keeps in the work directory what a run begins with.
+
+    Args:
+        facts: names and values, as for the log.
+        weights: the name of what was loaded; "" where it is nothing.
+        annotations: as of `ReportHook`.
+    """
+    with record.harmless(runner.logger.warning, record.RECORD):
+        record.begin(
+            Path(runner.work_dir),
+            facts=facts,
+            weights=record.weights_of(weights),
+            from_step=runner.iter,
+            max_steps=runner.max_iters,
+            data=record.data_of(annotations(runner)),
+        )
 
 
 class EvaluatedHook(Hook):

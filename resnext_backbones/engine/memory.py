@@ -65,12 +65,21 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def peak() -> str:
     """Returns how much memory this process took at most, in words."""
+    taken, of = peak_bytes()
     if torch.cuda.is_initialized():
         total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
-        taken = torch.cuda.max_memory_allocated()
-        return f"the peak was {taken / 2**30:.1f} of the GPU's {total / 2**30:.1f} GiB"
-    taken = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, on Linux
-    return f"the peak of this process was {taken / 2**30:.1f} GiB"
+        return f"the peak was {taken / 2**30:.1f} of the {of}'s {total / 2**30:.1f} GiB"
+    return f"the peak of this {of} was {taken / 2**30:.1f} GiB"
+
+
+def peak_bytes() -> tuple[int, str]:
+    """Returns how much memory this process took at most, and of what: the GPU, in tensors, or the
+    process as the system counts it.
+    """
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated(), "GPU"
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # on Linux
+    return 1024 * kilobytes, "process"
 
 
 def training_options(cfg: Any) -> Iterator[str]:

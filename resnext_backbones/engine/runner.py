@@ -26,6 +26,7 @@ from resnext_backbones.engine.failures import said
 from resnext_backbones.engine.hooks import EvaluatedHook, FiniteLossHook, RunWaysHook
 from resnext_backbones.engine.memory import evaluation_options, less_memory_named, training_options
 from resnext_backbones.engine.norms import SYNCHRONISED, use_own
+from resnext_backbones.engine.page import EvaluationHook, end_run
 from resnext_backbones.engine.processes import start_process_group
 from resnext_backbones.engine.resumed import ResumedSettings, ResumedSettingsHook
 from resnext_backbones.engine.seeds import be_deterministic
@@ -85,6 +86,7 @@ def train(cfg: Config, *hooks: Hook) -> Path:
             ResumedSettingsHook(),
             RunWaysHook(),
             CurvesHook(),
+            EvaluationHook(),
             SavedStatisticsHook(),
             MissedValidationHook(),
         )
@@ -93,6 +95,8 @@ def train(cfg: Config, *hooks: Hook) -> Path:
                 runner.register_hook(hook)
         with less_memory_named(lambda: _less_memory(runner, "val")):
             runner.train()
+        if is_main_process():
+            end_run(runner, trained=True)
     return Path(cfg.work_dir)
 
 
@@ -116,7 +120,7 @@ def evaluate(
     with watched(cfg):
         start(cfg, FOR_TESTS, checkpoint)
         runner = build_runner(cfg, "test_loop")
-        for hook in (*hooks, EvaluatedHook(checkpoint)):
+        for hook in (*hooks, EvaluatedHook(checkpoint), EvaluationHook()):
             runner.register_hook(hook)
         # Loaded once hooks are ready, as in training: one may hold averaged weights.
         runner._load_from, runner._resume = checkpoint, False
@@ -127,6 +131,7 @@ def evaluate(
         atomic_write_text(out, json_text({"checkpoint": str(checkpoint), **metrics}, indent=2))
         atomic_write_text(out.with_suffix(".txt"), text)
         print(text)
+        end_run(runner, trained=False)
     return metrics
 
 

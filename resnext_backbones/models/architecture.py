@@ -85,6 +85,8 @@ class Architecture:
         for name, allowed in CHOICES.items():
             check_one_of(name, getattr(self, name), allowed)
         check_range("stem_channels", self.stem_out_channels, STEMS[self.stem].fewest, 1 << 16)
+        if not STEMS[self.stem].pools and POOLINGS[self.pooling].in_blocks is None:
+            object.__setattr__(self, "pooling", Architecture.pooling)  # there is none
         if self.attention != "":
             check_one_of("attention", self.attention, ATTENTION)
         else:  # one value for one network
@@ -152,7 +154,7 @@ class Architecture:
             return None
         try:
             return cls.of(json.loads(text))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"the architecture in the metadata: {error}") from error
 
     def to_metadata(self) -> dict[str, str]:

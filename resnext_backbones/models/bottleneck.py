@@ -23,6 +23,10 @@ from resnext_backbones.models.parts.self_attention import BottleneckAttention
 from resnext_backbones.models.parts.shortcuts import SHORTCUTS
 from resnext_backbones.models.recompute import BLOCK, INNER, attended, computed_again
 
+LARGE = (0, 1)
+"""Of maps in these stages attention behind the third convolution does not keep its input: they are
+the largest, and no dearer to compute again from the third convolution's input than others."""
+
 
 class Bottleneck(nn.Module):
     """Adds a 1x1, a grouped 3x3 and a 1x1 convolution to a shortcut.
@@ -68,9 +72,6 @@ class Bottleneck(nn.Module):
         self.fold_norm = layers.fold_norm
         self.relu = layers.activation()
         width, out_channels = architecture.width(stage), architecture.block_channels(stage)
-        # In a strided block h1 is the largest; else h2 takes fewer multiplications than h1.
-        cheaper = "conv1" if stride != 1 else "conv2"
-        self._again = {BLOCK: {"conv1", "conv2"}, INNER: {cheaper}}.get(recompute, set())
         norms = [f"{layers.norm.name}{i}" for i in (1, 2, 3)]
         stride1, stride2 = (stride, 1) if architecture.stride_in_1x1 else (1, stride)
         pool = POOLINGS[architecture.pooling].in_blocks
@@ -99,7 +100,8 @@ class Bottleneck(nn.Module):
         # What begins the keys that a plain network's weights do not have.
         inner = self.conv2.named_children() if self._is_plain else ()
         self.added = [f"conv2.{name}." for name, _ in inner]
-        self._attended: set[str] = set()
+        self._attentions: set[str] = set()
+        self._before_attention: set[str] = set()
         for plugin in plugins:
             name, module = plugin.build(out_channels if plugin.after == 3 else width)
             if hasattr(self, name):
@@ -108,12 +110,24 @@ class Bottleneck(nn.Module):
             behind[plugin.after - 1].append(name)
             if not plugin.required:
                 self.added.append(f"{name}.")
-            if plugin.again and not recompute:  # else the block is computed again
-                self._attended.add(name)
+            if plugin.again:
+                self._attentions.add(name)
+            if plugin.after == 3 and plugin.required and stage in LARGE:
+                self._before_attention.add("conv3")
         # By their names: a convolution, its norm, and what is called behind the two.
         self._branch = list(zip(("conv1", "conv2", "conv3"), norms, behind, strict=True))
         if not self._is_plain:
             self._branch[:2] = [("conv1", norms[0], [*behind[0], "conv2", *behind[1]])]
+        self.set_recompute(recompute)
+
+    def set_recompute(self, recompute: str) -> None:
+        """Chooses what is kept for the backward pass, of `recompute.MODES`."""
+        # In a strided block h1 is the largest; else h2 takes fewer multiplications than h1.
+        cheaper = "conv1" if self.stride != 1 else "conv2"
+        self._again = {BLOCK: {"conv1", "conv2"}, INNER: {cheaper}}.get(recompute, set())
+        # Else the block is computed again, and the attention with it.
+        self._attended = set() if recompute else self._attentions
+        self._made_again = set() if recompute else self._before_attention
 
     @property
     def last_norm(self) -> nn.Module:
@@ -148,7 +162,8 @@ class Bottleneck(nn.Module):
         out, steps = x, []
         for conv, norm, plugins in self._branch:
             relu = None if conv == "conv3" else self.relu
-            steps.append(Step(getattr(self, conv), getattr(self, norm), relu, conv in again))
+            made_again = conv in again or conv in self._made_again
+            steps.append(Step(getattr(self, conv), getattr(self, norm), relu, made_again))
             if plugins:
                 out, steps = run(out, steps), []
             for name in plugins:

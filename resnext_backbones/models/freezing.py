@@ -4,8 +4,24 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
+
+
+class RandomStagesWarning(UserWarning):
+    """Says that random values are frozen."""
+
+
+def warn_of_random_stages(network: Any, otherwise: str) -> None:
+    """Warns where stages of a `ResNeXt` without weights are frozen; `otherwise` trains them."""
+    if network.frozen_stages >= 0:
+        warnings.warn(
+            "the stem and stages of random values are frozen, and stay so unless a state dict is "
+            f"loaded: give weights, or {otherwise}",
+            RandomStagesWarning,
+            stacklevel=4,
+        )
 
 
 def freeze(modules: Mapping[str, nn.Module]) -> None:

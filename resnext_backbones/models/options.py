@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -21,7 +22,7 @@ DEPTHS: dict[int, tuple[int, ...]] = {
 """Blocks of each stage: He et al. (2016), Table 1; 26 and 201 are timm's, and 29 Xie et al.'s
 (2017) for CIFAR, section 5.3."""
 
-MAX_STAGES = 4
+MAX_STAGES, MOST_BLOCKS = 4, 1000
 MIN_SIZE = 32
 
 
@@ -29,6 +30,15 @@ def require(fits: object, name: str, what: str, value: object) -> None:
     """Raises a ValueError unless a value fits, which says what it must be and what it is."""
     if not fits:
         raise ValueError(f"{name} must be {what}, got {value!r}")
+
+
+@contextmanager
+def building(part: str) -> Iterator[None]:
+    """Puts the name of a part of the network in front of what a ValueError within says."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{part}: {error}") from error
 
 
 def is_integer(value: object) -> bool:
@@ -79,6 +89,7 @@ def stage_blocks(depth: int | Sequence[int], num_stages: int | None = None) -> t
     else:
         blocks = positive_integers("blocks", depth)
         require(1 <= len(blocks) <= MAX_STAGES, "blocks", f"of 1 to {MAX_STAGES} stages", blocks)
+        require(max(blocks) <= MOST_BLOCKS, "blocks", f"at most {MOST_BLOCKS} a stage", blocks)
     n = len(blocks) if num_stages is None else num_stages
     check_range("num_stages", n, 1, len(blocks))
     return blocks[:n]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.models.options import check_positive, require
 
+STEM_CHANNELS = 32
 STEP = 8
 """Widths of blocks are multiples of it."""
 
@@ -69,7 +70,7 @@ def regnet(
         stage_channels=tuple(int(width / bottleneck) for width in inner),
         stage_groups=groups,
         stem="3x3/2",
-        stem_channels=32,
+        stem_channels=STEM_CHANNELS,
         attention=attention,
         attention_after=2 if attention else 3,
     )

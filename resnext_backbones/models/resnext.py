@@ -8,24 +8,29 @@ from dataclasses import replace
 from functools import partial
 from math import prod
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnext_backbones.compute import steps
-from resnext_backbones.compute.plain import has_memory_format, is_plain, is_traced
+from resnext_backbones.compute.plain import is_plain, is_traced
 from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.models.bottleneck import Bottleneck
 from resnext_backbones.models.cross_stage import CrossStage
 from resnext_backbones.models.freezing import freeze, keep_in_eval
-from resnext_backbones.models.hub import HubMixin
+from resnext_backbones.models.hub import HubMixin, say_architecture
 from resnext_backbones.models.layers import Conv, Layers, Plugin
-from resnext_backbones.models.options import check_images, check_range, stage_indices
+from resnext_backbones.models.options import (
+    building,
+    check_images,
+    check_range,
+    require,
+    stage_indices,
+)
 from resnext_backbones.models.parts.activations import ACTIVATIONS
 from resnext_backbones.models.parts.norms import NORM_KINDS, Norm, Norms
 from resnext_backbones.models.parts.poolings import POOLINGS
-from resnext_backbones.models.parts.stems import STEMS
-from resnext_backbones.models.recompute import mode_of
+from resnext_backbones.models.parts.stems import STEMS, run_stem
+from resnext_backbones.models.recompute import PAIR, mode_of
 from resnext_backbones.models.scripting import scriptable
 from resnext_backbones.models.stages import build_stages, drop_unbuilt_stages
 
@@ -67,6 +72,7 @@ class ResNeXt(nn.Module, HubMixin):
         architecture: as given; `norm_kind` is that of the norm that was built.
         channels: of the outputs.
         strides: of the outputs, in pixels of the image.
+        recompute: the name of what is kept for the backward pass; "" is all of it.
 
     Raises:
         ValueError: an argument is out of its range; the message names it.
@@ -100,13 +106,15 @@ class ResNeXt(nn.Module, HubMixin):
         self.norm_eval = norm_eval
         self.zero_init_last_norm = zero_init_last_norm
         self.fold_norm = fold_norm
+        self.recompute = mode
 
         stem, channels = STEMS[architecture.stem], architecture.stem_out_channels
         norms = Norms(norm or NORM_KINDS[architecture.norm_kind], channels)
         activation = ACTIVATIONS[architecture.activation]
         layers = Layers(partial(conv, bias=False), norms, activation, fold_norm)
-        pooling = POOLINGS[architecture.pooling]
-        modules = stem.build(architecture.in_channels, channels, layers, pooling)
+        pool = POOLINGS[architecture.pooling].in_stem if stem.pools else nn.Identity
+        with building(f"the stem {architecture.stem!r}"):
+            modules = stem.build(architecture.in_channels, channels, layers, pool)
         self._stem_names = list(modules)
         stages, stage_strides = build_stages(
             architecture,
@@ -128,6 +136,7 @@ class ResNeXt(nn.Module, HubMixin):
         self.channels = tuple(architecture.out_channels(i) for i in self.out_indices)
         each = [stem.stride, *stage_strides]
         self.strides = tuple(prod(each[: i + 2]) for i in self.out_indices)
+        self.register_state_dict_post_hook(say_architecture)
         self.register_load_state_dict_pre_hook(drop_unbuilt_stages)
         self.frozen_stages, self._frozen = frozen_stages, -1
         self.train()
@@ -139,7 +148,9 @@ class ResNeXt(nn.Module, HubMixin):
     @property
     def stages(self) -> list[nn.Module]:
         """Lists `layer1` and the ones after it, as far as they are built."""
-        return [getattr(self, f"layer{i + 1}") for i in range(max(self.out_indices) + 1)]
+        return [
+            getattr(self, f"layer{i + 1}") for i in range(max(self.out_indices, default=-1) + 1)
+        ]
 
     @property
     def inplanes(self) -> int:
@@ -228,21 +239,43 @@ class ResNeXt(nn.Module, HubMixin):
                 outputs.append(x)
         return tuple(outputs)
 
-    def forward_stem(self, images: Tensor) -> Tensor:
+    def forward_stem(self, images: Tensor, *, pooled: bool = True) -> Tensor:
         """Returns the stem's output, (N, stem_channels, ceil(H / s), ceil(W / s)) at its stride s.
 
-        Arguments and errors are those of `forward`.
+        Arguments and errors are those of `forward`. `pooled=False` leaves out `maxpool`, the last
+        part: a stem that pools then has half its stride.
         """
         if not is_traced(images):
             # DataParallel's replicas have weights but no parameters, quantised layers neither.
             weights = [getattr(layer, "weight", None) for layer in self._stem_layers()]
             tensors = (w for w in (*weights, *self.parameters()) if isinstance(w, Tensor))
             check_images(images, self.architecture.in_channels, next(tensors, images).dtype)
-        if self.channels_last and has_memory_format(images):
-            images = images.contiguous(memory_format=torch.channels_last)
-        return steps.run(images, self._stem(), fold=self.fold_norm)
+        parts = self._stem() if pooled else self._stem()[:-1]
+        return run_stem(images, parts, fold=self.fold_norm, channels_last=self.channels_last)
 
     __prepare_scriptable__ = scriptable  # for torch.jit.script
+
+    def cut(self, number: int) -> None:
+        """Takes away the stages above the first `number`, and what is returned of them."""
+        kept = sum(i < number for i in self.out_indices)
+        for i in range(max(self.out_indices[:kept], default=-1) + 1, len(self.stages)):
+            delattr(self, f"layer{i + 1}")
+        self.out_indices = self.out_indices[:kept]
+        self.channels, self.strides = self.channels[:kept], self.strides[:kept]
+
+    def set_recompute(self, recompute: bool | str) -> None:
+        """Chooses anew what blocks keep for the backward pass, as the argument `recompute` does.
+
+        Raises:
+            ValueError: it is none of `recompute.MODES`, or is or was "pair", which a network is
+                built with.
+        """
+        mode = mode_of(recompute)
+        alone = PAIR not in (mode, self.recompute)
+        require(alone, "recompute", f"other than {PAIR!r}, which a network is built with", mode)
+        for block in self.blocks():
+            block.set_recompute(mode)
+        self.recompute = mode
 
     def fuse(self) -> ResNeXt:
         """Returns a copy for inference without norms: each is folded into its convolution.

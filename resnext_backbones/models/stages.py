@@ -13,7 +13,13 @@ from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.models.bottleneck import Bottleneck
 from resnext_backbones.models.cross_stage import CrossStage
 from resnext_backbones.models.layers import Conv, Layers, Plugin
-from resnext_backbones.models.options import MAX_STAGES, per_stage, positive_integers, require
+from resnext_backbones.models.options import (
+    MAX_STAGES,
+    building,
+    per_stage,
+    positive_integers,
+    require,
+)
 from resnext_backbones.models.parts.attention import attention_plugins
 from resnext_backbones.models.parts.spatial import ATTEND
 from resnext_backbones.models.parts.stems import STEMS
@@ -64,37 +70,57 @@ def build_stages(
             plain = spatial is None or conv3x3[i] is None
             require(plain, "conv3x3", f"None where {architecture.spatial} stands", conv3x3[i])
             attends = spatial is not None and architecture.spatial in ATTEND
-            block = Bottleneck(
-                architecture,
-                i,
-                inputs,
-                layers,
-                stride=strides[i] if changes else 1,
-                dilation=first_dilation if changes else dilations[i],
-                conv3x3=partial(conv3x3[i] or layers.conv, bias=False),
-                spatial=spatial,
-                plugins=[*(() if attends else attention(inputs)), *plugins[i]],
-                drop_path=next(chances),
-                recompute=recompute,
-            )
+            with building(f"layer{i + 1}.{j}"):
+                block = Bottleneck(
+                    architecture,
+                    i,
+                    inputs,
+                    layers,
+                    stride=strides[i] if changes else 1,
+                    dilation=first_dilation if changes else dilations[i],
+                    conv3x3=partial(conv3x3[i] or layers.conv, bias=False),
+                    spatial=spatial,
+                    plugins=[*(() if attends else attention(inputs)), *plugins[i]],
+                    drop_path=next(chances),
+                    recompute=recompute,
+                )
             row.append(block)
         if crosses:
-            stage: nn.Module = CrossStage(
-                in_channels,
-                out_channels,
-                row,
-                layers,
-                downsamples=i > 0 or strides[i] > 1,
-                groups=architecture.groups(i),
-                stride=strides[i],
-                dilation=first_dilation,
-                pairs=recompute == PAIR,
-            )
+            with building(f"layer{i + 1}"):
+                stage: nn.Module = CrossStage(
+                    in_channels,
+                    out_channels,
+                    row,
+                    layers,
+                    downsamples=i > 0 or strides[i] > 1,
+                    groups=architecture.groups(i),
+                    stride=strides[i],
+                    dilation=first_dilation,
+                    pairs=recompute == PAIR,
+                )
         else:
             stage = (Pairs if recompute == PAIR else nn.Sequential)(*row)
         stages.append(stage)
         in_channels = out_channels
     return stages, strides[:number]
+
+
+def dilated(
+    architecture: Architecture, output_stride: int
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Returns strides and dilations of stages: where a map would have a larger stride than this, in
+    pixels of the image, dilation takes the place of strides (Chen et al., 2017, section 3.2).
+    """
+    stem = STEMS[architecture.stem]
+    reached, dilation = stem.stride, 1
+    strides, dilations = [], []
+    for stride in (stem.then, 2, 2, 2)[: len(architecture.blocks)]:
+        if reached * stride > output_stride:
+            dilation, stride = dilation * stride, 1
+        reached *= stride
+        strides.append(stride)
+        dilations.append(dilation)
+    return tuple(strides), tuple(dilations)
 
 
 def drop_unbuilt_stages(

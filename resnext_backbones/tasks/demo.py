@@ -52,8 +52,9 @@ def run_demo(
         cfg_options, pretrain_options: settings of the detector's and of the classifier's config.
 
     Returns:
-        The folder with coco_metrics.json, coco_metrics.txt, curves.png and pictures/ of the
-        detector, and in random_weights/ those of the one to compare it with.
+        The folder with coco_metrics.json, coco_metrics.txt, curves.png, pictures/ and, with the
+        extra `report`, report.html of the detector, and in random_weights/ those of the one to
+        compare it with.
     """
     if work_dir.exists():
         raise InputError(f"--work-dir {work_dir}: exists already; name a new folder")

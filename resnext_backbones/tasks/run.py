@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from torch import nn
 
+from resnext_backbones.data.annotations import Annotations
 from resnext_backbones.engine import runner
 from resnext_backbones.engine.begin import Begin
 from resnext_backbones.engine.checks.network import check_checkpoint, read_checkpoint
@@ -44,6 +45,7 @@ class Task:
         hooks: returns what a run registers beside a config's hooks.
         test_hooks: returns what an evaluation registers, which may write pictures to a folder.
         metrics: returns the name of the file of the metrics, and what makes a table of them.
+        annotations: returns what was found in the annotation files of a runner's data, by split.
         read_checkpoint: returns what a checkpoint holds.
     """
 
@@ -57,6 +59,7 @@ class Task:
     hooks: Callable[[], Sequence[Hook]]
     test_hooks: Callable[[Config, Path | None], Sequence[Hook]]
     metrics: Callable[[Config], tuple[str, Callable[[Mapping[str, float]], str]]]
+    annotations: Callable[[Any], Mapping[str, Sequence[Annotations]]]
     read_checkpoint: Callable[[str], Mapping[str, Any]] = read_checkpoint
 
     def train(self, cfg: Config, *, allow_mismatch: bool = False, changed: str = "") -> Path:
@@ -90,7 +93,9 @@ class Task:
             fetch_weights(use)
             pixels = self.given(cfg.model, to_resume=False)["pixels"]
             said = str(pixels or "as the config's data_preprocessor makes them")
-            report = ReportHook(self.find_backbone, said, changed, first.loaded, first.left)
+            report = ReportHook(
+                self.find_backbone, said, changed, first.loaded, first.left, self.annotations
+            )
             return runner.train(cfg, *self.hooks(), report)
 
     def evaluate(

@@ -21,6 +21,7 @@ from resnext_backbones.weights.find import (
     entries_of,
     find,
     is_averaged,
+    said_of,
     same_tensors,
 )
 from resnext_backbones.weights.formats import FORMATS
@@ -50,6 +51,7 @@ class Checkpoint:
             included.
         beginnings: what the names in a file without a trunk begin with.
         odd: this package's names of tensors without plain values, and what they are.
+        said: the network that a state dict of this package says it is of, if it says it.
     """
 
     state: dict[str, Tensor]
@@ -61,6 +63,7 @@ class Checkpoint:
     prefix: str = ""
     beginnings: str = ""
     odd: dict[str, str] = field(default_factory=dict)
+    said: Architecture | None = None
 
     @classmethod
     def of(cls, content: Mapping[Any, Any], *, prefix: str = "", source: object = "") -> Checkpoint:
@@ -75,8 +78,8 @@ class Checkpoint:
                 stands before it.
             source: names the file in messages.
 
-        Raises WeightsError where no name has the prefix, and where there are several trunks: it
-        lists their prefixes.
+        Raises WeightsError where no name has the prefix; where there are several trunks: it lists
+        their prefixes; and where what it says of its network is no architecture.
         """
         entries, weights = entries_of(content), f"weights {source}: " if source else "weights: "
         try:
@@ -97,7 +100,11 @@ class Checkpoint:
         if not all(same_tensors(first.state, one.state) for one in held[1:]):
             raise WeightsError(f"{weights}{_several(held)}")
         place = next(p for p in places if p.shown == first.prefix)
-        return replace(first, averaged=is_averaged(content, place))
+        try:
+            said = Architecture.from_metadata(said_of(content, place.shown))
+        except ValueError as error:
+            raise WeightsError(f"{weights}{error}. Nothing was loaded.") from error
+        return replace(first, averaged=is_averaged(content, place), said=said)
 
     @property
     def variant(self) -> str:
@@ -106,11 +113,11 @@ class Checkpoint:
 
     @property
     def presupposed(self) -> Architecture | None:
-        """Returns the network that the names in the file belong to; None where they are those of
-        many.
+        """Returns the network that the file says it is of, or that the names in it belong to; None
+        where they are those of many.
         """
-        found = identify(self.state)
-        return FORMATS[self.family].presupposes(found) if found else None
+        found = None if self.said else identify(self.state)
+        return FORMATS[self.family].presupposes(found) if found else self.said
 
     @property
     def names(self) -> str:

@@ -122,6 +122,22 @@ def _children(value: Any) -> Iterator[tuple[Any, Any]]:
                     yield from (parts or attributes).items()
 
 
+def said_of(content: Mapping[Any, Any], shown: str) -> Mapping[str, Any]:
+    """Returns what a file says of the module whose names begin so, beside PyTorch's version of it;
+    nothing where it has no such versions.
+    """
+    versions = getattr(content, "_metadata", None)
+    if isinstance(versions, Mapping):
+        # A wrapper comes before what is in it, which then has the same name.
+        plain = {WRAPPERS.sub("", f"{key}.").lstrip("."): said for key, said in versions.items()}
+        said = plain.get(WRAPPERS.sub("", shown))
+        return said if isinstance(said, Mapping) else {}
+    for key, value in content.items():
+        if isinstance(value, Mapping) and isinstance(key, str) and shown.startswith(f"{key}."):
+            return said_of(value, shown.removeprefix(f"{key}."))
+    return {}
+
+
 def anchors(family: str) -> list[str]:
     """Returns names of which a trunk of a family has one at least."""
     own = (f"layer{stage}.0.conv{i}.weight" for stage in (1, 2, 3, 4) for i in (1, 2, 3))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -18,7 +18,8 @@ from resnext_backbones.models.parts.activations import ACTIVATIONS
 from resnext_backbones.models.parts.attention import ATTENTION, NAMES
 from resnext_backbones.models.parts.norms import Norms
 from resnext_backbones.models.parts.stems import SHARES, deep_channels
-from resnext_backbones.variants import describe
+from resnext_backbones.models.regnet import STEM_CHANNELS as REGNET_STEM
+from resnext_backbones.variants import describe, names_of
 from resnext_backbones.weights.compare import COUNTER
 
 DEEP_STEM = ("stem.0.weight", "stem.3.weight", "stem.6.weight")
@@ -97,13 +98,16 @@ def _stages(state: Mapping[str, Tensor]) -> dict[str, list[int]]:
 
 def _seems_strided(state: Mapping[str, Tensor], found: Architecture) -> bool:
     """Returns whether a stem of one 3x3 convolution is taken for one that strides, and the first
-    stage too: where that stage has a projection for this alone, and else in a RegNet.
+    stage too: where that stage has a projection for this alone, and else in a RegNet. One whose
+    stages double is told by its stem, and by the width of its first stage.
     """
     if found.stem != "3x3":
         return False
-    if found.stem_out_channels == found.out_channels(0):
+    stem, channels = found.stem_out_channels, found.out_channels(0)
+    if stem == channels:
         return "layer1.0.downsample.0.weight" in state
-    return found.stage_channels is not None or found.stage_groups is not None
+    own = found.stage_channels, found.stage_groups, found.stem_channels
+    return own != (None,) * 3 or (stem == REGNET_STEM and found.width(0) == channels)
 
 
 def _as_plain(state: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], str]:
@@ -145,17 +149,28 @@ def network_name(state: Mapping[str, Tensor]) -> str:
     found = identify(state)
     if found is None:
         return ""
-    other = [what for what, differs in _others(state, found) if differs]
+    other = _others(state, found)
     return describe(found) + (f" with another {' and another '.join(other)}" if other else "")
 
 
-def _others(state: Mapping[str, Tensor], found: Architecture) -> Iterator[tuple[str, bool]]:
-    """Yields parts, and whether the network has one that is in no table."""
+def row_names(state: Mapping[str, Tensor]) -> list[str]:
+    """Returns the variants whose tensors these are, with whatever norms; there may be several, as
+    of `names_of`.
+    """
+    found = identify(state)
+    if found is None or _others(state, found):
+        return []
+    return names_of(replace(found, norm_kind=Architecture.norm_kind))
+
+
+def _others(state: Mapping[str, Tensor], found: Architecture) -> list[str]:
+    """Returns the parts that the network has and that are in no table."""
     channels = tuple(state[name].shape[0] for name in DEEP_STEM if name in state)
     known = deep_channels(found.stem, found.stem_out_channels)
-    yield "stem", len(channels) == 3 and channels != known
     names = tuple(f"layer1.0.{name}." for name in NAMES.values())
-    yield "attention", not found.attention and any(key.startswith(names) for key in state)
+    attended = not found.attention and any(key.startswith(names) for key in state)
+    others = {"stem": len(channels) == 3 and channels != known, "attention": attended}
+    return [part for part, differs in others.items() if differs]
 
 
 def _blocks(state: Mapping[str, Tensor]) -> list[int]:

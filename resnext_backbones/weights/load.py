@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from resnext_backbones.models import Architecture, ResNeXt
+from resnext_backbones.models.architecture import FIELDS
 from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.compare import (
@@ -27,15 +28,13 @@ from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.files import read_file, read_metadata
 from resnext_backbones.weights.formats import FORMATS
 from resnext_backbones.weights.identify import network_name
+from resnext_backbones.weights.inputs import adapted, input_channels, other_input
 from resnext_backbones.weights.publishers import NONCOMMERCIAL
 from resnext_backbones.weights.registry import Published
 from resnext_backbones.weights.sources import SAVED, locate, row_of, row_of_file
 
 HEAD = "fc."
 """Names of a classification head begin so; a trunk has none."""
-
-MODULE_METADATA = "resnext_backbones"
-"""What a plain state dict says of itself stands under this name among its modules' versions."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,8 @@ class LoadedWeights:
         licence: of the weights, where they are published ones.
         prefix: what stands in front of the trunk's names in the source.
         tensors: how many were loaded.
+        input_channels: of the images that the source is for, where `adapt_input` fitted its first
+            convolution to others; 0 where it did not.
     """
 
     source: str
@@ -63,6 +64,7 @@ class LoadedWeights:
     licence: str = ""
     prefix: str = ""
     tensors: int = 0
+    input_channels: int = 0
 
     def __str__(self) -> str:
         parts = [
@@ -71,6 +73,7 @@ class LoadedWeights:
             f"{self.tensors} tensors behind {self.prefix!r}" if self.prefix else "",
             "averaged weights" if self.averaged else "",
             "fused norms" if self.fused else "",
+            f"adapted from images of {self.input_channels} channels" if self.input_channels else "",
             f"without its {len(self.unused)} other tensors" if self.unused else "",
             f"{len(self.untouched)} of the network's tensors not in it" if self.untouched else "",
             f"licence {self.licence}" if self.licence else "",
@@ -79,7 +82,12 @@ class LoadedWeights:
 
 
 def load_weights(
-    model: ResNeXt, source: str | Path, *, prefix: str = "", head: bool = True
+    model: ResNeXt,
+    source: str | Path,
+    *,
+    prefix: str = "",
+    head: bool = True,
+    adapt_input: str | None = None,
 ) -> LoadedWeights:
     """Loads weights into a trunk or a classifier, whole or not at all.
 
@@ -94,6 +102,8 @@ def load_weights(
             trunks in a file.
         head: load the head of a classifier too. False keeps the model's own, of whatever classes:
             to fine-tune on another data set.
+        adapt_input: how weights are fitted to a network for images of another number of channels,
+            one of `weights.inputs.ADAPT_INPUT`; None refuses them.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -104,7 +114,9 @@ def load_weights(
     """
     model = _unwrapped(model)
     content, row = _read(model, source)
-    loaded = load_state(model, content, str(source), prefix=prefix, head=head)
+    loaded = load_state(
+        model, content, str(source), prefix=prefix, head=head, adapt_input=adapt_input
+    )
     if row is None:
         return loaded
     if row.source.licence == NONCOMMERCIAL:
@@ -174,9 +186,13 @@ def load_state(
     *,
     prefix: str = "",
     head: bool = True,
+    adapt_input: str | None = None,
 ) -> LoadedWeights:
     """Loads a mapping as `load_weights` does a file; `source` names it in messages."""
     model, held = _unwrapped(model), Checkpoint.of(content, prefix=prefix, source=source)
+    channels, had = model.architecture.in_channels, input_channels(held.state)
+    if adapt_input is not None:
+        held = replace(held, state=adapted(held.state, channels, adapt_input, source))
     if message := misfit(model, held, source, head=head):
         raise WeightsError(message)
     own, left_out = model.state_dict(), _without_place(held.state, model, head=head)
@@ -202,6 +218,7 @@ def load_state(
         untouched=tuple(sorted(absent)),
         prefix=held.prefix,
         tensors=len(taken),
+        input_channels=0 if had in (None, channels) else had,
     )
 
 
@@ -226,6 +243,7 @@ def misfit(model: ResNeXt, held: Checkpoint, source: object, *, head: bool = Tru
         if weight is not None and ours is not None and weight.shape[1:] == ours.shape[1:]:
             more += f"num_classes={len(weight)} builds its head. "
         more += "head=False keeps the network's own head. "
+    more += other_input(held.state, model.architecture.in_channels)
     return found.message(f"weights {source}", held.variant, network_name(own), more)
 
 
@@ -242,7 +260,7 @@ def recorded_architecture(
     path: Path, content: Mapping[str, Any], source: str | Path
 ) -> Architecture | None:
     """Returns what a file says of its network: in its metadata, as runs of this package's do, or
-    in a config of timm's beside it; raises WeightsError where that is no architecture.
+    in a config beside it; raises WeightsError where that is no architecture.
     """
     try:
         found = map(Architecture.from_metadata, recorded(path, content))
@@ -253,14 +271,15 @@ def recorded_architecture(
 
 def recorded(path: Path, content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Returns what a file says of its weights, wherever this package or a run of it writes it."""
-    meta, versions = content.get("meta"), getattr(content, "_metadata", None)
+    meta = content.get("meta")
     places = [read_metadata(path), meta, meta.get("facts") if isinstance(meta, Mapping) else None]
-    places += [versions.get(MODULE_METADATA)] if isinstance(versions, Mapping) else []
     return [place for place in places if isinstance(place, Mapping)]
 
 
 def _named_beside(path: Path) -> Architecture | None:
-    """Returns the variant that timm's config names, in a folder as it puts them on the Hub."""
+    """Returns what a config in a folder of the Hub says: timm's names a variant, and that of a
+    backbone for transformers has all of an architecture.
+    """
     config = path.with_name("config.json")
     if path.name not in SAVED or not config.is_file():
         return None
@@ -268,5 +287,7 @@ def _named_beside(path: Path) -> Architecture | None:
         content = json.loads(config.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{config}, beside it: {error}") from error
-    name = content.get("architecture") if isinstance(content, dict) else None
-    return VARIANTS.get(name) if isinstance(name, str) else None
+    found = content.get("architecture") if isinstance(content, dict) else None
+    if isinstance(found, dict) and found.keys() <= FIELDS:
+        return Architecture.of(found)
+    return VARIANTS.get(found) if isinstance(found, str) else None

@@ -48,8 +48,11 @@ class Crop(NamedTuple):
     interpolation: str = "bilinear"
 
 
-BSD, APACHE = "BSD-3-Clause", "Apache-2.0"
+BSD, APACHE, MIT = "BSD-3-Clause", "Apache-2.0", "MIT"
 NONCOMMERCIAL, SHARE_ALIKE, NOT_STATED = "CC BY-NC 4.0", "CC BY-SA 3.0", "not stated"
+
+FREE = (APACHE, BSD, MIT)
+"""With these licences all may use weights, also to earn money."""
 
 FB = "https://dl.fbaipublicfiles.com"
 TORCH = "https://download.pytorch.org/models/{file}"

@@ -164,6 +164,13 @@ class Published:
         return replace(VARIANTS[self.variant], norm_kind=kind)
 
     @property
+    def accuracy(self) -> str:
+        """Returns the top-1 accuracy and the pixels that it is of, or other classes instead."""
+        if self.top1 is not None and self.crop is not None:
+            return f"{self.top1:.1f} at {self.crop.size}"
+        return "" if self.source.classes == 1000 else f"{self.source.classes:,} classes"
+
+    @property
     def urls(self) -> tuple[str, ...]:
         """Returns the file's addresses, in the order in which to try."""
         fields = {"alias": self.alias, "variant": self.variant, "file": self.file}

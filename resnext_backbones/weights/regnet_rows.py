@@ -8,6 +8,7 @@ from resnext_backbones.weights.preprocessing import BGR
 from resnext_backbones.weights.publishers import (
     FB,
     HUB,
+    MIT,
     NONCOMMERCIAL,
     OPENMMLAB_BGR,
     TIMM,
@@ -19,7 +20,6 @@ from resnext_backbones.weights.publishers import (
     Source,
 )
 
-MIT = "MIT"
 BSD_REGNET = replace(TORCHVISION, reference=f"{TORCH_PAGES}/regnet.html")
 SWAG = replace(BSD_REGNET, licence=NONCOMMERCIAL)  # Singh et al. (2022)
 PYCLS = Source(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import save_file
@@ -17,14 +17,15 @@ from torch import Tensor
 from resnext_backbones.io import atomic_write
 from resnext_backbones.models import Architecture, ResNeXt
 from resnext_backbones.models.architecture import METADATA, UNSEEN
+from resnext_backbones.models.parts.stems import STEMS, tensors_of
 from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights.checkpoint import Checkpoint
-from resnext_backbones.weights.compare import COUNTER, compare
+from resnext_backbones.weights.compare import COUNTER, compare, unseen_mismatch
 from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.formats import FORMATS, TARGETS, family_for
-from resnext_backbones.weights.identify import identify, network_name
-from resnext_backbones.weights.load import MODULE_METADATA, recorded_architecture
+from resnext_backbones.weights.identify import identify, row_names
+from resnext_backbones.weights.load import recorded_architecture
 from resnext_backbones.weights.preprocessing import Preprocessing
 from resnext_backbones.weights.sources import locate, preprocessing_of, row_of, row_of_file
 
@@ -35,7 +36,7 @@ Metadata = Mapping[str, str]
 def _write_torch(state: State, path: Path, metadata: Metadata) -> None:
     # Beside the versions that PyTorch keeps of modules: tensors alone are what libraries load.
     content = OrderedDict(state)
-    content._metadata = {MODULE_METADATA: dict(metadata)}  # type: ignore[attr-defined]
+    content._metadata = {"": dict(metadata)}  # type: ignore[attr-defined]
     torch.save(content, path)
 
 
@@ -70,6 +71,32 @@ WRITERS: dict[str, Writer] = {
 """Each target's file is written by one of these."""
 
 
+class Converted(NamedTuple):
+    """Says what was written."""
+
+    held: Checkpoint
+    """The source had this."""
+    preprocessing: Preprocessing | None
+    """It expects these pixels, if they are known."""
+    network: Architecture
+    assumed: bool
+    """Whether it did not say what no tensor shows."""
+
+    @property
+    def assumption(self) -> str:
+        """Returns what was assumed, and the variants that it is to be chosen from; "" if nothing
+        was.
+        """
+        if not self.assumed:
+            return ""
+        others = (s for s in STEMS if s != self.network.stem)
+        alike = any(tensors_of(s) == tensors_of(self.network.stem) for s in others)
+        fields = [*UNSEEN, "stem"] if alike else UNSEEN
+        values = (f"{name}={getattr(self.network, name)!r}" for name in fields)
+        names = " or ".join(row_names(self.held.state))
+        return ", ".join(values) + (f", of {names}" if names else "")
+
+
 def convert(
     source: str | Path,
     path: str | Path,
@@ -77,8 +104,9 @@ def convert(
     *,
     preprocessing: Preprocessing | None = None,
     prefix: str = "",
+    variant: str | None = None,
     overwrite: bool = False,
-) -> tuple[Checkpoint, Preprocessing | None]:
+) -> Converted:
     """Writes weights for another framework. Values are never touched; types may be widened.
 
     Args:
@@ -87,11 +115,13 @@ def convert(
         to: of `formats.TARGETS`; a ValueError otherwise.
         preprocessing: the pixels that the weights expect; None is what the source says.
         prefix: as of `load_weights`.
+        variant: the network, of `list_variants()`, where the source does not say it and several
+            have its shapes.
         overwrite: put the new file in the place of one that is there, a FileExistsError otherwise.
 
-    Returns what the source held, and the pixels that it expects, if they are known. Raises
-    FileNotFoundError where there is no source or no folder to write to, and WeightsError where the
-    source cannot be read, holds no whole trunk, or the target has no names for its tensors.
+    Raises FileNotFoundError where there is no source or no folder to write to, and WeightsError
+    where the source cannot be read, holds no whole trunk or another network than `variant`, or the
+    target has no names for its tensors.
     """
     if to not in TARGETS:
         raise ValueError(f"to must be one of {', '.join(TARGETS)}, got {to!r}")
@@ -100,11 +130,14 @@ def convert(
     content = read_file(file)
     held = Checkpoint.of(content, prefix=prefix, source=source)
     check_whole(held, source)
+    architecture = architecture_of(source, file, content, held, variant)
     if preprocessing is None:
         preprocessing = pixels_of(source)
-    metadata = metadata_of(source, file, content, held, preprocessing)
+    metadata = metadata_of(source, file, variant or held.variant, architecture, preprocessing)
+    metadata |= {"norms": "fused" if held.fused else "trained"}
     write_state(held.state, path, to, metadata)
-    return held, preprocessing
+    network = network_of(held.state, metadata)
+    return Converted(held, preprocessing, network, assumed=architecture is None)
 
 
 def checked_destination(path: str | Path, *, overwrite: bool) -> Path:
@@ -137,25 +170,54 @@ def pixels_of(source: str | Path) -> Preprocessing | None:
     return None
 
 
-def metadata_of(
+def architecture_of(
     source: str | Path,
     file: Path,
     content: Mapping[str, Any],
     held: Checkpoint,
+    variant: str | None,
+) -> Architecture | None:
+    """Returns what is known of the network of a source, whose file and content are these, with what
+    no tensor shows; None where the source does not say it. Raises WeightsError as `convert`.
+    """
+    if row := row_of(source) or row_of_file(file):
+        said: Architecture | None = row.architecture
+    else:
+        said = recorded_architecture(file, content, source) or held.presupposed
+    return said if variant is None else _as_variant(variant, held, said, source)
+
+
+def metadata_of(
+    source: str | Path,
+    file: Path,
+    variant: str,
+    architecture: Architecture | None,
     preprocessing: Preprocessing | None,
 ) -> dict[str, str]:
-    """Returns what a new file says of its weights, whose source, its file and content are these."""
-    if row := row_of(source) or row_of_file(file):
-        architecture: Architecture | None = row.architecture
-    else:
-        architecture = recorded_architecture(file, content, source) or held.presupposed
+    """Returns what a new file says of weights from a source, where that is known."""
+    row = row_of(source) or row_of_file(file)
     return {
-        "variant": held.variant,
+        "variant": variant,
         **(architecture.to_metadata() if architecture else {}),
-        "norms": "fused" if held.fused else "trained",
         **(preprocessing.to_metadata() if preprocessing else {}),
         **({"source": row.alias, "licence": row.source.licence} if row else {}),
     }
+
+
+def _as_variant(
+    name: str, held: Checkpoint, said: Architecture | None, source: str | Path
+) -> Architecture:
+    """Returns the architecture of weights that are said to be a variant's; WeightsError: they are
+    of other shapes, or say something else.
+    """
+    if name not in row_names(held.state):
+        raise WeightsError(
+            f"weights {source}: the file holds {held.variant}, not {name}. Nothing was written."
+        )
+    row = VARIANTS[name]
+    if said is not None and (message := unseen_mismatch(said, row)):
+        raise WeightsError(f"weights {source}: {message}")
+    return _with_unseen(identify(held.state) or row, row)
 
 
 def trunk_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -192,9 +254,13 @@ def write_file(state: Mapping[str, Tensor], path: Path, write: Writer, metadata:
 
 def network_of(state: Mapping[str, Tensor], metadata: Metadata) -> Architecture:
     """Returns the network of a state dict: as its metadata say, or by its shapes; what these do not
-    show is then as in the variant that alone has them.
+    show is then as in the first variant that has them.
     """
     found = Architecture.from_metadata(metadata) or identify(state) or Architecture()
-    if METADATA not in metadata and (row := VARIANTS.get(network_name(state))):
-        found = replace(found, **{name: getattr(row, name) for name in (*UNSEEN, "stem")})
-    return found
+    names = [] if METADATA in metadata else row_names(state)
+    return _with_unseen(found, VARIANTS[names[0]]) if names else found
+
+
+def _with_unseen(found: Architecture, row: Architecture) -> Architecture:
+    """Returns what shapes say of a network, with what they do not show as a row of the table."""
+    return replace(found, **{name: getattr(row, name) for name in (*UNSEEN, "stem")})

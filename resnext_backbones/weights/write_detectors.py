@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from resnext_backbones.models.architecture import Architecture
-from resnext_backbones.weights.checkpoint import EPS, NORM
+from resnext_backbones.weights.checkpoint import EPS, NORM, Checkpoint
 from resnext_backbones.weights.detector_arithmetic import for_pixels, with_eps
 from resnext_backbones.weights.detector_names import (
     BY_COCO_ID,
@@ -27,6 +28,7 @@ from resnext_backbones.weights.detectors import Detector
 from resnext_backbones.weights.download import hash_of
 from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.files import read_file
+from resnext_backbones.weights.find import said_of
 from resnext_backbones.weights.formats import FORMATS, family_for
 from resnext_backbones.weights.identify import STEM
 from resnext_backbones.weights.load import recorded
@@ -35,6 +37,7 @@ from resnext_backbones.weights.sources import locate
 from resnext_backbones.weights.write import (
     WRITERS,
     Writer,
+    architecture_of,
     check_whole,
     checked_destination,
     metadata_of,
@@ -79,6 +82,7 @@ def convert_detector(
     to_pixels: Preprocessing | None = None,
     class_ids: str = BY_COCO_ID,
     prefix: str = "",
+    variant: str | None = None,
     overwrite: bool = False,
 ) -> Converted:
     """Writes a whole Faster or Mask R-CNN with FPN for another framework.
@@ -95,7 +99,7 @@ def convert_detector(
             reads no other.
         class_ids: `coco` gives 80 classes the rows of COCO's ids in torchvision's layout, and takes
             90 there for these; `contiguous` lets all classes follow each other.
-        prefix: as of `load_weights`.
+        prefix, variant: as of `convert`.
         overwrite: put the new file in the place of one that is there.
 
     Raises:
@@ -114,7 +118,8 @@ def convert_detector(
     detector = Detector.of(content, prefix=prefix, class_ids=class_ids, source=source)
     trunk = detector.trunk
     check_whole(trunk, source)
-    held = pixels or _recorded_pixels(source, file, content)
+    architecture = architecture_of(source, file, content, trunk, variant)
+    held = pixels or _recorded_pixels(source, file, content, trunk)
     _check_said(detector, held, source)
     wanted = to_pixels or (_as_rgb(held) if to == TORCHVISION else held)
     state, changed = dict(trunk.state), _moved(detector, to, class_ids)
@@ -130,7 +135,8 @@ def convert_detector(
         changed.append(f"{first}: channels turned from {held.order} to {wanted.order}")
     if not state[first].equal(trunk.state[first]) and sorted(held.std) != sorted(wanted.std):
         changed.append(f"{first}: scaled from std {held.std} to {wanted.std}, which rounds")
-    metadata = metadata_of(source, file, content, trunk, wanted)
+    metadata = metadata_of(source, file, variant or trunk.variant, architecture, wanted)
+    metadata |= {"norms": "fused" if trunk.fused else "trained"}
     network = network_of(trunk.state, metadata)
     named = _trunk_names(state, to, network, source) | detector.named(to, class_ids)
     settings = settings_for(detector, to, wanted, network, class_ids)
@@ -138,10 +144,13 @@ def convert_detector(
     return Converted(detector, held, wanted, tuple(changed), settings)
 
 
-def _recorded_pixels(source: str | Path, file: Path, content: Mapping[str, Any]) -> Preprocessing:
+def _recorded_pixels(
+    source: str | Path, file: Path, content: Mapping[str, Any], trunk: Checkpoint
+) -> Preprocessing:
     """Returns the pixels that a source or its file says; raises WeightsError where neither does."""
     try:
-        said = (Preprocessing.from_metadata(each) for each in recorded(file, content))
+        places = [*recorded(file, content), said_of(content, trunk.prefix)]
+        said = map(Preprocessing.from_metadata, places)
         found = pixels_of(source) or next(filter(None, said), None)
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"weights {source}: its pixel normalisation: {error}") from error
@@ -223,7 +232,17 @@ def _counters(state: State) -> set[str]:
     return {key for key in state if key.endswith("num_batches_tracked")}
 
 
+def _write_torchvision(state: State, path: Path, metadata: Mapping[str, str]) -> None:
+    # Where the trunk's own module has it: what the file says is of its weights.
+    content = OrderedDict(state)
+    trunk = LAYOUTS[TORCHVISION].trunks[0].removesuffix(".")
+    content._metadata = {trunk: dict(metadata)}  # type: ignore[attr-defined]
+    torch.save(content, path)
+
+
 def _writer(to: str, path: Path) -> Writer:
+    if to == TORCHVISION:
+        return _write_torchvision
     if to == DETECTRON2 and path.suffix != ".pkl":
         return lambda state, target, metadata: torch.save(
             {"model": state, "meta": dict(metadata)}, target

@@ -156,8 +156,8 @@ def test_a_copy_has_its_own_state() -> None:
 @pytest.mark.parametrize(
     ("fields", "name"),
     [
-        ({"stem": "deep", "attention": "SE"}, "trunk.{}"),
-        ({"attention": "BAT", "attention_after": 2}, ""),
+        ({"stem": "deep", "attention": "SE", "pooling": "ceil"}, "trunk.{}"),
+        ({"attention": "BAT", "attention_after": 2, "activation": "SiLU"}, ""),
     ],
 )
 def test_networks_that_detectron2_does_not_have(
@@ -181,6 +181,9 @@ def test_networks_that_detectron2_does_not_have(
         if not key.endswith("num_batches_tracked"):
             theirs = name.format(key) or FORMATS["detectron2"].from_own(key)
             assert value.equal(state[f"backbone.{theirs}"])
+    other = build_trunk("other", activation="LeakyReLU")
+    with pytest.raises(WeightsError, match=r"were trained with .* activation='LeakyReLU'"):
+        load_weights(other, tmp_path / "model.pth")
 
 
 def test_weights_of_any_source(tmp_path: Path) -> None:

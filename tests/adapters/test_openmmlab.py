@@ -20,6 +20,8 @@ from shipped import backbones, model_of, on_meta, trained
 
 from resnext_backbones import build_backbone
 from resnext_backbones.adapters import openmmlab
+from resnext_backbones.models import Architecture
+from resnext_backbones.variants import VARIANTS
 
 OWN = "resnext_backbones.ResNeXt"
 
@@ -151,6 +153,8 @@ def test_other_initialisations_are_mmengines() -> None:
         ({"variant": "seresnext26ts", "deep_stem": True}, ["stem='tiered'", "'deep'"]),
         ({"variant": "resnext50d_32x4d", "avg_down": False}, ["shortcut='pooled'", "avg_down"]),
         ({"variant": "seresnextaa201d_32x8d", "stem_channels": 64}, ["stem_channels=128", "64"]),
+        ({"variant": "cspresnext50", "style": "caffe"}, ["'cspresnext50'", "out style='caffe'"]),
+        ({"variant": "cspresnext50", "avg_down": True}, ["'cspresnext50'", "out avg_down=True"]),
         ({"depth": 50, "groups": 0}, ["cardinality", "0"]),
         ({"depth": 50, "style": "tf"}, ["style", "tf"]),
         ({"depth": 50, "out_indices": (4,)}, ["out_indices", "(4,)"]),
@@ -165,6 +169,17 @@ def test_wrong_arguments_are_named(options: dict[str, Any], names: list[str]) ->
         openmmlab.ResNeXt(**options)
     for name in names:
         assert name in str(error.value)
+
+
+@pytest.mark.parametrize("cls", [openmmlab.ResNeXt, openmmlab.RegNet])
+def test_a_style_is_the_variants_unless_it_is_given(cls: type, monkeypatch) -> None:
+    fields = {"blocks": (1,) * 4, "base_width": 1, "stage_channels": (32, 64, 96, 128)}
+    monkeypatch.setitem(VARIANTS, "other", Architecture(**fields, stride_in_1x1=True))
+    styles = {None: True, "pytorch": False, "caffe": True}
+    for style, expected in styles.items():
+        given = {} if style is None else {"style": style}
+        network = cls(variant="other", **given)
+        assert network.architecture.stride_in_1x1 is expected
 
 
 def test_checkpoint_of_a_whole_detector_loads(tmp_path: Path) -> None:

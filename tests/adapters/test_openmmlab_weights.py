@@ -13,8 +13,10 @@ pytest.importorskip("mmdet", reason="MMDetection is not installed")
 
 from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
+from mmengine.runner.checkpoint import get_state_dict, save_checkpoint, weights_to_cpu
+from torch import nn
 
-from resnext_backbones import build_backbone
+from resnext_backbones import build_backbone, load_weights
 from resnext_backbones.adapters import mmengine, openmmlab
 from resnext_backbones.weights import WeightsError
 
@@ -32,6 +34,16 @@ def test_pretrained_weights_of_another_variant_are_refused(tmp_path: Path) -> No
     model = MODELS.build({"type": OWN, "variant": "resnext50_32x4d", "init_cfg": init_cfg})
     with pytest.raises(WeightsError, match=r"resnext26_32x4d; the network is resnext50_32x4d"):
         model.init_weights()
+
+
+def test_mmengines_checkpoint_says_what_tensors_do_not(tmp_path: Path) -> None:
+    """Its state dict is made by MMEngine's own function."""
+    cfg = {"type": OWN, "variant": "resnext26ts"}
+    state = get_state_dict(nn.ModuleDict({"backbone": MODELS.build(cfg)}))
+    save_checkpoint({"meta": {}, "state_dict": weights_to_cpu(state)}, str(tmp_path / "w.pth"))
+    load_weights(MODELS.build(cfg), tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"trained with activation='SiLU', .*='ReLU'"):
+        load_weights(build_backbone("resnext26ts", activation="ReLU"), tmp_path / "w.pth")
 
 
 @pytest.mark.parametrize("prefix", ["teacher.", "teacher", None])

@@ -30,13 +30,13 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from resnext_backbones import build_backbone, build_classifier
 from resnext_backbones.adapters.torchvision import (
-    RandomStagesWarning,
     deeplabv3,
     fcn,
     pixel_options,
     resnext_fpn,
 )
 from resnext_backbones.compute.folding import Folding
+from resnext_backbones.models.freezing import RandomStagesWarning
 from resnext_backbones.weights import WeightsError, load_state, load_weights, preprocessing_of
 from resnext_backbones.weights.preprocessing import BGR
 from resnext_backbones.weights.sources import row_of

@@ -41,20 +41,33 @@ def test_a_part_writes_the_file_that_it_names(name: str, monkeypatch, tmp_path: 
     assert report.write(result, tmp_path)[0].name == part.result.format(hardware="nvidia_h200")
 
 
-def test_parts_run_once_and_only_where_time_is_left(tmp_path: Path) -> None:
-    small = gpu.Part(
-        "-m benchmarks --task inference --variant resnext26_32x4d --size 64x64 --turns 1"
-        " --contestants resnext_backbones",
-        "inference_resnext26_32x4d_{hardware}_alone_64x64.json",
-        5,
-    )
+WRITES = """
+import argparse
+from pathlib import Path
+parser = argparse.ArgumentParser()
+parser.add_argument("--device", required=True)
+parser.add_argument("--out", type=Path, required=True)
+(parser.parse_args().out / NAME).write_text("{}")
+"""
+MEASURES = (
+    "-m benchmarks --task inference --variant resnext26_32x4d --size 64x64 --turns 1"
+    " --contestants resnext_backbones"
+)
+RESULT = "inference_resnext26_32x4d_{hardware}_alone_64x64.json"
+
+
+@pytest.mark.parametrize("command", ["", pytest.param(MEASURES, marks=pytest.mark.whole)])
+def test_parts_run_once_and_only_where_time_is_left(command: str, tmp_path: Path) -> None:
+    """A part that measures, or one that only writes its result."""
+    result = tmp_path / RESULT.format(hardware=file_name(hardware("cpu")))
+    (script := tmp_path / "writes.py").write_text(WRITES.replace("NAME", repr(result.name)))
+    small = gpu.Part(command or str(script), RESULT, 5)
     parts = {"small": small, "wrong": gpu.Part("-c raise(SystemExit(3))", None, 1)}
     ended = gpu.run_parts(parts, tmp_path, device="cpu", minutes=0)
     assert all(how.startswith("not begun") for how in ended.values())
     ended = gpu.run_parts(parts, tmp_path, device="cpu", minutes=60)
     assert ended["small"].startswith("done")
     assert ended["wrong"].startswith("failed (3)")
-    result = tmp_path / small.result.format(hardware=file_name(hardware("cpu")))
     written = result.stat().st_mtime_ns
     assert gpu.run_parts(parts, tmp_path, device="cpu", minutes=60)["small"].startswith("is there")
     assert result.stat().st_mtime_ns == written

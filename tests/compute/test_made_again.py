@@ -183,14 +183,15 @@ def frozen_norms(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
 
 def attention_alone(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_("attn" in name)
+        parameter.requires_grad_(".attn." in name or ".se." in name)
     return gradients(model, x)
 
 
 def hooked(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
     calls: list[nn.Module] = []
     for block in model.blocks():
-        block.attn.register_forward_hook(lambda module, *_: calls.append(module))
+        attention = block.se if hasattr(block, "se") else block.attn
+        attention.register_forward_hook(lambda module, *_: calls.append(module))
     found = gradients(model, x)
     assert len(calls) == 5, "once"
     return found
@@ -210,14 +211,16 @@ USES = (
 )
 
 
+THIRD = "SE, behind the third"
 QUICK = {("BAT", checkpointed), ("BAT", kept_graph), ("GC, norms trained", twice)}
+QUICK |= {(THIRD, use) for use in (checkpointed, kept_graph, twice, attention_alone)}
 
 
 @pytest.mark.parametrize(
     ("name", "use"),
     [
         pytest.param(name, use, marks=[] if name == "SE" or (name, use) in QUICK else WHOLE)
-        for name in ("SE", "BAT", "GC, norms trained")
+        for name in ("SE", THIRD, "BAT", "GC, norms trained")
         for use in USES
     ],
 )
@@ -227,7 +230,7 @@ def test_by_other_rules(name: str, use: Callable) -> None:
     assert same(seeded(use, own, x), seeded(use, plain, x))
 
 
-@pytest.mark.parametrize("name", ["SE", "GC and ReLU", "BAT, norms trained"])
+@pytest.mark.parametrize("name", ["SE", THIRD, "GC and ReLU", "BAT, norms trained"])
 def test_half_precision_bit_for_bit(name: str) -> None:
     """The same is made again as was there: against keeping it, which who forbids hooks asks for."""
     model, x = network(**NETWORKS[name]).float(), images().float()

@@ -197,12 +197,24 @@ def test_a_shortcut_of_another_shape(shape: tuple[int, ...]) -> None:
     assert gradient.shape == shape
 
 
-@pytest.mark.parametrize("options", [{"recompute": True}, {"activation": "SiLU"}], ids=str)
+RECOMPUTED, SMOOTH = {"recompute": True}, {"activation": "SiLU"}
+TRITON = [  # which takes long where it is interpreted
+    pytest.param("triton_passes", options, marks=() if len(options) > 1 else pytest.mark.whole)
+    for options in (RECOMPUTED, SMOOTH, RECOMPUTED | SMOOTH)
+]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "options"),
+    [("passes", RECOMPUTED), ("passes", SMOOTH), *TRITON],
+    indirect=["chosen"],
+    ids=str,
+)
 @pytest.mark.usefixtures("chosen")
 def test_a_network_whose_convolutions_are_products(options: dict) -> None:
     """What is behind a block changes its output in place."""
     ways.use(DEVICE, WAYS["products and merged groups"])
-    wide = {"base_channels": 64, "cardinality": 4, "base_width": 16, "blocks": (1, 2)}
+    wide = {"base_channels": 32, "cardinality": 4, "base_width": 16, "blocks": (1, 2)}
     own, plain = (
         small(norm_eval=True, fold_norm=fold, **wide, **options).to(DEVICE)
         for fold in (True, False)

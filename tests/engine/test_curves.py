@@ -12,7 +12,8 @@ from PIL import Image
 
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
-from resnext_backbones.engine.curves import _by_step, draw_curves
+from resnext_backbones.engine.curves import draw_curves
+from resnext_backbones.engine.scalars import by_step
 
 
 def log(work_dir: Path, run: str, rows: list[dict], tail: str = "") -> None:
@@ -29,7 +30,7 @@ def test_a_killed_and_resumed_run_is_one_curve(tmp_path: Path) -> None:
     second = [{"loss": 0.5, "step": i} for i in range(3, 7)]
     scores = {"coco/bbox_mAP": 0.3, "step": 2}, {"segmentation/mIoU": 0.3, "step": 7}
     log(tmp_path, "20260101_010000", [*second, *scores])
-    train, val = _by_step(tmp_path)
+    train, val = by_step(tmp_path)
     assert [train[step]["loss"] for step in sorted(train)] == [8, 7, 0.5, 0.5, 0.5, 0.5]
     assert sorted(val) == [1, 2, 7]
     assert [val[step]["coco/bbox_mAP"] for step in (1, 2)] == [0.1, 0.3]

@@ -8,6 +8,8 @@ import pytest
 import torch
 from helpers import drawn, small
 
+GN = {"base_channels": 64, "norm": "GN"}
+
 
 @pytest.mark.parametrize(
     ("options", "names"),
@@ -32,6 +34,9 @@ from helpers import drawn, small
         ({"norm": {"type": "BN"}}, ["norm", "{'type': 'BN'}"]),
         ({"norm": "LayerNorm"}, ["norm", "LayerNorm", "GN"]),
         ({"stem_channels": 12, "norm": "GN"}, ["norm", "12 channels"]),
+        ({"stem": "tiered", **GN}, ["the stem 'tiered': norm", "24 channels", "fewer groups"]),
+        ({"base_width": 3, **GN}, ["layer1.0: norm", "12 channels"]),
+        ({"base_width": 16, "attention": "BAT", **GN}, ["layer1.0: the attention 'BAT' of 256"]),
         ({"drop_path": 1.0}, ["drop_path", "1.0"]),
         ({"stem": "9x9"}, ["stem", "9x9", "7x7"]),
         ({"shortcut": None}, ["shortcut", "None", "pooled"]),

@@ -122,15 +122,23 @@ def test_the_first_stages_alone(name: str) -> None:
         architecture = VARIANTS[name].of_stages(number)
         with torch.device("meta"):
             state = ResNeXt(architecture).state_dict()
-        assert identify(state) in (architecture, unlike_only_in_stem(architecture))
+        assert identify(state) == architecture
         assert name in describe(architecture).split(" or ")
         assert Architecture.from_metadata(architecture.to_metadata()) == architecture
 
 
-def unlike_only_in_stem(architecture: Architecture) -> Architecture:
-    """Of two stages or one, that double, no tensor shows whether the stem strides."""
-    fields = architecture.to_dict()
-    return Architecture.of({**fields, "stem": "3x3"}) if architecture.base_channels != 64 else None
+@pytest.mark.parametrize("group", [16, 512])
+@pytest.mark.parametrize("first", [64, 96, 128, 256])
+def test_stages_that_double_are_a_regnets(first: int, group: int) -> None:
+    """Behind its stem; CIFAR's networks double as well."""
+    numbers = {"w_0": first, "w_a": 1.5 * first, "w_m": 2.0, "group_width": group}
+    architecture = regnet(depth=3, **numbers)
+    assert architecture.stage_channels is None
+    cifar = Architecture(blocks=(1, 1, 1), cardinality=4, base_width=64, stem="3x3")
+    for network in (architecture, cifar):
+        with torch.device("meta"):
+            state = ResNeXt(network).state_dict()
+        assert identify(state) == network
 
 
 def test_the_stem_and_the_first_stage_stride() -> None:

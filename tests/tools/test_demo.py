@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from tooling import QUICK, run
 
+from resnext_backbones.engine import record
+
 pytest.importorskip("mmdet", reason="MMDetection is not installed")
 
 
@@ -15,6 +17,9 @@ PRETRAINING = [
     "model.network.cardinality=8", "train_cfg.max_epochs=1",
 ]  # fmt: skip
 """The network of `QUICK`."""
+
+
+ONE_EPOCH = ["train_cfg.max_epochs=1", "train_cfg.val_interval=1"]
 
 
 @pytest.mark.parametrize("variant", ["", pytest.param("gcresnext26ts", marks=pytest.mark.whole)])
@@ -27,9 +32,10 @@ def test_demo_at_a_tiny_size(tmp_path: Path, variant: str) -> None:
             for options in (quick, pretraining)
         )
     done = run(
-        "demo.py", "--work-dir", tmp_path / "demo", "--num-train", 16, "--num-val", 4,
+        "demo.py", "--work-dir", tmp_path / "demo", "--num-train", 8, "--num-val", 4,
         *["--variant", variant, "--compare"] * compare,
-        "--cfg-options", *quick, "--pretrain-options", *pretraining,
+        "--cfg-options", *quick, *ONE_EPOCH, "--pretrain-options", *pretraining,
+        RESNEXT_BACKBONES_NO_REPORT="",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     folder = Path(done.stdout.rstrip().splitlines()[-1])
@@ -41,6 +47,14 @@ def test_demo_at_a_tiny_size(tmp_path: Path, variant: str) -> None:
             path.name for path in result.iterdir()
         }
         assert len(list((result / "pictures").iterdir())) == 4
+        text = (result / "report.html").read_text(encoding="utf-8")
+        of_detector = ("confusion", "images") if "bbox" in text else ()
+        for section in ("trained", "data", "curves", "measured", "memory", "time", *of_detector):
+            assert f'<section id="{section}">' in text, section
+        assert "resnext" in record.read_record(result)[0]["command"]
+        assert record.read_json(result / "evaluation.json")["split"] == "test"
+    pretrained = (folder / "pretraining" / "report.html").read_text(encoding="utf-8")
+    assert "top-1 accuracy" in pretrained
     assert ("random weights " in done.stdout) == compare
     assert f"backbone: {variant}" in done.stdout + done.stderr
     assert (folder / "random_weights").exists() == compare

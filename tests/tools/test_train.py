@@ -139,8 +139,9 @@ def test_the_command_downloads_the_weights_of_its_config(
             f"sys.argv[0] = {str(TOOLS / 'train.py')!r}\n"
             "runpy.run_path(sys.argv[0], run_name='__main__')"
         )
+        (tmp_path / "tool.py").write_text(code)
         done = run(
-            [sys.executable, "-c", code], ROOT / "configs" / "mask_rcnn_x101_32x4d_fpn_coco.py",
+            str(tmp_path / "tool.py"), ROOT / "configs" / "mask_rcnn_x101_32x4d_fpn_coco.py",
             *on_coco(tmp_path / "run"), coco_root=coco_tiny, TORCH_HOME=str(tmp_path),
         )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
@@ -257,26 +258,28 @@ def test_bad_input_is_named(what: str, shapes_root: Path, tmp_path: Path, monkey
     assert not list((tmp_path / "run").glob("*.pth"))
 
 
-def test_an_earlier_run_is_not_overwritten(trained, shapes_root: Path) -> None:
+def test_an_earlier_run_is_not_overwritten(trained, shapes_root: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(trained[0], tmp_path / "run"))
+
     def snapshot() -> dict[Path, int]:
-        return {path: path.stat().st_mtime_ns for path in trained[0].rglob("*")}
+        return {path: path.stat().st_mtime_ns for path in run.rglob("*")}
 
     before = snapshot()
-    done = train_shapes(trained[0], shapes_root)
+    done = train_shapes(run, shapes_root)
     assert done.returncode == 2
     assert "holds the checkpoints of an earlier run; go on with --resume" in done.stderr
     assert snapshot() == before
-    wrong = train_shapes(
-        trained[0], shapes_root, "--resume", options=[*QUICK, "model.backbone.groups=4"]
-    )
+    wrong = train_shapes(run, shapes_root, "--resume", options=[*QUICK, "model.backbone.groups=4"])
     assert wrong.returncode == 2
     assert "the file holds a 8x4d network" in wrong.stderr
     assert snapshot() == before
 
 
-def test_a_run_goes_on_and_is_evaluated_as_it_began(trained, shapes_root, monkeypatch) -> None:
+def test_a_run_goes_on_and_is_evaluated_as_it_began(
+    trained, shapes_root, tmp_path: Path, monkeypatch
+) -> None:
     monkeypatch.setenv("COCO_ROOT", str(shapes_root))
-    work_dir = str(trained[0])
+    work_dir = str(shutil.copytree(trained[0], tmp_path / "run"))
     cfg = load_config("demo_shapes", [*QUICK, "model.backbone.frozen_stages=1"], work_dir=work_dir)
     for_training(cfg, resume="auto")
     with pytest.raises(InputError, match=r"had frozen_stages -1, and the config has 1;.*--allow-m"):

@@ -16,6 +16,7 @@ import pytest
 import torch
 from tooling import TOOLS, run
 
+from resnext_backbones.engine import record
 from resnext_backbones.engine.run_ways import KEY, SWITCH
 
 UP = "model.backbone.bottom_up"
@@ -98,8 +99,19 @@ def test_train_kill_resume_and_evaluate(datasets: Path, tmp_path: Path) -> None:
     # The command that takes every engine's configs.
     again = [*arguments[1:5], *TINY[:2], "--resume", "--cfg-options", *TINY[2:]]
     last_step = f"train.max_iter={step + 2}"
-    done = run("train.py", f"detectron2/{LAZY}", *again, last_step, **env)
+    env |= {record.SWITCH: ""}
+    train = [sys.executable, str(TOOLS / "train.py")]
+    done = run(train, f"detectron2/{LAZY}", *again, last_step, **env)
     assert done.returncode == 0, done.stderr[-3000:]
+    page = (work_dir / "report.html").read_text(encoding="utf-8")
+    for section in ("trained", "data", "curves", "measured", "confusion", "images", "time"):
+        assert f'<section id="{section}">' in page, section
+    starts = record.read_record(work_dir)
+    assert [start["from_step"] for start in starts] == [0, step]
+    assert ["ended" in start for start in starts] == [False, True]
+    measured = record.read_json(work_dir / record.EVALUATION)
+    assert measured["step"] == step + 2
+    assert {"coco/bbox_mAP", "coco/segm_mAP"} <= measured["metrics"].keys()
     assert f"Starting training from iteration {step}" in done.stdout
     assert iterations(work_dir)[-2:] == [step, step + 1]
     resumed = torch.load(work_dir / "model_final.pth")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from forked import ENGINE
 from tooling import TOOLS, run
 
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
@@ -84,13 +85,14 @@ def test_a_detector_is_trained_killed_and_resumed(
     assert not (work_dir / "epoch_2.pth").exists()
     start = "random: --weights none: trainable_layers 3 -> 5, norm FrozenBN -> BN; all of the"
     assert start in (tmp_path / "log").read_text()
-    again = run([sys.executable, str(tool)], *arguments, coco_root=coco_tiny)
+    shared = {"coco_root": coco_tiny, "modules": ENGINE}
+    again = run(str(tool), *arguments, **shared)
     assert again.returncode == 2
     assert [line for line in again.stderr.splitlines() if "rror" in line] == [
         f"error: --work-dir {work_dir}: holds the checkpoints of an earlier run; go on with "
         "--resume, or name another folder"
     ]
-    resumed = run([sys.executable, str(tool)], *arguments, "--resume", coco_root=coco_tiny)
+    resumed = run(str(tool), *arguments, "--resume", **shared)
     assert resumed.returncode == 0, resumed.stderr[-3000:]
     for line in (
         "backbone: tiny_4x4d",
@@ -104,7 +106,7 @@ def test_a_detector_is_trained_killed_and_resumed(
     assert "Epoch(train) [1]" not in resumed.stdout
     checkpoint = work_dir / "epoch_2.pth"
     test = ["test.py", FASTER, "auto", *options(work_dir, *settings)]
-    tested = run([sys.executable, str(tool)], *test, coco_root=coco_tiny)
+    tested = run(str(tool), *test, **shared)
     assert tested.returncode == 0, tested.stderr[-3000:]
     assert "COCO" in tested.stdout
     metrics = json.loads((work_dir / "coco_metrics.json").read_text())
@@ -132,10 +134,11 @@ def test_two_processes_train_as_one(tool: Path, coco_tiny: Path, tmp_path: Path)
     metrics = read_journal(tmp_path / "run")[-1].metrics
     checkpoint = tmp_path / "run" / "epoch_1.pth"
     one = run(
-        [sys.executable, str(tool)],
+        str(tool),
         *("test.py", FCN, checkpoint, "--device", "cpu"),
         *options(tmp_path / "test", *settings, images=7),
         coco_root=coco_tiny,
+        modules=ENGINE,
     )
     assert one.returncode == 0, one.stderr[-3000:]
     alone = json.loads((tmp_path / "test" / "segmentation_metrics.json").read_text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 from dataclasses import replace
@@ -303,3 +304,19 @@ def test_the_document_has_the_table() -> None:
     assert tool["weights_table"]() in text
     assert tool["choice_table"]() in text
     assert all(f"`{alias}`" in text for alias in REGISTRY)
+
+
+def test_the_choice_has_what_was_measured_of_memory(tmp_path: Path) -> None:
+    choice = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "list_weights.py"))[
+        "choice_table"
+    ]
+    lines = choice(tmp_path).splitlines()
+    assert lines[0].endswith("| kept (MB) |")
+    assert all(line.endswith("| - |") for line in lines[2:])
+    family = {"size": [512, 384], "kept_bytes": {"seresnextaa101d_32x8d": 673_200_000}}
+    (tmp_path / "family_a.json").write_text(json.dumps({"family": family}))
+    lines = choice(tmp_path).splitlines()
+    assert lines[0].endswith("| kept at 512 x 384 (MB) |")
+    of = {line.split("`")[1]: line.split(" | ")[-1] for line in lines[2:]}
+    assert of.pop("timm/seresnextaa101d_32x8d.sw_in12k_ft_in1k_288") == "673 |"
+    assert set(of.values()) == {"- |"}

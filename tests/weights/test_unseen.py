@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +13,10 @@ import pytest
 import torch
 from helpers import PARTS, drawn, small
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
-from resnext_backbones import ResNeXt, build_backbone, load_weights
+from resnext_backbones import ResNeXt, ResNeXtClassifier, build_backbone, load_weights
 from resnext_backbones.models.architecture import UNSEEN
 from resnext_backbones.models.layers import Plugin
 from resnext_backbones.models.parts.attention import ATTENTION
@@ -132,12 +136,79 @@ def test_a_converted_file_says_it(field: str, to: str, tmp_path: Path) -> None:
     load_weights(drawn(**changes), tmp_path / "file")
 
 
+HELD: dict[str, Callable[[ResNeXt], Any]] = {
+    "alone": lambda net: net.state_dict(),
+    "behind a prefix": lambda net: nn.ModuleDict({"backbone": net}).state_dict(),
+    "in a run": lambda net: {"epoch": 1, "model": nn.ModuleDict({"body": net}).state_dict()},
+    "copied": lambda net: copy.deepcopy(net).state_dict(),
+    "pickled": lambda net: pickle.loads(pickle.dumps(net)).state_dict(),
+    "compiled": lambda net: torch.compile(net).state_dict(),
+    "on several devices": lambda net: nn.DataParallel(torch.compile(net)).state_dict(),
+    "averaged": lambda net: {"model_ema": AveragedModel(net).state_dict()},
+}
+"""What programs put into files."""
+
+
+@pytest.mark.parametrize("held", HELD.values(), ids=HELD)
+@pytest.mark.parametrize("field", UNSEEN)
+def test_a_plain_state_dict_says_it(field: str, held: Callable, tmp_path: Path) -> None:
+    changes = {field: OTHER[field]}
+    content = held(small(ResNeXtClassifier, **changes))
+    torch.save(content, tmp_path / "w.pth")
+    message = f"{field}={OTHER[field]!r}, .* {field}="
+    is_refused(drawn(), content, message)
+    is_refused(drawn(), tmp_path / "w.pth", message)
+    load_weights(drawn(**changes), tmp_path / "w.pth")
+    read = torch.load(tmp_path / "w.pth", weights_only=True)
+    load_state(drawn(**changes), read, "it")
+    is_refused(drawn(), read, message)
+    convert(tmp_path / "w.pth", tmp_path / "w.safetensors", "safetensors")
+    is_refused(drawn(), tmp_path / "w.safetensors", message)
+
+
+def test_pytorch_takes_what_a_state_dict_says_for_nothing(tmp_path: Path) -> None:
+    source = small(ResNeXtClassifier, activation="SiLU")
+    torch.save(source.state_dict(), tmp_path / "w.pth")
+    state = torch.load(tmp_path / "w.pth", weights_only=True)
+    assert list(state) == list(source.state_dict())
+    found = drawn(ResNeXtClassifier, activation="SiLU").load_state_dict(state)
+    assert not found.missing_keys
+    assert not found.unexpected_keys
+
+
+def test_of_two_trunks_each_says_its_own(tmp_path: Path) -> None:
+    nets = {"student": small(), "teacher": small(activation="SiLU")}
+    torch.save(nn.ModuleDict(nets).state_dict(), tmp_path / "w.pth")
+    load_weights(drawn(), tmp_path / "w.pth", prefix="student")
+    with pytest.raises(WeightsError, match=r"activation='SiLU', .*='ReLU'"):
+        load_weights(drawn(), tmp_path / "w.pth", prefix="teacher")
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"blocks": [1000000000000]}', '{"a": 1}'])
+def test_what_a_state_dict_says_must_be_an_architecture(text: str, tmp_path: Path) -> None:
+    state = small().state_dict()
+    state._metadata[""]["architecture"] = text
+    torch.save(state, tmp_path / "w.pth")
+    is_refused(drawn(), tmp_path / "w.pth", "w.pth: the architecture in the metadata: ")
+
+
 def test_a_stem_that_strides_has_the_tensors_of_one_that_does_not(tmp_path: Path) -> None:
     small(stem="3x3/2").save_pretrained(tmp_path / "saved")
     convert(tmp_path / "saved", tmp_path / "file", "safetensors")
     is_refused(drawn(stem="3x3"), tmp_path / "file", "stem='3x3/2', .* stem='3x3'")
     is_refused(drawn(), tmp_path / "file", "1 of another shape: conv1.weight")
     load_weights(drawn(stem="3x3/2"), tmp_path / "file")
+
+
+def test_where_no_stem_pools_poolings_are_one(tmp_path: Path) -> None:
+    """But for that which stands in blocks too."""
+    first, second, third = (
+        small(stem="3x3", pooling=pooling) for pooling in ("max", "ceil", "average")
+    )
+    assert first.architecture == second.architecture != third.architecture
+    torch.save(second.state_dict(), tmp_path / "w.pth")
+    load_weights(first, tmp_path / "w.pth")
+    is_refused(third, tmp_path / "w.pth", "pooling='max', .*'average'")
 
 
 def test_timms_config_beside_a_file_says_it(tmp_path: Path, monkeypatch) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
-import sys
 from itertools import permutations
 from pathlib import Path
 
@@ -13,12 +13,14 @@ import pytest
 import timm
 import torch
 import torchvision
+from forked import WEIGHTS, run_forked
 from helpers import drawn, randomise, relative_error, small
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from benchmarks.contestants import CONTESTANTS
 from resnext_backbones import ResNeXtClassifier, build_backbone, build_classifier, load_weights
+from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import WeightsError, preprocessing_of
 from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.files import read_file
@@ -93,7 +95,7 @@ def test_mmdetection_takes_its_own(published, tmp_path: Path) -> None:
 
 def test_detectron2_takes_its_own(published, tmp_path: Path) -> None:
     checkpoint = pytest.importorskip("detectron2.checkpoint", reason="Detectron2 is not installed")
-    held, _ = convert(published[0], tmp_path / "w.pkl", "detectron2")
+    held = convert(published[0], tmp_path / "w.pkl", "detectron2").held
     assert (held.variant, held.family) == (VARIANT, "torchvision")
     model = CONTESTANTS["detectron2"].trunk(VARIANT).model
     checkpoint.DetectionCheckpointer(model).load(str(tmp_path / "w.pkl"))
@@ -118,6 +120,46 @@ def test_metadata_travel(published, tmp_path: Path) -> None:
     convert(again, tmp_path / "w.pth", "mmdet")
     meta = torch.load(tmp_path / "w.pth", weights_only=True)["meta"]
     assert json.loads(meta["pixel_mean"]) == list(BGR.mean)
+
+
+SE50 = "seresnext50_32x4d", "legacy_seresnext50_32x4d"
+
+
+@pytest.fixture(scope="module")
+def silent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tensors alone, of which several networks have the same."""
+    with torch.device("meta"):
+        state = build_backbone(SE50[0]).state_dict()
+    path = tmp_path_factory.mktemp("silent") / "weights.pth"
+    torch.save({k: torch.ones(v.shape, dtype=v.dtype) for k, v in state.items()}, path)
+    return path
+
+
+def test_what_a_source_does_not_say_is_assumed_aloud(silent: Path, tmp_path: Path) -> None:
+    done = convert(silent, tmp_path / "w.safetensors", "safetensors")
+    assert done.assumed
+    assert done.assumption == (
+        "stride_in_1x1=False, pooling='max', activation='ReLU', of " + " or ".join(SE50)
+    )
+    with safe_open(tmp_path / "w.safetensors", framework="pt") as file:
+        assert "architecture" not in file.metadata()
+
+
+@pytest.mark.parametrize(("variant", "pooling"), list(zip(SE50, ("max", "ceil"), strict=True)))
+def test_a_variant_is_chosen(variant: str, pooling: str, silent: Path, tmp_path: Path) -> None:
+    """The target then has the names of that network, and its file says which one it is."""
+    done = convert(silent, tmp_path / "w.pth", "timm", variant=variant)
+    assert not done.assumption
+    assert done.network == VARIANTS[variant]
+    held = Checkpoint.of(read_file(tmp_path / "w.pth"))
+    assert held.family == ("legacy" if pooling == "ceil" else "torchvision")
+    assert held.presupposed == VARIANTS[variant]
+    other = next(name for name in SE50 if name != variant)
+    with pytest.raises(WeightsError, match=f"trained with pooling='{pooling}'"):
+        convert(tmp_path / "w.pth", tmp_path / "x.pth", "mmdet", variant=other)
+    with pytest.raises(WeightsError, match=f"holds {' or '.join(SE50)}, not gcresnext50ts. Noth"):
+        convert(silent, tmp_path / "x.pth", "mmdet", variant="gcresnext50ts")
+    assert not (tmp_path / "x.pth").exists()
 
 
 def test_what_a_registry_says_is_written(published, tmp_path: Path, monkeypatch) -> None:
@@ -182,8 +224,8 @@ def test_nothing_is_overwritten_or_left_half(published, tmp_path: Path, monkeypa
 
 def test_the_tool(published, tmp_path: Path) -> None:
     def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "tools/convert_weights.py", *map(str, arguments)]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        program = [str(ROOT / "tools" / "convert_weights.py"), *map(str, arguments)]
+        return run_forked(program, dict(os.environ), WEIGHTS)
 
     detector = {f"backbone.{k}": v.contiguous() for k, v in published[1].items()}
     save_file(detector | {"neck.weight": torch.ones(1)}, tmp_path / "detector.safetensors")
@@ -195,6 +237,7 @@ def test_the_tool(published, tmp_path: Path) -> None:
     assert f"pixels: {RGB}" in done.stdout
     assert "left out: 1 tensors beside the trunk, neck.weight" in done.stdout
     assert preprocessing_of(dest) == RGB
+    assert f"activation='ReLU', of {VARIANT}; --variant NAME says it" in done.stdout
     again = run(*arguments)
     assert again.returncode == 2
     assert "there is a file already; --overwrite replaces it" in again.stderr

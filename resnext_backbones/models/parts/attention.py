@@ -8,6 +8,7 @@ from torch import nn
 from torchvision.ops import SqueezeExcitation
 
 from resnext_backbones.models.layers import Layers, Plugin
+from resnext_backbones.models.options import building
 from resnext_backbones.models.parts.bilinear import BilinearAttention
 from resnext_backbones.models.parts.channel_attention import ChannelAttention
 from resnext_backbones.models.parts.global_context import GlobalContext
@@ -43,7 +44,12 @@ def attention_plugins(kind: str, after: int, layers: Layers, inputs: int) -> lis
     """Returns what a block with attention runs behind its convolution `after`; "" is none."""
     if not kind:
         return []
-    name, build = NAMES[after], ATTENTION[kind]
+    name, attention = NAMES[after], ATTENTION[kind]
+
+    def build(channels: int) -> tuple[str, nn.Module]:
+        with building(f"the attention {kind!r} of {channels} channels"):
+            return name, attention(channels, layers, inputs)
+
     # Behind the third convolution nobody keeps what it returns.
     again = after != 3 or kind in KEEP
-    return [Plugin(after, lambda channels: (name, build(channels, layers, inputs)), True, again)]
+    return [Plugin(after, build, True, again)]

@@ -63,5 +63,6 @@ class Norms:
             return self._build(channels)
         except (ValueError, AssertionError) as error:
             raise ValueError(
-                f"norm cannot be built for a layer of {channels} channels: {error}"
+                f"norm cannot be built for a layer of {channels} channels: {error}; give one that "
+                "all layers have, such as a batch norm, or fewer groups"
             ) from error

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import BatchNorm2d
+from torch import Tensor, distributed, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnext_backbones.compute.plain import is_traced
 from resnext_backbones.compute.steps import Steps
+from resnext_backbones.compute.sync_batch_norm import SyncBatchNorm
 from resnext_backbones.models.layers import Layers
 
 PATHS = 2
@@ -33,7 +34,14 @@ class SelectiveKernel(nn.Module):
         reduced = reduced_width(channels)
         self.attn = Steps(fold=layers.fold_norm)
         self.attn.fc_reduce = layers.conv(channels, reduced, 1)
-        setattr(self.attn, layers.norm.name, layers.norm(reduced))
+        norm = layers.norm(reduced)
+        if isinstance(norm, nn.GroupNorm) and norm.num_groups == reduced:
+            raise ValueError(
+                "norm must have groups of several channels where a selective kernel (SK) "
+                f"normalises averages of images: {reduced} groups of {reduced} channels have one "
+                "value each, and make it zero"
+            )
+        setattr(self.attn, layers.norm.name, norm)
         self.attn.act = nn.ReLU(inplace=True)
         self.attn.fc_select = layers.conv(reduced, PATHS * channels, 1)
 
@@ -45,11 +53,10 @@ class SelectiveKernel(nn.Module):
         """Maps (N, C, H, W) to (N, C, ceil(H / stride), ceil(W / stride)).
 
         Raises:
-            ValueError: a batch norm that is trained has one image, and so one value of a channel.
+            ValueError: a batch norm that is trained has one value of a channel: one image in all.
         """
         small, large = (path(x) for path in self.paths)
-        trained = any(isinstance(m, BatchNorm2d) and m.training for m in self.attn)
-        if trained and not is_traced(x) and len(x) == 1:
+        if not is_traced(x) and len(x) == 1 and any(map(_needs_others, self.attn)):
             raise ValueError(
                 "a selective kernel (SK) normalises averages of images, and cannot train on one in "
                 "a batch: give it 2 or more, norm_eval=True, or the norm SyncBN on several devices"
@@ -57,6 +64,14 @@ class SelectiveKernel(nn.Module):
         chosen = self.attn((small + large).mean((2, 3), keepdim=True))
         first, second = chosen.unflatten(1, (PATHS, -1)).softmax(1).unbind(1)
         return small * first + large * second
+
+
+def _needs_others(module: nn.Module) -> bool:
+    """Returns whether it is a batch norm that is trained, of the images of this process alone."""
+    if not isinstance(module, _BatchNorm) or not module.training:
+        return False
+    synced = isinstance(module, SyncBatchNorm | nn.SyncBatchNorm)
+    return not (synced and distributed.is_initialized() and distributed.get_world_size() > 1)
 
 
 def reduced_width(channels: int) -> int:

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from resnext_backbones.compute.folding import Folding, can_fold
 from resnext_backbones.models.layers import Layers
+from resnext_backbones.models.options import require
 from resnext_backbones.models.parts.poolings import average
 
 HEADS, DEPTH = 4, 16
@@ -33,7 +34,11 @@ class BottleneckAttention(nn.Module):
         channels, layers: of the map, and the factories of layers.
         side: places of a side of the map for which its tables are.
         stride: of an average pooling behind the attention.
-        groups, dilation: of the convolution in whose place it stands. It has none.
+        groups: of the convolution in whose place it stands. It has none.
+        dilation: 1.
+
+    Raises:
+        ValueError: there is a dilation, or the channels are not those of whole heads.
     """
 
     def __init__(
@@ -44,9 +49,11 @@ class BottleneckAttention(nn.Module):
         side: int,
         stride: int,
         groups: int,  # noqa: ARG002
-        dilation: int,  # noqa: ARG002
+        dilation: int,
     ) -> None:
         super().__init__()
+        what = "1 in stages with spatial='BoT', whose attention looks at all places and has none"
+        require(dilation == 1, "dilations", what, dilation)
         if channels % HEADS:
             raise ValueError(
                 f"spatial='BoT' has {HEADS} heads, of which {channels} channels are no multiple"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from resnext_backbones.compute.steps import Steps
+from resnext_backbones.compute.plain import has_memory_format
+from resnext_backbones.compute.steps import Steps, run
 from resnext_backbones.models.layers import Layers
-from resnext_backbones.models.parts.poolings import Pooling
+
+Pool = Callable[[], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -18,35 +21,34 @@ class Stem:
     """Describes a stem.
 
     Attributes:
-        build: called with the channels in and out, the factories, and the pooling; returns modules
-            in order, by their names in the network.
+        build: called with the channels in and out, the factories, and what builds its pooling;
+            returns modules in order, by their names in the network.
         stride: pixels of the image to one of the output.
         fewest: so many channels it has at least.
+        pools: whether it ends in a pooling.
         then: the stride of the first stage behind it, which comes to 4 pixels in large images.
         alike: the stem that has the same tensors, if it is not this one.
     """
 
-    build: Callable[[int, int, Layers, Pooling], dict[str, nn.Module]]
+    build: Callable[[int, int, Layers, Pool], dict[str, nn.Module]]
     stride: int
     fewest: int = 1
+    pools: bool = True
     then: int = 1
     alike: str = ""
 
+    @property
+    def unpooled(self) -> int:
+        """The stride in front of its pooling."""
+        return self.stride // 2 if self.pools else self.stride
+
 
 def _plain(
-    in_channels: int,
-    channels: int,
-    layers: Layers,
-    pooling: Pooling,
-    *,
-    size: int,
-    stride: int,
-    pools: bool,
+    in_channels: int, channels: int, layers: Layers, pool: Pool, *, size: int, stride: int
 ) -> dict[str, nn.Module]:
     conv = layers.conv(in_channels, channels, size, stride=stride, padding=size // 2)
     norm = {f"{layers.norm.name}1": layers.norm(channels)}
-    pool = pooling.in_stem() if pools else nn.Identity()
-    return {"conv1": conv, **norm, "relu": layers.activation(), "maxpool": pool}
+    return {"conv1": conv, **norm, "relu": layers.activation(), "maxpool": pool()}
 
 
 def deep_channels(kind: str, channels: int) -> tuple[int, ...]:
@@ -55,24 +57,24 @@ def deep_channels(kind: str, channels: int) -> tuple[int, ...]:
 
 
 def _deep(
-    in_channels: int, channels: int, layers: Layers, pooling: Pooling, *, kind: str
+    in_channels: int, channels: int, layers: Layers, pool: Pool, *, kind: str
 ) -> dict[str, nn.Module]:
     steps: list[nn.Module] = []
     for outer, stride in zip(deep_channels(kind, channels), (2, 1, 1), strict=True):
         conv = layers.conv(in_channels, outer, 3, stride=stride, padding=1)
         steps += [conv, layers.norm(outer), layers.activation()]
         in_channels = outer
-    return {"stem": Steps(*steps, fold=layers.fold_norm), "maxpool": pooling.in_stem()}
+    return {"stem": Steps(*steps, fold=layers.fold_norm), "maxpool": pool()}
 
 
 SHARES: dict[str, tuple[float, ...]] = {"deep": (1 / 2, 1 / 2, 1), "tiered": (3 / 8, 1 / 2, 1)}
 """The channels of stems of three 3x3 convolutions, as shares of those of the last one."""
 
 STEMS: dict[str, Stem] = {
-    "7x7": Stem(partial(_plain, size=7, stride=2, pools=True), 4),  # Xie et al. (2017), Table 1
-    "3x3": Stem(partial(_plain, size=3, stride=1, pools=False), 1),  # for CIFAR: section 5.3
+    "7x7": Stem(partial(_plain, size=7, stride=2), 4),  # Xie et al. (2017), Table 1
+    "3x3": Stem(partial(_plain, size=3, stride=1), 1, pools=False),  # for CIFAR: section 5.3
     # Radosavovic et al. (2020), section 3.2.
-    "3x3/2": Stem(partial(_plain, size=3, stride=2, pools=False), 2, then=2, alike="3x3"),
+    "3x3/2": Stem(partial(_plain, size=3, stride=2), 2, pools=False, then=2, alike="3x3"),
     "deep": Stem(partial(_deep, kind="deep"), 4, 2),  # He et al. (2019), Figure 2(b)
     "tiered": Stem(partial(_deep, kind="tiered"), 4, 3),  # timm's
 }
@@ -86,3 +88,12 @@ def tensors_of(stem: str) -> str:
 def first_stride(stem: str) -> int:
     """Returns pixels of the image to one of the first stage's output, where it is as usual."""
     return STEMS[stem].stride * STEMS[stem].then
+
+
+def run_stem(
+    images: Tensor, parts: Sequence[nn.Module], *, fold: bool, channels_last: bool
+) -> Tensor:
+    """Returns what parts of a stem make of images; `fold` and `channels_last` are `ResNeXt`'s."""
+    if channels_last and has_memory_format(images):
+        images = images.contiguous(memory_format=torch.channels_last)
+    return run(images, parts, fold=fold)

@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 
 from resnext_backbones.adapters.registry import HOOKS
 from resnext_backbones.engine.fit import check_classes
+from resnext_backbones.engine.hooks import note_begin
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.classification.data import count_images
 from resnext_backbones.tasks.classification.shards import ShardedImages
@@ -117,16 +118,18 @@ class PretrainingReportHook(Hook):
         parameters = sum(parameter.numel() for parameter in model.parameters())
         groups = runner.optim_wrapper.param_groups  # warm-up has begun in `lr`
         rates = sorted({group.get("initial_lr", group["lr"]) for group in groups})
-        for line in (
-            f"network: {network_name(model.network.state_dict())}",
-            f"parameters: {parameters / 1e6:.2f} M",
-            f"classes: {len(train.dataset.metainfo['classes'])}",
-            f"images: {count_images(train.dataset)} to train on, "
-            f"{count_images(val.dataset)} to evaluate with",
-            f"batch: {batch * ranks}: {batch} in each of {ranks} processes",
-            f"learning rate: {', '.join(f'{rate:.4g}' for rate in rates)}",
-        ):
-            runner.logger.info(line)
+        images = (count_images(loader.dataset) for loader in (train, val))
+        facts = [
+            ("network", network_name(model.network.state_dict())),
+            ("parameters", f"{parameters / 1e6:.2f} M"),
+            ("classes", str(len(train.dataset.metainfo["classes"]))),
+            ("images", "{} to train on, {} to evaluate with".format(*images)),
+            ("batch", f"{batch * ranks}: {batch} in each of {ranks} processes"),
+            ("learning rate", ", ".join(f"{rate:.4g}" for rate in rates)),
+        ]
+        for name, value in facts:
+            runner.logger.info(f"{name}: {value}")
+        note_begin(runner, facts, str(runner._load_from or ""))
         if self.loaded:
             runner.logger.info(f"weights: {self.loaded}")
         if self.left:

@@ -60,17 +60,20 @@ def check_annotations(experiment: Experiment, *, train: bool, say: Say, warn: Sa
         warn_of_both(learned, evaluated, warn)
 
 
-def use_completed(experiment: Experiment, *, train: bool, say: Say, warn: Say) -> None:
+def use_completed(
+    experiment: Experiment, *, train: bool, say: Say, warn: Say
+) -> dict[str, Annotations]:
     """Has the data sets of an experiment read completed copies of their annotation files where
-    these are not complete, and says what was found in them.
+    these are not complete, says what was found in them, and returns it by their names.
     """
-    for name, use in _uses(experiment, train).items():
-        found = _read(name, use, say)
+    read = {name: _read(name, use, say) for name, use in _uses(experiment, train).items()}
+    for name, found in read.items():
         found.tell(say, warn)
         if not found.is_complete:
             copy = completed_copy(found)
             say(f"data set {name}: is read from a completed copy of its annotations, {copy}")
             _register(name, str(copy))
+    return read
 
 
 def _register(name: str, path: str) -> None:

@@ -37,6 +37,7 @@ from resnext_backbones.tasks.detectron2.experiments import (
     LazyExperiment,
     read_experiment,
 )
+from resnext_backbones.tasks.detectron2.page import Found, end_run
 from resnext_backbones.tasks.detectron2.requests import handed_on
 from resnext_backbones.tasks.detectron2.trainers import (
     LOGGER,
@@ -141,20 +142,21 @@ def _work(request: Request) -> None:
     """Does the work of one process."""
     experiment = request.experiment()
     with requests.listening(), said(experiment.work_dir):
-        _set_up(experiment, request)
+        found = _set_up(experiment, request)
         is_lazy = isinstance(experiment, LazyExperiment)
         with less_memory_named(lambda: less_memory(experiment)), finite_loss():
             if request.eval_only:
                 model = create_ddp_model(experiment.build())
                 SafeCheckpointer(model).load(experiment.checkpoint)
                 (evaluate_lazy if is_lazy else YamlTrainer.test)(experiment.cfg, model)
+                end_run(Path(experiment.work_dir))
             else:
                 train = train_lazy if is_lazy else train_yaml
-                train(experiment, request.resume, tunes=not request.no_tune)
+                train(experiment, request.resume, tunes=not request.no_tune, found=found)
 
 
-def _set_up(experiment: Experiment, request: Request) -> None:
-    """Sets up a process, its logs and its data sets."""
+def _set_up(experiment: Experiment, request: Request) -> Found:
+    """Sets up a process, its logs and its data sets; returns what was found in these."""
     # It logs the traceback of an error and raises it as well.
     logging.getLogger(TrainerBase.__module__).addFilter(lambda record: not record.exc_info)
     agree(experiment.checkpoint, f"--work-dir {experiment.work_dir}")
@@ -164,7 +166,12 @@ def _set_up(experiment: Experiment, request: Request) -> None:
     setup_logger(experiment.work_dir, distributed_rank=comm.get_rank(), name=LOGGER)
     if request.deterministic:
         be_deterministic()  # Detectron2 has set what its config says
-    use_completed(experiment, train=not request.eval_only, say=logger.info, warn=logger.warning)
+    train = not request.eval_only
+    found = use_completed(experiment, train=train, say=logger.info, warn=logger.warning)
+    return {
+        split: [found[name] for name in experiment.datasets(train=learned) if name in found]
+        for split, learned in (("train", True), ("val", False))
+    }
 
 
 @contextmanager

@@ -18,8 +18,14 @@ from detectron2.engine import (
     default_writers,
     hooks,
 )
-from detectron2.evaluation import DatasetEvaluators, inference_on_dataset, print_csv_format
+from detectron2.evaluation import (
+    COCOEvaluator,
+    DatasetEvaluators,
+    inference_on_dataset,
+    print_csv_format,
+)
 from detectron2.utils import comm
+from detectron2.utils.registry import locate
 from torch import nn
 
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
@@ -31,6 +37,14 @@ from resnext_backbones.tasks.detectron2.checkpoints import Checkpointer
 from resnext_backbones.tasks.detectron2.checks import evaluators_of
 from resnext_backbones.tasks.detectron2.experiments import Experiment, YamlExperiment
 from resnext_backbones.tasks.detectron2.images import SizedMapper, sized
+from resnext_backbones.tasks.detectron2.page import (
+    INFERENCE,
+    Found,
+    end_run,
+    note_begin,
+    note_evaluation,
+    note_first_step,
+)
 from resnext_backbones.tasks.detectron2.requests import RequestsHook
 from resnext_backbones.tasks.detectron2.resumed import OptimizerSettings
 
@@ -55,10 +69,16 @@ def ways_of(model: nn.Module, *, tunes: bool) -> RunWays:
     )
 
 
-def train_lazy(experiment: Experiment, resume: bool, *, tunes: bool) -> None:
-    """Trains as Detectron2's tools/lazyconfig_train_net.py does."""
+def train_lazy(
+    experiment: Experiment, resume: bool, *, tunes: bool, found: Found | None = None
+) -> None:
+    """Trains as Detectron2's tools/lazyconfig_train_net.py does.
+
+    Args:
+        found: what was found in the annotation files, by split, for the page of the run.
+    """
     cfg, model = experiment.cfg, experiment.build()
-    report(model, experiment)
+    report(model, experiment, found or {})
     cfg.optimizer.params.model = model
     amp = cfg.train.amp.enabled and torch.cuda.is_available()
     trainer = (AMPTrainer if amp else SimpleTrainer)(
@@ -87,7 +107,9 @@ def train_lazy(experiment: Experiment, resume: bool, *, tunes: bool) -> None:
     _say(changed)
     # A checkpoint says which iteration was the last to be finished.
     first = trainer.iter + 1 if resume and checkpointer.has_checkpoint() else 0
+    note_first_step(experiment, first)
     trainer.train(first, steps)
+    end_run(Path(folder), steps)
 
 
 def evaluate_lazy(cfg: Any, model: nn.Module) -> Any:
@@ -97,23 +119,34 @@ def evaluate_lazy(cfg: Any, model: nn.Module) -> Any:
     data = cfg.dataloader
     if "evaluator" not in data:
         return None
+    folder = Path(cfg.train.output_dir)
+    kind = data.evaluator["_target_"]
+    kind = locate(kind) if isinstance(kind, str) else kind
+    if is_coco := isinstance(kind, type) and issubclass(kind, COCOEvaluator):
+        data.evaluator.setdefault("output_dir", str(folder / INFERENCE))
     results = inference_on_dataset(
         model, instantiate(sized(data.test)), instantiate(data.evaluator)
     )
     print_csv_format(results)
+    if is_coco:
+        note_evaluation(folder, data.evaluator.dataset_name, results)
     return results
 
 
-def train_yaml(experiment: Experiment, resume: bool, *, tunes: bool) -> None:
-    """Trains as Detectron2's tools/train_net.py does."""
+def train_yaml(
+    experiment: Experiment, resume: bool, *, tunes: bool, found: Found | None = None
+) -> None:
+    """Trains as Detectron2's tools/train_net.py does; arguments as of `train_lazy`."""
     trainer = YamlTrainer(experiment.cfg, tunes=tunes)
     model: Any = trainer.model
-    report(getattr(model, "module", model), experiment)
+    report(getattr(model, "module", model), experiment, found or {})
     settings = OptimizerSettings(trainer.optimizer)
     with settings.put_back(trainer.optimizer, trainer.scheduler) as changed:
         trainer.resume_or_load(resume=resume)
     _say(changed)
+    note_first_step(experiment, trainer.start_iter)
     trainer.train()
+    end_run(Path(experiment.work_dir), trainer.max_iter)
 
 
 def _say(changed: list[str]) -> None:
@@ -154,20 +187,32 @@ class YamlTrainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(cls, cfg: Any, dataset_name: str) -> Any:
-        folder = str(Path(cfg.OUTPUT_DIR) / "inference")
+        folder = str(Path(cfg.OUTPUT_DIR) / INFERENCE)
         return DatasetEvaluators(
             [make(dataset_name, output_dir=folder) for make in evaluators_of(dataset_name)]
         )
 
+    @classmethod
+    def test(cls, cfg: Any, model: nn.Module, evaluators: Any = None) -> Any:
+        """Evaluates as Detectron2 does, and notes what, and of the data set that was the last."""
+        results = super().test(cfg, model, evaluators)
+        if comm.is_main_process():
+            name = cfg.DATASETS.TEST[-1]
+            note_evaluation(Path(cfg.OUTPUT_DIR), name, results.get(name, results))
+        return results
 
-def report(model: nn.Module, experiment: Experiment) -> None:
-    """Logs what the training starts from."""
+
+def report(model: nn.Module, experiment: Experiment, found: Found) -> None:
+    """Logs what the training starts from, and keeps it for the page of the run."""
     for backbone in model.modules():
         if not isinstance(backbone, ResNeXtBackbone):
             continue
-        for name, value in summary(backbone.trunk, model, str(experiment.pixels)):
+        facts = summary(backbone.trunk, model, str(experiment.pixels))
+        for name, value in facts:
             logger.info(f"{name}: {value}")
-        if source := backbone.loaded_weights or experiment.checkpoint:
+        source = backbone.loaded_weights or experiment.checkpoint
+        note_begin(experiment, facts, str(source or ""), found)
+        if source:
             logger.info(f"weights: {source}")
         else:
             why = f"--weights {NONE}: {experiment.changed}" if experiment.changed else "none given"

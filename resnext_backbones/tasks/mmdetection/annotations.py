@@ -12,7 +12,12 @@ from typing import Any
 
 from mmdet.registry import DATASETS, METRICS
 
-from resnext_backbones.data.annotations import Annotations, find_annotations, read_annotations
+from resnext_backbones.data.annotations import (
+    Annotations,
+    find_annotations,
+    inspect_annotations,
+    read_annotations,
+)
 from resnext_backbones.data.rules import Use
 from resnext_backbones.engine.fit import log_info
 from resnext_backbones.engine.walk import dicts_with
@@ -144,6 +149,21 @@ def sources_of(loader: Any, evaluator: Any, *, train: bool) -> Iterator[Source]:
             images_alone = is_unlabelled(dataset) if train else is_format_only(evaluator)
             use = Use(train=train, part=train, evaluate=not train, masks=masks)
             yield Source(dataset, Use(annotated=False) if images_alone else use)
+
+
+def found_in(cfg: Mapping[str, Any]) -> dict[str, list[Annotations]]:
+    """Returns what was found in the annotation files that a training reads, by split."""
+    return {
+        split: [
+            inspect_annotations(source.path, source.use)
+            for source in sources_of(
+                cfg.get(f"{split}_dataloader"),
+                cfg.get(f"{split}_evaluator"),
+                train=split == "train",
+            )
+        ]
+        for split in ("train", "val")
+    }
 
 
 def is_unlabelled(dataset: Mapping[str, Any]) -> bool:

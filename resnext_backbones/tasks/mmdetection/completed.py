@@ -6,6 +6,7 @@ config's types are replaced by their twins when it is read.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -24,8 +25,10 @@ from resnext_backbones.data.annotations import read_annotations
 from resnext_backbones.data.rules import Use
 from resnext_backbones.engine.config import SPLITS
 from resnext_backbones.engine.fit import log_info, log_warning
+from resnext_backbones.engine.record import harmless
 from resnext_backbones.engine.walk import dicts_with
 from resnext_backbones.errors import InputError, some
+from resnext_backbones.io import atomic_write
 
 PREFIX = "resnext_backbones."
 
@@ -105,7 +108,12 @@ class ReadsCompleted:
 
 
 class MeasuresCompleted:
-    """Is the metric's own part of a twin: it counts the images that were shown."""
+    """Is the metric's own part of a twin: it counts the images that were shown, and keeps what was
+    found in them where `keep_in` is a folder.
+    """
+
+    keep_in: Path | None = None
+    kept: Mapping[str, Any] | None = None
 
     def __init__(self, ann_file: str | None = None, **options: Any) -> None:
         metric: Any = self
@@ -122,6 +130,25 @@ class MeasuresCompleted:
         metric: Any = self
         metric.img_ids = [truth["img_id"] for truth, _ in results]
         return super().compute_metrics(results)  # type: ignore[misc]
+
+    def results2json(self, results: Sequence[Any], outfile_prefix: str) -> dict[str, str]:
+        """Writes detections as MMDetection does, and keeps a copy."""
+        metric: Any = self
+        files = super().results2json(results, outfile_prefix)  # type: ignore[misc]
+        if self.keep_in is not None:
+            with harmless(log_warning, "detections"):
+                names = {k: f"detections.{k}.json" for k in ("bbox", SEGMENTS) if k in files}
+                for kind, name in names.items():
+                    with atomic_write(self.keep_in / name) as temporary:
+                        shutil.copyfile(files[kind], temporary)
+                path = getattr(metric._coco_api, "path", None)
+                self.kept = {
+                    "annotations": path,
+                    "results": names,
+                    "image_ids": metric.img_ids,
+                    "category_ids": metric.cat_ids,
+                }
+        return files
 
 
 @cache

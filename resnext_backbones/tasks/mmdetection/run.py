@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from resnext_backbones.data.coco_table import coco_table
 from resnext_backbones.engine.begin import begin
+from resnext_backbones.tasks.mmdetection.annotations import found_in
 from resnext_backbones.tasks.mmdetection.checks import check_data
 from resnext_backbones.tasks.mmdetection.config import (
     find_backbone,
@@ -27,4 +28,5 @@ TASK = Task(
     hooks=lambda: [OperatorsHook(), Bfloat16Hook()],
     test_hooks=lambda _, show_dir: [] if show_dir is None else [PicturesHook(show_dir)],
     metrics=lambda _: ("coco_metrics", coco_table),
+    annotations=lambda runner: found_in(runner.cfg),
 )

@@ -20,9 +20,14 @@ from resnext_backbones.adapters.registry import METRICS
 from resnext_backbones.data.coco_results import to_results
 from resnext_backbones.data.coco_table import COLUMNS, as_text
 from resnext_backbones.data.rules import Use
+from resnext_backbones.engine.fit import log_warning
+from resnext_backbones.engine.record import harmless
 from resnext_backbones.io import atomic_write_text, json_text
 from resnext_backbones.tasks.torchvision.instances import read_index
 from resnext_backbones.tasks.torchvision.pixels import IGNORED
+
+FOUND = "detections.json"
+"""This file of the work directory has what a detector found, as COCO's server takes it."""
 
 MASK_THRESHOLD = 0.5
 
@@ -41,12 +46,15 @@ class CocoAP(BaseMetric):
     """
 
     default_prefix = "coco"
+    keep_in: Path | None = None
+    """What is found is kept in this folder where `out` is None."""
+    kept: Mapping[str, Any] | None = None
 
     def __init__(
         self, ann_file: str, kinds: Sequence[str] = ("bbox",), out: str | None = None
     ) -> None:
         super().__init__()
-        self.kinds, self.out = tuple(kinds), out
+        self.kinds, self.out, self.ann_file = tuple(kinds), out, ann_file
         use = Use(evaluate=True, masks="segm" in kinds)
         self.truth = read_index(Path(ann_file), use)  # also to refuse it before the first step
 
@@ -66,6 +74,13 @@ class CocoAP(BaseMetric):
         if self.out is not None:
             atomic_write_text(Path(self.out), json_text(found))
         image_ids = [image_id for image_id, _ in results]
+        if self.keep_in is not None:
+            with harmless(log_warning, FOUND):
+                file = Path(self.out or self.keep_in / FOUND).absolute()
+                if self.out is None:
+                    atomic_write_text(file, json_text(found))
+                files = dict.fromkeys(self.kinds, str(file))
+                self.kept = {"annotations": self.ann_file, "results": files, "image_ids": image_ids}
         return coco_scores(self.truth, found, image_ids, self.kinds)
 
 

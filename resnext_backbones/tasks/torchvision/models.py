@@ -21,7 +21,6 @@ from torchvision.models.detection.rpn import RPNHead
 from resnext_backbones.adapters.registry import MODELS
 from resnext_backbones.adapters.torchvision import (
     NamedResNeXt,
-    RandomStagesWarning,
     deeplabv3,
     fcn,
     resnext_fpn,
@@ -30,6 +29,7 @@ from resnext_backbones.adapters.torchvision import (
 from resnext_backbones.adapters.torchvision_detectors import aligned_options
 from resnext_backbones.engine.norms import synchronise_norms
 from resnext_backbones.engine.optim import in_float32
+from resnext_backbones.models.freezing import RandomStagesWarning
 from resnext_backbones.models.options import check_one_of, check_range
 from resnext_backbones.tasks.torchvision.pixels import IGNORED
 from resnext_backbones.weights import load_weights

@@ -14,6 +14,7 @@ from mmengine.hooks import Hook
 
 from resnext_backbones.adapters.registry import DATASETS
 from resnext_backbones.build import architecture_and_options
+from resnext_backbones.data.annotations import Annotations
 from resnext_backbones.data.aspect import CUT, check_aspect
 from resnext_backbones.data.between import check_truth, warn_of_both
 from resnext_backbones.data.coco_table import coco_table
@@ -42,9 +43,6 @@ METRICS = {
     SEGMENTER: ("segmentation_metrics", metrics.pixel_table),
 }
 """Each type of model has a file of its numbers, and a table of them."""
-
-FOUND = "detections.json"
-"""This file of the work directory has what a detector found, as COCO's server takes it."""
 
 READ_AS = "RGB"
 
@@ -209,6 +207,15 @@ def begin(cfg: Config) -> Begin:
     return first
 
 
+def found_in(runner: Any) -> dict[str, list[Annotations]]:
+    """Returns what was found in the annotation files of a detector's data, by split."""
+    loaders = {"train": runner.train_dataloader}
+    if runner.val_loop:
+        loaders["val"] = runner.val_dataloader
+    found = {s: getattr(loader.dataset, "annotations", None) for s, loader in loaders.items()}
+    return {split: [each] for split, each in found.items() if each is not None}
+
+
 def read_checkpoint(path: str) -> Mapping[str, Any]:
     """Returns what a checkpoint holds, also one of this package's loop of before."""
     return translated(network.read_checkpoint(path))
@@ -219,7 +226,7 @@ def test_hooks(cfg: Config, show_dir: Path | None) -> Sequence[Hook]:
     if show_dir is not None:
         raise InputError("--show-dir: draws what MMDetection's detectors find; leave it out here")
     if cfg.model.type == DETECTOR:
-        cfg.test_evaluator.out = str(Path(cfg.work_dir) / FOUND)
+        cfg.test_evaluator.out = str(Path(cfg.work_dir) / metrics.FOUND)
     return [TranslateHook()]
 
 
@@ -234,5 +241,6 @@ TASK = Task(
     hooks=lambda: [ClassesHook(), TranslateHook()],
     test_hooks=test_hooks,
     metrics=lambda cfg: METRICS[cfg.model.type],
+    annotations=found_in,
     read_checkpoint=read_checkpoint,
 )

@@ -104,9 +104,12 @@ def test_positions_between_the_ends_of_their_tables(size: tuple[int, int]) -> No
 
 def test_one_image_a_batch() -> None:
     images = torch.randn(1, 3, 33, 47)
-    with pytest.raises(ValueError, match=r"cannot train on one .* norm_eval=True.*SyncBN"):
-        small(spatial="SK")(images)
-    for options in (PARTS["SK"] | {"norm_eval": True}, PARTS["BoT"], PARTS["csp"]):
+    for norm in ("BN", "SyncBN", nn.SyncBatchNorm):
+        with pytest.raises(ValueError, match=r"cannot train on one .* norm_eval=True.*SyncBN"):
+            small(spatial="SK", norm=norm)(images)
+    groups = {"norm": partial(nn.GroupNorm, 4)}
+    others = PARTS["SK"] | {"norm_eval": True}, PARTS["SK"] | groups
+    for options in (*others, PARTS["BoT"], PARTS["csp"]):
         model = small(**options).train()
         sum(output.pow(2).mean() for output in model(images)).backward()
         assert all(p.grad is not None for p in model.parameters())
@@ -117,6 +120,12 @@ def test_one_image_a_batch() -> None:
     [
         ({"spatial": "SK", "conv3x3": [None, DeformConv, None, None]}, "conv3x3 .* SK stands"),
         ({"stage": "csp", "shortcut": "pooled"}, "shortcut and stride_in_1x1 .* 'pooled'"),
+        (
+            {"spatial": "SK", "norm": "GN", "base_channels": 32, "base_width": 8},
+            "layer1.0: norm must have groups of several channels .* 32 groups of 32",
+        ),
+        (PARTS["BoT"] | {"dilations": (1, 1, 1, 2)}, "layer4.0: dilations must be 1 .*'BoT'.* 2"),
+        (PARTS["BoT"] | {"dilations": (1, 1, 2, 1)}, "layer3.1: dilations must be 1 "),
         ({"spatial": "bot"}, "spatial .*'bot'"),
         ({"stage": "dark"}, "stage .*'dark'"),
     ],

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_once import MadeOnce
 from PIL import Image
 from pretraining_runs import run
 
@@ -36,9 +37,12 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def coloured(made_once: MadeOnce) -> Path:
     """train/ and val/ with a folder a class: noise around the colour that names it."""
-    root = tmp_path_factory.mktemp("coloured")
+    return made_once("coloured", draw)
+
+
+def draw(root: Path) -> None:
     generator = np.random.default_rng(0)
     for part, count in (("train", 12), ("val", 5)):
         for name in COLOURS:
@@ -49,7 +53,6 @@ def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 noise = generator.normal(0, 40, (40, 48, 3))
                 pixels = (pixel + noise).clip(0, 255).astype("uint8")
                 Image.fromarray(pixels).save(folder / f"{number}.jpg", quality=95)
-    return root
 
 
 @pytest.fixture(scope="session")
@@ -71,12 +74,10 @@ def cifar10(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def config(coloured: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def config(coloured: Path, made_once: MadeOnce) -> Path:
     """A config of 12 steps: 4 epochs of 3 batches."""
     base = Path(__file__).parents[3] / "configs" / "_base_" / "pretraining.py"
-    path = tmp_path_factory.mktemp("config") / "tiny.py"
-    path.write_text(
-        f"""
+    text = f"""
 _base_ = {str(base)!r}
 data_root = {str(coloured)!r}
 crop = [
@@ -129,18 +130,18 @@ default_hooks = dict(logger=dict(interval=1))
 custom_hooks = _base_.custom_hooks + [
     dict(type="EMAHook", momentum=0.1, update_buffers=True, priority="ABOVE_NORMAL"),
 ]
-""",
-        encoding="utf-8",
-    )
-    return path
+"""
+
+    return made_once("config", lambda folder: (folder / "tiny.py").write_text(text)) / "tiny.py"
 
 
 @pytest.fixture(scope="session")
-def finished_once(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    work_dir = tmp_path_factory.mktemp("finished")
-    done = run(config, work_dir)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return work_dir
+def finished_once(config: Path, made_once: MadeOnce) -> Path:
+    def pretrain(work_dir: Path) -> None:
+        done = run(config, work_dir)
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    return made_once("finished", pretrain)
 
 
 @pytest.fixture

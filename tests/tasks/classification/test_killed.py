@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from pretraining_runs import ONE_THREAD, prepared, run, same, weights
+from pretraining_runs import ONE_THREAD, prepared, run, run_prepared, same, weights
 
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
@@ -80,8 +80,8 @@ def test_killed_while_it_writes_it_ends_with_the_same_weights(
     config: Path, finished: Path, tmp_path: Path
 ) -> None:
     work_dir = tmp_path / "killed"
-    script = prepared(KILLED_WHILE_IT_WRITES, config, work_dir)
-    assert subprocess.run(script, env=ONE_THREAD, capture_output=True).returncode == -signal.SIGKILL
+    killed = run_prepared(KILLED_WHILE_IT_WRITES, config, work_dir, tmp_path)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-3000:]
     assert newest_checkpoint(work_dir) == work_dir / "epoch_2.pth"
     assert run(config, work_dir, "--resume").returncode == 0
     assert same(weights(finished), weights(work_dir))
@@ -106,9 +106,9 @@ def test_an_evaluation_that_was_killed_is_done_on_resuming(
     kind: signal.Signals, config: Path, finished: Path, tmp_path: Path
 ) -> None:
     script = KILLED_IN_VALIDATION.replace("KIND", kind.name)
-    killed = prepared(script, config, tmp_path / "killed")
+    killed = run_prepared(script, config, tmp_path / "killed", tmp_path)
     status = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: TERMINATED}[kind]
-    assert subprocess.run(killed, check=False, env=ONE_THREAD).returncode == status
+    assert killed.returncode == status
     assert not read_journal(tmp_path / "killed")[-1].metrics
     assert run(config, tmp_path / "killed", "--resume").returncode == 0
     assert read_journal(tmp_path / "killed")[-1].metrics == read_journal(finished)[-1].metrics
@@ -126,8 +126,8 @@ def test_a_first_checkpoint_that_was_not_listed_is_evaluated(
     config: Path, finished: Path, tmp_path: Path
 ) -> None:
     work_dir = tmp_path / "killed"
-    killed = prepared(KILLED_BEFORE_IT_LISTS, config, work_dir)
-    assert subprocess.run(killed, check=False, env=ONE_THREAD).returncode == -signal.SIGKILL
+    killed = run_prepared(KILLED_BEFORE_IT_LISTS, config, work_dir, tmp_path)
+    assert killed.returncode == -signal.SIGKILL
     assert not read_journal(work_dir)
     assert run(config, work_dir, "--resume").returncode == 0
     logs = "".join(path.read_text() for path in work_dir.glob("*/*.log"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers import quick
 
 pytest.importorskip("mmdet", reason="MMDetection is not installed")
 
@@ -27,11 +28,12 @@ DEFORMABLE = [
     "model.backbone.dcn.type=DCNv2", "model.backbone.dcn.deform_groups=1",
     "model.backbone.stage_with_dcn=(False,True,True,True)",
 ]  # fmt: skip
-CASES = {
-    "mask_rcnn_x50_32x4d_fpn_coco": [],
-    "cascade_mask_rcnn_x101_32x4d_fpn_coco": DEFORMABLE,
-    "retinanet_x101_32x4d_fpn_coco": [],
-}
+FEW_BOXES = ["model.train_cfg.rpn_proposal.max_per_img=100"]
+MASK, CASCADE, RETINA = (
+    f"{name}_fpn_coco"
+    for name in ("mask_rcnn_x50_32x4d", "cascade_mask_rcnn_x101_32x4d", "retinanet_x101_32x4d")
+)
+CASES = {MASK: FEW_BOXES, CASCADE: [*FEW_BOXES, *DEFORMABLE], RETINA: []}
 
 
 def detector(name: str) -> nn.Module:
@@ -50,7 +52,7 @@ def loss(model: nn.Module, *, half: bool) -> tuple[Tensor, dict[str, Tensor]]:
     return model.parse_losses(losses)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", quick(CASES, [CASCADE, RETINA]))
 def test_the_loss_is_that_of_single_precision_but_for_rounding(name: str) -> None:
     model = detector(name)
     expected = loss(model, half=False)[0]
@@ -85,7 +87,7 @@ def outputs_of(value: object) -> set[torch.dtype]:
 @pytest.mark.parametrize("half", [False, True])
 def test_only_training_in_bfloat16_is_prepared(half: bool) -> None:
     class Runner:
-        model = detector("retinanet_x101_32x4d_fpn_coco")
+        model = detector(RETINA)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         optim_wrapper = Bfloat16OptimWrapper(optimizer=optimizer) if half else None
 

@@ -1,0 +1,65 @@
+"""A run keeps what its page is made of, and writes it at its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+
+from resnext_backbones.engine import record
+from resnext_backbones.engine.memory import peak_bytes
+
+
+class EvaluationHook(Hook):
+    """Has metrics keep what was found in the work directory, and notes there what was evaluated.
+
+    A metric takes part by an attribute `keep_in`, a folder, and says in `kept` which files of it,
+    by kind, have detections in COCO's format, of which images, and where the truth is.
+    """
+
+    priority = "LOWEST"  # once checkpoints are written
+
+    def before_val(self, runner: Any) -> None:
+        self._keep(runner, runner.val_loop)
+
+    def before_test(self, runner: Any) -> None:
+        self._keep(runner, runner.test_loop)
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        self._note(runner, "val", runner.val_loop, metrics)
+
+    def after_test_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        self._note(runner, "test", runner.test_loop, metrics)
+
+    def _keep(self, runner: Any, loop: Any) -> None:
+        for metric in loop.evaluator.metrics:
+            if hasattr(metric, "keep_in"):
+                metric.keep_in = Path(runner.work_dir)
+
+    @master_only
+    def _note(self, runner: Any, split: str, loop: Any, metrics: dict[str, float] | None) -> None:
+        found = [kept for m in loop.evaluator.metrics if (kept := getattr(m, "kept", None))]
+        # Another metric's would be of other classes.
+        kept = found[0] if len(found) == 1 else {}
+        dataset = loop.dataloader.dataset
+        images = (getattr(dataset, "data_prefix", None) or {}).get("img")
+        with record.harmless(runner.logger.warning, record.EVALUATION):
+            record.note_evaluation(
+                Path(runner.work_dir),
+                split=split,
+                step=runner.iter,
+                metrics=metrics or {},
+                images=str(images or getattr(dataset, "root", "")),
+                **{**kept, **({"annotations": str(kept["annotations"])} if kept else {})},
+            )
+
+
+def end_run(runner: Any, *, trained: bool) -> None:
+    """Writes the page of a run that has ended well, in its first process."""
+    folder, logger = Path(runner.work_dir), runner.logger
+    if trained:
+        with record.harmless(logger.warning, record.RECORD):
+            record.note_end(folder, runner.iter, peak_bytes())
+    record.write_page(folder, logger.info, logger.warning)

@@ -1,0 +1,105 @@
+"""A work directory says what is known of its run, of any engine, also where that was killed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from resnext_backbones.engine.record import EVALUATION, JOURNAL, PLAN, dicts, read_json, read_record
+from resnext_backbones.engine.scalars import Rows, by_step
+from resnext_backbones.errors import InputError
+
+METRICS = ("coco_metrics.json", "segmentation_metrics.json")
+"""Evaluations write their metrics there."""
+
+CONFIGS = ("*.py", "config.yaml", "*/vis_data/config.py")
+"""A run writes its config as the first of these that there is."""
+
+ENGINES = {"config.yaml": "Detectron2", "metrics.json": "Detectron2"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """Holds what a work directory says of its run; each part may be empty.
+
+    Attributes:
+        record: an entry for each start, the oldest first: `engine.record`.
+        checkpoints: an entry for each: `engine.checkpoints.Entry`.
+        train, val: the scalars of training and of evaluations, by step.
+        evaluation: what was evaluated last: `engine.record.note_evaluation`.
+        config: its file.
+        plan: what the training was to take: `engine.record.PLAN`.
+    """
+
+    work_dir: Path
+    record: list[dict[str, Any]]
+    checkpoints: list[dict[str, Any]]
+    train: Rows
+    val: Rows
+    evaluation: dict[str, Any]
+    config: Path | None
+    plan: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Returns that of the config, or else of the folder."""
+        own = self.config is not None and self.config.suffix == ".py"
+        stem = self.config.stem if self.config is not None and own else "config"
+        return stem if stem != "config" else self.work_dir.name
+
+    @property
+    def last(self) -> Mapping[str, Any]:
+        """Returns the entry of the run that began last."""
+        return self.record[-1] if self.record else {}
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """Returns what was measured last."""
+        found = self.evaluation.get("metrics")
+        for name in METRICS if not found else ():
+            found = found or read_json(self.work_dir / name)
+        if not found and self.val:
+            found = self.val[max(self.val)]
+        if not found:
+            entries = (entry.get("metrics") for entry in reversed(self.checkpoints))
+            found = next(filter(None, entries), {})
+        return {
+            str(name): float(value)
+            for name, value in (found if isinstance(found, dict) else {}).items()
+            if isinstance(value, int | float)
+        }
+
+    @property
+    def steps(self) -> int:
+        """Returns how many steps were logged or saved."""
+        saved = [entry.get("iter") for entry in self.checkpoints]
+        known = (*self.train, *saved, self.evaluation.get("step"))
+        return max((each for each in known if isinstance(each, int)), default=0)
+
+
+def read_run(work_dir: Path) -> Run:
+    """Returns what is known of a run; InputError: the folder is not there, or is no run's."""
+    if not work_dir.is_dir():
+        raise InputError(f"work directory {work_dir}: there is no such folder")
+    train, val = by_step(work_dir)
+    names = (JOURNAL, EVALUATION, PLAN)
+    checkpoints, evaluation, plan = (read_json(work_dir / name) for name in names)
+    run = Run(
+        work_dir=work_dir.absolute(),
+        record=read_record(work_dir),
+        checkpoints=dicts(checkpoints),
+        train=train,
+        val=val,
+        evaluation=evaluation if isinstance(evaluation, dict) else {},
+        config=next((p for each in CONFIGS for p in sorted(work_dir.glob(each))), None),
+        plan=plan if isinstance(plan, dict) else {},
+    )
+    if not (run.record or run.checkpoints or run.train or run.val or run.metrics):
+        raise InputError(
+            f"work directory {work_dir}: has no run in it: no record, scalars, checkpoints or "
+            "metrics; name the folder that a run has written, as --work-dir did"
+        )
+    return run
