@@ -154,7 +154,7 @@ def _held(place: Found, entries: Mapping[str, Entry], names: list[str]) -> Check
     state, odd, unknown = {}, {}, []
     for name, entry in inside.items():
         own = format_.to_own(name, kind)
-        value = _plain(entry.value, dense=sparse <= MOST_DENSE)
+        value = plain_value(entry.value, dense=sparse <= MOST_DENSE)
         if own is not None and not re.fullmatch(format_.heads, name):
             if isinstance(value, Tensor):
                 state[own] = value
@@ -190,7 +190,7 @@ def _dense_bytes(value: Any) -> int:
     return value.numel() * value.element_size() if sparse else 0
 
 
-def _plain(value: Any, *, dense: bool) -> Tensor | str:
+def plain_value(value: Any, *, dense: bool) -> Tensor | str:
     """Returns a tensor of plain values, or what hinders it; none is made less precise. Sparse ones
     get their zeros where they may become dense.
     """

@@ -262,13 +262,18 @@ def recorded_architecture(
     """Returns what a file says of its network: in its metadata, as runs of this package's do, or
     in a config beside it; raises WeightsError where that is no architecture.
     """
-    meta = content.get("meta")
-    places = [read_metadata(path), meta, meta.get("facts") if isinstance(meta, Mapping) else None]
     try:
-        found = (Architecture.from_metadata(p) for p in places if isinstance(p, Mapping))
+        found = map(Architecture.from_metadata, recorded(path, content))
         return next(filter(None, found), None) or _named_beside(path)
     except ValueError as error:
         raise WeightsError(f"weights {source}: {error}") from error
+
+
+def recorded(path: Path, content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Returns what a file says of its weights, wherever this package or a run of it writes it."""
+    meta = content.get("meta")
+    places = [read_metadata(path), meta, meta.get("facts") if isinstance(meta, Mapping) else None]
+    return [place for place in places if isinstance(place, Mapping)]
 
 
 def _named_beside(path: Path) -> Architecture | None:

@@ -21,6 +21,9 @@ FIELDS: dict[str, tuple[str, str]] = {
     "branch": ("i", "a b c"),
     "fc": ("fc", "1 2"),
     "module": ("fc", "0 2"),  # a ReLU is between the two
+    # Those of a detector's boxes, which torchvision calls as VGG's.
+    "shared": ("fc", "0 1"),
+    "vgg": ("fc", "6 7"),
     "norm": ("norm", "weight bias running_mean running_var num_batches_tracked"),
     # Caffe2's names, and those in the files that Detectron2 publishes.
     "blob": ("norm", "s/gamma b/beta rm/running_mean riv/running_var"),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import save_file
@@ -44,9 +44,10 @@ def _write_openmmlab(state: State, path: Path, metadata: Metadata) -> None:
     torch.save({"meta": dict(metadata), "state_dict": state}, path)
 
 
-def _write_detectron2(state: State, path: Path, metadata: Metadata) -> None:
-    # Matched by the ends of names, as a detector has more in front of them.
-    content = {"__author__": "resnext_backbones", "matching_heuristics": True}
+def write_detectron2(state: State, path: Path, metadata: Metadata, *, whole: bool = False) -> None:
+    """Writes a pickle of arrays, as in Detectron2's zoo, of a trunk or of a whole detector."""
+    # A trunk is matched by the ends of names, as a detector has more in front of them.
+    content = {"__author__": "resnext_backbones", "matching_heuristics": not whole}
     # numpy has no bfloat16, whose values float32 has all.
     narrow = torch.bfloat16
     arrays = {k: (v.float() if v.dtype is narrow else v).numpy() for k, v in state.items()}
@@ -57,12 +58,14 @@ def _write_safetensors(state: State, path: Path, metadata: Metadata) -> None:
     save_file(state, path, metadata={"format": "pt", **metadata})
 
 
-WRITERS: dict[str, Callable[[State, Path, Metadata], None]] = {
+Writer = Callable[[State, Path, Metadata], None]
+
+WRITERS: dict[str, Writer] = {
     "torchvision": _write_torch,
     "timm": _write_torch,
     "mmdet": _write_openmmlab,
     "mmpretrain": _write_openmmlab,
-    "detectron2": _write_detectron2,
+    "detectron2": write_detectron2,
     "safetensors": _write_safetensors,
 }
 """Each target's file is written by one of these."""
@@ -120,43 +123,85 @@ def convert(
     where the source cannot be read, holds no whole trunk or another network than `variant`, or the
     target has no names for its tensors.
     """
-    path = Path(path)
     if to not in TARGETS:
         raise ValueError(f"to must be one of {', '.join(TARGETS)}, got {to!r}")
+    path = checked_destination(path, overwrite=overwrite)
+    file = locate(source)
+    content = read_file(file)
+    held = Checkpoint.of(content, prefix=prefix, source=source)
+    check_whole(held, source)
+    architecture = architecture_of(source, file, content, held, variant)
+    if preprocessing is None:
+        preprocessing = pixels_of(source)
+    metadata = metadata_of(source, file, variant or held.variant, architecture, preprocessing)
+    metadata |= {"norms": "fused" if held.fused else "trained"}
+    write_state(held.state, path, to, metadata)
+    network = network_of(held.state, metadata)
+    return Converted(held, preprocessing, network, assumed=architecture is None)
+
+
+def checked_destination(path: str | Path, *, overwrite: bool) -> Path:
+    """Returns the path of a new file; raises FileExistsError and FileNotFoundError as `convert`."""
+    path = Path(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path}: there is a file already")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
-    file = locate(source)
-    content = read_file(file)
-    held = Checkpoint.of(content, prefix=prefix, source=source)
-    # The trunk is compared with that of its architecture; plugins and heads may be the file's own.
-    expected = {**held.state, **_trunk(held.state)}
+    return path
+
+
+def check_whole(held: Checkpoint, source: str | Path) -> None:
+    """Raises WeightsError where a file does not hold the whole trunk of its architecture; plugins
+    and heads may be its own.
+    """
+    expected = {**held.state, **trunk_of(held.state)}
     found = compare(held.state, expected, unknown=held.unknown, odd=held.odd)
     if found or not held.variant:
+        variant = held.variant or "no ResNeXt"
         raise WeightsError(
-            f"weights {source}: the file holds {held.variant or 'no ResNeXt'}. {held.names}"
-            f"Nothing was written.{found}"
+            f"weights {source}: the file holds {variant}. {held.names}Nothing was written.{found}"
         )
-    if preprocessing is None:
-        with suppress(WeightsError):  # which says that they are not known
-            preprocessing = preprocessing_of(source)
+
+
+def pixels_of(source: str | Path) -> Preprocessing | None:
+    """Returns the pixels that weights expect; None where the source does not say."""
+    with suppress(WeightsError):  # which says that they are not known
+        return preprocessing_of(source)
+    return None
+
+
+def architecture_of(
+    source: str | Path,
+    file: Path,
+    content: Mapping[str, Any],
+    held: Checkpoint,
+    variant: str | None,
+) -> Architecture | None:
+    """Returns what is known of the network of a source, whose file and content are these, with what
+    no tensor shows; None where the source does not say it. Raises WeightsError as `convert`.
+    """
     if row := row_of(source) or row_of_file(file):
-        architecture: Architecture | None = row.architecture
+        said: Architecture | None = row.architecture
     else:
-        architecture = recorded_architecture(file, content, source) or held.presupposed
-    if variant is not None:
-        architecture = _as_variant(variant, held, architecture, source)
-    metadata = {
-        "variant": variant or held.variant,
+        said = recorded_architecture(file, content, source) or held.presupposed
+    return said if variant is None else _as_variant(variant, held, said, source)
+
+
+def metadata_of(
+    source: str | Path,
+    file: Path,
+    variant: str,
+    architecture: Architecture | None,
+    preprocessing: Preprocessing | None,
+) -> dict[str, str]:
+    """Returns what a new file says of weights from a source, where that is known."""
+    row = row_of(source) or row_of_file(file)
+    return {
+        "variant": variant,
         **(architecture.to_metadata() if architecture else {}),
-        "norms": "fused" if held.fused else "trained",
         **(preprocessing.to_metadata() if preprocessing else {}),
         **({"source": row.alias, "licence": row.source.licence} if row else {}),
     }
-    write_state(held.state, path, to, metadata)
-    network = _network(held.state, metadata)
-    return Converted(held, preprocessing, network, assumed=architecture is None)
 
 
 def _as_variant(
@@ -175,7 +220,7 @@ def _as_variant(
     return _with_unseen(identify(held.state) or row, row)
 
 
-def _trunk(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def trunk_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Returns the tensors, without values, that the trunk of a file's architecture has."""
     architecture = identify(state)
     if architecture is None:
@@ -189,23 +234,25 @@ def write_state(state: Mapping[str, Tensor], path: Path, to: str, metadata: Meta
     """Writes tensors that have this package's names, for a target of `formats.TARGETS`, by the
     names that it has for such a network; raises WeightsError where it has none for some of them.
     """
-    format_ = FORMATS[family_for(to, _network(state, metadata))]
+    format_ = FORMATS[family_for(to, network_of(state, metadata))]
     names = {key: format_.from_own(key) for key in state}
     if nameless := [key for key, name in names.items() if name is None]:
         raise WeightsError(f"weights {path}: {to} has no name for {', '.join(nameless[:5])}")
+    renamed = {name: state[key] for key, name in names.items() if name is not None}
+    write_file(renamed, path, WRITERS[to], metadata)
+
+
+def write_file(state: Mapping[str, Tensor], path: Path, write: Writer, metadata: Metadata) -> None:
+    """Writes tensors by the names that they have, in a kind of file."""
     # In NCHW order, as safetensors asks, and each with a storage of its own: a part of another one
     # would be written with all of it, and one that is of two types not at all.
     order = torch.contiguous_format
-    renamed = {
-        name: state[key].clone(memory_format=order)
-        for key, name in names.items()
-        if name is not None
-    }
+    apart = {name: tensor.clone(memory_format=order) for name, tensor in state.items()}
     with atomic_write(path) as temporary:
-        WRITERS[to](renamed, temporary, metadata)
+        write(apart, temporary, metadata)
 
 
-def _network(state: Mapping[str, Tensor], metadata: Metadata) -> Architecture:
+def network_of(state: Mapping[str, Tensor], metadata: Metadata) -> Architecture:
     """Returns the network of a state dict: as its metadata say, or by its shapes; what these do not
     show is then as in the first variant that has them.
     """

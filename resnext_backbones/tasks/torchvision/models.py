@@ -26,6 +26,7 @@ from resnext_backbones.adapters.torchvision import (
     resnext_fpn,
     segmentation_network,
 )
+from resnext_backbones.adapters.torchvision_detectors import aligned_options
 from resnext_backbones.engine.norms import synchronise_norms
 from resnext_backbones.engine.optim import in_float32
 from resnext_backbones.models.freezing import RandomStagesWarning
@@ -132,6 +133,8 @@ class TorchvisionDetector(_Model):
         min_size: of the shorter side of an image, in pixels; of several, one is drawn for each
             image in training, and the last one is taken in evaluation.
         max_size: of the longer side.
+        aligned: take the pools and anchors of MMDetection and Detectron2, as detectors that
+            `resnext convert` wrote from theirs need them.
         options: further arguments of torchvision's class.
         shared: `data_preprocessor`, of `ImagesPreprocessor`.
     """
@@ -144,6 +147,7 @@ class TorchvisionDetector(_Model):
         *,
         min_size: int | Sequence[int] = 800,
         max_size: int = 1333,
+        aligned: bool = False,
         options: Mapping[str, Any] | None = None,
         **shared: Any,
     ) -> None:
@@ -161,8 +165,11 @@ class TorchvisionDetector(_Model):
 
         def build(variant: str, **named: Any) -> nn.Module:
             pyramid = resnext_fpn(variant, **named)
-            own = {"rpn_anchor_generator": anchors(pyramid.body.strides), **given}
-            return DETECTORS[network](pyramid, num_classes + 1, **own)
+            strides = pyramid.body.strides
+            own: dict[str, Any] = {"rpn_anchor_generator": anchors(strides)}
+            if aligned:
+                own = aligned_options(strides=strides, masks=network == "mask_rcnn")
+            return DETECTORS[network](pyramid, num_classes + 1, **{**own, **given})
 
         super().__init__(build, backbone, **shared)
         for module in self.network.modules():

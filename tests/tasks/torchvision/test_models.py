@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 from torchvision.models.detection import MaskRCNN
 
 from resnext_backbones.adapters.torchvision import resnext_fpn
+from resnext_backbones.adapters.torchvision_detectors import AlignedRoIAlign, PreciseAnchors
 from resnext_backbones.tasks.torchvision import models
 from resnext_backbones.tasks.torchvision.instances import collate_lists
 from resnext_backbones.tasks.torchvision.run import use_of, use_weights
@@ -68,6 +69,17 @@ def test_a_detectors_losses_and_findings_are_torchvisions(config: Callable[..., 
         assert result["image_id"] == target["image_id"]
         torch.testing.assert_close(result["boxes"], one["boxes"], rtol=1e-3, atol=1e-2)
         torch.testing.assert_close(result["scores"], one["scores"], rtol=1e-3, atol=1e-4)
+
+
+def test_pools_and_anchors_may_be_those_of_the_others() -> None:
+    for network, masks in (("faster_rcnn", False), ("mask_rcnn", True)):
+        with torch.device("meta"):
+            backbone = {"variant": "resnext26_32x4d"}
+            model = models.TorchvisionDetector(network, backbone, 3, aligned=True).network
+        assert isinstance(model.rpn.anchor_generator, PreciseAnchors)
+        assert model.rpn.anchor_generator.strides == (4, 8, 16, 32, 64)
+        pools = [model.roi_heads.box_roi_pool, model.roi_heads.mask_roi_pool][: 1 + masks]
+        assert [type(pool) for pool in pools] == [AlignedRoIAlign] * len(pools)
 
 
 def test_a_segmenters_losses_count_the_pixels_that_have_a_class(

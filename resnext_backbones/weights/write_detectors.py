@@ -1,0 +1,250 @@
+"""Writes a whole Faster or Mask R-CNN for another framework."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from resnext_backbones.models.architecture import Architecture
+from resnext_backbones.weights.checkpoint import EPS, NORM, Checkpoint
+from resnext_backbones.weights.detector_arithmetic import for_pixels, with_eps
+from resnext_backbones.weights.detector_names import (
+    BY_COCO_ID,
+    CLASS_IDS,
+    DETECTRON2,
+    LAYOUTS,
+    MMDET,
+    TORCHVISION,
+)
+from resnext_backbones.weights.detector_settings import settings_for
+from resnext_backbones.weights.detectors import Detector
+from resnext_backbones.weights.download import hash_of
+from resnext_backbones.weights.errors import WeightsError
+from resnext_backbones.weights.files import read_file
+from resnext_backbones.weights.find import said_of
+from resnext_backbones.weights.formats import FORMATS, family_for
+from resnext_backbones.weights.identify import STEM
+from resnext_backbones.weights.load import recorded
+from resnext_backbones.weights.preprocessing import Preprocessing
+from resnext_backbones.weights.sources import locate
+from resnext_backbones.weights.write import (
+    WRITERS,
+    Writer,
+    architecture_of,
+    check_whole,
+    checked_destination,
+    metadata_of,
+    network_of,
+    pixels_of,
+    trunk_of,
+    write_detectron2,
+    write_file,
+)
+
+State = dict[str, Tensor]
+
+WITHOUT_EPS = ("258fb6c6", "bf2d0c1e")
+"""torchvision's `COCO_V1` of Faster and Mask R-CNN, by the hashes in their names, whose frozen
+norms have an eps of 0; torchvision builds them so."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """Says what was converted.
+
+    Attributes:
+        detector: as the file had it.
+        held, pixels: the pixels that it expects, and those that the new one expects.
+        changed: what was done beside new names, in words.
+        settings: of the target, in its words, that no weights say.
+    """
+
+    detector: Detector
+    held: Preprocessing
+    pixels: Preprocessing
+    changed: tuple[str, ...]
+    settings: str
+
+
+def convert_detector(
+    source: str | Path,
+    path: str | Path,
+    to: str,
+    *,
+    pixels: Preprocessing | None = None,
+    to_pixels: Preprocessing | None = None,
+    class_ids: str = BY_COCO_ID,
+    prefix: str = "",
+    variant: str | None = None,
+    overwrite: bool = False,
+) -> Converted:
+    """Writes a whole Faster or Mask R-CNN with FPN for another framework.
+
+    Values are moved, not changed, but for `to_pixels` of other standard deviations, and for
+    `WITHOUT_EPS`.
+
+    Args:
+        source: as of `load_weights`.
+        path: of the new file, which gets its name when it is whole.
+        to: of `LAYOUTS`.
+        pixels: what the detector expects; None is what the source says.
+        to_pixels: what the new one shall expect; None is the same, as RGB for torchvision, which
+            reads no other.
+        class_ids: `coco` gives 80 classes the rows of COCO's ids in torchvision's layout, and takes
+            90 there for these; `contiguous` lets all classes follow each other.
+        prefix, variant: as of `convert`.
+        overwrite: put the new file in the place of one that is there.
+
+    Raises:
+        ValueError: `to` or `class_ids` is none of these.
+        FileExistsError, FileNotFoundError: as of `convert`.
+        WeightsError: the source is not such a detector, or not a whole one, its pixels are not
+            known or cannot become `to_pixels`, or the target has no place for a tensor. Nothing is
+            written.
+    """
+    for name, value, allowed in (("to", to, LAYOUTS), ("class_ids", class_ids, CLASS_IDS)):
+        if value not in allowed:
+            raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+    path = checked_destination(path, overwrite=overwrite)
+    file = locate(source)
+    content = read_file(file)
+    detector = Detector.of(content, prefix=prefix, class_ids=class_ids, source=source)
+    trunk = detector.trunk
+    check_whole(trunk, source)
+    architecture = architecture_of(source, file, content, trunk, variant)
+    held = pixels or _recorded_pixels(source, file, content, trunk)
+    _check_said(detector, held, source)
+    wanted = to_pixels or (_as_rgb(held) if to == TORCHVISION else held)
+    state, changed = dict(trunk.state), _moved(detector, to, class_ids)
+    if detector.layout == TORCHVISION and hash_of(file).startswith(WITHOUT_EPS):
+        _add_eps(state)
+        changed.append(f"norms: scaled for an eps of {EPS}, since this file's have none")
+    try:
+        first = next(name for name in STEM if name in state)
+        state[first] = for_pixels(state[first], held, wanted)
+    except WeightsError as error:
+        raise WeightsError(f"weights {source}: {error}. Nothing was written") from None
+    if held.order != wanted.order:
+        changed.append(f"{first}: channels turned from {held.order} to {wanted.order}")
+    if not state[first].equal(trunk.state[first]) and sorted(held.std) != sorted(wanted.std):
+        changed.append(f"{first}: scaled from std {held.std} to {wanted.std}, which rounds")
+    metadata = metadata_of(source, file, variant or trunk.variant, architecture, wanted)
+    metadata |= {"norms": "fused" if trunk.fused else "trained"}
+    network = network_of(trunk.state, metadata)
+    named = _trunk_names(state, to, network, source) | detector.named(to, class_ids)
+    settings = settings_for(detector, to, wanted, network, class_ids)
+    write_file(named, path, _writer(to, path), metadata)
+    return Converted(detector, held, wanted, tuple(changed), settings)
+
+
+def _recorded_pixels(
+    source: str | Path, file: Path, content: Mapping[str, Any], trunk: Checkpoint
+) -> Preprocessing:
+    """Returns the pixels that a source or its file says; raises WeightsError where neither does."""
+    try:
+        places = [*recorded(file, content), said_of(content, trunk.prefix)]
+        said = map(Preprocessing.from_metadata, places)
+        found = pixels_of(source) or next(filter(None, said), None)
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"weights {source}: its pixel normalisation: {error}") from error
+    if found is None:
+        raise WeightsError(
+            f"weights {source}: the file does not say which pixels the detector expects, and what "
+            "is written depends on it: say it with --pixels (RGB for torchvision's own detectors, "
+            "BGR-unscaled for most of Detectron2's). Nothing was written"
+        )
+    return found
+
+
+def _as_rgb(pixels: Preprocessing) -> Preprocessing:
+    if pixels.order != "BGR":
+        return pixels
+    return Preprocessing("RGB", pixels.mean[::-1], pixels.std[::-1])
+
+
+def _check_said(detector: Detector, pixels: Preprocessing, source: object) -> None:
+    """Raises WeightsError where the file itself says other pixels, as old ones of Detectron2 do."""
+    for name, values in (("pixel_mean", pixels.mean), ("pixel_std", pixels.std)):
+        said = detector.notes.get(name)
+        given = torch.tensor(values)
+        if said is not None and not torch.allclose(said.float().flatten(), given, rtol=1e-3):
+            raise WeightsError(
+                f"weights {source}: its {name} is {said.flatten().tolist()}, and {pixels} was "
+                "given: say the right ones with --pixels. Nothing was written"
+            )
+
+
+def _moved(detector: Detector, to: str, class_ids: str) -> list[str]:
+    """Returns what becomes of the classes, in words."""
+    before, after = (LAYOUTS[key].background_first for key in (detector.layout, to))
+    said = []
+    if before and not after:
+        said.append("classes: the background goes from first to last, without its boxes and mask")
+    if after and not before:
+        said.append(
+            "classes: the background goes from last to first, with boxes and masks of zeros"
+        )
+    if detector.dropped and not (after and detector.rows_by_coco_id(class_ids)):
+        said.append(
+            f"classes: COCO's 80 of 90 rows; the {detector.dropped} of ids that COCO does not use "
+            "are left out, and what they scored is shared by the others"
+        )
+    elif after and detector.rows_by_coco_id(class_ids):
+        said.append("classes: COCO's 80 in the 91 rows of its ids; ids without a class never score")
+    return said
+
+
+def _add_eps(state: State) -> None:
+    for name in [found[1] for key in state if (found := NORM.fullmatch(key))]:
+        scale, variance = state[f"{name}.weight"], state[f"{name}.running_var"]
+        state[f"{name}.weight"] = with_eps(scale, variance, EPS)
+
+
+def _trunk_names(state: State, to: str, network: Architecture, source: object) -> State:
+    """Returns a trunk by a target's names, with what stands in front of them.
+
+    A part of the architecture that Detectron2 has no names for has this package's there, as in its
+    adapter; what was added to the architecture must have the target's.
+    """
+    added = sorted(state.keys() - trunk_of(state).keys() - _counters(state))
+    family = family_for(to, network) if to == DETECTRON2 else MMDET
+    names = {key: FORMATS[family].from_own(key) for key in state}
+    lacking = [k for k in added if names[k] is None or (to == TORCHVISION)]
+    if lacking:
+        raise WeightsError(
+            f"weights {source}: {LAYOUTS[to].name} has no place for {', '.join(lacking[:5])} of "
+            "the trunk (deformable convolutions or plugins). Nothing was written"
+        )
+    plain, inside = LAYOUTS[to].trunks[0], LAYOUTS[to].trunks[-1]
+    if None in names.values():
+        return {f"{inside}{key}": value for key, value in state.items()}
+    return {f"{plain}{names[key]}": value for key, value in state.items()}
+
+
+def _counters(state: State) -> set[str]:
+    return {key for key in state if key.endswith("num_batches_tracked")}
+
+
+def _write_torchvision(state: State, path: Path, metadata: Mapping[str, str]) -> None:
+    # Where the trunk's own module has it: what the file says is of its weights.
+    content = OrderedDict(state)
+    trunk = LAYOUTS[TORCHVISION].trunks[0].removesuffix(".")
+    content._metadata = {trunk: dict(metadata)}  # type: ignore[attr-defined]
+    torch.save(content, path)
+
+
+def _writer(to: str, path: Path) -> Writer:
+    if to == TORCHVISION:
+        return _write_torchvision
+    if to == DETECTRON2 and path.suffix != ".pkl":
+        return lambda state, target, metadata: torch.save(
+            {"model": state, "meta": dict(metadata)}, target
+        )
+    return partial(write_detectron2, whole=True) if to == DETECTRON2 else WRITERS[to]
