@@ -66,6 +66,18 @@ EPOCH_COLUMNS = (
 )
 """The same of an epoch."""
 
+PLAN_COLUMNS = (
+    ("planned of measured", lambda row: f"{row['peak_ratio']:.3f}"),
+    ("config", lambda row: row["config"]),
+    ("precision", lambda row: row["precision"]),
+    ("images", lambda row: f"{row['images']} x {row['height']} x {row['width']}"),
+    ("planned peak (GB)", lambda row: _number(row, "planned_peak", "{:.3f}", 1e9)),
+    ("measured", lambda row: _number(row, "peak_bytes", "{:.3f}", 1e9)),
+    ("planned to be kept (MB)", lambda row: _number(row, "planned_kept", "{:.0f}", 1e6)),
+    ("kept", lambda row: _number(row, "kept_bytes", "{:.0f}", 1e6)),
+)
+"""The same of what `resnext plan` says beside real steps."""
+
 FAMILY_COLUMNS = (
     ("variant", lambda row: row["variant"]),
     ("kept for backward (MB)", lambda row: _number(row, "kept_bytes", "{:.0f}", 1e6)),
@@ -83,6 +95,7 @@ COLUMNS_OF = {
     "recipe": DATA_COLUMNS,
     "epoch": EPOCH_COLUMNS,
     "family": FAMILY_COLUMNS,
+    "plan": PLAN_COLUMNS,
 }
 """By a key of the result."""
 
@@ -114,6 +127,8 @@ def title(result: dict[str, Any]) -> str:
     if "family" in result:
         size = "x".join(map(str, result["family"]["size"]))
         return f"the family beside timm's, as a detector trains them, {size}"
+    if "plan" in result:
+        return f"planned and measured memory, {result['plan']['boxes']} objects in an image"
     setting = result["setting"]
     sizes = [f"{setting['batch']} x {height} x {width}" for height, width in setting["sizes"]]
     size = sizes[0] if len(sizes) == 1 else f"{len(sizes)} sizes from {sizes[0]} to {sizes[-1]}"

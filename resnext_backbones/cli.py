@@ -31,6 +31,7 @@ COMMANDS = (
     "publish",
     "convert",
     "list",
+    "plan",
     "doctor",
     "check-data",
     "report",

@@ -13,6 +13,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "verify": ("mmdet", "pretrain"),
     "pretrain": ("pretrain",),
     "publish": ("pretrain",),
+    "plan": ("mmdet", "torchvision", "pretrain"),
     "check-data": ("formats",),
     "report": ("report",),
     "demo": ("mmdet",),

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torchvision.ops import FrozenBatchNorm2d
 
 from resnext_backbones.compute.plain import is_plain, is_watched
@@ -24,7 +25,7 @@ FOLDABLE_NORMS = (
 )
 """A norm that folds has one of these as its `forward`: a subclass with its own may differ."""
 
-TENSORS = nn.Parameter, Tensor, type(None)
+TENSORS = nn.Parameter, Tensor, FakeTensor, type(None)
 """A weight that folds is one of these; None is computed from others. Other types have rules of
 their own."""
 

@@ -17,7 +17,8 @@ PARTS = (1, 50, 99)
 
 
 def summarise(columns: Columns) -> dict[str, Any]:
-    """Returns plain numbers: of images, their sides and objects; of objects, their sizes and
+    """Returns plain numbers: of images, their sides and objects, and how many 99% of them have at
+    most; of objects, their sizes and
     aspect ratios (width over height); of categories, how many objects each has. Boxes and sizes
     that are none are not among them.
     """
@@ -41,6 +42,9 @@ def summarise(columns: Columns) -> dict[str, Any]:
         "crowds": int(columns.crowds.sum()),
         "images_without_objects": int((in_images == 0).sum()),
         "objects_in_an_image": _spread(in_images),
+        "objects_in_99_percent": int(np.ceil(np.percentile(in_images, 99)))
+        if len(in_images)
+        else 0,
         "width": _spread(columns.sizes[:, 1]),
         "height": _spread(columns.sizes[:, 0]),
         "objects": {
@@ -58,3 +62,8 @@ def _spread(values: np.ndarray) -> list[float]:
     values = values[np.isfinite(values)]
     found = (values.min(), np.median(values), values.max()) if len(values) else ()
     return [round(float(value), 1) for value in found]
+
+
+def _share(counts: np.ndarray, percent: int) -> int:
+    """Returns what so many percent of the counts do not exceed."""
+    return int(np.ceil(np.percentile(counts, percent))) if len(counts) else 0

@@ -84,7 +84,7 @@ def peak_bytes() -> tuple[int, str]:
 
 def training_options(cfg: Any) -> Iterator[str]:
     """Yields what a config could be trained with in less memory, of what it does not do yet."""
-    setting = _recompute(cfg)
+    setting = recompute_setting(cfg)
     if setting and not value_at(cfg, setting):
         yield f"--cfg-options {setting}=True: blocks keep less, and are computed twice"
     if value_at(cfg, "optim_wrapper.type") not in HALVED:
@@ -115,7 +115,8 @@ def evaluation_options(cfg: Any, split: str) -> Iterator[str]:
     yield f"smaller images: {_sizes(cfg, split)}"
 
 
-def _recompute(cfg: Any) -> str:
+def recompute_setting(cfg: Any) -> str:
+    """Returns where a config says that blocks are computed twice; "" where it cannot."""
     if setting := RECOMPUTE.get(str(value_at(cfg, "model.type"))):
         return setting
     backbone = value_at(cfg, "model.backbone")

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from torch import nn
 
 from resnext_backbones.models.architecture import Architecture
@@ -51,7 +50,8 @@ def build_stages(
     conv3x3 = per_stage("conv3x3", conv3x3, n, (None,) * n)
     plugins = per_stage("plugins", plugins, n, ((),) * n)
     require(0 <= drop_path < 1, "drop_path", "in [0, 1)", drop_path)
-    chances = iter(torch.linspace(0, drop_path, sum(blocks), device="cpu").tolist())
+    # No tensor: one that is fake, or on the device meta, has no values.
+    chances = (drop_path * k / max(sum(blocks) - 1, 1) for k in range(sum(blocks)))
     attention = partial(
         attention_plugins, architecture.attention, architecture.attention_after, layers
     )

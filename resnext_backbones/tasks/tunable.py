@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -13,18 +12,13 @@ from resnext_backbones.engine.catalogue import closest, config_names
 from resnext_backbones.engine.fit import log_warning
 from resnext_backbones.errors import BUILD_ERRORS, NO_GPU_FOR_FP16, InputError
 from resnext_backbones.models import ResNeXt
+from resnext_backbones.tasks.image_sizes import to_multiple
 from resnext_backbones.variants import list_variants
 
 IMAGES, SIZE = 2, (800, 1344)
 """A variant is measured with these, as detectors train it."""
 
-MULTIPLE = 32
-"""Detectors pad the sides of images to this."""
-
 DTYPES = {"": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-WRAPPERS = {"resnext_backbones.Bfloat16OptimWrapper": "bf16", "AmpOptimWrapper": "fp16"}
-"""Optimiser wrappers of configs that compute in mixed precision."""
 
 
 class Tunable(NamedTuple):
@@ -88,7 +82,6 @@ def _of_config(name: str) -> tuple[nn.Module, int, tuple[int, int] | None, str]:
     """Returns a config's network without memory, and images, size and precision of its steps."""
     from resnext_backbones.tasks.engines import (
         DETECTRON2,
-        MMDETECTION,
         PRETRAINING,
         TORCHVISION,
         engine_of,
@@ -106,6 +99,7 @@ def _of_config(name: str) -> tuple[nn.Module, int, tuple[int, int] | None, str]:
         return _of_detectron2(name)
     from resnext_backbones.engine.checks.network import build_on_meta
     from resnext_backbones.engine.config import read_config
+    from resnext_backbones.tasks.image_sizes import largest_size, precision_of
 
     read = read_config if engine == PRETRAINING else task_of(engine, "train").load_config
     if engine == PRETRAINING:
@@ -113,45 +107,9 @@ def _of_config(name: str) -> tuple[nn.Module, int, tuple[int, int] | None, str]:
     cfg = read(name)
     if engine == TORCHVISION and cfg.model.get("num_classes") is None:
         cfg.model.num_classes = 2  # which the images would say; the head is not measured
-    sizes = {MMDETECTION: _padded, PRETRAINING: _cropped}.get(engine, _of_torchvision)(cfg)
-    amp = WRAPPERS.get((cfg.get("optim_wrapper") or {}).get("type", ""), "")
     loader = cfg.get("train_dataloader") or {}
-    largest = max(sizes, key=lambda size: size[0] * size[1], default=None)
-    return build_on_meta(cfg), loader.get("batch_size", IMAGES), largest, amp
-
-
-def _padded(cfg: Any) -> Iterator[tuple[int, int]]:
-    """Yields the sizes (H, W) of MMDetection's images that are wider than high, as most are."""
-    from resnext_backbones.engine.walk import dicts_with
-    from resnext_backbones.tasks.mmdetection.sizes import resized_to
-
-    for dataset in dicts_with(cfg.get("train_dataloader"), lambda d: "pipeline" in d):
-        for sides in resized_to(dataset["pipeline"]):
-            yield _to_multiple(min(sides)), _to_multiple(max(sides))
-
-
-def _cropped(cfg: Any) -> Iterator[tuple[int, int]]:
-    """Yields the sizes of a classifier's crops."""
-    from resnext_backbones.engine.walk import dicts_with
-
-    loader = cfg.get("train_dataloader")
-    for crop in dicts_with(loader, lambda d: "Crop" in str(d.get("type")) and "size" in d):
-        if isinstance(side := crop["size"], int):
-            yield side, side
-
-
-def _of_torchvision(cfg: Any) -> Iterator[tuple[int, int]]:
-    """Yields the sizes to which torchvision's detectors resize, and those of segmenters' crops."""
-    from resnext_backbones.engine.walk import dicts_with
-    from resnext_backbones.tasks.torchvision.pixels import CROP
-
-    loader = cfg.get("train_dataloader")
-    for masks in dicts_with(loader, lambda d: str(d.get("type")).endswith("ClassMasks")):
-        yield (round(masks["size"] * CROP),) * 2
-    if cfg.model.type == "resnext_backbones.TorchvisionDetector":
-        given = cfg.model.get("min_size", 800)
-        shorter = given if isinstance(given, int) else max(given)
-        yield _to_multiple(shorter), _to_multiple(cfg.model.get("max_size", 1333))
+    images = loader.get("batch_size", IMAGES)
+    return build_on_meta(cfg), images, largest_size(cfg), precision_of(cfg)
 
 
 def _of_detectron2(name: str) -> tuple[nn.Module, int, tuple[int, int] | None, str]:
@@ -166,14 +124,10 @@ def _of_detectron2(name: str) -> tuple[nn.Module, int, tuple[int, int] | None, s
     else:
         resizing = [each for each in experiment.sizes or () if "short_edge_length" in each]
         edges = [(max(_list(r.short_edge_length)), r.get("max_size", 0)) for r in resizing]
-    sizes = [(_to_multiple(shorter), _to_multiple(longer)) for shorter, longer in edges if longer]
+    sizes = [(to_multiple(shorter), to_multiple(longer)) for shorter, longer in edges if longer]
     amp = "fp16" if experiment.amp else ""
     return nn.ModuleList([found] if found else []), experiment.batch, max(sizes, default=None), amp
 
 
 def _list(given: Any) -> list[int]:
     return [given] if isinstance(given, int) else list(given)
-
-
-def _to_multiple(side: int) -> int:
-    return -(-side // MULTIPLE) * MULTIPLE

@@ -1,0 +1,143 @@
+"""The memory that `resnext plan` names beside that of a real step, for detectors and a classifier.
+
+python -m benchmarks.plan --out docs/benchmarks
+
+A step is real where its tensors have memory: its peak is what PyTorch's profiler saw allocated on
+the CPU, kernels' own buffers among it. Images are small, so that it fits a small machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from rich.console import Console
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.provenance import file_name, provenance
+from benchmarks.report import table
+from resnext_backbones.cli import run_tool
+from resnext_backbones.engine.plan.apart import processes, result_of
+from resnext_backbones.engine.plan.settings import Setting
+from resnext_backbones.engine.plan.step import Footprint, build, take_step
+from resnext_backbones.tasks.batches import batch_of, pin
+from resnext_backbones.tasks.plan import count, read
+
+BOXES = 150
+"""Objects in an image: samplers then find as many positive regions as they take."""
+
+
+class Case(NamedTuple):
+    """A config, and the images of its step."""
+
+    config: str
+    images: int
+    size: tuple[int, int]
+    amp: str = ""
+
+
+CASES = (
+    Case("mask_rcnn_x101_32x4d_fpn_coco", 2, (448, 640)),
+    Case("faster_rcnn_x50_32x4d_fpn_coco", 2, (448, 640)),
+    Case("retinanet_x101_32x4d_fpn_coco", 2, (448, 640)),
+    Case("torchvision/mask_rcnn_x50_32x4d_fpn_coco", 2, (448, 640)),
+    Case("imagenet/a2", 32, (224, 224)),
+    Case("mask_rcnn_x101_32x4d_fpn_coco", 1, (448, 640), "bf16"),
+)
+
+
+def measure(case: Case) -> dict[str, int]:
+    """Returns bytes: what a real step keeps, its peak by its tensors, and by PyTorch's profiler."""
+    cfg, _ = read(case.config, None, None)
+    torch.manual_seed(0)
+    ready = build(cfg)
+    pin(ready.model)
+    data = batch_of(cfg, case.images, case.size, BOXES)
+    amp = torch.bfloat16 if case.amp else None
+    taken, found = (
+        take_step(ready, data, amp=amp),
+        profile(activities=[ProfilerActivity.CPU], profile_memory=True),
+    )
+    # The gradients of the first step are gone when the second begins.
+    again = take_step(ready, data, amp=amp, around=lambda: found)
+    begin = again.parameters + again.optimizer
+    return {"kept": taken.kept, "tensors": taken.peak, "profiled": begin + _highest(found)}
+
+
+def _highest(found: profile) -> int:
+    """Returns the most bytes that were allocated at once, beside those from before."""
+    now = most = 0
+    for event in sorted(_allocations(found), key=lambda each: each[0]):
+        now += event[1]
+        most = max(most, now)
+    return most
+
+
+def _allocations(found: profile) -> Iterator[tuple[int, int]]:
+    """Yields when how many bytes were allocated; freed ones are below zero."""
+    assert found.profiler is not None
+    assert found.profiler.kineto_results is not None
+    waiting = list(found.profiler.kineto_results.experimental_event_tree())
+    while waiting:
+        event = waiting.pop()
+        waiting += event.children
+        fields: Any = event.extra_fields
+        if hasattr(fields, "alloc_size") and fields.device.type == "cpu":
+            yield event.start_time_ns, fields.alloc_size
+
+
+def compare(case: Case) -> dict[str, Any]:
+    """Returns a row: planned and measured bytes, each in a process of its own."""
+    setting = Setting(case.amp, case.images)
+    with processes([]) as call:
+        arguments = case.config, None, None, setting, case.size, BOXES
+        planned: Future[tuple[Footprint, bool]] = call(count, *arguments)
+        footprint, is_fitted = result_of(planned)
+        real = result_of(call(measure, case))
+    return {
+        "config": case.config,
+        "precision": case.amp or "float32",
+        "images": case.images,
+        "height": case.size[0],
+        "width": case.size[1],
+        "is_fitted": is_fitted,
+        "planned_kept": footprint.kept,
+        "kept_bytes": real["kept"],
+        "planned_peak": footprint.peak,
+        "tensors_peak": real["tensors"],
+        "peak_bytes": real["profiled"],
+        "peak_ratio": footprint.peak / real["profiled"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.plan", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--cases", nargs="+", type=int, default=range(len(CASES)))
+    parser.add_argument("--out", type=Path, default=Path("work_dirs/benchmark"))
+    args = parser.parse_args()
+    console = Console()
+    rows = []
+    for number in args.cases:
+        console.log(CASES[number].config)
+        rows.append(compare(CASES[number]))
+        console.log(rows[-1])
+    result = {"plan": {"boxes": BOXES}, "rows": rows, **provenance("cpu")}
+    result["command"] = shlex.join(["python", "-m", "benchmarks.plan", *sys.argv[1:]])
+    console.print(table(result))
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / f"plan_{file_name(result['hardware'])}.json"
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    console.print(path, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    run_tool(main)

@@ -1,0 +1,1 @@
+"""What a training step will take of memory, before there is any."""

@@ -1,0 +1,167 @@
+"""One training step of a config's network, whose memory is counted."""
+
+from __future__ import annotations
+
+import gc
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmengine.registry import MODELS, init_default_scope
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from resnext_backbones.engine.config import build_errors_named
+from resnext_backbones.engine.plan.storages import LiveStorages
+
+OWN_SCALING = ("dtype", "loss_scale", "use_fp64")
+"""Arguments of MMEngine's AmpOptimWrapper, which takes no plain one's place here."""
+
+
+class Footprint(NamedTuple):
+    """Says how many bytes a training step takes."""
+
+    parameters: int
+    """The weights, with buffers such as running statistics."""
+    gradients: int
+    optimizer: int
+    """The optimiser's state, such as momentum."""
+    kept: int
+    """What the forward pass keeps for the backward pass, with the images."""
+    peak: int
+    """The most that was alive at once, all of the above among it."""
+
+    @property
+    def fixed(self) -> int:
+        """What does not depend on the images."""
+        return self.parameters + self.gradients + self.optimizer
+
+
+class Ready(NamedTuple):
+    """Holds what a step is made with."""
+
+    model: nn.Module
+    wrapper: OptimWrapper
+
+
+def build(cfg: Config) -> Ready:
+    """Returns a config's network in training mode with its optimiser; no weights are loaded.
+
+    Raises:
+        InputError: an argument is wrong.
+    """
+    init_default_scope(cfg.get("default_scope", "mmengine"))
+    settings = {k: v for k, v in cfg.optim_wrapper.items() if k not in OWN_SCALING}
+    with build_errors_named(cfg), warnings.catch_warnings(), _quiet():
+        warnings.simplefilter("ignore")
+        model = revert_sync_batchnorm(MODELS.build(cfg.model)).train()
+        wrapper = build_optim_wrapper(model, {**settings, "type": "OptimWrapper"})
+    assert isinstance(wrapper, OptimWrapper)
+    for group in wrapper.optimizer.param_groups:
+        # State is the same; not every kernel of several tensors knows fake ones.
+        group.update({key: False for key in ("fused", "foreach") if key in group})
+    return Ready(model, wrapper)
+
+
+def take_step(
+    ready: Ready,
+    data: Callable[[], Any],
+    *,
+    amp: torch.dtype | None,
+    accumulates: bool = False,
+    around: Callable[[], Any] = nullcontext,
+) -> Footprint:
+    """Takes a step as any but the first, when the optimiser has its state, and counts its memory.
+
+    Args:
+        data: returns a batch as the network's `data_preprocessor` takes it.
+        amp: the type of autocast; None computes in float32.
+        accumulates: the gradients of an earlier part of the batch are there.
+        around: returns a context for the step, which measures it in another way.
+    """
+    model, wrapper = ready
+    live = LiveStorages()
+    wrapper.zero_grad()
+    gc.collect()
+    with _no_collection(), live:
+        parameters = live.hold([*model.parameters(), *model.buffers()])
+        optimizer = _with_state(ready, live)
+        gradients = sum(p.nbytes for p in model.parameters() if p.requires_grad)
+        if not accumulates:
+            wrapper.zero_grad()
+        before = live.now
+        live.begin_peak()
+        with around():
+            kept = _forward_and_backward(ready, data, amp, live) - before
+            wrapper.step()
+        return Footprint(parameters, gradients, optimizer, kept, live.peak)
+
+
+def _forward_and_backward(
+    ready: Ready, data: Callable[[], Any], amp: torch.dtype | None, live: LiveStorages
+) -> int:
+    """Returns how many bytes were alive between the two passes."""
+    model: Any = ready.model
+    with torch.autocast("cpu", amp or torch.bfloat16, enabled=amp is not None):
+        batch = model.data_preprocessor(data(), True)
+        losses = model._run_forward(batch, mode="loss")
+        loss, _ = model.parse_losses(losses)
+    between = live.now
+    loss.backward()
+    return between
+
+
+def _with_state(ready: Ready, live: LiveStorages) -> int:
+    """Has the optimiser make its state, if it has none; returns its bytes. Gradients stay."""
+    optimizer = ready.wrapper.optimizer
+    for parameter in ready.model.parameters():
+        if parameter.requires_grad:
+            parameter.grad = torch.zeros_like(parameter)
+    if not optimizer.state:
+        rates = [group["lr"] for group in optimizer.param_groups]
+        for group in optimizer.param_groups:
+            group["lr"] = 0.0
+        optimizer.step()
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+    held = [v for state in optimizer.state.values() for v in state.values()]
+    tensors = [value for value in held if isinstance(value, Tensor)]
+    live.hold(tensors)
+    return sum({t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}.values())
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keeps Python from collecting cycles, which it does at times that nobody knows; PyTorch takes
+    it ill where a storage is among them that somebody follows.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps MMEngine from logging the settings of each parameter."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel("ERROR")
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def fake_tensors() -> FakeTensorMode:
+    """Returns a mode in which tensors have no memory, and no kernel is tried with zeros instead."""
+    return FakeTensorMode(allow_non_fake_inputs=True, allow_fallback_kernels=False)

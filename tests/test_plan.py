@@ -1,0 +1,91 @@
+"""The command `resnext plan`: what it says beside a real step, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from resnext_backbones import cli
+
+pytest.importorskip("mmdet", reason="MMDetection is not installed")
+
+from detectors import DETECTOR
+
+from resnext_backbones.engine.plan.settings import Setting, as_it_is, single_changes, to_fit
+from resnext_backbones.engine.plan.step import Footprint, build, take_step
+from resnext_backbones.reports.plan import plan_text
+from resnext_backbones.tasks.batches import batch_of, pin
+from resnext_backbones.tasks.plan import Plan, Row, count, read
+
+GIB = 2**30
+TAKEN = Footprint(GIB, GIB, GIB, 4 * GIB, 8 * GIB)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mask_rcnn_x101_32x5d_fpn_coco"], "mask_rcnn_x101_32x5d_fpn_coco: no such file"),
+        (["imagenet/a2", "--gpu", "plenty"], "plenty: use a number of GB, such as 24GB"),
+        (["imagenet/a2", "--gpu", "0GB"], "0GB: use a number of GB"),
+        (["imagenet/a2", "--size", "800"], "800: use HEIGHTxWIDTH"),
+        (["detectron2/mask_rcnn_fpn_1x"], "Detectron2's, whose training step cannot be planned"),
+    ],
+)
+def test_what_is_wrong_ends_with_one_message(arguments: list[str], message: str, capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["plan", *arguments])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_changes_of_a_config_and_their_command_lines() -> None:
+    cfg, _ = read("mask_rcnn_x50_32x4d_fpn_coco", None, None)
+    now = as_it_is(cfg, "", None)
+    assert now == Setting("", 2)
+    said = [name for name, _ in single_changes(cfg, now)]
+    assert said == [
+        "--amp bf16",
+        *(f"model.backbone.with_cp={mode}" for mode in ("inner", "block", "pair")),
+        "model.backbone.frozen_stages=2",
+        "train_dataloader.batch_size=1",
+        "train_dataloader.batch_size=1 optim_wrapper.accumulative_counts=2",
+    ]
+    *_, least = to_fit(cfg, now)
+    assert least == Setting("bf16", 1, 2, "pair")
+    assert least.options(cfg, "") == ["--amp", "bf16", "--cfg-options", *said[-1].split(), said[3]]
+    assert least.applied(cfg).model.backbone.with_cp == "pair"
+
+
+def test_a_plan_says_what_fits_and_what_does_not() -> None:
+    made = Plan(
+        "some_config", 2, (800, 1344), 100, "no data were found", "SGD", "", TAKEN,
+        (Row("--amp bf16", TAKEN._replace(peak=6 * GIB)),), False, 8 * GIB, "resnext train x",
+        TAKEN,
+    )  # fmt: skip
+    text = plan_text(made, 7 * GIB)
+    assert "2 x 800 x 1344 pixels, 100 objects in each (no data were found), float32" in text
+    assert "--amp bf16 6.00 -25%" in " ".join(text.split())
+    assert text.endswith("Fits 8.00 GiB, and takes 7.00, with what is allowed for CUDA itself and "
+                         "for what its allocator cannot use:\n\n    resnext train x")  # fmt: skip
+    assert "Does not fit 8.00 GiB" in plan_text(
+        Plan(**{**vars(made), "command": ""}),  # type: ignore[arg-type]
+        9 * GIB,
+    )
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("amp", ["", "bf16"])
+def test_a_tiny_detector_takes_what_is_planned(amp: str) -> None:
+    size, boxes = (256, 320), 150
+    arguments = "demo_coco", DETECTOR, None, Setting(amp, 1), size, boxes
+    planned, is_fitted = count(*arguments)
+    assert not is_fitted
+    cfg, _ = read("demo_coco", DETECTOR, None)
+    torch.manual_seed(0)
+    ready = build(cfg)
+    pin(ready.model)
+    kind = torch.bfloat16 if amp else None
+    real = take_step(ready, batch_of(cfg, 1, size, boxes), amp=kind)
+    assert planned[:3] == real[:3]
+    assert planned.kept == pytest.approx(real.kept, rel=0.1)
+    assert planned.peak == pytest.approx(real.peak, rel=0.1)
