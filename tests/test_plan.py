@@ -17,16 +17,16 @@ from resnext_backbones.reports.plan import plan_text
 from resnext_backbones.tasks.batches import batch_of, pin
 from resnext_backbones.tasks.plan import Plan, Row, count, read
 
-GIB = 2**30
-TAKEN = Footprint(GIB, GIB, GIB, 4 * GIB, 8 * GIB)
+GB = 10**9
+TAKEN = Footprint(GB, GB, GB, 4 * GB, 8 * GB)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["mask_rcnn_x101_32x5d_fpn_coco"], "mask_rcnn_x101_32x5d_fpn_coco: no such file"),
-        (["imagenet/a2", "--gpu", "plenty"], "plenty: use a number of GB, such as 24GB"),
-        (["imagenet/a2", "--gpu", "0GB"], "0GB: use a number of GB"),
+        (["imagenet/a2", "--gpu", "plenty"], "plenty: use a number above zero and KB or MB or GB"),
+        (["imagenet/a2", "--gpu", "0GB"], "0GB: use a number above zero"),
         (["imagenet/a2", "--size", "800"], "800: use HEIGHTxWIDTH"),
         (["detectron2/mask_rcnn_fpn_1x"], "Detectron2's, whose training step cannot be planned"),
     ],
@@ -59,17 +59,17 @@ def test_the_changes_of_a_config_and_their_command_lines() -> None:
 def test_a_plan_says_what_fits_and_what_does_not() -> None:
     made = Plan(
         "some_config", 2, (800, 1344), 100, "no data were found", "SGD", "", TAKEN,
-        (Row("--amp bf16", TAKEN._replace(peak=6 * GIB)),), False, 8 * GIB, "resnext train x",
+        (Row("--amp bf16", TAKEN._replace(peak=6 * GB)),), False, 8 * GB, "resnext train x",
         TAKEN,
     )  # fmt: skip
-    text = plan_text(made, 7 * GIB)
+    text = plan_text(made, 7 * GB)
     assert "2 x 800 x 1344 pixels, 100 objects in each (no data were found), float32" in text
     assert "--amp bf16 6.00 -25%" in " ".join(text.split())
-    assert text.endswith("Fits 8.00 GiB, and takes 7.00, with what is allowed for CUDA itself and "
+    assert text.endswith("Fits 8.00 GB, and takes 7.00, with what is allowed for CUDA itself and "
                          "for what its allocator cannot use:\n\n    resnext train x")  # fmt: skip
-    assert "Does not fit 8.00 GiB" in plan_text(
+    assert "Does not fit 8.00 GB" in plan_text(
         Plan(**{**vars(made), "command": ""}),  # type: ignore[arg-type]
-        9 * GIB,
+        9 * GB,
     )
 
 

@@ -6,7 +6,8 @@ Nothing here imports PyTorch, which takes seconds, until a command runs or a net
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -16,6 +17,23 @@ from resnext_backbones.engine.launchers import OPTIONS
 from resnext_backbones.weights.registry import REGISTRY
 
 Completer = Callable[..., list[str]]
+
+BYTES = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def quantity(text: str, units: Mapping[str, float]) -> float:
+    """Returns what a number with one of these units stands for."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)", text)
+    given = {unit.lower(): factor for unit, factor in units.items()}
+    if not found or found[2].lower() not in given or not float(found[1]):
+        allowed = " or ".join(units)
+        raise argparse.ArgumentTypeError(f"{text}: use a number above zero and {allowed}")
+    return float(found[1]) * given[found[2].lower()]
+
+
+def byte_count(text: str) -> int:
+    """Returns the bytes of a text such as 24GB."""
+    return round(quantity(text, BYTES))
 
 
 def _beginning(prefix: str, names: Callable[[], Any], **_: Any) -> list[str]:

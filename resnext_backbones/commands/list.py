@@ -11,11 +11,10 @@ others is said. Latencies are measured where none are known, on the GPU if there
 
 import argparse
 import os
-import re
 import sys
 import time
 
-from resnext_backbones.commands.arguments import add, image_size, positive
+from resnext_backbones.commands.arguments import add, byte_count, image_size, positive, quantity
 from resnext_backbones.complexity import IMAGES, SIZE, costs
 from resnext_backbones.compute import latency
 from resnext_backbones.engine.catalogue import listing
@@ -33,24 +32,10 @@ from resnext_backbones.weights.publishers import FREE
 from resnext_backbones.weights.registry import REGISTRY
 
 TIME = {"ms": 1e-3, "s": 1.0}
-BYTES = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-
-
-def _quantity(text: str, units: dict[str, float]) -> float:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)", text)
-    given = {unit.lower(): factor for unit, factor in units.items()}
-    if not found or found[2].lower() not in given or not float(found[1]):
-        allowed = " or ".join(units)
-        raise argparse.ArgumentTypeError(f"{text}: use a number above zero and {allowed}")
-    return float(found[1]) * given[found[2].lower()]
 
 
 def _time(text: str) -> float:
-    return _quantity(text, TIME)
-
-
-def _bytes(text: str) -> float:
-    return _quantity(text, BYTES)
+    return quantity(text, TIME)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="free: weights that all may use, also to earn money; default any",
     )
     add(parser, "--latency", type=_time, metavar="T", help="pick weights: at most so long, as 40ms")
-    add(parser, "--memory", type=_bytes, metavar="M", help="pick weights: at most so much, as 8GB")
+    add(
+        parser,
+        "--memory",
+        type=byte_count,
+        metavar="M",
+        help="pick weights: at most so much, as 8GB",
+    )
     add(
         parser,
         "--size",

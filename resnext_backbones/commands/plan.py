@@ -1,4 +1,4 @@
-"""Say whether a training fits a GPU, what takes the memory, and what would take less.
+"""Say whether a training fits a GPU, and which setting does.
 
 resnext plan mask_rcnn_x101_32x4d_fpn_coco --gpu 24GB
 resnext plan mask_rcnn_x101_32x4d_fpn_coco --batch 4 --amp bf16
@@ -8,29 +8,18 @@ No GPU is needed, and no data.
 """
 
 import argparse
-import re
 
-from resnext_backbones.commands.arguments import add, image_size, positive
-
-UNITS = {"": 30, "G": 30, "GB": 30, "GIB": 30, "M": 20, "MB": 20, "MIB": 20}
-"""Powers of two: GPUs of "24 GB" have about so many GiB."""
-
-
-def _memory(text: str) -> int:
-    """Returns bytes."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Z]*)", text.strip().upper())
-    if not found or found[2] not in UNITS or not float(found[1]):
-        raise argparse.ArgumentTypeError(f"{text}: use a number of GB, such as 24GB")
-    return round(float(found[1]) * 2 ** UNITS[found[2]])
+from resnext_backbones.commands.arguments import add, byte_count, image_size, positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "config", "--cfg-options", "--variant", "--amp")
     parser.add_argument(
         "--gpu",
-        type=_memory,
+        type=byte_count,
         metavar="24GB",
-        help="its memory; the best setting that fits is given as a command line",
+        help="its memory, as nvidia-smi says it in MiB; the best setting that fits is given as a "
+        "command line",
     )
     parser.add_argument(
         "--batch", type=positive, help="images of a step on one GPU; default the config's"

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from resnext_backbones.tasks.plan import Plan
 
-GIB = 2**30
-
 
 def plan_text(plan: Plan, needed: float | None = None) -> str:
     """Returns a plan as text.
@@ -23,7 +21,7 @@ def plan_text(plan: Plan, needed: float | None = None) -> str:
     lines = [
         f"{plan.name}: {plan.images} x {height} x {width} pixels{each}, {precision}",
         "",
-        *_table(_parts(plan), ("", "GiB")),
+        *_table(_parts(plan), ("", "GB")),
         "",
     ]
     if plan.changes:
@@ -42,37 +40,37 @@ def plan_text(plan: Plan, needed: float | None = None) -> str:
 def _parts(plan: Plan) -> list[tuple[str, ...]]:
     now = plan.now
     return [
-        ("parameters", _gib(now.parameters)),
-        ("gradients", _gib(now.gradients)),
-        (f"optimiser: {plan.optimizer}", _gib(now.optimizer)),
-        ("kept for the backward pass", _gib(now.kept)),
-        ("peak of a step", _gib(now.peak)),
+        ("parameters", _gb(now.parameters)),
+        ("gradients", _gb(now.gradients)),
+        (f"optimiser: {plan.optimizer}", _gb(now.optimizer)),
+        ("kept for the backward pass", _gb(now.kept)),
+        ("peak of a step", _gb(now.peak)),
     ]
 
 
 def _changes(plan: Plan) -> list[tuple[str, ...]]:
     peak = plan.now.peak
     return [
-        (row.said, _gib(row.footprint.peak), f"{row.footprint.peak / peak - 1:+.0%}")
+        (row.said, _gb(row.footprint.peak), f"{row.footprint.peak / peak - 1:+.0%}")
         for row in plan.changes
     ]
 
 
 def _verdict(plan: Plan, needed: float) -> list[str]:
     assert plan.gpu is not None
-    room = f"{_gib(plan.gpu)} GiB"
+    room = f"{_gb(plan.gpu)} GB"
     allowed = "with what is allowed for CUDA itself and for what its allocator cannot use"
     if not plan.command:
         return [
             f"Does not fit {room}: the least of all settings with as many images a step takes "
-            f"{_gib(needed)} GiB, {allowed}. Smaller images, a smaller network or more frozen "
+            f"{_gb(needed)} GB, {allowed}. Smaller images, a smaller network or more frozen "
             "stages take less."
         ]
-    return [f"Fits {room}, and takes {_gib(needed)}, {allowed}:", "", f"    {plan.command}"]
+    return [f"Fits {room}, and takes {_gb(needed)}, {allowed}:", "", f"    {plan.command}"]
 
 
-def _gib(size: float) -> str:
-    return f"{size / GIB:.2f}"
+def _gb(size: float) -> str:
+    return f"{size / 1e9:.2f}"
 
 
 def _table(rows: list[tuple[str, ...]], head: tuple[str, ...]) -> list[str]:

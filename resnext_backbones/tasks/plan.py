@@ -34,7 +34,7 @@ BOXES = 100
 CLASSES = 91
 """Of a network whose data set would say how many there are: as many as COCO numbers."""
 
-CONTEXT = 0.7 * 2**30
+CONTEXT = 0.75e9
 """Bytes that a process takes of a GPU before the first tensor: CUDA's context and its libraries'
 kernels. An allowance: it varies from GPU to GPU."""
 
