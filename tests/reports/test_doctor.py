@@ -55,17 +55,18 @@ class Python:
     def doctor(self, *arguments: str, **variables: str) -> tuple[int, list[str], str]:
         """Runs the command; returns its status, what does not fit, and all that it prints."""
         path = os.pathsep.join(map(str, (self.folder, self.checkout)))
-        return doctor(["-S"], arguments, {"PYTHONPATH": path, **variables})
+        return doctor(["-S"], arguments, {"PYTHONPATH": path, **variables}, self.checkout)
 
 
 def doctor(
-    flags: list[str], arguments: tuple[str, ...], variables: dict[str, str]
+    flags: list[str], arguments: tuple[str, ...], variables: dict[str, str], folder: Path = ROOT
 ) -> tuple[int, list[str], str]:
     done = subprocess.run(
         [sys.executable, *flags, "-m", "resnext_backbones", "doctor", *arguments],
         capture_output=True,
         text=True,
         env={**os.environ, **variables},
+        cwd=folder,
     )
     assert not done.stderr
     head = done.stdout.partition("\n== ")[0].partition("\n- ")[0]
