@@ -11,6 +11,7 @@ import resnext_backbones.adapters.distributions  # noqa: F401
 from mmcv.cnn import build_conv_layer, build_norm_layer, build_plugin_layer
 from mmengine.logging import print_log
 from mmengine.model import initialize
+from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from resnext_backbones.adapters.mmengine import address_of, init_cfgs, is_pretrained
@@ -23,12 +24,17 @@ from resnext_backbones.weights import LoadedWeights, WeightsError, load_weights
 
 POSITIONS = {f"after_conv{i}": i for i in (1, 2, 3)}
 
+TRAINING_NORMS = "mmseg", "mmpretrain", "mmcls"
+"""In configs of these scopes `norm_eval` is False where it is left out; in others it is True."""
+
 
 class Backbone(Trunk):
     """Takes what MMDetection's backbones take beside the words for their network.
 
     Args:
         architecture: of the network.
+        norm_eval: None is the default of the library whose config this is: True but for
+            MMSegmentation's and MMPretrain's.
         init_cfg: None draws new weights; `Pretrained` loads a trunk, a classifier or a whole
             detector, and stops at any key that is missing or does not fit; with `adapt_input` of
             `load_weights` also for images of other channels. All else as MMEngine.
@@ -45,7 +51,7 @@ class Backbone(Trunk):
         *,
         conv_cfg: Mapping[str, Any] | None = None,
         norm_cfg: Mapping[str, Any] | None = None,
-        norm_eval: bool = True,
+        norm_eval: bool | None = None,
         dcn: Mapping[str, Any] | None = None,
         stage_with_dcn: Sequence[bool] = (False, False, False, False),
         plugins: Sequence[Mapping[str, Any]] | None = None,
@@ -58,7 +64,7 @@ class Backbone(Trunk):
         num_stages = len(architecture.blocks)
         super().__init__(
             architecture,
-            norm_eval=norm_eval,
+            norm_eval=_is_detectors() if norm_eval is None else norm_eval,
             norm=partial(_norm, norm_cfg or {"type": "BN"}),
             conv=partial(build_conv_layer, conv_cfg),
             conv3x3=_deformable(dcn, stage_with_dcn, conv_cfg, num_stages),
@@ -103,6 +109,12 @@ class Backbone(Trunk):
                     )
                 except OSError as error:
                     raise WeightsError(f"weights {source}: {error}") from error
+
+
+def _is_detectors() -> bool:
+    """Returns whether a config is of a library whose backbones keep their statistics by default."""
+    scope = DefaultScope.get_current_instance()
+    return scope is None or scope.scope_name not in TRAINING_NORMS
 
 
 def pretrained_init(

@@ -16,6 +16,7 @@ pytest.importorskip("mmdet", reason="MMDetection is not installed")
 from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
 from mmengine.registry import MODELS as ROOT_MODELS
+from mmengine.registry import DefaultScope
 from shipped import backbones, model_of, on_meta, trained
 
 from resnext_backbones import build_backbone
@@ -199,3 +200,16 @@ def test_checkpoint_of_a_whole_detector_loads(tmp_path: Path) -> None:
     assert backbone.loaded_weights.variant == "resnext101_32x4d"
     for key, value in backbone.state_dict().items():
         assert torch.equal(value, peer.backbone.state_dict()[key])
+
+
+def test_norms_are_trained_by_default_where_the_librarys_own_are() -> None:
+    of = {}
+    for scope in ("mmdet", "mmseg", "mmpretrain"):
+        with DefaultScope.overwrite_default_scope(scope):
+            left_out = ROOT_MODELS.build({"type": "resnext_backbones.ResNeXt", "depth": 26})
+            asked = ROOT_MODELS.build(
+                {"type": "resnext_backbones.ResNeXt", "depth": 26, "norm_eval": True}
+            )
+        assert not asked.train().bn1.training
+        of[scope] = left_out.train().bn1.training
+    assert of == {"mmdet": False, "mmseg": True, "mmpretrain": True}

@@ -74,7 +74,7 @@ def configs(package: str) -> dict[str, Any]:
         if "_base_" not in path.parts:
             try:
                 config = Config.fromfile(path, import_custom_modules=False)
-            except (OSError, ImportError, KeyError, AttributeError):
+            except (OSError, ImportError, KeyError, AttributeError, RuntimeError):
                 continue  # some need files that are not shipped
             found[str(path.relative_to(folder))] = config.get("model")
     return found

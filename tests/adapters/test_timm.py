@@ -101,9 +101,8 @@ def test_the_pixels_of_a_tag_are_timms_own() -> None:
     "name", quick([n for n in VARIANTS if is_model(n)], ["regnetx_002", "resnext26ts"])
 )
 def test_logits_and_maps_are_timms(name: str) -> None:
-    size = {"eca_botnext26ts_256": 256, "bat_resnext26ts": 256}.get(
-        name, 64
-    )  # timm takes no others
+    # timm takes no others.
+    size = {"eca_botnext26ts_256": 256, "bat_resnext26ts": 256}.get(name, 64)
     images = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
     theirs = peer(name)
     ours = own(theirs, name)
