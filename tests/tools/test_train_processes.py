@@ -20,6 +20,7 @@ from resnext_backbones.engine.checkpoints import TERMINATED
 from resnext_backbones.weights.files import read_file
 
 
+@pytest.mark.whole
 def test_two_processes_train_on_real_images(coco_tiny: Path, tmp_path: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     options = [
