@@ -12,7 +12,6 @@ from torch.nn import functional
 
 from resnext_backbones.compute.folding import Folding, can_fold
 from resnext_backbones.models.layers import Layers
-from resnext_backbones.models.options import require
 from resnext_backbones.models.parts.poolings import average
 
 HEADS, DEPTH = 4, 16
@@ -35,10 +34,10 @@ class BottleneckAttention(nn.Module):
         side: places of a side of the map for which its tables are.
         stride: of an average pooling behind the attention.
         groups: of the convolution in whose place it stands. It has none.
-        dilation: 1.
+        dilation: of that convolution. It changes nothing here: attention looks at all places.
 
     Raises:
-        ValueError: there is a dilation, or the channels are not those of whole heads.
+        ValueError: the channels are not those of whole heads.
     """
 
     def __init__(
@@ -49,11 +48,9 @@ class BottleneckAttention(nn.Module):
         side: int,
         stride: int,
         groups: int,  # noqa: ARG002
-        dilation: int,
+        dilation: int,  # noqa: ARG002
     ) -> None:
         super().__init__()
-        what = "1 in stages with spatial='BoT', whose attention looks at all places and has none"
-        require(dilation == 1, "dilations", what, dilation)
         if channels % HEADS:
             raise ValueError(
                 f"spatial='BoT' has {HEADS} heads, of which {channels} channels are no multiple"

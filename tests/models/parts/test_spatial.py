@@ -124,8 +124,6 @@ def test_one_image_a_batch() -> None:
             {"spatial": "SK", "norm": "GN", "base_channels": 32, "base_width": 8},
             "layer1.0: norm must have groups of several channels .* 32 groups of 32",
         ),
-        (PARTS["BoT"] | {"dilations": (1, 1, 1, 2)}, "layer4.0: dilations must be 1 .*'BoT'.* 2"),
-        (PARTS["BoT"] | {"dilations": (1, 1, 2, 1)}, "layer3.1: dilations must be 1 "),
         ({"spatial": "bot"}, "spatial .*'bot'"),
         ({"stage": "dark"}, "stage .*'dark'"),
     ],
