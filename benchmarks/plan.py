@@ -99,7 +99,7 @@ def compare(case: Case) -> dict[str, Any]:
     with processes([]) as call:
         arguments = case.config, None, None, setting, case.size, BOXES
         planned: Future[tuple[Footprint, bool]] = call(count, *arguments)
-        footprint, is_fitted = result_of(planned)
+        footprint, fitted = result_of(planned)
         real = result_of(call(measure, case))
     return {
         "config": case.config,
@@ -107,7 +107,7 @@ def compare(case: Case) -> dict[str, Any]:
         "images": case.images,
         "height": case.size[0],
         "width": case.size[1],
-        "is_fitted": is_fitted,
+        "fitted": fitted,
         "planned_kept": footprint.kept,
         "kept_bytes": real["kept"],
         "planned_peak": footprint.peak,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from helpers import drawn, small
 from huggingface_hub.errors import EntryNotFoundError
 from safetensors.torch import save_file
+from torch import nn
 
 from resnext_backbones import ResNeXt, ResNeXtClassifier, list_variants, load_weights
 from resnext_backbones.weights import WeightsError, download
@@ -35,6 +37,19 @@ def test_saved_and_loaded_whole(cls: type[ResNeXt], options: dict, tmp_path: Pat
     own = drawn(cls, **options)
     load_weights(own, tmp_path / "model.safetensors")
     assert all(torch.equal(v, model.state_dict()[k]) for k, v in own.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"norm": partial(nn.BatchNorm2d, eps=0.1)}, "eps=0.1"),
+        ({"conv": type("Standardised", (nn.Conv2d,), {})}, "Standardised"),
+    ],
+)
+def test_what_no_argument_says_is_not_saved(options: dict, named: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"config.json cannot hold what built {named}, and"):
+        drawn(**options).save_pretrained(tmp_path)
+    drawn(attention="GC").save_pretrained(tmp_path)  # whose norm has an eps of its own
 
 
 UNFIT = {

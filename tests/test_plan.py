@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 import torch
 
@@ -15,7 +17,8 @@ from resnext_backbones.engine.plan.settings import Setting, as_it_is, single_cha
 from resnext_backbones.engine.plan.step import Footprint, build, take_step
 from resnext_backbones.reports.plan import plan_text
 from resnext_backbones.tasks.batches import batch_of, pin
-from resnext_backbones.tasks.plan import Plan, Row, count, read
+from resnext_backbones.tasks.image_sizes import is_grouped
+from resnext_backbones.tasks.plan import Plan, Row, _command, count, read
 
 GB = 10**9
 TAKEN = Footprint(GB, GB, GB, 4 * GB, 8 * GB)
@@ -59,7 +62,7 @@ def test_the_changes_of_a_config_and_their_command_lines() -> None:
 def test_a_plan_says_what_fits_and_what_does_not() -> None:
     made = Plan(
         "some_config", 2, (800, 1344), 100, "no data were found", "SGD", "", TAKEN,
-        (Row("--amp bf16", TAKEN._replace(peak=6 * GB)),), False, 8 * GB, "resnext train x",
+        (Row("--amp bf16", TAKEN._replace(peak=6 * GB)),), "", 8 * GB, "resnext train x",
         TAKEN,
     )  # fmt: skip
     text = plan_text(made, 7 * GB)
@@ -78,8 +81,8 @@ def test_a_plan_says_what_fits_and_what_does_not() -> None:
 def test_a_tiny_detector_takes_what_is_planned(amp: str) -> None:
     size, boxes = (256, 320), 150
     arguments = "demo_coco", DETECTOR, None, Setting(amp, 1), size, boxes
-    planned, is_fitted = count(*arguments)
-    assert not is_fitted
+    planned, fitted = count(*arguments)
+    assert not fitted
     cfg, _ = read("demo_coco", DETECTOR, None)
     torch.manual_seed(0)
     ready = build(cfg)
@@ -89,3 +92,17 @@ def test_a_tiny_detector_takes_what_is_planned(amp: str) -> None:
     assert planned[:3] == real[:3]
     assert planned.kept == pytest.approx(real.kept, rel=0.1)
     assert planned.peak == pytest.approx(real.peak, rel=0.1)
+
+
+def test_images_of_a_batch_are_padded_to_one_another() -> None:
+    grouped, _ = read("mask_rcnn_x101_32x4d_fpn_coco", None, None)
+    mixed, _ = read("torchvision/faster_rcnn_x50_32x4d_fpn_coco", None, None)
+    assert is_grouped(grouped)
+    assert not is_grouped(mixed)
+
+
+def test_the_command_line_can_be_pasted() -> None:
+    cfg, _ = read("demo_coco", None, None)
+    line = _command("my config.py", "mmdetection", cfg, Setting("bf16", 1), "", ["a=[1, 2]"], None)
+    said = ["resnext", "train", "my config.py", "--amp", "bf16", "--cfg-options", "a=[1, 2]"]
+    assert shlex.split(line)[:7] == said

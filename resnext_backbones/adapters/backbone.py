@@ -24,7 +24,7 @@ from resnext_backbones.weights import LoadedWeights, WeightsError, load_weights
 
 POSITIONS = {f"after_conv{i}": i for i in (1, 2, 3)}
 
-TRAINING_NORMS = "mmseg", "mmpretrain", "mmcls"
+TRAINING_NORMS = "mmseg", "mmpretrain", "mmcls", "mmselfsup", "mmpose", "mmaction"
 """In configs of these scopes `norm_eval` is False where it is left out; in others it is True."""
 
 
@@ -33,8 +33,8 @@ class Backbone(Trunk):
 
     Args:
         architecture: of the network.
-        norm_eval: None is the default of the library whose config this is: True but for
-            MMSegmentation's and MMPretrain's.
+        norm_eval: None is False in configs of `TRAINING_NORMS`' libraries, as in theirs, and True
+            in all others.
         init_cfg: None draws new weights; `Pretrained` loads a trunk, a classifier or a whole
             detector, and stops at any key that is missing or does not fit; with `adapt_input` of
             `load_weights` also for images of other channels. All else as MMEngine.

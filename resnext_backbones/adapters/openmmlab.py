@@ -115,12 +115,14 @@ class SEResNeXt(ResNeXt):
         self,
         depth: int | Sequence[int] | None = None,
         groups: int | None = None,
-        width_per_group: int = DEFAULT_BASE_WIDTH,
+        width_per_group: int | None = None,
         *,
         se_ratio: int = 16,
         **options: Any,
     ) -> None:
         require(se_ratio == 16, "se_ratio", "16", se_ratio)
+        if width_per_group is None and options.get("variant") is None:
+            width_per_group = DEFAULT_BASE_WIDTH
         options |= {"width_per_group": width_per_group, "attention": "SE"}
         super().__init__(depth, groups, **options)
 

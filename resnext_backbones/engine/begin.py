@@ -199,7 +199,7 @@ def _of_averages(cfg: Config) -> Iterator[str]:
     if averages is None:
         return
     name = f"checkpoint {cfg.load_from}"
-    if not any(dicts_with(cfg.get("custom_hooks"), _averages)):
+    if not any(dicts_with(cfg.get("custom_hooks"), averages_weights)):
         yield (
             f"{name}: its run averaged weights (EMAHook), which stand in the place of the trained "
             "ones, and the config does not; give it the EMAHook of the run"
@@ -265,7 +265,7 @@ def _is_added(key: str, module: nn.Module) -> bool:
     return bool({"conv_offset", *plugins} & set(key.split(".")))
 
 
-def _averages(cfg: Mapping[str, Any]) -> bool:
+def averages_weights(cfg: Mapping[str, Any]) -> bool:
     """Tells whether the config of a hook is that of MMEngine's EMAHook."""
     kind = cfg.get("type")
     return getattr(kind, "__name__", str(kind)).rpartition(".")[2] == "EMAHook"

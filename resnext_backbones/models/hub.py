@@ -8,6 +8,10 @@ from typing import Any
 from huggingface_hub import PyTorchModelHubMixin
 from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
 from safetensors.torch import save_file
+from torch import nn
+
+USUAL_EPS = 1e-5
+"""Norms that are built by a name have this one."""
 
 
 def say_architecture(module: Any, _: Any, __: str, said: dict[str, Any]) -> None:
@@ -16,6 +20,19 @@ def say_architecture(module: Any, _: Any, __: str, said: dict[str, Any]) -> None
     are.
     """
     said.update(module.architecture.to_metadata())
+
+
+def _check_json(network: Any) -> None:
+    """Raises ValueError where a network has layers that its arguments, as JSON, do not build."""
+    own = network._own_layers()
+    eps = {getattr(layer, "eps", USUAL_EPS) for layer in own}
+    convs = {type(m) for m in own if isinstance(m, nn.Conv2d)} - {nn.Conv2d}
+    odd = [each.__name__ for each in convs] + [f"eps={each}" for each in eps - {USUAL_EPS}]
+    if odd:
+        raise ValueError(
+            f"save_pretrained: config.json cannot hold what built {', '.join(odd)}, and another "
+            "network would be loaded; save its state_dict() with torch.save, or build it from names"
+        )
 
 
 class HubMixin(
@@ -29,6 +46,7 @@ class HubMixin(
     """
 
     def _save_pretrained(self: Any, save_directory: Path) -> None:
+        _check_json(self)
         state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
         metadata = {"format": "pt", **self.architecture.to_metadata()}
         save_file(state, Path(save_directory) / SAFETENSORS_SINGLE_FILE, metadata=metadata)

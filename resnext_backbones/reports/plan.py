@@ -26,10 +26,10 @@ def plan_text(plan: Plan, needed: float | None = None) -> str:
     ]
     if plan.changes:
         lines += [*_table(_changes(plan), ("alone, this would make", "peak", "")), ""]
-    if plan.is_fitted:
+    if plan.fitted:
         lines += [
             "Fitted to two real steps with smaller images: +- 20%. Something in this network takes "
-            "no fake tensors.",
+            f"no fake tensors ({plan.fitted}).",
             "",
         ]
     if plan.gpu is not None and plan.best is not None and needed is not None:
@@ -43,6 +43,7 @@ def _parts(plan: Plan) -> list[tuple[str, ...]]:
         ("parameters", _gb(now.parameters)),
         ("gradients", _gb(now.gradients)),
         (f"optimiser: {plan.optimizer}", _gb(now.optimizer)),
+        *([("averaged weights", _gb(now.averaged))] if now.averaged else []),
         ("kept for the backward pass", _gb(now.kept)),
         ("peak of a step", _gb(now.peak)),
     ]

@@ -31,6 +31,13 @@ def precision_of(cfg: Any) -> str:
     return WRAPPERS.get(value_at(cfg, "optim_wrapper.type") or "", "")
 
 
+def is_grouped(cfg: Any) -> bool:
+    """Returns whether a batch has upright images alone, or wide ones. Else it is padded to squares,
+    where its images are no crops.
+    """
+    return "AspectRatio" in str(value_at(cfg, "train_dataloader.batch_sampler.type"))
+
+
 def to_multiple(side: int) -> int:
     """Returns a side as detectors pad it."""
     return -(-side // MULTIPLE) * MULTIPLE

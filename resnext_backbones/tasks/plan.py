@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from resnext_backbones.tasks.engines import (
     engine_of,
     task_of,
 )
-from resnext_backbones.tasks.image_sizes import largest_size, precision_of
+from resnext_backbones.tasks.image_sizes import is_grouped, largest_size, precision_of
 
 BOXES = 100
 """Of an image, where no data set says how many there are: more than any of COCO's has."""
@@ -60,7 +61,7 @@ class Plan:
         boxes_from: where the number of boxes is from.
         optimizer: its class.
         now: as the config has it, and with each single change `changes`.
-        is_fitted: the steps were real ones with small images, so numbers are to 20%.
+        fitted: why the steps were real ones with small images, so that numbers are to 20%; "".
         gpu: bytes; None where none was named.
         command: the best setting that fits; "" where none does, and without a GPU.
         best: what it takes; without one that fits, what the least takes.
@@ -75,7 +76,7 @@ class Plan:
     amp: str
     now: Footprint
     changes: tuple[Row, ...]
-    is_fitted: bool
+    fitted: str
     gpu: int | None = None
     command: str = ""
     best: Footprint | None = None
@@ -119,14 +120,18 @@ def plan(
     now = as_it_is(cfg, amp or own, batch)
     boxes, boxes_from = (boxes, "--boxes") if boxes else boxes_of(cfg, engine)
     command, best = "", None
+    if size is None and found[0] != found[1] and now.batch > 1 and not is_grouped(cfg):
+        say(f"a batch may hold upright and wide images: it is as large as {max(found)} squared")
     with processes([f"resnext_backbones.tasks.{engine}.run", __name__]) as call:
 
-        def begin(setting: Setting) -> Future[tuple[Footprint, bool]]:
-            return call(count, name, options, variant, setting, found, boxes)
+        def begin(setting: Setting) -> Future[tuple[Footprint, str]]:
+            mixed = size is None and setting.batch > 1 and not is_grouped(cfg)
+            sides = (max(found), max(found)) if mixed else found
+            return call(count, name, options, variant, setting, sides, boxes)
 
         changes = list(single_changes(cfg, now))
         begun = {setting: begin(setting) for setting in (now, *(each for _, each in changes))}
-        first, is_fitted = result_of(begun[now])
+        first, fitted = result_of(begun[now])
         say("counted: as it is")
         rows = []
         for said, setting in changes:
@@ -145,7 +150,7 @@ def plan(
     plain = boxes if engine != PRETRAINING else 0
     return Plan(
         name, now.batch, found, plain, boxes_from, optimizer, now.amp, first, tuple(rows),
-        is_fitted, gpu, command, best,
+        fitted, gpu, command, best,
     )  # fmt: skip
 
 
@@ -156,8 +161,8 @@ def count(
     setting: Setting,
     size: tuple[int, int],
     boxes: int,
-) -> tuple[Footprint, bool]:
-    """Returns what a training step takes with a setting, and whether that is fitted.
+) -> tuple[Footprint, str]:
+    """Returns what a training step takes with a setting, and why that is fitted; "" if it is not.
 
     Args:
         name, options, variant, size, boxes: as of `plan`.
@@ -230,7 +235,7 @@ def _command(
     given = setting.options(cfg, own)
     flags = [part for part in given if part in ("--amp", setting.amp)]
     pairs = [*(options or ()), *(part for part in given if "=" in part)]
-    return " ".join(
+    return shlex.join(
         [
             "resnext",
             "pretrain" if engine == PRETRAINING else "train",

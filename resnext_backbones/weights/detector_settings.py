@@ -7,11 +7,11 @@ What is not named is as the framework builds the detector with FPN: MMDetection'
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from resnext_backbones.models.architecture import Architecture
-from resnext_backbones.variants import describe
+from resnext_backbones.variants import VARIANTS, describe, names_of
 from resnext_backbones.weights.detector_names import DETECTRON2, MMDET, TORCHVISION
 from resnext_backbones.weights.detectors import Detector
 from resnext_backbones.weights.preprocessing import Preprocessing
@@ -70,8 +70,9 @@ def settings_for(
     }
     rounded = detector.layout == TORCHVISION
     aligned, sampling = UNALIGNED if rounded else ALIGNED
+    name = _name_of(network)
     facts = Facts(
-        variant=describe(network),
+        variant=name or describe(network),
         classes=detector.classes,
         rows=91 if detector.rows_by_coco_id(class_ids) else detector.classes + 1,
         masks=detector.has_masks,
@@ -83,9 +84,31 @@ def settings_for(
         stride_in_1x1=network.stride_in_1x1,
     )
     lines = WORDS[to](facts)
+    if name is None:
+        lines.append(
+            f"(no variant is this network: build it by its fields, with activation="
+            f"{network.activation!r} and pooling={network.pooling!r}, which no tensor shows)"
+        )
     lines += [OTHERWISE] if rounded and to != TORCHVISION else []
     lines += [STRIDES] if network.cardinality == 1 and not network.stride_in_1x1 else []
     return "\n".join(lines)
+
+
+def _name_of(network: Architecture) -> str | None:
+    """Returns the name of a variant that is a network in all that counts, also in what no tensor
+    shows, but for what settings say beside it.
+    """
+    beside: dict[str, Any] = {
+        "in_channels": network.in_channels,
+        "stride_in_1x1": network.stride_in_1x1,
+    }
+    n = len(network.blocks)
+    names = (
+        name
+        for name in names_of(network)
+        if replace(VARIANTS[name].of_stages(n), **beside) == network
+    )
+    return next(names, None)
 
 
 def _mmdet(facts: Facts) -> list[str]:

@@ -278,7 +278,7 @@ def recorded(path: Path, content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _named_beside(path: Path) -> Architecture | None:
     """Returns what a config in a folder of the Hub says: timm's names a variant, and that of a
-    backbone for transformers has all of an architecture.
+    backbone for transformers, or of a network with one, has all of an architecture.
     """
     config = path.with_name("config.json")
     if path.name not in SAVED or not config.is_file():
@@ -287,7 +287,10 @@ def _named_beside(path: Path) -> Architecture | None:
         content = json.loads(config.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{config}, beside it: {error}") from error
-    found = content.get("architecture") if isinstance(content, dict) else None
+    said = content if isinstance(content, dict) else {}
+    if isinstance(inner := said.get("backbone_config"), dict):
+        said = inner
+    found = said.get("architecture")
     if isinstance(found, dict) and found.keys() <= FIELDS:
         return Architecture.of(found)
     return VARIANTS.get(found) if isinstance(found, str) else None

@@ -174,7 +174,10 @@ def _check_said(detector: Detector, pixels: Preprocessing, source: object) -> No
     for name, values in (("pixel_mean", pixels.mean), ("pixel_std", pixels.std)):
         said = detector.notes.get(name)
         given = torch.tensor(values)
-        if said is not None and not torch.allclose(said.float().flatten(), given, rtol=1e-3):
+        if said is None:
+            continue
+        alike = said.numel() == len(values)
+        if not alike or not torch.allclose(said.float().flatten(), given, rtol=1e-3):
             raise WeightsError(
                 f"weights {source}: its {name} is {said.flatten().tolist()}, and {pixels} was "
                 "given: say the right ones with --pixels. Nothing was written"

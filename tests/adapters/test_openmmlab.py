@@ -213,3 +213,8 @@ def test_norms_are_trained_by_default_where_the_librarys_own_are() -> None:
         assert not asked.train().bn1.training
         of[scope] = left_out.train().bn1.training
     assert of == {"mmdet": False, "mmseg": True, "mmpretrain": True}
+
+
+def test_a_variant_stands_in_place_of_the_words_of_mmpretrains_se_resnext() -> None:
+    named = openmmlab.SEResNeXt(variant="seresnext50_32x4d")
+    assert named.architecture == VARIANTS["seresnext50_32x4d"]

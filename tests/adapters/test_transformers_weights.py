@@ -229,3 +229,13 @@ def test_pushed_to_the_hub_and_loaded_from_it(
     save_file({"a": torch.zeros(1)}, snapshot / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(WeightsError, match=r"model\.safetensors"):
         ResNeXtBackbone.from_pretrained("owner/name", **where)
+
+
+def test_the_trunk_of_a_detectors_folder_is_compared_in_what_no_tensor_shows(
+    tmp_path: Path,
+) -> None:
+    detector, _ = network("DETR", activation="SiLU")
+    detector.save_pretrained(tmp_path)
+    with pytest.raises(WeightsError, match=r"(?s)SiLU.*ReLU|ReLU.*SiLU"):
+        load_weights(small(), tmp_path)
+    load_weights(small(activation="SiLU"), tmp_path)

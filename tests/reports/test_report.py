@@ -181,7 +181,11 @@ def test_the_page_of_a_run_ends_nothing(
     assert "detections.json" in info[0]
     assert info[-1] == f"report: {own / FILE_NAME}"
     (own / "record.json").write_text('[{"facts": 3, "data": {"train": [{"summary": 4}]}}]')
-    assert len(said()[1]) == 1
+    info, warnings = said()  # what is damaged is left out, and named
+    assert not warnings
+    for part in ("what was trained", "data"):
+        assert any(f"{part}: not written: " in line for line in info), part
+    assert info[-1] == f"report: {own / FILE_NAME}"
     (own / "record.json").unlink()
     (own / FILE_NAME).unlink()
     (own / FILE_NAME).mkdir()

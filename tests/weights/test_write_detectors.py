@@ -197,6 +197,12 @@ def test_names_of_published_files(files: Files, tmp_path: Path) -> None:
     same_bits(tensors_in(tmp_path / "once more.pth"), state)
     with pytest.raises(WeightsError, match=r"its pixel_mean is \[123.*was given"):
         convert_detector(path, tmp_path / "w.pth", "mmdet", pixels=BGR_UNSCALED)
+    mean = held["model"]["pixel_mean"]
+    held["model"]["pixel_mean"] = mean[[0, 1, 2, 2]]
+    path.write_bytes(pickle.dumps(held))
+    with pytest.raises(WeightsError, match=r"its pixel_mean is \[123.*was given"):
+        convert_detector(path, tmp_path / "w.pth", "mmdet", pixels=RGB)
+    held["model"]["pixel_mean"] = mean
     held["model"]["proposal_generator.anchor_generator.cell_anchors.2"] *= 2
     path.write_bytes(pickle.dumps(held))
     with pytest.raises(WeightsError, match=r"anchors\.2, are not the default"):

@@ -15,6 +15,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from resnext_backbones.engine.begin import averages_weights
 from resnext_backbones.engine.plan.answers import answered
 from resnext_backbones.engine.plan.step import Footprint, Ready, build, fake_tensors, take_step
 from resnext_backbones.errors import InputError
@@ -40,8 +41,8 @@ def footprint(
     *,
     accumulates: bool = False,
     pin: Callable[[nn.Module], None] = lambda _: None,
-) -> tuple[Footprint, bool]:
-    """Returns the memory of a training step, and whether it was fitted.
+) -> tuple[Footprint, str]:
+    """Returns the memory of a training step, and why it was fitted; "" where it was not.
 
     Args:
         make: makes its batch.
@@ -59,11 +60,16 @@ def footprint(
             ready = answered(lambda: _built(cfg, pin))
             data = make(images, size)
             taken = answered(lambda: take_step(ready, data, amp=kind, accumulates=accumulates))
-        return taken, False
+        why = ""
     except InputError:
         raise
-    except Exception:  # whatever an operator that knows no fake tensors raises
-        return _fitted(cfg, make, images, size, kind, accumulates, pin), True
+    except Exception as error:  # whatever an operator that knows no fake tensors raises
+        taken = _fitted(cfg, make, images, size, kind, accumulates, pin)
+        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if any(map(averages_weights, cfg.get("custom_hooks") or ())):
+        averaged = taken.parameters
+        taken = taken._replace(averaged=averaged, peak=taken.peak + averaged)
+    return taken, why
 
 
 def _built(cfg: Config, pin: Callable[[nn.Module], None]) -> Ready:

@@ -35,7 +35,9 @@ class Footprint(NamedTuple):
     kept: int
     """What the forward pass keeps for the backward pass, with the images."""
     peak: int
-    """The most that was alive at once, all of the above among it."""
+    """The most that was alive at once, all of the above among it, and all below."""
+    averaged: int = 0
+    """The averages of the weights that an EMAHook keeps."""
 
     @property
     def fixed(self) -> int:

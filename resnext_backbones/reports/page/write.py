@@ -57,6 +57,12 @@ def context(run: Run, say: Callable[[str], None]) -> dict[str, Any]:
         said.append(message)
         say(f"report: {message}")
 
+    def shown(what: str, make: Callable[[Run], Any]) -> Any:
+        """Returns a part of the page; where a damaged file has it, nothing, which is said."""
+        with harmless(tell, what):
+            return make(run)
+        return []
+
     figures = curves(run.train, run.val)
     found: dict[str, Any] = {}
     with harmless(tell, "precision of classes, and pictures"):
@@ -75,9 +81,9 @@ def context(run: Run, say: Callable[[str], None]) -> dict[str, Any]:
             {"figures": figures, "classes": found.pop("curves", [])}, dumps=json_text
         ),
         "headlines": words.headlines(run),
-        "facts": facts(run),
+        "facts": shown("what was trained", facts),
         "config": config_text(run),
-        "data": [row for split in data(run) for row in split],
+        "data": [row for split in shown("data", data) for row in split],
         "columns": list(COLUMNS.values()),
         "coco": words.coco_rows(run.metrics),
         "metrics": words.other_rows(run.metrics),
@@ -87,9 +93,9 @@ def context(run: Run, say: Callable[[str], None]) -> dict[str, Any]:
         "least_score": found.get("least_score"),
         "shown_classes": found.get("shown_classes"),
         "pictures": found.get("pictures", []),
-        "memory": memory(run),
-        "time": time(run),
-        "starts": starts(run),
+        "memory": shown("memory", memory),
+        "time": shown("time", time),
+        "starts": shown("starts", starts),
         "versions": run.last.get("versions", {}),
         "said": said,
         "version": resnext_backbones.__version__,
