@@ -57,7 +57,7 @@ def count(name: str) -> dict[str, int]:
 
 
 def count_kept(name: str) -> dict[str, int]:
-    """What a training step of a detector's trunk keeps; nothing of a network for small images."""
+    """Returns what a step of a detector's trunk keeps; nothing of a network for small images."""
     if VARIANTS[name].stem == "3x3":
         return {}
     return {"kept_bytes": kept_bytes(name, images=IMAGES, size=SIZE)}

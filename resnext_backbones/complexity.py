@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-adds, and the memory of a training step.
+"""A network costs parameters, multiply-adds, and the memory of a training step.
 
 `complexity.json` beside this file is the record of every variant. What counts anew imports PyTorch.
 """

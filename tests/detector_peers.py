@@ -5,6 +5,7 @@ They have the same widths, and pixels come normalised: what one finds the others
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from ast import literal_eval
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -47,7 +48,7 @@ class Found:
     masks: Tensor | None
 
 
-class Peer:
+class Peer(ABC):
     """A detector of a framework.
 
     Those that take `settings`, lines that `resnext convert` prints, are small but for these; with
@@ -77,11 +78,13 @@ class Peer:
         """What the framework saves."""
         return self.model.state_dict()
 
+    @abstractmethod
     def load(self, path: Path) -> None:
-        raise NotImplementedError
+        """Takes what a file holds, by the framework's own means."""
 
+    @abstractmethod
     def __call__(self, images: Tensor) -> Found:
-        raise NotImplementedError
+        """What the framework finds in images that are normalised."""
 
 
 class MMDetection(Peer):

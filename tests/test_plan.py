@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 import pytest
 import torch
+from tooling import ROOT
 
 from resnext_backbones import cli
 
@@ -106,3 +108,14 @@ def test_the_command_line_can_be_pasted() -> None:
     line = _command("my config.py", "mmdetection", cfg, Setting("bf16", 1), "", ["a=[1, 2]"], None)
     said = ["resnext", "train", "my config.py", "--amp", "bf16", "--cfg-options", "a=[1, 2]"]
     assert shlex.split(line)[:7] == said
+
+
+@pytest.mark.whole
+def test_averaged_weights_are_counted(tmp_path: Path) -> None:
+    with_averages = tmp_path / "averages.py"
+    base = ROOT / "configs" / "demo_coco.py"
+    with_averages.write_text(f"_base_ = {str(base)!r}\ncustom_hooks = [dict(type='EMAHook')]\n")
+    arguments = DETECTOR, None, Setting("", 1), (128, 160), 5
+    plain, _ = count("demo_coco", *arguments)
+    averaged, _ = count(str(with_averages), *arguments)
+    assert averaged.averaged == plain.parameters == averaged.peak - plain.peak

@@ -18,7 +18,7 @@ from torchvision.ops import roi_align
 from torchvision.ops.poolers import LevelMapper, MultiScaleRoIAlign
 
 STRIDES = (4, 8, 16, 32)
-"""Of the maps of a pyramid; pooling adds one of twice the last."""
+"""The maps of a pyramid have these strides; pooling adds one of twice the last."""
 
 CPU = torch.device("cpu")
 

@@ -39,7 +39,7 @@ HUB = (
     "subfolder",
     "token",
 )
-"""What says which file of the Hub is meant."""
+"""These arguments say which file of the Hub is meant."""
 
 
 class ResNeXtBackbone(BackboneMixin, PreTrainedModel):

@@ -21,7 +21,7 @@ TURNS, FEWEST = 7, 2
 """A network is timed so often after a turn that warms up; one that is slow at least so often."""
 
 SLOW = 10.0
-"""So many seconds of turns are enough."""
+"""A network whose turns have taken so many seconds has no further ones."""
 
 
 class Taken(NamedTuple):

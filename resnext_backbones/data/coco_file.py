@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from resnext_backbones.errors import InputError
+from resnext_backbones.garbage import without_collections
 from resnext_backbones.other_files import what_else
 
 Content = dict[str, Any]
@@ -61,7 +61,8 @@ def read_content(path: Path, needed: Sequence[str] = LISTS) -> Content:
     is of another format.
     """
     try:
-        with _reading(path) as file, _without_collections():
+        # Which would take longer than to make these millions of lists.
+        with _reading(path) as file, without_collections():
             content = json.load(file)  # finds out UTF-16 and byte order marks by itself
     except (ValueError, RecursionError) as error:
         with _reading(path) as file:
@@ -132,17 +133,3 @@ def _first(content: Any) -> dict[str, Any]:
     """Returns the first of a list of objects, or nothing."""
     is_list = isinstance(content, list) and content and isinstance(content[0], dict)
     return content[0] if is_list else {}
-
-
-@contextmanager
-def _without_collections() -> Iterator[None]:
-    """Stops Python from looking for circles while millions of lists are made, which takes longer
-    than to make them.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

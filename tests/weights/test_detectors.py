@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ import torch
 from detector_files import Files, same_bits, tensors_in, write
 from detector_peers import tiny
 
+from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import WeightsError
 from resnext_backbones.weights.detector_names import LAYOUTS
+from resnext_backbones.weights.detector_settings import _name_of
 from resnext_backbones.weights.preprocessing import RGB
 from resnext_backbones.weights.write_detectors import convert_detector
 
@@ -121,3 +124,12 @@ def test_trunks_without_heads_and_what_targets_lack(tmp_path: Path) -> None:
     assert "backbone.bottom_up.trunk.stem.0.weight" in tensors_in(tmp_path / "deep.pkl")
     convert_detector(tmp_path / "deep.pkl", tmp_path / "deep.pth", "torchvision")
     same_bits(tensors_in(tmp_path / "deep.pth"), tensors_in(path))
+
+
+def test_settings_name_no_variant_that_is_another_network() -> None:
+    """Broken where what no tensor shows is not looked at."""
+    row = VARIANTS["resnext50_32x4d"]
+    assert _name_of(replace(row, in_channels=4)) == "resnext50_32x4d"
+    assert _name_of(VARIANTS["legacy_seresnext50_32x4d"]) == "legacy_seresnext50_32x4d"
+    assert _name_of(replace(row, activation="SiLU")) is None
+    assert _name_of(replace(row, pooling="ceil")) is None

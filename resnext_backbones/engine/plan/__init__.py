@@ -1,1 +1,1 @@
-"""What a training step will take of memory, before there is any."""
+"""A plan says what a training step will take of memory, before there is any."""

@@ -37,7 +37,7 @@ Place = tuple[str, int]
 
 TRIES = 24
 KINDS = 8
-"""So many different values a tensor has, unless they are indices."""
+"""A tensor is taken to have so many different values, unless they are indices."""
 
 UNKNOWN = DataDependentOutputException, DynamicOutputShapeException
 NOT_FAKE = *UNKNOWN, UnsupportedFakeTensorException, UnsupportedOperatorException
@@ -92,7 +92,7 @@ class Answers(TorchDispatchMode):
         self._asked: dict[Place, int] = {}
         """Places in the order in which they asked last, and how many answers each has."""
         self._counts = WeakTensorKeyDictionary()
-        """Of tensors, at most how many entries are not zero."""
+        """Holds of tensors how many of their entries are not zero, at most."""
         self._distinct = WeakTensorKeyDictionary()
         """Tensors whose entries all differ."""
 

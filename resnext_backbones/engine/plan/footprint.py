@@ -18,6 +18,7 @@ from torch import nn
 from resnext_backbones.engine.begin import averages_weights
 from resnext_backbones.engine.plan.answers import answered
 from resnext_backbones.engine.plan.step import Footprint, Ready, build, fake_tensors, take_step
+from resnext_backbones.engine.walk import dicts_with
 from resnext_backbones.errors import InputError
 
 Make = Callable[[int, tuple[int, int]], Callable[[], Any]]
@@ -66,7 +67,7 @@ def footprint(
     except Exception as error:  # whatever an operator that knows no fake tensors raises
         taken = _fitted(cfg, make, images, size, kind, accumulates, pin)
         why = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    if any(map(averages_weights, cfg.get("custom_hooks") or ())):
+    if any(dicts_with(cfg.get("custom_hooks"), averages_weights)):
         averaged = taken.parameters
         taken = taken._replace(averaged=averaged, peak=taken.peak + averaged)
     return taken, why

@@ -19,6 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from resnext_backbones.engine.config import build_errors_named
 from resnext_backbones.engine.plan.storages import LiveStorages
+from resnext_backbones.garbage import without_collections
 
 OWN_SCALING = ("dtype", "loss_scale", "use_fp64")
 """Arguments of MMEngine's AmpOptimWrapper, which takes no plain one's place here."""
@@ -91,7 +92,8 @@ def take_step(
     live = LiveStorages()
     wrapper.zero_grad()
     gc.collect()
-    with _no_collection(), live:
+    # PyTorch takes it ill where a storage that somebody follows is collected.
+    with without_collections(), live:
         parameters = live.hold([*model.parameters(), *model.buffers()])
         optimizer = _with_state(ready, live)
         gradients = sum(p.nbytes for p in model.parameters() if p.requires_grad)
@@ -136,20 +138,6 @@ def _with_state(ready: Ready, live: LiveStorages) -> int:
     tensors = [value for value in held if isinstance(value, Tensor)]
     live.hold(tensors)
     return sum({t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}.values())
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Keeps Python from collecting cycles, which it does at times that nobody knows; PyTorch takes
-    it ill where a storage is among them that somebody follows.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 @contextmanager
