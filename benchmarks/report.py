@@ -90,12 +90,26 @@ FAMILY_COLUMNS = (
 )
 """The same of the family's networks beside timm's."""
 
+WAYS_COLUMNS = (
+    ("tuned of plain", lambda row: f"{row['ratio']:.3f}"),
+    ("task", lambda row: row["task"]),
+    ("precision", lambda row: row["precision"]),
+    ("images", lambda row: "{} x {} x {}".format(row["batch"], *row["size"])),
+    ("spread", lambda row: f"{row['spread']:.1%}"),
+    ("tuned (s)", lambda row: f"{row['tuned']:.3f}"),
+    ("plain (s)", lambda row: f"{row['plain']:.3f}"),
+    ("passes that are not plain", lambda row: str(row["chosen"])),
+    ("seconds to tune before", lambda row: f"{row['tuning_seconds']:.0f}"),
+)
+"""The same of tuned ways beside plain ones."""
+
 COLUMNS_OF = {
     "setting": COLUMNS,
     "recipe": DATA_COLUMNS,
     "epoch": EPOCH_COLUMNS,
     "family": FAMILY_COLUMNS,
     "plan": PLAN_COLUMNS,
+    "ways": WAYS_COLUMNS,
 }
 """By a key of the result."""
 
@@ -129,6 +143,9 @@ def title(result: dict[str, Any]) -> str:
         return f"the family beside timm's, as a detector trains them, {size}"
     if "plan" in result:
         return f"planned and measured memory, {result['plan']['boxes']} objects in an image"
+    if "ways" in result:
+        ways = result["ways"]
+        return f"what tuning gains, {ways['variant']}, {ways['turns']} turns in one process"
     setting = result["setting"]
     sizes = [f"{setting['batch']} x {height} x {width}" for height, width in setting["sizes"]]
     size = sizes[0] if len(sizes) == 1 else f"{len(sizes)} sizes from {sizes[0]} to {sizes[-1]}"
@@ -296,7 +313,7 @@ def update_document(document: Path = DOCUMENT, data: Path = DATA) -> Path:
     """Write the sections of all results in a folder into a document, between its markers."""
     sections = [section(result) for result in read(data.glob("*.json"))]
     for path in sorted(
-        path for kind in ("epoch", "family") for path in data.glob(f"{kind}_*.json")
+        path for kind in ("epoch", "family", "ways") for path in data.glob(f"{kind}_*.json")
     ):
         sections.append(plain_section(json.loads(path.read_text(encoding="utf-8"))))
     for path in sorted(data.glob("data_*.json")):

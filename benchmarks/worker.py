@@ -86,6 +86,23 @@ def turn() -> tuple[float, float]:
     return taken, worked
 
 
+def turns_of_ways(ways: Sequence[Row], turns: int) -> list[tuple[float, float]]:
+    """Returns the seconds of neighbouring turns: with these ways, and with plain ones. Which comes
+    first changes from pair to pair.
+    """
+    device = torch.device(_job.setting.device).type
+    tables = from_rows(device, ways)[0], {}
+    pairs = []
+    _job.warm_up()
+    for number in range(-1, turns):  # the first pair warms up
+        pair = [0.0, 0.0]
+        for i in (0, 1) if number % 2 else (1, 0):
+            use(device, tables[i])
+            pair[i] = _job.turn()
+        pairs.append((pair[0], pair[1]))
+    return pairs[1:]
+
+
 def peak_bytes() -> int:
     """Returns the most memory so far."""
     return memory.peak_bytes(_job.setting.device)

@@ -1,0 +1,104 @@
+"""What tuning gains: steps with tuned ways beside steps with plain ones, in one process, in turns.
+
+python -m benchmarks.ways --out docs/benchmarks
+
+Two processes that run the same code differ by a few percent, by where their memory lies; here both
+kinds of step use the same weights, images and memory, and follow one another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from benchmarks.contestants import OWN
+from benchmarks.job import PRECISIONS, TASKS, Entry, Setting
+from benchmarks.provenance import file_name, provenance
+from benchmarks.report import table
+from benchmarks.worker import Worker, tune, turns_of_ways
+from resnext_backbones.cli import run_tool
+from resnext_backbones.compute.calls import PLAIN
+from resnext_backbones.compute.ways import UNKNOWN
+
+VARIANT = "resnext101_32x4d"
+
+SMALL = 480, 800
+
+STEPS = (("classification", None), ("detector", SMALL), ("detector", None), ("inference", None))
+"""Tasks, and the sizes of their images; None is the task's own."""
+
+
+def settings(device: str) -> Iterator[Setting]:
+    """Yields what is measured, in each precision."""
+    for task, size in STEPS:
+        usual = TASKS[task]
+        yield Setting(task, VARIANT, usual.batch, (size or usual.size,), device)
+
+
+def measure(setting: Setting, precision: str, turns: int) -> dict[str, Any]:
+    """Returns a row: the median of the ratios of neighbouring steps, and half of the range between
+    their quartiles.
+    """
+    worker = Worker(setting, Entry(OWN, precision))
+    try:
+        ways, tuning_seconds = worker.call(tune)
+        pairs = worker.call(turns_of_ways, ways, turns)
+    finally:
+        worker.close()
+    low, ratio, high = statistics.quantiles([tuned / plain for tuned, plain in pairs], n=4)
+    tuned, plain = (statistics.median(column) for column in zip(*pairs, strict=True))
+    (size,) = setting.sizes
+    return {
+        "task": setting.task,
+        "batch": setting.batch,
+        "size": size,
+        "precision": precision,
+        "seconds": pairs,
+        "tuned": tuned,
+        "plain": plain,
+        "ratio": ratio,
+        "spread": (high - low) / 2,
+        "tuning_seconds": tuning_seconds,
+        "chosen": sum(way not in (PLAIN, UNKNOWN) for row in ways for way in row["ways"].values()),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.ways", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, nargs="+", default=["float32", "bfloat16"]
+    )
+    parser.add_argument("--turns", type=int, default=12, help="of each; default %(default)s")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--out", type=Path, default=Path("work_dirs/benchmark"))
+    args = parser.parse_args(arguments)
+    console = Console()
+    console = console if console.is_terminal else Console(width=160)
+    rows = []
+    for setting in settings(args.device):
+        for precision in args.precision:
+            rows.append(measure(setting, precision, args.turns))
+            console.log(f"{setting.task}, {precision}: {rows[-1]['ratio']:.3f}")
+    result = {"ways": {"variant": VARIANT, "turns": args.turns}, "rows": rows}
+    result |= provenance(args.device)
+    result["command"] = shlex.join(["python", "-m", "benchmarks.ways", *sys.argv[1:]])
+    console.print(table(result))
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / f"ways_{file_name(result['hardware'])}.json"
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    console.print(path, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    run_tool(main)

@@ -1,0 +1,49 @@
+"""Tuned ways beside plain ones, in one process."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from benchmarks import worker
+from benchmarks.contestants import OWN
+from benchmarks.job import Entry, Job, Setting
+from benchmarks.report import markdown
+from benchmarks.ways import measure, settings
+from resnext_backbones.compute.calls import PRODUCT, Layer
+from resnext_backbones.compute.geometry import Geometry
+from resnext_backbones.compute.ways import Ways, forget, table, to_rows
+
+LAYER = Layer("cpu", torch.float32, True, (8, 8, 1, 1), Geometry((1, 1), (0, 0), (1, 1), 1))
+TUNED = to_rows({LAYER: {64: Ways(PRODUCT)}})
+SMALL = Setting("detector", "resnext26ts", 1, ((32, 32),), "cpu")
+
+
+def test_each_turn_is_computed_in_its_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order changes from pair to pair, and the first pair is not counted."""
+    seen: list[bool] = []
+
+    class Watched(Job):
+        def turn(self) -> float:
+            seen.append(bool(table("cpu")))
+            return float(seen[-1])
+
+    monkeypatch.setattr(worker, "_job", Watched(SMALL, Entry(OWN)), raising=False)
+    pairs = worker.turns_of_ways(TUNED, 3)
+    forget("cpu")
+    assert pairs == [(1.0, 0.0)] * 3
+    assert seen == [True, False, False, True, True, False, False, True]
+
+
+@pytest.mark.whole
+def test_a_row_says_what_was_measured() -> None:
+    row = measure(SMALL, "float32", turns=3)
+    assert len(row["seconds"]) == 3
+    assert row["chosen"] >= 0
+    result = {"ways": {"variant": SMALL.variant, "turns": 3}, "rows": [row]}
+    assert "| detector | float32 | 1 x 32 x 32 |" in markdown(result)
+
+
+def test_the_tasks_of_detectors_and_classifiers_are_measured() -> None:
+    tasks = [(setting.task, setting.sizes) for setting in settings("cpu")]
+    assert len(set(tasks)) == len(tasks) == 4
