@@ -13,11 +13,11 @@ import packaging
 import pytest
 from tooling import ROOT
 
-from resnext_backbones.reports.doctor import machine, machine_rules
-from resnext_backbones.reports.doctor.failures import explanation
+from resnext_backbones.reports.doctor import machine, rules
+from resnext_backbones.reports.doctor.causes import explanation
 from resnext_backbones.reports.doctor.installed import look
 from resnext_backbones.reports.doctor.probing import Probe
-from resnext_backbones.reports.doctor.setup import SetUp
+from resnext_backbones.reports.doctor.rules import SetUp
 from resnext_backbones.reports.doctor.text import private
 
 HANG = "import time\ntime.sleep(600)"
@@ -234,12 +234,9 @@ def test_gpus_that_cannot_be_used_are_found(
     (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    facts = {"gpus": machine._gpus(), "environment": {}}
+    facts = {"gpus": machine.gpus()}
     probe = Probe("torch", "2.14.1", torch)
-    found = [
-        each.what
-        for each in machine_rules.gpus(SetUp(look(), {"torch": probe}, facts, "", tmp_path))
-    ]
+    found = [each.what for each in rules.gpus(SetUp(look(), {"torch": probe}, facts, "", tmp_path))]
     assert len(found) == bool(said) or "mismatch" in tool
     assert all(said in each for each in found)
 

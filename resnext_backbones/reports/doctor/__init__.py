@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from resnext_backbones.errors import InputError
 from resnext_backbones.reports.doctor import machine
-from resnext_backbones.reports.doctor.installed import look
-from resnext_backbones.reports.doctor.probe import COLLECT_ENV
-from resnext_backbones.reports.doctor.probing import Prober
-from resnext_backbones.reports.doctor.rules import RULES, notes
-from resnext_backbones.reports.doctor.setup import OPERATORS, Finding, SetUp
+from resnext_backbones.reports.doctor.installed import MODULES, look
+from resnext_backbones.reports.doctor.probing import try_modules
+from resnext_backbones.reports.doctor.rules import RULES, Finding, SetUp, notes
 from resnext_backbones.reports.doctor.text import text
 
 SECONDS = 8.5
@@ -35,12 +34,13 @@ def diagnose(runs: Path, *, seconds: float = SECONDS) -> Diagnosis:
     """
     until = time.monotonic() + seconds
     installed = look()
-    names = list(installed.origins)
-    names += [COLLECT_ENV] if "torch" in names else []
-    names += [OPERATORS] if {"torch", "mmcv"} <= {*names} else []
-    prober = Prober(names, seconds=until - time.monotonic())
-    facts = machine.facts(runs, until=until)
-    setup = SetUp(installed, prober.finish(), facts, _openmmlab(), runs)
+    lines: dict[str, list[str]] = {}
+    for name in installed.origins:
+        lines.setdefault(MODULES[name].process, []).append(name)
+    with ThreadPoolExecutor() as threads:
+        probes = threads.submit(try_modules, lines.values(), until=until)
+        facts = machine.facts(runs, until=until)
+        setup = SetUp(installed, probes.result(), facts, _openmmlab(), runs)
     findings = [finding for rule in RULES for finding in rule(setup)]
     return Diagnosis(findings, text(setup, findings, list(notes(setup))))
 

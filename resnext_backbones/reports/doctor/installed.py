@@ -3,56 +3,67 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import re
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import Distribution, distributions
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from resnext_backbones.reports.doctor.probe import COLLECT_ENV, OPERATORS
 
 OWN = "resnext-backbones"
+OPENCV = tuple(f"opencv-{a}python{b}" for a in ("", "contrib-") for b in ("", "-headless"))
 
-OPENCV = (
-    "opencv-python",
-    "opencv-python-headless",
-    "opencv-contrib-python",
-    "opencv-contrib-python-headless",
-)
 
-MODULES: dict[str, tuple[str, ...]] = {
-    "torch": ("torch",),
-    "torchvision": ("torchvision",),
-    "numpy": ("numpy",),
-    "safetensors": ("safetensors",),
-    "huggingface_hub": ("huggingface-hub",),
-    "filelock": ("filelock",),
-    "mmengine": ("onedl-mmengine", "mmengine", "mmengine-lite"),
-    "mmcv": ("onedl-mmcv", "mmcv", "mmcv-full", "mmcv-lite"),
-    "mmdet": ("onedl-mmdetection", "mmdet"),
-    "detectron2": ("detectron2",),
-    "transformers": ("transformers",),
-    "timm": ("timm",),
-    "cv2": OPENCV,
-    "PIL": ("pillow", "pillow-simd"),
-    "pycocotools.mask": ("pycocotools",),
-    "matplotlib": ("matplotlib",),
+class Module(NamedTuple):
+    """Says how a module is tried.
+
+    Attributes:
+        process: modules with one word here are imported one after another in one process; the
+            processes run at once.
+        brought_by: the distributions that bring it.
+        imports: others of the table that it imports: where one of them fails, it is the cause.
+    """
+
+    process: str
+    brought_by: Sequence[str]
+    imports: Sequence[str] = ()
+
+
+MODULES: dict[str, Module] = {
+    "torch": Module("torch", ["torch"]),
+    "torchvision": Module("torch", ["torchvision"], ["torch"]),
+    "timm": Module("torch", ["timm"], ["torch", "torchvision"]),
+    "numpy": Module("pixels", ["numpy"]),
+    "PIL": Module("pixels", ["pillow", "pillow-simd"]),
+    "cv2": Module("pixels", OPENCV, ["numpy"]),
+    "pycocotools.mask": Module("pixels", ["pycocotools"], ["numpy"]),
+    "matplotlib": Module("pixels", ["matplotlib"], ["numpy", "PIL"]),
+    "safetensors": Module("files", ["safetensors"]),
+    "huggingface_hub": Module("files", ["huggingface-hub"]),
+    "filelock": Module("files", ["filelock"]),
+    "transformers": Module("files", ["transformers"], ["huggingface_hub", "torch", "numpy"]),
+    "detectron2": Module("files", ["detectron2"], ["torch", "torchvision", "numpy"]),
+    "mmengine": Module(
+        "mmcv", ["onedl-mmengine", "mmengine", "mmengine-lite"], ["torch", "cv2", "numpy"]
+    ),
+    "mmcv": Module(
+        "mmcv", ["onedl-mmcv", "mmcv", "mmcv-full", "mmcv-lite"], ["mmengine", "torch", "cv2"]
+    ),
+    OPERATORS: Module("mmcv", [], ["mmcv", "torchvision", "torch"]),
+    "mmdet": Module("mmcv", ["onedl-mmdetection", "mmdet"], ["mmcv", "torch"]),
+    COLLECT_ENV: Module("account", [], ["torch"]),
 }
-"""Modules that are tried, and the distributions that bring them."""
+"""What no distribution brings is tried where the first module is that it imports."""
 
-BESIDE = ("triton", "tokenizers", "supervision", "webdataset", "fvcore", "xformers", "apex")
-"""Their versions are listed as well."""
-
-KNOWN = frozenset({OWN, *BESIDE}.union(*MODULES.values()))
-
-PACKAGING = ("packaging", "pip._vendor.packaging", "setuptools._vendor.packaging")
-"""Each of these compares versions."""
+KNOWN = frozenset({OWN, "triton"}.union(*(each.brought_by for each in MODULES.values())))
 
 
 class Unmet(NamedTuple):
@@ -65,91 +76,70 @@ class Unmet(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Package:
-    """Holds what the folder of a distribution says.
-
-    Attributes:
-        name: normalised, as pip compares names.
-        folder: where it and its modules are.
-        files: of its modules, and how many of them are not there.
-        missing: one that is not there; "" where all are.
-        editable: whether its modules are elsewhere, in a checkout.
-    """
-
-    name: str
-    version: str
-    folder: Path
-    requires: tuple[str, ...]
-    files: int
-    absent: int
-    missing: str
-    editable: bool
-
-
-@dataclass(frozen=True)
 class Installed:
     """Holds what Python would find here.
 
     Attributes:
-        packages: by name, those of `KNOWN`; of several with one name the first one counts.
+        packages: of the names in `KNOWN`; of several with one name the first one counts.
+        absent: name -> how many of the files that it brought are gone, of how many, and one.
         doubled: name -> versions, of what one folder has twice.
         leftovers: folders that pip renamed and never removed, or whose description is gone.
         origins: module -> its first file; None where it is a folder without one.
         unmet: requirements of the packages that nothing fits.
         compared: whether their versions could be compared.
-        own_version: of this package.
     """
 
-    packages: Mapping[str, Package]
-    doubled: Mapping[str, tuple[str, ...]]
-    leftovers: tuple[Path, ...]
+    packages: Mapping[str, Distribution]
+    absent: Mapping[str, tuple[int, int, str]]
+    doubled: Mapping[str, list[str]]
+    leftovers: list[Path]
     origins: Mapping[str, str | None]
-    unmet: tuple[Unmet, ...]
+    unmet: list[Unmet]
     compared: bool
-    own_version: str
 
-    def of_module(self, module: str) -> list[Package]:
-        """Returns the distributions that bring a module."""
-        names = MODULES.get(module, ())
-        return [self.packages[name] for name in names if name in self.packages]
+    def of_module(self, module: str) -> dict[str, str]:
+        """Returns the distributions that bring a module, and their versions."""
+        names = MODULES[module].brought_by if module in MODULES else ()
+        return {name: self.packages[name].version for name in names if name in self.packages}
 
     def version(self, module: str) -> str:
         """Returns the version that the first of them says; "" where there is none."""
-        return next((each.version for each in self.of_module(module)), "")
+        return next(iter(self.of_module(module).values()), "")
+
+    def shadowed(self, module: str) -> bool:
+        """Tells whether a module is found elsewhere than where its distributions are."""
+        origin = self.origins.get(module)
+        brought = [self.packages[name] for name in self.of_module(module)]
+        texts = [each.read_text("direct_url.json") or "" for each in brought]
+        if not (origin and brought) or any(re.search(r'"editable":\s*true', t) for t in texts):
+            return False
+        return not any(Path(origin).is_relative_to(str(e.locate_file(""))) for e in brought)
 
 
 def look() -> Installed:
     """Returns what is installed."""
-    from resnext_backbones import __version__
-
-    packages: dict[str, Package] = {}
-    versions: dict[str, str] = {}
+    found: dict[str, Distribution] = {}
     doubled: dict[str, list[str]] = {}
-    leftovers = list(_leftovers())
-    for distribution in distributions():
-        folder = Path(str(distribution.locate_file("")))
+    folders = {Path(each) for each in sys.path if each.endswith("-packages")}
+    leftovers = [each for folder in folders for each in sorted(folder.glob("~*"))]
+    for each in distributions():
         try:
-            name, version = normalised(distribution.metadata["Name"]), distribution.version
+            first = found.setdefault(normalised(each.metadata["Name"]), each)
+            again = first.version != each.version
         except (TypeError, KeyError, AttributeError, ValueError):  # as Python's versions have it
-            leftovers.append(Path(str(getattr(distribution, "_path", folder))))
+            leftovers.append(Path(str(getattr(each, "_path", "?"))))
             continue
-        if name in versions:
-            first = packages.get(name)
-            if first is not None and first.folder == folder and version != first.version:
-                doubled.setdefault(name, [first.version]).append(version)
-            continue
-        versions[name] = version
-        if name in KNOWN:
-            packages[name] = _package(name, version, folder, distribution)
-    needs = {name: each.requires for name, each in packages.items()}
-    needs.setdefault(OWN, _own_requirements())
+        if again and first.locate_file("") == each.locate_file(""):
+            name = normalised(each.metadata["Name"])
+            doubled.setdefault(name, [first.version]).append(each.version)
+    known = {name: each for name, each in found.items() if name in KNOWN}
     return Installed(
-        packages,
-        {name: tuple(each) for name, each in doubled.items()},
-        tuple(leftovers),
+        known,
+        {name: gone for name, each in known.items() if (gone := _absent(each))[0]},
+        {name: versions for name, versions in doubled.items() if name in KNOWN},
+        leftovers,
         {module: origin for module in MODULES if (origin := _origin(module)) != ""},
-        *_unmet(needs, versions),
-        __version__,
+        *_unmet(found),
     )
 
 
@@ -157,82 +147,55 @@ def normalised(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _package(name: str, version: str, folder: Path, distribution: Distribution) -> Package:
-    files, missing = 0, []
-    # A file of its own; `distribution.files` would make an object of each of torch's 15,000.
-    for line in csv.reader((distribution.read_text("RECORD") or "").splitlines()):
-        # Scripts are elsewhere where an environment has moved, and Python writes its own .pyc.
-        if line and not line[0].startswith(("..", "/")) and not line[0].endswith(".pyc"):
-            files += 1
-            if not os.path.lexists(folder / line[0]):
-                missing.append(line[0])
-    url = {}
-    with suppress(ValueError):
-        url = json.loads(distribution.read_text("direct_url.json") or "{}")
-    return Package(
-        name,
-        version,
-        folder,
-        tuple(distribution.requires or ()),
-        files,
-        len(missing),
-        missing[0] if missing else "",
-        bool(url.get("dir_info", {}).get("editable")),
-    )
+def _absent(distribution: Distribution) -> tuple[int, int, str]:
+    # `Distribution.files` makes an object of each of torch's 15,000, or leaves out the absent.
+    rows = csv.reader((distribution.read_text("RECORD") or "").splitlines())
+    # Scripts are elsewhere where an environment has moved, and Python writes its own .pyc.
+    files = [row[0] for row in rows if row and not re.match(r"\.\.|/|.*\.pyc$", row[0])]
+    folder = str(distribution.locate_file(""))
+    gone = [each for each in files if not os.path.lexists(os.path.join(folder, each))]  # noqa: PTH118
+    return len(gone), len(files), "".join(gone[:1])
 
 
 def _origin(module: str) -> str | None:
     """Returns the first file of a module's package; None where its folder has none, and "" where
     Python finds nothing.
     """
-    try:
-        spec = find_spec(module.partition(".")[0])
-    except (ImportError, ValueError):
-        return ""
-    return "" if spec is None else spec.origin
+    row = MODULES[module]
+    with suppress(ImportError, ValueError):
+        spec = find_spec((module if row.brought_by else row.imports[0]).partition(".")[0])
+        return "" if spec is None else spec.origin
+    return ""
 
 
-def _leftovers() -> Iterator[Path]:
-    for folder in {Path(each) for each in sys.path if each.endswith("-packages")}:
-        with suppress(OSError):
-            yield from sorted(folder.glob("~*"))
-
-
-def _own_requirements() -> tuple[str, ...]:
+def _own_requirements() -> Sequence[str]:
     """Returns what this package needs, of a checkout that is not installed."""
     with suppress(OSError, ValueError, LookupError):
         text = (Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8")
-        return tuple(tomllib.loads(text)["project"]["dependencies"])
+        return list(tomllib.loads(text)["project"]["dependencies"])
     return ()
 
 
-def _unmet(
-    needs: Mapping[str, Iterable[str]], versions: Mapping[str, str]
-) -> tuple[tuple[Unmet, ...], bool]:
+def _unmet(found: Mapping[str, Distribution]) -> tuple[list[Unmet], bool]:
     """Returns what pip's own check would find of these packages, and whether versions could be
     compared; where not, those that this package needs and that are not there.
     """
-    packaging = _packaging()
-    found = []
-    for by, texts in needs.items():
-        for text in texts:
-            if packaging is None:
-                name = normalised(re.split(r"[^\w.-]", text, maxsplit=1)[0])
-                if by == OWN and ";" not in text and name not in versions:
-                    found.append(Unmet(by, text, name, None))
-                continue
-            needed = packaging.Requirement(text)
-            if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
-                continue
-            name = normalised(needed.name)
-            version = versions.get(name)
-            if version is None or not needed.specifier.contains(version, prereleases=True):
-                found.append(Unmet(by, f"{needed.name}{needed.specifier}", name, version))
-    return tuple(found), packaging is not None
-
-
-def _packaging() -> Any:
-    for name in PACKAGING:
+    needs = {name: each.requires or () for name, each in found.items() if name in KNOWN}
+    asked = [(by, t) for by, texts in {OWN: _own_requirements(), **needs}.items() for t in texts]
+    for name in ("packaging", "pip._vendor.packaging", "setuptools._vendor.packaging"):
         with suppress(ImportError):
-            return import_module(f"{name}.requirements")
-    return None
+            requirement = import_module(f"{name}.requirements").Requirement
+            break
+    else:
+        plain = [text for by, text in asked if by == OWN and ";" not in text]
+        names = {text: normalised(re.split(r"[^\w.-]", text)[0]) for text in plain}
+        return [Unmet(OWN, text, n, None) for text, n in names.items() if n not in found], False
+    unmet = []
+    for by, text in asked:
+        needed = requirement(text)
+        if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+            name = normalised(needed.name)
+            version = found[name].version if name in found else None
+            if version is None or not needed.specifier.contains(version, prereleases=True):
+                unmet.append(Unmet(by, f"{needed.name}{needed.specifier}", name, version))
+    return unmet, True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import pwd
 import re
 import socket
@@ -11,10 +12,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from resnext_backbones.reports.doctor.installed import BESIDE, MODULES
-from resnext_backbones.reports.doctor.machine_rules import size
-from resnext_backbones.reports.doctor.probe import COLLECT_ENV
-from resnext_backbones.reports.doctor.setup import OPERATORS, Finding, SetUp
+from resnext_backbones import __version__
+from resnext_backbones.engine.provenance import commit
+from resnext_backbones.reports.doctor.installed import MODULES
+from resnext_backbones.reports.doctor.probe import COLLECT_ENV, OPERATORS
+from resnext_backbones.reports.doctor.rules import Finding, SetUp
+from resnext_backbones.reports.units import size
+
+SHOWN = r"RESNEXT_\w+|OMP_\w+|MKL_\w+|KMP_\w+|ONEDNN_\w+|CUDA_\w+|NVIDIA_\w+|NCCL_\w+|TORCH_\w+|\
+PYTORCH_\w+|TORCHINDUCTOR_\w+|TRITON_\w+|PYTHON\w+|LD_LIBRARY_PATH|LD_PRELOAD|HF_HOME|\
+HF_HUB_OFFLINE|XDG_CACHE_HOME|VIRTUAL_ENV|CONDA_DEFAULT_ENV|TMPDIR|CXX|CC|RANK|WORLD_SIZE|\
+LOCAL_RANK|SLURM_JOB_ID"
+"""A pattern of environment variables that matter here; the others are nobody's business."""
 
 SECRETS = (
     (r"//[^/\s:@]+:[^/\s@]+@", "//***@"),
@@ -34,13 +43,20 @@ def text(setup: SetUp, findings: Sequence[Finding], notes: Sequence[str]) -> str
     for number, finding in enumerate(findings, start=1):
         lines += [f"{number}. {finding.what}", *([f"   {finding.mend}"] if finding.mend else [])]
     lines += ["", *(f"- {note}" for note in notes)] if notes else []
-    for title, rows in (
-        ("versions", _versions(setup)),
-        ("operators of mmcv in use", _operators(setup)),
-        ("machine", _machine(setup)),
-        ("environment", _environment(setup)),
-        (COLLECT_ENV, _collected(setup)),
-    ):
+    probes = [setup.probes.get(name) for name in (OPERATORS, COLLECT_ENV)]
+    operators, account = (each and (each.error or each.said) for each in probes)
+    if probes[0] and not probes[0].error:
+        operators = probes[0].facts["operators"]
+    sections = {
+        "versions": _versions(setup),
+        "operators of mmcv in use": [operators or "none: mmcv is not installed, or not tried"],
+        "machine": _machine(setup),
+        "environment": [
+            f"{k}={v}" for k, v in sorted(os.environ.items()) if re.fullmatch(SHOWN, k)
+        ],
+        COLLECT_ENV: [account or "torch is not installed, or there was no time"],
+    }
+    for title, rows in sections.items():
         lines += ["", f"== {title}", *rows]
     return re.sub(r"\n{3,}", "\n\n", private("\n".join(lines)).strip())
 
@@ -66,32 +82,25 @@ def private(text: str) -> str:
 
 
 def _versions(setup: SetUp) -> Iterator[str]:
-    from resnext_backbones.engine.provenance import commit
-
     made_by = ""
     with suppress(OSError):  # there may be no git
         made_by = commit(Path(__file__).parents[3])
-    yield _row("resnext_backbones", setup.installed.own_version, made_by and f"commit {made_by}")
-    yield _row("Python", sys.version.split()[0], setup.facts.get("surroundings") or "")
-    for module, names in MODULES.items():
-        packages = setup.installed.of_module(module)
-        probe = setup.probes.get(module)
-        if not packages and probe is None:
-            yield _row(names[0], "not installed")
-        for package in packages:
-            yield _row(package.name, package.version, _how(setup, module))
-        if not packages and probe is not None:
-            yield _row(module, probe.version or "?", f"no distribution; {_how(setup, module)}")
-    for name in BESIDE:
-        if name in setup.installed.packages:
-            yield _row(name, setup.installed.packages[name].version)
+    yield _row("resnext_backbones", __version__, made_by and f"commit {made_by}")
+    yield _row("Python", sys.version.split()[0], sys.prefix)
+    for module, row in MODULES.items():
+        brought, probe = setup.installed.of_module(module), setup.probes.get(module)
+        for name, version in brought.items():
+            yield _row(name, version, _how(setup, module))
+        if row.brought_by and not brought:
+            there = probe and (module, probe.version or "?", "no distribution", _how(setup, module))
+            yield _row(*(there or (row.brought_by[0], "not installed")))
 
 
 def _how(setup: SetUp, module: str) -> str:
     probe = setup.probes.get(module)
     if probe is None:
         return "not tried: there was no time" if module in setup.installed.origins else "not found"
-    if not probe.works:
+    if probe.error:
         return f"FAILS: {probe.error.splitlines()[0]}"
     cuda = probe.facts.get("cuda", "")
     built = f", for {f'CUDA {cuda}' if cuda else 'the processor'}" if cuda != "" else ""
@@ -103,54 +112,19 @@ def _row(name: str, *cells: str) -> str:
     return f"{name:24} {'  '.join(f'{cell:14}' for cell in cells)}".rstrip()
 
 
-def _operators(setup: SetUp) -> Iterator[str]:
-    probe = setup.probes.get(OPERATORS)
-    if probe is None:
-        yield (
-            "none: mmcv is not installed" if "mmcv" not in setup.installed.origins else "not known"
-        )
-    else:
-        yield probe.facts["operators"] if probe.works else f"FAILS: {probe.error}"
-
-
 def _machine(setup: SetUp) -> Iterator[str]:
     facts = setup.facts
-    yield _row("system", facts.get("system") or "?")
-    if processors := facts.get("processors"):
-        name, count, allowed, quota = processors
-        limit = f", the container {quota:g}" if quota is not None else ""
-        yield _row("processors", f"{name}: {allowed} of {count}{limit}; load {facts['load']:.1f}")
-    if memory := facts.get("memory"):
-        total, available, most = memory
-        limit = f", the container {size(most)}" if most is not None else ""
-        yield _row("memory", f"{size(available)} available of {size(total)}{limit}")
-    gpus = facts.get("gpus")
-    if gpus is not None:
+    yield _row("system", platform.platform())
+    for name in ("processors", "load", "memory"):
+        yield _row(name, facts.get(name) or "?")
+    if gpus := facts.get("gpus"):
         yield _row("NVIDIA GPUs", str(gpus.cards), *gpus.names)
         if gpus.driver:
             yield _row("NVIDIA driver", f"{gpus.driver}, CUDA up to {gpus.cuda or '?'}")
-    for device in setup.fact("torch", "devices") or ():
-        memory = f"{device['gigabytes']} GiB"
-        yield _row("torch's GPU", device["name"], f"compute {device['capability']}", memory)
-    for name in ("shm", "temporary", "runs"):
-        if (found := facts.get(name)) is not None:
-            shown = {"shm": "/dev/shm", "temporary": "temporary files", "runs": str(setup.runs)}
-            yield _row(shown[name], f"{size(found.free)} free of {size(found.total)}")
+    shown = {"shm": "/dev/shm", "temporary": "temporary files", "runs": str(setup.runs)}
+    for name, title in shown.items():
+        if found := facts.get(name):
+            yield _row(title, f"{size(found.free)} free of {size(found.total)}")
     if handles := facts.get("handles"):
         yield _row("open files", f"{handles[0]} (at most {handles[1]})")
     yield _row("C++ compiler", facts.get("compiler") or "none")
-
-
-def _environment(setup: SetUp) -> Iterator[str]:
-    for name, value in (setup.facts.get("environment") or {}).items():
-        yield f"{name}={value}"
-
-
-def _collected(setup: SetUp) -> Iterator[str]:
-    probe = setup.probes.get(COLLECT_ENV)
-    if probe is None:
-        yield "torch is not installed"
-    elif probe.works:
-        yield probe.said
-    else:
-        yield f"{probe.error}"

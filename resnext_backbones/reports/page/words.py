@@ -9,6 +9,7 @@ from typing import Any
 
 from resnext_backbones.data.coco_table import COLUMNS
 from resnext_backbones.reports.page.facts import Run
+from resnext_backbones.reports.units import duration, size
 
 KINDS = {"bbox": "box", "segm": "mask"}
 
@@ -31,19 +32,6 @@ MEGABYTE = 2**20
 def percent(value: float | None) -> str:
     """Returns a metric from 0 to 1 in percent; a dash where there is none, which COCO's -1 says."""
     return NONE if value is None or value != value or value < 0 else f"{100 * value:.1f}"
-
-
-def duration(seconds: float) -> str:
-    """Returns a time as a clock would not: `3 h 20 min`."""
-    minutes, hours = seconds / 60, seconds / 3600
-    if hours >= 1:
-        return f"{int(hours):,} h {int(minutes % 60)} min"
-    return f"{int(minutes)} min {round(seconds % 60)} s" if minutes >= 1 else f"{seconds:.3g} s"
-
-
-def size(count: float) -> str:
-    """Returns bytes in GiB, or in MiB where these are few."""
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / MEGABYTE:.0f} MiB"
 
 
 def between(entry: Mapping[str, Any]) -> float | None:

@@ -7,31 +7,12 @@ import shlex
 import shutil
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 from typing import NamedTuple
 
 from resnext_backbones.reports.doctor.installed import MODULES, Installed
 from resnext_backbones.reports.doctor.probing import Probe
 
-DEPENDS: dict[str, tuple[str, ...]] = {
-    "torchvision": ("torch",),
-    "timm": ("torch", "torchvision"),
-    "mmengine": ("torch", "cv2", "numpy"),
-    "mmcv": ("mmengine", "torch", "cv2", "numpy"),
-    "mmdet": ("mmcv", "mmengine", "torch", "cv2", "numpy"),
-    "resnext_backbones.mmcv_ops": ("mmcv", "mmengine", "torchvision", "torch", "cv2", "numpy"),
-    "detectron2": ("torch", "torchvision", "numpy"),
-    "transformers": ("huggingface_hub", "torch", "numpy"),
-    "pycocotools.mask": ("numpy",),
-    "matplotlib": ("numpy", "PIL"),
-    "cv2": ("numpy",),
-    "torch.utils.collect_env": ("torch",),
-}
-"""Modules import these: where one of them fails, it is the cause."""
-
 AGAIN = "{pip} install --force-reinstall --no-deps --no-cache-dir {names}"
-TOGETHER = "{pip} install --upgrade torch torchvision"
-OTHER_NUMPY = "{pip} install --upgrade {names}"
 
 
 class Cause(NamedTuple):
@@ -59,13 +40,13 @@ CAUSES = (
     Cause(
         r"torchvision::\w+ does not exist|Couldn't load custom C\+\+ ops",
         "torchvision was compiled for another torch",
-        TOGETHER,
+        "{pip} install --upgrade torch torchvision",
     ),
     Cause(
         r"_ARRAY_API not found|compiled using NumPy 1\.x|numpy\.dtype size changed|"
         r"numpy\.core\.multiarray failed to import|numpy\._core",
         "it was compiled for another numpy",
-        OTHER_NUMPY,
+        "{pip} install --upgrade {names}",
     ),
     Cause(
         r"undefined symbol|symbol not found",
@@ -119,9 +100,7 @@ CAUSES = (
 
 def pip() -> str:
     """Returns the command that installs into this very environment."""
-    found = shutil.which("python")
-    same = found is not None and Path(found).samefile(sys.executable) and _prefix_of(found)
-    python = "python" if same else shlex.quote(sys.executable)
+    python = shlex.quote(sys.executable)
     if find_spec("pip") is not None:
         return f"{python} -m pip"
     if shutil.which("uv"):
@@ -129,40 +108,34 @@ def pip() -> str:
     return f"{python} -m ensurepip && {python} -m pip"
 
 
-def _prefix_of(python: str) -> bool:
-    """Tells whether a `python` of the PATH is in this environment: others link to the same one."""
-    return Path(python).absolute().parent == Path(sys.executable).absolute().parent
-
-
 def explanation(probe: Probe, installed: Installed) -> tuple[str, str]:
     """Returns why a module cannot be imported, and the command that mends it; "" where none is
     known.
     """
-    names = " ".join(each.name for each in installed.of_module(probe.name))
-    names = names or probe.name.partition(".")[0]
-    missing = (probe.missing or "").partition(".")[0]
-    if missing == probe.name.partition(".")[0]:
-        return "a part of it is not there", AGAIN.format(pip=pip(), names=names)
+    own, missing = (each.partition(".")[0] for each in (probe.name, probe.missing))
+    brought = installed.of_module(probe.name)
+    fields = {"pip": pip(), "names": " ".join(brought) or own}
+    if missing == own:
+        return "a part of it is not there", AGAIN.format_map(fields)
     if missing:
-        brought_by = MODULES.get(missing, (missing,))[0]
-        return f"it needs {probe.missing}", f"{pip()} install {brought_by}"
+        known = MODULES[missing].brought_by if missing in MODULES else (missing,)
+        return f"it needs {probe.missing}", f"{pip()} install {known[0]}"
     if probe.hangs:
         return "", ""
-    for text in (f"{probe.signal} {probe.error}", probe.said):
+    for text in (probe.error, probe.said):
         for cause in CAUSES:
             if found := re.search(cause.pattern, text):
-                fields = {"pip": pip(), "names": names, **found.groupdict()}
-                return cause.why.format(**fields), cause.mend.format(**fields)
-    return "", AGAIN.format(pip=pip(), names=names) if installed.of_module(probe.name) else ""
+                fields |= found.groupdict()
+                return cause.why.format_map(fields), cause.mend.format_map(fields)
+    return "", AGAIN.format_map(fields) if brought else ""
 
 
 def place(said: str) -> str:
     """Returns where Python was as it crashed or hung, as faulthandler wrote it; "" where it did
     not.
     """
-    _, found, stack = said.partition("most recent call first")
-    frames = re.findall(r'File "(.+)", line (\d+) in (\S+)', stack) if found else []
-    for file, line, function in frames:
-        if not file.startswith("<frozen") and "doctor/probe.py" not in file:
+    stack = said.partition("most recent call first")[2]
+    for file, line, function in re.findall(r'File "(.+)", line (\d+) in (\S+)', stack):
+        if not re.search(r"^<frozen|/doctor/probe\.py$|/threading\.py$", file):
             return f"{file}:{line} in {function}"
     return ""
