@@ -13,9 +13,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
-
-from resnext_backbones.io import atomic_write_text, json_text
+from typing import Any, NamedTuple
 
 TURNS, FEWEST = 7, 2
 """A network is timed so often after a turn that warms up; one that is slow at least so often."""
@@ -116,15 +114,11 @@ def _read(device: str) -> dict[str, dict[str, float]]:
 
 def _keep(device: str, size: tuple[int, int], seconds: Mapping[str, float]) -> None:
     """Adds to what is kept; where nothing can be written it holds for this call."""
-    from filelock import FileLock
+    from resnext_backbones.compute.tuned import write
 
-    from resnext_backbones.compute.tuned import measured_on
+    def content() -> dict[str, Any]:
+        rows = _read(device)
+        rows.setdefault(_key(size), {}).update(seconds)
+        return {"seconds": rows}
 
-    file = _file(device)
-    with suppress(OSError, NotImplementedError):  # the latter of file systems without locks
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{file}.lock"):
-            rows = _read(device)
-            rows.setdefault(_key(size), {}).update(seconds)
-            content = {"measured_on": measured_on(device), "seconds": rows}
-            atomic_write_text(file, json_text(content, indent=1))
+    write(_file(device), device, content)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -40,13 +41,20 @@ def keep(device: str, chosen: Table) -> None:
     """Adds choices to those of a type of device; where nothing can be written they hold for this
     process.
     """
-    file = path(device)
+    write(path(device), device, lambda: {"rows": to_rows(merge(read(device), chosen))})
+
+
+def write(file: Path, device: str, content: Callable[[], dict[str, Any]]) -> None:
+    """Writes what was measured on a type of device, with what that depends on, where it can.
+
+    Args:
+        content: is called when nobody else can write, and adds to what the file holds.
+    """
     with suppress(OSError, NotImplementedError):  # the latter of file systems without locks
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{file}.lock"):
-            known = merge(read(device), chosen)
-            content = {"measured_on": measured_on(device), "rows": to_rows(known)}
-            atomic_write_text(file, json_text(content, indent=1))
+            text = json_text({"measured_on": measured_on(device), **content()}, indent=1)
+            atomic_write_text(file, text)
 
 
 def where(device: str, chosen: Table) -> str:
