@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from hostile import ATTACKS, Calls, legacy, legacy_of, modern, pickled, zip_of
+from crafted import Calls, legacy, legacy_of, modern, pickled, zip_of
+from hostile import ATTACKS
 from safetensors.torch import save
 from torch import Tensor
 

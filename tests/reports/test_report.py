@@ -1,52 +1,32 @@
-"""The page of a run: what is on it, for which folders, and what a browser makes of it."""
+"""The page of a run: what is on it, and for which folders."""
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import re
 import shutil
 import sys
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
 pytest.importorskip("pycocotools", reason="pycocotools is not installed")
 pytest.importorskip("jinja2", reason="jinja2 is not installed")
 pytest.importorskip("plotly", reason="plotly is not installed")
 
-from run_folder import HOSTILE, STEPS, make_run
+from run_folder import HOSTILE, STEPS
 
 from resnext_backbones.cli import main
 from resnext_backbones.engine import record
 from resnext_backbones.reports.page import FILE_NAME
-from resnext_backbones.reports.page.scores import Evaluated, matches
 from resnext_backbones.reports.page.write import write_report
-from resnext_backbones.tasks.torchvision.metrics import coco_scores
 
 SECTIONS = [
     "trained", "data", "curves", "measured", "precision", "confusion", "images", "memory", "time",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def work_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_run(tmp_path_factory.mktemp("made"))
-
-
-@pytest.fixture(scope="module")
-def page(work_dir: Path) -> Path:
-    said: list[str] = []
-    path = write_report(work_dir, work_dir / FILE_NAME, say=said.append)
-    assert not said
-    return path
 
 
 class Read(HTMLParser):
@@ -196,171 +176,3 @@ def test_the_page_of_a_run_ends_nothing(
     (line,), nothing = said()
     assert not nothing
     assert 'plotly: pip install "resnext_backbones[report]", then resnext report' in line
-
-
-def test_precision_is_cocos(work_dir: Path) -> None:
-    evaluation = record.read_json(work_dir / record.EVALUATION)
-    results = {kind: work_dir / name for kind, name in evaluation["results"].items()}
-    evaluated = Evaluated(Path(evaluation["annotations"]), results)
-    found = evaluated.results["bbox"]
-    expected = coco_scores(evaluated.truth, found, evaluated.image_ids, ("bbox", "segm"))
-    for kind in ("bbox", "segm"):
-        own = evaluated.precision(kind)
-        assert own is not None
-        assert np.mean(own.ap) == pytest.approx(expected[f"{kind}_mAP"])
-        assert np.mean(own.ap50) == pytest.approx(expected[f"{kind}_mAP_50"])
-
-
-def test_which_class_is_found_as_which(work_dir: Path) -> None:
-    """Against supervision's matrix, where each object has one detection near it."""
-    supervision = pytest.importorskip("supervision", reason="supervision is not installed")
-    evaluation = record.read_json(work_dir / record.EVALUATION)
-    evaluated = Evaluated(Path(evaluation["annotations"]), {"bbox": work_dir / "detections.json"})
-    own, scores = evaluated.compare(0.5)
-
-    def of(objects: list[dict[str, Any]]) -> Any:
-        boxes = np.array([o["bbox"] for o in objects], float).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
-        ids = np.array([evaluated.category_ids.index(o["category_id"]) for o in objects], int)
-        return supervision.Detections(
-            xyxy=boxes, class_id=ids, confidence=np.array([o.get("score", 1) for o in objects])
-        )
-
-    images, found = evaluated.image_ids, evaluated.results["bbox"]
-    theirs = supervision.ConfusionMatrix.from_detections(
-        predictions=[of([f for f in found if f["image_id"] == i]) for i in images],
-        targets=[of(evaluated.truth.imgToAnns[i]) for i in images],
-        classes=evaluated.names,
-        conf_threshold=0.5,
-        iou_threshold=0.5,
-    )
-    assert own.tolist() == theirs.matrix.astype(int).tolist()
-    assert own.sum() == sum(s.right + s.wrong + s.missed for s in scores)
-    assert own[:-1].sum() == evaluated.objects().sum()
-
-
-A, B = [0, 0, 10, 10], [40, 40, 10, 10]
-
-
-@pytest.mark.parametrize(
-    ("truth", "found", "expected"),
-    [
-        ([(1, A)], [(1, A, 0.9)], [(1, 1)]),
-        ([(1, A)], [(1, B, 0.9)], [(None, 1), (1, None)]),
-        ([(1, A)], [(2, A, 0.9)], [(1, 2)]),
-        # Its own class takes an object from a surer one of another class.
-        ([(1, A)], [(2, A, 0.9), (1, A, 0.3)], [(None, 2), (1, 1)]),
-        # One object is found once.
-        ([(1, A)], [(1, A, 0.9), (1, A, 0.8)], [(1, 1), (None, 1)]),
-        # The one that it overlaps most.
-        ([(1, A), (1, [2, 0, 10, 10])], [(1, [2, 0, 10, 10], 0.9)], [(1, 1), (1, None)]),
-        # On a crowd it is neither right nor wrong, and a crowd is not missed.
-        ([(1, [0, 0, 100, 100], 1)], [(1, A, 0.9)], []),
-        ([], [], []),
-    ],
-)
-def test_matches(truth: list, found: list, expected: list) -> None:
-    objects = [
-        {"category_id": each[0], "bbox": each[1], "iscrowd": int(len(each) > 2)} for each in truth
-    ]
-    detections = [{"category_id": c, "bbox": box, "score": score} for c, box, score in found]
-    assert list(matches(objects, detections)) == expected
-
-
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
-    if None in programs:
-        pytest.skip("chromium or chromedriver is not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = programs[0]
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(programs[1]))
-    driver.execute_cdp_cmd("Network.enable", {})
-    offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
-    driver.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
-    yield driver
-    driver.quit()
-
-
-def sized(browser: Any, width: int) -> None:
-    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-
-
-def test_in_a_browser_without_a_network(browser: Any, page: Path) -> None:
-    from selenium.webdriver.common.by import By
-    from selenium.webdriver.support.ui import Select, WebDriverWait
-
-    def pixels(selector: str) -> np.ndarray:
-        """The grey values of an element, in a picture of the whole page."""
-        place = browser.execute_script(
-            "const r = document.querySelector(arguments[0]).getBoundingClientRect();"
-            "return [r.left, r.top + scrollY, r.right, r.bottom + scrollY]", selector,
-        )  # fmt: skip
-        return np.asarray(whole.crop(tuple(map(round, place))), float)
-
-    def visible(trace: int) -> Any:
-        return browser.execute_script(
-            "return document.getElementById('figure-loss').data[arguments[0]].visible", trace
-        )
-
-    def traces() -> list[str]:
-        script = "return document.getElementById('figure-precision').data.map((t) => t.name)"
-        return browser.execute_script(script)
-
-    sized(browser, 1280)
-    browser.get(page.as_uri())
-    assert browser.title == "mask_rcnn_shapes", "no name was run"
-    drawn = browser.find_elements(By.CSS_SELECTOR, ".figure svg.main-svg")
-    assert len(drawn) >= 6
-    shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
-    whole = Image.open(io.BytesIO(base64.b64decode(shot["data"]))).convert("L")
-    for name in ("loss", "measures", "rate", "time", "precision", "confusion"):
-        assert pixels(f"#figure-{name}").std() > 5, name
-    assert pixels("figure img").std() > 20
-
-    # A click on the legend hides a curve.
-    assert visible(0) in (None, True)
-    legend = "#figure-loss .legend .traces:first-child .legendtoggle"
-    browser.execute_script("arguments[0].scrollIntoView()", drawn[0])
-    toggle = browser.find_element(By.CSS_SELECTOR, legend)
-    browser.execute_script(
-        "for (const kind of ['mousedown', 'mouseup', 'click'])"
-        "arguments[0].dispatchEvent(new MouseEvent(kind, {bubbles: true}))", toggle,
-    )  # fmt: skip
-    WebDriverWait(browser, 5).until(lambda _: visible(0) == "legendonly")
-
-    # A class draws its curve, from the table or from the list, and goes again.
-    means = traces()
-    first = browser.find_element(By.CSS_SELECTOR, "#classes tbody button")
-    first.click()
-    assert len(traces()) == len(means) + 1
-    assert traces()[-1].startswith("&lt;script&gt;"), "plotly shows it as it is"
-    first.click()
-    assert traces() == means
-    Select(browser.find_element(By.ID, "class-chosen")).select_by_visible_text("square")
-    assert traces()[-1] == "square, IoU 0.5"
-
-    # A heading sorts.
-    browser.find_element(By.CSS_SELECTOR, "#classes th:nth-child(2) button").click()
-    counts = [c.text for c in browser.find_elements(By.CSS_SELECTOR, "#classes td:nth-child(2)")]
-    assert counts == sorted(counts, key=int, reverse=True)
-
-    widest = "return document.documentElement.scrollWidth"
-    for width in (1280, 360):
-        sized(browser, width)
-        WebDriverWait(browser, 5).until(
-            lambda _, w=width: w - 20 < browser.execute_script(widest) <= w
-        )
-    printed = browser.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})
-    assert len(printed["data"]) > 100_000
-
-    assert browser.get_log("browser") == []
-    sent = [json.loads(line["message"])["message"] for line in browser.get_log("performance")]
-    requests = [m["params"] for m in sent if m["method"] == "Network.requestWillBeSent"]
-    addresses = {params["request"]["url"].partition(":")[0] for params in requests}
-    assert addresses <= {"file", "data", "blob"}

@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import crafted
 import hostile
 import numpy as np
 import pytest
@@ -25,13 +26,14 @@ from resnext_backbones.weights.files import read_file, read_metadata
 
 ATTEMPT = """
 import json, resource, sys, time
+import helpers
 import hostile
 from pathlib import Path
 from resnext_backbones import ResNeXt, load_weights
 from resnext_backbones.weights import WeightsError
 
 torch_alone = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-model, found = ResNeXt(hostile.SMALL), {}
+model, found = ResNeXt(helpers.SMALL), {}
 before = {k: v.clone() for k, v in model.state_dict().items()}
 for name, path in json.loads(Path(sys.argv[1]).read_text()).items():
     start = time.process_time()
@@ -114,8 +116,8 @@ def test_a_tensor_is_no_larger_than_what_it_is_made_of(attempts, name: str) -> N
 TWELVE = torch.arange(12.0).reshape(3, 4)
 
 SEEDS = {
-    "zip": hostile.modern({"conv1.weight": TWELVE, "epoch": 3}),
-    "old": hostile.legacy({"conv1.weight": TWELVE, "epoch": 3}),
+    "zip": crafted.modern({"conv1.weight": TWELVE, "epoch": 3}),
+    "old": crafted.legacy({"conv1.weight": TWELVE, "epoch": 3}),
     "pickle": pickle.dumps({"conv1_w": np.arange(12.0).reshape(3, 4), "lr": np.float64(3)}, 2),
     "safetensors": save({"conv1.weight": TWELVE}),
     "torch7": torch7.dump(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import crafted
 import hostile
 import numpy as np
 import pytest
@@ -30,7 +31,6 @@ from resnext_backbones.weights.pickles import Inert
 from resnext_backbones.weights.write import convert
 
 STATE = small().state_dict()
-FLOATS = {key for key, value in STATE.items() if value.is_floating_point()}
 ONLY = "conv1.weight"
 
 
@@ -243,13 +243,13 @@ def test_objects_by_any_name_are_inert(tmp_path: Path) -> None:
     """Also where no module, or a module that does something when it is imported, has the name."""
     (tmp_path / "surprise.py").write_text(f"open({str(tmp_path / hostile.MARK)!r}, 'w')")
     calls = [
-        hostile.Calls("surprise.Box", 1, {"a": 2}),
-        hostile.Calls("no.such.module.Box"),
-        hostile.Calls("torch.ones", 10**6, 10**6),
-        hostile.Calls("antigravity.geohash", 1),
+        crafted.Calls("surprise.Box", 1, {"a": 2}),
+        crafted.Calls("no.such.module.Box"),
+        crafted.Calls("torch.ones", 10**6, 10**6),
+        crafted.Calls("antigravity.geohash", 1),
     ]
     content = {"model": {key: value.numpy() for key, value in STATE.items()}, "more": calls}
-    (tmp_path / "w.pkl").write_bytes(hostile.pickled(content, 4))
+    (tmp_path / "w.pkl").write_bytes(crafted.pickled(content, 4))
     sys.path.insert(0, str(tmp_path))
     try:
         load_weights(drawn(), tmp_path / "w.pkl")

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from crafted import legacy, modern
 from helpers import SMALL, quick, randomise
 from helpers import small as small_trunk
-from hostile import MARK, legacy, modern
+from hostile import MARK
 from weight_files import BAD
 
 pytest.importorskip("detectron2", reason="Detectron2 is not installed")
