@@ -6,7 +6,6 @@ writes the table as JSON and as a picture. Implementations that are not installe
 """
 
 import argparse
-import json
 import os
 import shlex
 import sys
@@ -20,7 +19,7 @@ from rich.console import Console
 from benchmarks import best
 from benchmarks.contestants import CONTESTANTS
 from benchmarks.job import LAYOUTS, MODES, PRECISIONS, TASKS, WAYS, Entry, Setting
-from benchmarks.provenance import file_name
+from benchmarks.provenance import save
 from benchmarks.report import image_size, runner_sentence, table, update_document, write
 from benchmarks.run import run
 from resnext_backbones.cli import run_tool
@@ -73,10 +72,7 @@ def report_data(args: argparse.Namespace, console: Console) -> None:
     result["command"] = f"{command} --turns {args.turns}"
     console.print(table(result))
     console.print(runner_sentence(result["runner"]))
-    args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / f"data_{file_name(result['hardware'])}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    console.print(path, soft_wrap=True)
+    console.print(save(result, args.out, "data"), soft_wrap=True)
 
 
 def entries(args: argparse.Namespace, task: str) -> list[Entry]:

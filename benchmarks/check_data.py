@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.coco_like import ANNOTATIONS, IMAGES, write_like_coco
-from benchmarks.provenance import file_name, provenance
+from benchmarks.provenance import provenance, save
 from resnext_backbones.cli import run_tool
 from resnext_backbones.errors import InputError
 
@@ -132,10 +132,7 @@ def main() -> None:
     print(f"{result['annotations']:,} annotations, {result['bytes'] / 1e6:.0f} MB")
     print(markdown(result))
     if args.out:
-        args.out.mkdir(parents=True, exist_ok=True)
-        path = args.out / f"check_data_{file_name(result['hardware'])}.json"
-        path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        print(path)
+        print(save(result, args.out, "check_data"))
 
 
 if __name__ == "__main__":

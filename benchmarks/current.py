@@ -9,7 +9,6 @@ folds, and the folding of what is frozen, which could be remembered. The clock i
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ import torch
 from rich.console import Console
 
 from benchmarks.clock import seconds
-from benchmarks.provenance import file_name, provenance
+from benchmarks.provenance import provenance, save
 from resnext_backbones import build_backbone
 from resnext_backbones.cli import run_tool
 from resnext_backbones.compute import conv_norm, passes
@@ -118,11 +117,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     result = measure(args.variant, args.device, args.batch, args.size, args.turns)
-    args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / f"current_{file_name(result['hardware'])}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     console = Console()
-    console.print(path, soft_wrap=True)
+    console.print(save(result, args.out, "current"), soft_wrap=True)
     console.print(f"{result['share']:.2%} of a step of {result['step_seconds']:.3f} s")
 
 

@@ -9,7 +9,6 @@ step. Nothing is evaluated.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import statistics
@@ -32,7 +31,7 @@ from benchmarks.clock import seconds
 from benchmarks.contestants import OWN
 from benchmarks.job import LAYOUTS, PRECISIONS, Entry
 from benchmarks.memory import peak_bytes
-from benchmarks.provenance import file_name, provenance
+from benchmarks.provenance import provenance, save
 from benchmarks.report import image_size, table
 from benchmarks.training import mmdetection_backbone
 from benchmarks.turns import Turns, in_turn
@@ -233,10 +232,8 @@ def main() -> None:
     if not console.is_terminal:
         console = Console(width=160)
     console.print(table(result))
-    args.out.mkdir(parents=True, exist_ok=True)
-    name = f"epoch_{Path(args.config).stem}_{args.precision}_{file_name(result['hardware'])}.json"
-    (args.out / name).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    console.print(args.out / name, soft_wrap=True)
+    name = f"epoch_{Path(args.config).stem}_{args.precision}"
+    console.print(save(result, args.out, name), soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ convolutions are not tuned.
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -23,7 +22,7 @@ from rich.console import Console
 from benchmarks.contestants import CONTESTANTS, OWN
 from benchmarks.job import TASKS, Entry, Setting
 from benchmarks.memory import kept_bytes
-from benchmarks.provenance import file_name, provenance
+from benchmarks.provenance import provenance, save
 from benchmarks.report import image_size, table
 from benchmarks.run import run
 from resnext_backbones.cli import run_tool
@@ -140,10 +139,7 @@ def main() -> None:
     )
     result["command"] = shlex.join(["python", "-m", "benchmarks.family", *sys.argv[1:]])
     console.print(table(result))
-    args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / f"family_{file_name(result['hardware'])}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    console.print(path, soft_wrap=True)
+    console.print(save(result, args.out, "family"), soft_wrap=True)
 
 
 if __name__ == "__main__":

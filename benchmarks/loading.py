@@ -6,7 +6,6 @@ python -m benchmarks.loading --out docs/benchmarks
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -16,7 +15,7 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from benchmarks.provenance import file_name, provenance
+from benchmarks.provenance import provenance, save
 from resnext_backbones.build import build_backbone
 from resnext_backbones.cli import run_tool
 from resnext_backbones.variants import list_variants
@@ -72,10 +71,7 @@ def main() -> None:
         print(f"{name}: {1e3 * statistics.median(seconds):.0f} ms")
     print(f"ratio {result['ratio']:.2f}, {result['bytes'] / 1e6:.0f} MB, {result['hardware']}")
     if args.out:
-        args.out.mkdir(parents=True, exist_ok=True)
-        path = args.out / f"loading_{file_name(result['hardware'])}.json"
-        path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        print(path)
+        print(save(result, args.out, "loading"))
 
 
 if __name__ == "__main__":

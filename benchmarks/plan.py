@@ -9,7 +9,6 @@ the CPU, kernels' own buffers among it. Images are small, so that it fits a smal
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ import torch
 from rich.console import Console
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.provenance import file_name, provenance
+from benchmarks.provenance import provenance, save
 from benchmarks.report import table
 from resnext_backbones.cli import run_tool
 from resnext_backbones.engine.plan.apart import processes, result_of
@@ -133,10 +132,7 @@ def main() -> None:
     result = {"plan": {"boxes": BOXES}, "rows": rows, **provenance("cpu")}
     result["command"] = shlex.join(["python", "-m", "benchmarks.plan", *sys.argv[1:]])
     console.print(table(result))
-    args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / f"plan_{file_name(result['hardware'])}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    console.print(path, soft_wrap=True)
+    console.print(save(result, args.out, "plan"), soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,14 @@ def file_name(hardware: str) -> str:
         r"[a-z0-9.]+", re.sub(r"\((?:r|tm)\)|processor|cpu|@", " ", hardware.lower())
     )
     return "_".join(words)
+
+
+def save(result: Mapping[str, Any], folder: Path, name: str) -> Path:
+    """Writes a measurement as JSON, by its name and hardware, and returns the file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}_{file_name(result['hardware'])}.json"
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return path
 
 
 def _versions(names: Iterable[str]) -> Iterable[tuple[str, str]]:

@@ -21,7 +21,8 @@ MERGED = {f"{count} groups as one": count for count in (2, 4, 8, 16)}
 WIDEST = 64
 """So many groups are computed as one, up to so many channels: the more, the more zeros."""
 
-Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
+Gradient = Tensor | None
+Gradients = tuple[Gradient, Gradient, Gradient]
 
 
 class Layer(NamedTuple):

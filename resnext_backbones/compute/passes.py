@@ -19,11 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from resnext_backbones.compute.calls import Gradient
 from resnext_backbones.compute.convolution import conv2d, conv2d_backward
 from resnext_backbones.compute.folding import Folding
 from resnext_backbones.compute.geometry import Geometry
-
-Gradient = Tensor | None
 
 TRITON = (
     find_spec("triton") is not None

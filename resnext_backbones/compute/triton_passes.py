@@ -13,10 +13,10 @@ import triton
 from torch import Tensor
 
 from resnext_backbones.compute import triton_kernels as kernels
+from resnext_backbones.compute.calls import Gradient
 from resnext_backbones.compute.convolution import conv2d, conv2d_backward
 from resnext_backbones.compute.folding import Folding
 from resnext_backbones.compute.geometry import Geometry
-from resnext_backbones.compute.passes import Gradient
 
 TILE = {"PIXELS": 64, "CHANNELS": 64}
 """A program has these of activations; 64 channels in half precision are a line of the cache."""

@@ -62,8 +62,3 @@ def _spread(values: np.ndarray) -> list[float]:
     values = values[np.isfinite(values)]
     found = (values.min(), np.median(values), values.max()) if len(values) else ()
     return [round(float(value), 1) for value in found]
-
-
-def _share(counts: np.ndarray, percent: int) -> int:
-    """Returns what so many percent of the counts do not exceed."""
-    return int(np.ceil(np.percentile(counts, percent))) if len(counts) else 0

@@ -11,6 +11,7 @@ from mmengine.hooks import Hook
 
 from resnext_backbones.engine import record
 from resnext_backbones.engine.memory import peak_bytes
+from resnext_backbones.reports.page.unasked import write_page
 
 
 class EvaluationHook(Hook):
@@ -69,4 +70,4 @@ def end_run(runner: Any, *, trained: bool) -> None:
     if trained:
         with record.harmless(logger.warning, record.RECORD):
             record.note_end(folder, runner.iter, peak_bytes())
-    record.write_page(folder, logger.info, logger.warning)
+    write_page(folder, logger.info, logger.warning)

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ import torch
 
 import resnext_backbones
 from resnext_backbones.engine.provenance import commit
-from resnext_backbones.extras import NEEDED, installation
 from resnext_backbones.io import atomic_write_text, json_text, remove_leftovers
 from resnext_backbones.reports.page import FILE_NAME
 from resnext_backbones.weights.download import hash_of
@@ -41,9 +39,6 @@ EVALUATION = "evaluation.json"
 
 PLAN = "plan.json"
 """This one says what a training was to take, if it was planned: `planned_bytes`, of a GPU."""
-
-SWITCH = "RESNEXT_BACKBONES_NO_REPORT"
-"""Where an environment variable of this name is set, no run writes its page."""
 
 
 @contextmanager
@@ -103,24 +98,6 @@ def note_end(work_dir: Path, step: int, peak: tuple[int, str]) -> None:
 def note_evaluation(work_dir: Path, **facts: Any) -> None:
     """Replaces what a work directory says of its last evaluation; raises OSError."""
     atomic_write_text(work_dir / EVALUATION, json_text({"when": now(), **facts}, indent=1))
-
-
-def write_page(work_dir: Path, say: Callable[[str], None], warn: Callable[[str], None]) -> None:
-    """Writes the page of a work directory, and says where it is, or how to get it; that it cannot
-    be written ends nothing.
-    """
-    if os.environ.get(SWITCH):
-        return
-    if absent := [name for name in NEEDED["report"] if find_spec(name) is None]:
-        say(
-            f"{FILE_NAME}: not written, for want of {' and '.join(absent)}: "
-            f"{installation('report')}, then resnext report {work_dir}"
-        )
-        return
-    with harmless(warn, FILE_NAME):
-        from resnext_backbones.reports.page.write import write_report
-
-        say(f"report: {write_report(work_dir, work_dir / FILE_NAME, say=say)}")
 
 
 def _write(work_dir: Path, entries: list[dict[str, Any]]) -> None:

@@ -20,8 +20,7 @@ pytest.importorskip("plotly", reason="plotly is not installed")
 from run_folder import HOSTILE, STEPS
 
 from resnext_backbones.cli import main
-from resnext_backbones.engine import record
-from resnext_backbones.reports.page import FILE_NAME
+from resnext_backbones.reports.page import FILE_NAME, unasked
 from resnext_backbones.reports.page.write import write_report
 
 SECTIONS = [
@@ -146,13 +145,13 @@ def test_the_page_of_a_run_ends_nothing(
     work_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether its extra is missing, a file is damaged, or the page cannot be written."""
-    monkeypatch.delenv(record.SWITCH)
+    monkeypatch.delenv(unasked.SWITCH)
     own = shutil.copytree(work_dir, tmp_path / "run")
     (own / FILE_NAME).unlink(missing_ok=True)
 
     def said() -> tuple[list[str], list[str]]:
         told: tuple[list[str], list[str]] = ([], [])
-        record.write_page(own, *(each.append for each in told))
+        unasked.write_page(own, *(each.append for each in told))
         return told
 
     (own / "detections.json").write_text('[{"image_id": ')
@@ -172,7 +171,7 @@ def test_the_page_of_a_run_ends_nothing(
     (warning,) = said()[1]
     assert re.match(rf"{FILE_NAME}: not written: \w+: ", warning)
     monkeypatch.setitem(sys.modules, "plotly", None)
-    monkeypatch.setattr(record, "find_spec", lambda name: None if name == "plotly" else name)
+    monkeypatch.setattr(unasked, "find_spec", lambda name: None if name == "plotly" else name)
     (line,), nothing = said()
     assert not nothing
     assert 'plotly: pip install "resnext_backbones[report]", then resnext report' in line

@@ -18,6 +18,7 @@ from tooling import TOOLS, run
 
 from resnext_backbones.engine import record
 from resnext_backbones.engine.run_ways import KEY, SWITCH
+from resnext_backbones.reports.page import unasked
 
 UP = "model.backbone.bottom_up"
 HEADS = "model.roi_heads"
@@ -99,7 +100,7 @@ def test_train_kill_resume_and_evaluate(datasets: Path, tmp_path: Path) -> None:
     # The command that takes every engine's configs.
     again = [*arguments[1:5], *TINY[:2], "--resume", "--cfg-options", *TINY[2:]]
     last_step = f"train.max_iter={step + 2}"
-    env |= {record.SWITCH: ""}
+    env |= {unasked.SWITCH: ""}
     train = [sys.executable, str(TOOLS / "train.py")]
     done = run(train, f"detectron2/{LAZY}", *again, last_step, **env)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -18,8 +18,6 @@ METRICS = ("coco_metrics.json", "segmentation_metrics.json")
 CONFIGS = ("*.py", "config.yaml", "*/vis_data/config.py")
 """A run writes its config as the first of these that there is."""
 
-ENGINES = {"config.yaml": "Detectron2", "metrics.json": "Detectron2"}
-
 
 @dataclass(frozen=True)
 class Run:

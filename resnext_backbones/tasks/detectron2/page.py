@@ -15,6 +15,7 @@ from resnext_backbones.data.annotations import Annotations
 from resnext_backbones.engine import record
 from resnext_backbones.engine.memory import peak_bytes
 from resnext_backbones.engine.scalars import measured
+from resnext_backbones.reports.page.unasked import write_page
 from resnext_backbones.tasks.detectron2.experiments import Experiment
 
 logger = logging.getLogger(__name__)
@@ -95,4 +96,4 @@ def end_run(folder: Path, step: int | None = None) -> None:
     if step is not None:
         with record.harmless(logger.warning, record.RECORD):
             record.note_end(folder, step, peak_bytes())
-    record.write_page(folder, logger.info, logger.warning)
+    write_page(folder, logger.info, logger.warning)
