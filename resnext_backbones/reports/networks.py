@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from resnext_backbones.complexity import costs, training_bytes
 from resnext_backbones.compute.latency import Taken
+from resnext_backbones.reports.units import columns
 from resnext_backbones.weights.choose import Choice, Limits, gigabytes, milliseconds
 from resnext_backbones.weights.registry import REGISTRY, Published
 
@@ -98,10 +99,9 @@ def table(lines: list[Line], limits: Limits, taken: Taken) -> list[str]:
             )
         )
     shown = [i for i in range(len(cells[0])) if any(row[i] for row in cells[1:])]
-    widths = {i: max(len(row[i]) for row in cells) for i in shown}
-    sides = {i: ">" if i in NUMBERS else "<" for i in shown}
-    rows = ["  ".join(f"{row[i]:{sides[i]}{widths[i]}}" for i in shown) for row in cells]
-    return [*(row.rstrip() for row in rows), "", *_legend(limits, taken)]
+    right = [place for place, i in enumerate(shown) if i in NUMBERS]
+    rows = columns([[row[i] for i in shown] for row in cells], right)
+    return [*rows, "", *_legend(limits, taken)]
 
 
 def _legend(limits: Limits, taken: Taken) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from resnext_backbones.reports.units import columns
+
 if TYPE_CHECKING:
     from resnext_backbones.tasks.plan import Plan
 
@@ -75,13 +77,4 @@ def _gb(size: float) -> str:
 
 
 def _table(rows: list[tuple[str, ...]], head: tuple[str, ...]) -> list[str]:
-    """Returns lines whose first column begins, and whose others end, below one another."""
-    lines = [head, *rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
+    return columns([head, *rows], right=range(1, len(head)))

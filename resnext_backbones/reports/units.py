@@ -1,4 +1,8 @@
-"""Numbers are said in units that people read."""
+"""Numbers are said in units that people read, and stand below one another in plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
 
 
 def size(count: float) -> str:
@@ -12,3 +16,12 @@ def duration(seconds: float) -> str:
     if hours >= 1:
         return f"{int(hours):,} h {int(minutes % 60)} min"
     return f"{int(minutes)} min {round(seconds % 60)} s" if minutes >= 1 else f"{seconds:.3g} s"
+
+
+def columns(rows: Sequence[Sequence[str]], right: Container[int] = ()) -> list[str]:
+    """Returns a line for each row; the cells of a column begin below one another, or end so where
+    its number is in `right`.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    sides = [">" if i in right else "<" for i in range(len(widths))]
+    return ["  ".join(map("{:{}{}}".format, row, sides, widths)).rstrip() for row in rows]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from resnext_backbones.compute.calls import PLAIN
 from resnext_backbones.compute.tuning import Measured
 from resnext_backbones.compute.ways import PASSES, UNKNOWN, Table
+from resnext_backbones.reports.units import columns
 
 HEAD = ("weight", "stride", "groups", "pixels", *(name.replace("_", " ") for name in PASSES))
 
@@ -29,11 +30,7 @@ def ways_table(table: Table, measured: Sequence[Measured] = ()) -> str:
             weight = " x ".join(map(str, layer.weight))
             stride = " x ".join(map(str, geometry.stride))
             lines.append((weight, stride, str(geometry.groups), str(pixels), *cells))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    return "\n".join(columns(lines))
 
 
 def _cell(way: str, share: float | None) -> str:
