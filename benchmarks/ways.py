@@ -9,7 +9,6 @@ kinds of step use the same weights, images and memory, and follow one another.
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import statistics
 import sys
@@ -22,7 +21,7 @@ from rich.console import Console
 
 from benchmarks.contestants import OWN
 from benchmarks.job import PRECISIONS, TASKS, Entry, Setting
-from benchmarks.provenance import file_name, provenance
+from benchmarks.provenance import provenance, save
 from benchmarks.report import table
 from benchmarks.worker import Worker, tune, turns_of_ways
 from resnext_backbones.cli import run_tool
@@ -90,14 +89,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for precision in args.precision:
             rows.append(measure(setting, precision, args.turns))
             console.log(f"{setting.task}, {precision}: {rows[-1]['ratio']:.3f}")
-    result = {"ways": {"variant": VARIANT, "turns": args.turns}, "rows": rows}
+    result: dict[str, Any] = {"ways": {"variant": VARIANT, "turns": args.turns}, "rows": rows}
     result |= provenance(args.device)
     result["command"] = shlex.join(["python", "-m", "benchmarks.ways", *sys.argv[1:]])
     console.print(table(result))
-    args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / f"ways_{file_name(result['hardware'])}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    console.print(path, soft_wrap=True)
+    console.print(save(result, args.out, "ways"), soft_wrap=True)
 
 
 if __name__ == "__main__":

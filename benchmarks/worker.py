@@ -17,7 +17,7 @@ import torch
 from benchmarks import memory
 from benchmarks.clock import seconds
 from benchmarks.job import Entry, Job, Setting, set_tf32
-from resnext_backbones.compute.ways import from_rows, table, to_rows, use
+from resnext_backbones.compute.ways import Table, from_rows, table, to_rows, use
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -91,7 +91,7 @@ def turns_of_ways(ways: Sequence[Row], turns: int) -> list[tuple[float, float]]:
     first changes from pair to pair.
     """
     device = torch.device(_job.setting.device).type
-    tables = from_rows(device, ways)[0], {}
+    tables: tuple[Table, Table] = from_rows(device, ways)[0], {}
     pairs = []
     _job.warm_up()
     for number in range(-1, turns):  # the first pair warms up
