@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from resnext_backbones import ResNeXt, ResNeXtClassifier, list_variants, load_weights
+from resnext_backbones.models.parts.convolutions import StandardisedConv2d
 from resnext_backbones.weights import WeightsError, download
 from resnext_backbones.weights.identify import network_name
 
@@ -39,17 +40,41 @@ def test_saved_and_loaded_whole(cls: type[ResNeXt], options: dict, tmp_path: Pat
     assert all(torch.equal(v, model.state_dict()[k]) for k, v in own.state_dict().items())
 
 
+class Halved(nn.Conv2d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) / 2
+
+
+def in_two_ways(channels: int) -> nn.Module:
+    return nn.BatchNorm2d(channels, eps=0.1 if channels > 16 else 1e-5)
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
-    [
-        ({"norm": partial(nn.BatchNorm2d, eps=0.1)}, "eps=0.1"),
-        ({"conv": type("Standardised", (nn.Conv2d,), {})}, "Standardised"),
-    ],
+    [({"norm": in_two_ways}, r"eps.*\(1e-05, 0.1\)"), ({"conv": Halved}, "convolution.*'Halved'")],
 )
 def test_what_no_argument_says_is_not_saved(options: dict, named: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"config.json cannot hold what built {named}, and"):
+    with pytest.raises(ValueError, match=f"config.json cannot hold what built it.*{named}"):
         drawn(**options).save_pretrained(tmp_path)
     drawn(attention="GC").save_pretrained(tmp_path)  # whose norm has an eps of its own
+
+
+def test_what_an_architecture_says_of_layers_is_saved(tmp_path: Path) -> None:
+    """Layers that were given, and an eps that norms were given later."""
+    for number, options in enumerate(
+        (
+            {"norm": partial(nn.GroupNorm, 4, eps=0.1)},
+            {"norm": partial(nn.BatchNorm2d, eps=0.1), "conv": StandardisedConv2d},
+        )
+    ):
+        model = small(**options).eval()
+        for norm in (each for each in model.modules() if hasattr(each, "num_features")):
+            norm.eps = 0.2
+        model.save_pretrained(tmp_path / str(number))
+        again = ResNeXt.from_pretrained(tmp_path / str(number))
+        images = torch.randn(1, 3, 64, 64)
+        for a, b in zip(model(images), again(images), strict=True):
+            assert torch.equal(a, b)
 
 
 UNFIT = {

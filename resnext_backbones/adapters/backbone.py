@@ -25,7 +25,9 @@ from resnext_backbones.weights import LoadedWeights, WeightsError, load_weights
 POSITIONS = {f"after_conv{i}": i for i in (1, 2, 3)}
 
 TRAINING_NORMS = "mmseg", "mmpretrain", "mmcls", "mmselfsup", "mmpose", "mmaction"
-"""In configs of these scopes `norm_eval` is False where it is left out; in others it is True."""
+"""In configs of these scopes `norm_eval` is False where it is left out, which is what `ResNet` of
+models/backbones/resnet.py has in open-mmlab's mmsegmentation, mmpretrain (once mmcls), mmselfsup,
+mmpose and mmaction2; in others it is True, as in mmdetection."""
 
 
 class Backbone(Trunk):

@@ -39,7 +39,7 @@ from resnext_backbones.models.options import (
     stage_blocks,
 )
 from resnext_backbones.models.parts.deformable import DeformConv
-from resnext_backbones.models.parts.norms import NORMS, Norm
+from resnext_backbones.models.parts.norms import Norm
 from resnext_backbones.models.parts.stems import STEMS
 from resnext_backbones.models.scripting import scriptable
 from resnext_backbones.variants import architecture_of
@@ -282,10 +282,12 @@ def _architecture(variant: str | None, given: dict[str, Any]) -> Architecture:
     return row
 
 
-def _norm(norm: str | Norm) -> Norm:
-    """Returns the factory of a norm: of Detectron2's classes, which its optimiser knows."""
-    if norm == "FrozenBN":  # Detectron2's has arithmetic of its own, which cannot be folded
-        return NORMS[norm]
+def _norm(norm: str | Norm) -> str | Norm:
+    """Returns the factory of a norm, of Detectron2's classes, which its optimiser knows. FrozenBN
+    stays a name: Detectron2's has arithmetic of its own, which cannot be folded.
+    """
+    if norm == "FrozenBN":
+        return norm
     try:
         built = get_norm(norm, 32)
     except KeyError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from resnext_backbones.models import ResNeXt
 from resnext_backbones.models.architecture import METADATA
-from resnext_backbones.weights.compare import COUNTER
+from resnext_backbones.weights.compare import COUNTER, check_said
 from resnext_backbones.weights.formats import FORMATS
 
 NAMES = FORMATS["detectron2"]
@@ -48,7 +49,10 @@ def _write(_: nn.Module, state: dict[str, Any], prefix: str, said: dict[str, Any
         said.update(inside if METADATA in inside else {})
 
 
-def _read(module: Any, state: dict[str, Any], prefix: str, *_: object) -> None:
+def _read(
+    module: Any, state: dict[str, Any], prefix: str, said: Mapping[str, Any], *_: object
+) -> None:
+    check_said(f"state dict {prefix.removesuffix('.')}".rstrip(), said, module.trunk.presupposed())
     module._names_prefix = prefix  # the hook that reports is not told
     inside = prefix + INSIDE
     trunk, own = module.trunk, module.trunk.state_dict()

@@ -89,7 +89,7 @@ def _adaptable(state_dict: Mapping[str, Any], network: TimmResNeXt) -> Mapping[s
     the classifier of other classes.
     """
     held = Checkpoint.of(state_dict, source=READ)
-    fitted = adapted(held.state, network.in_chans, REPEAT, READ)
+    fitted = adapted(held.state, network.architecture, REPEAT, READ)
     head = network.num_classes == network.pretrained_cfg.get("num_classes")
     found = dict(checked(fitted, network, head=head))
     return {**found, **{name: held.state[name] for name in FIRST if name in found}}

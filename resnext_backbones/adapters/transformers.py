@@ -190,6 +190,7 @@ class ResNeXtBackbone(BackboneMixin, PreTrainedModel):
             with suppress(WeightsError):
                 pixels = pixel_options(self.config.weights)
                 ViTImageProcessor(do_resize=False, **pixels).save_pretrained(save_directory)
+        self.config.architecture = self.trunk.presupposed().to_dict()
         super().save_pretrained(save_directory, *args, **kwargs)
 
 

@@ -12,6 +12,7 @@ takes it whole: a Faster or Mask R-CNN with FPN, between mmdet, detectron2 and t
 """
 
 import argparse
+import math
 
 from resnext_backbones.commands.arguments import add, complete_weights
 from resnext_backbones.errors import InputError
@@ -51,6 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "or one behind the other; default: coco",
     )
     parser.add_argument(
+        "--norm-eps",
+        type=float,
+        metavar="EPS",
+        help="of a detector's batch norms, where SOURCE does not say it; 0 for torchvision's "
+        "COCO_V1, saved again; default: 1e-5",
+    )
+    parser.add_argument(
         "--prefix",
         default="",
         help="what the trunk's names begin with, where SOURCE has several trunks",
@@ -82,9 +90,16 @@ def _check(args: argparse.Namespace) -> None:
             f"--to {args.to}: has no layout of whole detectors; with --detector use one of "
             f"{', '.join(LAYOUTS)}"
         )
-    for option, value in (("--to-pixels", args.to_pixels), ("--class-ids", args.class_ids)):
-        if value and not args.detector:
+    given = {
+        "--to-pixels": args.to_pixels,
+        "--class-ids": args.class_ids,
+        "--norm-eps": args.norm_eps,
+    }
+    for option, value in given.items():
+        if value is not None and not args.detector:
             raise InputError(f"{option} {value}: is for whole detectors; add --detector")
+    if args.norm_eps is not None and not 0 <= args.norm_eps < math.inf:
+        raise InputError(f"--norm-eps {args.norm_eps}: must be a number from 0")
 
 
 def _convert_trunk(args: argparse.Namespace) -> None:
@@ -119,6 +134,7 @@ def _convert_detector(args: argparse.Namespace) -> None:
         pixels=PIXELS.get(args.pixels),
         to_pixels=PIXELS.get(args.to_pixels),
         class_ids=args.class_ids or CLASS_IDS[0],
+        norm_eps=args.norm_eps,
         prefix=args.prefix,
         variant=args.variant,
         overwrite=args.overwrite,

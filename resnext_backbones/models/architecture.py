@@ -11,6 +11,9 @@ from resnext_backbones.models.options import (
     check_one_of,
     check_positive,
     check_range,
+    is_eps,
+    is_positive,
+    one_or_several,
     per_stage,
     positive_integers,
     require,
@@ -18,7 +21,8 @@ from resnext_backbones.models.options import (
 )
 from resnext_backbones.models.parts.activations import ACTIVATIONS
 from resnext_backbones.models.parts.attention import ATTENTION
-from resnext_backbones.models.parts.norms import NORM_KINDS
+from resnext_backbones.models.parts.convolutions import PLAIN
+from resnext_backbones.models.parts.norms import NORM_KINDS, USUAL_EPS, USUAL_GROUPS
 from resnext_backbones.models.parts.poolings import POOLINGS
 from resnext_backbones.models.parts.shortcuts import SHORTCUTS
 from resnext_backbones.models.parts.spatial import SPATIAL, Build
@@ -48,6 +52,9 @@ class Architecture:
         stride_in_1x1: stride in the first 1x1 convolution of a block, as the original ResNet does;
             False, in the 3x3 one, is what all public ResNeXt weights expect.
         norm_kind: `batch` or `group`; which of the kind is an option of the network.
+        norm_groups: of group norms; several numbers where layers differ, as `eps` has them.
+        eps: of the norms.
+        convolution: of `parts.convolutions.CONVOLUTIONS`, or in words what a network is given.
         attention_after: the convolution of a block behind whose norm it stands, 2 or 3.
         spatial: what stands in the place of 3x3 convolutions, of `parts.spatial.SPATIAL`; "" is
             nothing else.
@@ -71,6 +78,9 @@ class Architecture:
     stride_in_1x1: bool = False
     pooling: str = "max"
     norm_kind: str = "batch"
+    norm_groups: int | Sequence[int] = USUAL_GROUPS
+    eps: float | Sequence[float] = USUAL_EPS
+    convolution: str = PLAIN
     activation: str = "ReLU"
     attention: str = ""
     attention_after: int = 3
@@ -82,6 +92,7 @@ class Architecture:
         check_positive(**{name: getattr(self, name) for name in COUNTS})
         check_positive(stem_channels=self.stem_out_channels)
         self._settle_stages()
+        self._settle_layers()
         for name, allowed in CHOICES.items():
             check_one_of(name, getattr(self, name), allowed)
         check_range("stem_channels", self.stem_out_channels, STEMS[self.stem].fewest, 1 << 16)
@@ -129,6 +140,18 @@ class Architecture:
             what = f"such that stage {stage + 1} has whole groups of channels"
             stages = self.stage_channels, self.stage_groups
             require(fits, "stage_channels and stage_groups", what, stages)
+
+    def _settle_layers(self) -> None:
+        """Checks what norms and convolutions compute with, in one way of writing."""
+        groups = self.norm_groups if self.norm_kind == "group" else USUAL_GROUPS
+        whole = "a positive integer, or several"
+        settled = {
+            "norm_groups": one_or_several("norm_groups", groups, is_positive, whole),
+            "eps": one_or_several("eps", self.eps, is_eps, "a number from 0, or several"),
+        }
+        require(isinstance(self.convolution, str), "convolution", "a name", self.convolution)
+        for name, value in settled.items():
+            object.__setattr__(self, name, value)
 
     def of_stages(self, number: int) -> Architecture:
         """Returns the network of the first stages alone; ValueError: it has not so many."""
@@ -217,15 +240,28 @@ FIELDS = frozenset(field.name for field in fields(Architecture))
 METADATA = "architecture"
 """The key of a file's metadata under which it says what it presupposes."""
 
-UNSEEN = ("stride_in_1x1", "pooling", "activation")
+LAYERS = ("eps", "norm_groups", "convolution")
+"""Fields that are those of the layers that a network was given, where it was given some."""
+
+UNSEEN = ("stride_in_1x1", "pooling", "activation", *LAYERS)
 """Fields that no name and no shape of a tensor shows."""
 
 
-def unseen_differences(first: Architecture, second: Architecture) -> list[str]:
-    """Returns the fields in which two networks differ without a tensor that shows it: `UNSEEN`, and
-    the stem, where the two have stems of the same tensors.
+def unseen_fields(network: Architecture) -> list[str]:
+    """Returns the fields of a network that no tensor shows: `UNSEEN`, as far as it has such layers,
+    and its stem, where another has the same tensors.
     """
+    fields = [n for n in UNSEEN if n != "norm_groups" or network.norm_kind == "group"]
+    others = (stem for stem in STEMS if stem != network.stem)
+    alike = any(tensors_of(stem) == tensors_of(network.stem) for stem in others)
+    return [*fields, "stem"] if alike else fields
+
+
+def unseen_differences(first: Architecture, second: Architecture) -> list[str]:
+    """Returns the fields in which two networks differ without a tensor that shows it."""
     names = [name for name in UNSEEN if getattr(first, name) != getattr(second, name)]
+    if first.norm_kind != second.norm_kind:  # which names show
+        names = [name for name in names if name != "norm_groups"]
     stems = first.stem, second.stem
     alike = stems[0] != stems[1] and tensors_of(stems[0]) == tensors_of(stems[1])
     return [*names, "stem"] if alike else names

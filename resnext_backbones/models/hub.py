@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub import PyTorchModelHubMixin
 from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
 from safetensors.torch import save_file
-from torch import nn
 
-USUAL_EPS = 1e-5
-"""Norms that are built by a name have this one."""
+from resnext_backbones.models.architecture import unseen_differences
 
 
 def say_architecture(module: Any, _: Any, __: str, said: dict[str, Any]) -> None:
@@ -19,19 +19,36 @@ def say_architecture(module: Any, _: Any, __: str, said: dict[str, Any]) -> None
     its `_metadata`, by what stands in front of the module's names. Tensors and keys stay as they
     are.
     """
-    said.update(module.architecture.to_metadata())
+    said.update(module.presupposed().to_metadata())
+
+
+def check_architecture(
+    module: Any, _: Any, prefix: str, said: Mapping[str, Any], *__: object
+) -> None:
+    """Raises WeightsError where a state dict says another architecture, before a tensor of the
+    module is changed: PyTorch itself would load it without a word.
+    """
+    from resnext_backbones.weights.compare import check_said  # which is built on this package
+
+    check_said(f"state dict {prefix.removesuffix('.')}".rstrip(), said, module.presupposed())
 
 
 def _check_json(network: Any) -> None:
     """Raises ValueError where a network has layers that its arguments, as JSON, do not build."""
-    own = network._own_layers()
-    eps = {getattr(layer, "eps", USUAL_EPS) for layer in own}
-    convs = {type(m) for m in own if isinstance(m, nn.Conv2d)} - {nn.Conv2d}
-    odd = [each.__name__ for each in convs] + [f"eps={each}" for each in eps - {USUAL_EPS}]
-    if odd:
+    config, own, why = network._hub_mixin_config, network.presupposed(), ""
+    if "architecture" in config:
+        config["architecture"] = own.to_dict()
+    try:
+        with torch.device("meta"):
+            built = type(network)(**config).presupposed()
+    except ValueError as error:
+        why = str(error)
+    else:
+        why = ", ".join(f"{n}={getattr(own, n)!r}" for n in unseen_differences(own, built))
+    if why:
         raise ValueError(
-            f"save_pretrained: config.json cannot hold what built {', '.join(odd)}, and another "
-            "network would be loaded; save its state_dict() with torch.save, or build it from names"
+            f"save_pretrained: config.json cannot hold what built it ({why}), and another network "
+            "would be loaded; save its state_dict() with torch.save, or build it from names"
         )
 
 
@@ -48,7 +65,7 @@ class HubMixin(
     def _save_pretrained(self: Any, save_directory: Path) -> None:
         _check_json(self)
         state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        metadata = {"format": "pt", **self.architecture.to_metadata()}
+        metadata = {"format": "pt", **self.presupposed().to_metadata()}
         save_file(state, Path(save_directory) / SAFETENSORS_SINGLE_FILE, metadata=metadata)
 
     @classmethod

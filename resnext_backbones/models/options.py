@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -46,6 +47,25 @@ def is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def is_positive(value: object) -> bool:
+    """Returns whether it is an integer of at least 1."""
+    return is_integer(value) and value >= 1  # type: ignore[operator]
+
+
+def is_eps(value: object) -> bool:
+    """Returns whether it is a finite number of at least 0."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 <= value < math.inf  # type: ignore[operator]
+
+
+def one_or_several(name: str, value: Any, fits: Callable[[object], bool], what: str) -> Any:
+    """Returns a value that fits, or several different ones, in order, as a tuple."""
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    require(values and all(map(fits, values)), name, what, value)
+    values = sorted(set(values))
+    return values[0] if len(values) == 1 else tuple(values)
+
+
 def check_one_of(name: str, value: object, allowed: Iterable[object], more: str = "") -> None:
     """Checks that a value is one of some; `more` says in words what else it may be."""
     values = list(allowed)
@@ -56,7 +76,7 @@ def check_one_of(name: str, value: object, allowed: Iterable[object], more: str 
 def check_positive(**values: int) -> None:
     """Checks that each value is an integer of at least 1."""
     for name, value in values.items():
-        require(is_integer(value) and value > 0, name, "a positive integer", value)
+        require(is_positive(value), name, "a positive integer", value)
 
 
 def check_range(name: str, value: int, low: int, high: int) -> None:

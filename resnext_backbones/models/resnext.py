@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from math import prod
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -17,17 +18,19 @@ from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.models.bottleneck import Bottleneck
 from resnext_backbones.models.cross_stage import CrossStage
 from resnext_backbones.models.freezing import freeze, keep_in_eval
-from resnext_backbones.models.hub import HubMixin, say_architecture
+from resnext_backbones.models.hub import HubMixin, check_architecture, say_architecture
 from resnext_backbones.models.layers import Conv, Layers, Plugin
 from resnext_backbones.models.options import (
     building,
     check_images,
+    check_one_of,
     check_range,
     require,
     stage_indices,
 )
 from resnext_backbones.models.parts.activations import ACTIVATIONS
-from resnext_backbones.models.parts.norms import NORM_KINDS, Norm, Norms
+from resnext_backbones.models.parts.convolutions import CONVOLUTIONS, kinds_of
+from resnext_backbones.models.parts.norms import NORM_KINDS, Norm, Norms, values_of
 from resnext_backbones.models.parts.poolings import POOLINGS
 from resnext_backbones.models.parts.stems import STEMS, run_stem
 from resnext_backbones.models.recompute import PAIR, mode_of
@@ -55,7 +58,7 @@ class ResNeXt(nn.Module, HubMixin):
         norm_eval: keep batch norms in eval mode: statistics frozen, affine parameters trained.
         norm: of `parts.norms.NORMS`, or a callable from channels to a module; None is the
             architecture's kind.
-        conv: builds the convolutions; called as `torch.nn.Conv2d`.
+        conv: builds the convolutions; called as `torch.nn.Conv2d`. None is the architecture's.
         conv3x3: for each stage what builds its 3x3 convolutions (deformable ones, say), or None.
         plugins: for each stage the extra modules that its blocks run.
         zero_init_last_norm: start every block as the identity (Goyal et al., 2017, section 5.1).
@@ -69,7 +72,7 @@ class ResNeXt(nn.Module, HubMixin):
             convolutions are plain ones.
 
     Attributes:
-        architecture: as given; `norm_kind` is that of the norm that was built.
+        architecture: as given; `norm_kind` and `LAYERS` are those of the layers that were built.
         channels: of the outputs.
         strides: of the outputs, in pixels of the image.
         recompute: the name of what is kept for the backward pass; "" is all of it.
@@ -89,7 +92,7 @@ class ResNeXt(nn.Module, HubMixin):
         frozen_stages: int = -1,
         norm_eval: bool = False,
         norm: str | Norm | None = None,
-        conv: Conv = nn.Conv2d,
+        conv: Conv | None = None,
         conv3x3: Sequence[Conv | None] | None = None,
         plugins: Sequence[Sequence[Plugin]] | None = None,
         zero_init_last_norm: bool = True,
@@ -109,8 +112,12 @@ class ResNeXt(nn.Module, HubMixin):
         self.recompute = mode
 
         stem, channels = STEMS[architecture.stem], architecture.stem_out_channels
-        norms = Norms(norm or NORM_KINDS[architecture.norm_kind], channels)
+        by_name = {"eps": architecture.eps, "groups": architecture.norm_groups}
+        norms = Norms(norm or NORM_KINDS[architecture.norm_kind], channels, **by_name)
         activation = ACTIVATIONS[architecture.activation]
+        if conv is None:
+            check_one_of("convolution", architecture.convolution, CONVOLUTIONS, "without conv=")
+            conv = CONVOLUTIONS[architecture.convolution]
         layers = Layers(partial(conv, bias=False), norms, activation, fold_norm)
         pool = POOLINGS[architecture.pooling].in_stem if stem.pools else nn.Identity
         with building(f"the stem {architecture.stem!r}"):
@@ -132,11 +139,14 @@ class ResNeXt(nn.Module, HubMixin):
         for name, module in modules.items():
             self.add_module(name, module)
 
-        self.architecture = replace(architecture, norm_kind=norms.kind)
+        convolution = kinds_of(self._own_layers())
+        self.architecture = replace(architecture, norm_kind=norms.kind, convolution=convolution)
+        self.architecture = self.presupposed()
         self.channels = tuple(architecture.out_channels(i) for i in self.out_indices)
         each = [stem.stride, *stage_strides]
         self.strides = tuple(prod(each[: i + 2]) for i in self.out_indices)
         self.register_state_dict_post_hook(say_architecture)
+        self.register_load_state_dict_pre_hook(check_architecture)
         self.register_load_state_dict_pre_hook(drop_unbuilt_stages)
         self.frozen_stages, self._frozen = frozen_stages, -1
         self.train()
@@ -166,6 +176,11 @@ class ResNeXt(nn.Module, HubMixin):
         crossing = (stage for stage in self.stages if isinstance(stage, CrossStage))
         parts: list[Bottleneck | CrossStage] = [*self.blocks(), *crossing]
         return self._stem_layers() + [layer for part in parts for layer in part.own_layers()]
+
+    def presupposed(self) -> Architecture:
+        """Returns the architecture that weights need now: norms may have been given another eps."""
+        values: dict[str, Any] = values_of(self._own_layers())
+        return replace(self.architecture, **values)
 
     def _stem(self) -> list[nn.Module]:
         return [getattr(self, name) for name in self._stem_names]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -106,6 +107,15 @@ def other_context(state: Iterable[str], own: Iterable[str]) -> str:
     return f"It was trained with {trained}; the network has {built}. " if differ else ""
 
 
+WORDS = {
+    "stride_in_1x1": "style",
+    "eps": "norm_cfg",
+    "norm_groups": "norm_cfg",
+    "convolution": "conv_cfg",
+}
+"""What says these fields in MMEngine's configs, by other names."""
+
+
 def unseen_mismatch(held: Architecture, network: Architecture) -> str:
     """Returns how what weights presuppose differs from a network in what no tensor shows, and what
     to do about it; "" where it does not.
@@ -114,9 +124,11 @@ def unseen_mismatch(held: Architecture, network: Architecture) -> str:
     trained, built = (
         ", ".join(f"{name}={getattr(a, name)!r}" for name in differ) for a in (held, network)
     )
+    words = ", ".join(dict.fromkeys(WORDS[name] for name in differ if name in WORDS))
+    by = f" ({words} in a config of MMEngine)" if words else ""
     return (
         f"were trained with {trained}, and the network has {built}: the same shapes, and another "
-        f"network; build it with {trained}. Nothing was loaded."
+        f"network; build it with {trained}{by}. Nothing was loaded."
         if differ
         else ""
     )
@@ -126,3 +138,13 @@ def check_unseen(source: object, held: Architecture, network: Architecture) -> N
     """Raises WeightsError where `unseen_mismatch` finds something."""
     if message := unseen_mismatch(held, network):
         raise WeightsError(f"weights {source}: {message}")
+
+
+def check_said(source: object, said: Mapping[str, Any], network: Architecture) -> None:
+    """Raises WeightsError where metadata say another network, or what is none."""
+    try:
+        held = Architecture.from_metadata(said)
+    except ValueError as error:
+        raise WeightsError(f"weights {source}: {error}. Nothing was loaded.") from error
+    if held is not None:
+        check_unseen(source, held, network)

@@ -117,9 +117,9 @@ def _close(first: float, second: float) -> bool:
     return math.isclose(first, second, rel_tol=1e-6)
 
 
-def with_eps(scale: Tensor, variance: Tensor, eps: float) -> Tensor:
-    """Returns the scale of a norm whose eps is `eps`, which does what the given one does with none;
-    rounded. The statistics stay.
+def with_eps(scale: Tensor, variance: Tensor, held: float, wanted: float) -> Tensor:
+    """Returns the scale of a norm whose eps is `wanted`, which does what the given one does with
+    `held`; rounded. The statistics stay. Swapping the two is the inverse.
     """
     variance = variance.double()
-    return (scale.double() * ((variance + eps) / variance).sqrt()).to(scale.dtype)
+    return (scale.double() * ((variance + wanted) / (variance + held)).sqrt()).to(scale.dtype)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from resnext_backbones.models.architecture import Architecture
+from resnext_backbones.models.architecture import Architecture, unseen_fields
 from resnext_backbones.variants import VARIANTS, describe, names_of
 from resnext_backbones.weights.detector_names import DETECTRON2, MMDET, TORCHVISION
 from resnext_backbones.weights.detectors import Detector
@@ -86,8 +86,9 @@ def settings_for(
     lines = WORDS[to](facts)
     if name is None:
         lines.append(
-            f"(no variant is this network: build it by its fields, with activation="
-            f"{network.activation!r} and pooling={network.pooling!r}, which no tensor shows)"
+            "(no variant is this network: build it by its fields, with "
+            + ", ".join(f"{n}={getattr(network, n)!r}" for n in unseen_fields(network))
+            + ", which no tensor shows)"
         )
     lines += [OTHERWISE] if rounded and to != TORCHVISION else []
     lines += [STRIDES] if network.cardinality == 1 and not network.stride_in_1x1 else []

@@ -8,7 +8,9 @@ from math import ceil
 import torch
 from torch import Tensor
 
+from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.models.options import check_one_of
+from resnext_backbones.models.parts.convolutions import PLAIN
 from resnext_backbones.weights.errors import WeightsError
 
 REPEAT, ZEROS = "repeat", "zeros"
@@ -45,9 +47,9 @@ def other_input(state: Mapping[str, Tensor], channels: int) -> str:
 
 
 def adapted(
-    state: Mapping[str, Tensor], channels: int, how: str, source: object
+    state: Mapping[str, Tensor], network: Architecture, how: str, source: object
 ) -> dict[str, Tensor]:
-    """Returns weights whose first convolution takes images of so many channels.
+    """Returns weights whose first convolution takes images of a network's channels.
 
     Args:
         how: of `ADAPT_INPUT`; it does nothing where the channels are as many already.
@@ -55,12 +57,19 @@ def adapted(
 
     Raises:
         ValueError: `how` is none of these.
-        WeightsError: `zeros` for fewer channels than there are.
+        WeightsError: `zeros` for fewer channels than there are; or the network's convolutions are
+            not plain: standardised, for one, they undo the scale, and fill the zeros.
     """
     check_one_of("adapt_input", how, ADAPT_INPUT)
-    fitted, held = dict(state), input_channels(state)
+    fitted, held, channels = dict(state), input_channels(state), network.in_channels
     if held is None or held == channels:
         return fitted
+    if not network.convolution.startswith(PLAIN) or " and " in network.convolution:
+        raise WeightsError(
+            f"weights {source}: are for images of {held} channels, and adapt_input={how!r} cannot "
+            f"fit them to the network's {channels}: its convolutions are {network.convolution}, "
+            "and of other channels they make other filters. Nothing was loaded."
+        )
     if how == ZEROS and channels < held:
         raise WeightsError(
             f"weights {source}: are for images of {held} channels, and adapt_input={ZEROS!r} would "

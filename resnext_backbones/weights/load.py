@@ -15,7 +15,7 @@ from torch import nn
 from resnext_backbones.models import Architecture, ResNeXt
 from resnext_backbones.models.architecture import FIELDS
 from resnext_backbones.variants import VARIANTS
-from resnext_backbones.weights.checkpoint import Checkpoint
+from resnext_backbones.weights.checkpoint import EPS, Checkpoint
 from resnext_backbones.weights.compare import (
     COUNTER,
     SHAPE,
@@ -142,14 +142,14 @@ def _read(model: ResNeXt, source: str | Path) -> tuple[Mapping[str, Any], Publis
     """
     row = row_of(source)
     if row:  # before it is downloaded
-        _check_row(model, row, source)
+        check_unseen(source, row.architecture, model.presupposed())
     path = locate(source)
     # A copy of a published file is what it is, wherever it lies.
     if row is None and (row := row_of_file(path)):
-        _check_row(model, row, source)
+        check_unseen(source, row.architecture, model.presupposed())
     content = read_file(path)
     if row is None and (held := recorded_architecture(path, content, source)):
-        check_unseen(source, held, model.architecture)
+        check_unseen(source, held, model.presupposed())
     return content, row
 
 
@@ -169,16 +169,6 @@ def _unwrapped(model: Any) -> Any:
     return model
 
 
-def _check_row(model: ResNeXt, row: Published, source: str | Path) -> None:
-    if row.source.standardised and type(model.get_submodule("layer1.0.conv1")) is nn.Conv2d:
-        raise WeightsError(
-            f"weights {source}: belong to a network that standardises the weights of its "
-            "convolutions, and this one does not: build it with conv=mmcv.cnn.ConvWS2d, or "
-            "conv_cfg=dict(type='ConvWS') in a config"
-        )
-    check_unseen(source, row.architecture, model.architecture)
-
-
 def load_state(
     model: ResNeXt,
     content: Mapping[str, Any],
@@ -192,7 +182,7 @@ def load_state(
     model, held = _unwrapped(model), Checkpoint.of(content, prefix=prefix, source=source)
     channels, had = model.architecture.in_channels, input_channels(held.state)
     if adapt_input is not None:
-        held = replace(held, state=adapted(held.state, channels, adapt_input, source))
+        held = replace(held, state=adapted(held.state, model.architecture, adapt_input, source))
     if message := misfit(model, held, source, head=head):
         raise WeightsError(message)
     own, left_out = model.state_dict(), _without_place(held.state, model, head=head)
@@ -234,8 +224,10 @@ def misfit(model: ResNeXt, held: Checkpoint, source: object, *, head: bool = Tru
     odd = {key: reason for key, reason in odd.items() if key not in left_out}
     found = compare(state, own, optional=added, unknown=held.unknown, odd=odd)
     if not found:
-        presupposed = held.presupposed
-        unseen = unseen_mismatch(presupposed, model.architecture) if presupposed else ""
+        network = model.presupposed()
+        fused = replace(network, eps=EPS) if held.fused else None  # which restored statistics have
+        presupposed = held.presupposed or fused
+        unseen = unseen_mismatch(presupposed, network) if presupposed else ""
         return f"weights {source}: {unseen} {held.names}".rstrip() if unseen else ""
     more = held.names + other_context(held.state, own)
     if any(text.startswith(HEAD) for text in found[SHAPE]):

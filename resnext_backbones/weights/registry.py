@@ -161,7 +161,8 @@ class Published:
         from resnext_backbones.variants import VARIANTS  # with PyTorch, which `list` does without
 
         kind = "group" if self.source.norms == GN else "batch"
-        return replace(VARIANTS[self.variant], norm_kind=kind)
+        convolution = "standardised" if self.source.standardised else "plain"
+        return replace(VARIANTS[self.variant], norm_kind=kind, convolution=convolution)
 
     @property
     def accuracy(self) -> str:

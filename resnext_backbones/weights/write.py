@@ -16,8 +16,7 @@ from torch import Tensor
 
 from resnext_backbones.io import atomic_write
 from resnext_backbones.models import Architecture, ResNeXt
-from resnext_backbones.models.architecture import METADATA, UNSEEN
-from resnext_backbones.models.parts.stems import STEMS, tensors_of
+from resnext_backbones.models.architecture import LAYERS, METADATA, UNSEEN, unseen_fields
 from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.compare import COUNTER, compare, unseen_mismatch
@@ -89,9 +88,7 @@ class Converted(NamedTuple):
         """
         if not self.assumed:
             return ""
-        others = (s for s in STEMS if s != self.network.stem)
-        alike = any(tensors_of(s) == tensors_of(self.network.stem) for s in others)
-        fields = [*UNSEEN, "stem"] if alike else UNSEEN
+        fields = unseen_fields(self.network)
         values = (f"{name}={getattr(self.network, name)!r}" for name in fields)
         names = " or ".join(row_names(self.held.state))
         return ", ".join(values) + (f", of {names}" if names else "")
@@ -215,6 +212,8 @@ def _as_variant(
             f"weights {source}: the file holds {held.variant}, not {name}. Nothing was written."
         )
     row = VARIANTS[name]
+    if said is not None:  # of any layers
+        row = replace(row, **{field: getattr(said, field) for field in ("norm_kind", *LAYERS)})
     if said is not None and (message := unseen_mismatch(said, row)):
         raise WeightsError(f"weights {source}: {message}")
     return _with_unseen(identify(held.state) or row, row)
@@ -225,8 +224,8 @@ def trunk_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     architecture = identify(state)
     if architecture is None:
         return {}
-    with torch.device("meta"):
-        own = ResNeXt(architecture).state_dict()
+    with torch.device("meta"):  # as many groups of channels as there may be in any network
+        own = ResNeXt(replace(architecture, norm_groups=1)).state_dict()
     return {key: value for key, value in own.items() if not key.endswith(COUNTER)}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from resnext_backbones.models.architecture import Architecture
-from resnext_backbones.weights.checkpoint import EPS, NORM, Checkpoint
-from resnext_backbones.weights.detector_arithmetic import for_pixels, with_eps
+from resnext_backbones.models.options import is_eps, require
+from resnext_backbones.weights.checkpoint import EPS, Checkpoint
+from resnext_backbones.weights.detector_arithmetic import for_pixels
+from resnext_backbones.weights.detector_eps import batch_norms, eps_of, give_eps
 from resnext_backbones.weights.detector_names import (
     BY_COCO_ID,
     CLASS_IDS,
@@ -25,13 +27,12 @@ from resnext_backbones.weights.detector_names import (
 )
 from resnext_backbones.weights.detector_settings import settings_for
 from resnext_backbones.weights.detectors import Detector
-from resnext_backbones.weights.download import hash_of
 from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.find import said_of
 from resnext_backbones.weights.formats import FORMATS, family_for
 from resnext_backbones.weights.identify import STEM
-from resnext_backbones.weights.load import recorded
+from resnext_backbones.weights.load import recorded, recorded_architecture
 from resnext_backbones.weights.preprocessing import Preprocessing
 from resnext_backbones.weights.sources import locate
 from resnext_backbones.weights.write import (
@@ -50,9 +51,8 @@ from resnext_backbones.weights.write import (
 
 State = dict[str, Tensor]
 
-WITHOUT_EPS = ("258fb6c6", "bf2d0c1e")
-"""torchvision's `COCO_V1` of Faster and Mask R-CNN, by the hashes in their names, whose frozen
-norms have an eps of 0; torchvision builds them so."""
+ALIGNED = "aligned"
+"""In metadata it says that a detector for torchvision wants the pools and anchors of the others."""
 
 
 @dataclass(frozen=True)
@@ -81,14 +81,15 @@ def convert_detector(
     pixels: Preprocessing | None = None,
     to_pixels: Preprocessing | None = None,
     class_ids: str = BY_COCO_ID,
+    norm_eps: float | None = None,
     prefix: str = "",
     variant: str | None = None,
     overwrite: bool = False,
 ) -> Converted:
     """Writes a whole Faster or Mask R-CNN with FPN for another framework.
 
-    Values are moved, not changed, but for `to_pixels` of other standard deviations, and for
-    `WITHOUT_EPS`.
+    Values are moved, not changed, but for `to_pixels` of other standard deviations, and for batch
+    norms of another eps than 1e-5, which the new one's have.
 
     Args:
         source: as of `load_weights`.
@@ -99,11 +100,12 @@ def convert_detector(
             reads no other.
         class_ids: `coco` gives 80 classes the rows of COCO's ids in torchvision's layout, and takes
             90 there for these; `contiguous` lets all classes follow each other.
+        norm_eps: of the source's batch norms, where it does not say it; None is 1e-5.
         prefix, variant: as of `convert`.
         overwrite: put the new file in the place of one that is there.
 
     Raises:
-        ValueError: `to` or `class_ids` is none of these.
+        ValueError: `to` or `class_ids` is none of these, or `norm_eps` no number from 0.
         FileExistsError, FileNotFoundError: as of `convert`.
         WeightsError: the source is not such a detector, or not a whole one, its pixels are not
             known or cannot become `to_pixels`, or the target has no place for a tensor. Nothing is
@@ -112,6 +114,7 @@ def convert_detector(
     for name, value, allowed in (("to", to, LAYOUTS), ("class_ids", class_ids, CLASS_IDS)):
         if value not in allowed:
             raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+    require(norm_eps is None or is_eps(norm_eps), "norm_eps", "a number from 0", norm_eps)
     path = checked_destination(path, overwrite=overwrite)
     file = locate(source)
     content = read_file(file)
@@ -123,9 +126,12 @@ def convert_detector(
     _check_said(detector, held, source)
     wanted = to_pixels or (_as_rgb(held) if to == TORCHVISION else held)
     state, changed = dict(trunk.state), _moved(detector, to, class_ids)
-    if detector.layout == TORCHVISION and hash_of(file).startswith(WITHOUT_EPS):
-        _add_eps(state)
-        changed.append(f"norms: scaled for an eps of {EPS}, since this file's have none")
+    said = recorded_architecture(file, content, source) or trunk.said
+    if norms := batch_norms(state):
+        eps, why = eps_of(detector, file, said, norm_eps, source)
+        give_eps(state, norms, eps, source)
+        changed.append(f"norms: an eps of {eps:g}, {why}")
+        architecture = architecture and replace(architecture, eps=EPS)
     try:
         first = next(name for name in STEM if name in state)
         state[first] = for_pixels(state[first], held, wanted)
@@ -137,6 +143,8 @@ def convert_detector(
         changed.append(f"{first}: scaled from std {held.std} to {wanted.std}, which rounds")
     metadata = metadata_of(source, file, variant or trunk.variant, architecture, wanted)
     metadata |= {"norms": "fused" if trunk.fused else "trained"}
+    aligned = detector.layout != TORCHVISION or ALIGNED in said_of(content, trunk.prefix)
+    metadata |= {ALIGNED: "True"} if aligned and to == TORCHVISION else {}
     network = network_of(trunk.state, metadata)
     named = _trunk_names(state, to, network, source) | detector.named(to, class_ids)
     settings = settings_for(detector, to, wanted, network, class_ids)
@@ -202,12 +210,6 @@ def _moved(detector: Detector, to: str, class_ids: str) -> list[str]:
     elif after and detector.rows_by_coco_id(class_ids):
         said.append("classes: COCO's 80 in the 91 rows of its ids; ids without a class never score")
     return said
-
-
-def _add_eps(state: State) -> None:
-    for name in [found[1] for key in state if (found := NORM.fullmatch(key))]:
-        scale, variance = state[f"{name}.weight"], state[f"{name}.running_var"]
-        state[f"{name}.weight"] = with_eps(scale, variance, EPS)
 
 
 def _trunk_names(state: State, to: str, network: Architecture, source: object) -> State:

@@ -10,6 +10,7 @@ from helpers import small
 from torch import Tensor
 
 from resnext_backbones import build_backbone, load_weights
+from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.weights import WeightsError
 from resnext_backbones.weights.inputs import adapted
 from resnext_backbones.weights.write import write_state
@@ -24,7 +25,9 @@ def first(state: dict[str, Tensor]) -> Tensor:
 def test_repeating_is_timms_rule(channels: int, dtype: torch.dtype) -> None:
     timm = pytest.importorskip("timm", reason="timm is not installed")
     weight = torch.randn(8, 3, 3, 3).to(dtype)
-    found = first(adapted({"conv1.weight": weight}, channels, "repeat", "x"))
+    found = first(
+        adapted({"conv1.weight": weight}, Architecture(in_channels=channels), "repeat", "x")
+    )
     expected = timm.models.adapt_input_conv(channels, weight.clone())
     assert found.dtype == dtype
     assert torch.equal(found, expected)
@@ -70,6 +73,18 @@ def test_without_the_option_the_message_names_it(tmp_path: Path) -> None:
     assert same.input_channels == 0
 
 
+@pytest.mark.parametrize("how", ["repeat", "zeros"])
+def test_standardised_convolutions_take_no_other_channels(how: str, tmp_path: Path) -> None:
+    """They undo the scale of what is repeated, and give zeros the mean."""
+    torch.save(small(convolution="standardised").state_dict(), tmp_path / "w.pth")
+    network = small(convolution="standardised", in_channels=6)
+    before = first(network.state_dict()).clone()
+    with pytest.raises(WeightsError, match=f"adapt_input='{how}' cannot .* are standardised, and"):
+        load_weights(network, tmp_path / "w.pth", adapt_input=how)
+    assert torch.equal(first(network.state_dict()), before)
+    load_weights(small(convolution="standardised"), tmp_path / "w.pth", adapt_input=how)
+
+
 def test_doors_take_the_option(tmp_path: Path) -> None:
     pytest.importorskip("mmengine", reason="MMEngine is not installed")
     from resnext_backbones.adapters.openmmlab import RegNet
@@ -78,7 +93,7 @@ def test_doors_take_the_option(tmp_path: Path) -> None:
     path, name = tmp_path / "three.pth", "regnetx_002"
     weight = build_backbone(name).state_dict()
     torch.save(weight, path)
-    expected = first(adapted(weight, 4, "repeat", path))
+    expected = first(adapted(weight, Architecture(in_channels=4), "repeat", path))
     options = {"weights": path, "in_channels": 4, "adapt_input": "repeat"}
     init_cfg = {"type": "Pretrained", "checkpoint": str(path), "adapt_input": "repeat"}
     of_config = RegNet(variant=name, in_channels=4, init_cfg=init_cfg)

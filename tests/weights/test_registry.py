@@ -253,14 +253,20 @@ def test_a_head_of_more_classes_says_what_takes_it() -> None:
 
 
 def test_standardised_weights_need_convolutions_that_do_it(tmp_path: Path, monkeypatch) -> None:
+    """mmcv's, or this package's own, which compute alike."""
     wrappers = pytest.importorskip("mmcv.cnn.bricks.conv_ws")
     source = build_backbone("resnext50_32x4d", norm="GN", conv=wrappers.ConvWS2d)
     torch.save(source.state_dict(), tmp_path / "w")
     monkeypatch.setattr(module, "download", lambda *_: tmp_path / "w")
     alias = "open-mmlab/jhu/resnext50_32x4d_gn_ws"
-    with pytest.raises(WeightsError, match=r"standardises.*conv_cfg=dict\(type='ConvWS'\)"):
+    with pytest.raises(WeightsError, match=r"'standardised'.*'plain'.*conv_cfg in a"):
         load_weights(build_backbone("resnext50_32x4d", norm="GN"), alias)
     assert load_weights(source, alias).variant == "resnext50_32x4d with norm_kind=group"
+    own = build_backbone("resnext50_32x4d", norm_kind="group", convolution="standardised")
+    load_weights(own, alias)
+    images = torch.randn(1, 3, 32, 32)
+    for found, expected in zip(own(images), source(images), strict=True):
+        torch.testing.assert_close(found, expected)
 
 
 def test_a_wrong_alias_is_answered_with_close_ones() -> None:

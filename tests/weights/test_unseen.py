@@ -123,16 +123,30 @@ def test_a_published_row_says_it_before_a_download(
     is_refused(model, alias, message)
 
 
-OTHER: dict[str, Any] = {"stride_in_1x1": True, "pooling": "average", "activation": "SiLU"}
+OTHER: dict[str, Any] = {
+    "stride_in_1x1": True,
+    "pooling": "average",
+    "activation": "SiLU",
+    "eps": 1e-3,
+    "norm_groups": 4,
+    "convolution": "standardised",
+}
+GROUPS: dict[str, Any] = {"norm_kind": "group", "norm_groups": 8}
+
+
+def pair(field: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns a network's fields, and those of one that differs in this field alone."""
+    usual = GROUPS if field == "norm_groups" else {}
+    return usual | {field: OTHER[field]}, usual
 
 
 @pytest.mark.parametrize("to", TARGETS)
 @pytest.mark.parametrize("field", UNSEEN)
 def test_a_converted_file_says_it(field: str, to: str, tmp_path: Path) -> None:
-    changes = {field: OTHER[field]}
+    changes, usual = pair(field)
     small(**changes).save_pretrained(tmp_path / "saved")
     convert(tmp_path / "saved", tmp_path / "file", to)
-    is_refused(drawn(), tmp_path / "file", f"{field}={OTHER[field]!r}, .* {field}=")
+    is_refused(drawn(**usual), tmp_path / "file", f"{field}={OTHER[field]!r}, .* {field}=")
     load_weights(drawn(**changes), tmp_path / "file")
 
 
@@ -152,18 +166,18 @@ HELD: dict[str, Callable[[ResNeXt], Any]] = {
 @pytest.mark.parametrize("held", HELD.values(), ids=HELD)
 @pytest.mark.parametrize("field", UNSEEN)
 def test_a_plain_state_dict_says_it(field: str, held: Callable, tmp_path: Path) -> None:
-    changes = {field: OTHER[field]}
+    changes, usual = pair(field)
     content = held(small(ResNeXtClassifier, **changes))
     torch.save(content, tmp_path / "w.pth")
     message = f"{field}={OTHER[field]!r}, .* {field}="
-    is_refused(drawn(), content, message)
-    is_refused(drawn(), tmp_path / "w.pth", message)
+    is_refused(drawn(**usual), content, message)
+    is_refused(drawn(**usual), tmp_path / "w.pth", message)
     load_weights(drawn(**changes), tmp_path / "w.pth")
     read = torch.load(tmp_path / "w.pth", weights_only=True)
     load_state(drawn(**changes), read, "it")
-    is_refused(drawn(), read, message)
+    is_refused(drawn(**usual), read, message)
     convert(tmp_path / "w.pth", tmp_path / "w.safetensors", "safetensors")
-    is_refused(drawn(), tmp_path / "w.safetensors", message)
+    is_refused(drawn(**usual), tmp_path / "w.safetensors", message)
 
 
 def test_pytorch_takes_what_a_state_dict_says_for_nothing(tmp_path: Path) -> None:

@@ -139,7 +139,8 @@ def test_what_a_source_does_not_say_is_assumed_aloud(silent: Path, tmp_path: Pat
     done = convert(silent, tmp_path / "w.safetensors", "safetensors")
     assert done.assumed
     assert done.assumption == (
-        "stride_in_1x1=False, pooling='max', activation='ReLU', of " + " or ".join(SE50)
+        "stride_in_1x1=False, pooling='max', activation='ReLU', eps=1e-05, convolution='plain', of "
+        + " or ".join(SE50)
     )
     with safe_open(tmp_path / "w.safetensors", framework="pt") as file:
         assert "architecture" not in file.metadata()
@@ -237,7 +238,7 @@ def test_the_tool(published, tmp_path: Path) -> None:
     assert f"pixels: {RGB}" in done.stdout
     assert "left out: 1 tensors beside the trunk, neck.weight" in done.stdout
     assert preprocessing_of(dest) == RGB
-    assert f"activation='ReLU', of {VARIANT}; --variant NAME says it" in done.stdout
+    assert f"convolution='plain', of {VARIANT}; --variant NAME says it" in done.stdout
     again = run(*arguments)
     assert again.returncode == 2
     assert "there is a file already; --overwrite replaces it" in again.stderr

@@ -14,8 +14,8 @@ import torch
 import torchvision
 from detector_files import Files, same_bits, tensors_in, write
 from detector_peers import COCO, PEERS, SUFFIXES, Peer, same, tiny
-from helpers import randomise
-from torch import Tensor
+from helpers import drawn, randomise
+from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN, _utils
 from torchvision.models.detection.image_list import ImageList
 
@@ -23,7 +23,7 @@ from resnext_backbones import cli
 from resnext_backbones.adapters.torchvision import resnext_fpn
 from resnext_backbones.adapters.torchvision_detectors import PreciseAnchors
 from resnext_backbones.tasks.torchvision.models import anchors
-from resnext_backbones.weights import WeightsError
+from resnext_backbones.weights import WeightsError, load_weights
 from resnext_backbones.weights.detector_arithmetic import COCO_ROWS
 from resnext_backbones.weights.download import hash_of
 from resnext_backbones.weights.preprocessing import BGR, BGR_UNSCALED, RGB
@@ -220,10 +220,21 @@ def test_norms_without_eps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     """torchvision's first published detectors have none, and all others have."""
     source = peer("torchvision", 3, False, (ALIGNED,))
     path = write(source.content(), tmp_path / "fasterrcnn.pth")
+    assumed = convert_detector(path, tmp_path / "a.pth", "torchvision", pixels=RGB).changed
+    assert any(
+        "norms: an eps of 1e-05, assumed" in each and "--norm-eps 0" in each for each in assumed
+    )
+    given = {"pixels": RGB, "norm_eps": 0.0}
+    by_hand = convert_detector(path, tmp_path / "g.pth", "torchvision", **given)
+    scaled = "scaled for 1e-05, which rounds"
+    assert f"norms: an eps of 0, as was given; {scaled}" in by_hand.changed
     hashes = ("x", hash_of(path)[:8])
-    monkeypatch.setattr("resnext_backbones.weights.write_detectors.WITHOUT_EPS", hashes)
+    monkeypatch.setattr("resnext_backbones.weights.detector_eps.WITHOUT_EPS", hashes)
     done = convert_detector(path, tmp_path / "w.pth", "torchvision", pixels=RGB)
-    assert any("norms: scaled for an eps of 1e-05" in change for change in done.changed)
+    assert f"norms: an eps of 0, by the hash of torchvision's file; {scaled}" in done.changed
+    same_bits(tensors_in(tmp_path / "w.pth"), tensors_in(tmp_path / "g.pth"))
+    with pytest.raises(WeightsError, match=r"eps of 0.0, by the hash.*, and 1e-05 was given"):
+        convert_detector(path, tmp_path / "x.pth", "torchvision", pixels=RGB, norm_eps=1e-5)
     trunk = source.model.backbone.body
     before = trunk(images())
     try:
@@ -238,6 +249,21 @@ def test_norms_without_eps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for name, value in expected.items():
         error = (found[name] - value).abs().max()
         assert error < 0.05 * (before[name] - value).abs().max()
+
+
+def test_an_eps_that_a_file_says_and_one_that_cannot_be(tmp_path: Path) -> None:
+    body = drawn(eps=0.0, norm="FrozenBN", base_channels=64)
+    model = peer("torchvision", 3, False).model
+    state = {k: v for k, v in model.state_dict().items() if ".body." not in k}
+    trunk = nn.ModuleDict({"backbone": nn.ModuleDict({"body": randomise(body)})}).state_dict()
+    trunk.update(state)
+    done = convert_detector(write(trunk, tmp_path / "a"), tmp_path / "b", "mmdet", pixels=RGB)
+    assert any("norms: an eps of 0, as the file says; scaled" in each for each in done.changed)
+    load_weights(drawn(base_channels=64), tmp_path / "b")
+    trunk["backbone.body.layer1.0.bn2.running_var"][0] = 0
+    with pytest.raises(WeightsError, match=r"layer1.0.bn2 has a variance of 0, so an eps of 0"):
+        convert_detector(write(trunk, tmp_path / "a"), tmp_path / "c", "mmdet", pixels=RGB)
+    assert not (tmp_path / "c").exists()
 
 
 def test_the_command(files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -256,6 +282,9 @@ def test_the_command(files: Files, tmp_path: Path, capsys: pytest.CaptureFixture
         (["timm", "--detector"], "--to timm: has no layout of whole detectors"),
         (["mmdet", "--to-pixels", "RGB"], "--to-pixels RGB: is for whole detectors"),
         (["mmdet", "--class-ids", "coco"], "--class-ids coco: is for whole detectors"),
+        (["mmdet", "--norm-eps", "0"], "--norm-eps 0.0: is for whole detectors"),
+        (["mmdet", "--detector", "--norm-eps", "-1"], "--norm-eps -1.0: must be a number from 0"),
+        (["mmdet", "--detector", "--norm-eps", "nan"], "--norm-eps nan: must be a number from 0"),
     ):
         with pytest.raises(SystemExit) as stopped:
             cli.main([*line, *more])

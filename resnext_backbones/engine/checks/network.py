@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from resnext_backbones.engine import norms as _registers  # noqa: F401
 from resnext_backbones.engine.config import build_errors_named
 from resnext_backbones.errors import InputError
 from resnext_backbones.weights.compare import COUNTER, MISSING, UNEXPECTED, Comparison, compare
+from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.identify import network_name
 
@@ -72,7 +74,8 @@ def differences(
     path: str | Path, content: Mapping[str, Any], model: nn.Module
 ) -> tuple[Comparison, str, str]:
     """Returns how a checkpoint's tensors differ from those of a model on the meta device, and the
-    networks that both hold; raises InputError where it holds no mapping of tensors.
+    networks that both hold; raises InputError where it holds no mapping of tensors, or says that
+    these are of a network that differs in what they do not show.
     """
     tensors = content.get("state_dict", content)
     if not isinstance(tensors, Mapping):
@@ -83,10 +86,16 @@ def differences(
         if isinstance(key, str) and isinstance(value, Tensor)
     }
     own = model.state_dict()
-    fitting = {k: v for k, v in state.items() if k not in own or own[k].shape == v.shape}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that copying to the meta device copies nothing
-        result = model.load_state_dict(fitting, strict=False)
+    fits = (key for key, value in state.items() if key not in own or own[key].shape == value.shape)
+    fitting: Any = OrderedDict((key, state[key]) for key in fits)
+    if isinstance(said := getattr(tensors, "_metadata", None), Mapping):
+        fitting._metadata = {str(k).removeprefix("module."): v for k, v in said.items()}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that copying to the meta device copies nothing
+            result = model.load_state_dict(fitting, strict=False)
+    except WeightsError as error:
+        raise InputError(f"checkpoint {path}: {error}") from error
     # A module may read keys by other names: what it misses is what it says.
     absent = [k for k in result.missing_keys if k not in state and not k.endswith(COUNTER)]
     found = compare(state, own)

@@ -38,7 +38,7 @@ class PublishHook(Hook):
         cfg, network = runner.cfg, getattr(runner.model, "module", runner.model).network
         pixels = cfg.model.data_preprocessor
         checkpoint["meta"][FACTS] = {
-            **network.architecture.to_metadata(),
+            **network.presupposed().to_metadata(),
             **Preprocessing("RGB", tuple(pixels.mean), tuple(pixels.std)).to_metadata(),
             "recipe": run_name(cfg),
             "data_set": Path(cfg.get("data_root", "unknown")).name,

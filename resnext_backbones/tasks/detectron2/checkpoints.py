@@ -12,7 +12,9 @@ from fvcore.common.checkpoint import Checkpointer as FvcoreCheckpointer
 from torch import Tensor, nn
 
 from resnext_backbones.io import atomic_write_text, flush
+from resnext_backbones.models import ResNeXt
 from resnext_backbones.weights import Preprocessing, WeightsError
+from resnext_backbones.weights.compare import check_said
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.memory import in_memory
 from resnext_backbones.weights.sources import HUB, locate
@@ -43,8 +45,16 @@ class SafeCheckpointer(DetectionCheckpointer, _Reader):
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         """Returns what a file holds, with the weights under `model`; WeightsError: it is damaged,
-        or holds what could run code.
+        holds what could run code, or says that it is of another network than the model's trunk.
         """
+        content = self._read(filename)
+        if isinstance(said := content.get("meta"), Mapping):  # where `resnext convert` says it
+            for part in self.model.modules():
+                if isinstance(part, ResNeXt):
+                    check_said(filename, said, part.presupposed())
+        return content
+
+    def _read(self, filename: str) -> dict[str, Any]:
         if not filename.endswith((".pkl", ".pyth")):
             return _with_tensors_alone(super()._load_file(filename), filename)
         content = _Reader._load_file(self, filename)

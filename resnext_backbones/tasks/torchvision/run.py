@@ -37,6 +37,7 @@ from resnext_backbones.tasks.torchvision.models import (
 )
 from resnext_backbones.weights import Preprocessing
 from resnext_backbones.weights.sources import locate
+from resnext_backbones.weights.write_detectors import ALIGNED
 
 METRICS = {
     DETECTOR: ("coco_metrics", coco_table),
@@ -99,6 +100,7 @@ def given(model: Mapping[str, Any], *, to_resume: bool) -> dict[str, Any]:
     return {
         "pixels": given_pixels(model),
         "output_stride": model.get("output_stride", _default(model, "output_stride")),
+        ALIGNED: model.get(ALIGNED, False),
         **({n: getattr(architecture, n) for n in (*UNSEEN, "stem")} if architecture else {}),
         **{name: _value(model, name) for name in (TRAINED if to_resume else ())},
     }
@@ -217,7 +219,9 @@ def found_in(runner: Any) -> dict[str, list[Annotations]]:
 
 
 def read_checkpoint(path: str) -> Mapping[str, Any]:
-    """Returns what a checkpoint holds, also one of this package's loop of before."""
+    """Returns what a checkpoint holds, also one of this package's loop of before, and a state dict
+    of torchvision's own network.
+    """
     return translated(network.read_checkpoint(path))
 
 
