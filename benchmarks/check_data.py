@@ -8,8 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.coco_like import ANNOTATIONS, IMAGES, write_like_coco
+from benchmarks.memory import peak_bytes
 from benchmarks.provenance import provenance, save
 from resnext_backbones.cli import run_tool
 from resnext_backbones.errors import InputError
@@ -75,7 +74,7 @@ def read(way: str, path: str) -> None:
     from resnext_backbones.data.rules import Use
 
     found: dict[str, int] = {}
-    libraries = _peak()
+    libraries = peak_bytes("cpu")
     wall, processor = time.perf_counter(), time.process_time()
     if way == "json.load":
         with Path(path).open(encoding="utf-8") as file:
@@ -90,21 +89,11 @@ def read(way: str, path: str) -> None:
     row = {
         "seconds": seconds,
         "processor_seconds": worked,
-        "peak_bytes": _peak(),
+        "peak_bytes": peak_bytes("cpu"),
         "libraries_bytes": libraries,
         "found": found,
     }
     print(json.dumps(row))
-
-
-def _peak() -> int:
-    """Returns the peak of this process's memory in bytes."""
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage has the peak of the process that started this one as well
-        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8"))
-        if found:
-            return int(found[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def markdown(result: dict[str, Any]) -> str:

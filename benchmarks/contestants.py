@@ -174,12 +174,15 @@ class _TimmStages(nn.Module):
         super().__init__()
         self.model = _timm_network(variant)
         self.model.reset_classifier(0)
-        names = [stage["module"] for stage in self.model.feature_info[-4:]]
         self.train(training)
         if training:
             _freeze(self, (self,))
-            for name in names[FROZEN_STAGES:]:
-                self.model.get_submodule(name).requires_grad_(True)
+            # Modules above it are not those of `feature_info`, where stage 4 may have another name.
+            last = f"{self.model.feature_info[FROZEN_STAGES]['module']}."
+            named = list(self.model.named_parameters())
+            frozen = max(i for i, (name, _) in enumerate(named) if name.startswith(last))
+            for _, parameter in named[frozen + 1 :]:
+                parameter.requires_grad_(True)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         return tuple(self.model.forward_intermediates(images, 4, intermediates_only=True))

@@ -10,9 +10,20 @@ from torch import fx, nn
 
 from resnext_backbones.models.bottleneck import Bottleneck
 from resnext_backbones.models.cross_stage import CrossStage
+from resnext_backbones.models.parts.bilinear import BilinearAttention, BilinearTransform
 from resnext_backbones.models.parts.selective_kernel import SelectiveKernel
+from resnext_backbones.models.parts.self_attention import BottleneckAttention, Positions
 
-OPEN = (Bottleneck, CrossStage, SelectiveKernel, nn.Sequential)
+OPEN = (
+    Bottleneck,
+    CrossStage,
+    SelectiveKernel,
+    BilinearAttention,
+    BilinearTransform,
+    BottleneckAttention,
+    Positions,
+    nn.Sequential,
+)
 """Modules that are traced through; all others are called."""
 
 KNOWN = ("torch.", "torchvision.")

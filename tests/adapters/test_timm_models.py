@@ -16,8 +16,17 @@ import pytest
 
 pytest.importorskip("timm", reason="timm is not installed")
 
-NAMES = ["regnetx_002", "resnext26ts", "resnext29_8x64d", "skresnext50_32x4d", "cspresnext50"]
-"""One of each stem, and of each kind of block and stage that TorchScript takes."""
+NAMES = [
+    "regnetx_002",
+    "resnext26ts",
+    "gcresnext26ts",
+    "bat_resnext26ts",
+    "eca_botnext26ts_256",
+    "resnext29_8x64d",
+    "skresnext50_32x4d",
+    "cspresnext50",
+]
+"""One of each stem, and of each kind of block and stage."""
 
 ELSEWHERE = ["load_pretrained", "features_pretrained", "naflex", "gemma", "with_features_fx"]
 """Tests that download weights, or are of networks of timm's by name."""

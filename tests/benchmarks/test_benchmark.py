@@ -6,7 +6,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from benchmarks.complexity import read_record
 from benchmarks.contestants import CONTESTANTS, OWN
 from benchmarks.flops import step_flops
 from benchmarks.job import TASKS, Entry, Job, Setting, set_tf32
+from benchmarks.memory import peak_bytes
 from benchmarks.provenance import file_name
 from benchmarks.run import DisagreementError, _compare
 from benchmarks.weights import random_state
@@ -109,6 +112,14 @@ def test_less_is_kept_than_by_mmdetection() -> None:
         job.warm_up()
         kept[name] = job.kept_bytes()
     assert kept[OWN] <= 0.52 * kept["mmdetection"]
+
+
+def test_a_peak_is_not_that_of_the_process_that_started_it() -> None:
+    more = peak_bytes("cpu") + 10**9
+    held = bytearray(b"x") * more
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        assert pool.submit(peak_bytes, "cpu").result() < more <= peak_bytes("cpu")
+    del held
 
 
 def test_operations_are_those_of_the_golden_record() -> None:

@@ -7,7 +7,7 @@ import torch
 
 pytest.importorskip("timm", reason="timm is not installed")
 
-from benchmarks.contestants import CONTESTANTS
+from benchmarks.contestants import CONTESTANTS, OWN
 from benchmarks.family import PEER, kept_by_peer, measure, names, representatives
 from benchmarks.memory import kept_bytes
 from benchmarks.report import markdown
@@ -21,6 +21,15 @@ def test_each_attention_is_among_them() -> None:
     parts = {(row.attention, row.spatial, row.stage, row.activation) for row in rows}
     shown = [VARIANTS[name] for name in representatives()]
     assert {(row.attention, row.spatial, row.stage, row.activation) for row in shown} == parts
+
+
+@pytest.mark.parametrize("name", representatives())
+def test_both_train_the_same_parameters(name: str) -> None:
+    """Else the one that trains less has less to do."""
+    with torch.device("meta"):
+        trunks = [CONTESTANTS[each].frozen_trunk(name) for each in (OWN, PEER)]
+    counts = [[p.numel() for p in trunk.parameters() if p.requires_grad] for trunk in trunks]
+    assert sorted(counts[0]) == sorted(counts[1])
 
 
 def test_timms_bytes_are_counted_without_values() -> None:

@@ -27,7 +27,7 @@ class BilinearAttention(nn.Module):
         super().__init__()
         inner = max(8, int(channels / 4 + 4) // 8 * 8)
         self.conv1 = layers.step(channels, inner, 1, activation=nn.ReLU(inplace=True))
-        self.ba = _Transform(inner, layers)
+        self.ba = BilinearTransform(inner, layers)
         self.conv2 = layers.step(inner, channels, 1, activation=nn.ReLU(inplace=True))
         self.dropout = nn.Dropout2d(0.2)
 
@@ -36,7 +36,7 @@ class BilinearAttention(nn.Module):
         return x + self.dropout(self.conv2(self.ba(self.conv1(x))))
 
 
-class _Transform(nn.Module):
+class BilinearTransform(nn.Module):
     """Multiplies tiles by a matrix of weights from the left and from the right: y' = P y Q.
 
     Both matrices are made of the largest values in each row and each column of tiles. The rows of P
@@ -62,10 +62,11 @@ class _Transform(nn.Module):
         right = self.conv_q(columns).reshape(-1, GROUPS, TILES, TILES).sigmoid()
         left, right = left / left.sum(3, keepdim=True), right / right.sum(2, keepdim=True)
         # Channels stay last in memory, where they are.
-        n, channels, *sides = x.shape
-        y = x.permute(0, 2, 3, 1).reshape(n, sides[0], sides[1], GROUPS, channels // GROUPS)
+        n, channels, filled_height, filled_width = x.shape
+        y = x.permute(0, 2, 3, 1).unflatten(3, (GROUPS, -1))
         y = y.unflatten(1, (TILES, -1)).unflatten(3, (TILES, -1))
-        y = torch.einsum("ngij,njakbgc->niakbgc", left, y)
-        y = torch.einsum("niakbgc,ngkl->nialbgc", y, right)
-        y = y.reshape(n, *sides, channels).permute(0, 3, 1, 2)
+        # Lists of tensors, as TorchScript has them.
+        y = torch.einsum("ngij,njakbgc->niakbgc", [left, y])
+        y = torch.einsum("niakbgc,ngkl->nialbgc", [y, right])
+        y = y.reshape(n, filled_height, filled_width, channels).permute(0, 3, 1, 2)
         return self.conv2(y)[:, :, :height, :width]

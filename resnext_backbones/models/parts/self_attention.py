@@ -7,7 +7,7 @@ from functools import partial
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from resnext_backbones.compute.folding import Folding, can_fold
@@ -70,12 +70,9 @@ class BottleneckAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to (N, C, ceil(H / stride), ceil(W / stride))."""
         n, channels, height, width = x.shape
-        sizes = [HEADS * DEPTH, HEADS * DEPTH, channels]
+        q, k, v = self.qkv(x).split([HEADS * DEPTH, HEADS * DEPTH, channels], 1)
         # (N, heads, H x W, channels of a head)
-        q, k, v = (
-            part.flatten(2).unflatten(1, (HEADS, -1)).transpose(2, 3)
-            for part in self.qkv(x).split(sizes, 1)
-        )
+        q, k, v = (part.flatten(2).unflatten(1, (HEADS, -1)).transpose(2, 3) for part in (q, k, v))
         bias = self.pos_embed(q.unflatten(2, (height, width)))
         out = functional.scaled_dot_product_attention(q, k, v, bias)
         # Channels stay last in memory, where they are.
@@ -122,8 +119,8 @@ class Positions(nn.Module):
         (N, heads, H x W, H x W).
         """
         height, width = queries.shape[2:4]
-        rows = torch.einsum("nahwd,hud->nahwu", queries, _distances(self.height_rel, height))
-        columns = torch.einsum("nahwd,wvd->nahwv", queries, _distances(self.width_rel, width))
+        rows = torch.einsum("nahwd,hud->nahwu", [queries, _distances(self.height_rel, height)])
+        columns = torch.einsum("nahwd,wvd->nahwv", [queries, _distances(self.width_rel, width)])
         both = rows.unsqueeze(5) + columns.unsqueeze(4)
         return both.flatten(4).flatten(2, 3)
 
@@ -135,6 +132,9 @@ def _distances(table: Tensor, side: int) -> Tensor:
     )
     places = torch.arange(side, device=table.device)
     return resized[0].t()[places - places.unsqueeze(1) + side - 1]
+
+
+fx.wrap("_distances")  # a tracer has no number of places for `arange`
 
 
 def self_attention_at(stage: int, block: int) -> Callable[..., nn.Module] | None:
