@@ -103,6 +103,11 @@ def rates() -> dict[str, float]:
     }
 
 
+def hours_of(seen: int, operations: float, rate: float) -> float:
+    """Returns the hours in which 8 GPUs of a rate see so many images, of operations each."""
+    return seen * operations / (GPUS * rate) / 3600
+
+
 def row_of(name: str, options: Sequence[str] | None, by: dict[str, float]) -> dict[str, Any]:
     """Returns the cost of a config of MMDetection, of COCO's images."""
     cfg, _ = read(name, options, None)
@@ -110,7 +115,7 @@ def row_of(name: str, options: Sequence[str] | None, by: dict[str, float]) -> di
     assert size is not None
     each = operations(name, IMAGES, size, options) / IMAGES
     seen = COCO * cfg.train_cfg.max_epochs
-    hours = {kind: seen * each / (GPUS * rate) / 3600 for kind, rate in by.items()}
+    hours = {kind: hours_of(seen, each, rate) for kind, rate in by.items()}
     return {"config": name, "size": size, "operations": each, "seen": seen, "hours": hours}
 
 

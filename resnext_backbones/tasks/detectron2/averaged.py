@@ -19,11 +19,11 @@ CURRENT = "current_model_state"
 weights of the last step under this key."""
 
 RAMP = 2000
-"""Steps in which the first, larger moves fade, as of MMEngine's ExpMomentumEMA."""
+"""Steps in which the first, larger moves fade, as of MMDetection's ExpMomentumEMA."""
 
 
 class AveragedWeights(HookBase):
-    """Averages weights and statistics after each step, as MMEngine's ExpMomentumEMA does.
+    """Averages weights and statistics after each step, as MMDetection's ExpMomentumEMA does.
 
     Behind step t, from 0, the averages move by m + (1 - m) exp(-(1 + t) / 2000) of the way to the
     weights; behind the first they are these.

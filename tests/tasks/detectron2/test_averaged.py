@@ -51,9 +51,10 @@ def same(first: Any, second: Any) -> None:
         torch.testing.assert_close(value, second[key], msg=key)
 
 
-def test_they_are_mmengines() -> None:
-    pytest.importorskip("mmengine", reason="MMEngine is not installed")
-    from mmengine.model import ExpMomentumEMA
+def test_they_are_mmdetections() -> None:
+    pytest.importorskip("mmdet", reason="MMDetection is not installed")
+    import resnext_backbones.adapters.openmmlab  # noqa: F401, I001  its operators come first
+    from mmdet.models.layers import ExpMomentumEMA
 
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     averages = AveragedWeights(model, MOMENTUM)
