@@ -85,7 +85,7 @@ RECIPE = {
 }
 CHANGED = {"optimizer", "model.backbone.bottom_up", "model.pixel_mean", "model.pixel_std"}
 CHANGED |= {"model.input_format", "dataloader.train.mapper.image_format", "train.output_dir"}
-CHANGED |= {"train.model_ema", "train.device"}
+CHANGED |= {"train.model_ema", "train.device", "dataloader.test.mapper.image_format"}
 
 
 def flat(cfg: Any, place: str = "") -> Iterator[tuple[str, Any]]:
