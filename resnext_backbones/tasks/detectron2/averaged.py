@@ -22,7 +22,7 @@ RAMP = 2000
 """Steps in which the first, larger moves fade, as of MMDetection's ExpMomentumEMA."""
 
 
-class AveragedWeights(HookBase):
+class AveragedWeights:
     """Averages weights and statistics after each step, as MMDetection's ExpMomentumEMA does.
 
     Behind step t, from 0, the averages move by m + (1 - m) exp(-(1 + t) / 2000) of the way to the
@@ -36,7 +36,7 @@ class AveragedWeights(HookBase):
     def __init__(self, model: nn.Module, momentum: float) -> None:
         self._current, self._momentum = model, momentum
         self._averaged = AveragedModel(model, multi_avg_fn=self._move, use_buffers=True)
-        self._was_loaded = False
+        self._share, self._was_loaded = 1.0, False
 
     @property
     def model(self) -> nn.Module:
@@ -57,16 +57,27 @@ class AveragedWeights(HookBase):
         if not self._was_loaded:
             self._current.load_state_dict(self.model.state_dict())
 
-    def after_step(self) -> None:
-        self._averaged.n_averaged.fill_(self.trainer.iter)
+    def follow(self, step: int) -> None:
+        """Moves the averages behind a step."""
+        self._share = self._momentum + (1 - self._momentum) * math.exp(-(1 + step) / RAMP)
+        self._averaged.n_averaged.fill_(step)
         self._averaged.update_parameters(self._current)
 
     def _move(self, averaged: list[Tensor], current: list[Tensor], _: Tensor) -> None:
-        if not averaged[0].is_floating_point():  # counters
+        if averaged[0].is_floating_point():
+            torch._foreach_lerp_(averaged, current, self._share)
+        else:  # counters
             torch._foreach_copy_(averaged, current)
-            return
-        more = (1 - self._momentum) * math.exp(-(1 + self.trainer.iter) / RAMP)
-        torch._foreach_lerp_(averaged, current, self._momentum + more)
+
+
+class AveragingHook(HookBase):
+    """Has averages follow each step; it has no state, which a trainer's checkpoint would hold."""
+
+    def __init__(self, averages: AveragedWeights) -> None:
+        self._averages = averages
+
+    def after_step(self) -> None:
+        self._averages.follow(self.trainer.iter)
 
 
 def averaged_weights(train: Mapping[str, Any], model: nn.Module) -> AveragedWeights | None:

@@ -33,7 +33,12 @@ from resnext_backbones.engine.describe import summary
 from resnext_backbones.engine.fit import NONE
 from resnext_backbones.engine.run_ways import KEY, RunWays
 from resnext_backbones.errors import some
-from resnext_backbones.tasks.detectron2.averaged import CURRENT, averaged_weights, check_resumed
+from resnext_backbones.tasks.detectron2.averaged import (
+    CURRENT,
+    AveragingHook,
+    averaged_weights,
+    check_resumed,
+)
 from resnext_backbones.tasks.detectron2.checkpoints import Checkpointer
 from resnext_backbones.tasks.detectron2.checks import evaluators_of
 from resnext_backbones.tasks.detectron2.experiments import Experiment, YamlExperiment
@@ -102,7 +107,7 @@ def train_lazy(
     registered = [
         hooks.IterationTimer(),
         hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
-        averages,
+        AveragingHook(averages) if averages else None,
         hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer) if main else None,
         RequestsHook(checkpointer),
         hooks.EvalHook(cfg.train.eval_period, lambda: evaluate_lazy(cfg, evaluated)),

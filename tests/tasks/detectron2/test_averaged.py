@@ -18,6 +18,7 @@ from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.detectron2.averaged import (
     CURRENT,
     AveragedWeights,
+    AveragingHook,
     averaged_weights,
     check_resumed,
 )
@@ -40,9 +41,11 @@ def stepped(model: nn.Module, seed: int) -> None:
 
 def averaged_over(model: nn.Module, averages: AveragedWeights, steps: range) -> None:
     for step in steps:
-        averages.trainer = SimpleNamespace(iter=step)
+        hook = AveragingHook(averages)
+        hook.trainer = SimpleNamespace(iter=step)
         stepped(model, step)
-        averages.after_step()
+        hook.after_step()
+        assert not hook.state_dict(), "a trainer's checkpoint would hold the weights once more"
 
 
 def same(first: Any, second: Any) -> None:
