@@ -19,7 +19,7 @@ from resnext_backbones.mmcv_ops import OPERATORS
 from resnext_backbones.models import Architecture, Plugin
 from resnext_backbones.models import ResNeXt as Trunk
 from resnext_backbones.models.layers import Conv
-from resnext_backbones.models.options import per_stage
+from resnext_backbones.models.options import per_stage, require
 from resnext_backbones.weights import LoadedWeights, WeightsError, load_weights
 
 POSITIONS = {f"after_conv{i}": i for i in (1, 2, 3)}
@@ -29,6 +29,10 @@ TRAINING_NORMS = "mmseg", "mmpretrain", "mmcls", "mmselfsup", "mmpose", "mmactio
 models/backbones/resnet.py has in open-mmlab's mmsegmentation, mmpretrain (once mmcls), mmselfsup,
 mmpose and mmaction2; in others it is True, as in mmdetection."""
 
+LAST_ALONE = "mmpretrain", "mmcls"
+"""In configs of these scopes, whose heads classify, `out_indices` of a `RegNet` is the last stage
+alone where it is left out, as there."""
+
 
 class Backbone(Trunk):
     """Takes what MMDetection's backbones take beside the words for their network.
@@ -37,6 +41,7 @@ class Backbone(Trunk):
         architecture: of the network.
         norm_eval: None is False in configs of `TRAINING_NORMS`' libraries, as in theirs, and True
             in all others.
+        multi_grid: of MMSegmentation: the dilation of each block of the last stage.
         init_cfg: None draws new weights; `Pretrained` loads a trunk, a classifier or a whole
             detector, and stops at any key that is missing or does not fit; with `adapt_input` of
             `load_weights` also for images of other channels. All else as MMEngine.
@@ -57,6 +62,7 @@ class Backbone(Trunk):
         dcn: Mapping[str, Any] | None = None,
         stage_with_dcn: Sequence[bool] = (False, False, False, False),
         plugins: Sequence[Mapping[str, Any]] | None = None,
+        multi_grid: Sequence[int] | None = None,
         with_cp: bool | str = False,
         zero_init_residual: bool = True,
         init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
@@ -64,6 +70,12 @@ class Backbone(Trunk):
         **options: Any,
     ) -> None:
         num_stages = len(architecture.blocks)
+        if multi_grid is not None:
+            blocks = architecture.blocks[-1]
+            what = f"a dilation for each of the {blocks} blocks of the last stage"
+            require(len(multi_grid) == blocks, "multi_grid", what, multi_grid)
+            stages = per_stage("dilations", options.get("dilations"), num_stages, (1,) * num_stages)
+            options["dilations"] = (*stages[:-1], tuple(multi_grid))
         super().__init__(
             architecture,
             norm_eval=_is_detectors() if norm_eval is None else norm_eval,
@@ -115,8 +127,17 @@ class Backbone(Trunk):
 
 def _is_detectors() -> bool:
     """Returns whether a config is of a library whose backbones keep their statistics by default."""
+    return _scope() not in TRAINING_NORMS
+
+
+def gives_last_alone() -> bool:
+    """Returns whether a config is of a library whose backbones return one map by default."""
+    return _scope() in LAST_ALONE
+
+
+def _scope() -> str:
     scope = DefaultScope.get_current_instance()
-    return scope is None or scope.scope_name not in TRAINING_NORMS
+    return "" if scope is None else scope.scope_name
 
 
 def pretrained_init(

@@ -61,6 +61,9 @@ FIELDS = {
 }
 """Detectron2's words for an architecture, and this package's."""
 
+ADDED = ("WEIGHTS", "VARIANT", "ADAPT_INPUT")
+"""Keys of `MODEL.BACKBONE` that Detectron2 has not."""
+
 RES5_STRIDES = {1: 2, 2: 1}
 """The stride of the last stage, by its dilation."""
 
@@ -99,7 +102,9 @@ class ResNeXtBackbone(Backbone):
         freeze_at: 0 for none, 1 for the stem, k for the stem and the stages up to `res{k}`.
         norm: as of `detectron2.layers.get_norm`: FrozenBN, BN, SyncBN, GN, ..., or a callable.
         deform_on_per_stage: which stages have deformable 3x3 convolutions.
+        in_channels: of the images; a YAML config has as many as `MODEL.PIXEL_MEAN`.
         weights: of the trunk, from any source that `load_weights` takes; None draws new ones.
+        adapt_input: as of `load_weights`, for another number of `in_channels` than the weights'.
         options: further ones of the trunk, such as `fold_norm`.
 
     Attributes:
@@ -130,6 +135,7 @@ class ResNeXtBackbone(Backbone):
         deform_modulated: bool = False,
         deform_num_groups: int = 1,
         weights: str | Path | None = None,
+        adapt_input: str | None = None,
         **options: Any,
     ) -> None:
         super().__init__()
@@ -173,9 +179,10 @@ class ResNeXtBackbone(Backbone):
         self._out_feature_channels = dict(zip(names, channels, strict=True))
         self._out_feature_strides = dict(zip(names, strides, strict=True))
         use_detectron2_names(self, self.trunk)
+        self.adapt_input = adapt_input
         self.loaded_weights: LoadedWeights | None = None
         if weights is not None:
-            self.loaded_weights = load_weights(self.trunk, weights)
+            self.loaded_weights = load_weights(self.trunk, weights, adapt_input=adapt_input)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Returns feature maps by name: (N, C, ceil(H / stride), ceil(W / stride)) each.
@@ -198,9 +205,11 @@ def add_resnext_config(cfg: Any) -> None:
     """Adds to a config what Detectron2's own has not: the backbone's weights, and its variant.
 
     `MODEL.BACKBONE.WEIGHTS` takes what `load_weights` takes; `MODEL.WEIGHTS` is Detectron2's, and
-    loads behind it. `MODEL.BACKBONE.VARIANT` is a name of `list_variants()`.
+    loads behind it. `MODEL.BACKBONE.VARIANT` is a name of `list_variants()`, and `ADAPT_INPUT` as
+    of `load_weights`, for as many channels as `MODEL.PIXEL_MEAN` has.
     """
-    cfg.MODEL.BACKBONE.WEIGHTS = cfg.MODEL.BACKBONE.VARIANT = ""
+    for key in ADDED:
+        cfg.MODEL.BACKBONE[key] = ""
 
 
 @BACKBONE_REGISTRY.register()
@@ -229,6 +238,7 @@ def build_resnext_backbone(
         in_channels=input_shape.channels,
         freeze_at=backbone.FREEZE_AT,
         weights=weights or backbone.get("WEIGHTS") or None,
+        adapt_input=backbone.get("ADAPT_INPUT") or None,
     )
 
 

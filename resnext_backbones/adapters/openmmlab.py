@@ -1,7 +1,7 @@
 """MMDetection, MMSegmentation and all else that is built on MMEngine get the trunk here.
 
-Importing this module registers `resnext_backbones.ResNeXt` and `resnext_backbones.RegNet`; a config
-does it with `custom_imports = dict(imports=["resnext_backbones.adapters.openmmlab"])`.
+Importing this module registers `resnext_backbones.ResNeXt`, `RegNet`, `SEResNeXt` and `CSPResNeXt`;
+a config does it with `custom_imports = dict(imports=["resnext_backbones.adapters.openmmlab"])`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from resnext_backbones.adapters.backbone import Backbone
+from resnext_backbones.adapters import openmmlab_csp as _registers  # noqa: F401
+from resnext_backbones.adapters.backbone import Backbone, gives_last_alone
 from resnext_backbones.adapters.registry import MODELS
 from resnext_backbones.models import Architecture
 from resnext_backbones.models.options import check_one_of, require, stage_blocks
@@ -195,6 +196,9 @@ NUMBERS = {
 class RegNet(Backbone):
     """Takes the arguments of MMDetection's `RegNet` by their names, and what is named here.
 
+    MMPretrain has the same names. In its configs `out_indices` is the last stage alone where it is
+    left out, and `norm_eval` False.
+
     Args:
         arch: a name of `ARCHS`, or the numbers in `NUMBERS`, all of them.
         variant: a name of `list_variants()` that is a RegNet's, in place of `arch`.
@@ -229,7 +233,10 @@ class RegNet(Backbone):
             "stride_in_1x1": _strides_in_1x1(style),
         }
         fields = {name: value for name, value in fields.items() if value is not None}
-        super().__init__(replace(_regnet(variant, arch), **fields), **options)
+        architecture = replace(_regnet(variant, arch), **fields)
+        if gives_last_alone():
+            options.setdefault("out_indices", (len(architecture.blocks) - 1,))
+        super().__init__(architecture, **options)
 
 
 def _regnet(variant: str | None, arch: str | Mapping[str, Any] | None) -> Architecture:

@@ -47,9 +47,12 @@ class ResNeXt(nn.Module, HubMixin):
     Args:
         architecture: what the weights presuppose, such as a row of `variants.VARIANTS`.
         strides, dilations: one for each stage; None is no dilation, and strides of 1, 2, 2, 2
-            behind the stem's own, or of 2 each behind a stem that has only 2, as RegNet's.
+            behind the stem's own, or of 2 each behind a stem that has only 2, as RegNet's. In the
+            place of a stage's dilation may be one for each of its blocks (Chen et al., 2017,
+            section 3.2.1, "multi-grid").
         contract_dilation: halve the dilation of each stage's first block, as torchvision does where
-            it replaces strides by dilation, and MMSegmentation by this name.
+            it replaces strides by dilation, and MMSegmentation by this name; where each block has
+            one of its own, they stay.
         out_indices: the stages whose outputs are returned, 0 for stage 1; None is all of them.
             Stages above the last one are not built.
         frozen_stages: -1 for none, 0 for the stem, k for the stem and stages 1 to k. Their
@@ -86,7 +89,7 @@ class ResNeXt(nn.Module, HubMixin):
         architecture: Architecture,
         *,
         strides: Sequence[int] | None = None,
-        dilations: Sequence[int] | None = None,
+        dilations: Sequence[int | Sequence[int]] | None = None,
         contract_dilation: bool = False,
         out_indices: Sequence[int] | None = None,
         frozen_stages: int = -1,

@@ -31,7 +31,7 @@ def build_stages(
     number: int,
     *,
     strides: Sequence[int] | None,
-    dilations: Sequence[int] | None,
+    dilations: Sequence[int | Sequence[int]] | None,
     contract_dilation: bool,
     conv3x3: Sequence[Conv | None] | None,
     plugins: Sequence[Sequence[Plugin]] | None,
@@ -46,7 +46,7 @@ def build_stages(
     blocks, n = architecture.blocks, len(architecture.blocks)
     usual = (STEMS[architecture.stem].then, 2, 2, 2)
     strides = positive_integers("strides", per_stage("strides", strides, n, usual))
-    dilations = positive_integers("dilations", per_stage("dilations", dilations, n, (1,) * n))
+    rows = _block_dilations(architecture, dilations, halved=contract_dilation)
     conv3x3 = per_stage("conv3x3", conv3x3, n, (None,) * n)
     plugins = per_stage("plugins", plugins, n, ((),) * n)
     require(0 <= drop_path < 1, "drop_path", "in [0, 1)", drop_path)
@@ -60,8 +60,7 @@ def build_stages(
     stages: list[nn.Module] = []
     for i in range(number):
         out_channels, channels = architecture.out_channels(i), architecture.block_channels(i)
-        contracted = contract_dilation and dilations[i] > 1
-        first_dilation = dilations[i] // 2 if contracted else dilations[i]
+        first_dilation, *in_blocks = rows[i]
         row = []
         for j in range(blocks[i]):
             changes = j == 0 and not crosses
@@ -77,7 +76,7 @@ def build_stages(
                     inputs,
                     layers,
                     stride=strides[i] if changes else 1,
-                    dilation=first_dilation if changes else dilations[i],
+                    dilation=first_dilation if changes else in_blocks[j],
                     conv3x3=partial(conv3x3[i] or layers.conv, bias=False),
                     spatial=spatial,
                     plugins=[*(() if attends else attention(inputs)), *plugins[i]],
@@ -103,6 +102,26 @@ def build_stages(
         stages.append(stage)
         in_channels = out_channels
     return stages, strides[:number]
+
+
+def _block_dilations(
+    architecture: Architecture, values: Sequence[int | Sequence[int]] | None, *, halved: bool
+) -> list[tuple[int, ...]]:
+    """Returns for each stage the dilation of what changes the shape, and those of its blocks."""
+    n, rows = len(architecture.blocks), []
+    given = per_stage("dilations", values, n, (1,) * n)
+    for i, (value, number) in enumerate(zip(given, architecture.blocks, strict=True)):
+        if not isinstance(value, Sequence):
+            (value,) = positive_integers("dilations", (value,))
+            rows.append((value // 2 if halved and value > 1 else value, *(value,) * number))
+            continue
+        plain = architecture.stage == "plain"
+        require(plain, "dilations", "one for each stage of blocks that do not stride", values)
+        with building(f"layer{i + 1}"):
+            each = positive_integers("dilations", value)
+            require(len(each) == number, "dilations", f"one for each of {number} blocks", value)
+        rows.append((each[0], *each))
+    return rows
 
 
 def dilated(

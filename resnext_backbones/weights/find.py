@@ -31,8 +31,10 @@ AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema")
 what one wants."""
 
 SWAPPED = ("ema_state_dict", "current_model_state")
-"""MMEngine and Lightning put the averaged weights into `state_dict`, and those of the last step
-here."""
+"""MMEngine and Lightning put the averaged weights into `state_dict`, this package's runs of
+Detectron2 into `model`, and those of the last step here."""
+
+BEST = "state_dict", "model"
 
 MOST_LISTED = 8
 
@@ -180,7 +182,7 @@ def find(content: Mapping[Any, Any], entries: Mapping[str, Entry], prefix: str) 
     if prefix:
         return _under(prefix, found, entries)
     keys = {f.container.removesuffix(".") for f in found}
-    if "state_dict" in keys and (beside := keys & set(_swapped(content))):
+    if keys & set(BEST) and (beside := keys & set(_swapped(content))):
         return [f for f in found if f.container.removesuffix(".") not in beside]
     if averaged := keys & set(AVERAGED):
         return [f for f in found if f.container.removesuffix(".") in averaged]
@@ -198,7 +200,7 @@ def is_averaged(content: Mapping[Any, Any], found: Found) -> bool:
     """Returns whether a trunk's weights are averaged ones, as far as keys say it."""
     key = found.container.removesuffix(".")
     swapped = _swapped(content)
-    return bool(swapped) if key == "state_dict" else key in AVERAGED and key not in swapped
+    return bool(swapped) if key in BEST else key in AVERAGED and key not in swapped
 
 
 def _under(prefix: str, found: list[Found], entries: Mapping[str, Entry]) -> list[Found]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from resnext_backbones.weights.cross_stage_formats import CROSS_STAGE_FORMATS
 from resnext_backbones.weights.regnet_formats import REGNET_FORMATS
 from resnext_backbones.weights.templates import Format
 
@@ -199,35 +200,6 @@ FORMATS: dict[str, Format] = {
             "stride_in_1x1": False,
         },
     ),
-    # Networks of cross stages, whose activation is a leaky ReLU.
-    "cspnet": Format(
-        "timm (CspNet)",
-        ("stem.conv1.conv.weight",),
-        (
-            ("conv1.weight", "stem.conv1.conv.weight"),
-            ("bn1.{norm}", "stem.conv1.bn.{norm}"),
-            (
-                "layer{stage}.{block}.conv{i}.weight",
-                "stages.{zero}.blocks.{block}.conv{i}.conv.weight",
-            ),
-            (
-                "layer{stage}.{block}.bn{i}.{norm}",
-                "stages.{zero}.blocks.{block}.conv{i}.bn.{norm}",
-            ),
-            ("layer{stage}.conv_{rest}", "stages.{zero}.conv_{rest}"),
-            ("fc.{parameter}", "head.fc.{parameter}"),
-        ),
-        marks=("stages.0.conv_exp.conv.weight",),
-        trunk=("stem.", "stages.", "head.fc."),
-        networks=lambda _: {
-            "stem": "7x7",
-            "stage": "csp",
-            "shortcut": "strided",
-            "activation": "LeakyReLU",
-            "pooling": "max",
-            "stride_in_1x1": False,
-        },
-    ),
     # SENets as Hu et al. (2018) trained them in Caffe, whose pooling has no padding and counts up;
     # without groups they stride in the 1x1 convolution too.
     "legacy": Format(
@@ -280,6 +252,7 @@ FORMATS: dict[str, Format] = {
         ),
         trunk=("encoder.", "head.fc."),
     ),
+    **CROSS_STAGE_FORMATS,
     **REGNET_FORMATS,
 }
 """These families are recognised."""
@@ -288,7 +261,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "torchvision": ("torchvision-regnet", "torchvision"),
     "timm": ("byobnet", "cspnet", "legacy", "sk", "timm-regnet", "timm"),
     "mmdet": ("mmdet",),
-    "mmpretrain": ("mmpretrain",),
+    "mmpretrain": ("mmpretrain-csp", "mmpretrain"),
     "detectron2": ("pycls", "detectron2"),
     "safetensors": ("mmdet",),
 }

@@ -126,14 +126,21 @@ def load_weights(
     return replace(loaded, licence=row.source.licence)
 
 
-def check_fit(model: ResNeXt, source: str | Path) -> None:
+def check_fit(model: ResNeXt, source: str | Path, *, adapt_input: str | None = None) -> None:
     """Raises what `load_weights` does where weights do not fit, and loads nothing: also for a
     network on the meta device, which has no memory.
     """
     model = _unwrapped(model)
     content, _ = _read(model, source)
-    if message := misfit(model, Checkpoint.of(content, source=source), source):
+    held = _adapted(model, Checkpoint.of(content, source=source), adapt_input, source)
+    if message := misfit(model, held, source):
         raise WeightsError(message)
+
+
+def _adapted(model: ResNeXt, held: Checkpoint, how: str | None, source: object) -> Checkpoint:
+    if how is None:
+        return held
+    return replace(held, state=adapted(held.state, model.architecture, how, source))
 
 
 def _read(model: ResNeXt, source: str | Path) -> tuple[Mapping[str, Any], Published | None]:
@@ -181,8 +188,7 @@ def load_state(
     """Loads a mapping as `load_weights` does a file; `source` names it in messages."""
     model, held = _unwrapped(model), Checkpoint.of(content, prefix=prefix, source=source)
     channels, had = model.architecture.in_channels, input_channels(held.state)
-    if adapt_input is not None:
-        held = replace(held, state=adapted(held.state, model.architecture, adapt_input, source))
+    held = _adapted(model, held, adapt_input, source)
     if message := misfit(model, held, source, head=head):
         raise WeightsError(message)
     own, left_out = model.state_dict(), _without_place(held.state, model, head=head)

@@ -112,6 +112,41 @@ def test_the_scope_is_found_from_the_root_registry() -> None:
     assert MODELS.get("ResNeXt").__module__.startswith("mmdet"), "MMDetection keeps its own"
 
 
+def test_multi_grid_is_of_the_last_stage() -> None:
+    cfg = {"type": OWN, "depth": (1, 1, 1, 3), "groups": 32, "multi_grid": (1, 2, 4)}
+    cfg |= {"strides": (1, 2, 2, 1), "dilations": (1, 1, 2, 2), "contract_dilation": True}
+    model = MODELS.build(cfg)
+    assert [block.conv2.dilation[0] for block in model.blocks()] == [1, 1, 1, 1, 2, 4]
+
+
+CROSS = "resnext_backbones.CSPResNeXt"
+
+
+def test_cross_stages_by_mmpretrains_words() -> None:
+    model = MODELS.build({"type": CROSS, "depth": 50, "frozen_stages": 0, "out_indices": (0, -1)})
+    plain = build_backbone("cspresnext50", frozen_stages=1)
+    assert shapes(model.state_dict()) == shapes(plain.state_dict())
+    assert trained(model) == trained(plain), "the stem and the first stage"
+    assert [output.shape[1] for output in model(torch.randn(1, 3, 64, 64))] == [256, 2048]
+    assert MODELS.build({"type": CROSS, "depth": 50, "out_indices": 2}).channels == (1024,)
+    wrong = {"depth": 101, "deep_stem": True, "act_cfg": {"type": "ReLU"}, "frozen_stages": 4}
+    for name, value in wrong.items():
+        with pytest.raises(ValueError, match=f"^{name} must be"):
+            MODELS.build({"type": CROSS, "depth": 50, name: value})
+
+
+@pytest.mark.parametrize("scope", ["mmpretrain", "mmdet"])
+def test_a_regnet_gives_the_last_map_to_heads_that_classify(scope: str) -> None:
+    with DefaultScope.overwrite_default_scope(scope):
+        model = MODELS.build({"type": "resnext_backbones.RegNet", "arch": "regnetx_400mf"})
+        other = MODELS.build(
+            {"type": "resnext_backbones.RegNet", "arch": "regnetx_400mf", "out_indices": (1,)}
+        )
+    assert model.out_indices == ((3,) if scope == "mmpretrain" else (0, 1, 2, 3))
+    assert other.out_indices == (1,)
+    assert model.norm_eval is (scope == "mmdet")
+
+
 def test_zero_init_residual_really_fires() -> None:
     model = MODELS.build({"type": OWN, "depth": 50, "groups": 32})
     model.init_weights()
@@ -163,6 +198,7 @@ def test_other_initialisations_are_mmengines() -> None:
         ({"depth": 50, "dcn": {"type": "DCN"}, "conv_cfg": {"type": "ConvWS"}}, ["conv_cfg"]),
         ({"depth": 50, "plugins": [{"cfg": {}, "position": "after"}]}, ["plugins", "after_conv1"]),
         ({"depth": 50, "groups": 3, "norm_cfg": {"type": "GN", "num_groups": 32}}, ["12 channels"]),
+        ({"depth": 50, "multi_grid": (1, 2)}, ["multi_grid", "each of the 3 blocks", "(1, 2)"]),
     ],
 )
 def test_wrong_arguments_are_named(options: dict[str, Any], names: list[str]) -> None:

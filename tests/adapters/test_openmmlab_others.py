@@ -35,8 +35,20 @@ MMPRETRAIN = {
     "resnext/resnext152-32x4d_8xb32_in1k.py": "ResNeXt",
     "seresnet/seresnext50-32x4d_8xb32_in1k.py": "SEResNeXt",
     "seresnet/seresnext101-32x4d_8xb32_in1k.py": "SEResNeXt",
+    **{
+        f"regnet/regnetx-{size}_8xb{batch}_in1k.py": "RegNet"
+        for batch, sizes in {
+            128: ("400mf", "800mf", "1.6gf"),
+            64: ("3.2gf", "4.0gf", "6.4gf", "8.0gf", "12gf"),
+        }.items()
+        for size in sizes
+    },
+    "cspnet/cspresnext50_8xb32_in1k.py": "CSPResNeXt",
 }
-"""All configs of MMPretrain 1.3.6 with one of these two."""
+"""All configs of MMPretrain 1.3.6 with one of these four."""
+
+SAME_NAMES = "ResNeXt", "RegNet"
+"""The state dict of these is MMPretrain's own."""
 
 RESNETS = {"ResNet": {}, "ResNetV1c": {"deep_stem": True}}
 """MMSegmentation's backbones, and what its ResNeXt is asked for in their place: it ships none."""
@@ -49,8 +61,9 @@ MMSEG = {
     "fastfcn/fastfcn_r50-d32_jpu_aspp_4xb2-80k_cityscapes-512x1024.py",
     "upernet/upernet_r50_4xb2-40k_cityscapes-512x1024.py",
     "point_rend/pointrend_r101_4xb2-80k_cityscapes-512x1024.py",
+    "deeplabv3/deeplabv3_r101-d16-mg124_4xb2-40k_cityscapes-512x1024.py",
 }
-"""One of each arrangement of strides, dilations and stems, but for `multi_grid`: it is refused."""
+"""One of each arrangement of strides, dilations and stems."""
 
 
 @cache
@@ -129,7 +142,12 @@ def same_maps(own: nn.Module, peer: nn.Module) -> None:
     "name",
     quick(
         MMPRETRAIN,
-        ["resnext/resnext50-32x4d_8xb32_in1k.py", "seresnet/seresnext50-32x4d_8xb32_in1k.py"],
+        [
+            "resnext/resnext50-32x4d_8xb32_in1k.py",
+            "seresnet/seresnext50-32x4d_8xb32_in1k.py",
+            "regnet/regnetx-400mf_8xb128_in1k.py",
+            "cspnet/cspresnext50_8xb32_in1k.py",
+        ],
     ),
 )
 def test_mmpretrains_configs_take_this_backbone(name: str) -> None:
@@ -139,10 +157,10 @@ def test_mmpretrains_configs_take_this_backbone(name: str) -> None:
     assert model["backbone"]["type"] == MMPRETRAIN[name]
     peer = randomise(built("mmpretrain", model))
     own = built("mmpretrain", ours)
-    if MMPRETRAIN[name] == "ResNeXt":
+    if MMPRETRAIN[name] in SAME_NAMES:
         assert shapes(own.state_dict()) == shapes(peer.state_dict())
         own.load_state_dict(peer.state_dict())
-    else:  # whose attention has other names
+    else:  # which have names of their own
         load_state(own.backbone, peer.state_dict(), name)
         own.head.load_state_dict(peer.head.state_dict())
     same_maps(own.backbone, peer.backbone)

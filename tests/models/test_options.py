@@ -22,6 +22,12 @@ GN = {"base_channels": 64, "norm": "GN"}
         ({"base_width": -4}, ["base_width", "-4"]),
         ({"strides": (1, 2)}, ["strides", "(1, 2)"]),
         ({"dilations": (1, 1, 1, 0)}, ["dilations"]),
+        ({"dilations": (1, 1, (1, 2, 4), 1)}, ["layer3: dilations", "2 blocks", "(1, 2, 4)"]),
+        ({"dilations": (1, 1, (1, 0), 1)}, ["layer3: dilations", "(1, 0)"]),
+        (
+            {"stage": "csp", "dilations": (1, 1, (1, 2), 1)},
+            ["dilations", "one for each stage of blocks that do not stride", "(1, 2)"],
+        ),
         ({"out_indices": (0, 4)}, ["out_indices", "(0, 4)", "3"]),
         ({"out_indices": ()}, ["out_indices"]),
         ({"out_indices": (2, 1)}, ["out_indices", "(2, 1)"]),

@@ -105,6 +105,11 @@ def test_strides_and_dilations_by_stage() -> None:
     assert model(torch.randn(1, 3, 64, 64))[-1].shape[-2:] == (8, 8)
 
 
+def test_each_block_may_have_a_dilation_of_its_own() -> None:
+    grid = drawn(strides=(1, 2, 1, 1), dilations=(1, 2, (1, 4), 4), contract_dilation=True)
+    assert [b.conv2.dilation[0] for b in grid.blocks()] == [1, 1, 1, 4, 2]
+
+
 def test_dilation_in_place_of_strides_as_in_torchvision() -> None:
     theirs = torchvision.models.resnext50_32x4d(
         replace_stride_with_dilation=[False, True, True]

@@ -35,6 +35,7 @@ TINY = (
     "dataloader.test.num_workers=0", "train.log_period=1", "train.checkpointer.period=2",
 )  # fmt: skip
 LAZY = "mask_rcnn_fpn_1x"
+AVERAGED = "train.model_ema.momentum=0.01"
 YAML = "COCO-Detection/faster_rcnn_X_101_32x8d_FPN_3x.yaml"
 TINY_YAML = (
     "MODEL.BACKBONE.NAME", "build_resnext_fpn_backbone", "MODEL.BACKBONE.FREEZE_AT", "0",
@@ -72,7 +73,7 @@ def iterations(work_dir: Path) -> list[int]:
 def test_train_kill_resume_and_evaluate(datasets: Path, tmp_path: Path) -> None:
     work_dir = tmp_path / "run"
     env = {"DETECTRON2_DATASETS": str(datasets)}
-    arguments = [LAZY, "--variant", "resnext50_32x4d", "--work-dir", work_dir, *TINY]
+    arguments = [LAZY, "--variant", "resnext50_32x4d", "--work-dir", work_dir, *TINY, AVERAGED]
     command = [sys.executable, TOOLS / "train_detectron2.py", *arguments]
     with (tmp_path / "log").open("w") as file:
         killed = subprocess.Popen(
@@ -93,12 +94,13 @@ def test_train_kill_resume_and_evaluate(datasets: Path, tmp_path: Path) -> None:
     last = (work_dir / "last_checkpoint").read_text()
     saved = torch.load(work_dir / last)
     step = saved["iteration"] + 1
-    assert "backbone.bottom_up.res2.0.conv2.weight" in saved["model"]
+    name = "backbone.bottom_up.res2.0.conv2.weight"
+    assert not torch.equal(saved["model"][name], saved["current_model_state"][name])
     assert "kinds measured in" in log
     assert saved[KEY]["rows"]
 
     # The command that takes every engine's configs.
-    again = [*arguments[1:5], *TINY[:2], "--resume", "--cfg-options", *TINY[2:]]
+    again = [*arguments[1:5], *TINY[:2], "--resume", "--cfg-options", *TINY[2:], AVERAGED]
     last_step = f"train.max_iter={step + 2}"
     env |= {unasked.SWITCH: ""}
     train = [sys.executable, str(TOOLS / "train.py")]

@@ -100,3 +100,29 @@ def test_doors_take_the_option(tmp_path: Path) -> None:
     of_config.init_weights()
     for trunk in (build_backbone(name, **options), resnext_fpn(name, **options).body, of_config):
         assert torch.equal(first(trunk.state_dict()), expected)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_a_config_of_detectron2s_takes_it(channels: int, tmp_path: Path) -> None:
+    pytest.importorskip("detectron2", reason="Detectron2 is not installed")
+    from detectron2.modeling import build_backbone as build
+    from detectron2_pairs import small as of_yaml
+
+    from resnext_backbones.adapters.detectron2 import add_resnext_config
+
+    path = tmp_path / "three.pth"
+    cfg = of_yaml("MODEL.PIXEL_MEAN", [100.0] * channels, "MODEL.PIXEL_STD", [50.0] * channels)
+    add_resnext_config(cfg)
+    cfg.MODEL.BACKBONE.update(NAME="build_resnext_backbone", WEIGHTS=str(path))
+    three = cfg.clone()
+    three.MODEL.PIXEL_MEAN, three.MODEL.BACKBONE.WEIGHTS = [100.0] * 3, ""
+    state = build(three).trunk.state_dict()
+    torch.save(state, path)
+    with pytest.raises(WeightsError, match="adapt_input='repeat' or adapt_input='zeros'"):
+        build(cfg)
+    cfg.MODEL.BACKBONE.ADAPT_INPUT = "repeat"
+    found = build(cfg)
+    assert torch.equal(
+        first(found.trunk.state_dict()), first(adapted(state, channels, "repeat", path))
+    )
+    assert found.loaded_weights.input_channels == 3

@@ -152,13 +152,16 @@ def check_weights(
     held = Checkpoint.of(content, source=checkpoint) if checkpoint else None
     if source:
         with given_by_option():
-            check_fit(backbone.trunk, source)
+            check_fit(backbone.trunk, source, adapt_input=backbone.adapt_input)
     name = checkpoint or source or ""
     expected = expected_by(name) if name else Expected()
     frozen = backbone.trunk.frozen_stages + 1
+    wanted = Preprocessing.from_metadata(content.get(PIXELS, {})) or expected.pixels
+    if source and wanted and len(wanted.mean) != len(experiment.pixels.mean):
+        wanted = None  # of other channels, to which `adapt_input` fits them
     use = WeightsUse(
         source=name or None,
-        wanted=Preprocessing.from_metadata(content.get(PIXELS, {})) or expected.pixels,
+        wanted=wanted,
         given=experiment.pixels,
         giver="config",
         frozen=f"freeze_at={frozen}" if frozen else "",

@@ -40,6 +40,7 @@ KEYS = {
     "checkpoint": ("MODEL.WEIGHTS", "train.init_checkpoint"),
     "freeze_at": ("MODEL.BACKBONE.FREEZE_AT", "{trunk}.freeze_at"),
     "norm": ("MODEL.RESNETS.NORM", "{trunk}.norm"),
+    "adapt_input": ("MODEL.BACKBONE.ADAPT_INPUT", "{trunk}.adapt_input"),
     "pixel_order": ("INPUT.FORMAT", "dataloader.train.mapper.image_format"),
     "picture_order": ("", "model.input_format"),
     "pixel_mean": ("MODEL.PIXEL_MEAN", "model.pixel_mean"),
@@ -54,6 +55,9 @@ KEYS = {
     "sizes": ("INPUT.MIN_SIZE_TRAIN", "dataloader.train.mapper.augmentations"),
 }
 """The places of settings in a YAML file and in a LazyConfig; the trunk is within FPN or without."""
+
+ORDERS = {"L": "grey"}
+"""Detectron2's words for orders of channels that are called otherwise here."""
 
 UNSET = {"weights": "", "freeze_at": 0, "norm": "FrozenBN"}
 """A trunk has these where its config does not say."""
@@ -99,7 +103,11 @@ class Experiment(ABC):
     def pixels(self) -> Preprocessing:
         """Says what the detector gives its backbone."""
         mean, std = (tuple(map(float, values)) for values in (self.pixel_mean, self.pixel_std))
-        return Preprocessing(self.pixel_order, mean, std)
+        try:
+            return Preprocessing(ORDERS.get(self.pixel_order, self.pixel_order), mean, std)
+        except ValueError as error:
+            keys = ", ".join(self.keys[name] for name in ("pixel_order", "pixel_mean", "pixel_std"))
+            raise InputError(f"{keys}: {error}; Detectron2 reads no others") from error
 
     def start_from(self, *, weights: str = "", checkpoint: str = "") -> None:
         """Sets what is loaded: the trunk's weights, and a checkpoint of the whole detector."""
@@ -110,11 +118,12 @@ class Experiment(ABC):
         self.set(checkpoint=checkpoint)
 
     def use_weights(self, weights: str) -> None:
-        """Sets the trunk's weights, and the pixels that they expect, if these are known; InputError
-        or WeightsError: there is no such file or alias.
+        """Sets the trunk's weights, and the pixels that they expect, if these are known and
+        `adapt_input` does not fit the weights to the config's; InputError or WeightsError: there is
+        no such file or alias.
         """
         self.set(weights=plain_name(weights))
-        if pixels := known_pixels(self.weights):
+        if not self.adapt_input and (pixels := known_pixels(self.weights)):
             mean, std = list(pixels.mean), list(pixels.std)
             self.set(pixel_order=pixels.order, pixel_mean=mean, pixel_std=std)
             if self.picture_order:

@@ -33,6 +33,12 @@ from resnext_backbones.engine.describe import summary
 from resnext_backbones.engine.fit import NONE
 from resnext_backbones.engine.run_ways import KEY, RunWays
 from resnext_backbones.errors import some
+from resnext_backbones.tasks.detectron2.averaged import (
+    CURRENT,
+    AveragingHook,
+    averaged_weights,
+    check_resumed,
+)
 from resnext_backbones.tasks.detectron2.checkpoints import Checkpointer
 from resnext_backbones.tasks.detectron2.checks import evaluators_of
 from resnext_backbones.tasks.detectron2.experiments import Experiment, YamlExperiment
@@ -76,6 +82,9 @@ def train_lazy(
 
     Args:
         found: what was found in the annotation files, by split, for the page of the run.
+
+    Raises:
+        InputError: weights are to be averaged in a way that is unknown, or were and no longer are.
     """
     cfg, model = experiment.cfg, experiment.build()
     report(model, experiment, found or {})
@@ -88,25 +97,34 @@ def train_lazy(
     )
     folder = cfg.train.output_dir
     ways = ways_of(model, tunes=tunes)
-    kept: Any = {"trainer": trainer, KEY: ways}
-    checkpointer = Checkpointer(model, folder, experiment.pixels, **kept)
+    averages = averaged_weights(cfg.train, model)
+    kept: Any = {"trainer": trainer, KEY: ways, **({CURRENT: averages} if averages else {})}
+    best = averages.model if averages else model
+    checkpointer = Checkpointer(best, folder, experiment.pixels, **kept)
+    evaluated = best if averages else trainer.model
     main = comm.is_main_process()
     steps, period = cfg.train.max_iter, cfg.train.log_period
     registered = [
         hooks.IterationTimer(),
         hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
+        AveragingHook(averages) if averages else None,
         hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer) if main else None,
         RequestsHook(checkpointer),
-        hooks.EvalHook(cfg.train.eval_period, lambda: evaluate_lazy(cfg, trainer.model)),
+        hooks.EvalHook(cfg.train.eval_period, lambda: evaluate_lazy(cfg, evaluated)),
         hooks.PeriodicWriter(default_writers(folder, steps), period=period) if main else None,
         RunWaysHook(ways),  # the last one, since EvalHook evaluates after training too
     ]
     trainer.register_hooks(registered)  # which leaves out None
     with OptimizerSettings(trainer.optimizer).put_back(trainer.optimizer) as changed:
-        checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
+        rest = checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=resume)
     _say(changed)
+    goes_on = resume and checkpointer.has_checkpoint()
+    if averages:
+        averages.begin()
+    elif goes_on:
+        check_resumed(rest)
     # A checkpoint says which iteration was the last to be finished.
-    first = trainer.iter + 1 if resume and checkpointer.has_checkpoint() else 0
+    first = trainer.iter + 1 if goes_on else 0
     note_first_step(experiment, first)
     trainer.train(first, steps)
     end_run(Path(folder), steps)

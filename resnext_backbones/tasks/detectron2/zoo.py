@@ -77,28 +77,42 @@ def expected_by(source: str) -> Expected:
 
 
 def networks_of(*aliases: str) -> dict[str, dict[str, Any]]:
-    """Returns a table of networks for a LazyConfig, by variant: arguments of `ResNeXtBackbone`,
-    published weights by the aliases of docs/weights.md, and the pixels that these expect. Nothing
-    is downloaded.
+    """Returns a table of networks for a LazyConfig, by variant: what `variants_of` does, with
+    depth, groups and width as Detectron2 has them in place of the variant's name.
 
     Raises:
         WeightsError: there is no such alias.
         InputError: the words for depth, groups and width do not say all of its network.
     """
     found = {}
-    for alias in aliases:
-        row = row_named(alias)
-        network, pixels = VARIANTS[row.variant], row.source.preprocessing
+    for alias, row in zip(aliases, variants_of(*aliases).values(), strict=True):
+        name = row.pop("variant")
+        network = VARIANTS[name]
         c, d = network.cardinality, network.base_width
         if network != Architecture(blocks=network.blocks, cardinality=c, base_width=d):
             raise InputError(
-                f"{alias}: {row.variant} is no plain network: give ResNeXtBackbone variant="
-                f"{row.variant!r} in place of depth, num_groups and width_per_group"
+                f"{alias}: {name} is no plain network: give ResNeXtBackbone variant={name!r} in "
+                "place of depth, num_groups and width_per_group"
             )
+        words = {"depth": network.depth, "num_groups": c, "width_per_group": d}
+        found[name] = {**words, **row}
+    return found
+
+
+def variants_of(*aliases: str) -> dict[str, dict[str, Any]]:
+    """Returns a table of networks for a LazyConfig, by variant: arguments of `ResNeXtBackbone`,
+    published weights by the aliases of docs/weights.md, and the pixels that these expect. Nothing
+    is downloaded.
+
+    Raises:
+        WeightsError: there is no such alias.
+    """
+    found = {}
+    for alias in aliases:
+        row = row_named(alias)
+        pixels = row.source.preprocessing
         found[row.variant] = {
-            "depth": network.depth,
-            "num_groups": network.cardinality,
-            "width_per_group": network.base_width,
+            "variant": row.variant,
             "weights": alias,
             "pixel_mean": list(pixels.mean),
             "pixel_std": list(pixels.std),

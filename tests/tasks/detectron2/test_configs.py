@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import runpy
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +13,7 @@ from helpers import quick
 
 pytest.importorskip("detectron2", reason="Detectron2 is not installed")
 
+from detectron2 import model_zoo
 from detectron2.config import LazyConfig, instantiate
 from omegaconf import OmegaConf
 
@@ -23,7 +27,8 @@ from resnext_backbones.weights.preprocessing import BGR, RGB
 from resnext_backbones.weights.registry import REGISTRY
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "detectron2"
-NAMES = sorted(path.stem for path in CONFIGS.glob("*.py"))
+JITTERED = "mask_rcnn_fpn_lsj_100e"
+NAMES = sorted(path.stem for path in CONFIGS.glob("*.py") if path.stem != JITTERED)
 PIXELS = {
     "resnext50_32x4d": RGB, "resnext101_32x4d": RGB, "resnext101_64x4d": RGB,
     "resnext101_32x8d": BGR,
@@ -70,6 +75,67 @@ def test_a_config_is_what_its_name_says(pair: str) -> None:
     assert ("mask_head" in cfg.model.roi_heads) == masks
     text = (CONFIGS / f"{name}.py").read_text()
     assert f"{steps:,} steps of {cfg.dataloader.train.total_batch_size} images" in text
+
+
+RECIPE = {
+    "resnext50_32x4d": "torchvision/resnext50_32x4d.v2",
+    "resnext101_32x8d": "torchvision/resnext101_32x8d.v2",
+    "resnext101_64x4d": "torchvision/resnext101_64x4d.v1",
+    "seresnextaa101d_32x8d": "timm/seresnextaa101d_32x8d.sw_in12k_ft_in1k_288",
+}
+CHANGED = {"optimizer", "model.backbone.bottom_up", "model.pixel_mean", "model.pixel_std"}
+CHANGED |= {"model.input_format", "dataloader.train.mapper.image_format", "train.output_dir"}
+CHANGED |= {"train.model_ema", "train.device", "dataloader.test.mapper.image_format"}
+
+
+def flat(cfg: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a config by their places, those that are changed whole as one."""
+    for key in cfg:
+        here = f"{place}.{key}" if place else str(key)
+        value = cfg[key]
+        if here not in CHANGED and OmegaConf.is_dict(value):
+            yield from flat(value, here)
+        else:
+            plain = OmegaConf.is_config(value)
+            yield here, OmegaConf.to_container(value, resolve=False) if plain else value
+
+
+def test_the_recipe_is_new_baselines_but_for_what_it_says() -> None:
+    cfg = read_experiment(JITTERED).cfg
+    theirs = model_zoo.get_config("new_baselines/mask_rcnn_R_50_FPN_100ep_LSJ.py")
+    ours, theirs = (dict(flat({k: c[k] for k in theirs})) for c in (cfg, theirs))
+    differs = {k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k)}
+    times = {
+        "train.max_iter": 4, "train.eval_period": 4, "train.checkpointer.period": 4,
+        "lr_multiplier.scheduler.num_updates": 4, "dataloader.train.total_batch_size": 1 / 4,
+        "lr_multiplier.warmup_length": 1 / 4,
+    }  # fmt: skip
+    kept = {"model.roi_heads.box_head.conv_norm", "model.roi_heads.mask_head.conv_norm"}
+    assert differs - kept == {*CHANGED, *times, "lr_multiplier.scheduler.milestones"} - {
+        key for key in CHANGED if ours.get(key) == theirs.get(key)
+    }
+    for key, factor in times.items():
+        assert ours[key] == pytest.approx(factor * theirs[key])
+    milestones = "lr_multiplier.scheduler.milestones"
+    assert ours[milestones] == [4 * step for step in theirs[milestones]]
+    # The same recipe as MMDetection's.
+    folder = CONFIGS.parent
+    schedule = runpy.run_path(str(folder / "_base_" / "schedule_100e.py"))
+    wanted = schedule["optim_wrapper"]["optimizer"]
+    assert (cfg.optimizer.lr, cfg.optimizer.weight_decay) == (wanted["lr"], wanted["weight_decay"])
+    assert cfg.train.model_ema.momentum == schedule["ema"]["momentum"]
+
+
+@pytest.mark.parametrize("network", RECIPE)
+def test_the_recipe_takes_weights_of_longer_pretraining(network: str) -> None:
+    experiment = read_experiment(JITTERED, variant=network)
+    assert experiment.weights == RECIPE[network]
+    assert experiment.pixels == REGISTRY[RECIPE[network]].source.preprocessing
+    backbone = experiment.backbone().train()
+    assert backbone.trunk.architecture == VARIANTS[network]
+    assert backbone.trunk.frozen_stages == -1
+    norms = [m for m in experiment.detector().modules() if "Norm" in type(m).__name__]
+    assert {type(m).__name__ for m in norms} == {"SyncBatchNorm", "NaiveSyncBatchNorm"}
 
 
 def test_detectron2s_own_reader_takes_another_network_as_an_override() -> None:

@@ -22,7 +22,7 @@ from resnext_backbones.tasks.detectron2.checkpoints import Checkpointer, last_ch
 from resnext_backbones.tasks.detectron2.checks import check_batch, check_data, check_weights
 from resnext_backbones.tasks.detectron2.experiments import Experiment, read_experiment
 from resnext_backbones.tasks.detectron2.zoo import Expected, expected_by, plain_name
-from resnext_backbones.weights import WeightsError
+from resnext_backbones.weights import Preprocessing, WeightsError
 from resnext_backbones.weights.formats import FORMATS
 from resnext_backbones.weights.preprocessing import BGR, BGR_UNSCALED, RGB
 from resnext_backbones.weights.write import convert
@@ -77,6 +77,21 @@ def test_weights_that_fit_are_taken(file: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"expect pixels of BGR.*config gives RGB.*--allow-mism"):
         check_weights(wrong)
     check_weights(wrong, allow_mismatch=True)
+
+
+def test_grey_images_take_weights_for_three_channels(file: Path, tmp_path: Path) -> None:
+    convert(file, tmp_path / "w.safetensors", "safetensors", preprocessing=BGR)
+    grey = ("dataloader.train.mapper.image_format=L", "model.pixel_mean=[110.0]")
+    grey += ("model.pixel_std=[57.0]", f"{UP}.in_channels=1")
+    for path in (file, tmp_path / "w.safetensors"):
+        experiment = tiny(*grey, f"{UP}.adapt_input=repeat", weights=path)
+        assert experiment.pixels == Preprocessing("grey", (110.0,), (57.0,))
+        check_weights(experiment)
+    with pytest.raises(WeightsError, match="adapt_input='repeat' or adapt_input='zeros'"):
+        check_weights(tiny(*grey, weights=file))
+    four = tiny("model.pixel_mean=[1.0,1.0,1.0,1.0]", weights=file)
+    with pytest.raises(InputError, match=r"image_format, model.pixel_mean.* Detectron2 reads no"):
+        check_weights(four)
 
 
 def fused(file: Path, tmp_path: Path) -> Path:
