@@ -19,8 +19,9 @@ from resnext_backbones.engine.plan.settings import Setting, as_it_is, single_cha
 from resnext_backbones.engine.plan.step import Footprint, build, take_step
 from resnext_backbones.reports.plan import plan_text
 from resnext_backbones.tasks.batches import batch_of, pin
+from resnext_backbones.tasks.counted import count, read
 from resnext_backbones.tasks.image_sizes import is_grouped
-from resnext_backbones.tasks.plan import Plan, Row, _command, count, read
+from resnext_backbones.tasks.plan import Plan, Row, _command
 
 GB = 10**9
 TAKEN = Footprint(GB, GB, GB, 4 * GB, 8 * GB)
