@@ -74,11 +74,11 @@ def _verdict(plan: Plan, best: Footprint, gpu: int, on_gpu: Callable[[float], fl
         ]
     said = "also fits" if each <= gpu else "does not fit"
     return [
-        f"Fits {room}, and takes {_gb(needed)}, {allowed}:",
+        f"Fits {room}, and takes {_gb(needed)} GB, {allowed}:",
         "",
         f"    {plan.command}",
         "",
-        f"On each of several GPUs it takes {_gb(each)}, which {said}.",
+        f"On each of several GPUs it takes {_gb(each)} GB, which {said}.",
     ]
 
 

@@ -18,10 +18,6 @@ def test_the_peak_of_a_small_network_is_that_by_hand() -> None:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
         outputs = (inputs @ first.T).relu() @ last.T
         outputs.backward(torch.ones_like(outputs))
-    # The product, which nobody keeps, and its ReLU, which the second layer and the ReLU keep;
-    # then, beside that, the gradients of the ReLU and of the product, with little ones about.
-    much, weights, little = images * hidden, hidden * features, 4 * (images + hidden)
-    peak = highest(found) / FLOAT
-    assert 3 * much <= peak <= 3 * much + little
-    assert weights < much  # whose gradient comes when one of the three is gone
-    assert peak < 3 * much + weights
+    # What the ReLU returned, its gradient and that of its inputs, which are gone by then; the
+    # outputs, their gradient, and that of the last weights.
+    assert highest(found) == FLOAT * (3 * images * hidden + 2 * images + hidden)
