@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,7 +93,6 @@ def _allocations(found: profile) -> Iterator[tuple[int, int]]:
 def compare(case: Case) -> dict[str, Any]:
     """Returns a row: planned and measured bytes, each in a process of its own."""
     setting = case.setting
-    began = time.perf_counter()
     with processes([]) as call:
         planned = call(count, case.config, None, None, setting, case.size, BOXES)
         real = result_of(call(measure, case))
@@ -114,7 +112,6 @@ def compare(case: Case) -> dict[str, Any]:
         "tensors_peak": real["tensors"],
         "peak_bytes": real["profiled"],
         "peak_ratio": footprint.peak / real["profiled"],
-        "seconds": time.perf_counter() - began,
     }
 
 
