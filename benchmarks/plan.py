@@ -3,7 +3,8 @@
 python -m benchmarks.plan --out docs/benchmarks
 
 A step is real where its tensors have memory: its peak is what PyTorch's profiler saw allocated on
-the CPU, kernels' own buffers among it. Images are small, so that it fits a small machine.
+the CPU, with what kernels ask PyTorch for while they run. Images are small, so that all cases end
+in ten minutes on two cores.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import argparse
 import shlex
 import sys
 from collections.abc import Iterator
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,54 +24,52 @@ from benchmarks.provenance import provenance, save
 from benchmarks.report import table
 from resnext_backbones.cli import run_tool
 from resnext_backbones.engine.plan.apart import processes, result_of
+from resnext_backbones.engine.plan.footprint import TYPES
 from resnext_backbones.engine.plan.settings import Setting
-from resnext_backbones.engine.plan.step import Footprint, build, take_step
+from resnext_backbones.engine.plan.step import build, take_step
 from resnext_backbones.tasks.batches import batch_of, pin
-from resnext_backbones.tasks.plan import count, read
+from resnext_backbones.tasks.counted import count, read
 
 BOXES = 150
 """Objects in an image: samplers then find as many positive regions as they take."""
 
 
 class Case(NamedTuple):
-    """A config, and the images of its step."""
+    """A config, the size (H, W) of its step's images, and how it is run."""
 
     config: str
-    images: int
     size: tuple[int, int]
-    amp: str = ""
+    setting: Setting
 
 
+SMALL = 320, 448
 CASES = (
-    Case("mask_rcnn_x101_32x4d_fpn_coco", 2, (448, 640)),
-    Case("faster_rcnn_x50_32x4d_fpn_coco", 2, (448, 640)),
-    Case("retinanet_x101_32x4d_fpn_coco", 2, (448, 640)),
-    Case("torchvision/mask_rcnn_x50_32x4d_fpn_coco", 2, (448, 640)),
-    Case("imagenet/a2", 32, (224, 224)),
-    Case("mask_rcnn_x101_32x4d_fpn_coco", 1, (448, 640), "bf16"),
+    Case("mask_rcnn_x101_32x4d_fpn_coco", SMALL, Setting("", 1)),
+    Case("mask_rcnn_x101_32x4d_fpn_coco", SMALL, Setting("bf16", 1)),
+    Case("mask_rcnn_x101_32x4d_fpn_coco", SMALL, Setting("", 2, recompute="pair")),
+    Case("faster_rcnn_x50_32x4d_fpn_coco", SMALL, Setting("", 2)),
+    Case("retinanet_x101_32x4d_fpn_coco", SMALL, Setting("", 2)),
+    Case("torchvision/mask_rcnn_x50_32x4d_fpn_coco", SMALL, Setting("", 2)),
+    Case("torchvision/deeplabv3_x50_32x4d_voc", SMALL, Setting("", 2)),
+    Case("imagenet/a2", (224, 224), Setting("", 16)),
 )
 
 
 def measure(case: Case) -> dict[str, int]:
     """Returns bytes: what a real step keeps, its peak by its tensors, and by PyTorch's profiler."""
-    cfg, _ = read(case.config, None, None)
+    cfg = case.setting.applied(read(case.config, None, None)[0])
     torch.manual_seed(0)
     ready = build(cfg)
     pin(ready.model)
-    data = batch_of(cfg, case.images, case.size, BOXES)
-    amp = torch.bfloat16 if case.amp else None
-    taken, found = (
-        take_step(ready, data, amp=amp),
-        profile(activities=[ProfilerActivity.CPU], profile_memory=True),
-    )
-    # The gradients of the first step are gone when the second begins.
-    again = take_step(ready, data, amp=amp, around=lambda: found)
-    begin = again.parameters + again.optimizer
-    return {"kept": taken.kept, "tensors": taken.peak, "profiled": begin + _highest(found)}
+    data = batch_of(cfg, case.setting.batch, case.size, BOXES)
+    found = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
+    taken = take_step(ready, data, amp=TYPES[case.setting.amp], around=lambda: found)
+    begin = taken.parameters + taken.optimizer
+    return {"kept": taken.kept, "tensors": taken.peak, "profiled": begin + highest(found)}
 
 
-def _highest(found: profile) -> int:
-    """Returns the most bytes that were allocated at once, beside those from before."""
+def highest(found: profile) -> int:
+    """Returns the most bytes that were allocated at once, of those that were not before."""
     now = most = 0
     for event in sorted(_allocations(found), key=lambda each: each[0]):
         now += event[1]
@@ -94,16 +92,17 @@ def _allocations(found: profile) -> Iterator[tuple[int, int]]:
 
 def compare(case: Case) -> dict[str, Any]:
     """Returns a row: planned and measured bytes, each in a process of its own."""
-    setting = Setting(case.amp, case.images)
+    setting = case.setting
     with processes([]) as call:
-        arguments = case.config, None, None, setting, case.size, BOXES
-        planned: Future[tuple[Footprint, bool]] = call(count, *arguments)
-        footprint, fitted = result_of(planned)
+        planned = call(count, case.config, None, None, setting, case.size, BOXES)
         real = result_of(call(measure, case))
+        footprint, fitted = result_of(planned)
+    changed = "" if setting.recompute is None else f"recompute={setting.recompute}"
     return {
         "config": case.config,
-        "precision": case.amp or "float32",
-        "images": case.images,
+        "precision": setting.amp or "float32",
+        "changed": changed,
+        "images": setting.batch,
         "height": case.size[0],
         "width": case.size[1],
         "fitted": fitted,

@@ -70,6 +70,7 @@ PLAN_COLUMNS = (
     ("planned of measured", lambda row: f"{row['peak_ratio']:.3f}"),
     ("config", lambda row: row["config"]),
     ("precision", lambda row: row["precision"]),
+    ("changed", lambda row: row["changed"]),
     ("images", lambda row: f"{row['images']} x {row['height']} x {row['width']}"),
     ("planned peak (GB)", lambda row: _number(row, "planned_peak", "{:.3f}", 1e9)),
     ("measured", lambda row: _number(row, "peak_bytes", "{:.3f}", 1e9)),
@@ -266,7 +267,7 @@ def _how(result: dict[str, Any]) -> str:
 
 
 def plain_section(result: dict[str, Any]) -> str:
-    """An epoch, or the family, as a part of a document."""
+    """Returns an epoch, the family, or what was planned, as a part of a document."""
     return "\n\n".join(
         (
             f"### {title(result)}",
@@ -313,7 +314,7 @@ def update_document(document: Path = DOCUMENT, data: Path = DATA) -> Path:
     """Write the sections of all results in a folder into a document, between its markers."""
     sections = [section(result) for result in read(data.glob("*.json"))]
     for path in sorted(
-        path for kind in ("epoch", "family", "ways") for path in data.glob(f"{kind}_*.json")
+        path for kind in ("epoch", "family", "plan", "ways") for path in data.glob(f"{kind}_*.json")
     ):
         sections.append(plain_section(json.loads(path.read_text(encoding="utf-8"))))
     for path in sorted(data.glob("data_*.json")):

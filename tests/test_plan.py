@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,12 +22,16 @@ pytest.importorskip("mmdet", reason="MMDetection is not installed")
 
 from detectors import DETECTOR
 
+from resnext_backbones.engine import record
 from resnext_backbones.engine.plan.settings import Setting, as_it_is, single_changes, to_fit
 from resnext_backbones.engine.plan.step import Footprint, build, take_step
-from resnext_backbones.reports.plan import plan_text
+from resnext_backbones.reports.page.facts import read_run
+from resnext_backbones.reports.page.words import planned_memory
+from resnext_backbones.reports.plan import more_text, now_text
 from resnext_backbones.tasks.batches import batch_of, pin
+from resnext_backbones.tasks.counted import count, read
 from resnext_backbones.tasks.image_sizes import is_grouped
-from resnext_backbones.tasks.plan import Plan, Row, _command, count, read
+from resnext_backbones.tasks.plan import Plan, Row, _command, plan
 
 GB = 10**9
 TAKEN = Footprint(GB, GB, GB, 4 * GB, 8 * GB)
@@ -65,17 +76,66 @@ def test_a_plan_says_what_fits_and_what_does_not() -> None:
     made = Plan(
         "some_config", 2, (800, 1344), 100, "no data were found", "SGD", "", TAKEN,
         (Row("--amp bf16", TAKEN._replace(peak=6 * GB)),), "", 8 * GB, "resnext train x",
-        TAKEN,
+        TAKEN._replace(peak=6 * GB),
     )  # fmt: skip
-    text = plan_text(made, 7 * GB)
+    text = now_text(made)
     assert "2 x 800 x 1344 pixels, 100 objects in each (no data were found), float32" in text
-    assert "--amp bf16 6.00 -25%" in " ".join(text.split())
-    assert text.endswith("Fits 8.00 GB, and takes 7.00, with what is allowed for CUDA itself and "
-                         "for what its allocator cannot use:\n\n    resnext train x")  # fmt: skip
-    assert "Does not fit 8.00 GB" in plan_text(
-        Plan(**{**vars(made), "command": ""}),  # type: ignore[arg-type]
-        9 * GB,
+    assert "+- 20%" in now_text(replace(made, fitted="an operator"))
+    text = more_text(made, lambda peak: peak + GB)
+    plain = " ".join(text.split())
+    assert "--amp bf16 6.00 -25%" in plain
+    assert "several GPUs (DDP's buckets copy the gradients) 9.00 +12%" in plain
+    assert "Fits 8.00 GB, and takes 7.00 GB, with what is allowed" in text
+    assert "\n    resnext train x\n" in text
+    assert text.endswith("On each of several GPUs it takes 8.00 GB, which also fits.")
+    tight = more_text(replace(made, gpu=7 * GB), lambda peak: peak + GB)
+    assert tight.endswith("which does not fit.")
+    none = more_text(replace(made, command=""), lambda peak: peak + 3 * GB)
+    assert "Does not fit 8.00 GB: the least of all settings" in none
+
+
+def test_a_plan_counts_each_setting_once_and_is_kept_for_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[Setting] = []
+
+    @contextmanager
+    def at_once(_: object) -> Iterator[Callable[..., Future[tuple[Footprint, str]]]]:
+        def call(function: object, *arguments: Any) -> Future[tuple[Footprint, str]]:
+            assert function is count
+            counted.append(setting := arguments[3])
+            taken: Future[tuple[Footprint, str]] = Future()
+            peak = 8 * GB if not setting.amp else 6 * GB if setting.recompute is None else 4 * GB
+            taken.set_result((TAKEN._replace(peak=peak), ""))
+            return taken
+
+        yield call
+
+    monkeypatch.setattr("resnext_backbones.tasks.plan.processes", at_once)
+    shown: list[Plan] = []
+    folder = tmp_path / "run"
+    made = plan(
+        "demo_coco", work_dir=str(folder), gpu=6 * GB, show=shown.append, say=lambda _: None
     )
+    assert [(first.now, first.changes) for first in shown] == [(made.now, ())]
+    assert made.changes
+    assert len(counted) == len(set(counted))
+    assert {setting.parts for setting in counted} == {1}
+    assert shlex.split(made.command) == [
+        "resnext", "train", "demo_coco", "--work-dir", str(folder), "--amp", "bf16",
+        "--cfg-options", "model.backbone.with_cp=inner",
+    ]  # fmt: skip
+    assert made.best is not None
+    record.begin(folder)
+    assert planned_memory(read_run(folder)) == made.best.peak == 4 * GB
+
+
+@pytest.mark.whole
+def test_nothing_is_said_of_packages_that_nobody_asked_for() -> None:
+    command = [sys.executable, "-c", "import resnext_backbones.tasks.mmdetection.run"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "OneDL" not in done.stdout
+    assert "faster_coco_eval" not in done.stderr
 
 
 @pytest.mark.whole
@@ -105,7 +165,9 @@ def test_images_of_a_batch_are_padded_to_one_another() -> None:
 
 def test_the_command_line_can_be_pasted() -> None:
     cfg, _ = read("demo_coco", None, None)
-    line = _command("my config.py", "mmdetection", cfg, Setting("bf16", 1), "", ["a=[1, 2]"], None)
+    line = _command(
+        "my config.py", "mmdetection", cfg, Setting("bf16", 1), ["a=[1, 2]"], None, None
+    )
     said = ["resnext", "train", "my config.py", "--amp", "bf16", "--cfg-options", "a=[1, 2]"]
     assert shlex.split(line)[:7] == said
 

@@ -3,6 +3,7 @@
 resnext plan mask_rcnn_x101_32x4d_fpn_coco --gpu 24GB
 resnext plan mask_rcnn_x101_32x4d_fpn_coco --batch 4 --amp bf16
 resnext plan imagenet/a2 --variant resnext101_32x4d --gpu 16GB
+resnext plan faster_rcnn_x101_32x4d_fpn_coco --gpu 16GB --work-dir work_dirs/first
 
 No GPU is needed, and no data.
 """
@@ -14,6 +15,10 @@ from resnext_backbones.commands.arguments import add, byte_count, image_size, po
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "config", "--cfg-options", "--variant", "--amp")
+    parser.add_argument(
+        "--work-dir",
+        help="of the run that is planned: its page then has the plan beside what it took",
+    )
     parser.add_argument(
         "--gpu",
         type=byte_count,
@@ -39,19 +44,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from resnext_backbones.reports.plan import plan_text
+    from resnext_backbones.engine.record import PLAN
+    from resnext_backbones.reports.plan import more_text, now_text
     from resnext_backbones.tasks.plan import on_gpu, plan
+
+    def say(line: str) -> None:
+        print(line, flush=True)
 
     made = plan(
         args.config,
         options=args.cfg_options,
         variant=args.variant,
+        work_dir=args.work_dir,
         amp=args.amp,
         batch=args.batch,
         size=args.size,
         boxes=args.boxes,
         gpu=args.gpu,
-        say=lambda line: print(line, flush=True),
+        show=lambda first: say(f"{now_text(first)}\n"),
+        say=say,
     )
-    print()
-    print(plan_text(made, None if made.best is None else on_gpu(made.best)))
+    say(f"\n{more_text(made, on_gpu)}")
+    if args.work_dir is not None:
+        say(f"\nkept for the page of the run: {args.work_dir}/{PLAN}")

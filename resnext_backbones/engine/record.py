@@ -38,7 +38,7 @@ EVALUATION = "evaluation.json"
 
 
 PLAN = "plan.json"
-"""This one says what a training was to take, if it was planned: `planned_bytes`, of a GPU."""
+"""This one says what a training was to take, if it was planned: `planned_bytes`, of its tensors."""
 
 
 @contextmanager
@@ -98,6 +98,11 @@ def note_end(work_dir: Path, step: int, peak: tuple[int, str]) -> None:
 def note_evaluation(work_dir: Path, **facts: Any) -> None:
     """Replaces what a work directory says of its last evaluation; raises OSError."""
     atomic_write_text(work_dir / EVALUATION, json_text({"when": now(), **facts}, indent=1))
+
+
+def note_plan(work_dir: Path, **facts: Any) -> None:
+    """Replaces what a work directory says of the memory that was planned; raises OSError."""
+    atomic_write_text(work_dir / PLAN, json_text({"when": now(), **facts}, indent=1))
 
 
 def _write(work_dir: Path, entries: list[dict[str, Any]]) -> None:

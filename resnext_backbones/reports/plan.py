@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from resnext_backbones.reports.units import columns
 
 if TYPE_CHECKING:
+    from resnext_backbones.engine.plan.step import Footprint
     from resnext_backbones.tasks.plan import Plan
 
 
-def plan_text(plan: Plan, needed: float | None = None) -> str:
-    """Returns a plan as text.
-
-    Args:
-        needed: bytes of a GPU that the best setting needs, what is allowed beside its tensors
-            among them; None without a GPU.
-    """
+def now_text(plan: Plan) -> str:
+    """Returns as text what a config's own setting takes."""
     height, width = plan.size
     each = f", {plan.boxes} objects in each ({plan.boxes_from})" if plan.boxes else ""
     precision = plan.amp or "float32"
@@ -24,19 +21,26 @@ def plan_text(plan: Plan, needed: float | None = None) -> str:
         f"{plan.name}: {plan.images} x {height} x {width} pixels{each}, {precision}",
         "",
         *_table(_parts(plan), ("", "GB")),
-        "",
     ]
-    if plan.changes:
-        lines += [*_table(_changes(plan), ("alone, this would make", "peak", "")), ""]
     if plan.fitted:
         lines += [
+            "",
             "Fitted to two real steps with smaller images: +- 20%. Something in this network takes "
             f"no fake tensors ({plan.fitted}).",
-            "",
         ]
-    if plan.gpu is not None and plan.best is not None and needed is not None:
-        lines += _verdict(plan, needed)
-    return "\n".join(lines).rstrip()
+    return "\n".join(lines)
+
+
+def more_text(plan: Plan, on_gpu: Callable[[float], float]) -> str:
+    """Returns as text what would change that, and what fits.
+
+    Args:
+        on_gpu: returns the bytes of a GPU that a step needs, by its peak.
+    """
+    lines = _table(_changes(plan), ("alone, this would make", "peak", ""))
+    if plan.gpu is not None and plan.best is not None:
+        lines += ["", *_verdict(plan, plan.best, plan.gpu, on_gpu)]
+    return "\n".join(lines)
 
 
 def _parts(plan: Plan) -> list[tuple[str, ...]]:
@@ -53,15 +57,14 @@ def _parts(plan: Plan) -> list[tuple[str, ...]]:
 
 def _changes(plan: Plan) -> list[tuple[str, ...]]:
     peak = plan.now.peak
-    return [
-        (row.said, _gb(row.footprint.peak), f"{row.footprint.peak / peak - 1:+.0%}")
-        for row in plan.changes
-    ]
+    peaks = [(row.said, row.footprint.peak) for row in plan.changes]
+    peaks.append(("several GPUs (DDP's buckets copy the gradients)", plan.now.in_several_processes))
+    return [(said, _gb(each), f"{each / peak - 1:+.0%}") for said, each in peaks]
 
 
-def _verdict(plan: Plan, needed: float) -> list[str]:
-    assert plan.gpu is not None
-    room = f"{_gb(plan.gpu)} GB"
+def _verdict(plan: Plan, best: Footprint, gpu: int, on_gpu: Callable[[float], float]) -> list[str]:
+    room = f"{_gb(gpu)} GB"
+    needed, each = on_gpu(best.peak), on_gpu(best.in_several_processes)
     allowed = "with what is allowed for CUDA itself and for what its allocator cannot use"
     if not plan.command:
         return [
@@ -69,7 +72,14 @@ def _verdict(plan: Plan, needed: float) -> list[str]:
             f"{_gb(needed)} GB, {allowed}. Smaller images, a smaller network or more frozen "
             "stages take less."
         ]
-    return [f"Fits {room}, and takes {_gb(needed)}, {allowed}:", "", f"    {plan.command}"]
+    said = "also fits" if each <= gpu else "does not fit"
+    return [
+        f"Fits {room}, and takes {_gb(needed)} GB, {allowed}:",
+        "",
+        f"    {plan.command}",
+        "",
+        f"On each of several GPUs it takes {_gb(each)} GB, which {said}.",
+    ]
 
 
 def _gb(size: float) -> str:

@@ -4,36 +4,24 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 
-from resnext_backbones.engine import runner as _registers  # noqa: F401
-from resnext_backbones.engine.config import read_config, use_variant
-from resnext_backbones.engine.plan.apart import processes, result_of
-from resnext_backbones.engine.plan.footprint import footprint
+from resnext_backbones.engine import record
+from resnext_backbones.engine.checks.outputs import check_folder
+from resnext_backbones.engine.plan.apart import processes
 from resnext_backbones.engine.plan.settings import Setting, as_it_is, single_changes, to_fit
 from resnext_backbones.engine.plan.step import Footprint
 from resnext_backbones.engine.walk import dicts_with
 from resnext_backbones.errors import InputError
-from resnext_backbones.tasks.batches import batch_of, pin
-from resnext_backbones.tasks.engines import (
-    DETECTRON2,
-    PRETRAINING,
-    TORCHVISION,
-    engine_of,
-    task_of,
-)
+from resnext_backbones.tasks.counted import Counts, planned_engine, read
+from resnext_backbones.tasks.engines import PRETRAINING
 from resnext_backbones.tasks.image_sizes import is_grouped, largest_size, precision_of
 
 BOXES = 100
 """Of an image, where no data set says how many there are: more than any of COCO's has."""
-
-CLASSES = 91
-"""Of a network whose data set would say how many there are: as many as COCO numbers."""
 
 CONTEXT = 0.75e9
 """Bytes that a process takes of a GPU before the first tensor: CUDA's context and its libraries'
@@ -82,9 +70,9 @@ class Plan:
     best: Footprint | None = None
 
 
-def on_gpu(footprint: Footprint) -> float:
-    """Returns the bytes of a GPU that a step needs, with what is allowed beside its tensors."""
-    return CONTEXT + footprint.peak * (1 + LOST)
+def on_gpu(peak: float) -> float:
+    """Returns the bytes of a GPU that a step needs, by those of its tensors."""
+    return CONTEXT + peak * (1 + LOST)
 
 
 def plan(
@@ -92,115 +80,81 @@ def plan(
     *,
     options: Sequence[str] | None = None,
     variant: str | None = None,
+    work_dir: str | None = None,
     amp: str | None = None,
     batch: int | None = None,
     size: tuple[int, int] | None = None,
     boxes: int | None = None,
     gpu: int | None = None,
+    show: Callable[[Plan], None] = lambda _: None,
     say: Callable[[str], None] = print,
 ) -> Plan:
     """Returns what a training step of a config takes, on a machine without a GPU.
 
     Args:
         name: as `find_config` takes.
-        options, variant, amp: as `resnext train` takes them.
+        options, variant, work_dir, amp: as `resnext train` takes them. A work directory that is
+            given gets the plan, for the page of the run there.
         batch, size, boxes: images of a step, (H, W) of each, and objects in each; None is the
             config's, its largest, and what 99% of its training images do not exceed.
         gpu: bytes of its memory.
+        show: takes the plan as soon as the config's own setting is counted, before any change is.
         say: is told what is going on.
 
     Raises:
-        InputError: there is no such config, it is Detectron2's, or it does not say a size.
+        InputError: there is no such config, it is Detectron2's, or it does not say a size; or the
+            work directory cannot be one.
     """
-    cfg, engine = read(name, options, variant)
-    found = size or largest_size(cfg)
-    if found is None:
-        raise InputError(f"config {name}: does not say how large its images are; give --size")
-    own = precision_of(cfg)
-    now = as_it_is(cfg, amp or own, batch)
-    boxes, boxes_from = (boxes, "--boxes") if boxes else boxes_of(cfg, engine)
-    command, best = "", None
-    if size is None and found[0] != found[1] and now.batch > 1 and not is_grouped(cfg):
-        say(f"a batch may hold upright and wide images: it is as large as {max(found)} squared")
-    with processes([f"resnext_backbones.tasks.{engine}.run", __name__]) as call:
-
-        def begin(setting: Setting) -> Future[tuple[Footprint, str]]:
-            mixed = size is None and setting.batch > 1 and not is_grouped(cfg)
-            sides = (max(found), max(found)) if mixed else found
-            return call(count, name, options, variant, setting, sides, boxes)
-
+    if work_dir is not None:
+        check_folder("--work-dir", work_dir)
+    engine = planned_engine(name)
+    with processes([f"resnext_backbones.tasks.{engine}.run", Counts.__module__]) as call:
+        cfg, _ = read(name, options, variant)
+        found = size or largest_size(cfg)
+        if found is None:
+            raise InputError(f"config {name}: does not say how large its images are; give --size")
+        mixes = size is None and found[0] != found[1] and not is_grouped(cfg)
+        now = as_it_is(cfg, amp or precision_of(cfg), batch)
+        boxes, boxes_from = (boxes, "--boxes") if boxes else boxes_of(cfg, engine)
+        if mixes and now.batch > 1:
+            say(f"a batch may hold upright and wide images: it is as large as {max(found)} squared")
+        counts = Counts(call, (name, options, variant), found, boxes, mixes=mixes)
         changes = list(single_changes(cfg, now))
-        begun = {setting: begin(setting) for setting in (now, *(each for _, each in changes))}
-        first, fitted = result_of(begun[now])
-        say("counted: as it is")
-        rows = []
+        for setting in (now, *(each for _, each in changes)):
+            counts.begin(setting)
+        taken, fitted = counts.of(now)
+        made = Plan(
+            name, now.batch, found, boxes if engine != PRETRAINING else 0, boxes_from,
+            str(cfg.optim_wrapper.optimizer.type).rpartition(".")[2], now.amp, taken, (),
+            fitted, gpu,
+        )  # fmt: skip
+        show(made)
         for said, setting in changes:
-            rows.append(Row(said, result_of(begun[setting])[0]))
+            made = replace(made, changes=(*made.changes, Row(said, counts.of(setting)[0])))
             say(f"counted: {said}")
-        for setting in to_fit(cfg, now) if gpu is not None else ():
-            if setting not in begun:
-                say(f"counted: {' '.join(setting.options(cfg, own))}")
-            taken = result_of(begun.get(setting) or begin(setting))[0]
-            if best is None or taken.peak < best.peak:
-                best = taken
-            if on_gpu(taken) <= (gpu or 0):
-                command, best = _command(name, engine, cfg, setting, own, options, variant), taken
-                break
-    optimizer = str(cfg.optim_wrapper.optimizer.type).rpartition(".")[2]
-    plain = boxes if engine != PRETRAINING else 0
-    return Plan(
-        name, now.batch, found, plain, boxes_from, optimizer, now.amp, first, tuple(rows),
-        fitted, gpu, command, best,
-    )  # fmt: skip
+        if gpu is not None:
+            best, fits = _best(counts, list(to_fit(cfg, now)), gpu)
+            line = _command(name, engine, cfg, fits, options, variant, work_dir) if fits else ""
+            made = replace(made, best=best, command=line)
+    if work_dir is not None:
+        kept = made.best if made.command and made.best else made.now
+        record.note_plan(Path(work_dir), planned_bytes=kept.peak, command=made.command)
+    return made
 
 
-def count(
-    name: str,
-    options: Sequence[str] | None,
-    variant: str | None,
-    setting: Setting,
-    size: tuple[int, int],
-    boxes: int,
-) -> tuple[Footprint, str]:
-    """Returns what a training step takes with a setting, and why that is fitted; "" if it is not.
-
-    Args:
-        name, options, variant, size, boxes: as of `plan`.
+def _best(counts: Counts, settings: list[Setting], gpu: int) -> tuple[Footprint, Setting | None]:
+    """Returns what the first of some settings takes that fits, and which it is; what the least
+    takes, and None, where none does.
     """
-    cfg = setting.applied(read(name, options, variant)[0])
-
-    def make(images: int, sides: tuple[int, int]) -> Callable[[], Any]:
-        return batch_of(cfg, images, sides, boxes)
-
-    accumulates = setting.parts > 1
-    return footprint(cfg, make, setting.batch, size, setting.amp, accumulates=accumulates, pin=pin)
-
-
-def read(name: str, options: Sequence[str] | None, variant: str | None) -> tuple[Config, str]:
-    """Returns a config as a plan takes it, and the folder of `tasks` that it is for; errors as of
-    `plan`.
-    """
-    engine = engine_of(name)
-    if engine == DETECTRON2:
-        raise InputError(
-            f"plan: config {name} is Detectron2's, whose training step cannot be planned; the "
-            "config of MMDetection with the same detector, such as mask_rcnn_x101_32x4d_fpn_coco, "
-            "takes about as much"
-        )
-    if engine == PRETRAINING:
-        from resnext_backbones.tasks.classification import run as _names  # noqa: F401
-
-        cfg = read_config(name, options)
-        cfg.model.compiled = False  # the compiler may keep less
-    else:
-        cfg = task_of(engine, "train").load_config(name, options)
-    if variant is not None:
-        use_variant(cfg, variant)
-    if not cfg.get("optim_wrapper") or not cfg.get("train_dataloader"):
-        raise InputError(f"config {name}: has no optim_wrapper or train_dataloader to train with")
-    if engine == TORCHVISION and cfg.model.get("num_classes") is None:
-        cfg.model.num_classes = CLASSES
-    return cfg, engine
+    least = counts.of(settings[0])[0]
+    for setting, following in zip(settings, [*settings[1:], settings[0]], strict=True):
+        if not counts.begin(setting).done():
+            counts.begin(following)  # while this one is counted
+        taken = counts.of(setting)[0]
+        if on_gpu(taken.peak) <= gpu:
+            return taken, setting
+        least = min(least, taken, key=lambda each: each.peak)
+    return least, None
 
 
 def boxes_of(cfg: Config, engine: str) -> tuple[int, str]:
@@ -227,12 +181,12 @@ def _command(
     engine: str,
     cfg: Config,
     setting: Setting,
-    own: str,
     options: Sequence[str] | None,
     variant: str | None,
+    work_dir: str | None,
 ) -> str:
     """Returns the command line that trains with a setting, beside what was given."""
-    given = setting.options(cfg, own)
+    given = setting.options(cfg, precision_of(cfg))
     flags = [part for part in given if part in ("--amp", setting.amp)]
     pairs = [*(options or ()), *(part for part in given if "=" in part)]
     return shlex.join(
@@ -241,6 +195,7 @@ def _command(
             "pretrain" if engine == PRETRAINING else "train",
             name,
             *(["--variant", variant] if variant else []),
+            *(["--work-dir", work_dir] if work_dir else []),
             *flags,
             *(["--cfg-options", *pairs] if pairs else []),
         ]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing import forkserver
 from typing import Any
 
 from resnext_backbones.errors import RunError
@@ -26,12 +27,14 @@ def processes(preload: Sequence[str]) -> Iterator[Callable[..., Future[Any]]]:
     returns its future. All must be such as can be pickled.
 
     Args:
-        preload: modules that processes have from the beginning, where the system can fork.
+        preload: modules that processes have from the beginning, where the system can fork; they
+            are imported while the caller goes on.
     """
     can_fork = "forkserver" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if can_fork else "spawn")
     if can_fork:
         context.set_forkserver_preload([*preload])
+        forkserver.ensure_running()
     number = min(AT_ONCE, os.cpu_count() or 1)
     pool = ProcessPoolExecutor(number, mp_context=context, max_tasks_per_child=1)
     try:

@@ -8,6 +8,7 @@ an image adds is a part that its regions have whatever its size, and one in prop
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -40,7 +41,6 @@ def footprint(
     size: tuple[int, int],
     amp: str,
     *,
-    accumulates: bool = False,
     pin: Callable[[nn.Module], None] = lambda _: None,
 ) -> tuple[Footprint, str]:
     """Returns the memory of a training step, and why it was fitted; "" where it was not.
@@ -49,7 +49,6 @@ def footprint(
         make: makes its batch.
         images, size: of the batch, (H, W).
         amp: "", bf16 or fp16.
-        accumulates: as of `take_step`.
         pin: settles what a network draws at random.
 
     Raises:
@@ -57,15 +56,16 @@ def footprint(
     """
     kind = TYPES[amp]
     try:
-        with fake_tensors():
+        with fake_tensors(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch's of what is fake; a run says the others
             ready = answered(lambda: _built(cfg, pin))
             data = make(images, size)
-            taken = answered(lambda: take_step(ready, data, amp=kind, accumulates=accumulates))
+            taken = answered(lambda: take_step(ready, data, amp=kind))
         why = ""
     except InputError:
         raise
     except Exception as error:  # whatever an operator that knows no fake tensors raises
-        taken = _fitted(cfg, make, images, size, kind, accumulates, pin)
+        taken = _fitted(cfg, make, images, size, kind, pin)
         why = f"{type(error).__name__}: {' '.join(str(error).split())}"
     if any(dicts_with(cfg.get("custom_hooks"), averages_weights)):
         averaged = taken.parameters
@@ -85,16 +85,17 @@ def _fitted(
     images: int,
     size: tuple[int, int],
     amp: torch.dtype | None,
-    accumulates: bool,
     pin: Callable[[nn.Module], None],
 ) -> Footprint:
-    """Returns the memory of a step from two real ones, with an image each."""
+    """Returns the memory of a step from two real ones with small images, one or two each: some
+    norms take no batch of one.
+    """
+    number = min(images, 2)
     try:
         ready = _built(cfg, pin)
         steps = []
-        for share in SHARES:
-            sides = _smaller(size, share)
-            taken = take_step(ready, make(1, sides), amp=amp, accumulates=accumulates)
+        for sides in _small_sizes(size):
+            taken = take_step(ready, make(number, sides), amp=amp)
             steps.append((sides[0] * sides[1], taken))
     except InputError:
         raise
@@ -107,11 +108,21 @@ def _fitted(
 
     def grown(less: int, more: int) -> int:
         by_area = (more - less) / (large - small)
-        return round(images * (less + by_area * (size[0] * size[1] - small)))
+        return round(images / number * (less + by_area * (size[0] * size[1] - small)))
 
     kept = grown(first.kept, second.kept)
-    above = grown(first.peak - first.fixed, second.peak - second.fixed)
-    return second._replace(kept=kept, peak=second.fixed + above)
+    moving = grown(first.moving, second.moving)
+    # With large images the peak is where most is kept, and with small ones where all gradients are.
+    peak = max(second.fixed, second.fixed - second.gradients + second.gradients_then + moving)
+    return second._replace(kept=kept, peak=peak, moving=moving)
+
+
+def _small_sizes(size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Returns two sizes (H, W), the second larger than the first."""
+    small, large = (_smaller(size, share) for share in SHARES)
+    if small == large:
+        large = small[0] + MULTIPLE, small[1] + MULTIPLE
+    return small, large
 
 
 def _smaller(size: tuple[int, int], share: int) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
-from mmengine.logging import MMLogger
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
@@ -37,6 +37,10 @@ class Footprint(NamedTuple):
     """What the forward pass keeps for the backward pass, with the images."""
     peak: int
     """The most that was alive at once, all of the above among it, and all below."""
+    moving: int = 0
+    """The most that was alive at once beside parameters, gradients and the optimiser's state, and
+    the gradients that were there by then: `gradients_then`."""
+    gradients_then: int = 0
     averaged: int = 0
     """The averages of the weights that an EMAHook keeps."""
 
@@ -44,6 +48,15 @@ class Footprint(NamedTuple):
     def fixed(self) -> int:
         """What does not depend on the images."""
         return self.parameters + self.gradients + self.optimizer
+
+    def accumulated(self) -> Footprint:
+        """Returns what a part of a batch takes, when the gradients of an earlier part are there."""
+        return self._replace(peak=self.fixed + self.moving + self.averaged)
+
+    @property
+    def in_several_processes(self) -> int:
+        """The peak of each of several processes: DDP's buckets are a copy of the gradients."""
+        return self.peak + self.gradients
 
 
 class Ready(NamedTuple):
@@ -60,6 +73,8 @@ def build(cfg: Config) -> Ready:
         InputError: an argument is wrong.
     """
     init_default_scope(cfg.get("default_scope", "mmengine"))
+    # Some networks ask how far the run is.
+    MessageHub.get_current_instance().update_info_dict({"iter": 0, "epoch": 0})
     settings = {k: v for k, v in cfg.optim_wrapper.items() if k not in OWN_SCALING}
     with build_errors_named(cfg), warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore")
@@ -77,7 +92,6 @@ def take_step(
     data: Callable[[], Any],
     *,
     amp: torch.dtype | None,
-    accumulates: bool = False,
     around: Callable[[], Any] = nullcontext,
 ) -> Footprint:
     """Takes a step as any but the first, when the optimiser has its state, and counts its memory.
@@ -85,7 +99,6 @@ def take_step(
     Args:
         data: returns a batch as the network's `data_preprocessor` takes it.
         amp: the type of autocast; None computes in float32.
-        accumulates: the gradients of an earlier part of the batch are there.
         around: returns a context for the step, which measures it in another way.
     """
     model, wrapper = ready
@@ -97,14 +110,35 @@ def take_step(
         parameters = live.hold([*model.parameters(), *model.buffers()])
         optimizer = _with_state(ready, live)
         gradients = sum(p.nbytes for p in model.parameters() if p.requires_grad)
-        if not accumulates:
-            wrapper.zero_grad()
+        wrapper.zero_grad()
         before = live.now
         live.begin_peak()
-        with around():
+        with around(), _gradients_settled(model, live):
             kept = _forward_and_backward(ready, data, amp, live) - before
             wrapper.step()
-        return Footprint(parameters, gradients, optimizer, kept, live.peak)
+        moving = live.moving - before
+        then = live.settled_then
+        return Footprint(parameters, gradients, optimizer, kept, live.peak, moving, then)
+
+
+@contextmanager
+def _gradients_settled(model: nn.Module, live: LiveStorages) -> Iterator[None]:
+    """Tells of each gradient when it is complete."""
+
+    def settle(parameter: Tensor) -> None:
+        assert parameter.grad is not None
+        live.settled += parameter.grad.nbytes
+
+    hooks = [
+        parameter.register_post_accumulate_grad_hook(settle)
+        for parameter in model.parameters()
+        if parameter.requires_grad
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _forward_and_backward(

@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 
 class LiveStorages(TorchDispatchMode):
@@ -19,11 +18,13 @@ class LiveStorages(TorchDispatchMode):
     Attributes:
         now: bytes of the storages that are alive.
         peak: the most that `now` was since `begin_peak`.
+        settled: bytes of what is alive and stays, which whoever knows it adds to: gradients.
+        moving: the most that `now` without `settled` was since then, and `settled_then`.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = self.peak = 0
+        self.now = self.peak = self.moving = self.settled = self.settled_then = 0
         self._sizes: dict[int, int] = {}
         self._ends: dict[int, weakref.finalize] = {}
 
@@ -35,8 +36,9 @@ class LiveStorages(TorchDispatchMode):
         return self.now - before
 
     def begin_peak(self) -> None:
-        """Has `peak` begin anew, with what is alive now."""
-        self.peak = self.now
+        """Has the peaks begin anew, with what is alive now."""
+        self.peak = self.moving = self.now
+        self.settled = self.settled_then = 0
 
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
@@ -44,10 +46,15 @@ class LiveStorages(TorchDispatchMode):
         """Calls an operator, and counts what it returns."""
         del types
         out = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(out):
-            if isinstance(leaf, Tensor):
-                self._follow(leaf)
+        self._follow_all(out)
         return out
+
+    def _follow_all(self, out: Any) -> None:
+        if isinstance(out, Tensor):
+            self._follow(out)
+        elif isinstance(out, list | tuple):
+            for each in out:
+                self._follow_all(each)
 
     def _follow(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
@@ -59,6 +66,8 @@ class LiveStorages(TorchDispatchMode):
         self._sizes[key] = size
         self.now += size - (known or 0)
         self.peak = max(self.peak, self.now)
+        if self.now - self.settled > self.moving:
+            self.moving, self.settled_then = self.now - self.settled, self.settled
 
     def _forget(self, key: int) -> None:
         self.now -= self._sizes.pop(key)

@@ -61,3 +61,14 @@ def test_fake_values_can_be_read_on_the_processor() -> None:
     with fake_tensors():
         assert answered(lambda: torch.empty(2, 3).numpy().shape) == (2, 3)
         assert answered(lambda: torch.empty(2, dtype=torch.long).tolist()) == [1, 1]
+
+
+def test_shares_that_are_drawn_and_comparisons_of_two_tensors_are_fake_as_well() -> None:
+    def run() -> tuple[int, int]:
+        shares = torch.distributions.Dirichlet(torch.ones(2)).sample((1,))
+        mask = torch.zeros(9)
+        mask[torch.arange(3)] = 1
+        return shares.numel(), len(torch.where(mask > torch.empty(9))[0])
+
+    with fake_tensors():
+        assert answered(run) == (2, 9)
