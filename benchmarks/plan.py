@@ -4,7 +4,7 @@ python -m benchmarks.plan --out docs/benchmarks
 
 A step is real where its tensors have memory: its peak is what PyTorch's profiler saw allocated on
 the CPU, with what kernels ask PyTorch for while they run. Images are small, so that all cases end
-in ten minutes on two cores.
+in about four minutes on two cores.
 """
 
 from __future__ import annotations

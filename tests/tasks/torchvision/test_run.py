@@ -171,7 +171,7 @@ def test_what_no_tensor_shows_is_compared(
     fcn = "fcn_x50_32x4d_coco"
     cfg = config(fcn, f"model.{setting}", images=2, train=False)
     cfg.model.num_classes = 21
-    state = MODELS.build(cfg.model).state_dict()
+    state = dict(MODELS.build(cfg.model).state_dict())  # which says nothing by itself
     resumed = {"meta": {"cfg": cfg.pretty_text}, "message_hub": {}, "optimizer": {}}
     path = str(tmp_path / "epoch_1.pth")
     torch.save({"state_dict": state, **resumed}, path)
