@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,9 @@ from torch import nn
 
 from resnext_backbones import ResNeXt, ResNeXtClassifier
 from resnext_backbones.adapters.names import use_detectron2_names
-from resnext_backbones.models.architecture import UNSEEN
+from resnext_backbones.models.architecture import LAYERS, METADATA, UNSEEN
 from resnext_backbones.variants import VARIANTS
-from resnext_backbones.weights import WeightsError
+from resnext_backbones.weights import WeightsError, load_weights
 from resnext_backbones.weights.write import convert
 
 OTHER: dict[str, dict[str, Any]] = {
@@ -132,7 +133,7 @@ def test_an_eps_that_norms_get_later_counts(tmp_path: Path) -> None:
     network.load_state_dict(state)
 
 
-LAYERS: dict[str, tuple[dict[str, Any], str]] = {
+IN_CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
     "eps": ({"norm_cfg": {"type": "BN", "eps": 1e-3}}, "eps=0.001"),
     "groups": ({"norm_cfg": {"type": "GN", "num_groups": 4}}, "norm_groups=4"),
     "ConvWS": ({"conv_cfg": {"type": "ConvWS"}}, "convolution='standardised'"),
@@ -152,11 +153,11 @@ LAYERS: dict[str, tuple[dict[str, Any], str]] = {
 """What configs of MMEngine give a backbone, and what is said of it."""
 
 
-@pytest.mark.parametrize("what", LAYERS)
+@pytest.mark.parametrize("what", IN_CONFIGS)
 def test_configs_of_mmengine(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     openmmlab = pytest.importorskip("resnext_backbones.adapters.openmmlab")
     monkeypatch.setitem(VARIANTS, NAME, SMALL)
-    given, said = LAYERS[what]
+    given, said = IN_CONFIGS[what]
     usual = {"norm_cfg": {"type": "GN", "num_groups": 8}} if what == "groups" else {}
     for theirs, ours in ((usual, given), (given, usual)):
         torch.save(openmmlab.ResNeXt(variant=NAME, **theirs).state_dict(), tmp_path / "w.pth")
@@ -166,3 +167,20 @@ def test_configs_of_mmengine(what: str, tmp_path: Path, monkeypatch: pytest.Monk
         with pytest.raises(WeightsError, match="the same shapes, and another network") as caught:
             network.init_weights()
         assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("field", LAYERS)
+def test_what_a_file_of_before_does_not_say_is_not_known(field: str, tmp_path: Path) -> None:
+    """They say all fields but those of layers, and load into the networks that they are of."""
+    network = small(**OTHER[field])
+    state = network.state_dict()
+    said = json.loads(state._metadata[""][METADATA])
+    of_before = {name: value for name, value in said.items() if name not in LAYERS}
+    state._metadata[""][METADATA] = json.dumps(of_before)
+    network.load_state_dict(state)
+    torch.save(state, tmp_path / "before.pth")
+    load_weights(network, tmp_path / "before.pth")
+    of_before["activation"] = "SiLU"
+    state._metadata[""][METADATA] = json.dumps(of_before)
+    with pytest.raises(WeightsError, match=r"^weights of a state dict: were .*activation='SiLU'"):
+        network.load_state_dict(state)

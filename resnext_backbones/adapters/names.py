@@ -52,7 +52,7 @@ def _write(_: nn.Module, state: dict[str, Any], prefix: str, said: dict[str, Any
 def _read(
     module: Any, state: dict[str, Any], prefix: str, said: Mapping[str, Any], *_: object
 ) -> None:
-    check_said(f"state dict {prefix.removesuffix('.')}".rstrip(), said, module.trunk.presupposed())
+    check_said(f"of {prefix.removesuffix('.') or 'a state dict'}", said, module.trunk.presupposed())
     module._names_prefix = prefix  # the hook that reports is not told
     inside = prefix + INSIDE
     trunk, own = module.trunk, module.trunk.state_dict()

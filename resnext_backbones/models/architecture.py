@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from resnext_backbones.models.options import (
     check_one_of,
@@ -87,6 +87,9 @@ class Architecture:
     spatial: str = ""
     stage: str = "plain"
 
+    unsaid: ClassVar[frozenset[str]] = frozenset()
+    """Fields of which nothing is known, where it is read from a file of before."""
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "blocks", stage_blocks(self.blocks))
         check_positive(**{name: getattr(self, name) for name in COUNTS})
@@ -167,6 +170,15 @@ class Architecture:
         return value if isinstance(value, Architecture) else cls(**value)
 
     @classmethod
+    def recorded(cls, values: Mapping[str, Any]) -> Architecture:
+        """Returns what was once recorded: of `LAYERS` files of before say nothing, and nothing of
+        these is known then.
+        """
+        found = cls(**values)
+        object.__setattr__(found, "unsaid", frozenset(LAYERS) - values.keys())
+        return found
+
+    @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any]) -> Architecture | None:
         """Returns what the metadata of a file says; None where it says nothing.
 
@@ -176,7 +188,7 @@ class Architecture:
         if (text := metadata.get(METADATA)) is None:
             return None
         try:
-            return cls.of(json.loads(text))
+            return cls.recorded(json.loads(text))
         except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"the architecture in the metadata: {error}") from error
 
@@ -260,6 +272,7 @@ def unseen_fields(network: Architecture) -> list[str]:
 def unseen_differences(first: Architecture, second: Architecture) -> list[str]:
     """Returns the fields in which two networks differ without a tensor that shows it."""
     names = [name for name in UNSEEN if getattr(first, name) != getattr(second, name)]
+    names = [name for name in names if name not in first.unsaid | second.unsaid]
     if first.norm_kind != second.norm_kind:  # which names show
         names = [name for name in names if name != "norm_groups"]
     stems = first.stem, second.stem

@@ -30,7 +30,7 @@ def check_architecture(
     """
     from resnext_backbones.weights.compare import check_said  # which is built on this package
 
-    check_said(f"state dict {prefix.removesuffix('.')}".rstrip(), said, module.presupposed())
+    check_said(f"of {prefix.removesuffix('.') or 'a state dict'}", said, module.presupposed())
 
 
 def _check_json(network: Any) -> None:

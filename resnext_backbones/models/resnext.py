@@ -302,6 +302,7 @@ class ResNeXt(nn.Module, HubMixin):
             ValueError: a norm is no batch norm, or a convolution no plain one; it is named.
         """
         fused = copy.deepcopy(self).eval().requires_grad_(False)
+        fused.architecture = self.presupposed()  # while it has its norms
         steps.fuse_pairs_(fused, fused._stem_names)
         for module in list(fused.modules()):
             if isinstance(module, Bottleneck | CrossStage):

@@ -42,7 +42,7 @@ def eps_of(
     known: tuple[Any, str] | None = None
     if detector.layout == TORCHVISION and hash_of(file).startswith(WITHOUT_EPS):
         known = 0.0, "by the hash of torchvision's file"
-    elif said is not None:
+    elif said is not None and "eps" not in said.unsaid:
         known = said.eps, "as the file says"
     if known and (isinstance(known[0], tuple) or given not in (None, known[0])):
         raise WeightsError(

@@ -290,5 +290,5 @@ def _named_beside(path: Path) -> Architecture | None:
         said = inner
     found = said.get("architecture")
     if isinstance(found, dict) and found.keys() <= FIELDS:
-        return Architecture.of(found)
+        return Architecture.recorded(found)
     return VARIANTS.get(found) if isinstance(found, str) else None

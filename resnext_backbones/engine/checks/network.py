@@ -89,7 +89,7 @@ def differences(
     fits = (key for key, value in state.items() if key not in own or own[key].shape == value.shape)
     fitting: Any = OrderedDict((key, state[key]) for key in fits)
     if isinstance(said := getattr(tensors, "_metadata", None), Mapping):
-        fitting._metadata = {str(k).removeprefix("module."): v for k, v in said.items()}
+        fitting._metadata = {f"{k}.".removeprefix("module.")[:-1]: v for k, v in said.items()}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that copying to the meta device copies nothing

@@ -210,7 +210,10 @@ def _x101_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_config_of_the_zoo_fits_and_a_changed_one_does_not() -> None:
     check_weights(yaml())
     for override, message in (
-        (("MODEL.RESNETS.STRIDE_IN_1X1", "True"), r"trained with stride_in_1x1=False.* has True"),
+        (
+            ("MODEL.RESNETS.STRIDE_IN_1X1", "True"),
+            r"trained with stride_in_1x1=False, and the network has stride_in_1x1=True",
+        ),
         (("INPUT.FORMAT", "RGB"), r"expect pixels of BGR.*gives RGB"),
         (("MODEL.PIXEL_STD", "[1,1,1]"), r"std \(57.*gives BGR, .* std \(1.0"),
     ):
