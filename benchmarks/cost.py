@@ -2,7 +2,7 @@
 
 python -m benchmarks.cost mask_rcnn_x50_32x4d_fpn_lsj_100e_coco
 
-    hours = images seen x operations of an image / (8 x operations a second of a GPU)
+    hours = images seen x operations of an image / (8 x operations a second of a GPU) / 3600
 
 The operations are those of all convolutions and matrix products in a step of `resnext plan`, with
 fake tensors and as many regions as the samplers take: an upper bound. The operations a second are
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import warnings
 from collections.abc import Sequence
 from math import prod
 from typing import Any
@@ -30,6 +31,7 @@ from benchmarks.report import DATA
 from resnext_backbones.cli import run_tool
 from resnext_backbones.engine.plan.answers import answered
 from resnext_backbones.engine.plan.step import Ready, build, fake_tensors, take_step
+from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.batches import batch_of, pin
 from resnext_backbones.tasks.image_sizes import largest_size
 from resnext_backbones.tasks.plan import BOXES, read
@@ -71,7 +73,8 @@ def operations(
         take_step(ready, data, amp=None, around=lambda: counter)
         counted[0] = counter.get_total_flops()
 
-    with fake_tensors():
+    with fake_tensors(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that fake tensors have no address
         ready = answered(begin)
         answered(lambda: step(ready))
     return counted[0]
@@ -111,10 +114,11 @@ def hours_of(seen: int, operations: float, rate: float) -> float:
 def row_of(name: str, options: Sequence[str] | None, by: dict[str, float]) -> dict[str, Any]:
     """Returns the cost of a config of MMDetection, of COCO's images."""
     cfg, _ = read(name, options, None)
-    size = largest_size(cfg)
-    assert size is not None
+    size, epochs = largest_size(cfg), cfg.train_cfg.get("max_epochs")
+    if not size or not epochs or "train2017" not in str(cfg.train_dataloader.dataset):
+        raise InputError(f"config {name}: trains no detector on COCO by epochs, as counted here")
     each = operations(name, IMAGES, size, options) / IMAGES
-    seen = COCO * cfg.train_cfg.max_epochs
+    seen = COCO * epochs
     hours = {kind: hours_of(seen, each, rate) for kind, rate in by.items()}
     return {"config": name, "size": size, "operations": each, "seen": seen, "hours": hours}
 

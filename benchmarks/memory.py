@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import resource
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+
+from resnext_backbones.engine.peak import process_peak
 
 
 def kept_bytes(module: nn.Module, forward: Callable[[], object]) -> int:
@@ -35,9 +34,4 @@ def peak_bytes(device: str | torch.device) -> int:
     """Returns the most memory so far: allocated on the GPU, or the resident size of the process."""
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage has the peak of the process that started this one as well
-        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8"))
-        if found:
-            return int(found[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return process_peak()

@@ -113,10 +113,9 @@ def test_a_plan_counts_each_setting_once_and_is_kept_for_the_page(
 
     monkeypatch.setattr("resnext_backbones.tasks.plan.processes", at_once)
     shown: list[Plan] = []
-    folder = tmp_path / "run"
-    made = plan(
-        "demo_coco", work_dir=str(folder), gpu=6 * GB, show=shown.append, say=lambda _: None
-    )
+    folder, told = tmp_path / "run", list[str]()
+    made = plan("demo_coco", work_dir=str(folder), gpu=6 * GB, show=shown.append, say=told.append)
+    assert "counted: --amp bf16 model.backbone.with_cp=inner" in told
     assert [(first.now, first.changes) for first in shown] == [(made.now, ())]
     assert made.changes
     assert len(counted) == len(set(counted))
@@ -128,6 +127,16 @@ def test_a_plan_counts_each_setting_once_and_is_kept_for_the_page(
     assert made.best is not None
     record.begin(folder)
     assert planned_memory(read_run(folder)) == made.best.peak == 4 * GB
+
+    counted.clear()
+    (folder / record.PLAN).unlink()
+    (folder / record.PLAN).mkdir()
+    small = {"gpu": GB // 2, "size": (64, 64), "say": told.append}
+    none = plan("demo_coco", work_dir=str(folder), **small)
+    assert none.command == ""
+    assert not any(setting.amp and setting.recompute for setting in counted)  # none could fit
+    assert any(line.startswith("counted at 64 x 64, as --size says") for line in told)
+    assert any(line.startswith("plan.json: not written: IsADirectoryError") for line in told)
 
 
 @pytest.mark.whole

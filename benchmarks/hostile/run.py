@@ -29,6 +29,7 @@ from benchmarks.hostile.files import (
 )
 from benchmarks.provenance import provenance
 from resnext_backbones import ResNeXt, load_weights
+from resnext_backbones.engine.peak import process_peak
 from resnext_backbones.errors import InputError
 from resnext_backbones.models import Architecture
 from resnext_backbones.weights import WeightsError, preprocessing_of
@@ -173,7 +174,7 @@ def _read_all(seeds: list[int], named: list[Any], out: Any) -> None:
     most = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    base = process_peak()
     for seed in seeds:
         name, door, whole = named[seed % len(named)]
         how, content = make(seed, whole)
@@ -188,7 +189,7 @@ def _read_all(seeds: list[int], named: list[Any], out: Any) -> None:
         signal.alarm(0)
         if ran or Path(MARK).exists():
             end = f"executed {ran or MARK}"
-        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) * 1024
+        grown = process_peak() - base
         out.write(json.dumps({**note, "end": end, "seconds": seconds, "bytes": grown}) + "\n")
 
 

@@ -44,7 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from resnext_backbones.engine.record import PLAN
     from resnext_backbones.reports.plan import more_text, now_text
     from resnext_backbones.tasks.plan import on_gpu, plan
 
@@ -65,5 +64,3 @@ def run(args: argparse.Namespace) -> None:
         say=say,
     )
     say(f"\n{more_text(made, on_gpu)}")
-    if args.work_dir is not None:
-        say(f"\nkept for the page of the run: {args.work_dir}/{PLAN}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import resource
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from mmengine.registry import MODELS
 
 from resnext_backbones.engine.checks.signatures import arguments, registered
+from resnext_backbones.engine.peak import PROCESS, process_peak
 from resnext_backbones.engine.walk import value_at
 from resnext_backbones.errors import InputError
 
@@ -78,8 +78,7 @@ def peak_bytes() -> tuple[int, str]:
     """
     if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated(), "GPU"
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # on Linux
-    return 1024 * kilobytes, "process"
+    return process_peak(), PROCESS
 
 
 def training_options(cfg: Any) -> Iterator[str]:

@@ -105,7 +105,7 @@ def plan(
         InputError: there is no such config, it is Detectron2's, or it does not say a size; or the
             work directory cannot be one.
     """
-    if work_dir is not None:
+    if work_dir:
         check_folder("--work-dir", work_dir)
     engine = planned_engine(name)
     with processes([f"resnext_backbones.tasks.{engine}.run", Counts.__module__]) as call:
@@ -113,6 +113,10 @@ def plan(
         found = size or largest_size(cfg)
         if found is None:
             raise InputError(f"config {name}: does not say how large its images are; give --size")
+        own = largest_size(cfg)
+        if own and found != own:
+            at, largest = (f"{height} x {width}" for height, width in (found, own))
+            say(f"counted at {at}, as --size says; the config trains at up to {largest}")
         mixes = size is None and found[0] != found[1] and not is_grouped(cfg)
         now = as_it_is(cfg, amp or precision_of(cfg), batch)
         boxes, boxes_from = (boxes, "--boxes") if boxes else boxes_of(cfg, engine)
@@ -133,16 +137,21 @@ def plan(
             made = replace(made, changes=(*made.changes, Row(said, counts.of(setting)[0])))
             say(f"counted: {said}")
         if gpu is not None:
-            best, fits = _best(counts, list(to_fit(cfg, now)), gpu)
+            settings = list(to_fit(cfg, now)) if gpu > CONTEXT else [now]
+            best, fits = _best(counts, settings, gpu, lambda s: _said(s, cfg, say))
             line = _command(name, engine, cfg, fits, options, variant, work_dir) if fits else ""
             made = replace(made, best=best, command=line)
-    if work_dir is not None:
+    if work_dir:
         kept = made.best if made.command and made.best else made.now
-        record.note_plan(Path(work_dir), planned_bytes=kept.peak, command=made.command)
+        with record.harmless(say, record.PLAN):
+            record.note_plan(Path(work_dir), planned_bytes=kept.peak, command=made.command)
+            say(f"kept for the page of the run: {Path(work_dir, record.PLAN)}")
     return made
 
 
-def _best(counts: Counts, settings: list[Setting], gpu: int) -> tuple[Footprint, Setting | None]:
+def _best(
+    counts: Counts, settings: list[Setting], gpu: int, told: Callable[[Setting], None]
+) -> tuple[Footprint, Setting | None]:
     """Returns what the first of some settings takes that fits, and which it is; what the least
     takes, and None, where none does.
     """
@@ -151,10 +160,16 @@ def _best(counts: Counts, settings: list[Setting], gpu: int) -> tuple[Footprint,
         if not counts.begin(setting).done():
             counts.begin(following)  # while this one is counted
         taken = counts.of(setting)[0]
+        told(setting)
         if on_gpu(taken.peak) <= gpu:
             return taken, setting
         least = min(least, taken, key=lambda each: each.peak)
     return least, None
+
+
+def _said(setting: Setting, cfg: Config, say: Callable[[str], None]) -> None:
+    if options := setting.options(cfg, precision_of(cfg)):
+        say(f"counted: {' '.join(part for part in options if part != '--cfg-options')}")
 
 
 def boxes_of(cfg: Config, engine: str) -> tuple[int, str]:

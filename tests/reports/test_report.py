@@ -127,7 +127,7 @@ def test_detectron2s_scalars_are_read(tmp_path: Path) -> None:
     [
         (lambda _: None, "there is no such folder"),
         (Path.mkdir, "has no run in it"),
-        (Path.touch, "there is no such folder"),
+        (Path.touch, "is a file; name its folder"),
     ],
 )
 def test_a_wrong_folder_is_one_message(tmp_path: Path, capsys, make: Any, message: str) -> None:

@@ -45,9 +45,13 @@ NOT_FAKE = *UNKNOWN, UnsupportedFakeTensorException, UnsupportedOperatorExceptio
 SAME = (
     aten._to_copy, aten.clone, aten.detach, aten.alias, aten.view, aten._unsafe_view, aten.squeeze,
     aten.unsqueeze, aten.slice, aten.t, aten.expand, aten.index, aten.select, aten.reshape,
-    aten.view_as, aten.contiguous, *(COMPARISONS := (aten.gt, aten.ge, aten.ne)),
+    aten.view_as, aten.contiguous,
 )  # fmt: skip
-"""These have at most as many entries that are not zero as their first argument, of counts."""
+"""These have at most as many entries that are not zero as their first argument, of counts, where
+they repeat none."""
+
+COMPARISONS = {aten.gt: (0, 1), aten.ge: (1,), aten.ne: (0,)}
+"""These are so of no zero, where it is compared with one of these numbers."""
 
 ZEROS = aten.zeros, aten.zeros_like, aten.new_zeros
 UNIONS = aten.bitwise_or, aten.logical_or, aten.__or__
@@ -202,14 +206,16 @@ class Answers(TorchDispatchMode):
         elif packet is aten.cat:
             if any(x in self._counts for x in first):
                 self._counts[out] = sum(self._at_most(x) for x in first)
+        elif packet in COMPARISONS and first in self._counts:
+            if not isinstance(args[1], Tensor) and args[1] in COMPARISONS[packet]:
+                self._counts[out] = self._counts[first]
         elif packet in SAME and isinstance(first, Tensor):
-            self._same(packet, out, first, args)
+            self._same(out, first)
 
-    def _same(self, packet: Any, out: Tensor, first: Tensor, args: Any) -> None:
-        # Only a comparison with what lies below all but zeros says as much.
-        other = args[1] if packet in COMPARISONS else 0
-        if first in self._counts and not isinstance(other, Tensor) and other in (0, 1):
-            self._counts[out] = self._counts[first]
+    def _same(self, out: Tensor, first: Tensor) -> None:
+        if first in self._counts:
+            repeats = -(-out.numel() // max(first.numel(), 1))
+            self._counts[out] = self._counts[first] * max(repeats, 1)
         if first in self._distinct:
             self._distinct[out] = True
 

@@ -81,7 +81,8 @@ class Run:
 def read_run(work_dir: Path) -> Run:
     """Returns what is known of a run; InputError: the folder is not there, or is no run's."""
     if not work_dir.is_dir():
-        raise InputError(f"work directory {work_dir}: there is no such folder")
+        what = "is a file; name its folder" if work_dir.exists() else "there is no such folder"
+        raise InputError(f"work directory {work_dir}: {what}")
     train, val = by_step(work_dir)
     names = (JOURNAL, EVALUATION, PLAN)
     checkpoints, evaluation, plan = (read_json(work_dir / name) for name in names)

@@ -12,6 +12,7 @@ from plotly.offline import get_plotlyjs
 
 import resnext_backbones
 from resnext_backbones.data.coco_table import COLUMNS
+from resnext_backbones.engine.peak import PROCESS
 from resnext_backbones.engine.record import harmless, now
 from resnext_backbones.io import atomic_write_text, json_text
 from resnext_backbones.reports.page import words
@@ -184,8 +185,10 @@ def memory(run: Run) -> dict[str, Any] | None:
         for name, value in (("planned", planned), ("used, peak", used))
         if value is not None
     ]
-    ratio = f"{used / planned:.2f}" if used and planned else ""
-    return {"rows": rows, "ratio": ratio, "of": run.last.get("peak_of", "")}
+    of = run.last.get("peak_of", "")
+    # A plan is of tensors, as a GPU's peak is; a process has its libraries beside them.
+    ratio = f"{used / planned:.2f}" if used and planned and of != PROCESS else ""
+    return {"rows": rows, "ratio": ratio, "of": of}
 
 
 def time(run: Run) -> list[tuple[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from collections import defaultdict
 from typing import Any
 
@@ -13,6 +12,7 @@ from mmengine.hooks import Hook
 from resnext_backbones.adapters.registry import HOOKS
 from resnext_backbones.engine.fit import check_classes
 from resnext_backbones.engine.hooks import note_begin
+from resnext_backbones.engine.peak import process_peak
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.classification.data import count_images
 from resnext_backbones.tasks.classification.shards import ShardedImages
@@ -88,8 +88,7 @@ class SpeedHook(Hook):
         seconds = hub.get_scalar("train/time").mean(window)
         hub.update_scalar("train/images_per_second", images / seconds)
         if not torch.cuda.is_available():
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, on Linux
-            hub.update_scalar("train/memory", peak / 1024)
+            hub.update_scalar("train/memory", process_peak() / 2**20)
 
 
 @HOOKS.register_module()

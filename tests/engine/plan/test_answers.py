@@ -36,6 +36,18 @@ def test_all_are_found_but_of_what_was_drawn_so_many() -> None:
         assert answered(run) == (50, 16, 5, 50, 16)
 
 
+def test_what_is_true_of_zeros_too_is_found_everywhere() -> None:
+    def run() -> tuple[int, ...]:
+        few = torch.zeros(100, dtype=torch.long)
+        few[torch.empty(10, dtype=torch.long)] = 1
+        kinds = few > 0, few >= 1, few != 0, few >= 0, few != 1
+        repeated = few[torch.empty(300, dtype=torch.long)] > 0
+        return *(len(kind.nonzero()) for kind in kinds), len(repeated.nonzero())
+
+    with fake_tensors():
+        assert answered(run) == (10, 10, 10, 100, 100, 30)
+
+
 def test_a_check_that_fails_is_answered_the_other_way() -> None:
     def run() -> str:
         boxes = torch.empty(3, 4)
