@@ -60,8 +60,10 @@ class ResNeXt(nn.Module, HubMixin):
             given gradients again (`requires_grad_`).
         norm_eval: keep batch norms in eval mode: statistics frozen, affine parameters trained.
         norm: of `parts.norms.NORMS`, or a callable from channels to a module; None is the
-            architecture's kind.
-        conv: builds the convolutions; called as `torch.nn.Conv2d`. None is the architecture's.
+            architecture's kind. A callable's norms have their own eps and groups, whatever the
+            architecture says.
+        conv: builds the convolutions; called as `torch.nn.Conv2d`, whatever the architecture says.
+            None is the architecture's.
         conv3x3: for each stage what builds its 3x3 convolutions (deformable ones, say), or None.
         plugins: for each stage the extra modules that its blocks run.
         zero_init_last_norm: start every block as the identity (Goyal et al., 2017, section 5.1).
