@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from resnext_backbones.data.columns import Columns, Flags
 from resnext_backbones.data.rules.boxes import outside, without_size
+from resnext_backbones.data.rules.masks import covers_nothing
 from resnext_backbones.data.rules.rule import COUNTED, FILLED, REFUSED, Rows, Rule
 
 
@@ -23,6 +24,13 @@ def _nothing_to_learn(columns: Columns) -> list[bool]:
     return [not _can_be_learned(columns).any()]
 
 
+def _masks_of_nothing(columns: Columns) -> list[bool]:
+    found = _can_be_found(columns)
+    covers = found.copy()
+    covers[covers_nothing(columns)] = False
+    return [bool(found.any() and not covers.any())]
+
+
 NOTHING = "has no annotation that a detector learns from"
 ONE = "there must be one at least that is no crowd, a pixel wide and high, and in its image"
 
@@ -38,6 +46,8 @@ FILES = (
          "has no annotation that could be found",
          "for detections without a measure set format_only and outfile_prefix of the evaluator",
          REFUSED, needs="evaluate", alone=True),
+    Rule("masks of nothing", "file", _masks_of_nothing, "has no mask with a pixel",
+         "draw those of its objects; boxes alone do without", REFUSED, needs="masks", alone=True),
     Rule("no images", "file", lambda c: [not c.images], "lists no images", "name some", REFUSED),
     Rule("no categories", "file", lambda c: [not c.categories], "lists no categories",
          "name the classes", REFUSED),

@@ -23,6 +23,9 @@ from resnext_backbones.data.rules.rule import (
 SMALL = 4.0
 """Polygons with a smaller area, in pixels, are drawn to see whether they cover one."""
 
+DRAWN = "masks without a pixel"
+"""Columns keep what was found under this name."""
+
 INSIDE = 0.5
 """A mask has at least this part of the rectangle around it in its box."""
 
@@ -108,10 +111,17 @@ def _sometimes_elsewhere(columns: Columns) -> Flags:
     return _elsewhere(columns) & ~_mostly_elsewhere(columns)
 
 
-def _covers_nothing(columns: Columns) -> Rows:
-    """Returns the masks without a pixel, of those that can be drawn; of polygons only small ones
-    are.
-    """
+def covers_nothing(columns: Columns) -> Rows:
+    """Returns the masks without a pixel, of those that can be drawn; they are looked for once."""
+    kept = vars(columns)
+    if DRAWN not in kept:
+        kept[DRAWN] = _drawn(columns)
+    found: Rows = kept[DRAWN]
+    return found
+
+
+def _drawn(columns: Columns) -> Rows:
+    # Of polygons only small ones are drawn.
     masks = columns.masks
     bad = _is(NONE, TEXT, FLAT, WRONG)(columns) | masks["odd"] | np.isnan(columns.own_sizes).any(1)
     for refused in (_all_short, _far, _odd_size, _odd_runs):
@@ -166,6 +176,6 @@ MASKS = (
           "give boxes and masks in the same pixels, and run lengths column by column"),
     Rule("mask elsewhere", "annotation", _sometimes_elsewhere, "has a mask outside of its bbox",
          "the mask is learned where the box is", COUNTED, "masks", shown="segmentation"),
-    Rule("mask without a pixel", "annotation", _covers_nothing, "has a mask without a pixel",
+    Rule("mask without a pixel", "annotation", covers_nothing, "has a mask without a pixel",
          "nothing can be found there", LEFT_OUT, "masks", shown="segmentation"),
 )  # fmt: skip
