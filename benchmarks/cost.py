@@ -1,4 +1,4 @@
-"""What training a detector costs in hours of 8 GPUs: counted operations over a measured rate.
+"""Computes what training costs in hours of 8 GPUs: counted operations over a measured rate.
 
 python -m benchmarks.cost mask_rcnn_x50_32x4d_fpn_lsj_100e_coco
 

@@ -1,4 +1,4 @@
-"""What tuning gains: steps with tuned ways beside steps with plain ones, in one process, in turns.
+"""Measures what tuning gains: tuned and plain steps follow one another in one process.
 
 python -m benchmarks.ways --out docs/benchmarks
 

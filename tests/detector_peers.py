@@ -84,7 +84,7 @@ class Peer(ABC):
 
     @abstractmethod
     def __call__(self, images: Tensor) -> Found:
-        """What the framework finds in images that are normalised."""
+        """Returns what the framework finds in images that are normalised."""
 
 
 class MMDetection(Peer):

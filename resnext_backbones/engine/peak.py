@@ -1,4 +1,4 @@
-"""The most memory that this process had."""
+"""Tells the most memory that this process had."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 STATUS = Path("/proc/self/status")
 
 PROCESS = "process"
-"""What a run says took memory, where it was no GPU."""
+"""A run says that this took the memory, where it was no GPU."""
 
 
 def process_peak() -> int:

@@ -26,7 +26,7 @@ from resnext_backbones.tasks.engines import (
 )
 
 CLASSES = 91
-"""Of a network whose data set would say how many there are: as many as COCO numbers."""
+"""A network has so many, as COCO numbers, where its data set would say how many there are."""
 
 Given = tuple[str, Sequence[str] | None, str | None]
 """A config's name, the settings beside it, and a variant."""

@@ -113,7 +113,7 @@ WORDS = {
     "norm_groups": "norm_cfg",
     "convolution": "conv_cfg",
 }
-"""What says these fields in MMEngine's configs, by other names."""
+"""MMEngine's configs say these fields by other names."""
 
 
 def unseen_mismatch(held: Architecture, network: Architecture) -> str:

@@ -49,7 +49,7 @@ def tiny_peers(tiny: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.mark.parametrize("name", DETECTORS)
 def test_names_are_torchvisions(name: str) -> None:
-    """Of whole detectors with a real ResNet-50."""
+    """Whole detectors with a real ResNet-50 are built."""
     builder, detector, _, levels = DETECTORS[name]
     with torch.device("meta"):
         peer = builder(**PEER)

@@ -61,7 +61,7 @@ MODULES: dict[str, Module] = {
     "mmdet": Module("mmcv", ["onedl-mmdetection", "mmdet"], ["mmcv", "torch"]),
     COLLECT_ENV: Module("account", [], ["torch"]),
 }
-"""What no distribution brings is tried where the first module is that it imports."""
+"""One that no distribution brings is tried where the first module that it imports is there."""
 
 KNOWN = frozenset({OWN, "triton"}.union(*(each.brought_by for each in MODULES.values())))
 
