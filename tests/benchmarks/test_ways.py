@@ -26,12 +26,12 @@ def test_each_turn_is_computed_in_its_ways(monkeypatch: pytest.MonkeyPatch) -> N
     class Watched(Job):
         def turn(self) -> float:
             seen.append(bool(table("cpu")))
-            return float(seen[-1])
+            return len(seen) + 100.0 * seen[-1]
 
     monkeypatch.setattr(worker, "_job", Watched(SMALL, Entry(OWN)), raising=False)
     pairs = worker.turns_of_ways(TUNED, 3)
     forget("cpu")
-    assert pairs == [(1.0, 0.0)] * 3
+    assert pairs == [(104, 3), (105, 6), (108, 7)]
     assert seen == [True, False, False, True, True, False, False, True]
 
 
