@@ -41,10 +41,12 @@ LAYOUTS = {
 
 COMPILED = ("compiled", "frozen", "fused+frozen")
 
-MODES = ("eager", "fused", *COMPILED, "graphs", *RECOMPUTING)
+MODES = ("eager", "fused", *COMPILED, "graphs", "captured", *RECOMPUTING)
 """As it comes; with the norms folded for inference; by `torch.compile`, for inference also with the
-weights as constants (inductor's `freezing`), and both; compiled, and launched as CUDA graphs; with
-what is not kept computed again."""
+weights as constants (inductor's `freezing`), and both; compiled, and launched as CUDA graphs; this
+package's `cuda_graphs`; with what is not kept computed again."""
+
+ON_GPU = "graphs", "captured"
 
 WAYS = ("tuned", "plain")
 """How this package's convolutions are computed: as `resnext tune` chooses for the images at hand,
@@ -158,7 +160,8 @@ class Entry:
             and not (task.training and inference_only)
             and (self.ways == "tuned" or self.contestant == OWN)
             and (recomputes or self.mode not in RECOMPUTING)
-            and (self.mode != "graphs" or torch.device(setting.device).type == "cuda")
+            and (self.mode != "captured" or self.contestant == OWN)
+            and (self.mode not in ON_GPU or torch.device(setting.device).type == "cuda")
         )
 
 
@@ -192,6 +195,9 @@ class Job:
             module = contestant.fuse(module)
         self.module = module
         self.run: Callable[[Tensor], Any] = module
+        if entry.mode == "captured":
+            trunk: Any = self.trunk
+            trunk.cuda_graphs = True
         if entry.mode == "graphs":
             self.run = torch.compile(module, mode="reduce-overhead")
         elif entry.mode in COMPILED:

@@ -189,6 +189,9 @@ class ResNeXtBackbone(Backbone):
 
         Channels and strides are those of `output_shape()`; images are the trunk's.
         """
+        if "stem" not in self._out_features:
+            names = (STAGES[i] for i in self.trunk.out_indices)
+            return dict(zip(names, self.trunk(images), strict=True))
         x = self.trunk.forward_stem(images)
         outputs = {"stem": x}
         for name, stage in zip(STAGES, self.trunk.stages, strict=False):

@@ -88,6 +88,8 @@ class TimmResNeXt(ResNeXt):
         # There timm pools on, in steps of one pixel.
         alike = max(dilations) == 1 or architecture.shortcut != "pooled"
         require(alike, "output_stride", "32 where a network pools in its shortcuts", output_stride)
+        graphs = options.get("cuda_graphs", False)
+        require(not graphs, "cuda_graphs", "False in timm's network, which has no one call", graphs)
         if norm_layer is not None:
             require(
                 "norm" not in options, "norm", "left out beside norm_layer", options.get("norm")

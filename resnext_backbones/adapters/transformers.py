@@ -101,17 +101,21 @@ class ResNeXtBackbone(BackboneMixin, PreTrainedModel):
         Raises:
             ValueError, TypeError: as `ResNeXt.forward`; or a stage of `out_features` is not built.
         """
-        x = self.trunk.forward_stem(pixel_values)
-        states = {STEM: x}
-        for name, stage in zip(self.stage_names[1:], self.trunk.stages, strict=False):
-            states[name] = x = stage(x)
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        states = {}
+        returned = [self.stage_names[i + 1] for i in self.trunk.out_indices]
+        if not output_hidden_states and set(self.out_features) <= set(returned):
+            states = dict(zip(returned, self.trunk(pixel_values), strict=True))
+        else:
+            states[STEM] = x = self.trunk.forward_stem(pixel_values)
+            for name, stage in zip(self.stage_names[1:], self.trunk.stages, strict=False):
+                states[name] = x = stage(x)
         if unbuilt := [name for name in self.out_features if name not in states]:
             raise ValueError(
                 f"out_features: {', '.join(unbuilt)} is above the last stage that was built; give "
                 "it to the config, before the backbone is built"
             )
-        if output_hidden_states is None:
-            output_hidden_states = self.config.output_hidden_states
         output = BackboneOutput(
             feature_maps=tuple(states[name] for name in self.out_features),
             hidden_states=tuple(states.values()) if output_hidden_states else None,

@@ -76,6 +76,11 @@ def is_forbidden() -> bool:
     return torch._C._autograd._saved_tensors_hooks_get_disabled_error_message() is not None
 
 
+def has_hooks() -> bool:
+    """Returns whether somebody packs what is saved for the backward pass."""
+    return _hooks_of_others() is not None
+
+
 def _hooks_of_others() -> Hooks | None:
     """Returns those in force, but for this module's own."""
     hooks: Any = torch._C._autograd._top_saved_tensors_default_hooks(False)

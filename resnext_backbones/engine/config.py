@@ -146,6 +146,20 @@ def use_variant(cfg: Any, name: str) -> None:
         network["variant"] = name
 
 
+def use_cuda_graphs(cfg: Any) -> None:
+    """Has the backbone capture its steps (`ResNeXt`'s `cuda_graphs`); raises InputError where it is
+    another library's.
+    """
+    model = cfg.get("model", {})
+    backbone = model.get("backbone") or {}
+    kinds = str(model.get("type")), str(backbone.get("type"))
+    if not backbone or not any(kind.startswith("resnext_backbones.") for kind in kinds):
+        raise InputError(
+            f"--cuda-graphs: config {cfg.filename} has no backbone of this package; leave it out"
+        )
+    backbone["cuda_graphs"] = True
+
+
 def run_name(cfg: Any) -> str:
     """Returns the name of a run: the config's, behind the network in this package's recipes.
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnext_backbones.compute import steps
+from resnext_backbones.compute.graphs import Graphs
 from resnext_backbones.compute.plain import is_plain, is_traced
 from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.models.bottleneck import Bottleneck
@@ -75,6 +76,8 @@ class ResNeXt(nn.Module, HubMixin):
             their affine parameters are trained: the same arithmetic with less memory and time.
         channels_last: keep activations in PyTorch's channels_last memory format, if the stem's
             convolutions are plain ones.
+        cuda_graphs: on a GPU, capture what is launched for images whose shape comes again, forward
+            and backward pass, and launch it as one from then on; see `compute.graphs`.
 
     Attributes:
         architecture: as given; `norm_kind` and `LAYERS` are those of the layers that were built.
@@ -85,6 +88,8 @@ class ResNeXt(nn.Module, HubMixin):
     Raises:
         ValueError: an argument is out of its range; the message names it.
     """
+
+    cuda_graphs = False  # also of networks that were pickled whole before there were any
 
     def __init__(
         self,
@@ -105,6 +110,7 @@ class ResNeXt(nn.Module, HubMixin):
         recompute: bool | str = False,
         fold_norm: bool = True,
         channels_last: bool = True,
+        cuda_graphs: bool = False,
     ) -> None:
         super().__init__()
         architecture = Architecture.of(architecture)  # the Hub's JSON has a mapping
@@ -115,6 +121,7 @@ class ResNeXt(nn.Module, HubMixin):
         self.zero_init_last_norm = zero_init_last_norm
         self.fold_norm = fold_norm
         self.recompute = mode
+        self.cuda_graphs, self._graphs = cuda_graphs, Graphs()
 
         stem, channels = STEMS[architecture.stem], architecture.stem_out_channels
         by_name = {"eps": architecture.eps, "groups": architecture.norm_groups}
@@ -251,6 +258,11 @@ class ResNeXt(nn.Module, HubMixin):
         Raises:
             ValueError, TypeError: as `options.check_images`.
         """
+        maps = self._graphs.run(self, images) if self.cuda_graphs else None
+        return self.feature_maps(images) if maps is None else maps
+
+    def feature_maps(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Returns what `forward` does, computed by its layers one after the other."""
         x = self.forward_stem(images)
         outputs = []
         for i, stage in enumerate(self.stages):

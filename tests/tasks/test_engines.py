@@ -7,15 +7,18 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
 
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
+from resnext_backbones.adapters.registry import MODELS
 from resnext_backbones.cli import command_parser
 from resnext_backbones.commands.train import run
 from resnext_backbones.commands.train_detectron2 import translated
 from resnext_backbones.engine.catalogue import INSTALLED_CONFIGS, config_names
-from resnext_backbones.engine.config import read_config
+from resnext_backbones.engine.config import read_config, use_cuda_graphs
 from resnext_backbones.errors import InputError
+from resnext_backbones.models import ResNeXt as Trunk
 from resnext_backbones.tasks.engines import engine_of, task_of
 
 DETECTRON2, MMDETECTION = "detectron2", "mmdetection"
@@ -179,3 +182,21 @@ def test_train_says_to_detectron2_what_its_own_command_would(
 def test_what_detectron2_does_not_know_is_named(arguments: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         translated(command_parser("train").parse_args([YAML, *arguments]))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["mask_rcnn_x50_32x4d_fpn_coco", "torchvision/deeplabv3_x50_32x4d_voc"],
+)
+def test_graphs_are_for_backbones_of_this_package(name: str) -> None:
+    pytest.importorskip("mmdet", reason="MMDetection is not installed")
+    cfg = task_of(engine_of(name), "train").load_config(name)
+    use_cuda_graphs(cfg)
+    if "torchvision" in name:
+        cfg.model.num_classes = 21
+    with torch.device("meta"):
+        built = MODELS.build(cfg.model)
+    assert any(isinstance(m, Trunk) and m.cuda_graphs for m in built.modules())
+    cfg.model.backbone.type, cfg.model.type = "mmdet.ResNet", "mmdet.MaskRCNN"
+    with pytest.raises(InputError, match="has no backbone of this package"):
+        use_cuda_graphs(cfg)

@@ -1,0 +1,107 @@
+"""What CUDA graphs can hold, and what has to stay as it is for a graph to stay right."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torchvision.ops import StochasticDepth
+
+from resnext_backbones.compute import ways
+from resnext_backbones.compute.kept import has_hooks
+from resnext_backbones.compute.plain import is_observed, is_watched
+
+KNOWN = "torch.", "torchvision.", "resnext_backbones."
+"""Packages whose modules do nothing beside their kernels."""
+
+SETTINGS = frozenset([int, float, bool, str, tuple])
+"""What is captured depends on modules' attributes of these types, such as strides."""
+
+
+class State(NamedTuple):
+    """Holds what a network's kernels depend on, beside the images."""
+
+    unfit: str
+    """Why it cannot be captured, as words behind "it"; "" if it can."""
+    settings: Hashable
+    parameters: list[Tensor]
+
+
+def state_of(network: nn.Module) -> State:
+    """Returns the state of a network in one walk, since every step asks."""
+    state: list[Any] = []
+    parameters: list[Tensor] = []
+    modules = [network]
+    for module in modules:  # which grows
+        if reason := _unfit(module, is_root=module is network):
+            where = next(name for name, other in network.named_modules() if other is module)
+            return State(f"{reason}: {where or type(network).__name__}", None, [])
+        state += [value for value in vars(module).values() if type(value) in SETTINGS]
+        own = [p for p in module._parameters.values() if p is not None]
+        for tensor in (*own, *module._buffers.values()):
+            state += () if tensor is None else (tensor.data_ptr(), tensor.requires_grad)
+        parameters += own
+        modules += [child for child in module._modules.values() if child is not None]
+    return State("", hash(tuple(state)), parameters)
+
+
+def _unfit(module: nn.Module, *, is_root: bool) -> str:
+    kind = type(module)
+    if not is_root and is_watched(module):
+        return "has hooks on a module"
+    if not kind.__module__.startswith(KNOWN):
+        return f"has a {kind.__module__}.{kind.__qualname__}, which is not known"
+    if module.training:
+        if isinstance(module, _BatchNorm):
+            return "has norms in training mode, which norm_eval=True would keep from it"
+        if isinstance(module, _DropoutNd | StochasticDepth) and module.p:
+            return "draws at random"
+    return next(_odd(module), "")
+
+
+def _odd(module: nn.Module) -> Iterator[str]:
+    """Yields what is unusual in tensors."""
+    for parameter in module._parameters.values():
+        if parameter is not None and (type(parameter) is not nn.Parameter or not parameter.is_leaf):
+            yield f"has a parameter that is a {type(parameter).__name__}"
+    for buffer in module._buffers.values():
+        if type(buffer) not in (Tensor, type(None)):
+            yield f"has a buffer that is a {type(buffer).__name__}"
+
+
+def is_ordinary(images: Tensor) -> bool:
+    """Returns whether images are on a GPU, and nobody looks at what computes on them."""
+    return not (
+        torch.compiler.is_compiling()
+        or is_observed(images)
+        or type(images) is not Tensor
+        or not images.is_cuda
+        or images.requires_grad
+        or has_hooks()
+        or ways.is_recorded()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch.cuda.is_current_stream_capturing()
+    )
+
+
+def surroundings(images: Tensor) -> Hashable:
+    """Returns what else has to be the same: the images' form, and modes in force."""
+    device = images.device.type
+    return (
+        images.shape,
+        images.stride(),
+        images.dtype,
+        images.device,
+        torch.is_grad_enabled(),
+        torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.backends.cudnn.deterministic,
+        torch.backends.cudnn.benchmark,
+        torch.backends.cudnn.allow_tf32,
+        torch.backends.cuda.matmul.allow_tf32,
+        hash(tuple((layer, *rows.items()) for layer, rows in ways.table(device).items())),
+    )

@@ -1,0 +1,311 @@
+"""Steps as CUDA graphs: the same values, and no graph where one would be wrong."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import randomise, relative_error
+from torch import Tensor, nn
+
+from resnext_backbones import ResNeXt
+from resnext_backbones.compute import graphs, ways
+from resnext_backbones.compute.capturable import state_of, surroundings
+from resnext_backbones.models.architecture import Architecture
+
+on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="graphs are of GPUs")
+
+SMALL = {"blocks": (2, 2), "cardinality": 8, "base_width": 8}
+
+
+def trunk(device: str = "cpu", *, frozen_stages: int = 0, **fields: Any) -> ResNeXt:
+    options = {name: fields.pop(name) for name in ("recompute", "drop_path") & fields.keys()}
+    network = ResNeXt(
+        Architecture(**SMALL | fields),
+        norm_eval=True,
+        frozen_stages=frozen_stages,
+        cuda_graphs=True,
+        **options,
+    )
+    return randomise(network).to(device)
+
+
+def images(height: int = 64, width: int = 96, seed: int = 0, device: str = "cuda") -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(2, 3, height, width, generator=generator).to(device)
+
+
+def plain_twin(network: ResNeXt) -> ResNeXt:
+    twin = copy.deepcopy(network)
+    twin.cuda_graphs = False
+    return twin
+
+
+def step(network: ResNeXt, given: Tensor, half: torch.dtype | None = None) -> list[Tensor]:
+    """Maps and gradients."""
+    network.zero_grad()
+    with torch.autocast("cuda", half, enabled=half is not None):
+        maps = network(given)
+    torch.autograd.backward(
+        [found for found in maps if found.requires_grad],
+        [torch.ones_like(found) for found in maps if found.requires_grad],
+    )
+    grads = [p.grad for p in network.parameters() if p.grad is not None]
+    return [*(found.detach().clone() for found in maps), *grads]
+
+
+def captured(network: ResNeXt) -> int:
+    return len(network._graphs._captured)
+
+
+def assert_same(found: list[Tensor], expected: list[Tensor]) -> None:
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert relative_error(one, other) <= 1e-6  # atomic additions come in any order
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "all trained": {"frozen_stages": -1},
+    "stage 1 frozen": {"frozen_stages": 1},
+    "inner": {"recompute": "inner"},
+    "block": {"recompute": "block"},
+    "SE": {"attention": "SE"},
+    "SiLU": {"activation": "SiLU"},
+    "deep stem": {"stem": "deep", "shortcut": "pooled"},
+}
+
+
+@on_gpu
+@pytest.mark.parametrize("half", [None, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", KINDS)
+def test_steps_of_several_shapes_are_the_plain_ones(kind: str, half: torch.dtype | None) -> None:
+    network = trunk("cuda", **KINDS[kind])
+    twin = plain_twin(network)
+    optimizers = [torch.optim.SGD(n.parameters(), lr=1e-4) for n in (network, twin)]
+    for number in range(8):
+        given = images(width=(96, 64, 96, 128)[number % 4], seed=number)
+        assert_same(step(network, given, half), step(twin, given, half))
+        for optimizer in optimizers:
+            optimizer.step()
+    assert captured(network) == 3
+    with torch.inference_mode():
+        for number in range(3):
+            given = images(seed=number)
+            assert_same(list(network.eval()(given)), list(twin.eval()(given)))
+    assert captured(network) == 4
+
+
+def ready(**fields: Any) -> tuple[ResNeXt, ResNeXt]:
+    """A network that has graphs of the usual images, and its twin without."""
+    network = trunk("cuda", **fields)
+    twin = plain_twin(network)
+    for _ in range(3):
+        step(network, images())
+    assert captured(network) == 1
+    return network, twin
+
+
+@on_gpu
+def test_maps_that_somebody_has_are_left_alone() -> None:
+    network, twin = ready()
+    first = network(images(seed=1))
+    held = first[1][:, :5].detach()
+    expected = held.clone()
+    sum(found.sum() for found in first).backward()
+    del first
+    found = step(network, images(seed=2))
+    assert torch.equal(held, expected)
+    assert_same(found, step(twin, images(seed=2)))
+    del held
+    assert_same(step(network, images(seed=3)), step(twin, images(seed=3)))
+
+
+@on_gpu
+def test_two_forward_passes_before_a_backward_pass() -> None:
+    """Of the first one nobody has the maps, but its gradients are yet to come."""
+    network, twin = ready()
+    grads = []
+    for each in (network, twin):
+        each.zero_grad()
+        losses = [sum(m.sum() for m in each(images(seed=seed))) for seed in (1, 2)]
+        sum(losses).backward()
+        grads.append([p.grad for p in each.parameters() if p.grad is not None])
+    assert_same(*grads)
+
+
+@on_gpu
+def test_what_a_graph_cannot_do_is_an_error() -> None:
+    network, _ = ready()
+    loss = sum(m.sum() for m in network(images()))
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="set cuda_graphs=False"):
+        loss.backward()
+    maps = network(images())
+    maps[-1].add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        sum(m.sum() for m in maps).backward()
+    del maps
+    maps = network(images())
+    with torch.no_grad():
+        next(p for p in network.parameters() if p.requires_grad).mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        sum(m.sum() for m in maps).backward()
+
+
+@on_gpu
+def test_gradients_that_somebody_keeps() -> None:
+    network, twin = ready()
+    trained = [[p for p in each.parameters() if p.requires_grad] for each in (network, twin)]
+    kept = []
+    for each, parameters in zip((network, twin), trained, strict=True):
+        loss = sum(m.sum() for m in each(images(seed=1)))
+        kept.append(torch.autograd.grad(loss, parameters))
+    step(network, images(seed=2))
+    assert_same(*map(list, kept))
+
+
+@on_gpu
+def test_copies_and_files_have_no_graphs() -> None:
+    network, twin = ready()
+    torch.save(network, file := io.BytesIO())
+    file.seek(0)
+    for each in (copy.deepcopy(network), torch.load(file, weights_only=False)):
+        assert captured(each) == 0
+        assert_same(step(each, images()), step(twin, images()))
+
+
+def replace_weight(conv: nn.Conv2d) -> None:
+    conv.weight = nn.Parameter(conv.weight.detach() * 2)
+
+
+@on_gpu
+def test_another_module_or_number_is_another_graph() -> None:
+    network, twin = ready()
+    changes: list[Callable[[ResNeXt], Any]] = [
+        lambda each: setattr(each.bn1, "eps", 0.5),
+        lambda each: each.layer1[0].conv1.requires_grad_(False),
+        lambda each: replace_weight(each.layer2[0].conv1),
+        lambda each: each.layer1[1].register_forward_hook(lambda *_: torch.zeros(1, device="cuda")),
+    ]  # fmt: skip
+    for change in changes[:-1]:
+        for each in (network, twin):
+            change(each)
+        for seed in range(3):
+            assert_same(step(network, images(seed=seed)), step(twin, images(seed=seed)))
+    assert captured(network) == len(changes)
+    changes[-1](network)
+    reason = r"computed without, since it has hooks on a module: layer1\.1"
+    with pytest.warns(UserWarning, match=reason), pytest.raises(RuntimeError):
+        network(images())
+
+
+@on_gpu
+def test_gradients_that_processes_share(tmp_path: Path) -> None:
+    """DistributedDataParallel in one process: its hooks stand behind the graphs' gradients."""
+    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
+    torch.distributed.init_process_group("nccl", store=store, rank=0, world_size=1)
+    try:
+        network = trunk("cuda")
+        twin = plain_twin(network)
+        shared: Any = nn.parallel.DistributedDataParallel(network, device_ids=[0])
+        for number in range(6):
+            for each in (shared, twin):
+                each.zero_grad()
+                sum(m.float().square().mean() for m in each(images(seed=number))).backward()
+            grads = [[p.grad for p in n.parameters() if p.requires_grad] for n in (network, twin)]
+            assert_same(*grads)
+        assert captured(network) == 1
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_elsewhere_nothing_is_captured() -> None:
+    network = trunk()
+    given = images(device="cpu")
+    expected = plain_twin(network)(given)
+    for _ in range(3):
+        for one, other in zip(network(given), expected, strict=True):
+            assert torch.equal(one, other)
+    assert captured(network) == 0
+
+
+UNFIT: dict[str, tuple[Callable[[ResNeXt], Any], str]] = {
+    "hooks": (lambda n: n.layer1.register_forward_hook(print), "has hooks on a module: layer1"),
+    "norms": (lambda n: n.bn1.train(), "norm_eval=True would keep from it: bn1"),
+    "others": (lambda n: n.layer1.add_module("own", Own()), "which is not known: layer1.own"),
+    "leaves": (lambda n: nn.utils.parametrize.register_parametrization(n.conv1, "weight", Own()),
+               "which is not known: conv1"),
+}  # fmt: skip
+
+
+class Own(nn.Module):
+    """A module of a user."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_networks_that_do_more_than_their_kernels(name: str) -> None:
+    network = trunk()
+    assert state_of(network).unfit == ""
+    change, reason = UNFIT[name]
+    change(network)
+    assert reason in state_of(network).unfit
+
+
+def test_a_network_that_draws_at_random() -> None:
+    assert "draws at random" in state_of(trunk(drop_path=0.5)).unfit
+    assert state_of(trunk(drop_path=0.5).eval()).unfit == ""
+
+
+def key(network: ResNeXt, given: Tensor) -> Any:
+    return state_of(network).settings, surroundings(given)
+
+
+CHANGES: dict[str, Callable[[ResNeXt], Any]] = {
+    "mode": lambda n: n.layer1.eval(),
+    "eps": lambda n: setattr(n.layer2[1].bn2, "eps", 1e-3),
+    "stride": lambda n: setattr(n.layer2[0].conv2, "stride", (1, 1)),
+    "gradient": lambda n: n.layer1[0].conv1.weight.requires_grad_(False),
+    "memory": lambda n: setattr(n.conv1.weight, "data", n.conv1.weight.data.clone()),
+    "buffer": lambda n: setattr(n.bn1, "running_var", n.bn1.running_var.clone()),
+    "folding": lambda n: setattr(n, "fold_norm", False),
+    "ways": lambda _: ways.use("cpu", {LAYER: {1: ways.Ways("product")}}),
+}
+LAYER = ways.Layer(
+    "cpu", torch.float32, True, (8, 8, 1, 1), ways.Geometry((1, 1), (0, 0), (1, 1), 1)
+)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_a_graph_depends_on(name: str) -> None:
+    network, given = trunk(), images(device="cpu")
+    before = key(network, given)
+    assert key(network, given.clone()) == before
+    CHANGES[name](network)
+    assert key(network, given) != before
+
+
+def test_what_images_and_the_mode_decide() -> None:
+    network, given = trunk(), images(device="cpu")
+    keys = {key(network, x) for x in (given, images(96, 64, device="cpu"), given.double())}
+    with torch.no_grad():
+        keys.add(key(network, given))
+    with torch.autocast("cpu", torch.bfloat16):
+        keys.add(key(network, given))
+    assert len(keys) == 5
+
+
+def test_a_pickle_begins_anew() -> None:
+    found = graphs.Graphs()
+    found._steps = 3
+    for copied in (pickle.loads(pickle.dumps(found)), copy.deepcopy(found)):
+        assert copied._steps == 0
