@@ -2,15 +2,18 @@
 
 python -m benchmarks.gpu --out docs/benchmarks
 
-takes some ten minutes on a machine without a network. A part whose result lies in the folder
-already is left out; `--minutes` ends before a part that has no room left.
+takes some twenty minutes on a machine without a network, the most important parts first. A part
+whose result lies in the folder already is left out; `--minutes` ends before a part that has no room
+left, and the same command goes on. COCO_ROOT names a COCO tree, a small one will do.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +24,17 @@ from benchmarks.provenance import file_name, hardware
 from resnext_backbones.cli import run_tool
 from resnext_backbones.errors import InputError
 
-PEERS = "--contestants resnext_backbones mmdetection timm torchvision detectron2"
+PEERS = "--contestants resnext_backbones mmdetection timm torchvision detectron2 resnet"
 FEW = "--contestants resnext_backbones mmdetection torchvision"
 CLASSIFIERS = "--contestants resnext_backbones timm torchvision resnet"
 BOTH = "--layout own channels_last"
 BFLOAT16 = "--precision bfloat16"
+HALF = "--precision bfloat16 float16"
 TASK = "-m benchmarks --task"
+TRAINED = "-m torch.distributed.run --standalone --nproc_per_node {processes} tools/train.py"
+SHORT = (
+    "train_cfg.max_epochs=1 train_dataloader.dataset.indices=40 val_dataloader.dataset.indices=8"
+)
 
 
 @dataclass(frozen=True)
@@ -34,58 +42,122 @@ class Part:
     """A command, and what it leaves behind.
 
     Attributes:
-        command: arguments of Python.
+        command: arguments of Python; `{out}` is the folder for results, `{scratch}` one that is
+            thrown away.
         result: the name of the file that it writes, with the hardware in it; without one it is run
             each time.
         minutes: that it takes at most.
+        gpus: that it needs.
+        coco: it reads a COCO tree, which the environment's COCO_ROOT names.
     """
 
     command: str
     result: str | None
     minutes: float
+    gpus: int = 0
+    coco: bool = False
+
+
+def _measured(command: str) -> str:
+    return f"{command} --device {{device}} --out {{out}}"
+
+
+def _training(processes: int, options: str) -> str:
+    config = "configs/mask_rcnn_x101_32x4d_fpn_coco.py --weights none"
+    short = f"--work-dir {{scratch}} --cfg-options {SHORT} {options}"
+    return f"{TRAINED.format(processes=processes)} {config} --no-tune {short}"
 
 
 PARTS = {
-    "equality": Part("-m pytest -q --maxfail 20 tests/compute tests/models", None, 4),
-    "detector": Part(
-        f"{TASK} detector --batch 2 {BFLOAT16} {BOTH} {PEERS} resnet",
-        "detector_resnext101_32x4d_{hardware}_batch_2.json",
+    "equality": Part(
+        "-m pytest -q --maxfail 20 tests/compute/test_graphs.py tests/compute/test_passes.py"
+        " tests/compute/test_conv_norm.py",
+        None,
         3,
     ),
-    "detector, compiled": Part(
-        f"{TASK} detector --batch 4 {BFLOAT16} --mode eager compiled {PEERS}",
-        "detector_resnext101_32x4d_{hardware}_batch_4.json",
+    "detector": Part(
+        _measured(f"{TASK} detector --batch 2 {HALF} {BOTH} --mode eager captured {PEERS}"),
+        "detector_resnext101_32x4d_{hardware}_batch_2.json",
         4,
     ),
-    "detector, as graphs": Part(
-        f"{TASK} detector --batch 2 {BFLOAT16} --mode graphs {FEW} detectron2",
-        "detector_resnext101_32x4d_{hardware}_batch_2_graphs.json",
-        3,
-    ),
-    "detector, 8 images": Part(
-        f"{TASK} detector --batch 8 {BFLOAT16} {BOTH} {FEW}",
-        "detector_resnext101_32x4d_{hardware}_batch_8.json",
-        3,
-    ),
     "mask_rcnn": Part(
-        f"{TASK} mask_rcnn --batch 2 {BFLOAT16}",
+        _measured(f"{TASK} mask_rcnn --batch 2 {BFLOAT16} --mode eager captured"),
         "mask_rcnn_resnext101_32x4d_{hardware}_batch_2.json",
         2,
     ),
+    "recompute": Part(
+        _measured(f"{TASK} detector --batch 2 {BFLOAT16} --mode eager inner block pair {FEW}"),
+        "detector_resnext101_32x4d_{hardware}_batch_2_recompute.json",
+        2,
+    ),
+    "grouped convolutions": Part(
+        _measured("-m benchmarks.grouped"), "grouped_resnext101_32x4d_{hardware}.json", 2
+    ),
     "classification": Part(
-        f"{TASK} classification --variant resnext50_32x4d --batch 256 {BFLOAT16}"
-        f" --layout channels_last --mode eager compiled {CLASSIFIERS}",
+        _measured(
+            f"{TASK} classification --variant resnext50_32x4d --batch 256 {BFLOAT16}"
+            f" --layout channels_last --mode eager compiled {CLASSIFIERS}"
+        ),
         "classification_resnext50_32x4d_{hardware}_batch_256.json",
         3,
     ),
     "classification, 101 layers": Part(
-        f"{TASK} classification --batch 128 {BFLOAT16} {BOTH} {CLASSIFIERS}",
+        _measured(
+            f"{TASK} classification --batch 128 {BFLOAT16} --layout channels_last {CLASSIFIERS}"
+        ),
         "classification_resnext101_32x4d_{hardware}_batch_128.json",
+        2,
+    ),
+    "plan": Part(
+        "-m benchmarks.plan --device {device} --out {out}", "plan_{hardware}.json", 4, gpus=1
+    ),
+    "training": Part(
+        "-m benchmarks.training mask_rcnn_x101_32x4d_fpn_coco --steps 200 --epochs 5"
+        " --cuda-graphs --out {out} --cfg-options optim_wrapper.type=AmpOptimWrapper"
+        " optim_wrapper.dtype=bfloat16",
+        "training_mask_rcnn_x101_32x4d_fpn_coco_{hardware}.json",
+        4,
+        gpus=1,
+        coco=True,
+    ),
+    "SyncBN in bf16": Part(
+        _training(1, "model.backbone.norm_cfg.type=SyncBN model.backbone.norm_eval=False").replace(
+            " --no-tune", " --no-tune --amp bf16"
+        ),
+        None,
+        3,
+        gpus=1,
+        coco=True,
+    ),
+    "two ranks": Part(
+        _training(2, "train_dataloader.batch_size=2").replace(
+            " --no-tune", " --no-tune --amp bf16 --cuda-graphs"
+        ),
+        None,
+        3,
+        gpus=2,
+        coco=True,
+    ),
+    "detector, compiled": Part(
+        _measured(f"{TASK} detector --batch 4 {BFLOAT16} --mode eager captured compiled {PEERS}"),
+        "detector_resnext101_32x4d_{hardware}_batch_4.json",
+        4,
+    ),
+    "detector, as graphs": Part(
+        _measured(f"{TASK} detector --batch 2 {BFLOAT16} --mode captured graphs {FEW} detectron2"),
+        "detector_resnext101_32x4d_{hardware}_batch_2_captured_graphs.json",
         3,
     ),
+    "detector, 8 images": Part(
+        _measured(f"{TASK} detector --batch 8 {BFLOAT16} --mode eager captured {FEW}"),
+        "detector_resnext101_32x4d_{hardware}_batch_8.json",
+        2,
+    ),
     "inference": Part(
-        f"{TASK} inference {BFLOAT16} --layout channels_last"
-        f" --mode eager frozen fused fused+frozen {FEW}",
+        _measured(
+            f"{TASK} inference {BFLOAT16} --layout channels_last"
+            f" --mode eager captured frozen fused fused+frozen {FEW}"
+        ),
         "inference_resnext101_32x4d_{hardware}.json",
         3,
     ),
@@ -120,6 +192,8 @@ def run_parts(parts: dict[str, Part], out: Path, *, device: str, minutes: float)
         there = part.result and out / part.result.format(hardware=file_name(hardware(device)))
         if there and there.exists():
             ended[name] = f"is there: {there}"
+        elif missing := _missing(part):
+            ended[name] = f"left out: {missing}"
         elif left < 60 * part.minutes:
             ended[name] = f"not begun: {left:.0f} s are left, and it takes {part.minutes} min"
         else:
@@ -128,15 +202,27 @@ def run_parts(parts: dict[str, Part], out: Path, *, device: str, minutes: float)
     return ended
 
 
+def _missing(part: Part) -> str:
+    """Returns what a part needs and this machine has not; "" where it has all."""
+    count = torch.cuda.device_count()
+    if count < part.gpus:
+        return f"needs {part.gpus} GPUs, and {count} are there"
+    if part.coco and not os.environ.get("COCO_ROOT"):
+        return "needs COCO_ROOT, a COCO tree such as 80 images with their annotations"
+    return ""
+
+
 def _run(part: Part, out: Path, device: str) -> str:
-    command = [sys.executable, *part.command.split()]
-    if part.result is not None:
-        command += ["--device", device, "--out", str(out)]
     started = time.monotonic()
-    try:
-        done = subprocess.run(command, check=False, timeout=60 * part.minutes)
-    except subprocess.TimeoutExpired:
-        return f"stopped after {part.minutes} min"
+    with tempfile.TemporaryDirectory() as scratch:
+        words = part.command.split()
+        command = [w.format(out=out, device=device, scratch=scratch) for w in words]
+        try:
+            done = subprocess.run(
+                [sys.executable, *command], check=False, timeout=60 * part.minutes
+            )
+        except subprocess.TimeoutExpired:
+            return f"stopped after {part.minutes} min"
     took = time.monotonic() - started
     return f"{'done' if done.returncode == 0 else f'failed ({done.returncode})'} in {took:.0f} s"
 
@@ -147,7 +233,9 @@ def main() -> None:
         raise InputError("--device cuda: PyTorch sees no GPU; --device cpu measures on this one")
     chosen = {name: PARTS[name] for name in args.parts}
     ended = run_parts(chosen, args.out, device=args.device, minutes=args.minutes)
-    failed = [name for name, how in ended.items() if not how.startswith(("done", "is there"))]
+    failed = [
+        name for name, how in ended.items() if not how.startswith(("done", "is there", "left out"))
+    ]
     if failed:
         raise InputError(f"these parts are owed: {', '.join(failed)}; the same command goes on")
 

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from benchmarks import check_data
+from benchmarks.columns import KINDS, kind_of
 from benchmarks.contestants import OWN, RECOMPUTING
 from benchmarks.job import TASKS
 from benchmarks.provenance import file_name
@@ -24,95 +25,6 @@ ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 DATA = ROOT / "docs" / "benchmarks"
 BEGIN, END = "<!-- results: python -m benchmarks --document -->", "<!-- end -->"
-
-COLUMNS = (
-    ("ratio", lambda row: _number(row, "ratio", "{:.2f}")),
-    ("implementation", lambda row: row["label"]),
-    ("of its settings", lambda row: {True: "best", False: "slower"}.get(row.get("best"), "")),
-    ("precision", lambda row: row["precision"]),
-    ("seconds", lambda row: f"{row['median']:{'.3f' if row['median'] > 0.5 else '.4f'}}"),
-    ("spread", lambda row: f"{row['spread']:.1%}"),
-    ("processor", lambda row: _number(row, "processor_seconds", "{:.3f}")),
-    ("computing", lambda row: _number(row, "device_seconds", "{:.4f}")),
-    ("turns", lambda row: "" if row.get("best") is None else str(len(row["seconds"]) or 1)),
-    ("images/s", lambda row: f"{row['images_per_second']:.2f}"),
-    ("kept for backward (MB)", lambda row: _number(row, "kept_bytes", "{:.0f}", 1e6)),
-    ("peak (GB)", lambda row: _number(row, "peak_bytes", "{:.2f}", 1e9)),
-    ("GFLOP/s", lambda row: _number(row, "gflops", "{:.0f}")),
-    ("of matrix product", lambda row: _number(row, "matrix_fraction", "{:.0%}")),
-    ("graphs compiled", lambda row: _number(row, "graphs", "{:.0f}")),
-    ("output error", lambda row: _number(row, "output_error", "{:.0e}")),
-    ("gradient error", lambda row: _number(row, "gradient_error", "{:.0e}")),
-)
-"""Heading, and what stands in a row."""
-
-DATA_COLUMNS = (
-    ("what", lambda row: row["what"]),
-    ("cores", lambda row: str(row["cores"])),
-    ("images/s", lambda row: f"{row['images_per_second']:.0f}"),
-    ("of decode and resize", lambda row: f"{row['ratio']:.2f}"),
-)
-"""The same of the task `data`."""
-
-EPOCH_COLUMNS = (
-    *COLUMNS[:4],
-    ("seconds", lambda row: f"{row['median']:.1f}"),
-    ("processor", lambda row: f"{row['processor_seconds']:.1f}"),
-    ("median of a step", lambda row: f"{row['step_seconds']:.3f}"),
-    ("peak (GB)", lambda row: _number(row, "peak_bytes", "{:.2f}", 1e9)),
-    ("first loss", lambda row: f"{row['loss'][0]:.4f}"),
-    ("last loss", lambda row: f"{row['loss'][-1]:.4f}"),
-    ("seconds to tune before", lambda row: _number(row, "tuning_seconds", "{:.0f}")),
-)
-"""The same of an epoch."""
-
-PLAN_COLUMNS = (
-    ("planned of measured", lambda row: f"{row['peak_ratio']:.3f}"),
-    ("config", lambda row: row["config"]),
-    ("precision", lambda row: row["precision"]),
-    ("changed", lambda row: row["changed"]),
-    ("images", lambda row: f"{row['images']} x {row['height']} x {row['width']}"),
-    ("planned peak (GB)", lambda row: _number(row, "planned_peak", "{:.3f}", 1e9)),
-    ("measured", lambda row: _number(row, "peak_bytes", "{:.3f}", 1e9)),
-    ("planned to be kept (MB)", lambda row: _number(row, "planned_kept", "{:.0f}", 1e6)),
-    ("kept", lambda row: _number(row, "kept_bytes", "{:.0f}", 1e6)),
-)
-"""The same of what `resnext plan` says beside real steps."""
-
-FAMILY_COLUMNS = (
-    ("variant", lambda row: row["variant"]),
-    ("kept for backward (MB)", lambda row: _number(row, "kept_bytes", "{:.0f}", 1e6)),
-    ("of timm's", lambda row: f"{row['kept_bytes_ratio']:.2f}"),
-    ("seconds", lambda row: _number(row, "median", "{:.3f}")),
-    ("time of timm's", lambda row: _number(row, "median_ratio", "{:.2f}")),
-    ("peak (GB)", lambda row: _number(row, "peak_bytes", "{:.2f}", 1e9)),
-    ("of timm's peak", lambda row: _number(row, "peak_bytes_ratio", "{:.2f}")),
-    *COLUMNS[-2:],
-)
-"""The same of the family's networks beside timm's."""
-
-WAYS_COLUMNS = (
-    ("tuned of plain", lambda row: f"{row['ratio']:.3f}"),
-    ("task", lambda row: row["task"]),
-    ("precision", lambda row: row["precision"]),
-    ("images", lambda row: "{} x {} x {}".format(row["batch"], *row["size"])),
-    ("spread", lambda row: f"{row['spread']:.1%}"),
-    ("tuned (s)", lambda row: f"{row['tuned']:.3f}"),
-    ("plain (s)", lambda row: f"{row['plain']:.3f}"),
-    ("passes that are not plain", lambda row: str(row["chosen"])),
-    ("seconds to tune before", lambda row: f"{row['tuning_seconds']:.0f}"),
-)
-"""The same of tuned ways beside plain ones."""
-
-COLUMNS_OF = {
-    "setting": COLUMNS,
-    "recipe": DATA_COLUMNS,
-    "epoch": EPOCH_COLUMNS,
-    "family": FAMILY_COLUMNS,
-    "plan": PLAN_COLUMNS,
-    "ways": WAYS_COLUMNS,
-}
-"""By a key of the result."""
 
 COLOURS = {OWN: "tab:blue"}
 OTHER_COLOUR = "tab:gray"
@@ -126,37 +38,15 @@ def image_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _number(row: dict[str, Any], key: str, form: str, unit: float = 1.0) -> str:
-    value = row.get(key)
-    return "" if value is None else form.format(value / unit)
-
-
 def title(result: dict[str, Any]) -> str:
     """Returns what was measured, in one line."""
-    if "recipe" in result:
-        return f"data, {result['recipe']}"
-    if "epoch" in result:
-        epoch = result["epoch"]
-        scale = "x".join(map(str, epoch["scale"]))
-        return f"epoch, {epoch['config']}, {epoch['steps']} steps of images within {scale}"
-    if "family" in result:
-        size = "x".join(map(str, result["family"]["size"]))
-        return f"the family beside timm's, as a detector trains them, {size}"
-    if "plan" in result:
-        return f"planned and measured memory, {result['plan']['boxes']} objects in an image"
-    if "ways" in result:
-        ways = result["ways"]
-        return f"what tuning gains, {ways['variant']}, {ways['turns']} turns in one process"
-    setting = result["setting"]
-    sizes = [f"{setting['batch']} x {height} x {width}" for height, width in setting["sizes"]]
-    size = sizes[0] if len(sizes) == 1 else f"{len(sizes)} sizes from {sizes[0]} to {sizes[-1]}"
-    smooth = ", SiLU in place of ReLU" if setting["smooth"] else ""
-    return f"{setting['task']}, {setting['variant']}, {size}{smooth}"
+    key, kind = kind_of(result)
+    return kind.title(result[key])
 
 
 def _columns(result: dict[str, Any]) -> list[tuple[str, list[str]]]:
     """The columns in which something stands."""
-    wanted = next(columns for key, columns in COLUMNS_OF.items() if key in result)
+    wanted = kind_of(result)[1].columns
     columns = [(head, [cell(row) for row in result["rows"]]) for head, cell in wanted]
     return [(head, cells) for head, cells in columns if any(cells)]
 
@@ -267,7 +157,7 @@ def _how(result: dict[str, Any]) -> str:
 
 
 def plain_section(result: dict[str, Any]) -> str:
-    """Returns an epoch, the family, or what was planned, as a part of a document."""
+    """Returns what was measured without a benchmark's settings as a part of a document."""
     return "\n\n".join(
         (
             f"### {title(result)}",
@@ -313,9 +203,8 @@ def runner_sentence(runner: dict[str, Any]) -> str:
 def update_document(document: Path = DOCUMENT, data: Path = DATA) -> Path:
     """Write the sections of all results in a folder into a document, between its markers."""
     sections = [section(result) for result in read(data.glob("*.json"))]
-    for path in sorted(
-        path for kind in ("epoch", "family", "plan", "ways") for path in data.glob(f"{kind}_*.json")
-    ):
+    patterns = [kind.files for kind in KINDS.values() if kind.files]
+    for path in (path for pattern in patterns for path in sorted(data.glob(pattern))):
         sections.append(plain_section(json.loads(path.read_text(encoding="utf-8"))))
     for path in sorted(data.glob("data_*.json")):
         sections.append(data_section(json.loads(path.read_text(encoding="utf-8"))))

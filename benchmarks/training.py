@@ -1,14 +1,15 @@
 """The same training with this backbone and with MMDetection's: losses and time, step by step.
 
 COCO_ROOT=data/coco python -m benchmarks.training configs/mask_rcnn_x101_32x4d_fpn_coco.py \\
-    --steps 20 --out docs/benchmarks/mask_rcnn_x101_32x4d.json
+    --steps 200 --epochs 5 --cuda-graphs --out docs/benchmarks
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import shlex
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -22,12 +23,22 @@ import resnext_backbones.adapters.distributions  # noqa: F401
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from rich.console import Console
 
-from benchmarks.provenance import provenance
+from benchmarks.memory import peak_bytes
+from benchmarks.provenance import provenance, save
+from benchmarks.report import table
 from resnext_backbones.cli import run_tool
 from resnext_backbones.tasks.mmdetection.checks import check_data
 from resnext_backbones.tasks.mmdetection.config import backbone_of, load_config
 from resnext_backbones.variants import VARIANTS
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+OWN, GRAPHS, PEER = "resnext_backbones", "resnext_backbones, cuda_graphs", "mmdetection"
+
+AT_AN_END = 20
+"""The loss is averaged over so many steps at the beginning and at the end."""
 
 
 class RecordHook(Hook):
@@ -68,8 +79,10 @@ def compare_training(
     work_dir: Path,
     *,
     steps: int = 20,
+    epochs: int = 1,
     seed: int = 0,
     unfolded: bool = False,
+    graphs: bool = False,
     options: list[str] | None = None,
 ) -> dict[str, Any]:
     """Train a config from the same weights with this backbone, then with MMDetection's.
@@ -78,35 +91,48 @@ def compare_training(
         config: of this package, a path or a name.
         work_dir: for both runs' logs and their common initial weights; it must not exist.
         steps: iterations of each run.
+        epochs: the same images come so often, in another order.
         unfolded: let this backbone compute its norms on their own and in NCHW order, as
             MMDetection's does. The losses are then equal bit for bit on a CPU. Otherwise rounding
             may let proposals of almost equal score change places, and the heads draw other ones.
+        graphs: train with this backbone's `cuda_graphs` as well.
         options: further settings of the config.
 
     Returns:
-        For each run the loss and the seconds of every step; the largest difference of the
-        losses; the ratio of the median seconds, this backbone's over MMDetection's; hardware,
-        versions and commit.
+        For each run the loss and the seconds of every step, its peak, and a row of what they come
+        to; the largest difference of the losses of the first and the last run; hardware, versions
+        and commit.
     """
-    where = provenance("cuda" if torch.cuda.is_available() else "cpu")
+    where = provenance(DEVICE)
     work_dir.mkdir(parents=True)
     runs: dict[str, Any] = {}
-    for name in ("resnext_backbones", "mmdetection"):
+    for name in (OWN, GRAPHS, PEER) if graphs else (OWN, PEER):
         # A process for each: the memory of the one is free again when the other begins.
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            run = pool.submit(_train, name, config, work_dir, steps, seed, unfolded, options)
+            run = pool.submit(
+                _train, name, config, work_dir, steps // epochs, epochs, seed, unfolded, options
+            )
             runs[name] = run.result()
-    ours, peers = runs.values()
+    ours, peers = runs[OWN], runs[PEER]
     differences = [abs(a - b) for a, b in zip(ours["loss"], peers["loss"], strict=True)]
+    training = {"config": Path(config).stem, "steps": len(differences), "epochs": epochs}
     return {
-        "config": Path(config).stem,
-        "steps": len(differences),
-        "unfolded": unfolded,
+        "training": {**training, "images": runs[PEER]["images"] // epochs, "unfolded": unfolded},
         "largest_loss_difference": max(differences),
-        "seconds_ratio": _median(ours) / _median(peers),
-        "median_seconds": {name: _median(run) for name, run in runs.items()},
+        "rows": [_row(name, run, peers) for name, run in runs.items()],
         "runs": runs,
         **where,
+    }
+
+
+def _row(name: str, run: Mapping[str, Any], peers: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "label": name,
+        "median": _median(run),
+        "ratio": _median(run) / _median(peers),
+        "peak_bytes": run["peak_bytes"],
+        "first": statistics.mean(run["loss"][:AT_AN_END]),
+        "last": statistics.mean(run["loss"][-AT_AN_END:]),
     }
 
 
@@ -115,29 +141,32 @@ def _train(
     config: str,
     work_dir: Path,
     steps: int,
+    epochs: int,
     seed: int,
     unfolded: bool,
     options: list[str] | None,
-) -> dict[str, list[float]]:
-    """One of the two runs; the first one leaves its initial weights for the second."""
+) -> dict[str, Any]:
+    """One of the runs; the first one leaves its initial weights for the others."""
     cfg = load_config(config, options, work_dir=str(work_dir / name))
     check_data(cfg, "train")
     cfg.merge_from_dict(
         {
             "randomness": {"seed": seed},
             "train_dataloader.dataset.indices": steps * cfg.train_dataloader.batch_size,
-            "train_cfg.max_epochs": 1,
+            "train_cfg.max_epochs": epochs,
             "default_hooks.checkpoint.interval": -1,
         }
     )
     cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     backbone = backbone_of(cfg.model)
     backbone["init_cfg"] = None  # both start from the values that the first one draws
-    if name == "mmdetection":
+    if name == PEER:
         backbone.update(mmdetection_backbone(backbone))
         del backbone["variant"]
     elif unfolded:
         backbone.update(fold_norm=False, channels_last=False)
+    if name == GRAPHS:
+        backbone["cuda_graphs"] = True
     runner = Runner.from_cfg(cfg)
     initial = work_dir / "initial.pth"
     if not initial.exists():
@@ -146,7 +175,9 @@ def _train(
     record = RecordHook(seed)
     runner.register_hook(record)
     runner.train()
-    return {"loss": record.loss, "time": record.time}
+    images = len(record.loss) * cfg.train_dataloader.batch_size
+    found = {"loss": record.loss, "time": record.time, "images": images}
+    return {**found, "peak_bytes": peak_bytes(DEVICE)}
 
 
 def mmdetection_backbone(backbone: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,13 +202,15 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("config", help="a path, or the name of a config of this package")
     parser.add_argument("--steps", type=int, default=20, help="of each run; default %(default)s")
+    parser.add_argument("--epochs", type=int, default=1, help="of them; default %(default)s")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cuda-graphs", action="store_true", help="train with these as well")
     parser.add_argument(
         "--unfolded",
         action="store_true",
         help="compute norms on their own and in NCHW order, as MMDetection does: for equal losses",
     )
-    parser.add_argument("--out", type=Path, help="write losses, seconds and hardware as JSON")
+    parser.add_argument("--out", type=Path, default=Path("work_dirs/benchmark"))
     parser.add_argument("--cfg-options", nargs="+", help="settings of the config")
     return parser.parse_args()
 
@@ -189,18 +222,18 @@ def main() -> None:
             args.config,
             Path(folder) / "runs",
             steps=args.steps,
+            epochs=args.epochs,
             seed=args.seed,
             unfolded=args.unfolded,
+            graphs=args.cuda_graphs,
             options=args.cfg_options,
         )
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"steps: {result['steps']}")
-    print(f"largest difference of the losses: {result['largest_loss_difference']:.2e}")
-    for name, seconds in result["median_seconds"].items():
-        print(f"seconds a step, {name}: {seconds:.2f}")
-    print(f"ratio: {result['seconds_ratio']:.3f}")
+    result["command"] = shlex.join(["python", "-m", "benchmarks.training", *sys.argv[1:]])
+    console = Console(width=160)
+    console.print(table(result))
+    console.print(f"largest difference of the losses: {result['largest_loss_difference']:.2e}")
+    name = f"training_{result['training']['config']}"
+    console.print(save(result, args.out, name), soft_wrap=True)
 
 
 if __name__ == "__main__":

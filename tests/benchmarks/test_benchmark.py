@@ -15,7 +15,7 @@ import pytest
 import torch
 from helpers import relative_error
 
-from benchmarks import report
+from benchmarks import columns, report
 from benchmarks.complexity import read_record
 from benchmarks.contestants import CONTESTANTS, OWN
 from benchmarks.flops import step_flops
@@ -220,7 +220,7 @@ def test_the_document_holds_the_committed_results(tmp_path: Path) -> None:
     report.update_document(copy)
     assert copy.read_text(encoding="utf-8") == text
     for result in report.read(report.DATA.glob("*.json")):
-        assert dict(report.COLUMNS)["seconds"](result["rows"][0]) in text
+        assert dict(columns.COLUMNS)["seconds"](result["rows"][0]) in text
 
 
 def test_the_commit_is_dirty_where_code_was_changed(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ TRUNKS = {name: part for name, part in gpu.PARTS.items() if "-m benchmarks --tas
 @pytest.mark.parametrize("name", TRUNKS)
 def test_a_part_writes_the_file_that_it_names(name: str, monkeypatch, tmp_path: Path) -> None:
     part = TRUNKS[name]
-    _, _, *arguments = shlex.split(part.command)
-    monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments, "--device", "cuda"])
+    _, _, *arguments = shlex.split(part.command.format(device="cuda", out=tmp_path))
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
     args = benchmark.parse_args()
     (task,) = args.tasks
     entries = benchmark.entries(args, task)
@@ -51,7 +51,7 @@ parser.add_argument("--out", type=Path, required=True)
 """
 MEASURES = (
     "-m benchmarks --task inference --variant resnext26_32x4d --size 64x64 --turns 1"
-    " --contestants resnext_backbones"
+    " --contestants resnext_backbones --device {device} --out {out}"
 )
 RESULT = "inference_resnext26_32x4d_{hardware}_alone_64x64.json"
 
@@ -61,7 +61,7 @@ def test_parts_run_once_and_only_where_time_is_left(command: str, tmp_path: Path
     """A part that measures, or one that only writes its result."""
     result = tmp_path / RESULT.format(hardware=file_name(hardware("cpu")))
     (script := tmp_path / "writes.py").write_text(WRITES.replace("NAME", repr(result.name)))
-    small = gpu.Part(command or str(script), RESULT, 5)
+    small = gpu.Part(command or f"{script} --device {{device}} --out {{out}}", RESULT, 5)
     parts = {"small": small, "wrong": gpu.Part("-c raise(SystemExit(3))", None, 1)}
     ended = gpu.run_parts(parts, tmp_path, device="cpu", minutes=0)
     assert all(how.startswith("not begun") for how in ended.values())

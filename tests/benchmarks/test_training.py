@@ -16,12 +16,13 @@ pytest.importorskip("mmdet", reason="MMDetection is not installed")
 def test_losses_are_those_of_mmdetections_backbone(coco_tiny: Path, tmp_path: Path) -> None:
     done = run(
         [sys.executable, "-m", "benchmarks.training"], "mask_rcnn_x50_32x4d_fpn_coco", "--steps", 2,
-        "--out", tmp_path / "result.json", "--unfolded",
+        "--out", tmp_path, "--unfolded",
         "--cfg-options", *FEW_BOXES, "train_dataloader.dataset.pipeline.2.scale=(256,160)",
         coco_root=coco_tiny, PYTHONPATH=str(ROOT),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    result = json.loads((tmp_path / "result.json").read_text())
-    assert result["steps"] == 2
+    (path,) = tmp_path.glob("training_mask_rcnn_x50_32x4d_fpn_coco_*.json")
+    result = json.loads(path.read_text())
+    assert result["training"]["steps"] == 2
     assert result["largest_loss_difference"] <= 1e-3
     assert all(len(run["time"]) == 2 for run in result["runs"].values())
