@@ -113,8 +113,7 @@ PARTS = {
     ),
     "training": Part(
         "-m benchmarks.training mask_rcnn_x101_32x4d_fpn_coco --steps 200 --epochs 5"
-        " --cuda-graphs --out {out} --cfg-options optim_wrapper.type=AmpOptimWrapper"
-        " optim_wrapper.dtype=bfloat16",
+        " --amp bf16 --cuda-graphs --out {out}",
         "training_mask_rcnn_x101_32x4d_fpn_coco_{hardware}.json",
         4,
         gpus=1,

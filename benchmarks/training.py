@@ -29,6 +29,8 @@ from benchmarks.memory import peak_bytes
 from benchmarks.provenance import provenance, save
 from benchmarks.report import table
 from resnext_backbones.cli import run_tool
+from resnext_backbones.engine import runner as _registers  # noqa: F401
+from resnext_backbones.engine.config import for_training
 from resnext_backbones.tasks.mmdetection.checks import check_data
 from resnext_backbones.tasks.mmdetection.config import backbone_of, load_config
 from resnext_backbones.variants import VARIANTS
@@ -83,6 +85,7 @@ def compare_training(
     seed: int = 0,
     unfolded: bool = False,
     graphs: bool = False,
+    amp: str | None = None,
     options: list[str] | None = None,
 ) -> dict[str, Any]:
     """Train a config from the same weights with this backbone, then with MMDetection's.
@@ -96,6 +99,7 @@ def compare_training(
             MMDetection's does. The losses are then equal bit for bit on a CPU. Otherwise rounding
             may let proposals of almost equal score change places, and the heads draw other ones.
         graphs: train with this backbone's `cuda_graphs` as well.
+        amp: bf16 or fp16 for mixed precision.
         options: further settings of the config.
 
     Returns:
@@ -106,16 +110,20 @@ def compare_training(
     where = provenance(DEVICE)
     work_dir.mkdir(parents=True)
     runs: dict[str, Any] = {}
+    given = {"seed": seed, "unfolded": unfolded, "amp": amp, "options": options}
     for name in (OWN, GRAPHS, PEER) if graphs else (OWN, PEER):
         # A process for each: the memory of the one is free again when the other begins.
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            run = pool.submit(
-                _train, name, config, work_dir, steps // epochs, epochs, seed, unfolded, options
-            )
+            run = pool.submit(_train, name, config, work_dir, steps // epochs, epochs, given)
             runs[name] = run.result()
     ours, peers = runs[OWN], runs[PEER]
     differences = [abs(a - b) for a, b in zip(ours["loss"], peers["loss"], strict=True)]
-    training = {"config": Path(config).stem, "steps": len(differences), "epochs": epochs}
+    training = {
+        "config": Path(config).stem,
+        "steps": len(differences),
+        "epochs": epochs,
+        "amp": amp,
+    }
     return {
         "training": {**training, "images": runs[PEER]["images"] // epochs, "unfolded": unfolded},
         "largest_loss_difference": max(differences),
@@ -142,16 +150,16 @@ def _train(
     work_dir: Path,
     steps: int,
     epochs: int,
-    seed: int,
-    unfolded: bool,
-    options: list[str] | None,
+    given: Mapping[str, Any],
 ) -> dict[str, Any]:
     """One of the runs; the first one leaves its initial weights for the others."""
-    cfg = load_config(config, options, work_dir=str(work_dir / name))
+    cfg = load_config(config, given["options"], work_dir=str(work_dir / name))
+    if given["amp"] is not None:
+        for_training(cfg, amp=given["amp"], tune=False)
     check_data(cfg, "train")
     cfg.merge_from_dict(
         {
-            "randomness": {"seed": seed},
+            "randomness": {"seed": given["seed"]},
             "train_dataloader.dataset.indices": steps * cfg.train_dataloader.batch_size,
             "train_cfg.max_epochs": epochs,
             "default_hooks.checkpoint.interval": -1,
@@ -163,7 +171,7 @@ def _train(
     if name == PEER:
         backbone.update(mmdetection_backbone(backbone))
         del backbone["variant"]
-    elif unfolded:
+    elif given["unfolded"]:
         backbone.update(fold_norm=False, channels_last=False)
     if name == GRAPHS:
         backbone["cuda_graphs"] = True
@@ -172,7 +180,7 @@ def _train(
     if not initial.exists():
         torch.save({"state_dict": runner.model.state_dict()}, initial)
     runner._load_from = str(initial)
-    record = RecordHook(seed)
+    record = RecordHook(given["seed"])
     runner.register_hook(record)
     runner.train()
     images = len(record.loss) * cfg.train_dataloader.batch_size
@@ -204,6 +212,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=20, help="of each run; default %(default)s")
     parser.add_argument("--epochs", type=int, default=1, help="of them; default %(default)s")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--amp", choices=("bf16", "fp16"), help="mixed precision")
     parser.add_argument("--cuda-graphs", action="store_true", help="train with these as well")
     parser.add_argument(
         "--unfolded",
@@ -226,6 +235,7 @@ def main() -> None:
             seed=args.seed,
             unfolded=args.unfolded,
             graphs=args.cuda_graphs,
+            amp=args.amp,
             options=args.cfg_options,
         )
     result["command"] = shlex.join(["python", "-m", "benchmarks.training", *sys.argv[1:]])
