@@ -76,14 +76,14 @@ PARTS = {
         3,
     ),
     "detector": Part(
-        _measured(f"{TASK} detector --batch 2 {HALF} {BOTH} --mode eager captured {PEERS}"),
+        _measured(f"{TASK} detector --batch 2 {BFLOAT16} {BOTH} --mode eager captured {PEERS}"),
         "detector_resnext101_32x4d_{hardware}_batch_2.json",
         4,
     ),
     "mask_rcnn": Part(
-        _measured(f"{TASK} mask_rcnn --batch 2 {BFLOAT16} --mode eager captured"),
+        _measured(f"{TASK} mask_rcnn --batch 2 {HALF} --mode eager captured"),
         "mask_rcnn_resnext101_32x4d_{hardware}_batch_2.json",
-        2,
+        3,
     ),
     "recompute": Part(
         _measured(f"{TASK} detector --batch 2 {BFLOAT16} --mode eager inner block pair {FEW}"),
@@ -91,7 +91,7 @@ PARTS = {
         2,
     ),
     "grouped convolutions": Part(
-        _measured("-m benchmarks.grouped"), "grouped_resnext101_32x4d_{hardware}.json", 2
+        _measured("-m benchmarks.grouped"), "grouped_resnext101_32x4d_{hardware}.json", 1
     ),
     "classification": Part(
         _measured(
@@ -109,13 +109,13 @@ PARTS = {
         2,
     ),
     "plan": Part(
-        "-m benchmarks.plan --device {device} --out {out}", "plan_{hardware}.json", 4, gpus=1
+        "-m benchmarks.plan --device {device} --out {out}", "plan_{hardware}.json", 3, gpus=1
     ),
     "training": Part(
         "-m benchmarks.training mask_rcnn_x101_32x4d_fpn_coco --steps 200 --epochs 5"
         " --amp bf16 --cuda-graphs --out {out}",
         "training_mask_rcnn_x101_32x4d_fpn_coco_{hardware}.json",
-        4,
+        3.5,
         gpus=1,
         coco=True,
     ),
@@ -124,7 +124,7 @@ PARTS = {
             " --no-tune", " --no-tune --amp bf16"
         ),
         None,
-        3,
+        2,
         gpus=1,
         coco=True,
     ),

@@ -102,6 +102,21 @@ def test_steps_of_several_shapes_are_the_plain_ones(kind: str, half: torch.dtype
     assert captured(network) == 4
 
 
+@on_gpu
+@pytest.mark.parametrize("half", [None, torch.bfloat16])
+def test_a_run_with_graphs_repeats_one_without_bit_for_bit(
+    half: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    network = trunk("cuda")
+    twin = plain_twin(network)
+    for number in range(6):
+        given = images(width=(96, 64)[number % 2], seed=number)
+        for one, other in zip(step(network, given, half), step(twin, given, half), strict=True):
+            assert torch.equal(one, other)
+    assert captured(network) == 2
+
+
 def ready(**fields: Any) -> tuple[ResNeXt, ResNeXt]:
     """A network that has graphs of the usual images, and its twin without."""
     network = trunk("cuda", **fields)

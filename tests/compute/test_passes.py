@@ -229,12 +229,12 @@ def test_a_network_whose_convolutions_are_products(options: dict) -> None:
 
 def unreadable(step: conv_norm.Step) -> dict[str, torch.Tensor]:
     """Vectors that are not one value behind the other, or of another length or type."""
-    n = len(step.norm.weight)
+    n, device = len(step.norm.weight), step.norm.weight.device
     return {
-        "with gaps": torch.rand(n, 2)[:, 0],
-        "one value": torch.rand(1).expand(n),
-        "too many": torch.rand(n + 8),
-        "double": torch.rand(n).double(),
+        "with gaps": torch.rand(n, 2, device=device)[:, 0],
+        "one value": torch.rand(1, device=device).expand(n),
+        "too many": torch.rand(n + 8, device=device),
+        "double": torch.rand(n, device=device).double(),
     }
 
 
@@ -244,7 +244,7 @@ def test_vectors_that_kernels_cannot_read(kind: str) -> None:
     folding = conv_norm.Folding.of(step.conv, step.norm)
     device = folding.weight.device
     assert passes._can_be_read(folding, device)
-    vector = unreadable(step)[kind].to(device)
+    vector = unreadable(step)[kind]
     assert not passes._can_be_read(folding._replace(gamma=vector), device)
 
 
