@@ -97,7 +97,8 @@ def rates() -> dict[str, float]:
     """
     measured = json.loads(MEASURED.read_text(encoding="utf-8"))
     setting, rows = measured["setting"], measured["rows"]
-    (row,) = (row for row in rows if row["contestant"] == OWN)
+    settings = {"contestant": OWN, "precision": "bfloat16", "mode": "captured"}
+    (row,) = (row for row in rows if settings.items() <= row.items())
     ((height, width),) = setting["sizes"]
     number = operations(CONFIG, setting["batch"], (height, width))
     return {
