@@ -64,6 +64,13 @@ def test_the_command_of_a_template_is_one(template: str, words: list[str]) -> No
         assert args.resume == "auto", "what is started again goes on"
 
 
+def test_the_page_on_clusters_names_every_template() -> None:
+    page = (TOOLS.parent / "docs" / "clusters.md").read_text()
+    named = set(re.findall(r"\b(?:tools|docker)/[\w/]+\.\w+", page))
+    assert all((TOOLS.parent / name).is_file() for name in named)
+    assert {Path(name).name for name in named} >= {name for name, _ in COMMANDS}
+
+
 def unknown(value: Any, kind: str, models: list[Any], place: str) -> Iterator[str]:
     """Yields what a document has that the typed models of a client do not, or as another type."""
     if inner := re.fullmatch(r"list\[(.*)\]", kind):
