@@ -258,6 +258,28 @@ def test_submitit_sends_a_run_again_that_saved(shapes_root: Path, tmp_path: Path
     assert (runs / "epoch_2.pth").is_file()
 
 
+def test_submitit_asks_slurm_for_what_was_given(tmp_path: Path) -> None:
+    pytest.importorskip("submitit", reason="submitit is not installed")
+    for name, text in {"srun": "", "sbatch": f'cp "$1" {tmp_path}/sent; echo batch job 7'}.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        [
+            sys.executable, TOOLS / "submitit" / "submit.py", "--nodes", "2", "--hours", "1.5",
+            "--partition", "gpu", "--folder", tmp_path / "logs", "--", "train", "demo_shapes",
+        ],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.startswith("job 7: ")
+    asked = set(re.findall(r"^#SBATCH --(\S+)", (tmp_path / "sent").read_text(), re.M))
+    assert asked >= {
+        "nodes=2", "gpus-per-node=8", "ntasks-per-node=8", "cpus-per-task=8", "time=90",
+        "partition=gpu", "signal=USR2@180",
+    }  # fmt: skip
+
+
 def test_submitits_signal_and_status_are_the_packages() -> None:
     source = (TOOLS / "submitit" / "submit.py").read_text()
     assert "SAVED = 128 + signal.SIGTERM" in source
