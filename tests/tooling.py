@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 from pathlib import Path
 
@@ -57,6 +58,12 @@ def train_shapes(
         "train.py", "demo_shapes", "--work-dir", work_dir, *arguments,
         "--cfg-options", *options, coco_root=root, **env,
     )  # fmt: skip
+
+
+def a_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
 
 
 def losses(log: str) -> list[float]:

@@ -89,7 +89,9 @@ def connect(timeout: float, *, serves: bool = False) -> Store:
             f"{address}:{port}, the host of rank 0, does not answer {this_host()} within "
             f"{timeout:.0f} s"
         ) from error
-    life = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    # torchrun's store outlives the processes. In that of rank 0 all keys are of one life, and a
+    # node that came later than the others counts fewer of them.
+    life = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if kept_by_torchrun() else "0"
     return Store(distributed.PrefixStore(f"resnext_backbones/{life}", store), timeout)
 
 

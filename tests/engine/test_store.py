@@ -10,6 +10,7 @@ import sys
 import threading
 
 import pytest
+from torch.distributed import TCPStore
 
 from resnext_backbones.engine import store
 from resnext_backbones.engine.store import StoreError, Unanswered, connect, within
@@ -39,6 +40,23 @@ def test_a_program_that_is_no_store_is_not_waited_for(monkeypatch: pytest.Monkey
         monkeypatch.setenv("MASTER_PORT", str(server.getsockname()[1]))
         with pytest.raises(RunError, match=r"is another program's, .*set MASTER_PORT"):
             connect(30)
+
+
+@pytest.mark.parametrize("keeper", ["rank 0", "torchrun"])
+def test_a_node_that_came_later_finds_the_others(
+    keeper: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its torchrun has started fewer lives than those which saw the node before it end."""
+    first = TCPStore("127.0.0.1", 0, None, True, wait_for_workers=False)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(first.port))
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", str(keeper == "torchrun"))
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    connect(20).set("key", "value")
+    assert connect(20).check(["key"])
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    # torchrun's store still has the keys of lives before.
+    assert connect(20).check(["key"]) == (keeper == "rank 0")
 
 
 @pytest.mark.whole

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import sys
 from pathlib import Path
 
 import pytest
-from tooling import QUICK, TOOLS, losses, run
+from tooling import QUICK, TOOLS, a_port, losses, run
 
 pytest.importorskip("mmdet", reason="MMDetection is not installed")
 
@@ -30,11 +29,6 @@ STARTED = {
     "mpirun.mpich": ("mpirun.mpich", "-n", "2", *TRAIN, "demo_shapes", "--launcher", "mpi"),
 }  # fmt: skip
 """How two processes are started; with `--launcher`, or without it, which finds it."""
-
-
-def a_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 @pytest.mark.parametrize("launcher", STARTED)
