@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from detectron2.config import LazyConfig
 from detectron2.utils.events import EventWriter, get_event_storage
 from omegaconf import OmegaConf
 
@@ -48,22 +47,19 @@ def writers(names: Sequence[str], experiment: Experiment, *, resumed: bool) -> l
     """Returns a writer for each of `engine.loggers.LOGGERS` that is named but TensorBoard, which
     Detectron2 has; errors as of `Log`.
     """
+    asked = [name for name in dict.fromkeys(names) if name != "tensorboard"]
+    if not asked:
+        return []
     work_dir, cfg = Path(experiment.work_dir).resolve(), experiment.cfg
-    if isinstance(experiment, LazyExperiment):
-        text = LazyConfig.to_py(cfg)
-        values = {key: str(value) for key, value in _flat(OmegaConf.to_container(cfg)).items()}
-    else:
-        text, values = cfg.dump(), dict(cfg)
+    plain = OmegaConf.to_container(cfg) if isinstance(experiment, LazyExperiment) else cfg
+    values = {key: str(value) for key, value in _flat(plain).items()}
+    text = "\n".join(f"{key}: {value}" for key, value in values.items())
     run = Run(work_dir, work_dir, text, values)
-    return [
-        LogWriter(Log(name, run, logger.warning, resumed=resumed), work_dir)
-        for name in dict.fromkeys(names)
-        if name != "tensorboard"
-    ]
+    return [LogWriter(Log(name, run, logger.warning, resumed=resumed), work_dir) for name in asked]
 
 
 def _flat(values: object, place: str = "") -> dict[str, object]:
-    """Returns the values of a tree by their places: what a LazyConfig calls is no plain value."""
+    """Returns the values of a tree by their places: what a config calls is no plain value."""
     if not isinstance(values, dict):
         return {place: values}
     found: dict[str, object] = {}
