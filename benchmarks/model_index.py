@@ -20,10 +20,7 @@ from resnext_backbones.weights.registry import REGISTRY
 
 INDEX = Path(__file__).parents[1] / "model-index.yml"
 ZOO = "MMDetection's zoo, "
-PAPER = {
-    "Title": "Aggregated Residual Transformations for Deep Neural Networks",
-    "URL": "https://arxiv.org/abs/1611.05431",
-}
+PAPER = "https://arxiv.org/abs/1611.05431"
 TASKS = {
     "box AP": ("Object Detection", "COCO"),
     "mask AP": ("Instance Segmentation", "COCO"),
