@@ -51,9 +51,8 @@ def _address(row: Result, zoo: dict[str, dict[str, Any]]) -> Iterator[str]:
 
 
 def _model(row: Result, address: str) -> dict[str, Any]:
-    metrics = {name: value for name, value in row.metrics.items() if name != "top-1 error"}
-    if row.weights:
-        metrics["top-1"] = REGISTRY[row.weights].top1
+    own = {"top-1": REGISTRY[row.weights].top1} if row.weights else row.metrics
+    metrics: dict[str, float | None] = {**own}
     # A name is that of the file which `mim download` writes.
     name = joined(row.network, Path(row.config).name) if row.weights else row.config
     return {

@@ -93,7 +93,7 @@ def _wandb(run: Run) -> tuple[Any, str]:
             "name": run.work_dir.name,
             "id": known_as,
             "resume": "allow",
-            "settings": wandb.Settings(finish_timeout=FINISH_SECONDS),
+            "settings": wandb.Settings(finish_timeout=FINISH_SECONDS, console="off"),
         },
         define_metric_cfg=[{"name": "*", "step_metric": "step"}],
     )

@@ -13,11 +13,14 @@ import pytest
 from pretraining_runs import run, same, weights
 
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
-for module in ("wandb", "mlflow", "clearml"):
-    pytest.importorskip(module, reason="extra `loggers` is not installed")
+pytest.importorskip("wandb", reason="extra `loggers` is not installed")
+pytest.importorskip("mlflow", reason="extra `loggers` is not installed")
+pytest.importorskip("clearml", reason="extra `loggers` is not installed")
+
+from resnext_backbones.engine.loggers import LOGGERS
 
 ACCURACY = "accuracy/top1"
-ALL = ("--loggers", "tensorboard", "wandb", "mlflow", "clearml")
+ALL = ("--loggers", *LOGGERS)
 
 
 @pytest.fixture(autouse=True)
@@ -38,12 +41,13 @@ def test_all_log_offline_and_change_nothing(config: Path, finished: Path, tmp_pa
     assert done.returncode == 0, done.stderr[-3000:]
     assert same(weights(finished), weights(work_dir))  # bit for bit what it is without loggers
     losses, top1 = logged(work_dir)
-    for read in (read_tensorboard, read_wandb, read_mlflow, read_clearml):
+    assert list(READ) == list(LOGGERS)
+    for name, read in READ.items():
         found = read(work_dir)
-        assert found["loss"] == pytest.approx(losses), read
-        assert found[ACCURACY] == pytest.approx(top1), read
-        assert "max_epochs" in found["config"], read
-        assert "tiny.py" in found["record"], read  # the command
+        assert found["loss"] == pytest.approx(losses), name
+        assert found[ACCURACY] == pytest.approx(top1), name
+        assert "max_epochs" in found["config"], name
+        assert "tiny.py" in found["record"], name  # the command
     # The same runs where the service can: W&B's and MLflow's.
     names = json.loads((work_dir / "loggers.json").read_text())
     done = run(config, work_dir, "--resume", *ALL, "--cfg-options", "train_cfg.max_epochs=5")
@@ -140,3 +144,11 @@ def read_clearml(work_dir: Path) -> dict[str, Any]:
     for name, configuration in (("config", "General"), ("record", "record")):
         found[name] = task["configuration"][configuration]["value"]
     return found
+
+
+READ = {
+    "tensorboard": read_tensorboard,
+    "wandb": read_wandb,
+    "mlflow": read_mlflow,
+    "clearml": read_clearml,
+}
