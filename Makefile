@@ -18,7 +18,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 # mmcv is built where it sees no torch, as pip does by itself: else it would look for a compiler.
 unexport PIP_NO_BUILD_ISOLATION
 
-.PHONY: setup demo test test-whole test-all lint complexity benchmark
+.PHONY: setup demo test test-whole test-all lint complexity model-index benchmark
 
 setup: $(VENV)/.done
 
@@ -44,6 +44,9 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+model-index: setup
+	$(BIN)/python -m benchmarks.model_index
 
 complexity: setup
 	$(BIN)/python -m benchmarks.complexity

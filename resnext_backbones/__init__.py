@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from resnext_backbones.variants import list_variants
     from resnext_backbones.weights import load_weights, preprocessing_of
 
-__version__ = "0.1.0"
+__version__ = "1.0.0rc1"
 
 __all__ = [
     "Architecture",

@@ -11,7 +11,9 @@ import zipfile
 from email import message_from_bytes
 from pathlib import Path
 
+import numpy
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
@@ -94,7 +96,9 @@ def test_the_sdist_is_the_whole_project(built: Path) -> None:
     listing = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    left_out = {".gitignore", "resnext_backbones/.mim/configs"}  # the link's files are there
+    # The links' files are there.
+    links = {f"resnext_backbones/.mim/{name}" for name in ("configs", "model-index.yml")}
+    left_out = {".gitignore", *links} - names
     missing = set(listing.stdout.split()) - names - left_out
     assert {name for name in missing if not name.startswith(".github/")} == set()
 
@@ -121,6 +125,7 @@ def test_the_metadata(wheel: Path) -> None:
         "timm",
         "report",
         "completion",
+        "loggers",
         "dev",
     }
 
@@ -148,7 +153,8 @@ def test_the_oldest_versions_are_the_lower_bounds() -> None:
 
 
 def test_the_wheel_holds_every_config(wheel: Path) -> None:
-    names = set(zipfile.ZipFile(wheel).namelist())
+    archive = zipfile.ZipFile(wheel)
+    names = set(archive.namelist())
     configs = {
         path.relative_to(ROOT / "configs")
         for pattern in ("*.py", "*.toml")
@@ -156,7 +162,15 @@ def test_the_wheel_holds_every_config(wheel: Path) -> None:
     }
     assert configs
     assert {f"resnext_backbones/.mim/configs/{path}" for path in configs} <= names
-    assert not any(name.startswith(("tests/", "tools/")) for name in names)
+    assert {name.partition("/")[0] for name in names} == {
+        "resnext_backbones",
+        f"resnext_backbones-{resnext_backbones.__version__}.dist-info",
+    }
+    # What `mim` reads of an installed package, and where it looks for what that names.
+    index = archive.read("resnext_backbones/.mim/model-index.yml")
+    assert index == (ROOT / "model-index.yml").read_bytes()
+    models = yaml.safe_load(index)["Models"]
+    assert {f"resnext_backbones/.mim/{model['Config']}" for model in models} <= names
 
 
 def test_configs_are_used_by_name_from_a_wheel(wheel: Path, tmp_path: Path) -> None:
@@ -171,6 +185,30 @@ def test_configs_are_used_by_name_from_a_wheel(wheel: Path, tmp_path: Path) -> N
     output = python(code, cwd=tmp_path, path=tmp_path / "site")
     expected = f"{tmp_path / 'site' / 'resnext_backbones' / '__init__.py'} resnext101_32x4d"
     assert output.splitlines()[-1] == expected
+
+
+def test_a_fresh_environment_runs_the_command(wheel: Path, tmp_path: Path) -> None:
+    """pip installs the wheel and its command; what it depends on is this environment's."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    site = tmp_path / "venv" / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    site = site / "site-packages"
+    pip = [sys.executable, "-m", "pip", "--python", tmp_path / "venv" / "bin" / "python"]
+    subprocess.run([*pip, "install", "--quiet", "--no-index", "--no-deps", wheel], check=True)
+    (site / "dependencies.pth").write_text(str(Path(numpy.__file__).parents[1]))
+    for arguments, said in (
+        (("list", "resnext50_32x4d.v2"), "torchvision/resnext50_32x4d.v2"),
+        (("list", "--configs", "mask_rcnn_x101_32x4d"), "box AP 41.9"),
+    ):
+        done = subprocess.run(
+            [tmp_path / "venv" / "bin" / "resnext", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={"PATH": "/usr/bin:/bin"},
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout
 
 
 def test_the_command_runs_from_a_wheel(wheel: Path, tmp_path: Path) -> None:

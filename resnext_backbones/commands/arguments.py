@@ -14,6 +14,7 @@ from typing import Any
 
 from resnext_backbones.engine.catalogue import config_names
 from resnext_backbones.engine.launchers import OPTIONS
+from resnext_backbones.engine.loggers import LOGGERS
 from resnext_backbones.weights.registry import REGISTRY
 
 Completer = Callable[..., list[str]]
@@ -109,6 +110,13 @@ SHARED: dict[str, dict[str, Any]] = {
         "help": "compute convolutions plainly, in place of measuring which way is fastest before "
         "the first step; a run that is resumed keeps its checkpoint's ways",
     },
+    "--loggers": {
+        "nargs": "+",
+        "choices": tuple(LOGGERS),
+        "metavar": "LOGGER",
+        "help": f"log to these as well as to the work directory: {', '.join(LOGGERS)}; default "
+        "tensorboard",
+    },
     "--allow-mismatch": {
         "action": "store_true",
         "help": "warn, and go on, where pixels, norms or frozen stages do not fit the weights",
@@ -164,5 +172,6 @@ def image_size(text: str) -> tuple[int, int]:
 
 def training_options(args: argparse.Namespace) -> dict[str, Any]:
     """Returns what the command line says of a training, as `for_training` takes it."""
-    given = {name: getattr(args, name) for name in ("resume", "amp", "deterministic")}
+    names = ("resume", "amp", "deterministic", "loggers")
+    given = {name: getattr(args, name) for name in names}
     return {**given, "tune": not args.no_tune}

@@ -13,7 +13,7 @@ from resnext_backbones.commands.arguments import ON_RUNNER, add, training_option
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, *ON_RUNNER, "--variant")
     parser.add_argument("--data-root", help="the images, in place of the config's data_root")
-    add(parser, "--resume", "--amp", "--deterministic", "--no-tune")
+    add(parser, "--resume", "--amp", "--deterministic", "--no-tune", "--loggers")
     parser.add_argument("--compile", action="store_true", help="compile the model")
 
 

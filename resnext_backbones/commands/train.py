@@ -21,7 +21,7 @@ from resnext_backbones.errors import InputError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, *ON_RUNNER, "--variant", "--weights", "--allow-mismatch", "--resume", "--amp")
-    add(parser, "--deterministic", "--no-tune")
+    add(parser, "--deterministic", "--no-tune", "--loggers")
     parser.add_argument(
         "--cuda-graphs",
         action="store_true",

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--resume", action="store_true", help="go on from the last checkpoint of the work directory"
     )
     parser.add_argument("--eval-only", action="store_true", help="evaluate, and do not train")
-    add(parser, *LAUNCH, "--allow-mismatch", "--deterministic", "--no-tune")
+    add(parser, *LAUNCH, "--allow-mismatch", "--deterministic", "--no-tune", "--loggers")
 
 
 def translated(args: argparse.Namespace) -> argparse.Namespace:

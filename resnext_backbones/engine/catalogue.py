@@ -25,6 +25,7 @@ class Result:
     metrics: dict[str, float]  # in percent, by the names of `METRICS`
     gigabytes: float | None  # memory of a GPU at 2 images, where the source says it
     source: str
+    weights: str = ""  # an alias of the registry that has the result
 
     @property
     def words(self) -> str:
@@ -82,6 +83,7 @@ def published_results() -> tuple[Result, ...]:
             {name: row[name] for name in METRICS if name in row},
             row.get("GB"),
             row["source"],
+            row.get("weights", ""),
         )
         for row in content["results"]
     )

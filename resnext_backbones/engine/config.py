@@ -18,6 +18,7 @@ from resnext_backbones.engine.catalogue import INSTALLED_CONFIGS, check_variant,
 from resnext_backbones.engine.checks.outputs import check_folder
 from resnext_backbones.engine.checks.settings import check_option
 from resnext_backbones.engine.fit import log_warning, refuse_earlier_run
+from resnext_backbones.engine.loggers import check_loggers
 from resnext_backbones.engine.seeds import be_deterministic
 from resnext_backbones.errors import BUILD_ERRORS, NO_GPU_FOR_FP16, InputError
 from resnext_backbones.models.parts.stems import first_stride
@@ -32,6 +33,8 @@ SPLITS = ("train", "val", "test")
 
 TRAINING = ("train_cfg", "train_dataloader", "optim_wrapper")
 """A config must have these to be trained."""
+
+RUN_LOGGER = "resnext_backbones.RunLogger"
 
 RECIPES = ("imagenet", "cifar")
 """The configs in these folders take their network as an argument."""
@@ -192,6 +195,7 @@ def for_training(
     amp: str | None = None,
     deterministic: bool = False,
     tune: bool = True,
+    loggers: Sequence[str] | None = None,
 ) -> None:
     """Applies the options of training to a config.
 
@@ -203,6 +207,8 @@ def for_training(
         amp: `bf16`; or `fp16` with dynamic loss scaling, which without a GPU only warns.
         deterministic: as `make_deterministic`.
         tune: False measures no convolutions, and computes all of them plainly.
+        loggers: of `engine.loggers`, in the place of TensorBoard, and of those that an earlier run
+            wrote into its config; None leaves these.
     """
     if absent := [part for part in TRAINING if not cfg.get(part)]:
         raise InputError(f"config {cfg.filename}: has no {', '.join(absent)}, which training needs")
@@ -227,8 +233,20 @@ def for_training(
     elif amp:
         log_warning(NO_GPU_FOR_FP16)
     backends = (cfg.get("visualizer") or {}).setdefault("vis_backends", [])
-    if not any(backend["type"] == "TensorboardVisBackend" for backend in backends):
+    if loggers is not None:
+        use_loggers(backends, loggers)
+    elif not any(b["type"] in ("TensorboardVisBackend", RUN_LOGGER) for b in backends):
         backends.append({"type": "TensorboardVisBackend"})
+
+
+def use_loggers(backends: list[Any], names: Sequence[str]) -> None:
+    """Puts loggers among a visualiser's backends, in the place of those before; raises InputError
+    where one is not installed.
+    """
+    check_loggers(names)
+    own = ("TensorboardVisBackend", RUN_LOGGER)
+    backends[:] = [backend for backend in backends if backend["type"] not in own]
+    backends += [{"type": RUN_LOGGER, "name": n, "logger": n} for n in dict.fromkeys(names)]
 
 
 def _use_own_parts(cfg: Config) -> None:

@@ -24,6 +24,7 @@ from resnext_backbones.engine.config import build_errors_named
 from resnext_backbones.engine.curves import CurvesHook
 from resnext_backbones.engine.failures import said
 from resnext_backbones.engine.hooks import EvaluatedHook, FiniteLossHook, RunWaysHook
+from resnext_backbones.engine.loggers.backend import LoggersHook
 from resnext_backbones.engine.memory import evaluation_options, less_memory_named, training_options
 from resnext_backbones.engine.norms import SYNCHRONISED, use_own
 from resnext_backbones.engine.page import EvaluationHook, end_run
@@ -89,6 +90,7 @@ def train(cfg: Config, *hooks: Hook) -> Path:
             EvaluationHook(),
             SavedStatisticsHook(),
             MissedValidationHook(),
+            LoggersHook(),
         )
         for hook in (*hooks, *added):
             if type(hook) not in map(type, runner.hooks):  # a config may name one as well

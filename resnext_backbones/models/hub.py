@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
+from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
 from safetensors.torch import save_file
 
@@ -59,8 +59,15 @@ class HubMixin(
 ):
     """Adds huggingface_hub's `from_pretrained`, `save_pretrained` and `push_to_hub`.
 
-    Arguments are saved as JSON, weights as safetensors.
+    Arguments are saved as JSON, weights as safetensors, and a model card beside them, of which
+    `model_card_kwargs` of `save_pretrained` and `push_to_hub` are those of
+    `weights.cards.card_of_network`: {"weights": ALIAS} says whose weights these are.
     """
+
+    def generate_model_card(self: Any, **kwargs: Any) -> ModelCard:
+        from resnext_backbones.weights.cards import card_of_network  # built on this package
+
+        return card_of_network(self, **kwargs)
 
     def _save_pretrained(self: Any, save_directory: Path) -> None:
         _check_json(self)

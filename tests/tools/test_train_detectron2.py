@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -104,8 +105,17 @@ def test_train_kill_resume_and_evaluate(datasets: Path, tmp_path: Path) -> None:
     last_step = f"train.max_iter={step + 2}"
     env |= {unasked.SWITCH: ""}
     train = [sys.executable, str(TOOLS / "train.py")]
-    done = run(train, f"detectron2/{LAZY}", *again, last_step, **env)
+    env |= {"WANDB_MODE": "offline"}
+    loggers = ["--loggers", "wandb"] if find_spec("wandb") else []
+    done = run(train, f"detectron2/{LAZY}", *loggers, *again, last_step, **env)
     assert done.returncode == 0, done.stderr[-3000:]
+    for path in work_dir.glob("wandb/offline*/*.wandb") if loggers else ():
+        content = path.read_bytes()
+        assert path.stem.removeprefix("run-") in (work_dir / "loggers.json").read_text()
+        assert all(each in content for each in (b"total_loss", b"bbox/AP", b"record", b"max_iter"))
+        break
+    else:
+        assert not loggers
     page = (work_dir / "report.html").read_text(encoding="utf-8")
     for section in ("trained", "data", "curves", "measured", "confusion", "images", "time"):
         assert f'<section id="{section}">' in page, section

@@ -20,6 +20,7 @@ from resnext_backbones.errors import InputError
 from resnext_backbones.io import atomic_write_text
 from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import Preprocessing
+from resnext_backbones.weights.cards import model_card
 from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.download import hash_of
 from resnext_backbones.weights.write import write_state
@@ -88,28 +89,22 @@ def publish(checkpoint: str | Path, out_dir: str | Path | None = None) -> Path:
 
 
 def card(file: str, metadata: Mapping[str, str]) -> str:
-    """Returns a model card, as the Hugging Face Hub shows it."""
-    rows = "\n".join(f"| {name} | {value} |" for name, value in metadata.items())
+    """Returns a model card, as the Hugging Face Hub shows it; the licence is for others to add."""
     variant, model = metadata["variant"], "...  # the network of the recipe"
     if variant in VARIANTS:
         model = f'build_classifier("{variant}", num_classes={metadata["classes"]})'
-    return f"""---
-library_name: resnext_backbones
-tags: [image-classification, image-feature-extraction, resnext]
----
-
-# {variant}
-
-| | |
-| --- | --- |
-{rows}
-
-```python
-from resnext_backbones import build_classifier, load_weights
+    top1 = metadata.get("accuracy/top1")
+    loads = f"""from resnext_backbones import build_classifier, load_weights
 
 model = {model}
 load_weights(model, "{file}")
-```
 
-    resnext train CONFIG --weights {file}
-"""
+# resnext train CONFIG --weights {file}"""
+    return model_card(
+        variant,
+        metadata,
+        loads,
+        classifies=True,
+        data_set=metadata["data_set"],
+        top1=None if top1 is None else round(100 * float(top1), 2),
+    ).content

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from detectron2.engine import TrainerBase, create_ddp_model, default_setup, launch
@@ -15,6 +16,7 @@ from detectron2.utils.logger import setup_logger
 
 from resnext_backbones.engine.failures import said
 from resnext_backbones.engine.fit import NONE, refuse_earlier_run
+from resnext_backbones.engine.loggers import check_loggers
 from resnext_backbones.engine.memory import less_memory_named
 from resnext_backbones.engine.processes import agree
 from resnext_backbones.engine.seeds import be_deterministic
@@ -37,6 +39,7 @@ from resnext_backbones.tasks.detectron2.experiments import (
     LazyExperiment,
     read_experiment,
 )
+from resnext_backbones.tasks.detectron2.loggers import writers
 from resnext_backbones.tasks.detectron2.page import Found, end_run
 from resnext_backbones.tasks.detectron2.requests import handed_on
 from resnext_backbones.tasks.detectron2.trainers import (
@@ -62,6 +65,7 @@ class Request:
         allow_mismatch: warn, and go on, where the detector does not fit its weights.
         deterministic: as `be_deterministic`, with the seed 0 where the config has none.
         no_tune: measure no convolutions, and compute all of them plainly.
+        loggers: of `engine.loggers`; Detectron2 writes TensorBoard's file in any case.
     """
 
     config: str
@@ -74,6 +78,7 @@ class Request:
     allow_mismatch: bool = False
     deterministic: bool = False
     no_tune: bool = False
+    loggers: Sequence[str] | None = None
 
     def experiment(self) -> Experiment:
         """Returns the config with all of this applied; InputError: it cannot be read, there are no
@@ -121,6 +126,7 @@ def run(
         InputError: config, data, devices or weights are wrong, or do not fit each other.
         WeightsError: the weights cannot be had or read, or do not fit.
     """
+    check_loggers(request.loggers or ())
     check_devices(num_gpus, num_machines, machine_rank, dist_url)
     experiment = request.experiment()
     check_batch(experiment, num_gpus * num_machines)
@@ -152,7 +158,8 @@ def _work(request: Request) -> None:
                 end_run(Path(experiment.work_dir))
             else:
                 train = train_lazy if is_lazy else train_yaml
-                train(experiment, request.resume, tunes=not request.no_tune, found=found)
+                own = partial(writers, request.loggers or (), experiment, resumed=request.resume)
+                train(experiment, request.resume, tunes=not request.no_tune, found=found, own=own)
 
 
 def _set_up(experiment: Experiment, request: Request) -> Found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from detectron2.evaluation import (
     print_csv_format,
 )
 from detectron2.utils import comm
+from detectron2.utils.events import EventWriter
 from detectron2.utils.registry import locate
 from torch import nn
 
@@ -58,6 +60,8 @@ LOGGER = "resnext_backbones"
 
 logger = logging.getLogger(LOGGER)
 
+Writers = Callable[[], list[EventWriter]]
+
 
 class RunWaysHook(hooks.HookBase):
     """Has convolutions computed in ways that are measured before the first step, or in those of the
@@ -76,12 +80,18 @@ def ways_of(model: nn.Module, *, tunes: bool) -> RunWays:
 
 
 def train_lazy(
-    experiment: Experiment, resume: bool, *, tunes: bool, found: Found | None = None
+    experiment: Experiment,
+    resume: bool,
+    *,
+    tunes: bool,
+    found: Found | None = None,
+    own: Writers = list,
 ) -> None:
     """Trains as Detectron2's tools/lazyconfig_train_net.py does.
 
     Args:
         found: what was found in the annotation files, by split, for the page of the run.
+        own: makes writers beside Detectron2's, once the record of the run has begun.
 
     Raises:
         InputError: weights are to be averaged in a way that is unknown, or were and no longer are.
@@ -104,6 +114,7 @@ def train_lazy(
     evaluated = best if averages else trainer.model
     main = comm.is_main_process()
     steps, period = cfg.train.max_iter, cfg.train.log_period
+    writers = [*default_writers(folder, steps), *own()] if main else []
     registered = [
         hooks.IterationTimer(),
         hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
@@ -111,7 +122,7 @@ def train_lazy(
         hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer) if main else None,
         RequestsHook(checkpointer),
         hooks.EvalHook(cfg.train.eval_period, lambda: evaluate_lazy(cfg, evaluated)),
-        hooks.PeriodicWriter(default_writers(folder, steps), period=period) if main else None,
+        hooks.PeriodicWriter(writers, period=period) if main else None,
         RunWaysHook(ways),  # the last one, since EvalHook evaluates after training too
     ]
     trainer.register_hooks(registered)  # which leaves out None
@@ -152,10 +163,15 @@ def evaluate_lazy(cfg: Any, model: nn.Module) -> Any:
 
 
 def train_yaml(
-    experiment: Experiment, resume: bool, *, tunes: bool, found: Found | None = None
+    experiment: Experiment,
+    resume: bool,
+    *,
+    tunes: bool,
+    found: Found | None = None,
+    own: Writers = list,
 ) -> None:
     """Trains as Detectron2's tools/train_net.py does; arguments as of `train_lazy`."""
-    trainer = YamlTrainer(experiment.cfg, tunes=tunes)
+    trainer = YamlTrainer(experiment.cfg, tunes=tunes, own=own)
     model: Any = trainer.model
     report(getattr(model, "module", model), experiment, found or {})
     settings = OptimizerSettings(trainer.optimizer)
@@ -177,8 +193,8 @@ def _say(changed: list[str]) -> None:
 class YamlTrainer(DefaultTrainer):
     """Has the evaluators, which Detectron2 leaves to its users, and writes whole checkpoints."""
 
-    def __init__(self, cfg: Any, *, tunes: bool = True) -> None:
-        self.tunes = tunes
+    def __init__(self, cfg: Any, *, tunes: bool = True, own: Writers = list) -> None:
+        self.tunes, self.own_writers = tunes, own
         super().__init__(cfg)
 
     def build_hooks(self) -> list[Any]:
@@ -192,6 +208,9 @@ class YamlTrainer(DefaultTrainer):
         evaluates = next(i for i, hook in enumerate(built) if isinstance(hook, hooks.EvalHook))
         built.insert(evaluates, RequestsHook(self.checkpointer))
         return built
+
+    def build_writers(self) -> list[EventWriter]:
+        return [*super().build_writers(), *self.own_writers()]
 
     @classmethod
     def build_train_loader(cls, cfg: Any) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from pretraining_runs import TOOL, run, run_prepared, same, weights
 from safetensors import safe_open
 
@@ -50,7 +51,12 @@ def test_it_learns_and_publishes(finished: Path) -> None:
     assert metadata["epoch"] == metadata["epochs"] == "4"
     assert float(metadata["accuracy/top1"]) == pytest.approx(metrics["accuracy/top1"], abs=1e-4)
     assert preprocessing_of(published) == RGB
-    assert published.name in published.with_suffix(".md").read_text()
+    card = ModelCard.load(published.with_suffix(".md"))
+    assert published.name in card.text
+    assert "| recipe | tiny |" in card.text
+    (result,) = card.data.eval_results
+    assert result.metric_value == pytest.approx(100 * metrics["accuracy/top1"], abs=0.01)
+    assert result.dataset_name == metadata["data_set"]
     model = ResNeXtClassifier(TINY, num_classes=8)
     load_weights(model, published)
     # The averaged weights are those that MMEngine puts under the plain names.

@@ -1,0 +1,68 @@
+"""Detectron2's events go to the loggers of a run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from detectron2.utils.events import EventWriter, get_event_storage
+from omegaconf import OmegaConf
+
+from resnext_backbones.engine.loggers.backend import begun
+from resnext_backbones.engine.loggers.log import Log
+from resnext_backbones.engine.loggers.services import Run
+from resnext_backbones.tasks.detectron2.experiments import Experiment, LazyExperiment
+
+WINDOW = 20  # scalars are as in TensorBoard's file: a median over so many steps
+
+logger = logging.getLogger(__name__)
+
+
+class LogWriter(EventWriter):
+    """Writes what is new among the scalars to a log, and first what the run began with."""
+
+    def __init__(self, log: Log, work_dir: Path) -> None:
+        self.log, self.work_dir = log, work_dir
+        self.last = -1
+        self.has_begun = False
+
+    def write(self) -> None:
+        if not self.has_begun:
+            self.log.tell(begun(self.work_dir))
+            self.has_begun = True
+        rows: dict[int, dict[str, float]] = {}
+        for name, (value, step) in get_event_storage().latest_with_smoothing_hint(WINDOW).items():
+            if step > self.last:
+                rows.setdefault(step, {})[name] = value
+        for step in sorted(rows):
+            self.log.scalars(rows[step], step)
+        self.last = max([self.last, *rows])
+
+    def close(self) -> None:
+        self.log.close()
+
+
+def writers(names: Sequence[str], experiment: Experiment, *, resumed: bool) -> list[EventWriter]:
+    """Returns a writer for each of `engine.loggers.LOGGERS` that is named but TensorBoard, which
+    Detectron2 has; errors as of `Log`.
+    """
+    asked = [name for name in dict.fromkeys(names) if name != "tensorboard"]
+    if not asked:
+        return []
+    work_dir, cfg = Path(experiment.work_dir).resolve(), experiment.cfg
+    plain = OmegaConf.to_container(cfg) if isinstance(experiment, LazyExperiment) else cfg
+    values = {key: str(value) for key, value in _flat(plain).items()}
+    text = "\n".join(f"{key}: {value}" for key, value in values.items())
+    run = Run(work_dir, work_dir, text, values)
+    return [LogWriter(Log(name, run, logger.warning, resumed=resumed), work_dir) for name in asked]
+
+
+def _flat(values: object, place: str = "") -> dict[str, object]:
+    """Returns the values of a tree by their places: what a config calls is no plain value."""
+    if not isinstance(values, dict):
+        return {place: values}
+    found: dict[str, object] = {}
+    for key, value in values.items():
+        found |= _flat(value, f"{place}.{key}".lstrip("."))
+    return found
