@@ -62,11 +62,10 @@ class BilinearTransform(nn.Module):
         right = self.conv_q(columns).reshape(-1, GROUPS, TILES, TILES).sigmoid()
         left, right = left / left.sum(3, keepdim=True), right / right.sum(2, keepdim=True)
         # Channels stay last in memory, where they are.
-        n, channels, filled_height, filled_width = x.shape
         y = x.permute(0, 2, 3, 1).unflatten(3, (GROUPS, -1))
         y = y.unflatten(1, (TILES, -1)).unflatten(3, (TILES, -1))
         # Lists of tensors, as TorchScript has them.
         y = torch.einsum("ngij,njakbgc->niakbgc", [left, y])
         y = torch.einsum("niakbgc,ngkl->nialbgc", [y, right])
-        y = y.reshape(n, filled_height, filled_width, channels).permute(0, 3, 1, 2)
+        y = y.flatten(5, 6).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
         return self.conv2(y)[:, :, :height, :width]
