@@ -29,6 +29,7 @@ MODULES = (
     "mmcv",
     "mmdet",
     "mmengine",
+    "nncf",
     "onnx",
     "onnxruntime",
     "onnxscript",

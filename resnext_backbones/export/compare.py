@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from resnext_backbones.errors import RunError
@@ -26,6 +27,9 @@ are free, and that sizes need be no multiple of the strides."""
 
 LIMIT = 1e-4
 """Results may differ by so much of an output's largest value: single precision, other kernels."""
+
+INT8_LIMIT = 0.5
+"""What 8 bits may differ by: more is no result. What they cost is a matter of accuracy."""
 
 REPEATS = 5
 
@@ -54,34 +58,52 @@ def sizes_for(asked: Sequence[tuple[int, int]], least: int) -> list[Size]:
     return [size for size in dict.fromkeys(wanted) if size != MADE_WITH]
 
 
-def compared(subject: Subject, run: Run, sizes: Sequence[Size], name: str) -> list[Row]:
+Draw = Callable[[Subject, Size], NDArray[np.float32]]
+
+
+def noise(subject: Subject, size: Size) -> NDArray[np.float32]:
+    """Returns normal values (N, C, H, W), always the same ones."""
+    n, height, width = size
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(n, subject.in_channels, height, width, generator=generator).numpy()
+
+
+def compared(
+    subject: Subject,
+    run: Run,
+    sizes: Sequence[Size],
+    name: str,
+    draw: Draw = noise,
+    limit: float = LIMIT,
+) -> list[Row]:
     """Returns a row for each size.
+
+    Args:
+        draw: returns the images of a size.
+        limit: of the differences, as `LIMIT`.
 
     Raises:
         RunError: the runtime fails, returns other shapes, or other values than the network or its
             fused copy.
     """
-    generator = torch.Generator().manual_seed(0)
     rows = []
     for size in sizes:
-        n, height, width = size
-        images = torch.randn(n, subject.in_channels, height, width, generator=generator)
-        array = images.numpy()
+        array = draw(subject, size)
+        images = torch.from_numpy(array)
         try:
             found = run(array)
         except Exception as error:  # of whatever kind a runtime has
-            said = str(error).strip().splitlines()[0]
+            said = " ".join(str(error).split())[:400]
             raise RunError(f"{name}: fails on {_words(subject, size)}: {said}") from error
-        with torch.inference_mode():
-            wanted = (subject.reference, subject.network)
-            errors = [
-                error_of(subject, found, subject.values(net(images)), name, size) for net in wanted
-            ]
-        error = max(errors)
-        if not error <= LIMIT:
+        errors = []
+        for network in (subject.reference, subject.network):
+            with torch.inference_mode():
+                wanted = subject.values(network(images))
+            errors.append(error_of(subject, found, wanted, name, size))
+        if not (error := max(errors)) <= limit:
             raise RunError(
                 f"{name}: on {_words(subject, size)} it differs from PyTorch by {error:.1e} of the "
-                f"largest value, more than {LIMIT:.0e}; nothing was written"
+                f"largest value, more than {limit:.0e}; the file did not get its name"
             )
         rows.append(Row(size, error, *timed(subject, run, images)))
     return rows
@@ -95,14 +117,14 @@ def error_of(
     if shapes[0] != shapes[1]:
         raise RunError(
             f"{name}: on {_words(subject, size)} it returns {shapes[0]}, and PyTorch {shapes[1]}; "
-            "nothing was written"
+            "the file did not get its name"
         )
     errors = []
     for ours, theirs in zip(found, wanted, strict=True):
         truth = theirs.numpy()
         largest = float(np.abs(truth).max())
         errors.append(float(np.abs(ours - truth).max()) / (largest or 1.0))
-    return math.nan if any(map(math.isnan, errors)) else max(errors)
+    return math.inf if any(map(math.isnan, errors)) else max(errors)
 
 
 def timed(subject: Subject, run: Run, images: Tensor) -> tuple[float, float]:

@@ -12,11 +12,11 @@ from resnext_backbones.errors import InputError
 from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.load import recorded
 from resnext_backbones.weights.preprocessing import Preprocessing
-from resnext_backbones.weights.publishers import Crop
+from resnext_backbones.weights.publishers import WHOLE, Crop
 from resnext_backbones.weights.sources import row_of, row_of_file
 
-CROP, WHOLE = "crop", "whole"
-"""A run's facts have the crop of its evaluation under this key, as JSON; or images stay whole."""
+CROP = "crop"
+"""A run's facts have the crop of its evaluation under this key, as JSON."""
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def subject_of(
         made = VARIANTS[variant]
         said = {"variant": variant, **made.to_metadata(), "source": "random values"}
         network = _built(made, None if trunk else 1000, out_indices)
-        return _subject(network, said, Facts(pixels, crop), "")
+        return subject_from(network, said, Facts(pixels, crop), "")
     file = _file(source)
     content = read_file(file)
     held = Checkpoint.of(content, prefix=prefix, source=source)
@@ -83,7 +83,7 @@ def subject_of(
         **({"licence": said["licence"]} if "licence" in said else {}),
     }
     assumed = "" if known else "assumed, since the source does not say it: what no tensor shows"
-    return _subject(network, said, facts, assumed)
+    return subject_from(network, said, facts, assumed)
 
 
 def _named(name: str, weights: str | None) -> tuple[str | None, str]:
@@ -126,7 +126,7 @@ def _built(made: Architecture, classes: int | None, out_indices: Sequence[int] |
         raise InputError(str(error)) from error
 
 
-def _subject(network: ResNeXt, said: dict[str, str], facts: Facts, note: str) -> Subject:
+def subject_from(network: ResNeXt, said: dict[str, str], facts: Facts, note: str) -> Subject:
     network = network.eval().requires_grad_(False)
     classifier = isinstance(network, ResNeXtClassifier)
     outputs = (

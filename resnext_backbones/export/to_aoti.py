@@ -31,7 +31,7 @@ def check() -> None:
 
 def write(
     program: ExportedProgram, subject: Subject, path: Path, metadata: Mapping[str, str]
-) -> None:  # noqa: ARG001
+) -> None:
     """Compiles the program, with the metadata in the package's own."""
     torch._inductor.aoti_compile_and_package(
         program,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from resnext_backbones.export.formats import Arrays, Run
 from resnext_backbones.export.metadata import KEYS_FILE, from_text, to_text
 from resnext_backbones.export.subject import Subject
 
+CONDITION = re.compile(r"L\['images'\]\.size\(\)\[[23]\] >= \d+")
+
 
 def check() -> None:
     """PyTorch is all that it takes."""
@@ -21,8 +24,11 @@ def check() -> None:
 
 def write(
     program: ExportedProgram, subject: Subject, path: Path, metadata: Mapping[str, str]
-) -> None:  # noqa: ARG001
+) -> None:
     """Writes the program, with the metadata as an extra file."""
+    # What PyTorch asked of a size while it chose among kernels is no condition: the network takes
+    # one image, and maps of one pixel. How large images must be stays.
+    program._guards_code = [code for code in program._guards_code if CONDITION.fullmatch(code)]
     torch.export.save(program, path, extra_files={KEYS_FILE: to_text(metadata)})
 
 
