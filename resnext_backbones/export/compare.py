@@ -100,12 +100,12 @@ def compared(
             with torch.inference_mode():
                 wanted = subject.values(network(images))
             errors.append(error_of(subject, found, wanted, name, size))
-        if not (error := max(errors)) <= limit:
+        if not (largest := max(errors)) <= limit:
             raise RunError(
-                f"{name}: on {_words(subject, size)} it differs from PyTorch by {error:.1e} of the "
+                f"{name}: on {_words(subject, size)} it differs from PyTorch by {largest:.1e} of the "
                 f"largest value, more than {limit:.0e}; the file did not get its name"
             )
-        rows.append(Row(size, error, *timed(subject, run, images)))
+        rows.append(Row(size, largest, *timed(subject, run, images)))
     return rows
 
 

@@ -9,8 +9,9 @@ from resnext_backbones.extras import installation
 
 
 def need(*modules: str) -> None:
-    """Raises InputError, which says how to install them, where modules are missing."""
-    if absent := [name for name in modules if find_spec(name) is None]:
-        raise InputError(
-            f"export: needs {', '.join(absent)}, which is not installed: {installation('export')}"
-        )
+    """Raises InputError, which says how to install it, where one of the modules is missing."""
+    for name in modules:
+        if find_spec(name) is None:
+            raise InputError(
+                f"export: needs {name}, which is not installed: {installation('export')}"
+            )

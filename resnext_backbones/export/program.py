@@ -48,7 +48,7 @@ def program_of(subject: Subject) -> ExportedProgram:
     with (
         torch.no_grad(),
         # A batch of one image and a map of one pixel stay possible, though the tensor has more.
-        symbolic_shapes.patch(backed_size_oblivious=True),
+        symbolic_shapes.patch(backed_size_oblivious=True),  # type: ignore[attr-defined]
         _contiguous(subject.network),
     ):
         free = (dict.fromkeys(AXES, Dim.DYNAMIC),)

@@ -18,6 +18,7 @@ from resnext_backbones.errors import InputError
 from resnext_backbones.export.extra import need
 from resnext_backbones.export.images import array_of, preprocessing_of, some_of
 from resnext_backbones.export.subject import INPUT, Subject
+from resnext_backbones.export.to_openvino import RT_INFO
 from resnext_backbones.weights.publishers import WHOLE
 
 Batches = Callable[[], Iterator[NDArray[np.float32]]]
@@ -106,7 +107,7 @@ def onnx(path: Path, batches: Batches, metadata: dict[str, str]) -> None:
 
 
 def openvino(path: Path, batches: Batches, metadata: dict[str, str]) -> None:
-    """Puts the quantised network in the place of one in float32, by NNCF."""
+    """Puts the quantised network in the place of one in float32, by NNCF, at its default preset."""
     need("nncf")
     import nncf
     import openvino as library
@@ -114,6 +115,8 @@ def openvino(path: Path, batches: Batches, metadata: dict[str, str]) -> None:
     images = list(batches())
     model = library.Core().read_model(path)
     quantised = nncf.quantize(model, nncf.Dataset(images), subset_size=len(images))
+    for key, value in metadata.items():
+        quantised.set_rt_info(value, [RT_INFO, key])
     temporary = path.with_name(f"int8-{path.name}")
     library.save_model(quantised, temporary, compress_to_fp16=False)
     for suffix in (".bin", path.suffix):

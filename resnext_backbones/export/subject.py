@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
@@ -48,7 +47,6 @@ class Subject:
     in_channels: int = 3
     least: int = 32
     note: str = ""
-    more: Mapping[str, Any] = field(default_factory=dict)
 
     def values(self, result: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Returns what a network returned as a tuple, in the order of `outputs`."""

@@ -111,7 +111,7 @@ def test_what_stands_in_the_way_is_said_first(tmp_path: Path, monkeypatch) -> No
     with pytest.raises(InputError, match=r"format aoti: .* compiles with a C\+\+ compiler"):
         paths_for(tmp_path / "net", ["aoti"], overwrite=False)
     monkeypatch.setattr("resnext_backbones.export.extra.find_spec", lambda _: None)
-    with pytest.raises(InputError, match=r'onnxruntime.*pip install "resnext_backbones\[export\]"'):
+    with pytest.raises(InputError, match=r'needs onnx, .*"resnext_backbones\[export\]"'):
         paths_for(tmp_path / "net", ["onnx"], overwrite=False)
 
 
