@@ -30,6 +30,7 @@ COMMANDS = (
     "tune",
     "publish",
     "convert",
+    "export",
     "list",
     "plan",
     "doctor",

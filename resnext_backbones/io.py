@@ -29,6 +29,30 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def atomic_files(path: Path) -> Iterator[Path]:
+    """Gives a path of the same name in a folder of its own, for a file that may have others beside
+    it: all of them come beside `path` when the block ends well, `path` last.
+
+    The name stands for one file with its own others at each moment, or for none.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = path.with_name(f".{path.name}.{os.getpid()}")
+    folder.mkdir()
+    try:
+        yield folder / path.name
+        written = sorted(folder.iterdir(), key=lambda file: file.name == path.name)
+        for file in written:
+            flush(file)
+        if len(written) > 1:
+            path.unlink(missing_ok=True)
+        for file in written:
+            file.replace(path.with_name(file.name))
+        flush(path.parent)
+    finally:
+        shutil.rmtree(folder)
+
+
 def atomic_write_text(path: Path, text: str) -> None:
     """Writes a text, whole or not at all."""
     with atomic_write(path) as temporary:

@@ -141,6 +141,7 @@ def test_without_its_extra_a_command_says_how_to_install_it(plain, tmp_path: Pat
         "verify": "torchvision/resnext50_32x4d.v2 --data-root data",
         "pretrain": "imagenet/paper",
         "publish": "epoch_1.pth",
+        "export": "resnext26_32x4d --weights none",
         "plan": "imagenet/paper",
         "check-data": "annotations.json",
         "report": "work",

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from resnext_backbones import build_backbone
+from resnext_backbones.export.formats import FORMATS
 from resnext_backbones.weights.preprocessing import BGR, RGB
 from resnext_backbones.weights.write import write_state
 
@@ -63,4 +64,5 @@ def test_examples_take_a_step(name: str, tmp_path: Path) -> None:
 
 
 def test_every_example_is_run() -> None:
-    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == EXAMPLES.keys()
+    runtimes = {f"run_{name}" for name in FORMATS}  # in tests/export/test_command.py
+    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == EXAMPLES.keys() | runtimes

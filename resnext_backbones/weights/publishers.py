@@ -48,6 +48,9 @@ class Crop(NamedTuple):
     interpolation: str = "bilinear"
 
 
+WHOLE = "whole"
+"""In the place of a crop: images as they are."""
+
 BSD, APACHE, MIT = "BSD-3-Clause", "Apache-2.0", "MIT"
 NONCOMMERCIAL, SHARE_ALIKE, NOT_STATED = "CC BY-NC 4.0", "CC BY-SA 3.0", "not stated"
 

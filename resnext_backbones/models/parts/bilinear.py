@@ -53,20 +53,29 @@ class BilinearTransform(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to the same shape."""
-        height, width = x.shape[2:]
-        x = functional.pad(x, (0, -width % TILES, 0, -height % TILES))
-        highest = self.conv1(x)
-        rows = functional.adaptive_max_pool2d(highest, (TILES, 1))
-        columns = functional.adaptive_max_pool2d(highest, (1, TILES))
+        n, channels, height, width = x.shape
+        # So written, a program with free sizes knows that both are whole numbers of tiles.
+        tall, wide = (height + TILES - 1) // TILES, (width + TILES - 1) // TILES
+        x = functional.pad(x, (0, TILES * wide - width, 0, TILES * tall - height))
+        rows, columns = _highest(self.conv1(x), tall, wide)
         left = self.conv_p(rows).reshape(-1, GROUPS, TILES, TILES).sigmoid()
         right = self.conv_q(columns).reshape(-1, GROUPS, TILES, TILES).sigmoid()
         left, right = left / left.sum(3, keepdim=True), right / right.sum(2, keepdim=True)
         # Channels stay last in memory, where they are.
-        n, channels, filled_height, filled_width = x.shape
-        y = x.permute(0, 2, 3, 1).unflatten(3, (GROUPS, -1))
-        y = y.unflatten(1, (TILES, -1)).unflatten(3, (TILES, -1))
+        y = x.permute(0, 2, 3, 1).reshape(n, TILES, tall, TILES, wide, GROUPS, channels // GROUPS)
         # Lists of tensors, as TorchScript has them.
         y = torch.einsum("ngij,njakbgc->niakbgc", [left, y])
         y = torch.einsum("niakbgc,ngkl->nialbgc", [y, right])
-        y = y.reshape(n, filled_height, filled_width, channels).permute(0, 3, 1, 2)
+        y = y.reshape(n, TILES * tall, TILES * wide, channels).permute(0, 3, 1, 2)
         return self.conv2(y)[:, :, :height, :width]
+
+
+def _highest(x: Tensor, tall: int, wide: int) -> tuple[Tensor, Tensor]:
+    """Returns the largest values in each row (N, C, 8, 1) and each column of tiles (N, C, 1, 8)."""
+    if torch.compiler.is_exporting():  # other runtimes cannot pool maps of any size to a given one
+        n, channels = x.shape[:2]
+        tiles = x.reshape(n, channels, TILES, tall, TILES, wide)
+        rows, columns = tiles.amax((3, 4, 5)), tiles.amax((2, 3, 5))
+        return rows[:, :, :, None], columns[:, :, None]
+    rows = functional.adaptive_max_pool2d(x, (TILES, 1))
+    return rows, functional.adaptive_max_pool2d(x, (1, TILES))

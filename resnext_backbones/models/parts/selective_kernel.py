@@ -56,7 +56,7 @@ class SelectiveKernel(nn.Module):
             ValueError: a batch norm that is trained has one value of a channel: one image in all.
         """
         small, large = (path(x) for path in self.paths)
-        if not is_traced(x) and len(x) == 1 and any(map(_needs_others, self.attn)):
+        if not is_traced(x) and any(map(_needs_others, self.attn)) and x.shape[0] == 1:
             raise ValueError(
                 "a selective kernel (SK) normalises averages of images, and cannot train on one in "
                 "a batch: give it 2 or more, norm_eval=True, or the norm SyncBN on several devices"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from resnext_backbones.weights import Preprocessing
 from resnext_backbones.weights.cards import model_card
 from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.download import hash_of
+from resnext_backbones.weights.publishers import WHOLE, Crop
 from resnext_backbones.weights.write import write_state
 
 FACTS = "facts"  # in a checkpoint's meta: how its weights came about
@@ -41,6 +43,7 @@ class PublishHook(Hook):
         checkpoint["meta"][FACTS] = {
             **network.presupposed().to_metadata(),
             **Preprocessing("RGB", tuple(pixels.mean), tuple(pixels.std)).to_metadata(),
+            "crop": crop_text(cfg),
             "recipe": run_name(cfg),
             "data_set": Path(cfg.get("data_root", "unknown")).name,
             "classes": str(cfg.model.num_classes),
@@ -54,6 +57,18 @@ class PublishHook(Hook):
             with reported(runner, "the published weights (`resnext publish` makes them)"):
                 path = publish(Path(runner.work_dir) / journal[-1].file)
                 runner.logger.info(f"published: {path}")
+
+
+def crop_text(cfg: Any) -> str:
+    """Returns what the evaluation cuts out of an image, as JSON: the arguments of `Crop`, or
+    `whole` where images stay as they are.
+    """
+    steps = cfg.val_dataloader.dataset.get("pipeline", ())
+    for step in steps:
+        if step["type"] == "resnext_backbones.CenterCrop":
+            given = {name: step[name] for name in Crop._fields if name in step}
+            return json.dumps(Crop(**given)._asdict())
+    return json.dumps(WHOLE)
 
 
 def publish(checkpoint: str | Path, out_dir: str | Path | None = None) -> Path:

@@ -1,0 +1,193 @@
+"""The command: what it takes for a source, what it refuses, and what its report says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import small
+from PIL import Image
+from tooling import ROOT
+
+from resnext_backbones import ResNeXtClassifier, cli
+from resnext_backbones.commands import export as commands_export
+from resnext_backbones.export import compare
+from resnext_backbones.export.formats import FORMATS
+from resnext_backbones.export.images import array_of, preprocessing_of
+from resnext_backbones.export.source import subject_of
+from resnext_backbones.weights.preprocessing import BGR, RGB, Preprocessing
+from resnext_backbones.weights.publishers import Crop
+from resnext_backbones.weights.write import write_state
+
+pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+pytest.importorskip("openvino", reason="OpenVINO is not installed")
+
+CLASSES = 6
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare, "REPEATS", 1)
+    monkeypatch.setattr(compare, "OTHERS", ((3, 45, 67), (2, 64, 96)))
+    monkeypatch.setattr(compare, "USUAL", (1, 64, 64))
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    return written(tmp_path / "net.safetensors", BGR, Crop(48, 64))
+
+
+def written(path: Path, pixels: Preprocessing | None, crop: Crop | None = None) -> Path:
+    network = small(ResNeXtClassifier, num_classes=CLASSES)
+    said = network.architecture.to_metadata() | (pixels.to_metadata() if pixels else {})
+    said |= {"crop": json.dumps(crop._asdict())} if crop else {}
+    write_state(network.state_dict(), path, "safetensors", said)
+    return path
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    generator = np.random.default_rng(0)
+    for i in range(2 * CLASSES):
+        folder = tmp_path / "images" / f"class{i % CLASSES}"
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = generator.integers(0, 256, (9, 12, 3), np.uint8)
+        Image.fromarray(pixels).resize((96, 80)).save(folder / f"{i}.png")
+    return tmp_path / "images"
+
+
+def refused(capsys: pytest.CaptureFixture, *arguments: object, status: int = 2) -> str:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["export", *map(str, arguments)])
+    assert ended.value.code == status
+    return capsys.readouterr().err
+
+
+def test_a_source_is_a_variant_or_weights(weights: Path, tmp_path: Path, capsys) -> None:
+    out = ["--format", "pt2", "--out", tmp_path / "out"]
+    assert "is a network; --weights says whose" in refused(capsys, "resnext26_32x4d", *out)
+    said = refused(capsys, weights, "--weights", weights, *out)
+    assert "no variant is called so" in said
+    assert "no such file" in refused(capsys, tmp_path / "none.pth", *out)
+    assert "increasing stage indices" in refused(capsys, weights, "--out-indices", 7, *out)
+    assert "from 32 pixels on" in refused(capsys, weights, "--size", "16x64", *out)
+    said = refused(capsys, weights, "--pixels", "RGB", *out)
+    assert f"--pixels {RGB}: {weights} says {BGR}" in said
+    said = refused(capsys, weights, "--format", "pt2", "--int8", tmp_path, "--out", tmp_path / "o")
+    assert "pt2 has no post-training quantisation" in said
+    assert not [path for path in tmp_path.iterdir() if path != weights]
+
+
+def test_pixels_that_are_not_known_are_never_guessed(tmp_path: Path, images: Path, capsys) -> None:
+    silent = written(tmp_path / "silent.safetensors", None)
+    subject = subject_of(str(silent))
+    assert json.loads(subject.metadata["preprocessing"]) == "unknown"
+    for option in ("--val", "--int8"):
+        said = refused(capsys, silent, option, images, "--out", tmp_path / "out")
+        assert f"{option}: the weights do not say which pixels they expect" in said
+    cli.main(["export", str(silent), "--format", "pt2", "--out", str(tmp_path / "out")])
+    assert "pixels: not known; --pixels says it" in capsys.readouterr().out
+    subject = subject_of(str(silent), pixels=RGB, crop=Crop(224, 256))
+    said = preprocessing_of(subject.metadata, "--val")
+    assert (said["order"], said["crop"]["resize"]) == ("RGB", 256)
+
+
+def test_the_command_offers_the_table_of_formats() -> None:
+    assert tuple(FORMATS) == commands_export.FORMATS
+
+
+def test_a_trunk_has_the_maps_that_are_asked_for(weights: Path) -> None:
+    subject = subject_of(str(weights), out_indices=(1, 3))
+    named = [(o.name, o.channels, o.stride) for o in subject.outputs]
+    assert named == [("layer2", 128, 8), ("layer4", 512, 32)]
+    assert json.loads(subject.metadata["preprocessing"])["crop"] is None
+    assert subject.metadata["source"] == "net.safetensors"
+    assert len(subject.metadata["sha256"]) == 64
+
+
+@pytest.mark.parametrize("name", [pytest.param("openvino", marks=pytest.mark.whole), "onnx"])
+def test_eight_bits_with_real_images(name, weights: Path, images: Path, tmp_path, capsys) -> None:
+    if name == "openvino":
+        pytest.importorskip("nncf", reason="NNCF is not installed")
+    arguments = ["--int8", images, "--val", images, "--int8-images", 8, "--out", tmp_path / "net"]
+    cli.main(["export", str(weights), "--format", name, *map(str, arguments)])
+    printed = capsys.readouterr().out
+    assert "top-1: " in printed
+    assert "of PyTorch " in printed
+    path = tmp_path / f"net{FORMATS[name].suffix}"
+    said = FORMATS[name].writer().metadata(path)
+    assert said["precision"] == "int8"
+    assert said["calibrated_on"] == "8 images of images"
+    binary = path if name == "onnx" else path.with_suffix(".bin")
+    parameters = sum(p.numel() for p in subject_of(str(weights)).network.parameters())
+    if name == "openvino":
+        assert binary.stat().st_size < 2 * parameters
+    else:
+        assert b"DequantizeLinear" in path.read_bytes()
+
+
+def test_other_classes_than_the_networks_are_refused(weights, images: Path, tmp_path, capsys):
+    (images / "more").mkdir()
+    Image.new("RGB", (64, 64)).save(images / "more" / "a.png")
+    out = ["--out", tmp_path / "net"]
+    said = refused(capsys, weights, "--val", images, *out)
+    assert f"has {CLASSES + 1} classes, and the network tells {CLASSES} apart" in said
+    said = refused(capsys, weights, "--trunk", "--val", images, *out)
+    assert "accuracy is a classifier's" in said
+
+
+BLOCKED = {
+    "onnx": ("torch", "resnext_backbones"),
+    "openvino": ("torch", "resnext_backbones"),
+    "pt2": ("resnext_backbones",),
+    "aoti": ("resnext_backbones",),
+}
+RUN = """
+import runpy, sys
+_, blocked, *sys.argv = sys.argv
+for name in blocked.split(","):
+    sys.modules[name] = None
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def ran(name: str, path: Path, image: Path) -> list[str]:
+    """What an example prints, in a process that cannot import what it does without."""
+    file = ROOT / "examples" / f"run_{name}.py"
+    command = [sys.executable, "-c", RUN, ",".join(BLOCKED[name]), file, path, image]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.whole) if n == "aoti" else n for n in BLOCKED]
+)
+def test_the_examples_find_what_the_network_finds(name, weights: Path, images: Path, tmp_path):
+    from resnext_backbones.export.write import paths_for, write
+
+    image = sorted(images.rglob("*.png"))[0]
+    subject = subject_of(str(weights))
+    (done,) = write(subject, paths_for(tmp_path / "net", [name], overwrite=False))
+    head, *top = ran(name, done.path, image)
+    assert head == f"logits (1, {CLASSES})"
+    said = preprocessing_of(subject.metadata, "")
+    array = array_of(Image.open(image), said)
+    assert array.shape == (1, 3, 48, 48)
+    with torch.inference_mode():
+        shares = subject.reference(torch.from_numpy(array)).softmax(1)[0]
+    assert top == [f"class {i}: {shares[i]:.1%}" for i in shares.argsort(descending=True)[:5]]
+
+
+def test_an_example_does_not_guess_pixels(tmp_path: Path, images: Path) -> None:
+    from resnext_backbones.export.write import paths_for, write
+
+    subject = subject_of(str(written(tmp_path / "silent.safetensors", None)))
+    (done,) = write(subject, paths_for(tmp_path / "net", ["onnx"], overwrite=False))
+    with pytest.raises(AssertionError, match="does not say which pixels"):
+        ran("onnx", done.path, sorted(images.rglob("*.png"))[0])
