@@ -71,3 +71,13 @@ def test_parts_run_once_and_only_where_time_is_left(command: str, tmp_path: Path
     written = result.stat().st_mtime_ns
     assert gpu.run_parts(parts, tmp_path, device="cpu", minutes=60)["small"].startswith("is there")
     assert result.stat().st_mtime_ns == written
+
+
+def test_parts_that_this_machine_has_nothing_for(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("COCO_ROOT", raising=False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    names = ["two ranks", "training"]
+    parts = {name: gpu.PARTS[name] for name in names}
+    ended = gpu.run_parts(parts, tmp_path, device="cpu", minutes=60)
+    assert ended["two ranks"] == "left out: needs 2 GPUs, and 1 are there"
+    assert ended["training"].startswith("left out: needs COCO_ROOT")
