@@ -35,7 +35,7 @@ class Graphs:
     """Captures and repeats what one network computes. Copies of the network begin anew."""
 
     def __init__(self) -> None:
-        self._captured: dict[Hashable, Captured] = {}
+        self._captured: dict[Hashable, Captured | None] = {}  # None of what cannot be captured
         self._seen: dict[Hashable, int] = {}
         self._steps = 0
         self._pool: Any = None
@@ -96,11 +96,12 @@ class Graphs:
             if self._seen.get(last, 0) >= oldest:
                 return None
             del self._captured[last]
+        self._captured[key] = None
         try:
             self._captured[key] = self._capture(network, images, state)
         except RuntimeError as error:
             self._warn(f"cannot be captured: {str(error).splitlines()[0]}")
-        return self._captured.get(key)
+        return self._captured[key]
 
     def _capture(self, network: Any, images: Tensor, state: State) -> Captured:
         self._pool = self._pool or torch.cuda.graph_pool_handle()
