@@ -63,7 +63,7 @@ def _measured(command: str) -> str:
 
 
 def _training(processes: int, options: str) -> str:
-    config = "configs/mask_rcnn_x101_32x4d_fpn_coco.py --weights none"
+    config = "configs/mask_rcnn_x101_32x4d_fpn_coco.py"
     short = f"--work-dir {{scratch}} --cfg-options {SHORT} {options}"
     return f"{TRAINED.format(processes=processes)} {config} --no-tune {short}"
 
@@ -121,7 +121,7 @@ PARTS = {
     ),
     "SyncBN in bf16": Part(
         _training(1, "model.backbone.norm_cfg.type=SyncBN model.backbone.norm_eval=False").replace(
-            " --no-tune", " --no-tune --amp bf16"
+            " --no-tune", " --no-tune --weights none --amp bf16"
         ),
         None,
         2,
@@ -129,7 +129,7 @@ PARTS = {
         coco=True,
     ),
     "two ranks": Part(
-        _training(2, "train_dataloader.batch_size=2").replace(
+        _training(2, "model.backbone.init_cfg=None").replace(
             " --no-tune", " --no-tune --amp bf16 --cuda-graphs"
         ),
         None,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import torch
@@ -12,14 +13,26 @@ from torch.nn.modules.dropout import _DropoutNd
 from torchvision.ops import StochasticDepth
 
 from resnext_backbones.compute import ways
+from resnext_backbones.compute.folding import FOLDABLE_NORMS
 from resnext_backbones.compute.kept import has_hooks
 from resnext_backbones.compute.plain import is_observed, is_watched
 
 KNOWN = "torch.", "torchvision.", "resnext_backbones."
 """Packages whose modules do nothing beside their kernels."""
 
-SETTINGS = frozenset([int, float, bool, str, tuple])
-"""What is captured depends on modules' attributes of these types, such as strides."""
+PRECISIONS = (
+    "cudnn.allow_tf32",
+    "cuda.matmul.allow_tf32",
+    "fp32_precision",
+    "cudnn.fp32_precision",
+    "cudnn.conv.fp32_precision",
+    "cuda.matmul.fp32_precision",
+)
+"""Of `torch.backends`: how float32 is multiplied."""
+
+OWN_TENSORS = "_parameters", "_buffers", "_modules"
+
+SIMPLE = frozenset([int, float, bool, str, type(None)])
 
 
 class State(NamedTuple):
@@ -31,8 +44,10 @@ class State(NamedTuple):
     parameters: list[Tensor]
 
 
-def state_of(network: nn.Module) -> State:
+def state_of(network: Any) -> State:
     """Returns the state of a network in one walk, since every step asks."""
+    if reason := _unfit_as_a_whole(network):
+        return State(reason, None, [])
     state: list[Any] = []
     parameters: list[Tensor] = []
     modules = [network]
@@ -40,20 +55,51 @@ def state_of(network: nn.Module) -> State:
         if reason := _unfit(module, is_root=module is network):
             where = next(name for name, other in network.named_modules() if other is module)
             return State(f"{reason}: {where or type(network).__name__}", None, [])
-        state += [value for value in vars(module).values() if type(value) in SETTINGS]
+        state += (type(module), *module._modules)
+        state += [
+            value if type(value) in SIMPLE else _frozen(value)
+            for name, value in vars(module).items()
+            if name not in OWN_TENSORS and "hook" not in name
+        ]
         own = [p for p in module._parameters.values() if p is not None]
         for tensor in (*own, *module._buffers.values()):
-            state += () if tensor is None else (tensor.data_ptr(), tensor.requires_grad)
+            state += (None,) if tensor is None else _place(tensor)
         parameters += own
         modules += [child for child in module._modules.values() if child is not None]
-    return State("", hash(tuple(state)), parameters)
+    return State("", tuple(state), parameters)
+
+
+def _place(tensor: Tensor) -> tuple[Any, ...]:
+    order = tensor.shape, tensor.stride(), tensor.dtype
+    return tensor.data_ptr(), tensor.requires_grad, *order
+
+
+def _frozen(value: Any) -> Hashable:
+    """Returns an attribute's value so that it can be compared later; of what neither is a setting
+    nor is called, nothing.
+    """
+    if type(value) in SIMPLE:
+        return value
+    if isinstance(value, tuple | list | set | frozenset):
+        return type(value), *map(_frozen, sorted(value) if isinstance(value, set) else value)
+    if isinstance(value, Mapping):
+        return tuple((key, _frozen(each)) for key, each in value.items())
+    return value if callable(value) and isinstance(value, Hashable) else None
+
+
+def _unfit_as_a_whole(network: Any) -> str:
+    if getattr(network, "_is_replica", False):
+        return "is a replica of DataParallel's; take DistributedDataParallel"
+    if any(kind.__name__ == "FSDPModule" for kind in type(network).__mro__):
+        return "is sharded"
+    return "computes blocks again (recompute)" if network.recompute else ""
 
 
 def _unfit(module: nn.Module, *, is_root: bool) -> str:
-    kind = type(module)
+    kind: Any = type(module)
     if not is_root and is_watched(module):
         return "has hooks on a module"
-    if not kind.__module__.startswith(KNOWN):
+    if not kind.__module__.startswith(KNOWN) and kind.forward not in FOLDABLE_NORMS:
         return f"has a {kind.__module__}.{kind.__qualname__}, which is not known"
     if module.training:
         if isinstance(module, _BatchNorm):
@@ -97,11 +143,21 @@ def surroundings(images: Tensor) -> Hashable:
         images.dtype,
         images.device,
         torch.is_grad_enabled(),
+        torch.is_inference_mode_enabled(),
         torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device),
         torch.are_deterministic_algorithms_enabled(),
         torch.backends.cudnn.deterministic,
         torch.backends.cudnn.benchmark,
-        torch.backends.cudnn.allow_tf32,
-        torch.backends.cuda.matmul.allow_tf32,
-        hash(tuple((layer, *rows.items()) for layer, rows in ways.table(device).items())),
+        *map(_set, PRECISIONS),
+        tuple((layer, *rows.items()) for layer, rows in ways.table(device).items()),
     )
+
+
+def _set(name: str) -> str:
+    """Returns a setting of `torch.backends`; PyTorch refuses to read the old ones of tf32 where the
+    new ones were set, and the other way round.
+    """
+    try:
+        return str(attrgetter(name)(torch.backends))
+    except (AttributeError, RuntimeError):
+        return ""

@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import warnings
 import weakref
+from bisect import bisect_left
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from threading import Lock
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.func import functional_call
+from torch.utils import deterministic
 
 from resnext_backbones.compute.capturable import State, is_ordinary, state_of, surroundings
 from resnext_backbones.garbage import without_collections
@@ -28,17 +31,24 @@ MOST = 16
 
 RECENT = 100
 """A shape is captured when it comes again within so many steps; then it keeps its graphs for as
-long. Capturing takes some ten steps' time."""
+long."""
+
+WORTH = 20
+"""Capturing takes some ten steps' time. Where graphs have been repeated less than so many times as
+often as there were captures, there are no more of these than `MOST`."""
 
 
 class Graphs:
     """Captures and repeats what one network computes. Copies of the network begin anew."""
 
     def __init__(self) -> None:
-        self._captured: dict[Hashable, Captured | None] = {}  # None of what cannot be captured
+        self._captured: dict[Hashable, Captured] = {}
         self._seen: dict[Hashable, int] = {}
-        self._steps = 0
+        self._steps = self._captures = self._repeated = 0
         self._pool: Any = None
+        self._stream: Any = None
+        self._failed = False
+        self._lock = Lock()
         self._lent: list[weakref.ref[Memory]] = []
         self._pass: Any = lambda: None
         self._warned: set[str] = set()
@@ -54,15 +64,28 @@ class Graphs:
             network: a trunk.
             images: (N, in_channels, H, W), on a GPU.
         """
-        if self._is_capturing or not is_ordinary(images) or self._is_in_use():
+        if self._is_capturing or self._failed or not is_ordinary(images):
             return None
+        with self._lock:
+            return self._run(network, images)
+
+    def _run(self, network: Any, images: Tensor) -> tuple[Tensor, ...] | None:
+        if self._is_in_use():
+            self._warn(
+                "has maps of the step before that somebody holds, or that wait for gradients"
+            )
+            return None
+        # Memory of the pool is free for the next step of the same stream alone.
+        stream = torch.cuda.current_stream(images.device)
+        self._stream = self._stream or stream
         state = state_of(network)
-        if state.unfit:
-            self._warn(state.unfit)
+        if reason := state.unfit or ("" if stream == self._stream else "is on another stream"):
+            self._warn(reason)
             return None
         captured = self._captured_for(network, images, state)
         if captured is None:
             return None
+        self._repeated += 1
         self._pass = lambda: None
         if captured.backward is None:
             maps, self._lent = captured.replay(images)
@@ -91,17 +114,20 @@ class Graphs:
             return self._captured[key]
         if before is None or before < oldest:
             return None
+        if self._captures >= MOST and self._repeated < WORTH * self._captures:
+            return None
         if len(self._captured) == MOST:
             last = min(self._captured, key=lambda known: self._seen.get(known, 0))
             if self._seen.get(last, 0) >= oldest:
                 return None
             del self._captured[last]
-        self._captured[key] = None
+        self._captures += 1
         try:
             self._captured[key] = self._capture(network, images, state)
-        except RuntimeError as error:
+        except RuntimeError as error:  # behind which PyTorch's pool may be in no state to go on
+            self._failed = True
             self._warn(f"cannot be captured: {str(error).splitlines()[0]}")
-        return self._captured[key]
+        return self._captured.get(key)
 
     def _capture(self, network: Any, images: Tensor, state: State) -> Captured:
         self._pool = self._pool or torch.cuda.graph_pool_handle()
@@ -126,6 +152,7 @@ class Captured:
     Attributes:
         wanted: of the maps, whether they take a gradient.
         trained: numbers of the parameters whose gradients are computed.
+        addresses: of these parameters.
     """
 
     def __init__(
@@ -147,6 +174,8 @@ class Captured:
         self.wanted = [found.requires_grad for found in maps]
         if not any(self.wanted):
             return
+        if not any(parameter.requires_grad for parameter in parameters):
+            raise RuntimeError("nothing of it is trained, and its maps want gradients")
         self.backward = torch.cuda.CUDAGraph()
         trained = {name: leaf for name, leaf in leaves.items() if leaf.requires_grad}
         outputs = [found for found in maps if found.requires_grad]
@@ -165,6 +194,9 @@ class Captured:
         numbers = {id(parameter): i for i, parameter in enumerate(parameters)}
         named = {f"network.{name}": each for name, each in network.named_parameters()}
         self.trained = [numbers[id(named[name])] for name in found]
+        self.addresses = [named[name].data_ptr() for name in found]
+        stages = [_stage_of(name.removeprefix("network.")) for name in found]
+        self._first_map = [bisect_left(network.out_indices, stage) for stage in stages]
 
     def replay(self, images: Tensor) -> tuple[list[Tensor], list[weakref.ref[Memory]]]:
         """Returns the maps, and what is alive as long as anybody has one."""
@@ -173,6 +205,25 @@ class Captured:
         memories = [Memory(place, self) for place in self.maps]
         maps = [memory.tensor() for memory in memories]
         return maps, [weakref.ref(memory) for memory in memories]
+
+    def gradients_of(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """Returns those of the parameters from those of the maps; None of what no map that has one
+        was computed from.
+        """
+        assert self.backward is not None
+        wanted = [g for g, want in zip(gradients, self.wanted, strict=True) if want]
+        for place, gradient in zip(self.upstream, wanted, strict=True):
+            place.zero_() if gradient is None else place.copy_(gradient)
+        self.backward.replay()
+        found = [torch.empty_like(gradient) for gradient in self.gradients]
+        torch._foreach_copy_(found, self.gradients)
+        last = max(i for i, gradient in enumerate(gradients) if gradient is not None)
+        return [g if at <= last else None for g, at in zip(found, self._first_map, strict=True)]
+
+
+def _stage_of(name: str) -> int:
+    """Returns the stage that a parameter is of, from 0; of the stem, 0 as well."""
+    return int(name[5]) - 1 if name.startswith("layer") else 0
 
 
 class Step:
@@ -191,26 +242,27 @@ class _Replay(torch.autograd.Function):
         maps, step.lent = step.captured.replay(images)
         wanted = zip(maps, step.captured.wanted, strict=True)
         ctx.mark_non_differentiable(*(found for found, want in wanted if not want))
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(*maps, *parameters)
         ctx.step = step
         return tuple(maps)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         step: Step = ctx.step
         if step.is_done:
             raise RuntimeError(
                 "cuda_graphs: a backward pass ran before for this forward pass, and its "
                 "activations are gone; set cuda_graphs=False to go through a graph twice"
             )
-        assert step.captured.backward is not None
-        assert ctx.saved_tensors  # which looks whether one was changed
-        given = [g for g, want in zip(gradients, step.captured.wanted, strict=True) if want]
-        torch._foreach_copy_(step.captured.upstream, given)
-        step.captured.backward.replay()
-        found = [torch.empty_like(gradient) for gradient in step.captured.gradients]
-        torch._foreach_copy_(found, step.captured.gradients)
+        parameters = ctx.saved_tensors[len(gradients) :]  # which looks whether one was changed
+        if [each.data_ptr() for each in parameters] != step.captured.addresses:
+            raise RuntimeError(
+                "cuda_graphs: parameters lie elsewhere than in the forward pass; set "
+                "cuda_graphs=False where they are moved in between"
+            )
+        found = step.captured.gradients_of(gradients)
         step.is_done = True
         return None, None, *found
 
@@ -265,11 +317,16 @@ def _is_dense(tensor: Tensor) -> bool:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Keeps the collector from a capture, and autocast from keeping what is made in it."""
-    caches = torch.is_autocast_cache_enabled()
+    """Keeps the collector from a capture, autocast from keeping what is made in it, and PyTorch
+    from filling what is empty, as it does where algorithms are deterministic: each replay would.
+    """
+    caches, settings = torch.is_autocast_cache_enabled(), cast(Any, deterministic)
+    fills = settings.fill_uninitialized_memory
     torch.set_autocast_cache_enabled(False)
+    settings.fill_uninitialized_memory = False
     try:
         with without_collections():
             yield
     finally:
         torch.set_autocast_cache_enabled(caches)
+        settings.fill_uninitialized_memory = fills

@@ -154,6 +154,7 @@ def use_cuda_graphs(cfg: Any) -> None:
     another library's.
     """
     model = cfg.get("model", {})
+    model = model if "backbone" in model else model.get("detector", {})
     backbone = model.get("backbone") or {}
     kinds = str(model.get("type")), str(backbone.get("type"))
     if not backbone or not any(kind.startswith("resnext_backbones.") for kind in kinds):

@@ -121,7 +121,7 @@ class ResNeXt(nn.Module, HubMixin):
         self.zero_init_last_norm = zero_init_last_norm
         self.fold_norm = fold_norm
         self.recompute = mode
-        self.cuda_graphs, self._graphs = cuda_graphs, Graphs()
+        self.cuda_graphs = cuda_graphs
 
         stem, channels = STEMS[architecture.stem], architecture.stem_out_channels
         by_name = {"eps": architecture.eps, "groups": architecture.norm_groups}
@@ -258,8 +258,11 @@ class ResNeXt(nn.Module, HubMixin):
         Raises:
             ValueError, TypeError: as `options.check_images`.
         """
-        maps = self._graphs.run(self, images) if self.cuda_graphs else None
-        return self.feature_maps(images) if maps is None else maps
+        if self.cuda_graphs:
+            graphs = vars(self).setdefault("_graphs", Graphs())
+            if (maps := graphs.run(self, images)) is not None:
+                return maps
+        return self.feature_maps(images)
 
     def feature_maps(self, images: Tensor) -> tuple[Tensor, ...]:
         """Returns what `forward` does, computed by its layers one after the other."""

@@ -61,7 +61,8 @@ def step(network: ResNeXt, given: Tensor, half: torch.dtype | None = None) -> li
 
 
 def captured(network: ResNeXt) -> int:
-    return len(network._graphs._captured)
+    graphs_of = vars(network).get("_graphs")
+    return 0 if graphs_of is None else len(graphs_of._captured)
 
 
 def assert_same(found: list[Tensor], expected: list[Tensor]) -> None:
@@ -74,8 +75,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "plain": {},
     "all trained": {"frozen_stages": -1},
     "stage 1 frozen": {"frozen_stages": 1},
-    "inner": {"recompute": "inner"},
-    "block": {"recompute": "block"},
     "SE": {"attention": "SE"},
     "SiLU": {"activation": "SiLU"},
     "deep stem": {"stem": "deep", "shortcut": "pooled"},
@@ -109,12 +108,52 @@ def test_a_run_with_graphs_repeats_one_without_bit_for_bit(
 ) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
     network = trunk("cuda")
+    if half is None:  # else PyTorch fills memory that is empty
+        monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
     twin = plain_twin(network)
-    for number in range(6):
-        given = images(width=(96, 64)[number % 2], seed=number)
-        for one, other in zip(step(network, given, half), step(twin, given, half), strict=True):
-            assert torch.equal(one, other)
+    try:
+        for number in range(6):
+            given = images(width=(96, 64)[number % 2], seed=number)
+            for one, other in zip(step(network, given, half), step(twin, given, half), strict=True):
+                assert torch.equal(one, other)
+    finally:
+        torch.use_deterministic_algorithms(False)
     assert captured(network) == 2
+
+
+@on_gpu
+def test_maps_that_a_loss_does_not_use_give_no_gradients() -> None:
+    network, twin = ready(blocks=(1, 1, 1))
+    for used in (0, 1, 2):
+        found = []
+        for each in (network, twin):
+            each.zero_grad()
+            each(images(seed=used))[used].sum().backward()
+            found.append({n: p.grad for n, p in each.named_parameters() if p.grad is not None})
+        assert found[0].keys() == found[1].keys()
+        assert_same(*(list(grads.values()) for grads in found))
+
+
+@on_gpu
+def test_parameters_that_are_moved_before_the_backward_pass() -> None:
+    network, _ = ready()
+    loss = sum(m.sum() for m in network(images()))
+    weight = network.layer2[0].conv1.weight
+    weight.data = weight.data.clone()
+    with pytest.raises(RuntimeError, match="parameters lie elsewhere"):
+        loss.backward()
+
+
+@on_gpu
+def test_a_step_on_another_stream_goes_without() -> None:
+    network, twin = ready()
+    expected = step(twin, images(seed=1))
+    torch.cuda.synchronize()
+    with torch.cuda.stream(torch.cuda.Stream()), pytest.warns(UserWarning, match="another stream"):
+        found = step(network, images(seed=1))
+    torch.cuda.synchronize()
+    assert_same(found, expected)
 
 
 def ready(**fields: Any) -> tuple[ResNeXt, ResNeXt]:
@@ -276,6 +315,22 @@ def test_networks_that_do_more_than_their_kernels(name: str) -> None:
     assert reason in state_of(network).unfit
 
 
+def test_networks_that_are_unfit_as_a_whole() -> None:
+    assert "computes blocks again" in state_of(trunk(recompute="block")).unfit
+    replica = trunk()._replicate_for_data_parallel()
+    assert "replica" in state_of(replica).unfit
+    sharded: Any = trunk()
+    sharded.__class__ = type("FSDPResNeXt", (type("FSDPModule", (), {}), ResNeXt), {})
+    assert state_of(sharded).unfit == "is sharded"
+
+
+def test_synchronised_norms_with_frozen_statistics_are_fit() -> None:
+    build_norm_layer = pytest.importorskip("mmcv.cnn").build_norm_layer
+    network = trunk()
+    network.bn1 = build_norm_layer({"type": "SyncBN"}, 64)[1].eval()
+    assert state_of(network).unfit == ""
+
+
 def test_a_network_that_draws_at_random() -> None:
     assert "draws at random" in state_of(trunk(drop_path=0.5)).unfit
     assert state_of(trunk(drop_path=0.5).eval()).unfit == ""
@@ -293,6 +348,12 @@ CHANGES: dict[str, Callable[[ResNeXt], Any]] = {
     "memory": lambda n: setattr(n.conv1.weight, "data", n.conv1.weight.data.clone()),
     "buffer": lambda n: setattr(n.bn1, "running_var", n.bn1.running_var.clone()),
     "folding": lambda n: setattr(n, "fold_norm", False),
+    "maps": lambda n: setattr(n, "out_indices", [0]),
+    "activation": lambda n: setattr(n.layer1[0], "relu", nn.SiLU(inplace=True)),
+    "method": lambda n: setattr(n.layer1[0].conv1, "_conv_forward", print),
+    "branch": lambda n: n.layer1[0]._branch.reverse(),
+    "order": lambda n: n.layer1[0].conv2.to(memory_format=torch.channels_last),
+    "dimension": lambda n: setattr(n.layer1[0], "dim", -2),
     "ways": lambda _: ways.use("cpu", {LAYER: {1: ways.Ways("product")}}),
 }
 LAYER = ways.Layer(
@@ -303,6 +364,7 @@ LAYER = ways.Layer(
 @pytest.mark.parametrize("name", CHANGES)
 def test_what_a_graph_depends_on(name: str) -> None:
     network, given = trunk(), images(device="cpu")
+    network.layer1[0].dim = -1  # whose hash is that of -2
     before = key(network, given)
     assert key(network, given.clone()) == before
     CHANGES[name](network)
@@ -316,7 +378,21 @@ def test_what_images_and_the_mode_decide() -> None:
         keys.add(key(network, given))
     with torch.autocast("cpu", torch.bfloat16):
         keys.add(key(network, given))
-    assert len(keys) == 5
+    with torch.inference_mode():
+        keys.add(key(network, given))
+    assert len(keys) == 6
+
+
+def test_settings_of_tf32_that_pytorch_refuses_to_read_beside_others() -> None:
+    before = surroundings(given := images(device="cpu"))
+    settings: Any = torch.backends.cuda.matmul
+    was = settings.fp32_precision
+    settings.fp32_precision = "tf32"
+    try:
+        assert surroundings(given) != before
+    finally:
+        settings.fp32_precision = was
+    assert surroundings(given) == before
 
 
 def test_a_pickle_begins_anew() -> None:
