@@ -28,7 +28,7 @@ from resnext_backbones.weights.publishers import Crop
 pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
 pytest.importorskip("openvino", reason="OpenVINO is not installed")
 
-SIZES = [(1, 64, 64), (3, 45, 67), (2, 96, 64), (4, 32, 32)]
+SIZES = [(1, 64, 64), (3, 45, 67), (2, 160, 144), (4, 32, 32)]
 
 
 @pytest.fixture(autouse=True)
