@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resnext_backbones.errors import RunError
+from resnext_backbones.errors import InputError, RunError
 from resnext_backbones.export.formats import Arrays, Run
 from resnext_backbones.export.program import MADE_WITH
 from resnext_backbones.export.subject import Subject
@@ -52,7 +52,12 @@ class Row:
 
 
 def sizes_for(asked: Sequence[tuple[int, int]], least: int) -> list[Size]:
-    """Returns at least three sizes, those that are asked for among them, and the smallest."""
+    """Returns at least three sizes, those that are asked for among them, and the smallest. Raises
+    InputError where one is smaller than the network takes.
+    """
+    for height, width in asked:
+        if min(height, width) < least:
+            raise InputError(f"--size {height}x{width}: this network takes {least} pixels and more")
     sizes = [(1, *size) for size in asked] or [USUAL]
     wanted = [*sizes, *OTHERS, (4, least, least)]
     return [size for size in dict.fromkeys(wanted) if size != MADE_WITH]
@@ -102,8 +107,8 @@ def compared(
             errors.append(error_of(subject, found, wanted, name, size))
         if not (largest := max(errors)) <= limit:
             raise RunError(
-                f"{name}: on {_words(subject, size)} it differs from PyTorch by {largest:.1e} of the "
-                f"largest value, more than {limit:.0e}; the file did not get its name"
+                f"{name}: on {_words(subject, size)} it differs from PyTorch by {largest:.1e} of "
+                f"the largest value, more than {limit:.0e}; the file did not get its name"
             )
         rows.append(Row(size, largest, *timed(subject, run, images)))
     return rows

@@ -29,6 +29,10 @@ from resnext_backbones.weights.write import (
 RANDOM = "none"
 """In the place of weights: the values that the network draws."""
 
+LEAST = {"BoT": 33}
+"""Pixels a side by what stands in a 3x3 convolution's place; 32 without it. ONNX Runtime cannot
+interpolate tables of positions to a map of one pixel."""
+
 
 def subject_of(
     name: str,
@@ -144,12 +148,14 @@ def subject_from(network: ResNeXt, said: dict[str, str], facts: Facts, note: str
     except ValueError as error:
         fused = copy.deepcopy(network)
         note = "; ".join(filter(None, (note, f"norms stay, since they cannot be fused: {error}")))
+    least = LEAST.get(network.architecture.spatial, 32)
     metadata = {
         **said,
+        "least": str(least),
         "task": "classifier" if classifier else "trunk",
         "outputs": outputs_text(outputs),
         "preprocessing": preprocessing_text(facts.pixels, facts.crop if classifier else None),
         **made_by(),
     }
     channels = network.architecture.in_channels
-    return Subject(fused, network, outputs, metadata, channels, note=note)
+    return Subject(fused, network, outputs, metadata, channels, least, note)

@@ -17,6 +17,7 @@ from tooling import ROOT
 from resnext_backbones import ResNeXtClassifier, cli
 from resnext_backbones.commands import export as commands_export
 from resnext_backbones.export import compare
+from resnext_backbones.export.facts import CROP, crop_of
 from resnext_backbones.export.formats import FORMATS
 from resnext_backbones.export.images import array_of, preprocessing_of
 from resnext_backbones.export.source import subject_of
@@ -99,6 +100,22 @@ def test_pixels_that_are_not_known_are_never_guessed(tmp_path: Path, images: Pat
 
 def test_the_command_offers_the_table_of_formats() -> None:
     assert tuple(FORMATS) == commands_export.FORMATS
+
+
+@pytest.mark.parametrize(
+    ("recipe", "crop"),
+    [
+        ("cifar/cifar10_quick", "whole"),
+        ("imagenet/paper", Crop(interpolation="bicubic")),
+        ("imagenet/a1", Crop(224, 235, "bicubic")),
+    ],
+)
+def test_a_runs_file_says_which_crop_its_evaluation_has(recipe: str, crop: Crop | str) -> None:
+    pytest.importorskip("mmengine", reason="MMEngine is not installed")
+    from resnext_backbones.engine.config import read_config
+    from resnext_backbones.tasks.classification.publish import crop_text
+
+    assert crop_of({CROP: crop_text(read_config(recipe))}) == crop
 
 
 def test_a_trunk_has_the_maps_that_are_asked_for(weights: Path) -> None:
