@@ -102,8 +102,8 @@ def compared(
             errors.append(error_of(subject, found, wanted, name, size))
         if not (largest := max(errors)) <= limit:
             raise RunError(
-                f"{name}: on {_words(subject, size)} it differs from PyTorch by {largest:.1e} of the "
-                f"largest value, more than {limit:.0e}; the file did not get its name"
+                f"{name}: on {_words(subject, size)} it differs from PyTorch by {largest:.1e} of "
+                f"the largest value, more than {limit:.0e}; the file did not get its name"
             )
         rows.append(Row(size, largest, *timed(subject, run, images)))
     return rows

@@ -40,8 +40,8 @@ def array_of(image: Image.Image, said: Mapping[str, Any]) -> NDArray[np.float32]
         image = _cut(image, crop)
     if said["order"] == "grey":
         image = image.convert("L")
-    stored: NDArray[Any] = np.asarray(image, np.float32)
-    values = stored.reshape(image.height, image.width, -1)
+    stored = np.asarray(image, np.float32)
+    values: NDArray[Any] = stored.reshape(image.height, image.width, -1)
     values = values[..., ::-1] if said["order"] == "BGR" else values
     values = (values - np.float32(said["mean"])) / np.float32(said["std"])
     return np.ascontiguousarray(values.transpose(2, 0, 1)[None], np.float32)
