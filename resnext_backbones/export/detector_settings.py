@@ -161,9 +161,10 @@ def mmdetection_settings(source: str, text: str) -> tuple[dict[str, Any], Prepro
             held = held.removeprefix("mmdet.")
         if held not in allowed:
             wanted = " or ".join(repr(value) for value in allowed if value is not None)
+            needed = f"to be {wanted}" if wanted else "left out"
             raise InputError(
                 f"{source}: model.{name} is {held!r}, and torchvision's network, which is what is "
-                f"exported, needs it {f'to be {wanted}' if wanted else 'left out'}; nothing was written"
+                f"exported, needs it {needed}; nothing was written"
             )
     settings = {
         argument: convert(default if (value := _at(model, name)) is None else value)
