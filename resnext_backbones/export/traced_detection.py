@@ -90,7 +90,8 @@ def suppress(
         scores, idxs: (K,) each; the score is 0 or above, and the group below `groups`.
     """
     few = (shape_as_tensor(boxes)[0] <= FEW).to(boxes.dtype)
-    apart = few * idxs.to(boxes.dtype) * (boxes.max() + 1)
+    last = torch.cat([boxes.flatten(), boxes.new_zeros(1)]).max()  # there may be no box
+    apart = few * idxs.to(boxes.dtype) * (last + 1)
     boxes = boxes + apart[:, None]
     own = torch.arange(groups)[:, None] == idxs
     each = torch.where(own, scores, torch.full_like(scores, ABSENT))

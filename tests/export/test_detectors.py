@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,22 @@ import pytest
 import torch
 from detector_files import write
 from detector_peers import PEERS, Peer
+from helpers import randomise
+from mmengine.config import Config
+from mmengine.registry import MODELS
 from PIL import Image
 from torch import nn
+from torchvision.models.detection import retinanet_resnet50_fpn, retinanet_resnet50_fpn_v2
 from torchvision.models.detection.transform import _resize_image_and_masks
 
 from resnext_backbones import cli
 from resnext_backbones.data.pixels import read_image
 from resnext_backbones.errors import InputError, RunError
+from resnext_backbones.export import detectors
 from resnext_backbones.export.detector_check import Found, matched, normalised
 from resnext_backbones.export.detector_settings import mmdetection_settings
 from resnext_backbones.export.traced_detection import resize
+from resnext_backbones.tasks.torchvision.models import DETECTOR
 from resnext_backbones.weights.preprocessing import BGR, RGB, Preprocessing
 
 pytest.importorskip("onnx", reason="onnx is not installed")
@@ -31,6 +38,11 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not ins
 EXAMPLE = Path(__file__).parents[2] / "examples" / "run_onnx_detector.py"
 SMALL = ["min_size=96", "max_size=160", "rpn_post_nms_top_n_test=40"]
 BLOCKED = "import sys, runpy; sys.modules.update(dict.fromkeys(('torch', 'resnext_backbones')))\n"
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detectors, "REPEATS", 1)
 
 
 def export(source: Path, out: Path, *more: str) -> None:
@@ -230,3 +242,65 @@ def test_a_file_finds_what_its_framework_does_in_a_real_image(
         "scores": theirs.scores.numpy(),
     }  # fmt: skip
     assert matched(found, wanted, (320, 448), most=100, least=0.05).found > 10
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("build", [retinanet_resnet50_fpn, retinanet_resnet50_fpn_v2])
+def test_torchvisions_own_retinanet_finds_the_same(
+    build: Callable[..., nn.Module], coco_tiny: Path, tmp_path: Path
+) -> None:
+    sizes = {"min_size": 160, "max_size": 256}
+    peer: Any = build(weights=None, weights_backbone=None, num_classes=5, **sizes)
+    tamed(randomise(peer.eval()))
+    peer.transform.image_mean, peer.transform.image_std = [0.0] * 3, [1.0] * 3
+    source, out = write(peer.state_dict(), tmp_path / "retinanet.pth"), tmp_path / "out.onnx"
+    given = [f"{name}={value}" for name, value in sizes.items()]
+    export(source, out, "--images", str(coco_tiny), "--set", *given)
+    image = normalised(read_image(sorted(coco_tiny.rglob("*.jpg"))[-1]), RGB)
+    found, facts = run(out, image)
+    with torch.no_grad():
+        (held,) = peer([torch.from_numpy(image)[0]])
+    wanted = {name: value.numpy() for name, value in held.items()}
+    size = image.shape[2], image.shape[3]
+    assert matched(found, wanted, size, most=300, least=0.05).found > 10
+    assert facts["detector"] == "retinanet"
+
+
+@pytest.mark.whole
+def test_the_checkpoint_of_a_run_says_all_that_its_file_needs(
+    coco_tiny: Path, tmp_path: Path
+) -> None:
+    model = {
+        "type": DETECTOR, "network": "mask_rcnn", "num_classes": 2, "aligned": True,
+        "backbone": {"variant": "resnext26_32x4d", "norm": "BN", "trainable_layers": 5},
+        "min_size": [96, 128], "max_size": 160, "options": {"box_score_thresh": 0.3, "rpn_post_nms_top_n_test": 100},
+        "data_preprocessor": {
+            "type": "resnext_backbones.ImagesPreprocessor", "mean": list(BGR.mean),
+            "std": list(BGR.std), "rgb_to_bgr": True,
+        },
+    }  # fmt: skip
+    peer = MODELS.build(dict(model))
+    tamed(randomise(peer.eval()))
+    meta = {"cfg": Config({"model": model}).pretty_text, "dataset_meta": {"classes": ("a", "b")}}
+    content = {"meta": meta, "state_dict": peer.state_dict()}
+    source, out = write(content, tmp_path / "epoch_1.pth"), tmp_path / "out.onnx"
+    export(source, out)
+    picture = read_image(sorted(coco_tiny.rglob("*.jpg"))[-1])
+    found, facts = run(out, normalised(picture, BGR))
+    assert json.loads(facts["classes"]) == ["__background__", "a", "b"]
+    assert json.loads(facts["preprocessing"])["order"] == "BGR"
+    given = peer.data_preprocessor({"inputs": [torch.from_numpy(picture).permute(2, 0, 1)]})
+    with torch.no_grad():
+        (held,) = peer(given["inputs"])
+    wanted = {name: value.numpy() for name, value in held.items()}
+    assert matched(found, wanted, picture.shape[:2], most=100, least=0.3).found > 3
+
+
+def tamed(model: nn.Module) -> None:
+    """Makes what random heads give less wild: its order is then no matter of rounding."""
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if any(f".{layer}." in name for layer in ("bbox_pred", "bbox_reg")):
+                value.mul_(0.2)
+            if "rpn.head.cls_logits" in name:
+                value.mul_(0.2)
