@@ -50,6 +50,9 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_detector(args: argparse.Namespace) -> None:
     """Writes a whole detector, or raises InputError where an option is for others."""
+    from resnext_backbones.export.extra import need
+
+    need("cv2", "mmengine", "PIL", "pycocotools", extra="export,torchvision")
     from resnext_backbones.export.detector_settings import given_settings
     from resnext_backbones.export.detector_source import detector_source
     from resnext_backbones.export.detectors import lines_of, write_detector

@@ -273,7 +273,8 @@ def test_the_checkpoint_of_a_run_says_all_that_its_file_needs(
     model = {
         "type": DETECTOR, "network": "mask_rcnn", "num_classes": 2, "aligned": True,
         "backbone": {"variant": "resnext26_32x4d", "norm": "BN", "trainable_layers": 5},
-        "min_size": [96, 128], "max_size": 160, "options": {"box_score_thresh": 0.3, "rpn_post_nms_top_n_test": 100},
+        "min_size": [96, 128], "max_size": 160,
+        "options": {"box_score_thresh": 0.3, "rpn_post_nms_top_n_test": 100},
         "data_preprocessor": {
             "type": "resnext_backbones.ImagesPreprocessor", "mean": list(BGR.mean),
             "std": list(BGR.std), "rgb_to_bgr": True,
