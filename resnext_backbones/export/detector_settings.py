@@ -13,6 +13,12 @@ from resnext_backbones.engine.written import read_section
 from resnext_backbones.errors import InputError
 from resnext_backbones.weights.preprocessing import Preprocessing
 
+EXPORTED = (
+    "exported whole are torchvision's Faster R-CNN, Mask R-CNN and RetinaNet with FPN, and "
+    "MMDetection's and Detectron2's Faster and Mask R-CNN with FPN; of all others the trunk is, "
+    "without --detector"
+)
+
 RESCALED = (1333, 800)
 TWO_STAGES, ONE_STAGE = ("faster_rcnn", "mask_rcnn"), ("retinanet",)
 
@@ -165,6 +171,7 @@ def mmdetection_settings(source: str, text: str) -> tuple[dict[str, Any], Prepro
             raise InputError(
                 f"{source}: model.{name} is {held!r}, and torchvision's network, which is what is "
                 f"exported, needs it {needed}; nothing was written"
+                + (f"\n{EXPORTED}" if name == "type" else "")
             )
     settings = {
         argument: convert(default if (value := _at(model, name)) is None else value)

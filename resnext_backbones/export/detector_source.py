@@ -25,7 +25,7 @@ from resnext_backbones.adapters.torchvision import NamedResNeXt, ResNeXtFPN
 from resnext_backbones.adapters.torchvision_detectors import aligned_options
 from resnext_backbones.engine.written import read_section
 from resnext_backbones.errors import InputError
-from resnext_backbones.export.detector_settings import check_given, mmdetection_settings
+from resnext_backbones.export.detector_settings import EXPORTED, check_given, mmdetection_settings
 from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.detector_names import CONTIGUOUS, MMDET, TORCHVISION
@@ -40,12 +40,6 @@ from resnext_backbones.weights.write_detectors import ALIGNED, convert_detector
 TRUNK = "backbone.body."
 RETINANET = "head.classification_head.cls_logits.weight"
 """torchvision's RetinaNet, and no other detector with names of torchvision's trunks, has it."""
-
-EXPORTED = (
-    "exported whole are torchvision's Faster R-CNN, Mask R-CNN and RetinaNet with FPN, and "
-    "MMDetection's and Detectron2's Faster and Mask R-CNN with FPN; of all others the trunk is, "
-    "without --detector"
-)
 
 UNSCALED = {"image_mean": [0.0] * 3, "image_std": [1.0] * 3}
 """Pixels come normalised, as the metadata of the file say."""

@@ -206,6 +206,7 @@ def test_mmdetections_settings_are_taken_or_refused_by_name() -> None:
         "min_size": 800, "max_size": 1333,
     }  # fmt: skip
     for name, value in (
+        ("model.type", "CascadeRCNN"),
         ("model.test_cfg.rcnn.nms.type", "soft_nms"),
         ("model.rpn_head.anchor_generator.scales", [4]),
         ("model.roi_head.mask_roi_extractor.roi_layer.sampling_ratio", 2),
