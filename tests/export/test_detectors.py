@@ -122,7 +122,7 @@ class _Resize(nn.Module):
 
 
 def test_images_are_scaled_to_pytorchs_size(tmp_path: Path) -> None:
-    """Of the first two sizes torchvision's own tracing makes one pixel less."""
+    """Of 77 x 32 and others float32, in which torchvision itself is traced, makes a pixel less."""
     path = tmp_path / "resize.onnx"
     free = {"image": {1: "height", 2: "width"}}
     torch.onnx.export(
