@@ -65,4 +65,5 @@ def test_examples_take_a_step(name: str, tmp_path: Path) -> None:
 
 def test_every_example_is_run() -> None:
     runtimes = {f"run_{name}" for name in FORMATS}  # in tests/export/test_command.py
+    runtimes.add("run_onnx_detector")  # in tests/export/test_detectors.py
     assert {path.stem for path in (ROOT / "examples").glob("*.py")} == EXAMPLES.keys() | runtimes

@@ -51,7 +51,7 @@ class AlignedRoIAlign(MultiScaleRoIAlign):
         levels = LevelMapper(first, last, CANONICAL_SCALE, CANONICAL_LEVEL)(boxes)
         ids = [torch.full_like(each[:, :1], i) for i, each in enumerate(boxes)]
         rois = torch.cat([torch.cat(ids), torch.cat(boxes)], dim=1)
-        pooled = maps[0].new_zeros(len(rois), maps[0].shape[1], *self.output_size)
+        pooled = maps[0].new_zeros(rois.shape[0], maps[0].shape[1], *self.output_size)
         for level, (features, stride) in enumerate(zip(maps, self.strides, strict=True)):
             here = torch.where(levels == level)[0]
             pooled[here] = roi_align(

@@ -5,6 +5,7 @@ resnext export resnext101_32x4d --weights open-mmlab/resnext101_32x4d --format o
 resnext export work_dirs/resnext29_8x4d_cifar10_quick --format onnx --out cifar.onnx --size 32x32
 
 resnext export x29.safetensors --format onnx --int8 data/cifar10/train --val data/cifar10/test
+resnext export mask_rcnn_run/epoch_12.pth --detector --images val2017 --out mask_rcnn.onnx
 
 SOURCE is an alias of `resnext list`, a file of weights, the folder of a run, or a variant with
 --weights. Batch, height and width of the images stay free. Each file is run in its runtime on sizes
@@ -19,6 +20,7 @@ from typing import Any
 
 from resnext_backbones.commands.arguments import add, complete_weights, image_size, positive
 from resnext_backbones.commands.convert import PIXELS
+from resnext_backbones.commands.export_detector import add_detector_arguments, run_detector
 
 FORMATS = ("onnx", "pt2", "aoti", "openvino")
 """As `export.formats` has them, which needs PyTorch."""
@@ -102,9 +104,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prefix", default="", help="what a trunk's names begin with, where there are several"
     )
+    add_detector_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
+    if args.detector:
+        run_detector(args)
+    else:
+        _run_network(args)
+
+
+def _run_network(args: argparse.Namespace) -> None:
     from resnext_backbones.export.accuracy import Validation
     from resnext_backbones.export.quantise import USED, Calibration, check_quantised
     from resnext_backbones.export.report import lines_of, said_of

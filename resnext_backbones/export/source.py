@@ -68,7 +68,7 @@ def subject_of(
         said = {"variant": variant, **made.to_metadata(), "source": "random values"}
         network = _built(made, None if trunk else 1000, out_indices)
         return subject_from(network, said, Facts(pixels, crop), "")
-    file = _file(source)
+    file = file_of(source)
     content = read_file(file)
     held = Checkpoint.of(content, prefix=prefix, source=source)
     check_whole(held, source)
@@ -107,7 +107,7 @@ def _named(name: str, weights: str | None) -> tuple[str | None, str]:
     return None, name
 
 
-def _file(source: str) -> Path:
+def file_of(source: str) -> Path:
     """Returns the file of a source; of the folder of a run its newest checkpoint."""
     folder = Path(source)
     if folder.is_dir() and not any((folder / name).is_file() for name in SAVED):

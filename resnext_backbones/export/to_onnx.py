@@ -41,8 +41,8 @@ def write(
     made.save(path)
 
 
-def session(path: Path) -> Any:
-    """Returns ONNX Runtime's session of a file, on the processor."""
+def session(path: Path | bytes) -> Any:
+    """Returns ONNX Runtime's session of a file, or of its content, on the processor."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -1,0 +1,207 @@
+"""MMDetection's settings of a Faster or Mask R-CNN are torchvision's arguments, or are refused.
+
+What a config does not say is as `_base_/models/mask-rcnn_r50_fpn.py` and MMDetection's classes have
+it by default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from resnext_backbones.engine.written import read_section
+from resnext_backbones.errors import InputError
+from resnext_backbones.weights.preprocessing import Preprocessing
+
+EXPORTED = (
+    "exported whole are torchvision's Faster R-CNN, Mask R-CNN and RetinaNet with FPN, and "
+    "MMDetection's and Detectron2's Faster and Mask R-CNN with FPN; of all others the trunk is, "
+    "without --detector"
+)
+
+RESCALED = (1333, 800)
+TWO_STAGES, ONE_STAGE = ("faster_rcnn", "mask_rcnn"), ("retinanet",)
+
+FIXED: dict[str, tuple[Any, ...]] = {
+    "type": ("MaskRCNN", "FasterRCNN", "mmdet.MaskRCNN", "mmdet.FasterRCNN"),
+    "backbone.style": ("pytorch", None),
+    "backbone.strides": ([1, 2, 2, 2], None),
+    "backbone.dilations": ([1, 1, 1, 1], None),
+    "backbone.out_indices": ([0, 1, 2, 3], None),
+    "neck.type": ("FPN",),
+    "neck.num_outs": (5,),
+    "neck.start_level": (0, None),
+    "neck.add_extra_convs": (False, None),
+    "neck.norm_cfg": (None,),
+    "neck.act_cfg": (None,),
+    "neck.upsample_cfg": (None, {"mode": "nearest"}),
+    "rpn_head.type": ("RPNHead",),
+    "rpn_head.num_convs": (1, None),
+    "rpn_head.loss_cls.use_sigmoid": (True,),
+    "rpn_head.anchor_generator.type": ("AnchorGenerator",),
+    "rpn_head.anchor_generator.scales": ([8],),
+    "rpn_head.anchor_generator.ratios": ([0.5, 1.0, 2.0],),
+    "rpn_head.anchor_generator.strides": ([4, 8, 16, 32, 64],),
+    "rpn_head.anchor_generator.centers": (None,),
+    "rpn_head.anchor_generator.center_offset": (0, None),
+    "rpn_head.bbox_coder.type": ("DeltaXYWHBBoxCoder",),
+    "rpn_head.bbox_coder.target_means": ([0, 0, 0, 0], None),
+    "rpn_head.bbox_coder.target_stds": ([1, 1, 1, 1], None),
+    "rpn_head.bbox_coder.clip_border": (True, None),
+    "roi_head.type": ("StandardRoIHead",),
+    "roi_head.shared_head": (None,),
+    "roi_head.bbox_roi_extractor.type": ("SingleRoIExtractor",),
+    "roi_head.bbox_roi_extractor.finest_scale": (56, None),
+    "roi_head.bbox_roi_extractor.featmap_strides": ([4, 8, 16, 32],),
+    "roi_head.bbox_roi_extractor.roi_layer.type": ("RoIAlign",),
+    "roi_head.bbox_roi_extractor.roi_layer.sampling_ratio": (0, None),
+    "roi_head.bbox_roi_extractor.roi_layer.aligned": (True, None),
+    "roi_head.bbox_roi_extractor.roi_layer.pool_mode": ("avg", None),
+    "roi_head.bbox_head.type": ("Shared2FCBBoxHead",),
+    "roi_head.bbox_head.reg_class_agnostic": (False, None),
+    "roi_head.bbox_head.reg_decoded_bbox": (False, None),
+    "roi_head.bbox_head.loss_cls.use_sigmoid": (False, None),
+    "roi_head.bbox_head.loss_cls.type": ("CrossEntropyLoss",),
+    "roi_head.bbox_head.bbox_coder.type": ("DeltaXYWHBBoxCoder",),
+    "roi_head.bbox_head.bbox_coder.target_means": ([0, 0, 0, 0], None),
+    "test_cfg.rpn.nms.type": ("nms",),
+    "test_cfg.rpn.min_bbox_size": (0, None),
+    "test_cfg.rpn.nms_across_levels": (False, None),
+    "test_cfg.rcnn.nms.type": ("nms",),
+    "test_cfg.rcnn.mask_thr_binary": (0.5, None),
+}
+"""These must have one of these values, None where they are left out."""
+
+MASKED: dict[str, tuple[Any, ...]] = {
+    "roi_head.mask_roi_extractor.type": ("SingleRoIExtractor",),
+    "roi_head.mask_roi_extractor.finest_scale": (56, None),
+    "roi_head.mask_roi_extractor.featmap_strides": ([4, 8, 16, 32],),
+    "roi_head.mask_roi_extractor.roi_layer.type": ("RoIAlign",),
+    "roi_head.mask_roi_extractor.roi_layer.output_size": (14,),
+    "roi_head.mask_roi_extractor.roi_layer.sampling_ratio": (0, None),
+    "roi_head.mask_roi_extractor.roi_layer.aligned": (True, None),
+    "roi_head.mask_head.type": ("FCNMaskHead",),
+    "roi_head.mask_head.class_agnostic": (False, None),
+    "roi_head.mask_head.upsample_cfg": (None, {"type": "deconv", "scale_factor": 2}),
+}
+"""And of a Mask R-CNN these."""
+
+
+def _weights(stds: Any) -> tuple[float, ...]:
+    return tuple(round(1 / float(std), 6) for std in stds)
+
+
+TAKEN: dict[str, tuple[str, Callable[[Any], Any], Any]] = {
+    "rpn_pre_nms_top_n_test": ("test_cfg.rpn.nms_pre", int, 1000),
+    "rpn_post_nms_top_n_test": ("test_cfg.rpn.max_per_img", int, 1000),
+    "rpn_nms_thresh": ("test_cfg.rpn.nms.iou_threshold", float, 0.7),
+    "box_score_thresh": ("test_cfg.rcnn.score_thr", float, 0.05),
+    "box_nms_thresh": ("test_cfg.rcnn.nms.iou_threshold", float, 0.5),
+    "box_detections_per_img": ("test_cfg.rcnn.max_per_img", int, 100),
+    "bbox_reg_weights": (
+        "roi_head.bbox_head.bbox_coder.target_stds",
+        _weights,
+        (0.1, 0.1, 0.2, 0.2),
+    ),
+    "size_divisible": ("data_preprocessor.pad_size_divisor", int, 1),
+}
+"""torchvision's arguments, and where a config has them."""
+
+
+GIVEN: dict[str, tuple[Callable[[str], Any], tuple[str, ...]]] = {
+    "min_size": (int, ()),
+    "max_size": (int, ()),
+    "size_divisible": (int, ()),
+    "rpn_pre_nms_top_n_test": (int, TWO_STAGES),
+    "rpn_post_nms_top_n_test": (int, TWO_STAGES),
+    "rpn_nms_thresh": (float, TWO_STAGES),
+    "box_score_thresh": (float, TWO_STAGES),
+    "box_nms_thresh": (float, TWO_STAGES),
+    "box_detections_per_img": (int, TWO_STAGES),
+    "score_thresh": (float, ONE_STAGE),
+    "nms_thresh": (float, ONE_STAGE),
+    "detections_per_img": (int, ONE_STAGE),
+    "topk_candidates": (int, ONE_STAGE),
+}
+"""`--set` takes these, of the detectors that are named, or of all."""
+
+
+def given_settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """Returns what `--set` gives; raises InputError where it is no NAME=VALUE of the table."""
+    given = {}
+    for pair in pairs:
+        name, _, text = pair.partition("=")
+        try:
+            given[name] = GIVEN[name][0](text)
+            fits = given[name] >= 0
+        except (KeyError, ValueError):
+            fits = False
+        if not fits:
+            raise InputError(f"--set {pair}: use NAME=VALUE, a number, of {', '.join(GIVEN)}")
+    return given
+
+
+def check_given(given: Mapping[str, Any], kind: str) -> None:
+    """Raises InputError where a detector has no such setting: torchvision would ignore it."""
+    for name in given:
+        if GIVEN[name][1] and kind not in GIVEN[name][1]:
+            own = [each for each, (_, kinds) in GIVEN.items() if not kinds or kind in kinds]
+            raise InputError(f"--set {name}: {kind} has {', '.join(own)}")
+
+
+def mmdetection_settings(source: str, text: str) -> tuple[dict[str, Any], Preprocessing | None]:
+    """Returns arguments of torchvision's class, and the pixels that a checkpoint's config says.
+
+    Args:
+        source: for messages.
+        text: the config, which is read and not run.
+
+    Raises:
+        InputError: torchvision's network cannot meet a setting, which is named.
+    """
+    model = read_section(text, "model")
+    fixed = FIXED | (MASKED if _at(model, "roi_head.mask_head") else {})
+    for name, allowed in fixed.items():
+        held = _at(model, name)
+        if isinstance(held, str):
+            held = held.removeprefix("mmdet.")
+        if held not in allowed:
+            wanted = " or ".join(repr(value) for value in allowed if value is not None)
+            needed = f"to be {wanted}" if wanted else "left out"
+            raise InputError(
+                f"{source}: model.{name} is {held!r}, and torchvision's network, which is what is "
+                f"exported, needs it {needed}; nothing was written"
+                + (f"\n{EXPORTED}" if name == "type" else "")
+            )
+    settings = {
+        argument: convert(default if (value := _at(model, name)) is None else value)
+        for argument, (name, convert, default) in TAKEN.items()
+    }
+    longer, shorter = _rescaled(source, read_section(text, "test_pipeline"))
+    settings |= {"min_size": shorter, "max_size": longer}
+    shown = model.get("data_preprocessor") or {}
+    if not shown.get("mean"):
+        return settings, None
+    order = "RGB" if shown.get("bgr_to_rgb") else "BGR"
+    return settings, Preprocessing(order, tuple(shown["mean"]), tuple(shown["std"]))
+
+
+def _at(place: Any, name: str) -> Any:
+    for key in name.split("."):
+        place = place.get(key) if isinstance(place, Mapping) else None
+    return list(place) if isinstance(place, tuple) else place
+
+
+def _rescaled(source: str, pipeline: Any) -> tuple[int, int]:
+    """Returns the most pixels of the longer and of the shorter side of an image."""
+    steps = [step for step in pipeline or () if isinstance(step, Mapping)]
+    for step in steps:
+        kind, scale = step.get("type"), step.get("scale")
+        if kind == "Resize" and step.get("keep_ratio") and isinstance(scale, list | tuple):
+            return max(scale), min(scale)
+        if "Resize" in str(kind) or kind == "MultiScaleFlipAug":
+            raise InputError(
+                f"{source}: test_pipeline has {kind} with {dict(step)}, and what is exported "
+                "scales as Resize with a scale and keep_ratio=True does; nothing was written"
+            )
+    return RESCALED

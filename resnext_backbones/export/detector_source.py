@@ -1,0 +1,319 @@
+"""A file with a whole detector becomes torchvision's network, with the settings that it had."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torchvision.models import detection
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.retinanet import RetinaNetHead
+from torchvision.ops.feature_pyramid_network import (
+    FeaturePyramidNetwork,
+    LastLevelMaxPool,
+    LastLevelP6P7,
+)
+
+from resnext_backbones.adapters.torchvision import NamedResNeXt, ResNeXtFPN
+from resnext_backbones.adapters.torchvision_detectors import aligned_options
+from resnext_backbones.engine.written import read_section
+from resnext_backbones.errors import InputError
+from resnext_backbones.export.detector_settings import EXPORTED, check_given, mmdetection_settings
+from resnext_backbones.models.architecture import Architecture
+from resnext_backbones.weights.checkpoint import Checkpoint
+from resnext_backbones.weights.detector_names import CONTIGUOUS, MMDET, TORCHVISION
+from resnext_backbones.weights.download import hash_of
+from resnext_backbones.weights.errors import WeightsError
+from resnext_backbones.weights.files import read_file
+from resnext_backbones.weights.find import said_of
+from resnext_backbones.weights.preprocessing import RGB, Preprocessing
+from resnext_backbones.weights.write import architecture_of, metadata_of, network_of
+from resnext_backbones.weights.write_detectors import ALIGNED, convert_detector
+
+TRUNK = "backbone.body."
+RETINANET = "head.classification_head.cls_logits.weight"
+"""torchvision's RetinaNet, and no other detector with names of torchvision's trunks, has it."""
+
+UNSCALED = {"image_mean": [0.0] * 3, "image_std": [1.0] * 3}
+"""Pixels come normalised, as the metadata of the file say."""
+
+WITHOUT_EPS = "eeacb38b"
+"""torchvision's `COCO_V1` of RetinaNet, by the hash in its name, has norms with an eps of 0."""
+
+RETINANET_ANCHORS = 9
+
+
+@dataclass(frozen=True)
+class Source:
+    """Holds a detector as it was trained.
+
+    Attributes:
+        network: torchvision's, in eval mode.
+        kind: its class, in words of `resnext train`.
+        said: of the trunk and its weights, for the metadata.
+        pixels: that it expects.
+        classes: names by label, the background's first; empty where the file does not say them.
+        notes: what was taken for granted, in words.
+    """
+
+    network: nn.Module
+    kind: str
+    said: Mapping[str, str]
+    pixels: Preprocessing
+    classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+
+def detector_source(
+    source: str,
+    file: Path,
+    *,
+    pixels: Preprocessing | None = None,
+    norm_eps: float | None = None,
+    variant: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Source:
+    """Returns the detector of a file.
+
+    Args:
+        source, file: as it was named, and where it lies.
+        pixels, norm_eps: what the file does not say, as of `convert_detector`.
+        variant: of the trunk, where the file does not say it.
+        settings: arguments of torchvision's class that the file does not say, such as `min_size`.
+
+    Raises:
+        InputError: it is of a kind that is not exported, or a setting cannot be met.
+        WeightsError: as `convert_detector`.
+    """
+    content = read_file(file)
+    given = dict(settings or {})
+    model = _section(content, "model")
+    if isinstance(model, Mapping) and str(model.get("type")).startswith("resnext_backbones."):
+        return _of_run(source, file, content, model, given)
+    try:
+        if any(str(key).endswith(RETINANET) for key in _state(content)):
+            return _retinanet(source, file, content, pixels, norm_eps, variant, given)
+        return _two_stages(source, file, content, pixels, norm_eps, variant, given)
+    except WeightsError as error:
+        raise WeightsError(f"{error}\n{EXPORTED}") from None
+
+
+def _of_run(
+    source: str, file: Path, content: Mapping[str, Any], model: Mapping[str, Any], given: Any
+) -> Source:
+    """Returns the detector of a run with torchvision's, as its own config builds it."""
+    from mmengine.config import Config
+    from mmengine.registry import MODELS
+
+    from resnext_backbones.engine.checks.network import build_on_meta, differences
+    from resnext_backbones.tasks.torchvision.models import DETECTOR
+
+    if model["type"] != DETECTOR:
+        raise InputError(f"{source}: holds a {model['type']}, which is no detector. {EXPORTED}")
+    check_given(given, model["network"])
+    options = {**(model.get("options") or {}), **given}
+    sizes = {name: options.pop(name) for name in ("min_size", "max_size") if name in options}
+    backbone = {**model["backbone"], "weights": None}
+    cfg = Config({"model": {**model, **sizes, "options": options, "backbone": backbone}})
+    found, held, network = differences(file, content, build_on_meta(cfg))
+    if found:
+        raise InputError(found.message(f"checkpoint {source}", held, network))
+    built = MODELS.build(cfg.model)
+    built.load_state_dict(content["state_dict"])
+    shown = model["data_preprocessor"]
+    order = "BGR" if shown.get("rgb_to_bgr") else "RGB"
+    held_pixels = Preprocessing(order, tuple(shown["mean"]), tuple(shown["std"]))
+    body = built.network.backbone.body
+    names = (content.get("meta", {}).get("dataset_meta") or {}).get("classes", ())
+    return Source(
+        built.network.eval().requires_grad_(False),
+        model["network"],
+        _said(source, file, model["backbone"]["variant"], body),
+        held_pixels,
+        _classes(names),
+    )
+
+
+def _two_stages(
+    source: str,
+    file: Path,
+    content: Mapping[str, Any],
+    pixels: Preprocessing | None,
+    norm_eps: float | None,
+    variant: str | None,
+    given: dict[str, Any],
+) -> Source:
+    """Returns a Faster or Mask R-CNN of any layout, by way of torchvision's."""
+    config = _section(content, "model")
+    notes, names = [], (content.get("meta") or {}).get("dataset_meta") or {}
+    settings: dict[str, Any] = {}
+    if isinstance(config, Mapping):
+        settings, written = mmdetection_settings(source, content["meta"]["cfg"])
+        pixels = pixels or written
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "detector.pth"
+        done = convert_detector(
+            file,
+            path,
+            TORCHVISION,
+            pixels=pixels,
+            class_ids=CONTIGUOUS,
+            norm_eps=norm_eps,
+            variant=variant,
+        )
+        state = read_file(path)
+    layout = done.detector.layout
+    if not settings:
+        notes.append(
+            "settings: the file does not say them, so sizes, thresholds and numbers of boxes are "
+            f"those that {layout} has by default; --set NAME=VALUE gives another"
+        )
+        settings = {"size_divisible": 32}
+    said = said_of(state, TRUNK)
+    architecture = network_of(_trunk(state), said)
+    body = _body(architecture, state, (0, 1, 2, 3))
+    fpn, widths = _widths(state)
+    pyramid = _pyramid(body, fpn, LastLevelMaxPool())
+    rows = len(state["roi_heads.box_predictor.cls_score.weight"])
+    masks = done.detector.has_masks
+    options: dict[str, Any] = {
+        **(aligned_options(masks=masks, strides=body.strides) if ALIGNED in said else {}),
+        "box_head": TwoMLPHead(fpn * 49, widths["fc"]),
+        "box_predictor": FastRCNNPredictor(widths["fc"], rows),
+    }
+    if masks:
+        options |= {
+            "mask_head": MaskRCNNHeads(fpn, (widths["mask"],) * 4, 1),
+            "mask_predictor": MaskRCNNPredictor(widths["mask"], widths["up"], rows),
+        }
+    check_given(given, "mask_rcnn" if masks else "faster_rcnn")
+    build = detection.MaskRCNN if masks else detection.FasterRCNN
+    network = build(pyramid, None, **{**options, **UNSCALED, **settings, **given})
+    network.load_state_dict(state)
+    notes += [change for change in done.changed if "assumed" in change]
+    named = names.get("classes") or names.get("CLASSES") or ()
+    return Source(
+        network.eval().requires_grad_(False),
+        "mask_rcnn" if masks else "faster_rcnn",
+        _said(source, file, done.detector.trunk.variant, body),
+        done.pixels,
+        _classes(named) if layout == MMDET else _coco(rows),
+        tuple(notes),
+    )
+
+
+def _retinanet(
+    source: str,
+    file: Path,
+    content: Mapping[str, Any],
+    pixels: Preprocessing | None,
+    norm_eps: float | None,
+    variant: str | None,
+    given: dict[str, Any],
+) -> Source:
+    """Returns torchvision's RetinaNet, of its first or its second builder."""
+    from resnext_backbones.weights.detector_eps import batch_norms, give_eps
+
+    check_given(given, "retinanet")
+    held = Checkpoint.of(content, prefix="", source=source)
+    state = dict(_state(content))
+    architecture = architecture_of(source, file, content, held, variant)
+    said = metadata_of(source, file, variant or held.variant, architecture, None)
+    made = network_of(held.state, said)
+    normed = any(".conv.0.1.weight" in key for key in state)
+    p6 = state["backbone.fpn.extra_blocks.p6.weight"].shape[1]
+    body = _body(made, state, (1, 2, 3))
+    pyramid = _pyramid(body, 256, LastLevelP6P7(p6, 256))
+    rows = len(state[RETINANET]) // RETINANET_ANCHORS
+    norm = partial(nn.GroupNorm, 32) if normed else None
+    head = RetinaNetHead(256, RETINANET_ANCHORS, rows, norm_layer=norm)
+    network = detection.RetinaNet(pyramid, rows, head=head, **{**UNSCALED, **given})
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip()
+        raise InputError(
+            f"{source}: is no RetinaNet of torchvision's as a whole: {first}"
+        ) from None
+    eps = 0.0 if hash_of(file).startswith(WITHOUT_EPS) else norm_eps
+    if eps is not None:
+        trunk = dict(body.state_dict())
+        give_eps(trunk, batch_norms(trunk), eps, source)
+        body.load_state_dict(trunk)
+    recorded = pixels or Preprocessing.from_metadata(said_of(content, TRUNK))
+    notes = ["settings: torchvision's of RetinaNet, since the file does not say them"]
+    notes += [] if recorded else [f"pixels: {RGB}, torchvision's, since the file does not say them"]
+    return Source(
+        network.eval().requires_grad_(False),
+        "retinanet",
+        _said(source, file, variant or held.variant, body),
+        recorded or RGB,
+        _coco(rows),
+        tuple(notes),
+    )
+
+
+def _section(content: Mapping[str, Any], name: str) -> Any:
+    meta = content.get("meta")
+    return read_section(meta.get("cfg"), name) if isinstance(meta, Mapping) else None
+
+
+def _state(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the state dict in a file, alone or as torchvision's reference scripts save it."""
+    held = (content.get(key) for key in ("state_dict", "model"))
+    return next((each for each in held if isinstance(each, Mapping)), content)
+
+
+def _trunk(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(TRUNK): v for k, v in state.items() if k.startswith(TRUNK)}
+
+
+def _widths(state: Mapping[str, Tensor]) -> tuple[int, dict[str, int]]:
+    """Returns the channels of the pyramid, and the widths of the heads."""
+    fc, conv = state["roi_heads.box_predictor.cls_score.weight"], "roi_heads.mask_head.0.0.weight"
+    up = state.get("roi_heads.mask_predictor.mask_fcn_logits.weight")
+    widths = {"fc": fc.shape[1]}
+    if up is not None:
+        widths |= {"mask": len(state[conv]), "up": up.shape[1]}
+    return len(state["backbone.fpn.inner_blocks.0.0.weight"]), widths
+
+
+def _body(made: Architecture, state: Mapping[str, Tensor], stages: tuple[int, ...]) -> NamedResNeXt:
+    stages = tuple(i for i in stages if i < len(made.blocks))
+    names = [str(i) for i in range(len(stages))]
+    frozen = not any(key.endswith("num_batches_tracked") for key in _trunk(state))
+    norm = "FrozenBN" if frozen else "BN"
+    return NamedResNeXt(made, names=names, out_indices=stages, norm=norm)
+
+
+def _pyramid(body: NamedResNeXt, channels: int, top: Any) -> ResNeXtFPN:
+    fpn = FeaturePyramidNetwork(list(body.channels), channels, top)
+    pyramid = ResNeXtFPN(OrderedDict(body=body, fpn=fpn))
+    pyramid.out_channels = channels
+    return pyramid
+
+
+def _said(source: str, file: Path, variant: str, body: NamedResNeXt) -> dict[str, str]:
+    return {
+        "variant": variant,
+        **body.presupposed().to_metadata(),
+        "source": Path(source).name if "://" not in source else source,
+        "sha256": hash_of(file),
+    }
+
+
+def _classes(names: Any) -> tuple[str, ...]:
+    return ("__background__", *map(str, names)) if names else ()
+
+
+def _coco(rows: int) -> tuple[str, ...]:
+    """Returns torchvision's names of COCO's ids, where there are as many rows."""
+    names = detection.RetinaNet_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
+    return tuple(names) if rows == len(names) else ()
