@@ -126,6 +126,7 @@ def test_the_metadata(wheel: Path) -> None:
         "report",
         "completion",
         "loggers",
+        "docs",
         "dev",
     }
 
