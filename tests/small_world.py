@@ -25,7 +25,8 @@ SIDE = 96
 def make_world(folder: Path) -> Path:
     """Four images to train on and two to evaluate on, as each command names them."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "tools").symlink_to(ROOT / "tools")
+    for name in ("tools", "examples"):
+        (folder / name).symlink_to(ROOT / name)
     (folder / "my_data").symlink_to(".")
     (folder / "configs").mkdir()  # which takes more
     for path in (ROOT / "configs").iterdir():

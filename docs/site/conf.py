@@ -13,10 +13,21 @@ from sphinx.util.inspect import signature, stringify_signature  # noqa: E402
 import resnext_backbones  # noqa: E402
 
 NAVIGATION = {
-    "Start": ["docs/own_data", "docs/troubleshooting"],
-    "Train": ["docs/training", "docs/pretraining", "docs/annotations", "docs/images"],
+    "Start": ["docs/own_data", "docs/troubleshooting", "docs/upgrading"],
+    "Train": [
+        "docs/training",
+        "docs/pretraining",
+        "docs/annotations",
+        "docs/images",
+        "docs/clusters",
+    ],
     "Frameworks": ["docs/detectron2", "docs/torchvision", "docs/transformers", "docs/timm"],
-    "Your own detector": ["docs/custom_detector", "docs/pytorch_tools", "docs/mmcv_operators"],
+    "Your own detector": [
+        "docs/custom_detector",
+        "docs/export",
+        "docs/pytorch_tools",
+        "docs/mmcv_operators",
+    ],
     "Reference": ["docs/weights", "docs/variants", "docs/commands", "docs/api", "docs/benchmarks"],
     "Project": ["CONTRIBUTING", "CHANGELOG", "docs/not_run"],
 }
