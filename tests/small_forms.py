@@ -144,7 +144,6 @@ FORMS = (
     Form("resnext plan", more="--size 64x64 --batch 2"),
     Form("resnext report", leaves=(f"{MASK_RCNN}/report.html",)),
     Form("resnext tune", more="--size 64x64 --seconds 1"),
-    Form("resnext list", more="--size 64x64 --seconds 120"),
     Form("resnext convert"),
     Form("resnext export torchvision", more="--size 64", leaves=("x50.onnx", "x50.xml", "x50.bin")),
     Form("python examples/run_onnx.py"),
