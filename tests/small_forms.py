@@ -145,7 +145,7 @@ FORMS = (
     Form("resnext report", leaves=(f"{MASK_RCNN}/report.html",)),
     Form("resnext tune", more="--size 64x64 --seconds 1"),
     Form("resnext convert"),
-    Form("resnext export torchvision", more="--size 64", leaves=("x50.onnx", "x50.xml", "x50.bin")),
+    Form("resnext export torchvision", leaves=("x50.onnx", "x50.xml", "x50.bin")),
     Form("python examples/run_onnx.py"),
     Form("python tools/convert_weights.py"),
     Form(
