@@ -3,6 +3,7 @@
 # make test       the tests, in two processes, at most 12 minutes; JOBS=4 takes four
 # make test-all   these, then those that run whole configs: at most 45 minutes together
 # make benchmark  time and memory beside the peers'
+# make docs       the documents as a site, in build/site; a warning fails it
 # make lint       ruff and mypy
 #
 # Other versions: make test PYTHON=python3.13 VENV=.venv-3.13 CONSTRAINTS=constraints-oldest.txt
@@ -18,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 # mmcv is built where it sees no torch, as pip does by itself: else it would look for a compiler.
 unexport PIP_NO_BUILD_ISOLATION
 
-.PHONY: setup demo test test-whole test-all lint complexity model-index benchmark
+.PHONY: setup demo test test-whole test-all docs lint complexity model-index benchmark
 
 setup: $(VENV)/.done
 
@@ -39,6 +40,9 @@ test-whole: setup
 	$(PYTEST) -m whole
 
 test-all: test test-whole
+
+docs: setup
+	$(BIN)/sphinx-build -W -n --keep-going --quiet -c docs/site -b html . build/site
 
 lint: setup
 	$(BIN)/ruff check .

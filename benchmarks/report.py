@@ -129,8 +129,8 @@ def section(result: dict[str, Any]) -> str:
     copied = f"{result['limits']['copy_gb_per_second']:.0f} GB/s"
     return "\n\n".join(
         (
-            f"### {title(result)}",
-            f"    {result['command']}",
+            f"## {title(result)}",
+            f"```sh\n{result['command']}\n```",
             textwrap.fill(
                 f"{result['hardware']}; a matrix product reaches {limits}, a copy {copied}. "
                 f"{_versions(result)}; commit {result['commit']}. {_how(result)}",
@@ -160,8 +160,8 @@ def plain_section(result: dict[str, Any]) -> str:
     """Returns what was measured without a benchmark's settings as a part of a document."""
     return "\n\n".join(
         (
-            f"### {title(result)}",
-            f"    {result['command']}",
+            f"## {title(result)}",
+            f"```sh\n{result['command']}\n```",
             textwrap.fill(
                 f"{result['hardware']}; {_versions(result)}; commit {result['commit']}.", 100
             ),
@@ -175,8 +175,8 @@ def data_section(result: dict[str, Any]) -> str:
     images, runner = result["images"], result["runner"]
     return "\n\n".join(
         (
-            f"### {title(result)}",
-            f"    {result['command']}",
+            f"## {title(result)}",
+            f"```sh\n{result['command']}\n```",
             textwrap.fill(
                 f"{result['hardware']}; {images['count']} photographs of "
                 f"{images['mean_bytes'] / 1e3:.0f} KB on average; commit {result['commit']}.",
@@ -212,7 +212,7 @@ def update_document(document: Path = DOCUMENT, data: Path = DATA) -> Path:
         result = json.loads(path.read_text(encoding="utf-8"))
         size = f"{result['annotations']:,} annotations, {result['bytes'] / 1e6:.0f} MB"
         where = f"{size}, on one core of {result['hardware'].partition(',')[0]}."
-        sections.append(f"### Checking annotations\n\n{where}\n\n{check_data.markdown(result)}")
+        sections.append(f"## Checking annotations\n\n{where}\n\n{check_data.markdown(result)}")
     replace_between(document, BEGIN, END, "\n\n".join(sections))
     return document
 

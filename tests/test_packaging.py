@@ -127,6 +127,7 @@ def test_the_metadata(wheel: Path) -> None:
         "completion",
         "loggers",
         "export",
+        "docs",
         "dev",
     }
 
