@@ -6,11 +6,11 @@ python -m benchmarks.cost mask_rcnn_x50_32x4d_fpn_lsj_100e_coco
 
 The operations are those of all convolutions and matrix products in a step of `resnext plan`, with
 fake tensors and as many regions as the samplers take: an upper bound. The operations a second
-are those of the same detector's step on a real GPU, of which docs/benchmarks has the seconds: by the
-clock, in which this GPU waited for the processor at 2 images a step, and of its kernels alone,
+are those of the same detector's step on a real GPU, of which docs/benchmarks has the seconds: by
+the clock, in which this GPU waited for the processor at 2 images a step, and of its kernels alone,
 which is what there is to win by larger batches. The recipes train their norms, so there are no
-CUDA graphs. Nothing but these seconds is measured:
-reading images, synchronising 8 GPUs and the optimiser are left out.
+CUDA graphs. Nothing but these seconds is measured: reading images, synchronising 8 GPUs and the
+optimiser are left out.
 """
 
 from __future__ import annotations

@@ -46,11 +46,15 @@ def subject(cls: type[ResNeXt] = ResNeXt, **options) -> Subject:
     return subject_from(network, said, Facts(BGR, Crop(48, 64)), "")
 
 
-@pytest.mark.parametrize("name", quick(FORMATS, ["onnx", "pt2", "openvino"]))
-@pytest.mark.parametrize("cls", [ResNeXt, ResNeXtClassifier])
+WRITTEN = [(name, cls) for name in FORMATS for cls in (ResNeXt, ResNeXtClassifier)]
+QUICK = [("onnx", ResNeXtClassifier), *((name, ResNeXt) for name in ("onnx", "pt2", "openvino"))]
+
+
+@pytest.mark.parametrize("both", quick(WRITTEN, QUICK), ids=lambda b: f"{b[0]} {b[1].__name__}")
 def test_a_file_says_what_it_is_and_computes_what_the_network_does(
-    name: str, cls: type[ResNeXt], tmp_path: Path
+    both: tuple[str, type[ResNeXt]], tmp_path: Path
 ) -> None:
+    name, cls = both
     given = subject(cls)
     (done,) = write(given, paths_for(tmp_path / "net", [name], overwrite=False))
     assert done.path.name == f"net{FORMATS[name].suffix}"
