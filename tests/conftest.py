@@ -61,12 +61,24 @@ def _plain_ways(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _own_visualizer() -> Iterator[None]:
-    """Has no test write into the folder of the one before: MMEngine keeps visualizers by name."""
+    """Has no test write into the folder of the one before: MMEngine keeps visualizers by name, and
+    loggers with their files, which who sets up logging closes, and the next line opens again.
+    """
+    _leave_files_that_are_gone()
     yield
     if (visualization := sys.modules.get("mmengine.visualization")) is not None:
         visualizer = visualization.Visualizer
         for kind in (visualizer, *visualizer.__subclasses__()):
             kind._instance_dict.clear()
+
+
+def _leave_files_that_are_gone() -> None:
+    if (logs := sys.modules.get("mmengine.logging")) is not None:
+        for logger in logs.MMLogger._instance_dict.values():
+            for handler in list(logger.handlers):
+                path = getattr(handler, "baseFilename", None)
+                if path is not None and not Path(path).parent.is_dir():
+                    logger.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

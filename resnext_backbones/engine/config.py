@@ -233,6 +233,8 @@ def for_training(
         cfg.optim_wrapper.update(type="AmpOptimWrapper", loss_scale="dynamic")
     elif amp:
         log_warning(NO_GPU_FOR_FP16)
+    if loggers and not cfg.get("visualizer"):
+        raise InputError(f"--loggers: config {cfg.filename} has no visualizer; add one")
     backends = (cfg.get("visualizer") or {}).setdefault("vis_backends", [])
     if loggers is not None:
         use_loggers(backends, loggers)
@@ -248,6 +250,13 @@ def use_loggers(backends: list[Any], names: Sequence[str]) -> None:
     own = ("TensorboardVisBackend", RUN_LOGGER)
     backends[:] = [backend for backend in backends if backend["type"] not in own]
     backends += [{"type": RUN_LOGGER, "name": n, "logger": n} for n in dict.fromkeys(names)]
+
+
+def leave_loggers(cfg: Config) -> None:
+    """Takes the loggers of a training from the config that it wrote, for another use of it."""
+    visualizer = cfg.get("visualizer") or {}
+    if backends := visualizer.get("vis_backends"):
+        visualizer["vis_backends"] = [b for b in backends if b["type"] != RUN_LOGGER]
 
 
 def _use_own_parts(cfg: Config) -> None:

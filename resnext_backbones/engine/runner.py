@@ -20,7 +20,7 @@ from resnext_backbones.adapters import mmengine as _reads_files  # noqa: F401
 from resnext_backbones.engine import hosts, loop, optim  # noqa: F401
 from resnext_backbones.engine.alike import facts_of
 from resnext_backbones.engine.checkpoints import MissedValidationHook, SavedStatisticsHook
-from resnext_backbones.engine.config import build_errors_named
+from resnext_backbones.engine.config import build_errors_named, leave_loggers
 from resnext_backbones.engine.curves import CurvesHook
 from resnext_backbones.engine.failures import said
 from resnext_backbones.engine.hooks import EvaluatedHook, FiniteLossHook, RunWaysHook
@@ -119,6 +119,7 @@ def evaluate(
     """Evaluates a checkpoint on the config's test data, with its hooks and these, and returns the
     metrics, which are written as JSON to `out`, and beside it as a table, which is printed too.
     """
+    leave_loggers(cfg)
     with watched(cfg):
         start(cfg, FOR_TESTS, checkpoint)
         runner = build_runner(cfg, "test_loop")

@@ -47,7 +47,7 @@ def model_card(
         facts: names and values of its table.
         loads: lines of Python that load it.
         classifies: it has a head.
-        licence: of the weights, as `publishers` has it, or the Hub's name of another.
+        licence: of the weights, as `publishers` has it.
         data_set: that the result is of.
         top1: the accuracy there, in percent; None where none is known.
     """

@@ -13,8 +13,10 @@ import torch
 
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
+from mmengine.config import Config
+
 from resnext_backbones.engine import loggers
-from resnext_backbones.engine.config import use_loggers
+from resnext_backbones.engine.config import RUN_LOGGER, leave_loggers, use_loggers
 from resnext_backbones.engine.loggers import LOGGERS, check_loggers, log
 from resnext_backbones.engine.loggers.backend import begun
 from resnext_backbones.engine.loggers.log import Log
@@ -150,3 +152,23 @@ def test_what_a_run_began_with_is_the_newest_entry(tmp_path: Path) -> None:
     (tmp_path / "record.json").write_text('[{"command": "a"}, {"command": "b"}]')
     (tmp_path / "plan.json").write_text('{"planned_bytes": 3}')
     assert begun(tmp_path) == {"command": "b", "plan": {"planned_bytes": 3}}
+
+
+def test_who_tests_a_runs_own_config_logs_nothing() -> None:
+    own = {"type": "resnext_backbones.LocalVisBackend"}
+    logger = {"type": RUN_LOGGER, "name": "wandb", "logger": "wandb"}
+    cfg = Config({"visualizer": {"vis_backends": [own, logger]}})
+    leave_loggers(cfg)
+    assert cfg.visualizer.vis_backends == [own]
+    leave_loggers(Config({}))
+
+
+def test_images_do_not_pile_up(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(log, "FINISH_SECONDS", -4.9)
+    own, said = begin(tmp_path, monkeypatch, lambda _: (Backend(), "a"))
+    own.scalars({"hangs": 1}, 1)
+    for step in range(log.IMAGES + 5):
+        own.image("a", np.zeros((2, 2, 3), np.uint8), step)
+    assert own._writes.qsize() <= log.IMAGES + 1
+    assert "is behind, and gets no images" in said[0]
+    own.close()

@@ -26,6 +26,9 @@ START_SECONDS = 120
 WAITING = 100_000
 """So many writes are kept for a service that does not answer."""
 
+IMAGES = 100
+"""Of images no more are kept."""
+
 OFFLINE = {
     "wandb": "WANDB_MODE=offline",
     "mlflow": "no MLFLOW_TRACKING_URI, which keeps it in the work directory",
@@ -80,6 +83,9 @@ class Log:
         try:
             service = SERVICES[self.name]
             backend, known_as = service.start(run)
+            if self._error:  # it answers after all, and nobody waits any more
+                self._guarded(backend.close)
+                return
             self._keep(run, known_as)
         except BaseException as error:  # a service may mean to end the interpreter
             self._error = _line(error)
@@ -129,6 +135,9 @@ class Log:
 
     def image(self, name: str, image: np.ndarray, step: int) -> None:
         """Logs an image (H, W, 3), RGB."""
+        if self._writes.qsize() > IMAGES:
+            self._fail("is behind, and gets no images")
+            return
         self._put(lambda backend: backend.add_image(name, image, step))
 
     def tell(self, facts: Mapping[str, Any]) -> None:

@@ -82,7 +82,22 @@ def _tensorboard(run: Run) -> tuple[Any, str]:
     return backend, ""
 
 
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
+    "WANDB_ERROR_REPORTING": "false",
+}
+"""Where nobody set these otherwise, services tell their makers nothing of a run, and MLflow draws
+no number from Python's generator when a server does not answer."""
+
+
+def _be_quiet() -> None:
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+
+
 def _wandb(run: Run) -> tuple[Any, str]:
+    _be_quiet()
     import wandb
 
     known_as = run.known_as or uuid4().hex[:8]
@@ -103,6 +118,7 @@ def _wandb(run: Run) -> tuple[Any, str]:
 
 
 def _mlflow(run: Run) -> tuple[Any, str]:
+    _be_quiet()
     import mlflow
 
     given = os.environ.get("MLFLOW_TRACKING_URI")  # which MLflow sets as well, from here on
@@ -137,8 +153,9 @@ def _clearml(run: Run) -> tuple[Any, str]:
         init_kwargs={
             "project_name": os.environ.get("CLEARML_PROJECT", PROJECT),
             "task_name": run.work_dir.name,
-            "continue_last_task": known_as or False,
-            "reuse_last_task_id": False,
+            # 0, since steps count on by themselves; ClearML would add the last one to each.
+            "continue_last_task": 0 if known_as else False,
+            "reuse_last_task_id": known_as or False,
             # The repository is in the record, and to look for it can take minutes at the end.
             "auto_connect_frameworks": dict.fromkeys(CLEARML_PATCHES, False),
             "auto_connect_arg_parser": False,

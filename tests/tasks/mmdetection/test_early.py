@@ -56,7 +56,7 @@ SETTINGS: dict[str, tuple[Any, str]] = {
     "train_dataloader.dataset.metainfo": ({"CLASSES": ("a",)}, "metainfo.CLASSES: .*classes"),
     "train_dataloader.dataset.filter_cfgs": ({}, "dataset.filter_cfgs: CocoDataset.*filter_cfg"),
     "train_dataloader.dataset.pipeline.2.keep_ration": (True, "keep_ration: Resize .*keep_ratio"),
-    "visualizer.vis_backends": ([{"type": "WandbVisBackend"}], "pip install wandb"),
+    "visualizer.vis_backends": ([{"type": "DVCLiveVisBackend"}], "pip install dvclive"),
     "model.backbone.init_cfg": ({"type": "Pretrained"}, "PretrainedInit needs checkpoint"),
     "model.neck.init_cfg": ({"type": "Xaviar"}, "neck.init_cfg.type Xaviar: .*Xavier"),
     "model.neck.norm_cfg": ({"type": "BatchNorm"}, "neck.norm_cfg.type BatchNorm: .*try"),
