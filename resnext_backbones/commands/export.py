@@ -93,8 +93,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--crop",
         type=_crop,
         metavar="SIZE/RESIZE",
-        help="of a classifier that does not say it: the middle pixels of how many on the shorter "
-        "side, as 224/256; whole: images as they are",
+        help="what images are cut to, where the weights do not say it: the middle pixels of how "
+        "many on the shorter side, resized bilinearly, as 224/256; whole: images as they are. "
+        "Trunks are quantised so",
     )
     parser.add_argument(
         "--pixels",
@@ -115,6 +116,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _run_network(args: argparse.Namespace) -> None:
+    from resnext_backbones.errors import InputError
     from resnext_backbones.export.accuracy import Validation
     from resnext_backbones.export.quantise import USED, Calibration, check_quantised
     from resnext_backbones.export.report import lines_of, said_of
@@ -135,6 +137,8 @@ def _run_network(args: argparse.Namespace) -> None:
         trunk=args.trunk,
         out_indices=args.out_indices,
     )
+    if args.crop and not args.int8 and subject.metadata["task"] == "trunk":
+        raise InputError("--crop: a trunk takes any size, and only --int8 needs a crop of it")
     most = args.int8_images or USED
     write(
         subject,

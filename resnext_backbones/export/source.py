@@ -131,6 +131,12 @@ def _built(made: Architecture, classes: int | None, out_indices: Sequence[int] |
 
 
 def subject_from(network: ResNeXt, said: dict[str, str], facts: Facts, note: str) -> Subject:
+    """Returns a network as it is exported, fused where it can be.
+
+    Args:
+        said: of the network and its weights, for the metadata; the rest is added.
+        note: what was taken for granted, in words, or "".
+    """
     network = network.eval().requires_grad_(False)
     classifier = isinstance(network, ResNeXtClassifier)
     outputs = (
@@ -158,4 +164,4 @@ def subject_from(network: ResNeXt, said: dict[str, str], facts: Facts, note: str
         **made_by(),
     }
     channels = network.architecture.in_channels
-    return Subject(fused, network, outputs, metadata, channels, least, note)
+    return Subject(fused, network, outputs, metadata, channels, least, note, facts.crop)

@@ -20,6 +20,7 @@ from resnext_backbones.export import compare
 from resnext_backbones.export.facts import CROP, crop_of
 from resnext_backbones.export.formats import FORMATS
 from resnext_backbones.export.images import array_of, preprocessing_of
+from resnext_backbones.export.quantise import Calibration
 from resnext_backbones.export.source import subject_of
 from resnext_backbones.weights.preprocessing import BGR, RGB, Preprocessing
 from resnext_backbones.weights.publishers import Crop
@@ -94,8 +95,30 @@ def test_pixels_that_are_not_known_are_never_guessed(tmp_path: Path, images: Pat
     cli.main(["export", str(silent), "--format", "pt2", "--out", str(tmp_path / "out")])
     assert "pixels: not known; --pixels says it" in capsys.readouterr().out
     subject = subject_of(str(silent), pixels=RGB, crop=Crop(224, 256))
-    said = preprocessing_of(subject.metadata, "--val")
-    assert (said["order"], said["crop"]["resize"]) == ("RGB", 256)
+    said = preprocessing_of(subject, "--val")
+    assert (said["order"], said["crop"].resize) == ("RGB", 256)
+
+
+def test_a_crop_that_is_not_known_is_never_guessed(tmp_path: Path, images: Path, capsys) -> None:
+    silent = written(tmp_path / "silent.safetensors", BGR)
+    for options in (["--val", images], ["--int8", images], ["--trunk", "--int8", images]):
+        said = refused(capsys, silent, *options, "--out", tmp_path / "out")
+        assert f"{options[-2]}: the weights do not say what is cut out of an image" in said
+        assert "--crop 224/256, or --crop whole" in said
+    said = refused(capsys, silent, "--trunk", "--crop", "whole", "--out", tmp_path / "out")
+    assert "--crop: a trunk takes any size, and only --int8 needs a crop of it" in said
+
+
+def test_a_trunk_is_quantised_with_the_images_that_its_network_is_for(
+    weights: Path, tmp_path: Path, images: Path
+) -> None:
+    def calibrated(source: Path, **options) -> tuple[int, ...]:
+        subject = subject_of(str(source), trunk=True, **options)
+        return next(Calibration.of(images, subject, 1).batches()).shape
+
+    assert calibrated(weights) == (1, 3, 48, 48)
+    silent = written(tmp_path / "silent.safetensors", BGR)
+    assert calibrated(silent, crop="whole") == (1, 3, 80, 96)
 
 
 def test_the_command_offers_the_table_of_formats() -> None:
@@ -193,7 +216,7 @@ def test_the_examples_find_what_the_network_finds(name, weights: Path, images: P
     (done,) = write(subject, paths_for(tmp_path / "net", [name], overwrite=False))
     head, *top = ran(name, done.path, image)
     assert head == f"logits (1, {CLASSES})"
-    said = preprocessing_of(subject.metadata, "")
+    said = preprocessing_of(subject, "")
     array = array_of(Image.open(image), said)
     assert array.shape == (1, 3, 48, 48)
     with torch.inference_mode():
