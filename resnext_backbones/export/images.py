@@ -20,8 +20,8 @@ from resnext_backbones.weights.publishers import WHOLE, Crop
 
 
 def preprocessing_of(subject: Subject, option: str) -> dict[str, Any]:
-    """Returns what becomes of an image, its `crop` as of `Subject`; InputError: it is not known, and
-    `option` needs it.
+    """Returns what becomes of an image, its `crop` as of `Subject`; InputError: it is not known,
+    and `option` needs it.
     """
     said = json.loads(subject.metadata["preprocessing"])
     if said == UNKNOWN:
