@@ -1,4 +1,4 @@
-"""An image through a file of `resnext export --format aoti`, which was compiled.
+"""Runs an image through a file of `resnext export --format aoti`, which was compiled.
 
 python examples/run_aoti.py x50.aoti.pt2 street.jpg
 """
@@ -8,15 +8,18 @@ import sys
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 network = torch._inductor.aoti_load_package(sys.argv[1])
 said = network.get_metadata()
 pixels = json.loads(said["preprocessing"])
 if pixels == "unknown":
     sys.exit("the file does not say which pixels the network expects")
+if said["task"] == "classifier" and pixels["crop"] is None:
+    sys.exit("the file does not say what is cut out of an image; export it with --crop")
 
-image = Image.open(sys.argv[2]).convert("L" if pixels["order"] == "grey" else "RGB")
+image = ImageOps.exif_transpose(Image.open(sys.argv[2]))  # as a camera was held
+image = image.convert("L" if pixels["order"] == "grey" else "RGB")
 if isinstance(crop := pixels["crop"], dict):  # the middle, of an image with this shorter side
     sides = [crop["resize"] * side // min(image.size) for side in image.size]
     image = image.resize(sides, Image.Resampling[crop["interpolation"].upper()])

@@ -1,4 +1,4 @@
-"""An image through a file of `resnext export --format onnx`, without PyTorch.
+"""Runs an image through a file of `resnext export --format onnx`, without PyTorch.
 
 python examples/run_onnx.py x50.onnx street.jpg
 """
@@ -8,15 +8,18 @@ import sys
 
 import numpy as np
 import onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
 
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 said = session.get_modelmeta().custom_metadata_map
 pixels = json.loads(said["preprocessing"])
 if pixels == "unknown":
     sys.exit("the file does not say which pixels the network expects")
+if said["task"] == "classifier" and pixels["crop"] is None:
+    sys.exit("the file does not say what is cut out of an image; export it with --crop")
 
-image = Image.open(sys.argv[2]).convert("L" if pixels["order"] == "grey" else "RGB")
+image = ImageOps.exif_transpose(Image.open(sys.argv[2]))  # as a camera was held
+image = image.convert("L" if pixels["order"] == "grey" else "RGB")
 if isinstance(crop := pixels["crop"], dict):  # the middle, of an image with this shorter side
     sides = [crop["resize"] * side // min(image.size) for side in image.size]
     image = image.resize(sides, Image.Resampling[crop["interpolation"].upper()])

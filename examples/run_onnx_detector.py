@@ -1,4 +1,4 @@
-"""What a detector finds in an image, by a file of `resnext export --detector`, without PyTorch.
+"""Prints what a detector finds in an image, by a file of `resnext export --detector` alone.
 
 python examples/run_onnx_detector.py mask_rcnn.onnx street.jpg
 """
@@ -8,13 +8,14 @@ import sys
 
 import numpy as np
 import onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
 
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 said = session.get_modelmeta().custom_metadata_map
 pixels, classes = json.loads(said["preprocessing"]), json.loads(said["classes"])
 
-values = np.asarray(Image.open(sys.argv[2]).convert("RGB"), np.float32)
+image = ImageOps.exif_transpose(Image.open(sys.argv[2]))  # as a camera was held
+values = np.asarray(image.convert("RGB"), np.float32)
 values = values[..., ::-1] if pixels["order"] == "BGR" else values
 values = (values - np.float32(pixels["mean"])) / np.float32(pixels["std"])
 images = np.ascontiguousarray(values.transpose(2, 0, 1)[None])  # the file scales it

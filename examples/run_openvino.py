@@ -1,4 +1,4 @@
-"""An image through a file of `resnext export --format openvino`, without PyTorch.
+"""Runs an image through a file of `resnext export --format openvino`, without PyTorch.
 
 python examples/run_openvino.py x50.xml street.jpg
 """
@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import openvino
-from PIL import Image
+from PIL import Image, ImageOps
 
 model = openvino.Core().read_model(sys.argv[1])
 said = model.get_rt_info(["resnext_backbones"]).astype(dict)
@@ -18,8 +18,11 @@ compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f3
 pixels = json.loads(said["preprocessing"])
 if pixels == "unknown":
     sys.exit("the file does not say which pixels the network expects")
+if said["task"] == "classifier" and pixels["crop"] is None:
+    sys.exit("the file does not say what is cut out of an image; export it with --crop")
 
-image = Image.open(sys.argv[2]).convert("L" if pixels["order"] == "grey" else "RGB")
+image = ImageOps.exif_transpose(Image.open(sys.argv[2]))  # as a camera was held
+image = image.convert("L" if pixels["order"] == "grey" else "RGB")
 if isinstance(crop := pixels["crop"], dict):  # the middle, of an image with this shorter side
     sides = [crop["resize"] * side // min(image.size) for side in image.size]
     image = image.resize(sides, Image.Resampling[crop["interpolation"].upper()])

@@ -22,6 +22,9 @@ from resnext_backbones.commands.arguments import add, complete_weights, image_si
 from resnext_backbones.commands.convert import PIXELS
 from resnext_backbones.commands.export_detector import add_detector_arguments, run_detector
 
+OF_DETECTORS = ("images", "set", "norm_eps")
+"""Options of whole detectors alone."""
+
 FORMATS = ("onnx", "pt2", "aoti", "openvino")
 """As `export.formats` has them, which needs PyTorch."""
 
@@ -54,7 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="onnx; pt2, of torch.export; aoti, compiled for this machine by AOTInductor; openvino",
     )
     parser.add_argument(
-        "--out", type=Path, help="the file, or its name without a suffix; default: the variant"
+        "--out",
+        type=Path,
+        help="the file, or its name without a suffix; default: the last part of SOURCE, without "
+        "the suffix of a file of weights",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
     parser.add_argument(
@@ -86,15 +92,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--val",
         type=Path,
         metavar="IMAGES",
-        help="of a classifier: a folder for each class; measures top-1 in the runtime and in "
-        "PyTorch",
+        help="of a classifier: a folder for each class, numbered from 0 by their sorted names; "
+        "measures top-1 in the runtime and in PyTorch",
     )
     parser.add_argument(
         "--crop",
         type=_crop,
         metavar="SIZE/RESIZE",
-        help="of a classifier that does not say it: the middle pixels of how many on the shorter "
-        "side, as 224/256; whole: images as they are",
+        help="what images are cut to, where the weights do not say it: the middle pixels of how "
+        "many on the shorter side, resized bilinearly, as 224/256; whole: images as they are. "
+        "Trunks are quantised so",
     )
     parser.add_argument(
         "--pixels",
@@ -115,15 +122,22 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _run_network(args: argparse.Namespace) -> None:
+    from resnext_backbones.errors import InputError
     from resnext_backbones.export.accuracy import Validation
     from resnext_backbones.export.quantise import USED, Calibration, check_quantised
     from resnext_backbones.export.report import lines_of, said_of
     from resnext_backbones.export.source import subject_of
-    from resnext_backbones.export.write import paths_for, write
+    from resnext_backbones.export.write import default_out, paths_for, write
 
-    paths = paths_for(
-        args.out or Path(Path(args.source).stem), args.format, overwrite=args.overwrite
-    )
+    for option in OF_DETECTORS:
+        if getattr(args, option) not in (None, []):
+            raise InputError(
+                f"--{option.replace('_', '-')}: is for whole detectors; add --detector"
+            )
+    if args.int8_images and not args.int8:
+        raise InputError("--int8-images: is how many images of --int8 are used; name their folder")
+    out = args.out or default_out(args.source)
+    paths = paths_for(out, args.format, overwrite=args.overwrite)
     if args.int8:
         check_quantised(args.format)
     subject = subject_of(
@@ -135,6 +149,8 @@ def _run_network(args: argparse.Namespace) -> None:
         trunk=args.trunk,
         out_indices=args.out_indices,
     )
+    if args.crop and not args.int8 and subject.metadata["task"] == "trunk":
+        raise InputError("--crop: a trunk takes any size, and only --int8 needs a crop of it")
     most = args.int8_images or USED
     write(
         subject,

@@ -9,7 +9,7 @@ from pathlib import Path
 def commit(folder: Path) -> str:
     """Returns the commit that is checked out, with `-dirty` behind it where code was changed since.
 
-    It is empty where the folder is none of a repository's own.
+    It is empty where the folder is none of a repository's own, or there is no Git.
     """
     if not _git(folder, "ls-files", "--", "."):
         return ""
@@ -20,7 +20,10 @@ def commit(folder: Path) -> str:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments], capture_output=True, text=True, cwd=folder, check=False
-    )
+    try:
+        done = subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, cwd=folder, check=False
+        )
+    except OSError:  # slim images have no Git
+        return ""
     return done.stdout.strip()

@@ -1,4 +1,4 @@
-"""Top-1 accuracy of a file beside PyTorch's, on images in a folder for each class."""
+"""Measures a file's top-1 accuracy beside PyTorch's, on images in a folder for each class."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Validation:
     @classmethod
     def of(cls, folder: Path, subject: Subject) -> Validation:
         """Returns the images of a folder; InputError: the network has no logits, or other classes,
-        or it is not known which pixels it expects.
+        or it is not known which pixels it expects, or which crop.
         """
         (output, *_) = subject.outputs
         if output.stride is not None:
             raise InputError(f"--val {folder}: accuracy is a classifier's; leave out --val")
-        said = preprocessing_of(subject.metadata, "--val")
+        said = preprocessing_of(subject, "--val")
         images = folder_a_class(folder)
         if len(images.classes) != output.channels:
             raise InputError(

@@ -1,4 +1,4 @@
-"""What is known of the images that weights expect."""
+"""Weights, or those who have them, say which images they expect."""
 
 from __future__ import annotations
 

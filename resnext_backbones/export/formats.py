@@ -11,7 +11,6 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from resnext_backbones.errors import InputError
 from resnext_backbones.export.subject import Subject
 
 Arrays = list[NDArray[Any]]
@@ -69,10 +68,3 @@ FORMATS: dict[str, Format] = {
     "openvino": Format(".xml", "OpenVINO", "to_openvino", (".bin",)),
 }
 """`--format` takes these names."""
-
-
-def format_named(name: str) -> Format:
-    """Returns a row of the table; raises InputError where there is none."""
-    if name not in FORMATS:
-        raise InputError(f"format {name}: there is none; use one of {', '.join(FORMATS)}")
-    return FORMATS[name]

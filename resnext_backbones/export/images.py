@@ -1,4 +1,4 @@
-"""Real images, as the network of a file takes them: its metadata say what becomes of them."""
+"""Real images become what the network of a file takes, as its metadata say."""
 
 from __future__ import annotations
 
@@ -15,29 +15,32 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from resnext_backbones.data.find_images import is_left_over
 from resnext_backbones.errors import InputError
 from resnext_backbones.export.metadata import UNKNOWN
+from resnext_backbones.export.subject import Subject
 from resnext_backbones.weights.publishers import WHOLE, Crop
 
 
-def preprocessing_of(metadata: Mapping[str, str], option: str) -> dict[str, Any]:
-    """Returns what becomes of an image; InputError: it is not known, and `option` needs it."""
-    said = json.loads(metadata["preprocessing"])
+def preprocessing_of(subject: Subject, option: str) -> dict[str, Any]:
+    """Returns what becomes of an image, its `crop` as of `Subject`; InputError: it is not known,
+    and `option` needs it.
+    """
+    said = json.loads(subject.metadata["preprocessing"])
     if said == UNKNOWN:
         raise InputError(
             f"{option}: the weights do not say which pixels they expect, and with others the "
             "result is wrong; --pixels says it"
         )
-    return said
+    if subject.crop is None:
+        raise InputError(
+            f"{option}: the weights do not say what is cut out of an image, and with another size "
+            "the result is wrong; --crop says it, as --crop 224/256, or --crop whole"
+        )
+    return {**said, "crop": subject.crop}
 
 
 def array_of(image: Image.Image, said: Mapping[str, Any]) -> NDArray[np.float32]:
-    """Returns an RGB image as (1, C, H, W), cut and normalised.
-
-    A crop that is not known, as a trunk's, is the usual one.
-    """
-    crop = Crop() if said["crop"] is None else said["crop"]
-    if crop != WHOLE:
-        crop = Crop(**crop) if isinstance(crop, dict) else crop
-        image = _cut(image, crop)
+    """Returns an RGB image as (1, C, H, W), cut and normalised as `preprocessing_of` says."""
+    if said["crop"] != WHOLE:
+        image = _cut(image, said["crop"])
     if said["order"] == "grey":
         image = image.convert("L")
     stored = np.asarray(image, np.float32)

@@ -15,9 +15,6 @@ from resnext_backbones.export.subject import Output
 from resnext_backbones.weights.preprocessing import Preprocessing
 from resnext_backbones.weights.publishers import Crop
 
-PREPROCESSING, OUTPUTS = "preprocessing", "outputs"
-"""Keys of the metadata whose values are JSON, beside `architecture`."""
-
 UNKNOWN = "unknown"
 
 

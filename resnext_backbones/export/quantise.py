@@ -1,4 +1,4 @@
-"""Eight bits a weight and an activation, by the post-training quantisation of each runtime."""
+"""Weights and activations get 8 bits, by the post-training quantisation of each runtime."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ class Calibration:
     @classmethod
     def of(cls, folder: Path, subject: Subject, most: int = USED) -> Calibration:
         """Returns at most so many images of a folder; InputError: there are none, or it is not
-        known which pixels the network expects.
+        known which pixels the network expects, or which crop.
         """
-        said = preprocessing_of(subject.metadata, "--int8")
+        said = preprocessing_of(subject, "--int8")
         return cls(folder, some_of(folder, "--int8", most), said)
 
     def __str__(self) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from resnext_backbones.errors import InputError
+from resnext_backbones.export.extra import need
 from resnext_backbones.export.facts import Facts, facts_of
 from resnext_backbones.export.metadata import made_by, outputs_text, preprocessing_text
 from resnext_backbones.export.subject import Output, Subject
@@ -92,6 +93,8 @@ def subject_of(
 
 def _named(name: str, weights: str | None) -> tuple[str | None, str]:
     """Returns a variant, if one is named, and the source of weights."""
+    if name == RANDOM:
+        raise InputError(f"{name}: is no network; name a variant, with --weights {RANDOM}")
     if name in VARIANTS:
         if weights is None:
             raise InputError(
@@ -111,9 +114,16 @@ def file_of(source: str) -> Path:
     """Returns the file of a source; of the folder of a run its newest checkpoint."""
     folder = Path(source)
     if folder.is_dir() and not any((folder / name).is_file() for name in SAVED):
+        need("mmengine", extra="export,pretrain")
         from resnext_backbones.engine.checkpoints import newest_checkpoint
 
-        if found := newest_checkpoint(folder):
+        try:
+            found = newest_checkpoint(folder)
+        except InputError as error:
+            raise InputError(
+                f"{source}: no checkpoint of this run is known to be whole; name the file of one"
+            ) from error
+        if found:
             return found
     try:
         return locate(source)
@@ -131,6 +141,12 @@ def _built(made: Architecture, classes: int | None, out_indices: Sequence[int] |
 
 
 def subject_from(network: ResNeXt, said: dict[str, str], facts: Facts, note: str) -> Subject:
+    """Returns a network as it is exported, fused where it can be.
+
+    Args:
+        said: of the network and its weights, for the metadata; the rest is added.
+        note: what was taken for granted, in words, or "".
+    """
     network = network.eval().requires_grad_(False)
     classifier = isinstance(network, ResNeXtClassifier)
     outputs = (
@@ -158,4 +174,4 @@ def subject_from(network: ResNeXt, said: dict[str, str], facts: Facts, note: str
         **made_by(),
     }
     channels = network.architecture.in_channels
-    return Subject(fused, network, outputs, metadata, channels, least, note)
+    return Subject(fused, network, outputs, metadata, channels, least, note, facts.crop)

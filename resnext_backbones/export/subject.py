@@ -1,4 +1,4 @@
-"""What is exported: a network in eval mode, what it takes and gives, and what its file says."""
+"""Export takes this: a network in eval mode, what it takes and gives, and what its file says."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
+
+from resnext_backbones.weights.publishers import Crop
 
 INPUT = "images"
 """The one input of every file has this name: (N, C, H, W), float32, normalised."""
@@ -38,6 +40,8 @@ class Subject:
         in_channels: of the images.
         least: pixels a side that images have at least.
         note: why it is written as it is, in words for the report; "" where there is nothing to say.
+        crop: of the images that the weights are for, `whole` or None as of `export.facts`; a trunk
+            is quantised with it, though its file takes any size and says none.
     """
 
     network: nn.Module
@@ -47,6 +51,7 @@ class Subject:
     in_channels: int = 3
     least: int = 32
     note: str = ""
+    crop: Crop | str | None = None
 
     def values(self, result: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Returns what a network returned as a tuple, in the order of `outputs`."""

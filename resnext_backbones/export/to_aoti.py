@@ -1,4 +1,4 @@
-"""AOTInductor's package: a library that a C++ compiler makes of the program, for this machine."""
+"""AOTInductor packs a library that a C++ compiler makes of the program, for this machine."""
 
 from __future__ import annotations
 
@@ -32,12 +32,27 @@ def check() -> None:
 def write(
     program: ExportedProgram, subject: Subject, path: Path, metadata: Mapping[str, str]
 ) -> None:
-    """Compiles the program, with the metadata in the package's own."""
-    torch._inductor.aoti_compile_and_package(
-        program,
-        package_path=str(path),
-        inductor_configs={"aot_inductor.metadata": dict(metadata)},
-    )
+    """Compiles the program, with the metadata in the package's own; InputError: the compiler fails,
+    as where a header is missing.
+    """
+    from torch._inductor.exc import CppCompileError, InductorError
+
+    try:
+        torch._inductor.aoti_compile_and_package(
+            program,
+            package_path=str(path),
+            inductor_configs={"aot_inductor.metadata": dict(metadata)},
+        )
+    except (CppCompileError, InductorError) as error:
+        failed = error.inner_exception if isinstance(error, InductorError) else error
+        if not isinstance(failed, CppCompileError):
+            raise
+        lines = [line.strip() for line in failed.output.splitlines() if line.strip()]
+        first = next((line for line in lines if "error" in line), " ".join(lines[:1]))
+        raise InputError(
+            f"format aoti: the C++ compiler {failed.cmd[0]} fails: {first}; mend its installation; "
+            "the formats onnx, pt2 and openvino need none"
+        ) from error
 
 
 def load(path: Path) -> Run:

@@ -1,4 +1,4 @@
-"""ONNX, which ONNX Runtime runs."""
+"""Programs become ONNX, which ONNX Runtime runs."""
 
 from __future__ import annotations
 

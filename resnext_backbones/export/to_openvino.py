@@ -1,4 +1,4 @@
-"""OpenVINO's IR: an .xml file, and a .bin with the weights beside it."""
+"""Programs become OpenVINO's IR: an .xml file, and a .bin with the weights beside it."""
 
 from __future__ import annotations
 

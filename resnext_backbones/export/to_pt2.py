@@ -1,4 +1,4 @@
-"""torch.export's own file, which PyTorch loads without the network's code."""
+"""torch.export writes its own file, which PyTorch loads without the network's code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONDITION = re.compile(r"L\['images'\]\.size\(\)\[[23]\] >= \d+")
 
 
 def check() -> None:
-    """PyTorch is all that it takes."""
+    """Raises nothing: PyTorch is all that it takes."""
 
 
 def write(

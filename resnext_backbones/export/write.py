@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from resnext_backbones.engine.checks.outputs import check_folder
 from resnext_backbones.errors import InputError, RunError
 from resnext_backbones.export.accuracy import Validation, by_torch
 from resnext_backbones.export.compare import INT8_LIMIT, Row, Size, compared, sizes_for
@@ -15,6 +17,7 @@ from resnext_backbones.export.program import program_of
 from resnext_backbones.export.quantise import QUANTISERS, Calibration
 from resnext_backbones.export.subject import Subject
 from resnext_backbones.io import atomic_files
+from resnext_backbones.weights.sources import SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -35,22 +38,41 @@ class Written:
     torch_top1: float | None
 
 
+LONGEST = 230
+"""Bytes that a file's name may have: file systems take 255, and names on the way are longer."""
+
+
+def default_out(source: str) -> Path:
+    """Returns what a file is called where nobody says it: the last part of its source, without the
+    suffix of a file of weights. What else stands behind a dot tells one source from another.
+    """
+    name = Path(Path(source).name)
+    while name.suffix in SUFFIXES:
+        name = name.with_suffix("")
+    return name
+
+
 def paths_for(out: Path, formats: Sequence[str], *, overwrite: bool) -> dict[str, Path]:
     """Returns the file of each format: `out` without a suffix of a format, and its own.
 
     Raises:
-        InputError: the runtime is missing, a file is there, or `out` is the name of another format.
+        InputError: the runtime is missing, a file is there or cannot be, or `out` is the name of
+            another format.
     """
+    formats = list(dict.fromkeys(formats))
     base, given = out.name, ""
     for name in sorted(FORMATS, key=lambda name: -len(FORMATS[name].suffix)):
         if base.endswith(suffix := FORMATS[name].suffix):
             base, given = base.removesuffix(suffix), name
             break
-    if given and list(formats) != [given]:
+    if given and formats != [given]:
         raise InputError(
             f"--out {out}: is a name of {given}, and the formats are {', '.join(formats)}; each "
             f"gets its suffix: --out {out.with_name(base)}"
         )
+    if len(os.fsencode(out.name)) > LONGEST:
+        raise InputError(f"--out {out}: the name is too long; it may have {LONGEST} bytes")
+    check_folder("--out", out.parent)
     if out.is_dir():
         raise InputError(f"--out {out}: is a folder; name the files in it, without a suffix")
     paths = {name: out.with_name(f"{base}{FORMATS[name].suffix}") for name in formats}

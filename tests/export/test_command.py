@@ -16,11 +16,14 @@ from tooling import ROOT
 
 from resnext_backbones import ResNeXtClassifier, cli
 from resnext_backbones.commands import export as commands_export
+from resnext_backbones.data.pixels import open_image
+from resnext_backbones.errors import InputError
 from resnext_backbones.export import compare
 from resnext_backbones.export.facts import CROP, crop_of
 from resnext_backbones.export.formats import FORMATS
 from resnext_backbones.export.images import array_of, preprocessing_of
-from resnext_backbones.export.source import subject_of
+from resnext_backbones.export.quantise import Calibration
+from resnext_backbones.export.source import file_of, subject_of
 from resnext_backbones.weights.preprocessing import BGR, RGB, Preprocessing
 from resnext_backbones.weights.publishers import Crop
 from resnext_backbones.weights.write import write_state
@@ -84,6 +87,33 @@ def test_a_source_is_a_variant_or_weights(weights: Path, tmp_path: Path, capsys)
     assert not [path for path in tmp_path.iterdir() if path != weights]
 
 
+def test_what_is_no_option_of_the_source_is_refused(weights: Path, tmp_path: Path, capsys) -> None:
+    out = ["--format", "pt2", "--out", tmp_path / "out"]
+    for option, value in (("images", tmp_path / "none"), ("set", "min_size=9"), ("norm-eps", 0)):
+        said = refused(capsys, weights, f"--{option}", value, *out)
+        assert f"--{option}: is for whole detectors; add --detector" in said
+    said = refused(capsys, weights, "--int8-images", 8, *out)
+    assert "--int8-images: is how many images of --int8 are used" in said
+    said = refused(capsys, "none", *out)
+    assert "none: is no network; name a variant, with --weights none" in said
+    assert list(tmp_path.iterdir()) == [weights]
+
+
+def test_a_run_is_read_with_mmengine_or_its_files_are_named(tmp_path: Path, monkeypatch) -> None:
+    pytest.importorskip("mmengine", reason="MMEngine is not installed")
+    path = tmp_path / "epoch_1.pth"
+    path.touch()
+    with pytest.raises(InputError, match=r"no checkpoint .* whole; name the file of one$"):
+        file_of(str(tmp_path))
+    (tmp_path / "last_checkpoint").write_text(path.name)
+    assert file_of(str(tmp_path)) == path
+    monkeypatch.setattr("resnext_backbones.export.extra.find_spec", lambda _: None)
+    with pytest.raises(
+        InputError, match=r'needs mmengine, .*"resnext_backbones\[export,pretrain\]"'
+    ):
+        file_of(str(tmp_path))
+
+
 def test_pixels_that_are_not_known_are_never_guessed(tmp_path: Path, images: Path, capsys) -> None:
     silent = written(tmp_path / "silent.safetensors", None)
     subject = subject_of(str(silent))
@@ -94,8 +124,30 @@ def test_pixels_that_are_not_known_are_never_guessed(tmp_path: Path, images: Pat
     cli.main(["export", str(silent), "--format", "pt2", "--out", str(tmp_path / "out")])
     assert "pixels: not known; --pixels says it" in capsys.readouterr().out
     subject = subject_of(str(silent), pixels=RGB, crop=Crop(224, 256))
-    said = preprocessing_of(subject.metadata, "--val")
-    assert (said["order"], said["crop"]["resize"]) == ("RGB", 256)
+    said = preprocessing_of(subject, "--val")
+    assert (said["order"], said["crop"].resize) == ("RGB", 256)
+
+
+def test_a_crop_that_is_not_known_is_never_guessed(tmp_path: Path, images: Path, capsys) -> None:
+    silent = written(tmp_path / "silent.safetensors", BGR)
+    for options in (["--val", images], ["--int8", images], ["--trunk", "--int8", images]):
+        said = refused(capsys, silent, *options, "--out", tmp_path / "out")
+        assert f"{options[-2]}: the weights do not say what is cut out of an image" in said
+        assert "--crop 224/256, or --crop whole" in said
+    said = refused(capsys, silent, "--trunk", "--crop", "whole", "--out", tmp_path / "out")
+    assert "--crop: a trunk takes any size, and only --int8 needs a crop of it" in said
+
+
+def test_a_trunk_is_quantised_with_the_images_that_its_network_is_for(
+    weights: Path, tmp_path: Path, images: Path
+) -> None:
+    def calibrated(source: Path, **options) -> tuple[int, ...]:
+        subject = subject_of(str(source), trunk=True, **options)
+        return next(Calibration.of(images, subject, 1).batches()).shape
+
+    assert calibrated(weights) == (1, 3, 48, 48)
+    silent = written(tmp_path / "silent.safetensors", BGR)
+    assert calibrated(silent, crop="whole") == (1, 3, 80, 96)
 
 
 def test_the_command_offers_the_table_of_formats() -> None:
@@ -160,6 +212,7 @@ def test_other_classes_than_the_networks_are_refused(weights, images: Path, tmp_
 
 BLOCKED = {
     "onnx": ("torch", "resnext_backbones"),
+    "onnx_detector": ("torch", "resnext_backbones"),
     "openvino": ("torch", "resnext_backbones"),
     "pt2": ("resnext_backbones",),
     "aoti": ("resnext_backbones",),
@@ -173,6 +226,15 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+def turned(image: Path) -> Path:
+    """An image as of a camera that was held upright, which EXIF says."""
+    exif = Image.Exif()
+    exif[274] = 6
+    path = image.with_name("turned.png")
+    Image.open(image).save(path, exif=exif)
+    return path
+
+
 def ran(name: str, path: Path, image: Path) -> list[str]:
     """What an example prints, in a process that cannot import what it does without."""
     file = ROOT / "examples" / f"run_{name}.py"
@@ -183,28 +245,60 @@ def ran(name: str, path: Path, image: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.whole) if n == "aoti" else n for n in BLOCKED]
+    "name", [pytest.param(n, marks=pytest.mark.whole) if n == "aoti" else n for n in FORMATS]
 )
 def test_the_examples_find_what_the_network_finds(name, weights: Path, images: Path, tmp_path):
     from resnext_backbones.export.write import paths_for, write
 
-    image = sorted(images.rglob("*.png"))[0]
+    image = turned(sorted(images.rglob("*.png"))[0])
     subject = subject_of(str(weights))
     (done,) = write(subject, paths_for(tmp_path / "net", [name], overwrite=False))
     head, *top = ran(name, done.path, image)
     assert head == f"logits (1, {CLASSES})"
-    said = preprocessing_of(subject.metadata, "")
-    array = array_of(Image.open(image), said)
+    said = preprocessing_of(subject, "")
+    array = array_of(open_image(str(image)), said)
     assert array.shape == (1, 3, 48, 48)
     with torch.inference_mode():
         shares = subject.reference(torch.from_numpy(array)).softmax(1)[0]
     assert top == [f"class {i}: {shares[i]:.1%}" for i in shares.argsort(descending=True)[:5]]
 
 
-def test_an_example_does_not_guess_pixels(tmp_path: Path, images: Path) -> None:
+DETECTOR = """
+<ir_version: 10, opset_import: ["" : 18]>
+sizes (float[1, 3, H, W] images) => (float[1, 4] boxes, int64[1] labels, float[1] scores) {
+    edges = Shape <start = 2> (images)
+    sides = Cast <to = 1> (edges)
+    both = Concat <axis = 0> (sides, sides)
+    first = Constant <value = int64[1] {0}> ()
+    boxes = Unsqueeze (both, first)
+    labels = Constant <value = int64[1] {1}> ()
+    scores = Constant <value = float[1] {0.5}> ()
+}
+"""
+"""It finds one box, the height and the width of what it is given."""
+
+
+def test_the_detectors_example_turns_an_image_as_a_camera_was_held(tmp_path: Path, images: Path):
+    import onnx
+
+    model = onnx.parser.parse_model(DETECTOR)
+    said = {"outputs": ["boxes", "labels", "scores"], "classes": ["none", "thing"]}
+    said["preprocessing"] = {"order": "RGB", "mean": [0, 0, 0], "std": [1, 1, 1]}
+    onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in said.items()})
+    onnx.save(model, tmp_path / "detector.onnx")
+    image = sorted(images.rglob("*.png"))[0]
+    for file, sizes in ((image, "80.0 96.0"), (turned(image), "96.0 80.0")):
+        (line,) = ran("onnx_detector", tmp_path / "detector.onnx", file)
+        assert line.split() == f"thing 0.500 {sizes} {sizes}".split()
+
+
+@pytest.mark.parametrize(
+    ("pixels", "unknown"), [(None, "which pixels the network expects"), (BGR, "what is cut out")]
+)
+def test_an_example_guesses_neither_pixels_nor_crop(pixels, unknown, tmp_path, images) -> None:
     from resnext_backbones.export.write import paths_for, write
 
-    subject = subject_of(str(written(tmp_path / "silent.safetensors", None)))
+    subject = subject_of(str(written(tmp_path / "silent.safetensors", pixels)))
     (done,) = write(subject, paths_for(tmp_path / "net", ["onnx"], overwrite=False))
-    with pytest.raises(AssertionError, match="does not say which pixels"):
+    with pytest.raises(AssertionError, match=f"the file does not say {unknown}"):
         ran("onnx", done.path, sorted(images.rglob("*.png"))[0])

@@ -9,16 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import drawn, quick, randomise, small
+from torch._inductor import config as inductor
 
 from resnext_backbones import ResNeXt, ResNeXtClassifier
 from resnext_backbones.errors import InputError, RunError
-from resnext_backbones.export import compare
+from resnext_backbones.export import compare, to_aoti
 from resnext_backbones.export.facts import Facts
 from resnext_backbones.export.formats import FORMATS
 from resnext_backbones.export.program import MADE_WITH
 from resnext_backbones.export.source import subject_from
 from resnext_backbones.export.subject import Subject
-from resnext_backbones.export.write import paths_for, write
+from resnext_backbones.export.write import default_out, paths_for, write
 from resnext_backbones.io import atomic_files
 from resnext_backbones.models import Architecture
 from resnext_backbones.variants import VARIANTS
@@ -112,14 +113,55 @@ def test_what_stands_in_the_way_is_said_first(tmp_path: Path, monkeypatch) -> No
         paths_for(tmp_path / "net.onnx", ["onnx", "pt2"], overwrite=False)
     with pytest.raises(InputError, match="is a folder"):
         paths_for(tmp_path, ["onnx"], overwrite=False)
+    with pytest.raises(InputError, match=r"--out .*net\.bin is a file; name a folder"):
+        paths_for(tmp_path / "net.bin" / "more" / "net", ["onnx"], overwrite=False)
+    with pytest.raises(InputError, match=r"--out n+: the name is too long"):
+        paths_for(Path(250 * "n"), ["onnx"], overwrite=False)
+    twice = paths_for(tmp_path / "net.onnx", ["onnx", "onnx"], overwrite=False)
+    assert twice == {"onnx": tmp_path / "net.onnx"}
     monkeypatch.setenv("CXX", "/none/g++")
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("/none/g++",))
-    with pytest.raises(InputError, match=r"format aoti: .* compiles with a C\+\+ compiler"):
+    with (
+        inductor.patch({"cpp.cxx": ("/none/g++",)}),
+        pytest.raises(InputError, match=r"format aoti: .* compiles with a C\+\+ compiler"),
+    ):
         paths_for(tmp_path / "net", ["aoti"], overwrite=False)
     monkeypatch.setattr("resnext_backbones.export.extra.find_spec", lambda _: None)
     with pytest.raises(InputError, match=r'needs onnx, .*"resnext_backbones\[export\]"'):
         paths_for(tmp_path / "net", ["onnx"], overwrite=False)
+
+
+COMPILER = """#!/bin/sh
+case "$*" in *--version*) echo "g++ (GCC) 13.2.0"; exit 0;; esac
+echo "In file included from net.cpp:1:" >&2
+echo "net.cpp:1:10: fatal error: Python.h: No such file or directory" >&2
+exit 1
+"""
+
+
+def test_a_compiler_that_fails_is_named_with_what_it_says(tmp_path: Path, monkeypatch) -> None:
+    compiler = tmp_path / "g++"
+    compiler.write_text(COMPILER)
+    compiler.chmod(0o755)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    program = torch.export.export(torch.nn.ReLU(), (torch.zeros(2),))
+    with inductor.patch({"cpp.cxx": (str(compiler),)}):
+        to_aoti.check()
+        with pytest.raises(InputError, match=r"compiler .*g\+\+ fails: .*Python\.h: No such file"):
+            to_aoti.write(program, subject(), tmp_path / "net.aoti.pt2", {})
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("torchvision/resnext50_32x4d.v2", "resnext50_32x4d.v2"),
+        ("work_dirs/run/epoch_3.pth", "epoch_3"),
+        ("imagenet.pth.tar", "imagenet"),
+        ("work_dirs/run.2", "run.2"),
+    ],
+)
+def test_a_file_is_called_as_its_source_where_nobody_says_it(source: str, name: str) -> None:
+    assert default_out(source) == Path(name)
 
 
 def test_files_beside_one_another_come_together_or_not_at_all(tmp_path: Path) -> None:
