@@ -74,7 +74,7 @@ def test_the_example_finds_what_pytorch_does_without_it(
     image = normalised(read_image(picture), RGB)
     found, facts = run(out, image)
     wanted = of_torchvision(peer, image, min_size=(96,), max_size=160, top=40, least=0.2)
-    assert matched(found, wanted, (83, 121), most=100, least=0.2).found > 3
+    assert matched(found, wanted, (83, 121), most=100, least=0.2).pairs > 3
     assert facts["detector"] == "mask_rcnn"
     assert facts["sha256"]
     assert facts["commit"]
@@ -150,7 +150,7 @@ def test_boxes_are_matched_sensibly() -> None:
     base = [(5.0, 1, 0.9), (50.0, 2, 0.60001), (52.0, 1, 0.6), (90.0, 1, 0.1)]
     swapped = finding(base[0], base[2], base[1], base[3])
     result = matched(swapped, finding(*base), (100, 100), most=100, least=0.05)
-    assert (result.swapped, result.edge, result.found) == (2, 0, 4)
+    assert (result.swapped, result.edge, result.pairs) == (2, 0, 4)
     last = matched(finding(*base[:3]), finding(*base), (100, 100), most=100, least=0.0999)
     assert last.edge == 1
     other_last = [*base[:3], (20.0, 2, 0.1)]
@@ -242,7 +242,7 @@ def test_a_file_finds_what_its_framework_does_in_a_real_image(
         "boxes": theirs.boxes.numpy(), "labels": theirs.labels.numpy() + 1,
         "scores": theirs.scores.numpy(),
     }  # fmt: skip
-    assert matched(found, wanted, (320, 448), most=100, least=0.05).found > 10
+    assert matched(found, wanted, (320, 448), most=100, least=0.05).pairs > 10
 
 
 @pytest.mark.whole
@@ -263,7 +263,7 @@ def test_torchvisions_own_retinanet_finds_the_same(
         (held,) = peer([torch.from_numpy(image)[0]])
     wanted = {name: value.numpy() for name, value in held.items()}
     size = image.shape[2], image.shape[3]
-    assert matched(found, wanted, size, most=300, least=0.05).found > 10
+    assert matched(found, wanted, size, most=300, least=0.05).pairs > 10
     assert facts["detector"] == "retinanet"
 
 
@@ -295,7 +295,7 @@ def test_the_checkpoint_of_a_run_says_all_that_its_file_needs(
     with torch.no_grad():
         (held,) = peer(given["inputs"])
     wanted = {name: value.numpy() for name, value in held.items()}
-    assert matched(found, wanted, picture.shape[:2], most=100, least=0.3).found > 3
+    assert matched(found, wanted, picture.shape[:2], most=100, least=0.3).pairs > 3
 
 
 def tamed(model: nn.Module) -> None:
