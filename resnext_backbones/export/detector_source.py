@@ -155,7 +155,7 @@ def _two_stages(
     notes, names = [], (content.get("meta") or {}).get("dataset_meta") or {}
     settings: dict[str, Any] = {}
     if isinstance(config, Mapping):
-        settings, written = mmdetection_settings(source, content["meta"]["cfg"])
+        settings, written, notes = mmdetection_settings(source, content["meta"]["cfg"])
         pixels = pixels or written
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "detector.pth"

@@ -175,6 +175,7 @@ def test_others_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         ([], "exported whole are"),
         (["--format", "pt2"], "a whole detector is written as onnx"),
         (["--set", "min_sizes=4"], "--set min_sizes=4: use NAME=VALUE"),
+        (["--set", "size_divisible=0"], "--set size_divisible=0: use NAME=VALUE"),
         (["--trunk"], "--trunk: is not for whole detectors"),
     ):
         with pytest.raises(SystemExit) as stopped:
@@ -190,15 +191,16 @@ def config(*changes: tuple[str, Any]) -> str:
 
     base = Path(mmdet.__file__).parent / ".mim/configs/_base_"
     cfg = Config.fromfile(base / "models/mask-rcnn_r50_fpn.py")
-    cfg.test_pipeline = Config.fromfile(base / "datasets/coco_instance.py").test_pipeline
+    cfg.test_dataloader = Config.fromfile(base / "datasets/coco_instance.py").test_dataloader
     cfg.merge_from_dict(dict(changes))
     return cfg.pretty_text
 
 
 def test_mmdetections_settings_are_taken_or_refused_by_name() -> None:
-    given, pixels = mmdetection_settings("x", config(("model.test_cfg.rcnn.score_thr", 0.3)))
+    given, pixels, notes = mmdetection_settings("x", config(("model.test_cfg.rcnn.score_thr", 0.3)))
     assert pixels is not None
     assert pixels.order == "RGB"
+    assert not notes
     assert given == {
         "rpn_pre_nms_top_n_test": 1000, "rpn_post_nms_top_n_test": 1000, "rpn_nms_thresh": 0.7,
         "box_score_thresh": 0.3, "box_nms_thresh": 0.5, "box_detections_per_img": 100,
@@ -212,9 +214,30 @@ def test_mmdetections_settings_are_taken_or_refused_by_name() -> None:
         ("model.roi_head.mask_roi_extractor.roi_layer.sampling_ratio", 2),
         ("model.backbone.style", "caffe"),
         ("model.neck.norm_cfg", {"type": "BN"}),
+        ("model.test_cfg.rcnn.nms.class_agnostic", True),
+        ("model.roi_head.bbox_head.bbox_coder.clip_border", False),
+        ("model.roi_head.bbox_roi_extractor.roi_layer.output_size", 14),
+        ("model.roi_head.mask_head.num_convs", 2),
+        ("model.test_cfg.rcnn.max_per_img", -1),
     ):
         with pytest.raises(InputError, match=name):
             mmdetection_settings("x", config((name, value)))
+
+
+def test_mmdetections_images_are_scaled_as_its_test_does() -> None:
+    """A variable of the config may be stale: what `test_dataloader` has is in effect."""
+    pipeline = "test_dataloader.dataset.pipeline"
+    stale = ("test_pipeline", [{"type": "Resize", "scale": (1333, 800), "keep_ratio": True}])
+    own = [{"type": "Resize", "scale": (640, 480), "keep_ratio": True}]
+    wrapped = {"type": "ConcatDataset", "datasets": [{"type": "CocoDataset", "pipeline": own}]}
+    for change in ((pipeline, own), ("test_dataloader.dataset", {**wrapped, "_delete_": True})):
+        given, _, notes = mmdetection_settings("x", config(stale, change))
+        assert (given["min_size"], given["max_size"], notes) == (480, 640, [])
+    given, _, (note,) = mmdetection_settings("x", config(stale, (pipeline, [])))
+    assert (given["min_size"], given["max_size"]) == (800, 1333)
+    assert "--set min_size" in note
+    with pytest.raises(InputError, match="pipeline of test_dataloader has FixShapeResize"):
+        mmdetection_settings("x", config((pipeline, [{"type": "FixShapeResize"}])))
 
 
 @pytest.mark.whole
