@@ -28,6 +28,7 @@ TWO_STAGES, ONE_STAGE = ("faster_rcnn", "mask_rcnn"), ("retinanet",)
 FIXED: dict[str, tuple[Any, ...]] = {
     "type": ("MaskRCNN", "FasterRCNN", "mmdet.MaskRCNN", "mmdet.FasterRCNN"),
     "backbone.style": ("pytorch", None),
+    "backbone.norm_cfg.eps": (1e-5, None),
     "backbone.strides": ([1, 2, 2, 2], None),
     "backbone.dilations": ([1, 1, 1, 1], None),
     "backbone.out_indices": ([0, 1, 2, 3], None),

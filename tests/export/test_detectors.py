@@ -309,6 +309,8 @@ def test_the_checkpoint_of_a_run_says_all_that_its_file_needs(
     meta = {"cfg": Config({"model": model}).pretty_text, "dataset_meta": {"classes": ("a", "b")}}
     content = {"meta": meta, "state_dict": peer.state_dict()}
     source, out = write(content, tmp_path / "epoch_1.pth"), tmp_path / "out.onnx"
+    with pytest.raises(SystemExit, match=r"--norm-eps 0\.0: .* says 1e-05"):
+        export(source, out, "--norm-eps", "0")
     export(source, out)
     picture = read_image(sorted(coco_tiny.rglob("*.jpg"))[-1])
     found, facts = run(out, normalised(picture, BGR))
