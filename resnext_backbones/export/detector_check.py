@@ -29,6 +29,9 @@ SIZES = ((331, 497), (640, 427), (275, 183))
 BOX, SCORE, MASK = 1e-4, 5e-4, 2e-3
 """So much may boxes differ, of the longer side of the image; scores; and probabilities of masks."""
 
+EDGE = 0.1
+"""So many of all boxes at most may be in one of both only, as good as the last that is kept."""
+
 MOVED = 0.1
 """So many masks at most may begin or end in another pixel, since a corner rounds otherwise."""
 
@@ -39,7 +42,7 @@ class Match:
 
     Attributes:
         size: height and width of the image.
-        found: how many boxes there are in PyTorch.
+        pairs: boxes that both have, which alone are compared.
         box, score, mask: the largest differences: in pixels, and of probabilities; 0 of nothing.
         swapped: boxes whose place in the order differs, since their scores are as good as equal.
         edge: boxes that only one of both has, with a score as good as that of the last one.
@@ -47,7 +50,7 @@ class Match:
     """
 
     size: tuple[int, int]
-    found: int
+    pairs: int
     box: float
     score: float
     mask: float
@@ -63,14 +66,15 @@ def matched(
 
     Every box has its own counterpart, of the same label, in the same place and with the same score;
     only those with scores as good as equal may have changed places, and only what is as bad as the
-    last one may be missing.
+    last one may be missing, of few boxes.
 
     Args:
         most: boxes of an image that a detector returns.
         least: its threshold of scores.
 
     Raises:
-        RunError: a box has no counterpart, or its mask another shape.
+        RunError: a box has no counterpart, or too many of the last have none, or a mask has another
+            shape.
     """
     reach = BOX * max(size)
     places = _counterparts(found, wanted, reach)
@@ -89,11 +93,17 @@ def matched(
                     f"score of {side['scores'][i]:.4f}; nothing was written"
                 )
             edge += 1
+    both = len(found["scores"]) + len(wanted["scores"])
+    if edge > max(2, EDGE * both):
+        raise RunError(
+            f"on an image of {size[0]} x {size[1]} {edge} of PyTorch's and the file's {both} boxes "
+            "are in one of both only; nothing was written"
+        )
     ours, theirs = ([pair[k] for pair in pairs] for k in (0, 1))
     mask, moved = _masks(found, wanted, ours, theirs, size)
     return Match(
         size=size,
-        found=len(places),
+        pairs=len(pairs),
         box=_most(found["boxes"][ours] - wanted["boxes"][theirs]),
         score=_most(found["scores"][ours] - wanted["scores"][theirs]),
         mask=mask,
@@ -179,9 +189,11 @@ def _of_sizes(
     sizes: set[tuple[int, ...]] = set()
     for path in paths:
         image = read_image(path)
-        if image.shape not in sizes and len(sizes) < len(SIZES):
+        if image.shape not in sizes:
             sizes.add(image.shape)
             yield normalised(image, pixels)
+        if len(sizes) == len(SIZES):
+            break
     if len(sizes) < len(SIZES):
         raise InputError(f"--images {where}: has images of {len(sizes)} sizes, and 3 are compared")
 

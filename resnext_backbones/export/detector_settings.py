@@ -20,11 +20,15 @@ EXPORTED = (
 )
 
 RESCALED = (1333, 800)
+"""MMDetection's pipelines of COCO have these for the longer and the shorter side."""
+
+RESIZE = ("Resize", "mmdet.Resize")
 TWO_STAGES, ONE_STAGE = ("faster_rcnn", "mask_rcnn"), ("retinanet",)
 
 FIXED: dict[str, tuple[Any, ...]] = {
     "type": ("MaskRCNN", "FasterRCNN", "mmdet.MaskRCNN", "mmdet.FasterRCNN"),
     "backbone.style": ("pytorch", None),
+    "backbone.norm_cfg.eps": (1e-5, None),
     "backbone.strides": ([1, 2, 2, 2], None),
     "backbone.dilations": ([1, 1, 1, 1], None),
     "backbone.out_indices": ([0, 1, 2, 3], None),
@@ -54,6 +58,7 @@ FIXED: dict[str, tuple[Any, ...]] = {
     "roi_head.bbox_roi_extractor.finest_scale": (56, None),
     "roi_head.bbox_roi_extractor.featmap_strides": ([4, 8, 16, 32],),
     "roi_head.bbox_roi_extractor.roi_layer.type": ("RoIAlign",),
+    "roi_head.bbox_roi_extractor.roi_layer.output_size": (7,),
     "roi_head.bbox_roi_extractor.roi_layer.sampling_ratio": (0, None),
     "roi_head.bbox_roi_extractor.roi_layer.aligned": (True, None),
     "roi_head.bbox_roi_extractor.roi_layer.pool_mode": ("avg", None),
@@ -64,10 +69,13 @@ FIXED: dict[str, tuple[Any, ...]] = {
     "roi_head.bbox_head.loss_cls.type": ("CrossEntropyLoss",),
     "roi_head.bbox_head.bbox_coder.type": ("DeltaXYWHBBoxCoder",),
     "roi_head.bbox_head.bbox_coder.target_means": ([0, 0, 0, 0], None),
+    "roi_head.bbox_head.bbox_coder.clip_border": (True, None),
     "test_cfg.rpn.nms.type": ("nms",),
+    "test_cfg.rpn.nms.class_agnostic": (False, None),
     "test_cfg.rpn.min_bbox_size": (0, None),
     "test_cfg.rpn.nms_across_levels": (False, None),
     "test_cfg.rcnn.nms.type": ("nms",),
+    "test_cfg.rcnn.nms.class_agnostic": (False, None),
     "test_cfg.rcnn.mask_thr_binary": (0.5, None),
 }
 """These must have one of these values, None where they are left out."""
@@ -81,6 +89,8 @@ MASKED: dict[str, tuple[Any, ...]] = {
     "roi_head.mask_roi_extractor.roi_layer.sampling_ratio": (0, None),
     "roi_head.mask_roi_extractor.roi_layer.aligned": (True, None),
     "roi_head.mask_head.type": ("FCNMaskHead",),
+    "roi_head.mask_head.num_convs": (4, None),
+    "roi_head.mask_head.norm_cfg": (None,),
     "roi_head.mask_head.class_agnostic": (False, None),
     "roi_head.mask_head.upsample_cfg": (None, {"type": "deconv", "scale_factor": 2}),
 }
@@ -133,11 +143,14 @@ def given_settings(pairs: Sequence[str]) -> dict[str, Any]:
         name, _, text = pair.partition("=")
         try:
             given[name] = GIVEN[name][0](text)
-            fits = given[name] >= 0
+            fits = given[name] >= (1 if GIVEN[name][0] is int else 0)
         except (KeyError, ValueError):
             fits = False
         if not fits:
-            raise InputError(f"--set {pair}: use NAME=VALUE, a number, of {', '.join(GIVEN)}")
+            raise InputError(
+                f"--set {pair}: use NAME=VALUE of {', '.join(GIVEN)}: sizes and "
+                "counts from 1, thresholds from 0"
+            )
     return given
 
 
@@ -149,8 +162,11 @@ def check_given(given: Mapping[str, Any], kind: str) -> None:
             raise InputError(f"--set {name}: {kind} has {', '.join(own)}")
 
 
-def mmdetection_settings(source: str, text: str) -> tuple[dict[str, Any], Preprocessing | None]:
-    """Returns arguments of torchvision's class, and the pixels that a checkpoint's config says.
+def mmdetection_settings(
+    source: str, text: str
+) -> tuple[dict[str, Any], Preprocessing | None, list[str]]:
+    """Returns arguments of torchvision's class, the pixels that a checkpoint's config says, and
+    what was taken for granted, in words.
 
     Args:
         source: for messages.
@@ -177,13 +193,25 @@ def mmdetection_settings(source: str, text: str) -> tuple[dict[str, Any], Prepro
         argument: convert(default if (value := _at(model, name)) is None else value)
         for argument, (name, convert, default) in TAKEN.items()
     }
-    longer, shorter = _rescaled(source, read_section(text, "test_pipeline"))
-    settings |= {"min_size": shorter, "max_size": longer}
+    for argument, value in settings.items():
+        if TAKEN[argument][1] is int and value < 1:
+            raise InputError(
+                f"{source}: model.{TAKEN[argument][0]} is {value}, and what is exported needs a "
+                "number from 1; nothing was written"
+            )
+    notes = []
+    if (scale := _rescaled(source, read_section(text, "test_dataloader"))) is None:
+        scale = RESCALED
+        notes.append(
+            "sizes: the config's test_dataloader does not say them; without --set min_size=... "
+            f"max_size=... they are {scale[1]} and {scale[0]}, as MMDetection has them for COCO"
+        )
+    settings |= {"min_size": scale[1], "max_size": scale[0]}
     shown = model.get("data_preprocessor") or {}
     if not shown.get("mean"):
-        return settings, None
+        return settings, None, notes
     order = "RGB" if shown.get("bgr_to_rgb") else "BGR"
-    return settings, Preprocessing(order, tuple(shown["mean"]), tuple(shown["std"]))
+    return settings, Preprocessing(order, tuple(shown["mean"]), tuple(shown["std"])), notes
 
 
 def _at(place: Any, name: str) -> Any:
@@ -192,16 +220,29 @@ def _at(place: Any, name: str) -> Any:
     return list(place) if isinstance(place, tuple) else place
 
 
-def _rescaled(source: str, pipeline: Any) -> tuple[int, int]:
-    """Returns the most pixels of the longer and of the shorter side of an image."""
-    steps = [step for step in pipeline or () if isinstance(step, Mapping)]
-    for step in steps:
+def _rescaled(source: str, loader: Any) -> tuple[int, int] | None:
+    """Returns the most pixels of the longer and of the shorter side of an image, as the pipeline
+    that is in effect has them; None where it does not say them. The config's variable
+    `test_pipeline` may say something else.
+    """
+    for step in _pipeline(_at(loader, "dataset")):
         kind, scale = step.get("type"), step.get("scale")
-        if kind == "Resize" and step.get("keep_ratio") and isinstance(scale, list | tuple):
+        if kind in RESIZE and step.get("keep_ratio") and isinstance(scale, list | tuple):
             return max(scale), min(scale)
-        if "Resize" in str(kind) or kind == "MultiScaleFlipAug":
+        if "Resize" in str(kind) or "FlipAug" in str(kind):
             raise InputError(
-                f"{source}: test_pipeline has {kind} with {dict(step)}, and what is exported "
-                "scales as Resize with a scale and keep_ratio=True does; nothing was written"
+                f"{source}: the pipeline of test_dataloader has {kind} with {dict(step)}, and what "
+                "is exported scales as Resize with a scale and keep_ratio=True does; nothing was "
+                "written"
             )
-    return RESCALED
+    return None
+
+
+def _pipeline(dataset: Any) -> list[Mapping[str, Any]]:
+    """Returns the steps of a data set, or of the first one in it."""
+    while isinstance(dataset, Mapping):
+        if "pipeline" in dataset:
+            return [step for step in dataset["pipeline"] or () if isinstance(step, Mapping)]
+        inner = dataset.get("dataset") or dataset.get("datasets")
+        dataset = inner[0] if isinstance(inner, list | tuple) and inner else inner
+    return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,14 +25,17 @@ from resnext_backbones.adapters.torchvision import NamedResNeXt, ResNeXtFPN
 from resnext_backbones.adapters.torchvision_detectors import aligned_options
 from resnext_backbones.engine.written import read_section
 from resnext_backbones.errors import InputError
+from resnext_backbones.export.detector_facts import UNNAMED, agreed, coco_names, pixels_said
 from resnext_backbones.export.detector_settings import EXPORTED, check_given, mmdetection_settings
 from resnext_backbones.models.architecture import Architecture
-from resnext_backbones.weights.checkpoint import Checkpoint
-from resnext_backbones.weights.detector_names import CONTIGUOUS, MMDET, TORCHVISION
+from resnext_backbones.weights.checkpoint import EPS, Checkpoint
+from resnext_backbones.weights.detector_arithmetic import COCO_ROWS
+from resnext_backbones.weights.detector_names import CONTIGUOUS, TORCHVISION
 from resnext_backbones.weights.download import hash_of
 from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.find import said_of
+from resnext_backbones.weights.load import recorded_architecture
 from resnext_backbones.weights.preprocessing import RGB, Preprocessing
 from resnext_backbones.weights.write import architecture_of, metadata_of, network_of
 from resnext_backbones.weights.write_detectors import ALIGNED, convert_detector
@@ -43,9 +46,6 @@ RETINANET = "head.classification_head.cls_logits.weight"
 
 UNSCALED = {"image_mean": [0.0] * 3, "image_std": [1.0] * 3}
 """Pixels come normalised, as the metadata of the file say."""
-
-WITHOUT_EPS = "eeacb38b"
-"""torchvision's `COCO_V1` of RetinaNet, by the hash in its name, has norms with an eps of 0."""
 
 RETINANET_ANCHORS = 9
 
@@ -77,7 +77,6 @@ def detector_source(
     *,
     pixels: Preprocessing | None = None,
     norm_eps: float | None = None,
-    variant: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Source:
     """Returns the detector of a file.
@@ -85,28 +84,34 @@ def detector_source(
     Args:
         source, file: as it was named, and where it lies.
         pixels, norm_eps: what the file does not say, as of `convert_detector`.
-        variant: of the trunk, where the file does not say it.
         settings: arguments of torchvision's class that the file does not say, such as `min_size`.
 
     Raises:
-        InputError: it is of a kind that is not exported, or a setting cannot be met.
+        InputError: it is of a kind that is not exported, a setting cannot be met, or the file says
+            other pixels, or another eps.
         WeightsError: as `convert_detector`.
     """
     content = read_file(file)
     given = dict(settings or {})
     model = _section(content, "model")
     if isinstance(model, Mapping) and str(model.get("type")).startswith("resnext_backbones."):
-        return _of_run(source, file, content, model, given)
+        return _of_run(source, file, content, model, pixels, norm_eps, given)
     try:
         if any(str(key).endswith(RETINANET) for key in _state(content)):
-            return _retinanet(source, file, content, pixels, norm_eps, variant, given)
-        return _two_stages(source, file, content, pixels, norm_eps, variant, given)
+            return _retinanet(source, file, content, pixels, norm_eps, given)
+        return _two_stages(source, file, content, pixels, norm_eps, given)
     except WeightsError as error:
         raise WeightsError(f"{error}\n{EXPORTED}") from None
 
 
 def _of_run(
-    source: str, file: Path, content: Mapping[str, Any], model: Mapping[str, Any], given: Any
+    source: str,
+    file: Path,
+    content: Mapping[str, Any],
+    model: Mapping[str, Any],
+    pixels: Preprocessing | None,
+    norm_eps: float | None,
+    given: dict[str, Any],
 ) -> Source:
     """Returns the detector of a run with torchvision's, as its own config builds it."""
     from mmengine.config import Config
@@ -118,6 +123,10 @@ def _of_run(
     if model["type"] != DETECTOR:
         raise InputError(f"{source}: holds a {model['type']}, which is no detector. {EXPORTED}")
     check_given(given, model["network"])
+    shown = model["data_preprocessor"]
+    order = "BGR" if shown.get("rgb_to_bgr") else "RGB"
+    held_pixels = Preprocessing(order, tuple(shown["mean"]), tuple(shown["std"]))
+    agreed("pixels", pixels, held_pixels, source)
     options = {**(model.get("options") or {}), **given}
     sizes = {name: options.pop(name) for name in ("min_size", "max_size") if name in options}
     backbone = {**model["backbone"], "weights": None}
@@ -127,10 +136,8 @@ def _of_run(
         raise InputError(found.message(f"checkpoint {source}", held, network))
     built = MODELS.build(cfg.model)
     built.load_state_dict(content["state_dict"])
-    shown = model["data_preprocessor"]
-    order = "BGR" if shown.get("rgb_to_bgr") else "RGB"
-    held_pixels = Preprocessing(order, tuple(shown["mean"]), tuple(shown["std"]))
     body = built.network.backbone.body
+    agreed("norm-eps", norm_eps, body.presupposed().eps, source)
     names = (content.get("meta", {}).get("dataset_meta") or {}).get("classes", ())
     return Source(
         built.network.eval().requires_grad_(False),
@@ -147,16 +154,18 @@ def _two_stages(
     content: Mapping[str, Any],
     pixels: Preprocessing | None,
     norm_eps: float | None,
-    variant: str | None,
     given: dict[str, Any],
 ) -> Source:
     """Returns a Faster or Mask R-CNN of any layout, by way of torchvision's."""
     config = _section(content, "model")
-    notes, names = [], (content.get("meta") or {}).get("dataset_meta") or {}
+    notes: list[str] = []
+    names = (content.get("meta") or {}).get("dataset_meta") or {}
     settings: dict[str, Any] = {}
     if isinstance(config, Mapping):
-        settings, written = mmdetection_settings(source, content["meta"]["cfg"])
-        pixels = pixels or written
+        settings, written, notes = mmdetection_settings(source, content["meta"]["cfg"])
+        pixels = agreed("pixels", pixels, written, source)
+    prefix = Checkpoint.of(content, source=source).prefix
+    pixels = agreed("pixels", pixels, pixels_said(source, file, content, prefix), source)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "detector.pth"
         done = convert_detector(
@@ -166,7 +175,6 @@ def _two_stages(
             pixels=pixels,
             class_ids=CONTIGUOUS,
             norm_eps=norm_eps,
-            variant=variant,
         )
         state = read_file(path)
     layout = done.detector.layout
@@ -196,15 +204,19 @@ def _two_stages(
     check_given(given, "mask_rcnn" if masks else "faster_rcnn")
     build = detection.MaskRCNN if masks else detection.FasterRCNN
     network = build(pyramid, None, **{**options, **UNSCALED, **settings, **given})
-    network.load_state_dict(state)
+    _load(network, state, source)
     notes += [change for change in done.changed if "assumed" in change]
-    named = names.get("classes") or names.get("CLASSES") or ()
+    classes = _classes(names.get("classes") or names.get("CLASSES"))
+    if layout == TORCHVISION:
+        classes = coco_names(file, rows, state["roi_heads.box_predictor.cls_score.bias"])
+    if rows == COCO_ROWS and not classes:
+        notes.append(UNNAMED)
     return Source(
         network.eval().requires_grad_(False),
         "mask_rcnn" if masks else "faster_rcnn",
         _said(source, file, done.detector.trunk.variant, body),
         done.pixels,
-        _classes(named) if layout == MMDET else _coco(rows),
+        classes,
         tuple(notes),
     )
 
@@ -215,18 +227,19 @@ def _retinanet(
     content: Mapping[str, Any],
     pixels: Preprocessing | None,
     norm_eps: float | None,
-    variant: str | None,
     given: dict[str, Any],
 ) -> Source:
     """Returns torchvision's RetinaNet, of its first or its second builder."""
-    from resnext_backbones.weights.detector_eps import batch_norms, give_eps
+    from resnext_backbones.weights.detector_eps import batch_norms, eps_of, give_eps
 
     check_given(given, "retinanet")
     held = Checkpoint.of(content, prefix="", source=source)
     state = dict(_state(content))
-    architecture = architecture_of(source, file, content, held, variant)
-    said = metadata_of(source, file, variant or held.variant, architecture, None)
+    architecture = architecture_of(source, file, content, held, None)
+    said = metadata_of(source, file, held.variant, architecture, None)
     made = network_of(held.state, said)
+    if batch_norms(held.state):  # they are scaled for the usual eps below
+        made = replace(made, eps=EPS)
     normed = any(".conv.0.1.weight" in key for key in state)
     p6 = state["backbone.fpn.extra_blocks.p6.weight"].shape[1]
     body = _body(made, state, (1, 2, 3))
@@ -235,29 +248,35 @@ def _retinanet(
     norm = partial(nn.GroupNorm, 32) if normed else None
     head = RetinaNetHead(256, RETINANET_ANCHORS, rows, norm_layer=norm)
     network = detection.RetinaNet(pyramid, rows, head=head, **{**UNSCALED, **given})
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        first = str(error).splitlines()[1].strip()
-        raise InputError(
-            f"{source}: is no RetinaNet of torchvision's as a whole: {first}"
-        ) from None
-    eps = 0.0 if hash_of(file).startswith(WITHOUT_EPS) else norm_eps
-    if eps is not None:
-        trunk = dict(body.state_dict())
-        give_eps(trunk, batch_norms(trunk), eps, source)
-        body.load_state_dict(trunk)
-    recorded = pixels or Preprocessing.from_metadata(said_of(content, TRUNK))
+    _load(network, state, source)
     notes = ["settings: torchvision's of RetinaNet, since the file does not say them"]
-    notes += [] if recorded else [f"pixels: {RGB}, torchvision's, since the file does not say them"]
+    trunk = dict(body.state_dict())
+    if norms := batch_norms(trunk):
+        stated = recorded_architecture(file, content, source) or held.said
+        eps, why = eps_of(TORCHVISION, file, stated, norm_eps, source)
+        give_eps(trunk, norms, eps, source)
+        body.load_state_dict(trunk)
+        notes += [f"norms: an eps of {eps:g}, {why}"] if "assumed" in why else []
+    pixels = agreed("pixels", pixels, pixels_said(source, file, content, held.prefix), source)
+    notes += [] if pixels else [f"pixels: {RGB}, torchvision's, since the file does not say them"]
+    classes = coco_names(file, rows)
+    notes += [UNNAMED] if rows == COCO_ROWS and not classes else []
     return Source(
         network.eval().requires_grad_(False),
         "retinanet",
-        _said(source, file, variant or held.variant, body),
-        recorded or RGB,
-        _coco(rows),
+        _said(source, file, held.variant, body),
+        pixels or RGB,
+        classes,
         tuple(notes),
     )
+
+
+def _load(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        first, kind = str(error).splitlines()[1].strip(), type(network).__name__
+        raise InputError(f"{source}: does not fit torchvision's {kind}: {first}") from None
 
 
 def _section(content: Mapping[str, Any], name: str) -> Any:
@@ -311,9 +330,3 @@ def _said(source: str, file: Path, variant: str, body: NamedResNeXt) -> dict[str
 
 def _classes(names: Any) -> tuple[str, ...]:
     return ("__background__", *map(str, names)) if names else ()
-
-
-def _coco(rows: int) -> tuple[str, ...]:
-    """Returns torchvision's names of COCO's ids, where there are as many rows."""
-    names = detection.RetinaNet_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
-    return tuple(names) if rows == len(names) else ()

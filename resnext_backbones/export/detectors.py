@@ -106,7 +106,7 @@ def write_detector(source: Source, path: Path, images: Path | None = None) -> Wr
             raise RunError(f"{path}: the file does not say {', '.join(absent)}")
         usual = _heads(source.network).score_thresh
         threshold, rows = usual, _compared(source, temporary, names, shown, usual)
-        if sum(row.match.found for row in rows) < FEW and usual > 0:
+        if sum(row.match.pairs for row in rows) < FEW and usual > 0:
             threshold, rows = 0.0, _compared(source, temporary, names, shown, 0.0)
         size = temporary.stat().st_size
     return WrittenDetector(path, source, size, threshold, rows)
@@ -119,7 +119,7 @@ def lines_of(written: WrittenDetector) -> list[str]:
     rows = []
     for row in written.rows:
         each = row.match
-        cells = [" x ".join(map(str, each.size)), str(each.found), f"{each.box:.1e} px"]
+        cells = [" x ".join(map(str, each.size)), str(each.pairs), f"{each.box:.1e} px"]
         cells += [f"{each.score:.1e}", milliseconds(row.seconds), milliseconds(row.torch_seconds)]
         rows.append([*cells[:4], f"{each.mask:.1e}", *cells[4:]] if masks else cells)
     head = [*head[:4], "mask", *head[4:]] if masks else head
@@ -140,8 +140,8 @@ def lines_of(written: WrittenDetector) -> list[str]:
     for field, words in counted.items():
         if count := sum(getattr(row.match, field) for row in written.rows):
             lines.append(f"{count} {words}")
-    if not any(row.match.found for row in written.rows):
-        lines.append("nothing was found in any image, which proves little: give --images")
+    if not any(row.match.pairs for row in written.rows):
+        lines.append("no box of any image was compared, which proves little: give --images")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""torchvision's detectors are traced with these in the place of four of its functions.
+"""torchvision's detectors are traced with these in the place of three of its functions.
 
 What torchvision itself has for tracing computes something else than it does in PyTorch: it finds
 the size of the scaled image in float32 and not in float64, so one size in ten is off by a pixel; it

@@ -12,15 +12,15 @@ from resnext_backbones.weights.checkpoint import EPS
 from resnext_backbones.weights.compare import VARIANCE
 from resnext_backbones.weights.detector_arithmetic import with_eps
 from resnext_backbones.weights.detector_names import TORCHVISION
-from resnext_backbones.weights.detectors import Detector
 from resnext_backbones.weights.download import hash_of
 from resnext_backbones.weights.errors import WeightsError
 
 State = dict[str, Tensor]
 
-WITHOUT_EPS = ("258fb6c6", "bf2d0c1e")
-"""torchvision's `COCO_V1` of Faster and Mask R-CNN, by the hashes in their names, whose frozen
-norms have an eps of 0; torchvision builds them so. Of copies that were saved again nobody knows."""
+WITHOUT_EPS = ("258fb6c6", "bf2d0c1e", "eeacb38b")
+"""torchvision's `COCO_V1` of Faster and Mask R-CNN and of RetinaNet, by the hashes in their names,
+whose frozen norms have an eps of 0; torchvision builds them so. Of copies that were saved again
+nobody knows."""
 
 
 def batch_norms(state: State) -> list[str]:
@@ -30,17 +30,17 @@ def batch_norms(state: State) -> list[str]:
 
 
 def eps_of(
-    detector: Detector,
+    layout: str,
     file: Path,
     said: Architecture | None,
     given: float | None,
     source: object,
 ) -> tuple[float, str]:
-    """Returns the eps of a detector's norms, and how it is known; WeightsError: another was given,
-    or it is not one.
+    """Returns the eps of the norms of a detector of a layout, and how it is known; WeightsError:
+    another was given, or it is not one.
     """
     known: tuple[Any, str] | None = None
-    if detector.layout == TORCHVISION and hash_of(file).startswith(WITHOUT_EPS):
+    if layout == TORCHVISION and hash_of(file).startswith(WITHOUT_EPS):
         known = 0.0, "by the hash of torchvision's file"
     elif said is not None and "eps" not in said.unsaid:
         known = said.eps, "as the file says"
@@ -52,7 +52,7 @@ def eps_of(
         )
     if known is None and given is None:
         copies = "; torchvision's COCO_V1, saved again, have 0, which --norm-eps 0 says"
-        more = copies if detector.layout == TORCHVISION else ""
+        more = copies if layout == TORCHVISION else ""
         return EPS, f"assumed, since the file does not say it{more}"
     eps, why = known if known else (float(given or 0), "as was given")
     return eps, why + (f"; scaled for {EPS}, which rounds" if eps != EPS else "")

@@ -128,7 +128,7 @@ def convert_detector(
     state, changed = dict(trunk.state), _moved(detector, to, class_ids)
     said = recorded_architecture(file, content, source) or trunk.said
     if norms := batch_norms(state):
-        eps, why = eps_of(detector, file, said, norm_eps, source)
+        eps, why = eps_of(detector.layout, file, said, norm_eps, source)
         give_eps(state, norms, eps, source)
         changed.append(f"norms: an eps of {eps:g}, {why}")
         architecture = architecture and replace(architecture, eps=EPS)

@@ -74,7 +74,7 @@ def test_the_example_finds_what_pytorch_does_without_it(
     image = normalised(read_image(picture), RGB)
     found, facts = run(out, image)
     wanted = of_torchvision(peer, image, min_size=(96,), max_size=160, top=40, least=0.2)
-    assert matched(found, wanted, (83, 121), most=100, least=0.2).found > 3
+    assert matched(found, wanted, (83, 121), most=100, least=0.2).pairs > 3
     assert facts["detector"] == "mask_rcnn"
     assert facts["sha256"]
     assert facts["commit"]
@@ -150,7 +150,7 @@ def test_boxes_are_matched_sensibly() -> None:
     base = [(5.0, 1, 0.9), (50.0, 2, 0.60001), (52.0, 1, 0.6), (90.0, 1, 0.1)]
     swapped = finding(base[0], base[2], base[1], base[3])
     result = matched(swapped, finding(*base), (100, 100), most=100, least=0.05)
-    assert (result.swapped, result.edge, result.found) == (2, 0, 4)
+    assert (result.swapped, result.edge, result.pairs) == (2, 0, 4)
     last = matched(finding(*base[:3]), finding(*base), (100, 100), most=100, least=0.0999)
     assert last.edge == 1
     other_last = [*base[:3], (20.0, 2, 0.1)]
@@ -175,6 +175,7 @@ def test_others_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         ([], "exported whole are"),
         (["--format", "pt2"], "a whole detector is written as onnx"),
         (["--set", "min_sizes=4"], "--set min_sizes=4: use NAME=VALUE"),
+        (["--set", "size_divisible=0"], "--set size_divisible=0: use NAME=VALUE"),
         (["--trunk"], "--trunk: is not for whole detectors"),
     ):
         with pytest.raises(SystemExit) as stopped:
@@ -190,15 +191,16 @@ def config(*changes: tuple[str, Any]) -> str:
 
     base = Path(mmdet.__file__).parent / ".mim/configs/_base_"
     cfg = Config.fromfile(base / "models/mask-rcnn_r50_fpn.py")
-    cfg.test_pipeline = Config.fromfile(base / "datasets/coco_instance.py").test_pipeline
+    cfg.test_dataloader = Config.fromfile(base / "datasets/coco_instance.py").test_dataloader
     cfg.merge_from_dict(dict(changes))
     return cfg.pretty_text
 
 
 def test_mmdetections_settings_are_taken_or_refused_by_name() -> None:
-    given, pixels = mmdetection_settings("x", config(("model.test_cfg.rcnn.score_thr", 0.3)))
+    given, pixels, notes = mmdetection_settings("x", config(("model.test_cfg.rcnn.score_thr", 0.3)))
     assert pixels is not None
     assert pixels.order == "RGB"
+    assert not notes
     assert given == {
         "rpn_pre_nms_top_n_test": 1000, "rpn_post_nms_top_n_test": 1000, "rpn_nms_thresh": 0.7,
         "box_score_thresh": 0.3, "box_nms_thresh": 0.5, "box_detections_per_img": 100,
@@ -212,9 +214,30 @@ def test_mmdetections_settings_are_taken_or_refused_by_name() -> None:
         ("model.roi_head.mask_roi_extractor.roi_layer.sampling_ratio", 2),
         ("model.backbone.style", "caffe"),
         ("model.neck.norm_cfg", {"type": "BN"}),
+        ("model.test_cfg.rcnn.nms.class_agnostic", True),
+        ("model.roi_head.bbox_head.bbox_coder.clip_border", False),
+        ("model.roi_head.bbox_roi_extractor.roi_layer.output_size", 14),
+        ("model.roi_head.mask_head.num_convs", 2),
+        ("model.test_cfg.rcnn.max_per_img", -1),
     ):
         with pytest.raises(InputError, match=name):
             mmdetection_settings("x", config((name, value)))
+
+
+def test_mmdetections_images_are_scaled_as_its_test_does() -> None:
+    """A variable of the config may be stale: what `test_dataloader` has is in effect."""
+    pipeline = "test_dataloader.dataset.pipeline"
+    stale = ("test_pipeline", [{"type": "Resize", "scale": (1333, 800), "keep_ratio": True}])
+    own = [{"type": "Resize", "scale": (640, 480), "keep_ratio": True}]
+    wrapped = {"type": "ConcatDataset", "datasets": [{"type": "CocoDataset", "pipeline": own}]}
+    for change in ((pipeline, own), ("test_dataloader.dataset", {**wrapped, "_delete_": True})):
+        given, _, notes = mmdetection_settings("x", config(stale, change))
+        assert (given["min_size"], given["max_size"], notes) == (480, 640, [])
+    given, _, (note,) = mmdetection_settings("x", config(stale, (pipeline, [])))
+    assert (given["min_size"], given["max_size"]) == (800, 1333)
+    assert "--set min_size" in note
+    with pytest.raises(InputError, match="pipeline of test_dataloader has FixShapeResize"):
+        mmdetection_settings("x", config((pipeline, [{"type": "FixShapeResize"}])))
 
 
 @pytest.mark.whole
@@ -242,7 +265,7 @@ def test_a_file_finds_what_its_framework_does_in_a_real_image(
         "boxes": theirs.boxes.numpy(), "labels": theirs.labels.numpy() + 1,
         "scores": theirs.scores.numpy(),
     }  # fmt: skip
-    assert matched(found, wanted, (320, 448), most=100, least=0.05).found > 10
+    assert matched(found, wanted, (320, 448), most=100, least=0.05).pairs > 10
 
 
 @pytest.mark.whole
@@ -263,7 +286,7 @@ def test_torchvisions_own_retinanet_finds_the_same(
         (held,) = peer([torch.from_numpy(image)[0]])
     wanted = {name: value.numpy() for name, value in held.items()}
     size = image.shape[2], image.shape[3]
-    assert matched(found, wanted, size, most=300, least=0.05).found > 10
+    assert matched(found, wanted, size, most=300, least=0.05).pairs > 10
     assert facts["detector"] == "retinanet"
 
 
@@ -286,6 +309,8 @@ def test_the_checkpoint_of_a_run_says_all_that_its_file_needs(
     meta = {"cfg": Config({"model": model}).pretty_text, "dataset_meta": {"classes": ("a", "b")}}
     content = {"meta": meta, "state_dict": peer.state_dict()}
     source, out = write(content, tmp_path / "epoch_1.pth"), tmp_path / "out.onnx"
+    with pytest.raises(SystemExit, match=r"--norm-eps 0\.0: .* says 1e-05"):
+        export(source, out, "--norm-eps", "0")
     export(source, out)
     picture = read_image(sorted(coco_tiny.rglob("*.jpg"))[-1])
     found, facts = run(out, normalised(picture, BGR))
@@ -295,7 +320,7 @@ def test_the_checkpoint_of_a_run_says_all_that_its_file_needs(
     with torch.no_grad():
         (held,) = peer(given["inputs"])
     wanted = {name: value.numpy() for name, value in held.items()}
-    assert matched(found, wanted, picture.shape[:2], most=100, least=0.3).found > 3
+    assert matched(found, wanted, picture.shape[:2], most=100, least=0.3).pairs > 3
 
 
 def tamed(model: nn.Module) -> None:
