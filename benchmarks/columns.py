@@ -1,4 +1,4 @@
-"""What stands in the tables of each kind of result, and above them."""
+"""Each kind of result has a table with columns, and a title."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class Kind(NamedTuple):
     title: Callable[[Any], str]
     """Is given what stands at the kind's key."""
     files: str
-    """Of its names in docs/benchmarks; "" for those that a section of their own shows."""
+    """Its files in docs/benchmarks have such names; "" where another section shows them."""
 
 
 KINDS = {

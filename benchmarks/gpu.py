@@ -62,10 +62,12 @@ def _measured(command: str) -> str:
     return f"{command} --device {{device}} --out {{out}}"
 
 
-def _training(processes: int, options: str) -> str:
-    config = "configs/mask_rcnn_x101_32x4d_fpn_coco.py"
-    short = f"--work-dir {{scratch}} --cfg-options {SHORT} {options}"
-    return f"{TRAINED.format(processes=processes)} {config} --no-tune {short}"
+def _training(processes: int, flags: str, options: str) -> Part:
+    """Returns a part that trains a few steps by the tool, on as many GPUs."""
+    tool = f"{TRAINED.format(processes=processes)} configs/mask_rcnn_x101_32x4d_fpn_coco.py"
+    settings = f"--work-dir {{scratch}} --cfg-options {SHORT} {options}"
+    command = f"{tool} --no-tune --amp bf16 {flags} {settings}"
+    return Part(command, None, 3, gpus=processes, coco=True)
 
 
 PARTS = {
@@ -119,24 +121,12 @@ PARTS = {
         gpus=1,
         coco=True,
     ),
-    "SyncBN in bf16": Part(
-        _training(1, "model.backbone.norm_cfg.type=SyncBN model.backbone.norm_eval=False").replace(
-            " --no-tune", " --no-tune --weights none --amp bf16"
-        ),
-        None,
-        2,
-        gpus=1,
-        coco=True,
+    "SyncBN in bf16": _training(
+        1,
+        "--weights none",
+        "model.backbone.norm_cfg.type=SyncBN model.backbone.norm_eval=False",
     ),
-    "two ranks": Part(
-        _training(2, "model.backbone.init_cfg=None").replace(
-            " --no-tune", " --no-tune --amp bf16 --cuda-graphs"
-        ),
-        None,
-        3,
-        gpus=2,
-        coco=True,
-    ),
+    "two ranks": _training(2, "--cuda-graphs", "model.backbone.init_cfg=None"),
     "detector, compiled": Part(
         _measured(f"{TASK} detector --batch 4 {BFLOAT16} --mode eager captured compiled {PEERS}"),
         "detector_resnext101_32x4d_{hardware}_batch_4.json",

@@ -20,7 +20,7 @@ from benchmarks.job import ON_GPU, Entry, Job, Setting, set_tf32
 from resnext_backbones.compute.ways import Table, from_rows, table, to_rows, use
 
 AGAIN = 2
-"""So many turns warm graphs up."""
+"""After so many turns graphs are captured, whose results are then compared."""
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -71,10 +71,9 @@ def tune() -> tuple[list[Row], float]:
 
 def warm_up(path: Path) -> None:
     """Warm up, write outputs and gradients to a file, and forget what that took of memory."""
+    for _ in range(AGAIN if _job.entry.mode in ON_GPU else 0):
+        _job.warm_up()
     torch.save({name: tensor.cpu() for name, tensor in _job.warm_up().items()}, path)
-    if _job.entry.mode in ON_GPU:  # which capture a shape when it comes again
-        for _ in range(AGAIN):
-            _job.turn()
     _give_back()
     if _on_gpu():
         torch.cuda.reset_peak_memory_stats(_job.setting.device)

@@ -1,4 +1,4 @@
-"""What `resnext export --detector` takes and does."""
+"""Detectors are exported whole by `resnext export --detector`."""
 
 import argparse
 from pathlib import Path
@@ -57,14 +57,14 @@ def run_detector(args: argparse.Namespace) -> None:
     from resnext_backbones.export.detector_source import detector_source
     from resnext_backbones.export.detectors import lines_of, write_detector
     from resnext_backbones.export.source import file_of
-    from resnext_backbones.export.write import paths_for
+    from resnext_backbones.export.write import default_out, paths_for
 
     if args.format != ["onnx"]:
         raise InputError(f"--format {' '.join(args.format)}: a whole detector is written as onnx")
     for option in NOT_OF_DETECTORS:
         if getattr(args, option, None):
             raise InputError(f"--{option.replace('_', '-')}: is not for whole detectors")
-    out = args.out or Path(Path(args.source).stem)
+    out = args.out or default_out(args.source)
     path = paths_for(out, args.format, overwrite=args.overwrite)["onnx"]
     source = detector_source(
         args.source,

@@ -1,4 +1,4 @@
-"""What CUDA graphs can hold, and what has to stay as it is for a graph to stay right."""
+"""CUDA graphs can hold some networks, and stay right while these stay as they are."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PRECISIONS = (
     "cudnn.conv.fp32_precision",
     "cuda.matmul.fp32_precision",
 )
-"""Of `torch.backends`: how float32 is multiplied."""
+"""These settings of `torch.backends` say how float32 is multiplied."""
 
 OWN_TENSORS = "_parameters", "_buffers", "_modules"
 

@@ -1,4 +1,4 @@
-"""What was captured of one shape of images: graphs, their places in memory, and their replay."""
+"""Graphs of one shape of images have places in a pool of memory, and are replayed there."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from resnext_backbones.compute.capturable import State, is_ordinary, state_of, s
 from resnext_backbones.compute.captured import Captured, Memory, Replay, Step, undisturbed
 
 MOST = 16
-"""So many shapes have graphs at a time."""
+"""At most so many shapes have graphs at a time."""
 
 RECENT = 100
 """A shape is captured when it comes again within so many steps; then it keeps its graphs for as

@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -110,7 +111,8 @@ def compared(
                 f"{name}: on {_words(subject, size)} it differs from PyTorch by {largest:.1e} of "
                 f"the largest value, more than {limit:.0e}; the file did not get its name"
             )
-        rows.append(Row(size, largest, *timed(subject, run, images)))
+        calls = partial(run, array), partial(subject.network, images)
+        rows.append(Row(size, largest, *timed(*calls)))
     return rows
 
 
@@ -132,22 +134,16 @@ def error_of(
     return math.inf if any(map(math.isnan, errors)) else max(errors)
 
 
-def timed(subject: Subject, run: Run, images: Tensor) -> tuple[float, float]:
-    """Returns the seconds of a call of the runtime and of PyTorch, medians measured in turns."""
-    array = images.numpy()
-    calls: tuple[Callable[[], object], ...] = (
-        lambda: run(array),
-        lambda: subject.network(images),
-    )
-    taken: tuple[list[float], ...] = ([], [])
+def timed(*calls: Callable[[], object], repeats: int = REPEATS) -> list[float]:
+    """Returns the seconds of each call, medians measured in turns."""
+    taken: list[list[float]] = [[] for _ in calls]
     with torch.inference_mode():
-        for _ in range(REPEATS):
+        for _ in range(repeats):
             for call, seconds in zip(calls, taken, strict=True):
                 begin = time.perf_counter()
                 call()
                 seconds.append(time.perf_counter() - begin)
-    first, second = map(statistics.median, taken)
-    return first, second
+    return [statistics.median(seconds) for seconds in taken]
 
 
 def _words(subject: Subject, size: Size) -> str:

@@ -17,6 +17,7 @@ from resnext_backbones.data.find_images import find_images
 from resnext_backbones.data.pixels import read_image
 from resnext_backbones.datasets.shapes import generate_shapes
 from resnext_backbones.errors import InputError, RunError
+from resnext_backbones.export.images import normalised
 from resnext_backbones.weights.preprocessing import Preprocessing
 
 Found = dict[str, NDArray[Any]]
@@ -196,10 +197,3 @@ def _of_sizes(
             break
     if len(sizes) < len(SIZES):
         raise InputError(f"--images {where}: has images of {len(sizes)} sizes, and 3 are compared")
-
-
-def normalised(image: NDArray[np.uint8], pixels: Preprocessing) -> NDArray[np.float32]:
-    """Returns an image (H, W, 3) of bytes in RGB as a network takes it, (1, 3, H, W)."""
-    turned = image[..., ::-1] if pixels.order == "BGR" else image
-    mean, std = (np.asarray(value, np.float32) for value in (pixels.mean, pixels.std))
-    return np.ascontiguousarray(((turned.astype(np.float32) - mean) / std).transpose(2, 0, 1)[None])

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
-import statistics
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from torchvision.ops.poolers import LevelMapper, MultiScaleRoIAlign
 from resnext_backbones.adapters.torchvision_detectors import AlignedRoIAlign
 from resnext_backbones.errors import RunError
 from resnext_backbones.export import to_onnx
+from resnext_backbones.export.compare import timed
 from resnext_backbones.export.detector_check import Found, Match, images_for, matched
 from resnext_backbones.export.detector_source import Source
 from resnext_backbones.export.facts import WHOLE
@@ -265,7 +265,8 @@ def _compared(
         match = matched(
             found, reference(image), size, most=heads.detections_per_img, least=threshold
         )
-        rows.append(Row(match, *_timed((run, reference), image)))
+        calls = partial(run, image), partial(reference, image)
+        rows.append(Row(match, *timed(*calls, repeats=REPEATS)))
     return rows
 
 
@@ -279,15 +280,3 @@ def _runner(
     _set_threshold(model.graph, threshold)
     session = to_onnx.session(model.SerializeToString())
     return lambda image: dict(zip(names, session.run(None, {INPUT: image}), strict=True))
-
-
-def _timed(
-    calls: Sequence[Callable[[NDArray[np.float32]], Found]], image: NDArray[np.float32]
-) -> list[float]:
-    taken: list[list[float]] = [[] for _ in calls]
-    for _ in range(REPEATS):
-        for call, seconds in zip(calls, taken, strict=True):
-            begin = time.perf_counter()
-            call(image)
-            seconds.append(time.perf_counter() - begin)
-    return [statistics.median(seconds) for seconds in taken]

@@ -16,6 +16,7 @@ from resnext_backbones.data.find_images import is_left_over
 from resnext_backbones.errors import InputError
 from resnext_backbones.export.metadata import UNKNOWN
 from resnext_backbones.export.subject import Subject
+from resnext_backbones.weights.preprocessing import Preprocessing
 from resnext_backbones.weights.publishers import WHOLE, Crop
 
 
@@ -43,11 +44,15 @@ def array_of(image: Image.Image, said: Mapping[str, Any]) -> NDArray[np.float32]
         image = _cut(image, said["crop"])
     if said["order"] == "grey":
         image = image.convert("L")
-    stored = np.asarray(image, np.float32)
-    values: NDArray[Any] = stored.reshape(image.height, image.width, -1)
-    values = values[..., ::-1] if said["order"] == "BGR" else values
-    values = (values - np.float32(said["mean"])) / np.float32(said["std"])
-    return np.ascontiguousarray(values.transpose(2, 0, 1)[None], np.float32)
+    stored = np.asarray(image).reshape(image.height, image.width, -1)
+    return normalised(stored, Preprocessing(said["order"], said["mean"], said["std"]))
+
+
+def normalised(stored: NDArray[np.uint8], pixels: Preprocessing) -> NDArray[np.float32]:
+    """Returns an image (H, W, C) of bytes, in RGB or grey, as a network takes it: (1, C, H, W)."""
+    turned = stored[..., ::-1] if pixels.order == "BGR" else stored
+    mean, std = (np.asarray(value, np.float32) for value in (pixels.mean, pixels.std))
+    return np.ascontiguousarray(((turned.astype(np.float32) - mean) / std).transpose(2, 0, 1)[None])
 
 
 def _cut(image: Image.Image, crop: Crop) -> Image.Image:

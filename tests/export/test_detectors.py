@@ -27,8 +27,9 @@ from resnext_backbones import cli
 from resnext_backbones.data.pixels import read_image
 from resnext_backbones.errors import InputError, RunError
 from resnext_backbones.export import detectors
-from resnext_backbones.export.detector_check import Found, matched, normalised
+from resnext_backbones.export.detector_check import Found, matched
 from resnext_backbones.export.detector_settings import mmdetection_settings
+from resnext_backbones.export.images import normalised
 from resnext_backbones.export.traced_detection import resize
 from resnext_backbones.tasks.torchvision.models import DETECTOR
 from resnext_backbones.weights.preprocessing import BGR, RGB, Preprocessing
