@@ -25,6 +25,7 @@ from resnext_backbones.weights.registry import REGISTRY
 RECORD = Path(__file__).with_suffix(".json")
 
 REGISTERED = (
+    "resnext_backbones.adapters.mmdetection",
     "resnext_backbones.adapters.openmmlab",
     "resnext_backbones.adapters.openmmlab_csp",
     "resnext_backbones.engine.runner",
