@@ -2,7 +2,8 @@
 
 python tests/public_names.py
 
-writes the record. A change of it is a change of what users may write.
+writes the record, or another file that is named. A change of it is a change of what users may
+write.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 from types import ModuleType
 from typing import Any
 
@@ -24,16 +27,8 @@ from resnext_backbones.weights.registry import REGISTRY
 
 RECORD = Path(__file__).with_suffix(".json")
 
-REGISTERED = (
-    "resnext_backbones.adapters.mmdetection",
-    "resnext_backbones.adapters.openmmlab",
-    "resnext_backbones.adapters.openmmlab_csp",
-    "resnext_backbones.engine.runner",
-    "resnext_backbones.tasks.mmdetection.run",
-    "resnext_backbones.tasks.classification.run",
-    "resnext_backbones.tasks.torchvision.run",
-)
-"""These import all that registers with MMEngine."""
+OTHERS = "detectron2", "__main__"
+"""Modules with these in their names need what is on no registry, or run the command."""
 
 
 def names() -> dict[str, Any]:
@@ -79,15 +74,18 @@ def _options(command: str) -> str:
 
 
 def _registered() -> str:
-    for module in REGISTERED:
-        import_module(module)
+    """Returns what any module of the package registers with MMEngine."""
+    for module in walk_packages(resnext_backbones.__path__, "resnext_backbones."):
+        if not any(word in module.name for word in OTHERS):
+            import_module(module.name)
     registry = import_module("resnext_backbones.adapters.registry")
     kinds = [each for each in vars(registry).values() if type(each).__name__ == "Registry"]
     found = {n: v for kind in kinds for n, v in kind.module_dict.items()}
-    # Tests and benchmarks register some of their own.
+    # Packages that are imported on the way register some of their own.
     ours = (n for n, v in found.items() if str(v.__module__).startswith("resnext_backbones."))
     return " ".join(sorted(ours))
 
 
 if __name__ == "__main__":
-    RECORD.write_text(json.dumps(names(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    target = Path(sys.argv[1]) if sys.argv[1:] else RECORD
+    target.write_text(json.dumps(names(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +34,8 @@ INT8_LIMIT = 0.5
 """What 8 bits may differ by: more is no result. What they cost is a matter of accuracy."""
 
 REPEATS = 5
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -96,11 +99,7 @@ def compared(
     for size in sizes:
         array = draw(subject, size)
         images = torch.from_numpy(array)
-        try:
-            found = run(array)
-        except Exception as error:  # of whatever kind a runtime has
-            said = " ".join(str(error).split())[:400]
-            raise RunError(f"{name}: fails on {_words(subject, size)}: {said}") from error
+        found = called(partial(run, array), f"{name}: fails on {_words(subject, size)}")
         errors = []
         for network in (subject.reference, subject.network):
             with torch.inference_mode():
@@ -114,6 +113,15 @@ def compared(
         calls = partial(run, array), partial(subject.network, images)
         rows.append(Row(size, largest, *timed(*calls)))
     return rows
+
+
+def called(run: Callable[[], T], failure: str) -> T:
+    """Returns what a call of a runtime returns, or raises RunError with `failure`, and why."""
+    try:
+        return run()
+    except Exception as error:  # ONNX Runtime's have no other base
+        said = " ".join(str(error).split())[:400] or type(error).__name__
+        raise RunError(f"{failure}: {said}") from error
 
 
 def error_of(

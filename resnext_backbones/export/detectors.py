@@ -22,7 +22,7 @@ from torchvision.ops.poolers import LevelMapper, MultiScaleRoIAlign
 from resnext_backbones.adapters.torchvision_detectors import AlignedRoIAlign
 from resnext_backbones.errors import RunError
 from resnext_backbones.export import to_onnx
-from resnext_backbones.export.compare import timed
+from resnext_backbones.export.compare import called, timed
 from resnext_backbones.export.detector_check import Found, Match, images_for, matched
 from resnext_backbones.export.detector_source import Source
 from resnext_backbones.export.facts import WHOLE
@@ -257,11 +257,7 @@ def _compared(
     rows = []
     for image in images:
         size = image.shape[2], image.shape[3]
-        try:
-            found = run(image)
-        except Exception as error:  # of whatever kind a runtime has
-            said = str(error).strip().splitlines()[0]
-            raise RunError(f"ONNX Runtime: fails on {size[0]} x {size[1]}: {said}") from error
+        found = called(partial(run, image), f"ONNX Runtime: fails on {size[0]} x {size[1]}")
         match = matched(
             found, reference(image), size, most=heads.detections_per_img, least=threshold
         )

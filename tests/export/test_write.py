@@ -96,6 +96,14 @@ def test_a_batch_that_is_not_free_is_seen(tmp_path: Path, monkeypatch) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_failure_without_words_is_named() -> None:
+    def fail() -> None:
+        raise ValueError
+
+    with pytest.raises(RunError, match=r"^ONNX Runtime: fails on 8 x 8: ValueError$"):
+        compare.called(fail, "ONNX Runtime: fails on 8 x 8")
+
+
 def test_metadata_that_are_not_in_the_file_are_missed(tmp_path: Path, monkeypatch) -> None:
     from resnext_backbones.export import to_pt2
 
