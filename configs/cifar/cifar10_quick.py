@@ -14,6 +14,10 @@ num_workers = 2
 networks = dict(
     resnext29_8x4d=dict(cardinality=8, base_width=4),
     resnext29_1x18d=dict(cardinality=1, base_width=18),
+    # Of equal multiply-adds, for `python -m benchmarks.seeds cardinality`.
+    resnext29_1x23d=dict(cardinality=1, base_width=23),
+    resnext29_4x9d=dict(cardinality=4, base_width=9),
+    resnext29_16x3d=dict(cardinality=16, base_width=3),
 )
 
 train_dataloader = dict(

@@ -2,6 +2,7 @@
 
 resnext report work_dirs/mask_rcnn_x101_32x4d_fpn_coco
 resnext report work_dirs/resnext50_32x4d_paper --out for_the_group.html
+resnext report work_dirs/mask_rcnn_x101_32x4d_fpn_coco --no-pictures  # of images not to be shown
 
 A run writes it as report.html at its end; this is for one that was stopped, or is running.
 """
@@ -17,6 +18,7 @@ from resnext_backbones.errors import InputError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="WORK_DIR", type=Path, help="where a run writes")
     parser.add_argument("--out", type=Path, help="default: report.html in WORK_DIR")
+    parser.add_argument("--no-pictures", action="store_true", help="leave the images out")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -30,6 +32,7 @@ def run(args: argparse.Namespace) -> None:
     if args.out is not None:
         check_folder(f"--out {out}: its folder", out.parent)
     try:
-        print(write_report(args.folder, out, say=partial(print, file=sys.stderr, flush=True)))
+        say = partial(print, file=sys.stderr, flush=True)
+        print(write_report(args.folder, out, say=say, with_pictures=not args.no_pictures))
     except OSError as error:
         raise InputError(f"report {out}: cannot be written: {error.strerror or error}") from error

@@ -24,7 +24,7 @@ LEAST = 0.05
 Say = Callable[[str], None]
 
 
-def evaluation_of(run: Run, say: Say) -> dict[str, Any]:
+def evaluation_of(run: Run, say: Say, *, with_pictures: bool) -> dict[str, Any]:
     """Returns precision by class, which class is found as which, and pictures, for the template;
     nothing where no detections were kept.
 
@@ -84,7 +84,7 @@ def evaluation_of(run: Run, say: Say) -> dict[str, Any]:
         "curves": class_curves(main, evaluated.names),
         "least_score": f"{score:.2f}",
         "shown_classes": shown if shown < len(classes) else None,
-        "pictures": _pictures(run, evaluated, scores, score, say),
+        "pictures": _pictures(run, evaluated, scores, score, say) if with_pictures else [],
     }
 
 

@@ -27,11 +27,14 @@ CONFIG_BYTES = 200_000
 """A config of more is shown up to there."""
 
 
-def write_report(work_dir: Path, path: Path, *, say: Callable[[str], None]) -> Path:
+def write_report(
+    work_dir: Path, path: Path, *, say: Callable[[str], None], with_pictures: bool = True
+) -> Path:
     """Writes the page of a work directory's run, whole or not at all, and returns its path.
 
     Args:
         say: takes lines about what cannot be shown, and about what takes long.
+        with_pictures: show the best and the worst images; without them nobody sees the data.
 
     Raises:
         InputError: the folder is not there, or is no run's.
@@ -46,11 +49,11 @@ def write_report(work_dir: Path, path: Path, *, say: Callable[[str], None]) -> P
         lstrip_blocks=True,
     )
     template = environment.get_template("page.html.j2")
-    atomic_write_text(path, template.render(**context(run, say)))
+    atomic_write_text(path, template.render(**context(run, say, with_pictures=with_pictures)))
     return path
 
 
-def context(run: Run, say: Callable[[str], None]) -> dict[str, Any]:
+def context(run: Run, say: Callable[[str], None], *, with_pictures: bool) -> dict[str, Any]:
     """Returns what the template shows."""
     said: list[str] = []
 
@@ -67,7 +70,7 @@ def context(run: Run, say: Callable[[str], None]) -> dict[str, Any]:
     figures = curves(run.train, run.val)
     found: dict[str, Any] = {}
     with harmless(tell, "precision of classes, and pictures"):
-        found = evaluation_of(run, tell)
+        found = evaluation_of(run, tell, with_pictures=with_pictures)
     figures |= found.pop("figures", {})
     folder = Path(__file__).parent
     files = (folder / name for name in ("page.css", "page.js"))

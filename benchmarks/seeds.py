@@ -1,0 +1,272 @@
+"""Train what is compared with several seeds, and show what was reached, with error bars.
+
+python -m benchmarks.seeds cardinality --data-root data/cifar10 --minutes 60
+python -m benchmarks.seeds transfer
+
+Each training is the tool's own, in a folder below --work-dir and with one thread, so that what it
+learns does not depend on how many run at once. What has ended is not run again, and what was cut
+off is resumed: the same command goes on after --minutes, or after it was killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.provenance import provenance, save
+from resnext_backbones.cli import run_tool
+from resnext_backbones.datasets import SHAPES, generate_shapes, object_crops
+from resnext_backbones.engine.checkpoints import newest_checkpoint, read_journal
+from resnext_backbones.errors import InputError
+
+SEEDS = (0, 1, 2)
+GROUPS = ("1x23d", "4x9d", "16x3d")
+"""Of configs/cifar/cifar10_quick.py: equal multiply-adds, within 1%."""
+
+IMAGES = (10, 30, 100)
+EVALUATED = 100
+STEPS, BATCH = 200, 4
+"""Of a detector, however many images it is trained on."""
+
+
+class Training(NamedTuple):
+    """One call of `pretrain` or `train`, without its work directory."""
+
+    name: str
+    arguments: tuple[str, ...]
+    coco_root: Path | None = None
+    weights: str = ""
+    """The name of the training that it takes its weights from."""
+    row: dict[str, Any] | None = None
+    """What the result says of it; None for one that others only start from."""
+
+
+class Study(NamedTuple):
+    """What is compared: series over some axis, by a metric of the last evaluation."""
+
+    trainings: Callable[[argparse.Namespace], Iterator[Training]]
+    metrics: dict[str, str]
+    series: str
+    axis: str
+    label: str
+
+
+def cardinality(args: argparse.Namespace) -> Iterator[Training]:
+    """Yields the trainings of a small ResNeXt-29 with 1, 4 and 16 groups (the paper's Table 3)."""
+    if args.data_root is None:
+        raise InputError("cardinality: needs --data-root, CIFAR-10 as folders of images")
+    for seed in SEEDS:
+        for network in GROUPS:
+            yield Training(
+                f"{network}_{seed}",
+                (
+                    "pretrain", "cifar/cifar10_quick", "--variant", f"resnext29_{network}",
+                    "--data-root", str(args.data_root), "--amp", "bf16", "--no-tune",
+                    "--cfg-options", f"randomness.seed={seed}",
+                    "train_dataloader.num_workers=0", "train_dataloader.persistent_workers=False",
+                    "val_dataloader.num_workers=0", "val_dataloader.persistent_workers=False",
+                ),
+                row={"network": network, "groups": int(network.split("x")[0]), "seed": seed},
+            )  # fmt: skip
+
+
+def transfer(args: argparse.Namespace) -> Iterator[Training]:
+    """Yields those of the demo's detector on few images, from a trunk that was pretrained on crops
+    of other images, and from random values.
+    """
+    for seed in SEEDS:
+        others, crops = (args.work_dir / f"{name}_{seed}" for name in ("others", "crops"))
+        if not crops.exists():
+            generate_shapes(others, num_train=600, num_val=EVALUATED, seed=1000 + seed)
+            object_crops(others, crops)
+        trunk = f"trunk_{seed}"
+        yield Training(
+            trunk,
+            (
+                "pretrain", "demo_crops", "--no-tune", "--data-root", str(crops),
+                "--cfg-options", f"model.num_classes={len(SHAPES)}",
+                f"model.data_preprocessor.num_classes={len(SHAPES)}", f"randomness.seed={seed}",
+            ),
+        )  # fmt: skip
+        for images in IMAGES:
+            root = args.work_dir / f"images_{images}_{seed}"
+            if not root.exists():
+                generate_shapes(root, num_train=images, num_val=EVALUATED, seed=seed)
+            epochs = round(STEPS / math.ceil(images / BATCH))
+            for backbone, weights in (("pretrained", trunk), ("random", "")):
+                yield Training(
+                    f"{backbone}_{images}_{seed}",
+                    (
+                        "train", "demo_shapes", "--no-tune", "--cfg-options",
+                        f"randomness.seed={seed}", f"train_cfg.max_epochs={epochs}",
+                        f"train_cfg.val_interval={epochs}", f"param_scheduler.1.T_max={epochs}",
+                        f"param_scheduler.1.end={epochs}",
+                    ),
+                    coco_root=root,
+                    weights=weights,
+                    row={"backbone": backbone, "images": images, "seed": seed},
+                )  # fmt: skip
+
+
+STUDIES = {
+    "cardinality": Study(
+        cardinality, {"top1": "accuracy/top1"}, "network", "groups", "top-1 accuracy on CIFAR-10"
+    ),
+    "transfer": Study(
+        transfer,
+        {"box_ap50": "coco/bbox_mAP_50", "mask_ap50": "coco/segm_mAP_50"},
+        "backbone",
+        "images",
+        "box AP50 on other images",
+    ),
+}
+
+
+def train(training: Training, folder: Path, end: float) -> None:
+    """Runs one training, or what is left of it; it is asked to stop at `end` of the clock."""
+    work_dir = folder / training.name
+    done = work_dir / "ended"
+    if done.exists() or time.monotonic() > end:
+        return
+    weights = list((folder / training.weights).glob("*.safetensors")) if training.weights else []
+    if training.weights and not weights:
+        return  # its trunk has no time to end
+    command = [sys.executable, "-m", "resnext_backbones", *training.arguments[:2]]
+    command += ["--work-dir", str(work_dir)]
+    command += ["--resume"] * (newest_checkpoint(work_dir) is not None)
+    command += [part for path in weights for part in ("--weights", str(path))]
+    environment = {**os.environ, "RESNEXT_BACKBONES_NO_REPORT": "1", "OMP_NUM_THREADS": "1"}
+    if training.coco_root is not None:
+        environment["COCO_ROOT"] = str(training.coco_root)
+    work_dir.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{training.name}.log").open("a", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            [*command, *training.arguments[2:]],
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            status = process.wait(timeout=max(0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            process.wait()
+            return
+    if status:
+        raise InputError(f"{training.name}: ended with status {status}; see {log.name}")
+    done.touch()
+
+
+def rows(study: Study, trainings: Sequence[Training], folder: Path) -> list[dict[str, Any]]:
+    """Returns what ended, each with the metrics of its last evaluation."""
+    found = []
+    for training in trainings:
+        if training.row is None or not (folder / training.name / "ended").exists():
+            continue
+        metrics = read_journal(folder / training.name)[-1].metrics
+        found.append({**training.row, **{k: metrics[key] for k, key in study.metrics.items()}})
+    return found
+
+
+def summary(study: Study, found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns mean and standard deviation of each metric over the seeds."""
+    keys = list(dict.fromkeys((row[study.series], row[study.axis]) for row in found))
+    means = []
+    for series, at in keys:
+        of = [row for row in found if (row[study.series], row[study.axis]) == (series, at)]
+        mean = {study.series: series, study.axis: at, "seeds": len(of)}
+        for metric in study.metrics:
+            values = [row[metric] for row in of]
+            mean[f"{metric}_mean"] = statistics.mean(values)
+            mean[f"{metric}_std"] = statistics.stdev(values) if len(values) > 1 else None
+        means.append(mean)
+    return means
+
+
+def draw(study: Study, means: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draws the first metric's means, with bars of one standard deviation."""
+    metric = next(iter(study.metrics))
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for series in dict.fromkeys(mean[study.series] for mean in means):
+        of = [mean for mean in means if mean[study.series] == series]
+        axes.errorbar(
+            [mean[study.axis] for mean in of],
+            [100 * mean[f"{metric}_mean"] for mean in of],
+            yerr=[100 * (mean[f"{metric}_std"] or 0) for mean in of],
+            marker="o",
+            capsize=4,
+            label=series,
+        )
+    ticks = sorted({mean[study.axis] for mean in means})
+    axes.set(xscale="log", xlabel=study.axis, ylabel=f"{study.label}, %")
+    axes.set_xticks(ticks, map(str, ticks))
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend()
+    FigureCanvasAgg(figure).print_png(str(path))
+
+
+def table(study: Study, means: Sequence[dict[str, Any]]) -> Table:
+    """Returns what a terminal shows."""
+    shown = Table(study.series, study.axis, "seeds", *study.metrics)
+    for mean in means:
+        cells = [
+            f"{100 * mean[f'{metric}_mean']:.2f} ± {100 * (mean[f'{metric}_std'] or 0):.2f}"
+            for metric in study.metrics
+        ]
+        shown.add_row(*(str(mean[key]) for key in (study.series, study.axis, "seeds")), *cells)
+    return shown
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.seeds", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("--data-root", type=Path, help="of CIFAR-10, as folders of images")
+    parser.add_argument("--work-dir", type=Path, help="default: work_dirs/STUDY")
+    parser.add_argument("--jobs", type=int, default=2, help="at once; default %(default)s")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="default: to the end")
+    parser.add_argument("--out", type=Path, default=Path("work_dirs/benchmark"))
+    args = parser.parse_args()
+    args.work_dir = args.work_dir or Path("work_dirs") / args.study
+    study, end = STUDIES[args.study], time.monotonic() + 60 * args.minutes
+    torch.set_num_threads(1)  # as the trainings have: what the result says of the hardware
+    trainings = list(study.trainings(args))
+    # Those that others start from come first.
+    for of_first in (True, False):
+        batch = [each for each in trainings if (each.row is None) == of_first]
+        with ThreadPoolExecutor(args.jobs) as pool:
+            list(pool.map(lambda each: train(each, args.work_dir, end), batch))
+    found = rows(study, trainings, args.work_dir)
+    if not found:
+        raise InputError(f"{args.work_dir}: no training has ended yet; call it again")
+    means = summary(study, found)
+    command = shlex.join(["python", "-m", "benchmarks.seeds", *sys.argv[1:]])
+    result = {"study": args.study, "means": means, "runs": found, "command": command}
+    path = save({**result, **provenance("cpu")}, args.out, args.study)
+    draw(study, means, path.with_suffix(".png"))
+    console = Console()
+    console.print(table(study, means))
+    console.print(path, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    run_tool(main)
