@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
 
+from plotly.offline import get_plotlyjs  # noqa: E402
 from sphinx.util.inspect import signature, stringify_signature  # noqa: E402
 
 import resnext_backbones  # noqa: E402
+from resnext_backbones.reports.page.write import PLOTLY  # noqa: E402
 
 NAVIGATION = {
     "Start": ["docs/own_data", "docs/troubleshooting", "docs/upgrading"],
@@ -90,7 +94,16 @@ def own_signature(app: object, what: str, name: str, cls: type, *_: object) -> t
     return arguments.partition(" -> ")[0], None
 
 
-def setup(app: object) -> None:
+def add_runs(app: Any, exception: Exception | None) -> None:
+    """Puts the pages of runs where the documents link to, with the script that they share."""
+    if exception is None:
+        folder = Path(app.outdir) / "docs" / "runs"
+        shutil.copytree(HERE.parent / "runs", folder, dirs_exist_ok=True)
+        (folder / PLOTLY).write_text(get_plotlyjs(), encoding="utf-8")
+
+
+def setup(app: Any) -> None:
     """Is called by Sphinx."""
+    app.connect("build-finished", add_runs)
     app.connect("source-read", add_navigation)
     app.connect("autodoc-process-signature", own_signature)

@@ -19,6 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="WORK_DIR", type=Path, help="where a run writes")
     parser.add_argument("--out", type=Path, help="default: report.html in WORK_DIR")
     parser.add_argument("--no-pictures", action="store_true", help="leave the images out")
+    parser.add_argument(
+        "--plotly-beside",
+        action="store_true",
+        help="keep plotly's 5 MB in a file beside the page, for all pages of its folder",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -32,7 +37,13 @@ def run(args: argparse.Namespace) -> None:
     if args.out is not None:
         check_folder(f"--out {out}: its folder", out.parent)
     try:
-        say = partial(print, file=sys.stderr, flush=True)
-        print(write_report(args.folder, out, say=say, with_pictures=not args.no_pictures))
+        written = write_report(
+            args.folder,
+            out,
+            say=partial(print, file=sys.stderr, flush=True),
+            with_pictures=not args.no_pictures,
+            plotly_beside=args.plotly_beside,
+        )
+        print(written)
     except OSError as error:
         raise InputError(f"report {out}: cannot be written: {error.strerror or error}") from error

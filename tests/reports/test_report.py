@@ -100,6 +100,19 @@ def test_what_is_not_there_is_left_out(
     assert bool(said) == (kept == "evaluation.json")
 
 
+def test_a_page_without_pictures(work_dir: Path, tmp_path: Path, capsys) -> None:
+    """Of a run's images it has nothing; all else is there, and plotly's script is beside it."""
+    out = tmp_path / "shown.html"
+    main(["report", str(work_dir), "--out", str(out), "--no-pictures", "--plotly-beside"])
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["plotly.min.js", "shown.html"]
+    assert out.stat().st_size < 1_000_000
+    read = Read(out)
+    assert list(read.text) == [section for section in SECTIONS if section != "images"]
+    assert "plotly.min.js" in read.addresses
+    assert "data:image/jpeg" not in out.read_text(encoding="utf-8")
+    assert capsys.readouterr().err == ""
+
+
 def test_a_classifiers_page(tmp_path: Path) -> None:
     logs = tmp_path / "20260101_000000" / "vis_data"
     logs.mkdir(parents=True)

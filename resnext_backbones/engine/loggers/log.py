@@ -57,6 +57,7 @@ class Log:
     ) -> None:
         self.name, self.warn = name, warn
         self.failed = 0
+        self._ended = True
         self._writes: Queue[Write | None] = Queue(WAITING)
         self._ready, self._error = Event(), ""
         known = read_json(run.work_dir / NAMES) if resumed else None
@@ -70,7 +71,7 @@ class Log:
         if self._error:
             self._stop(resumed)
         else:
-            atexit.register(self.close)  # of a run that ends with an error
+            atexit.register(self._close_broken_off)
 
     def _stop(self, resumed: bool) -> None:
         said = f"--loggers {self.name}: cannot be started: {self._error}"
@@ -94,7 +95,7 @@ class Log:
             self._ready.set()
         while (write := self._writes.get()) is not None:
             self._guarded(lambda write=write: write(backend))  # type: ignore[misc]
-        self._guarded(backend.close)
+        self._guarded(backend.close if self._ended else lambda: service.break_off(backend))
 
     def _keep(self, run: Run, known_as: str) -> None:
         """Keeps the service's name beside those of others, which begin one after the other."""
@@ -147,7 +148,7 @@ class Log:
 
     def close(self) -> None:
         """Ends the service's run, once it has all, or after `FINISH_SECONDS`."""
-        atexit.unregister(self.close)
+        atexit.unregister(self._close_broken_off)
         if self._error or not self._thread.is_alive():
             return
         with suppress(Full):
@@ -157,6 +158,11 @@ class Log:
             self.warn(f"logger {self.name}: has not taken all in {FINISH_SECONDS} seconds")
         elif self.failed > 1:
             self.warn(f"logger {self.name}: did not take {self.failed} writes")
+
+    def _close_broken_off(self) -> None:
+        """Closes as `close`, of a run that did not come to its end."""
+        self._ended = False
+        self.close()
 
 
 @contextmanager

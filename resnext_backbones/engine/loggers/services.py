@@ -69,11 +69,13 @@ class Service:
         start: starts a run with its config, and returns the backend and the service's name for it.
         tell: hands what a run began with, as plain values, to a backend.
         steps: it is given the step as one of the scalars.
+        break_off: closes a backend as of a run that did not come to its end.
     """
 
     start: Callable[[Run], tuple[Any, str]]
     tell: Callable[[Any, Mapping[str, Any]], None]
     steps: bool = False
+    break_off: Callable[[Any], None] = lambda backend: backend.close()
 
 
 def _tensorboard(run: Run) -> tuple[Any, str]:
@@ -167,6 +169,11 @@ def _clearml(run: Run) -> tuple[Any, str]:
     return backend, backend._task.id
 
 
+def _break_off_clearml(backend: ClearMLVisBackend) -> None:
+    backend._task.mark_failed(ignore_errors=True, status_reason="broken off")
+    backend.close()
+
+
 CLEARML_PATCHES = (
     "detect_repository", "matplotlib", "tensorflow", "tensorboard", "pytorch", "xgboost", "scikit",
     "fastai", "lightgbm", "hydra", "catboost", "megengine", "jsonargparse", "gradio", "joblib",
@@ -180,10 +187,17 @@ SERVICES: dict[str, Service] = {
         _wandb,
         lambda b, facts: b.experiment.config.update({"record": facts}, allow_val_change=True),
         steps=True,
+        break_off=lambda b: b.experiment.finish(exit_code=1),
     ),
-    "mlflow": Service(_mlflow, lambda b, facts: b.experiment.log_dict(facts, "record.json")),
+    "mlflow": Service(
+        _mlflow,
+        lambda b, facts: b.experiment.log_dict(facts, "record.json"),
+        break_off=lambda b: b.experiment.end_run("FAILED"),
+    ),
     "clearml": Service(
-        _clearml, lambda b, facts: b._task.connect_configuration(facts, name="record")
+        _clearml,
+        lambda b, facts: b._task.connect_configuration(facts, name="record"),
+        break_off=_break_off_clearml,
     ),
 }
 """The names are those of `LOGGERS`."""

@@ -20,6 +20,8 @@ from resnext_backbones.reports.page.evaluated import evaluation_of
 from resnext_backbones.reports.page.facts import Run, read_run
 from resnext_backbones.reports.page.figures import curves, plain
 
+PLOTLY = "plotly.min.js"
+
 SHOWN = 20
 """So many categories of a data set are listed, those with the most objects first."""
 
@@ -28,13 +30,20 @@ CONFIG_BYTES = 200_000
 
 
 def write_report(
-    work_dir: Path, path: Path, *, say: Callable[[str], None], with_pictures: bool = True
+    work_dir: Path,
+    path: Path,
+    *,
+    say: Callable[[str], None],
+    with_pictures: bool = True,
+    plotly_beside: bool = False,
 ) -> Path:
     """Writes the page of a work directory's run, whole or not at all, and returns its path.
 
     Args:
         say: takes lines about what cannot be shown, and about what takes long.
         with_pictures: show the best and the worst images; without them nobody sees the data.
+        plotly_beside: take plotly's script from the page's folder, where it is written if it is
+            not there: several pages then share its 5 MB.
 
     Raises:
         InputError: the folder is not there, or is no run's.
@@ -49,7 +58,11 @@ def write_report(
         lstrip_blocks=True,
     )
     template = environment.get_template("page.html.j2")
-    atomic_write_text(path, template.render(**context(run, say, with_pictures=with_pictures)))
+    shown = context(run, say, with_pictures=with_pictures)
+    shown["plotly_beside"] = PLOTLY if plotly_beside else ""
+    atomic_write_text(path, template.render(**shown))
+    if plotly_beside and shown["figures"] and not (path.parent / PLOTLY).exists():
+        atomic_write_text(path.parent / PLOTLY, get_plotlyjs())
     return path
 
 

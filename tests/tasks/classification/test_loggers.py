@@ -58,6 +58,31 @@ def test_all_log_offline_and_change_nothing(config: Path, finished: Path, tmp_pa
     assert len({path.name for path in (work_dir / "wandb").glob("offline*/*.wandb")}) == 1
 
 
+@pytest.mark.whole
+def test_a_run_that_is_broken_off_is_no_finished_one(config: Path, tmp_path: Path) -> None:
+    """Its loss is no number any more; services that know of failure are told."""
+    from mlflow import MlflowClient
+
+    work_dir = tmp_path / "run"
+
+    def status() -> str:
+        client = MlflowClient(f"sqlite:///{work_dir / 'mlflow.db'}")
+        (of,) = client.search_experiments(filter_string="name = 'resnext_backbones'")
+        (found,) = client.search_runs([of.experiment_id])
+        return found.info.status
+
+    done = run(config, work_dir, *ALL, "--cfg-options", "optim_wrapper.optimizer.lr=1e30")
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert "loss" in done.stderr
+    assert status() == "FAILED"
+    (path,) = work_dir.glob("wandb/offline*/*.wandb")
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    records = [Record.FromString(each) for each in wandb_records(path.read_bytes())]
+    assert [each.exit.exit_code for each in records if each.HasField("exit")] == [1]
+    assert "logger " not in done.stdout + done.stderr, "all took it"
+
+
 def logged(work_dir: Path) -> tuple[dict[int, float], dict[int, float]]:
     """The losses and accuracies of the work directory's own log, by step."""
     (path,) = work_dir.glob("*/vis_data/scalars.json")
