@@ -5,22 +5,22 @@ python -m benchmarks.seeds transfer
 
 Each training is the tool's own, in a folder below --work-dir and with one thread, so that what it
 learns does not depend on how many run at once. What has ended is not run again, and what was cut
-off is resumed: the same command goes on after --minutes, or after it was killed.
+off, after --minutes or by a signal, is resumed by the same command.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event, Timer
 from typing import Any, NamedTuple
 
 import torch
@@ -34,6 +34,7 @@ from resnext_backbones.cli import run_tool
 from resnext_backbones.datasets import SHAPES, generate_shapes, object_crops
 from resnext_backbones.engine.checkpoints import newest_checkpoint, read_journal
 from resnext_backbones.errors import InputError
+from resnext_backbones.tasks.demo import on_few
 
 SEEDS = (0, 1, 2)
 GROUPS = ("1x23d", "4x9d", "16x3d")
@@ -41,7 +42,7 @@ GROUPS = ("1x23d", "4x9d", "16x3d")
 
 IMAGES = (10, 30, 100)
 EVALUATED = 100
-STEPS, BATCH = 200, 4
+STEPS = 200
 """Of a detector, however many images it is trained on."""
 
 
@@ -108,15 +109,13 @@ def transfer(args: argparse.Namespace) -> Iterator[Training]:
             root = args.work_dir / f"images_{images}_{seed}"
             if not root.exists():
                 generate_shapes(root, num_train=images, num_val=EVALUATED, seed=seed)
-            epochs = round(STEPS / math.ceil(images / BATCH))
+            settings = on_few(images, STEPS)
             for backbone, weights in (("pretrained", trunk), ("random", "")):
                 yield Training(
                     f"{backbone}_{images}_{seed}",
                     (
                         "train", "demo_shapes", "--no-tune", "--cfg-options",
-                        f"randomness.seed={seed}", f"train_cfg.max_epochs={epochs}",
-                        f"train_cfg.val_interval={epochs}", f"param_scheduler.1.T_max={epochs}",
-                        f"param_scheduler.1.end={epochs}",
+                        f"randomness.seed={seed}", *settings,
                     ),
                     coco_root=root,
                     weights=weights,
@@ -138,11 +137,11 @@ STUDIES = {
 }
 
 
-def train(training: Training, folder: Path, end: float) -> None:
-    """Runs one training, or what is left of it; it is asked to stop at `end` of the clock."""
+def train(training: Training, folder: Path, stop: Event) -> None:
+    """Runs one training, or what is left of it, until it ends or all are to stop."""
     work_dir = folder / training.name
     done = work_dir / "ended"
-    if done.exists() or time.monotonic() > end:
+    if done.exists() or stop.is_set():
         return
     weights = list((folder / training.weights).glob("*.safetensors")) if training.weights else []
     if training.weights and not weights:
@@ -162,13 +161,13 @@ def train(training: Training, folder: Path, end: float) -> None:
             stdout=log,
             stderr=log,
         )
-        try:
-            status = process.wait(timeout=max(0, end - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.terminate()
-            process.wait()
-            return
-    if status:
+        while process.poll() is None:
+            if stop.wait(1):
+                process.terminate()  # it writes a checkpoint, and is resumed by the next call
+                process.wait()
+                return
+    if process.returncode:
+        status = process.returncode
         raise InputError(f"{training.name}: ended with status {status}; see {log.name}")
     done.touch()
 
@@ -243,18 +242,24 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path, help="of CIFAR-10, as folders of images")
     parser.add_argument("--work-dir", type=Path, help="default: work_dirs/STUDY")
     parser.add_argument("--jobs", type=int, default=2, help="at once; default %(default)s")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="default: to the end")
+    parser.add_argument("--minutes", type=float, help="default: to the end")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/benchmark"))
     args = parser.parse_args()
     args.work_dir = args.work_dir or Path("work_dirs") / args.study
-    study, end = STUDIES[args.study], time.monotonic() + 60 * args.minutes
+    study, stop = STUDIES[args.study], Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    if args.minutes is not None:
+        clock = Timer(60 * args.minutes, stop.set)
+        clock.daemon = True
+        clock.start()
     torch.set_num_threads(1)  # as the trainings have: what the result says of the hardware
     trainings = list(study.trainings(args))
     # Those that others start from come first.
     for of_first in (True, False):
         batch = [each for each in trainings if (each.row is None) == of_first]
         with ThreadPoolExecutor(args.jobs) as pool:
-            list(pool.map(lambda each: train(each, args.work_dir, end), batch))
+            list(pool.map(lambda each: train(each, args.work_dir, stop), batch))
     found = rows(study, trainings, args.work_dir)
     if not found:
         raise InputError(f"{args.work_dir}: no training has ended yet; call it again")

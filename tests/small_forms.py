@@ -123,6 +123,7 @@ FORMS = (
     Form("python tools/train.py configs/mask_rcnn", ONE_STEP, ELSEWHERE),
     Form("torchrun --nproc_per_node 8 -m resnext_backbones train", ONE_STEP, ELSEWHERE),
     Form("resnext train CONFIG", ONE_STEP, ELSEWHERE),
+    Form("resnext train overfit_coco", ONE_STEP, ELSEWHERE),
     Form(
         "resnext train configs/bicycles.py",
         MMDETECTION,

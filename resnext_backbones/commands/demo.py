@@ -3,6 +3,7 @@
 resnext demo                          # on shapes that are drawn for it
 resnext demo --coco-root data/coco    # on some images of COCO
 resnext demo --variant gcresnext26ts  # with another backbone
+resnext demo --train-on 30 --compare  # what pretraining is worth where few images have boxes
 """
 
 import argparse
@@ -22,6 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(parser, "--variant")
     parser.add_argument("--num-train", type=int, default=600, help="images to train on")
+    parser.add_argument(
+        "--train-on",
+        type=int,
+        metavar="NUMBER",
+        help="of these images have boxes and masks for the detector; the backbone is pretrained on "
+        "the objects of all; default: all",
+    )
     parser.add_argument("--num-val", type=int, default=100, help="images to evaluate on")
     parser.add_argument(
         "--compare", action="store_true", help="train another one from random weights"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
-import time
 from pathlib import Path
+from threading import Event, Timer
 
 import pytest
 import torch
@@ -99,12 +99,19 @@ def test_trainings_end_once(tmp_path: Path) -> None:
         row={"backbone": "pretrained", "images": 8, "seed": 0},
     )
     study = STUDIES["transfer"]
-    train(detector, tmp_path, math.inf)
+    on, stopped = Event(), Event()
+    stopped.set()
+    train(detector, tmp_path, on)
     assert rows(study, [trunk, detector], tmp_path) == [], "its trunk had not ended"
-    train(trunk, tmp_path, time.monotonic() - 1)
+    train(trunk, tmp_path, stopped)
     assert not (tmp_path / "trunk").exists(), "there was no time"
+    Timer(3, stopped.set).start()
+    stopped.clear()
+    train(trunk, tmp_path, stopped)
+    assert (tmp_path / "trunk.log").exists()
+    assert not (tmp_path / "trunk" / "ended").exists(), "it was cut off"
     for each in (trunk, detector):
-        train(each, tmp_path, math.inf)
+        train(each, tmp_path, on)
     (row,) = rows(study, [trunk, detector], tmp_path)
     metrics = read_journal(tmp_path / "detector")[-1].metrics
     assert row == {
@@ -116,11 +123,11 @@ def test_trainings_end_once(tmp_path: Path) -> None:
     (weights,) = (tmp_path / "trunk").glob("*.safetensors")
     assert str(weights) in log.read_text()
     before = log.stat().st_mtime_ns
-    train(detector, tmp_path, math.inf)
+    train(detector, tmp_path, on)
     assert log.stat().st_mtime_ns == before
     draw(study, summary(study, [row]), tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 1000
 
     wrong = Training("wrong", ("train", "no_such_config"))
     with pytest.raises(InputError, match=r"wrong: ended with status 2; see .*wrong\.log"):
-        train(wrong, tmp_path, math.inf)
+        train(wrong, tmp_path, on)

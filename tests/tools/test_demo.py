@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from tooling import QUICK, run
 
-from resnext_backbones.engine import record
-
 pytest.importorskip("mmdet", reason="MMDetection is not installed")
 
+from resnext_backbones.engine import record
+from resnext_backbones.errors import InputError
+from resnext_backbones.tasks.demo import BATCH, EPOCHS, on_few, run_demo
+from resnext_backbones.tasks.mmdetection.config import load_config
 
 PRETRAINING = [
     "model.network.variant=None", "model.network.blocks=(1,1,1,1)",
@@ -58,6 +60,20 @@ def test_demo_at_a_tiny_size(tmp_path: Path, variant: str) -> None:
     assert ("random weights " in done.stdout) == compare
     assert f"backbone: {variant}" in done.stdout + done.stderr
     assert (folder / "random_weights").exists() == compare
+
+
+def test_few_images_take_as_many_steps(tmp_path: Path) -> None:
+    settings = dict(option.split("=") for option in on_few(30, 300))
+    assert set(settings.values()) == {"38"}  # of eight steps
+    cfg = load_config("demo_shapes", on_few(30, 300))
+    assert (cfg.train_cfg.max_epochs, cfg.param_scheduler[1].T_max) == (38, 38)
+    base = load_config("demo_shapes")
+    assert (base.train_dataloader.batch_size, base.train_cfg.max_epochs) == (BATCH, EPOCHS)
+    assert [step.keys() for step in base.param_scheduler] == [
+        step.keys() for step in cfg.param_scheduler
+    ], "no setting is new"
+    with pytest.raises(InputError, match=r"--train-on 9: give 1 to 8"):
+        run_demo(tmp_path / "demo", num_train=8, num_val=1, train_on=9)
 
 
 def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
