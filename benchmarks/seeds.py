@@ -11,6 +11,7 @@ off, after --minutes or by a signal, is resumed by the same command.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shlex
 import signal
@@ -26,6 +27,7 @@ from typing import Any, NamedTuple
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from rich.box import MARKDOWN
 from rich.console import Console
 from rich.table import Table
 
@@ -88,13 +90,14 @@ def cardinality(args: argparse.Namespace) -> Iterator[Training]:
 
 
 def transfer(args: argparse.Namespace) -> Iterator[Training]:
-    """Yields those of the demo's detector on few images, from a trunk that was pretrained on crops
-    of other images, and from random values.
+    """Yields the trainings of the demo's detector on few images, from random values and from a
+    trunk that was pretrained on crops of other images.
     """
     for seed in SEEDS:
         others, crops = (args.work_dir / f"{name}_{seed}" for name in ("others", "crops"))
-        if not crops.exists():
+        if not others.exists():
             generate_shapes(others, num_train=600, num_val=EVALUATED, seed=1000 + seed)
+        if not crops.exists():
             object_crops(others, crops)
         trunk = f"trunk_{seed}"
         yield Training(
@@ -140,7 +143,10 @@ STUDIES = {
 def train(training: Training, folder: Path, stop: Event) -> None:
     """Runs one training, or what is left of it, until it ends or all are to stop."""
     work_dir = folder / training.name
-    done = work_dir / "ended"
+    done, said = work_dir / "ended", shlex.join(training.arguments)
+    if done.exists() and done.read_text(encoding="utf-8") != said:
+        stop.set()
+        raise InputError(f"{work_dir}: is of another training; give another --work-dir")
     if done.exists() or stop.is_set():
         return
     weights = list((folder / training.weights).glob("*.safetensors")) if training.weights else []
@@ -166,10 +172,10 @@ def train(training: Training, folder: Path, stop: Event) -> None:
                 process.terminate()  # it writes a checkpoint, and is resumed by the next call
                 process.wait()
                 return
-    if process.returncode:
-        status = process.returncode
+    if status := process.returncode:
+        stop.set()
         raise InputError(f"{training.name}: ended with status {status}; see {log.name}")
-    done.touch()
+    done.write_text(said, encoding="utf-8")
 
 
 def rows(study: Study, trainings: Sequence[Training], folder: Path) -> list[dict[str, Any]]:
@@ -179,7 +185,9 @@ def rows(study: Study, trainings: Sequence[Training], folder: Path) -> list[dict
         if training.row is None or not (folder / training.name / "ended").exists():
             continue
         metrics = read_journal(folder / training.name)[-1].metrics
-        found.append({**training.row, **{k: metrics[key] for k, key in study.metrics.items()}})
+        # COCO's evaluation has no number where nothing was found.
+        values = {name: metrics.get(key) or 0.0 for name, key in study.metrics.items()}
+        found.append({**training.row, **values})
     return found
 
 
@@ -208,7 +216,7 @@ def draw(study: Study, means: Sequence[dict[str, Any]], path: Path) -> None:
         axes.errorbar(
             [mean[study.axis] for mean in of],
             [100 * mean[f"{metric}_mean"] for mean in of],
-            yerr=[100 * (mean[f"{metric}_std"] or 0) for mean in of],
+            yerr=[100 * (mean[f"{metric}_std"] or math.nan) for mean in of],
             marker="o",
             capsize=4,
             label=series,
@@ -223,11 +231,15 @@ def draw(study: Study, means: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def table(study: Study, means: Sequence[dict[str, Any]]) -> Table:
-    """Returns what a terminal shows."""
-    shown = Table(study.series, study.axis, "seeds", *study.metrics)
+    """Returns means and standard deviations in percent, for a terminal or a document."""
+    shown = Table(study.series, study.axis, "seeds", *study.metrics, box=MARKDOWN)
     for mean in means:
         cells = [
-            f"{100 * mean[f'{metric}_mean']:.2f} ± {100 * (mean[f'{metric}_std'] or 0):.2f}"
+            " ± ".join(
+                f"{100 * mean[f'{metric}_{kind}']:.1f}"
+                for kind in ("mean", "std")
+                if mean[f"{metric}_{kind}"] is not None
+            )
             for metric in study.metrics
         ]
         shown.add_row(*(str(mean[key]) for key in (study.series, study.axis, "seeds")), *cells)
@@ -241,7 +253,7 @@ def main() -> None:
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("--data-root", type=Path, help="of CIFAR-10, as folders of images")
     parser.add_argument("--work-dir", type=Path, help="default: work_dirs/STUDY")
-    parser.add_argument("--jobs", type=int, default=2, help="at once; default %(default)s")
+    parser.add_argument("--jobs", type=int, choices=range(1, 129), metavar="NUMBER", default=2)
     parser.add_argument("--minutes", type=float, help="default: to the end")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/benchmark"))
     args = parser.parse_args()

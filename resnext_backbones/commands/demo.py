@@ -3,7 +3,7 @@
 resnext demo                          # on shapes that are drawn for it
 resnext demo --coco-root data/coco    # on some images of COCO
 resnext demo --variant gcresnext26ts  # with another backbone
-resnext demo --train-on 30 --compare  # what pretraining is worth where few images have boxes
+resnext demo --train-on 30 --compare  # what pretraining is worth where a detector sees few images
 """
 
 import argparse
@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--train-on",
         type=int,
         metavar="NUMBER",
-        help="of these images have boxes and masks for the detector; the backbone is pretrained on "
-        "the objects of all; default: all",
+        help="of these images the detector sees, for as many steps as on all; the backbone is "
+        "pretrained on the objects of all; default: all",
     )
     parser.add_argument("--num-val", type=int, default=100, help="images to evaluate on")
     parser.add_argument(

@@ -28,13 +28,14 @@ METRICS = {
     "mask AP50": "coco/segm_mAP_50",
 }
 
-BATCH, EPOCHS = 4, 2
-"""Of configs/demo_coco.py."""
 
+def on_few(images: int, steps: int, batch: int = 4) -> list[str]:
+    """Returns settings with which the demo's detector takes about so many steps on few images.
 
-def on_few(images: int, steps: int) -> list[str]:
-    """Returns settings with which the demo's detector takes about so many steps on few images."""
-    epochs = max(1, round(steps / math.ceil(images / BATCH)))
+    Args:
+        batch: images a step; the default is that of configs/demo_coco.py.
+    """
+    epochs = max(1, round(steps / math.ceil(images / batch)))
     places = ("train_cfg.max_epochs", "train_cfg.val_interval", "param_scheduler.1.T_max",
               "param_scheduler.1.end", "default_hooks.checkpoint.interval")  # fmt: skip
     return [f"{place}={epochs}" for place in places]
@@ -60,8 +61,8 @@ def run_demo(
     Args:
         work_dir: a new folder; data, logs, checkpoints and results go there.
         coco_root: a COCO tree, of which the first images are taken; None draws shapes.
-        train_on: so many of the images have boxes and masks, to train the detector on, for as many
-            steps as on all; the backbone is pretrained on the crops of all.
+        train_on: the detector sees so many of the images, for as many steps as on all; the crops
+            that the backbone is pretrained on come from all.
         variant: a name of `list_variants()`, in place of the configs' own.
         compare: train another detector from random weights.
         cfg_options, pretrain_options: settings of the detector's and of the classifier's config.
@@ -80,8 +81,10 @@ def run_demo(
     if train_on is not None:
         if not 1 <= train_on <= num_train:
             raise InputError(f"--train-on {train_on}: give 1 to {num_train}, of --num-train")
-        few = on_few(train_on, EPOCHS * math.ceil(num_train / BATCH))
-        cfg_options = [f"train_dataloader.dataset.indices={train_on}", *few, *cfg_options]
+        cfg = load_config(config, cfg_options)
+        batch = cfg.train_dataloader.batch_size
+        few = on_few(train_on, cfg.train_cfg.max_epochs * math.ceil(num_train / batch), batch)
+        cfg_options = [*cfg_options, f"train_dataloader.dataset.indices={train_on}", *few]
     # Hours would pass until a setting of the detector is read.
     check_folder("--work-dir", work_dir)
     check_run(load_config(config, cfg_options, work_dir=str(work_dir)), "train")

@@ -43,10 +43,11 @@ class Backend:
 
 
 def begin(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, start: Any, **options: Any
+    folder: Path, monkeypatch: pytest.MonkeyPatch, start: Any, break_off: Any = None, **options: Any
 ) -> tuple[Log, list[str]]:
     said: list[str] = []
-    monkeypatch.setitem(SERVICES, "wandb", Service(start, lambda *_: None))
+    own = {"break_off": break_off} if break_off else {}
+    monkeypatch.setitem(SERVICES, "wandb", Service(start, lambda *_: None, **own))
     run = Run(folder, folder, "a = 1", {"a": 1})
     return Log("wandb", run, said.append, **options), said
 
@@ -69,6 +70,19 @@ def test_one_that_fails_is_one_line_and_goes_on(tmp_path: Path, monkeypatch) -> 
         "is in the work directory",
         "logger wandb: did not take 2 writes",
     ]
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_one_is_told_that_a_run_was_broken_off(tmp_path: Path, monkeypatch, ended: bool) -> None:
+    """At the interpreter's exit, if nothing has closed it before."""
+    backend, broken_off, at_exit = Backend(), [], []
+    monkeypatch.setattr(log.atexit, "register", at_exit.append)
+    own, _ = begin(tmp_path, monkeypatch, lambda _: (backend, "a"), break_off=broken_off.append)
+    if ended:
+        own.close()
+    (close,) = at_exit
+    close()
+    assert (backend.closed, broken_off) == ((1, []) if ended else (0, [backend]))
 
 
 def test_one_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch) -> None:

@@ -146,11 +146,16 @@ class Log:
         plain = json.loads(json_text(facts))
         self._put(lambda backend: SERVICES[self.name].tell(backend, plain))
 
-    def close(self) -> None:
-        """Ends the service's run, once it has all, or after `FINISH_SECONDS`."""
+    def close(self, *, ended: bool = True) -> None:
+        """Ends the service's run, once it has all, or after `FINISH_SECONDS`.
+
+        Args:
+            ended: False for a run that was broken off, which the service is told.
+        """
         atexit.unregister(self._close_broken_off)
         if self._error or not self._thread.is_alive():
             return
+        self._ended = ended
         with suppress(Full):
             self._writes.put_nowait(None)
         self._thread.join(FINISH_SECONDS + 5)
@@ -160,9 +165,7 @@ class Log:
             self.warn(f"logger {self.name}: did not take {self.failed} writes")
 
     def _close_broken_off(self) -> None:
-        """Closes as `close`, of a run that did not come to its end."""
-        self._ended = False
-        self.close()
+        self.close(ended=False)
 
 
 @contextmanager

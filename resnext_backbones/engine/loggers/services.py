@@ -170,6 +170,7 @@ def _clearml(run: Run) -> tuple[Any, str]:
 
 
 def _break_off_clearml(backend: ClearMLVisBackend) -> None:
+    # `close` asks for a completed task, which the server refuses for one that has failed.
     backend._task.mark_failed(ignore_errors=True, status_reason="broken off")
     backend.close()
 

@@ -41,9 +41,10 @@ def write_report(
 
     Args:
         say: takes lines about what cannot be shown, and about what takes long.
-        with_pictures: show the best and the worst images; without them nobody sees the data.
-        plotly_beside: take plotly's script from the page's folder, where it is written if it is
-            not there: several pages then share its 5 MB.
+        with_pictures: show the best and the worst images; names of files and classes are there
+            without them, too.
+        plotly_beside: take plotly's script from the page's folder, where it is written: several
+            pages then share its 5 MB.
 
     Raises:
         InputError: the folder is not there, or is no run's.
@@ -60,9 +61,9 @@ def write_report(
     template = environment.get_template("page.html.j2")
     shown = context(run, say, with_pictures=with_pictures)
     shown["plotly_beside"] = PLOTLY if plotly_beside else ""
-    atomic_write_text(path, template.render(**shown))
-    if plotly_beside and shown["figures"] and not (path.parent / PLOTLY).exists():
+    if plotly_beside and shown["figures"]:
         atomic_write_text(path.parent / PLOTLY, get_plotlyjs())
+    atomic_write_text(path, template.render(**shown))
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,7 +41,8 @@ class LogWriter(EventWriter):
         self.last = max([self.last, *rows])
 
     def close(self) -> None:
-        self.log.close()
+        # Detectron2 closes writers in a `finally`: of a run that is broken off, too.
+        self.log.close(ended=sys.exc_info()[0] is None)
 
 
 def writers(names: Sequence[str], experiment: Experiment, *, resumed: bool) -> list[EventWriter]:
