@@ -42,6 +42,9 @@ SEEDS = (0, 1, 2)
 GROUPS = ("1x23d", "4x9d", "16x3d")
 """Of configs/cifar/cifar10_quick.py: equal multiply-adds, within 1%."""
 
+PRETRAINING = {"none": 0, "2 epochs": 2, "10 epochs": 10}
+"""Epochs of crops of 600 images; the demo's are 2."""
+
 IMAGES = (10, 30, 100)
 EVALUATED = 100
 STEPS = 200
@@ -99,30 +102,31 @@ def transfer(args: argparse.Namespace) -> Iterator[Training]:
             generate_shapes(others, num_train=600, num_val=EVALUATED, seed=1000 + seed)
         if not crops.exists():
             object_crops(others, crops)
-        trunk = f"trunk_{seed}"
-        yield Training(
-            trunk,
-            (
-                "pretrain", "demo_crops", "--no-tune", "--data-root", str(crops),
-                "--cfg-options", f"model.num_classes={len(SHAPES)}",
-                f"model.data_preprocessor.num_classes={len(SHAPES)}", f"randomness.seed={seed}",
-            ),
-        )  # fmt: skip
+        for epochs in filter(None, PRETRAINING.values()):
+            yield Training(
+                f"trunk_{epochs}_{seed}",
+                (
+                    "pretrain", "demo_crops", "--no-tune", "--data-root", str(crops),
+                    "--cfg-options", f"model.num_classes={len(SHAPES)}",
+                    f"model.data_preprocessor.num_classes={len(SHAPES)}",
+                    f"randomness.seed={seed}", f"train_cfg.max_epochs={epochs}",
+                ),
+            )  # fmt: skip
         for images in IMAGES:
             root = args.work_dir / f"images_{images}_{seed}"
             if not root.exists():
                 generate_shapes(root, num_train=images, num_val=EVALUATED, seed=seed)
             settings = on_few(images, STEPS)
-            for backbone, weights in (("pretrained", trunk), ("random", "")):
+            for pretraining, epochs in PRETRAINING.items():
                 yield Training(
-                    f"{backbone}_{images}_{seed}",
+                    f"{epochs}_{images}_{seed}",
                     (
                         "train", "demo_shapes", "--no-tune", "--cfg-options",
                         f"randomness.seed={seed}", *settings,
                     ),
                     coco_root=root,
-                    weights=weights,
-                    row={"backbone": backbone, "images": images, "seed": seed},
+                    weights=f"trunk_{epochs}_{seed}" if epochs else "",
+                    row={"pretraining": pretraining, "images": images, "seed": seed},
                 )  # fmt: skip
 
 
@@ -133,7 +137,7 @@ STUDIES = {
     "transfer": Study(
         transfer,
         {"box_ap50": "coco/bbox_mAP_50", "mask_ap50": "coco/segm_mAP_50"},
-        "backbone",
+        "pretraining",
         "images",
         "box AP50 on other images",
     ),

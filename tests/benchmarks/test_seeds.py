@@ -14,7 +14,18 @@ pytest.importorskip("mmdet", reason="MMDetection is not installed")
 
 from tooling import QUICK
 
-from benchmarks.seeds import GROUPS, SEEDS, STUDIES, Study, Training, draw, rows, summary, train
+from benchmarks.seeds import (
+    GROUPS,
+    PRETRAINING,
+    SEEDS,
+    STUDIES,
+    Study,
+    Training,
+    draw,
+    rows,
+    summary,
+    train,
+)
 from resnext_backbones.build import architecture_and_options
 from resnext_backbones.datasets import SHAPES, generate_shapes, object_crops
 from resnext_backbones.engine.checkpoints import read_journal
@@ -23,7 +34,7 @@ from resnext_backbones.errors import InputError
 from resnext_backbones.models.classifier import ResNeXtClassifier
 
 CLASSES = len(SHAPES)
-PRETRAINING = (
+TINY = (
     "model.network.variant=None", "model.network.blocks=(1,1,1,1)", "model.network.cardinality=8",
     "train_cfg.max_epochs=1", f"model.num_classes={CLASSES}",
     f"model.data_preprocessor.num_classes={CLASSES}",
@@ -70,14 +81,15 @@ def test_series_differ_in_what_is_compared_alone(tmp_path: Path, monkeypatch) ->
         compared = [each for each in trainings if each.row is not None]
         assert {each.row["seed"] for each in compared} == set(SEEDS), name
         assert len(compared) % len(SEEDS) == 0
-    pretrained, random = (
-        [each for each in compared if each.row["backbone"] == kind]
-        for kind in ("pretrained", "random")
-    )
-    for one, other in zip(pretrained, random, strict=True):
-        assert (one.arguments, one.coco_root) == (other.arguments, other.coco_root)
-        assert one.weights == f"trunk_{one.row['seed']}"
-        assert other.weights == ""
+    known = {each.name for each in trainings}
+    for_one = [
+        compared[i : i + len(PRETRAINING)] for i in range(0, len(compared), len(PRETRAINING))
+    ]
+    for others in for_one:
+        assert [each.row["pretraining"] for each in others] == list(PRETRAINING)
+        assert len({(each.arguments, each.coco_root) for each in others}) == 1
+        assert others[0].weights == ""
+        assert all(each.weights in known for each in others[1:])
 
 
 @pytest.mark.whole
@@ -89,14 +101,14 @@ def test_trainings_end_once(tmp_path: Path) -> None:
     trunk = Training(
         "trunk",
         ("pretrain", "demo_crops", "--no-tune", "--data-root", str(crops), "--cfg-options",
-         *PRETRAINING),
+         *TINY),
     )  # fmt: skip
     detector = Training(
         "detector",
         ("train", "demo_shapes", "--no-tune", "--cfg-options", *QUICK, *ONE_EPOCH),
         coco_root=images,
         weights="trunk",
-        row={"backbone": "pretrained", "images": 8, "seed": 0},
+        row={"pretraining": "1 epoch", "images": 8, "seed": 0},
     )
     study = STUDIES["transfer"]
     on, stopped = Event(), Event()
