@@ -230,7 +230,7 @@ def draw(study: Study, means: Sequence[dict[str, Any]], path: Path) -> None:
     axes.set_xticks(ticks, map(str, ticks))
     axes.minorticks_off()
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(title=study.series)
     FigureCanvasAgg(figure).print_png(str(path))
 
 

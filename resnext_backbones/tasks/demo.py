@@ -28,6 +28,9 @@ METRICS = {
     "mask AP50": "coco/segm_mAP_50",
 }
 
+FOR_FEW = 10
+"""Epochs of pretraining where few images follow: with 2 it is worth less than seeds differ."""
+
 
 def on_few(images: int, steps: int, batch: int = 4) -> list[str]:
     """Returns settings with which the demo's detector takes about so many steps on few images.
@@ -62,7 +65,7 @@ def run_demo(
         work_dir: a new folder; data, logs, checkpoints and results go there.
         coco_root: a COCO tree, of which the first images are taken; None draws shapes.
         train_on: the detector sees so many of the images, for as many steps as on all; the crops
-            that the backbone is pretrained on come from all.
+            that the backbone is pretrained on come from all, and are seen ten times.
         variant: a name of `list_variants()`, in place of the configs' own.
         compare: train another detector from random weights.
         cfg_options, pretrain_options: settings of the detector's and of the classifier's config.
@@ -75,6 +78,8 @@ def run_demo(
     if work_dir.exists():
         raise InputError(f"--work-dir {work_dir}: exists already; name a new folder")
     config = "demo_shapes" if coco_root is None else "demo_coco"
+    if train_on is not None:
+        pretrain_options = [f"train_cfg.max_epochs={FOR_FEW}", *pretrain_options]
     if variant is not None:
         cfg_options = [f"model.backbone.variant={variant}", *cfg_options]
         pretrain_options = [f"model.network.variant={variant}", *pretrain_options]
@@ -109,6 +114,8 @@ def run_demo(
     if compare:
         runs["random weights"] = (work_dir / "random_weights", [])
     table = Table("backbone from", *METRICS, title="On images not seen in training")
+    if compare:
+        table.caption = "of one seed; docs/pretraining.md has three, with error bars"
     for name, (folder, arguments) in runs.items():
         shared = [
             "--work-dir",

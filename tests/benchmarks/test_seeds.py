@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import io
+import json
 import math
 from pathlib import Path
 from threading import Event, Timer
@@ -12,6 +14,7 @@ import torch
 
 pytest.importorskip("mmdet", reason="MMDetection is not installed")
 
+from rich.console import Console
 from tooling import QUICK
 
 from benchmarks.seeds import (
@@ -24,6 +27,7 @@ from benchmarks.seeds import (
     draw,
     rows,
     summary,
+    table,
     train,
 )
 from resnext_backbones.build import architecture_and_options
@@ -40,6 +44,13 @@ TINY = (
     f"model.data_preprocessor.num_classes={CLASSES}",
 )  # fmt: skip
 ONE_EPOCH = ("train_cfg.max_epochs=1", "train_cfg.val_interval=1")
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def measured(name: str) -> list[Path]:
+    """The results of a study that are in the documents; at most one."""
+    return list((DOCS / "benchmarks").glob(f"{name}_*.json"))
 
 
 def test_groups_have_equal_multiply_adds() -> None:
@@ -68,6 +79,19 @@ def test_means_and_deviations_are_over_the_seeds() -> None:
     assert first["top1_std"] == pytest.approx(math.sqrt(0.02))
     assert second["top1_mean"] == 0.9
     assert second["top1_std"] is None
+
+
+@pytest.mark.parametrize("name", [name for name in STUDIES if measured(name)])
+def test_the_documents_table_is_what_was_measured(name: str) -> None:
+    (path,) = measured(name)
+    result, study = json.loads(path.read_text(encoding="utf-8")), STUDIES[name]
+    assert summary(study, result["runs"]) == result["means"]
+    console = Console(width=200, file=io.StringIO())
+    console.print(table(study, result["means"]))
+    text = (DOCS / "pretraining.md").read_text(encoding="utf-8")
+    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
+    for line in filter(None, lines):
+        assert f"\n{line}\n" in text
 
 
 def test_series_differ_in_what_is_compared_alone(tmp_path: Path, monkeypatch) -> None:

@@ -167,7 +167,7 @@ def test_a_recipe_with_networks_of_its_own() -> None:
         ("imagenet/a1", "resnext101_32x4", "a1.py has no such network; try resnext101_32x4d, "),
         ("imagenet/a1", "resnext29_8x64d", "a1.py has no such network; try resnext"),
         ("cifar/cifar100", "resnext50_32x4d", "no such network; try resnext29_8x64d, resnext29_16"),
-        (QUICK, "resnext50_32x4d", "no such network; try resnext29_8x4d, resnext29_1x18d"),
+        (QUICK, "resnext50_32x4d", "no such network; try resnext29_8x4d, resnext29_4x9d"),
         ("imagenet/v2", "", "v2.py has no such network; try resnext26_32x4d, resnext50_32x4d, "),
         ("demo_shapes", "resnext50_32x4d", "demo_shapes.py is no recipe that takes one; set"),
     ],
