@@ -64,7 +64,7 @@ def test_every_page_reads_well_and_links_to_what_is_there(site: Path) -> None:
     for page, content in found.items():
         for link in content["addresses"]:
             if not link.startswith(address):
-                assert link.startswith(("https://", "mailto:")), f"{page}: {link}"
+                assert link.startswith(("https://", "mailto:", "data:")), f"{page}: {link}"
                 continue
             path, anchor = urldefrag(link.removeprefix(f"{address}/"))
             path = unquote(path).partition("?")[0]
