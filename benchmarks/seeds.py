@@ -40,15 +40,15 @@ from resnext_backbones.tasks.demo import on_few
 
 SEEDS = (0, 1, 2)
 GROUPS = ("1x23d", "4x9d", "16x3d")
-"""Of configs/cifar/cifar10_quick.py: equal multiply-adds, within 1%."""
+"""These networks of configs/cifar/cifar10_quick.py have equal multiply-adds, within 1%."""
 
 PRETRAINING = {"none": 0, "2 epochs": 2, "10 epochs": 10}
-"""Epochs of crops of 600 images; the demo's are 2."""
+"""A trunk sees the crops of 600 images so many times; the demo's does twice."""
 
 IMAGES = (10, 30, 100)
 EVALUATED = 100
 STEPS = 200
-"""Of a detector, however many images it is trained on."""
+"""A detector takes so many, however many images it is trained on."""
 
 
 class Training(NamedTuple):
@@ -58,13 +58,13 @@ class Training(NamedTuple):
     arguments: tuple[str, ...]
     coco_root: Path | None = None
     weights: str = ""
-    """The name of the training that it takes its weights from."""
+    """It takes its weights from the training of this name."""
     row: dict[str, Any] | None = None
-    """What the result says of it; None for one that others only start from."""
+    """The result says this of it; None: others only start from it."""
 
 
 class Study(NamedTuple):
-    """What is compared: series over some axis, by a metric of the last evaluation."""
+    """Says what is compared: series over some axis, by metrics of the last evaluation."""
 
     trainings: Callable[[argparse.Namespace], Iterator[Training]]
     metrics: dict[str, str]
@@ -188,10 +188,10 @@ def rows(study: Study, trainings: Sequence[Training], folder: Path) -> list[dict
     for training in trainings:
         if training.row is None or not (folder / training.name / "ended").exists():
             continue
-        metrics = read_journal(folder / training.name)[-1].metrics
-        # COCO's evaluation has no number where nothing was found.
-        values = {name: metrics.get(key) or 0.0 for name, key in study.metrics.items()}
-        found.append({**training.row, **values})
+        # A detector's evaluation has no numbers at all where nothing was found.
+        nothing = dict.fromkeys(study.metrics.values(), 0.0) if training.coco_root else {}
+        metrics = read_journal(folder / training.name)[-1].metrics or nothing
+        found.append({**training.row, **{k: metrics[key] for k, key in study.metrics.items()}})
     return found
 
 

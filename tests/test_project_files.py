@@ -70,6 +70,7 @@ def test_only_the_job_that_publishes_has_an_identity() -> None:
         "build",
         "test",
     ]
+    assert jobs["publish"]["steps"][-1]["uses"].startswith("pypa/gh-action-pypi-publish@")
 
 
 def test_the_tag_is_compared_with_the_version() -> None:

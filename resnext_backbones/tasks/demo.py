@@ -78,8 +78,6 @@ def run_demo(
     if work_dir.exists():
         raise InputError(f"--work-dir {work_dir}: exists already; name a new folder")
     config = "demo_shapes" if coco_root is None else "demo_coco"
-    if train_on is not None:
-        pretrain_options = [f"train_cfg.max_epochs={FOR_FEW}", *pretrain_options]
     if variant is not None:
         cfg_options = [f"model.backbone.variant={variant}", *cfg_options]
         pretrain_options = [f"model.network.variant={variant}", *pretrain_options]
@@ -90,6 +88,7 @@ def run_demo(
         batch = cfg.train_dataloader.batch_size
         few = on_few(train_on, cfg.train_cfg.max_epochs * math.ceil(num_train / batch), batch)
         cfg_options = [*cfg_options, f"train_dataloader.dataset.indices={train_on}", *few]
+        pretrain_options = [f"train_cfg.max_epochs={FOR_FEW}", *pretrain_options]
     # Hours would pass until a setting of the detector is read.
     check_folder("--work-dir", work_dir)
     check_run(load_config(config, cfg_options, work_dir=str(work_dir)), "train")

@@ -101,7 +101,7 @@ def test_what_is_not_there_is_left_out(
 
 
 def test_a_page_without_pictures(work_dir: Path, tmp_path: Path, capsys) -> None:
-    """Of a run's images it has nothing; all else is there, and plotly's script is beside it."""
+    """A page can have nothing of a run's images, and plotly's script beside it."""
     out = tmp_path / "shown.html"
     main(["report", str(work_dir), "--out", str(out), "--no-pictures", "--plotly-beside"])
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["plotly.min.js", "shown.html"]
