@@ -1,33 +1,13 @@
-"""Counts what a forward pass keeps for the backward pass, and what a process took at most."""
+"""Says what a process took of memory at most, and what a forward pass keeps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
-from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 
+from resnext_backbones.complexity import kept_by as kept_bytes
 from resnext_backbones.engine.peak import process_peak
 
-
-def kept_bytes(module: nn.Module, forward: Callable[[], object]) -> int:
-    """Bytes of the distinct storages that `forward` keeps, but for the parameters of `module`; on
-    the device meta too, which has no addresses.
-    """
-    own = {p.untyped_storage()._cdata for p in module.parameters()}
-    kept: dict[int, torch.UntypedStorage] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in own:
-            kept[storage._cdata] = storage
-        return tensor
-
-    with saved_tensors_hooks(keep, lambda tensor: tensor):
-        outputs = forward()  # held: what it keeps must not make room for what it keeps next
-    del outputs
-    return sum(storage.nbytes() for storage in kept.values())
+__all__ = ["kept_bytes", "peak_bytes"]
 
 
 def peak_bytes(device: str | torch.device) -> int:

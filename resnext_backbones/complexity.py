@@ -6,9 +6,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor, UntypedStorage, nn
 
 RECORD = Path(__file__).with_name("complexity.json")
 
@@ -71,16 +76,24 @@ def kept_bytes(variant: str, *, images: int, size: tuple[int, int]) -> int:
     It computes on tensors without values, which takes less than a second.
     """
     import torch
-    from torch import Tensor
-    from torch.autograd.graph import saved_tensors_hooks
 
     from resnext_backbones.build import build_backbone
 
     with torch.device("meta"):
         trunk = build_backbone(variant, frozen_stages=1, norm_eval=True).train()
         batch = torch.empty(images, 3, *size)
-    own = {p.untyped_storage()._cdata for p in trunk.parameters()}
-    kept: dict[int, torch.UntypedStorage] = {}
+    with torch.enable_grad():
+        return kept_by(trunk, lambda: trunk(batch))
+
+
+def kept_by(module: nn.Module, forward: Callable[[], object]) -> int:
+    """Returns the bytes of the distinct storages that `forward` keeps for the backward pass, but
+    for the parameters of `module`; on the device meta too, which has no addresses.
+    """
+    from torch.autograd.graph import saved_tensors_hooks
+
+    own = {p.untyped_storage()._cdata for p in module.parameters()}
+    kept: dict[int, UntypedStorage] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -88,8 +101,7 @@ def kept_bytes(variant: str, *, images: int, size: tuple[int, int]) -> int:
             kept[storage._cdata] = storage  # held: its number must not become another's
         return tensor
 
-    with torch.enable_grad(), saved_tensors_hooks(keep, lambda tensor: tensor):
-        outputs = trunk(batch)
-    total = sum(storage.nbytes() for storage in kept.values())
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        outputs = forward()  # held: what it keeps must not make room for what it keeps next
     del outputs
-    return total
+    return sum(storage.nbytes() for storage in kept.values())
