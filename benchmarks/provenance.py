@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 import resnext_backbones
 from resnext_backbones.compute.tuned import processor
 from resnext_backbones.engine.provenance import commit
+from resnext_backbones.io import atomic_write_text
 
 LIBRARIES = (
     "torch",
@@ -52,15 +54,12 @@ def file_name(hardware: str) -> str:
 
 def save(result: Mapping[str, Any], folder: Path, name: str) -> Path:
     """Writes a measurement as JSON, by its name and hardware, and returns the file."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}_{file_name(result['hardware'])}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    atomic_write_text(path, json.dumps(result, indent=1) + "\n")
     return path
 
 
-def _versions(names: Iterable[str]) -> Iterable[tuple[str, str]]:
+def _versions(names: Iterable[str]) -> Iterator[tuple[str, str]]:
     for name in names:
-        try:
+        with suppress(PackageNotFoundError):
             yield name, version(name)
-        except PackageNotFoundError:
-            continue

@@ -19,7 +19,7 @@ from benchmarks.columns import KINDS, kind_of
 from benchmarks.contestants import OWN, RECOMPUTING
 from benchmarks.job import TASKS
 from benchmarks.provenance import file_name
-from resnext_backbones.io import replace_between
+from resnext_backbones.io import atomic_write_text, replace_between
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
@@ -115,29 +115,30 @@ def write(result: dict[str, Any], folder: Path) -> list[Path]:
         parts += sorted(modes)
     elif modes & set(RECOMPUTING):
         parts.append("recompute")
-    folder.mkdir(parents=True, exist_ok=True)
     data, picture = (folder / f"{'_'.join(parts)}.{suffix}" for suffix in ("json", "png"))
-    data.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    # A part of one would count as measured already.
+    atomic_write_text(data, json.dumps(result, indent=1) + "\n")
     draw(result, picture)
     return [data, picture]
 
 
+def _section(result: dict[str, Any], said: str) -> str:
+    """Returns a result as a part of a document: what, how and where it was measured, and the
+    table.
+    """
+    parts = f"## {title(result)}", f"```sh\n{result['command']}\n```", textwrap.fill(said, 100)
+    return "\n\n".join((*parts, markdown(result)))
+
+
 def section(result: dict[str, Any]) -> str:
-    """A result as a part of a document: what, where and how it was measured, and the table."""
+    """Returns what was measured with a benchmark's settings as a part of a document."""
     products = result["limits"]["matrix_gflops"].items()
     limits = ", ".join(f"{gflops:.0f} GFLOP/s in {precision}" for precision, gflops in products)
     copied = f"{result['limits']['copy_gb_per_second']:.0f} GB/s"
-    return "\n\n".join(
-        (
-            f"## {title(result)}",
-            f"```sh\n{result['command']}\n```",
-            textwrap.fill(
-                f"{result['hardware']}; a matrix product reaches {limits}, a copy {copied}. "
-                f"{_versions(result)}; commit {result['commit']}. {_how(result)}",
-                100,
-            ),
-            markdown(result),
-        )
+    return _section(
+        result,
+        f"{result['hardware']}; a matrix product reaches {limits}, a copy {copied}. "
+        f"{_versions(result)}; commit {result['commit']}. {_how(result)}",
     )
 
 
@@ -158,34 +159,25 @@ def _how(result: dict[str, Any]) -> str:
 
 def plain_section(result: dict[str, Any]) -> str:
     """Returns what was measured without a benchmark's settings as a part of a document."""
-    return "\n\n".join(
-        (
-            f"## {title(result)}",
-            f"```sh\n{result['command']}\n```",
-            textwrap.fill(
-                f"{result['hardware']}; {_versions(result)}; commit {result['commit']}.", 100
-            ),
-            markdown(result),
-        )
-    )
+    said = f"{result['hardware']}; {_versions(result)}; commit {result['commit']}."
+    return _section(result, said)
 
 
 def data_section(result: dict[str, Any]) -> str:
     """Returns what the input pipeline delivers, and what the runner takes beside the step."""
-    images, runner = result["images"], result["runner"]
-    return "\n\n".join(
-        (
-            f"## {title(result)}",
-            f"```sh\n{result['command']}\n```",
-            textwrap.fill(
-                f"{result['hardware']}; {images['count']} photographs of "
-                f"{images['mean_bytes'] / 1e3:.0f} KB on average; commit {result['commit']}.",
-                100,
-            ),
-            markdown(result),
-            runner_sentence(runner),
-        )
+    images = result["images"]
+    said = (
+        f"{result['hardware']}; {images['count']} photographs of "
+        f"{images['mean_bytes'] / 1e3:.0f} KB on average; commit {result['commit']}."
     )
+    return f"{_section(result, said)}\n\n{runner_sentence(result['runner'])}"
+
+
+def check_data_section(result: dict[str, Any]) -> str:
+    """Returns what checking annotations takes."""
+    size = f"{result['annotations']:,} annotations, {result['bytes'] / 1e6:.0f} MB"
+    where = f"{size}, on one core of {result['hardware'].partition(',')[0]}."
+    return f"## Checking annotations\n\n{where}\n\n{check_data.markdown(result)}"
 
 
 def runner_sentence(runner: dict[str, Any]) -> str:
@@ -201,23 +193,20 @@ def runner_sentence(runner: dict[str, Any]) -> str:
 
 
 def update_document(document: Path = DOCUMENT, data: Path = DATA) -> Path:
-    """Write the sections of all results in a folder into a document, between its markers."""
-    sections = [section(result) for result in read(data.glob("*.json"))]
-    patterns = [kind.files for kind in KINDS.values() if kind.files]
-    for path in (path for pattern in patterns for path in sorted(data.glob(pattern))):
-        sections.append(plain_section(json.loads(path.read_text(encoding="utf-8"))))
-    for path in sorted(data.glob("data_*.json")):
-        sections.append(data_section(json.loads(path.read_text(encoding="utf-8"))))
-    for path in sorted(data.glob("check_data_*.json")):
-        result = json.loads(path.read_text(encoding="utf-8"))
-        size = f"{result['annotations']:,} annotations, {result['bytes'] / 1e6:.0f} MB"
-        where = f"{size}, on one core of {result['hardware'].partition(',')[0]}."
-        sections.append(f"## Checking annotations\n\n{where}\n\n{check_data.markdown(result)}")
+    """Writes the sections of all results in a folder into a document, between its markers."""
+    plain = ((kind.files, plain_section) for kind in KINDS.values() if kind.files)
+    others = (*plain, ("data_*.json", data_section), ("check_data_*.json", check_data_section))
+    sections = [*map(section, read(data.glob("*.json")))]
+    for pattern, written in others:
+        sections += map(written, _loaded(data.glob(pattern)))
     replace_between(document, BEGIN, END, "\n\n".join(sections))
     return document
 
 
 def read(paths: Iterable[Path]) -> list[dict[str, Any]]:
-    """Results that `write` wrote, and nothing else that lies beside them."""
-    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(paths)]
-    return [result for result in results if "setting" in result]
+    """Returns the results that `write` wrote, and nothing else that lies beside them."""
+    return [result for result in _loaded(paths) if "setting" in result]
+
+
+def _loaded(paths: Iterable[Path]) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(paths)]

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from benchmarks.hostile.run import run
 from resnext_backbones.cli import run_tool
+from resnext_backbones.io import atomic_write_text
 
 
 def main() -> None:
@@ -25,9 +26,8 @@ def main() -> None:
     console = Console()
     result = run(args.files, args.first, console.log)
     result["command"] = f"python -m benchmarks.hostile --files {args.files} --first {args.first}"
-    args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / "hostile_files.json"
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    atomic_write_text(path, json.dumps(result, indent=1) + "\n")
     console.print_json(data=result)
     console.print(path, soft_wrap=True)
 

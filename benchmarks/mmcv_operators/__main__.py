@@ -23,6 +23,7 @@ from benchmarks.mmcv_operators import detectors, mmcv_tests, operators, timing
 from benchmarks.provenance import provenance
 from resnext_backbones.cli import run_tool
 from resnext_backbones.errors import InputError
+from resnext_backbones.io import atomic_write_text
 
 Result = tuple[dict[str, Any], bool]
 """Data, and whether all bounds hold."""
@@ -104,9 +105,8 @@ def main() -> None:
     words = [*sys.argv[1:-1], "MMCV_CHECKOUT"] if args.kind == "tests" else sys.argv[1:]
     command = shlex.join(["python", "-m", "benchmarks.mmcv_operators", *words])
     data = {"command": command, **provenance("cpu"), **data}
-    args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / f"mmcv_{args.kind}.json"
-    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    atomic_write_text(path, json.dumps(data, indent=1) + "\n")
     print(path)
     if not holds:
         sys.exit(1)
