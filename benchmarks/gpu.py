@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,9 @@ import torch
 from benchmarks.provenance import file_name, hardware
 from resnext_backbones.cli import run_tool
 from resnext_backbones.errors import InputError
+
+ASKED = 10
+"""Seconds in which what a stopped part has started may end by itself, as torchrun ends its own."""
 
 PEERS = "--contestants resnext_backbones mmdetection timm torchvision detectron2 resnet"
 FEW = "--contestants resnext_backbones mmdetection torchvision"
@@ -206,20 +211,32 @@ def _run(part: Part, out: Path, device: str) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         words = part.command.split()
         command = [w.format(out=out, device=device, scratch=scratch) for w in words]
+        process = subprocess.Popen([sys.executable, *command], start_new_session=True)
         try:
-            done = subprocess.run(
-                [sys.executable, *command], check=False, timeout=60 * part.minutes
-            )
+            status = process.wait(60 * part.minutes)
         except subprocess.TimeoutExpired:
             return f"stopped after {part.minutes} min"
+        finally:
+            _end(process)
     took = time.monotonic() - started
-    return f"{'done' if done.returncode == 0 else f'failed ({done.returncode})'} in {took:.0f} s"
+    return f"{'done' if status == 0 else f'failed ({status})'} in {took:.0f} s"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends what a part has started, which would take the GPU's time and memory from the next."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(ASKED)
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def main() -> None:
     args = parse_args()
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError("--device cuda: PyTorch sees no GPU; --device cpu measures on this one")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # by way of `_end`
     chosen = {name: PARTS[name] for name in args.parts}
     ended = run_parts(chosen, args.out, device=args.device, minutes=args.minutes)
     failed = [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -81,3 +83,28 @@ def test_parts_that_this_machine_has_nothing_for(monkeypatch, tmp_path: Path) ->
     ended = gpu.run_parts(parts, tmp_path, device="cpu", minutes=60)
     assert ended["two ranks"] == "left out: needs 2 GPUs, and 1 are there"
     assert ended["training"].startswith("left out: needs COCO_ROOT")
+
+
+STARTS = """
+import subprocess, sys, time
+other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+open(sys.argv[1], "w").write(str(other.pid))
+time.sleep(60)
+"""
+
+
+def test_what_a_stopped_part_has_started_is_stopped_as_well(tmp_path: Path) -> None:
+    (script := tmp_path / "starts.py").write_text(STARTS)
+    part = gpu.Part(f"{script} {{out}}/pid", None, 1 / 60)
+    ended = gpu.run_parts({"long": part}, tmp_path, device="cpu", minutes=60)
+    assert ended["long"].startswith("stopped after")
+    end = time.monotonic() + 20
+    while _lives((tmp_path / "pid").read_text()) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not _lives((tmp_path / "pid").read_text())
+
+
+def _lives(pid: str) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    return False
