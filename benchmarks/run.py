@@ -165,13 +165,20 @@ class _Field:
 
     def add(self, entries: Sequence[Entry]) -> list[tuple[Worker, Row]]:
         """Prepares entries, and returns what was added."""
-        new = [Worker(self.setting, entry, self._ways(entry)) for entry in entries]
-        self.workers += new
+        first = len(self.workers)
+        self.workers += map(self._worker, entries)
         prepare = partial(_prepare, self.setting, self.folder, self.reference, self.say)
         with ThreadPoolExecutor(AT_ONCE.get(torch.device(self.setting.device).type, 1)) as pool:
-            rows = list(pool.map(prepare, new))
-        self.rows += rows
-        return list(zip(new, rows, strict=True))
+            found = [pool.submit(prepare, worker_) for worker_ in self.workers[first:]]
+        for number, each in enumerate(found, first):
+            # What is too much memory for several at once may do for one.
+            if isinstance(each.exception(), torch.OutOfMemoryError):
+                self.workers[number].close()
+                self.workers[number] = self._worker(entries[number - first])
+                self.rows.append(prepare(self.workers[number]))
+            else:
+                self.rows.append(each.result())
+        return list(zip(self.workers[first:], self.rows[first:], strict=True))
 
     def try_out(self, new: Sequence[tuple[Worker, Row]]) -> None:
         """Gives each a turn that counts only where it gets no other."""
@@ -194,10 +201,10 @@ class _Field:
         both = zip(self.workers, self.rows, strict=True)
         return [(worker_, row) for worker_, row in both if not row["dropped"]]
 
-    def _ways(self, entry: Entry) -> list[Row]:
-        if entry.contestant != OWN or entry.ways == "plain":
-            return []
-        return self.tuned[entry.precision]["ways"]
+    def _worker(self, entry: Entry) -> Worker:
+        tuned = entry.contestant == OWN and entry.ways != "plain"
+        ways = self.tuned[entry.precision]["ways"] if tuned else []
+        return Worker(self.setting, entry, ways)
 
 
 def _prepare(

@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
-from benchmarks import best
+from benchmarks import best, run
 from benchmarks.contestants import OWN
 from benchmarks.job import Entry, Job, Setting
 
@@ -98,3 +99,35 @@ def test_ours_can_be_asked_to_leave_its_channels_where_they_are() -> None:
         job = Job(SETTING, Entry(OWN, layout=layout))
         output = job.forward(job.images[0])[0]
         assert (output.stride(1) == 1) == last
+
+
+def test_what_several_at_once_have_no_memory_for_is_prepared_alone(monkeypatch, tmp_path) -> None:
+    """By a process of its own: one that had too little holds half of a step."""
+    tried: list[tuple[str, bool]] = []
+
+    class Process:
+        is_closed = False
+
+        def __init__(self, _: Setting, entry: Entry, __: Any) -> None:
+            self.entry = entry
+
+        def close(self) -> None:
+            self.is_closed = True
+
+    def prepare(*arguments: Any) -> best.Row:
+        entry = arguments[-1].entry
+        tried.append((entry.mode, arguments[-1].is_closed))
+        if entry.mode == "compiled" and len(tried) < 4:
+            raise torch.OutOfMemoryError
+        return {"label": entry.label}
+
+    monkeypatch.setattr(run, "Worker", Process)
+    monkeypatch.setattr(run, "_reference", lambda *_: {})
+    monkeypatch.setattr(run, "_prepare", prepare)
+    entries = [Entry("timm", mode=mode) for mode in ("eager", "compiled", "fused")]
+    field = run._Field(SETTING, entries, {}, tmp_path, lambda _: None)
+    added = field.add(entries)
+    assert tried == [(mode, False) for mode in ("eager", "compiled", "fused", "compiled")]
+    assert [(each.entry.label, row["label"]) for each, row in added] == [
+        (entry.label, entry.label) for entry in entries
+    ]
