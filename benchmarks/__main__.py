@@ -13,10 +13,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from benchmarks import best
+from benchmarks.command import DEVICE, console
 from benchmarks.contestants import CONTESTANTS
 from benchmarks.job import LAYOUTS, MODES, PRECISIONS, TASKS, WAYS, Entry, Setting
 from benchmarks.provenance import save
@@ -50,7 +50,7 @@ def parse_args() -> argparse.Namespace:
         "--smooth", action="store_true", help="SiLU in place of ReLU, to compare gradients"
     )
     parser.add_argument("--turns", type=int, default=5, help="of each; default %(default)s")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default=DEVICE)
     parser.add_argument("--data-root", type=Path, help="of the task data: a folder of JPEGs")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/benchmark"))
     parser.add_argument(
@@ -61,7 +61,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def report_data(args: argparse.Namespace, console: Console) -> None:
+def report_data(args: argparse.Namespace, shown: Console) -> None:
     from benchmarks import data  # MMEngine's, which the other tasks do without
 
     if args.data_root is None:
@@ -70,9 +70,9 @@ def report_data(args: argparse.Namespace, console: Console) -> None:
     result = data.measure(args.data_root, cores=cores, turns=args.turns)
     command = "python -m benchmarks --task data --data-root IMAGES"
     result["command"] = f"{command} --turns {args.turns}"
-    console.print(table(result))
-    console.print(runner_sentence(result["runner"]))
-    console.print(save(result, args.out, "data"), soft_wrap=True)
+    shown.print(table(result))
+    shown.print(runner_sentence(result["runner"]))
+    shown.print(save(result, args.out, "data"), soft_wrap=True)
 
 
 def entries(args: argparse.Namespace, task: str) -> list[Entry]:
@@ -86,27 +86,25 @@ def entries(args: argparse.Namespace, task: str) -> list[Entry]:
 
 def main() -> None:
     args = parse_args()
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=220)
+    shown = console()
     if args.document:
-        console.print(update_document())
+        shown.print(update_document())
         return
     for task in args.tasks:
         if task == "data":
-            report_data(args, console)
+            report_data(args, shown)
             continue
         usual = TASKS[task]
         sizes = tuple(args.size or [usual.size])
         batch = args.batch or usual.batch
         setting = Setting(task, args.variant, batch, sizes, args.device, args.smooth)
         result = run(
-            setting, entries(args, task), turns=args.turns, only_best=args.best, say=console.log
+            setting, entries(args, task), turns=args.turns, only_best=args.best, say=shown.log
         )
         result["command"] = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
-        console.print(table(result))
+        shown.print(table(result))
         for path in write(result, args.out):
-            console.print(path, soft_wrap=True)
+            shown.print(path, soft_wrap=True)
 
 
 if __name__ == "__main__":

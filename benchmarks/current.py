@@ -12,7 +12,6 @@ import argparse
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -20,6 +19,7 @@ import torch
 from rich.console import Console
 
 from benchmarks.clock import seconds
+from benchmarks.command import DEVICE, parser_of
 from benchmarks.provenance import provenance, save
 from resnext_backbones import build_backbone
 from resnext_backbones.cli import run_tool
@@ -104,13 +104,12 @@ def measure(variant: str, device: str, batch: int, size: int, turns: int) -> dic
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of("current", __doc__)
     parser.add_argument("--variant", default="resnext101_32x4d")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--size", type=int, default=224, help="height and width in pixels")
     parser.add_argument("--turns", type=int, default=9, help="default %(default)s")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--out", type=Path, default=Path("work_dirs/benchmark"))
+    parser.add_argument("--device", default=DEVICE)
     return parser.parse_args()
 
 

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -23,23 +21,21 @@ import resnext_backbones.adapters.distributions  # noqa: F401
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
-from rich.console import Console
 
 from benchmarks import best
 from benchmarks.clock import seconds
+from benchmarks.command import DEVICE, finish, parser_of
 from benchmarks.contestants import OWN
 from benchmarks.job import LAYOUTS, PRECISIONS, Entry
 from benchmarks.memory import peak_bytes
-from benchmarks.provenance import provenance, save
-from benchmarks.report import image_size, table
-from benchmarks.training import mmdetection_backbone
+from benchmarks.provenance import provenance
+from benchmarks.report import image_size
+from benchmarks.training import runner_from, train_alone
 from benchmarks.turns import Turns, in_turn
 from resnext_backbones.cli import run_tool
 from resnext_backbones.compute.tuning import tune
 from resnext_backbones.compute.ways import use
-from resnext_backbones.tasks.mmdetection.checks import check_data
-from resnext_backbones.tasks.mmdetection.config import backbone_of, load_config
+from resnext_backbones.tasks.mmdetection.config import load_config
 
 SETTINGS: tuple[dict[str, str], ...] = (
     {"contestant": OWN},
@@ -116,7 +112,7 @@ def measure(
     return {
         "epoch": {"config": Path(config).stem, "scale": scale, "steps": steps},
         "rows": best.ordered(rows),
-        **provenance("cuda" if torch.cuda.is_available() else "cpu"),
+        **provenance(DEVICE),
     }
 
 
@@ -133,11 +129,7 @@ def _train(
     os.environ["COCO_ROOT"] = str(data_root)
     turns.begin()
     cfg = _config(entry, config, scale, options, folder / entry.label)
-    runner = Runner.from_cfg(cfg)
-    initial = folder / "initial.pth"
-    if not initial.exists():
-        torch.save({"state_dict": runner.model.state_dict()}, initial)
-    runner._load_from = str(initial)
+    runner = runner_from(cfg, folder / "initial.pth")
     layout = LAYOUTS[entry.layout]
     if layout is not None:
         runner.model.to(memory_format=layout)
@@ -163,25 +155,12 @@ def _config(
     entry: Entry, config: str, scale: tuple[int, int], options: list[str], work_dir: Path
 ) -> Any:
     cfg = load_config(config, options, work_dir=str(work_dir))
-    check_data(cfg, "train")
+    train_alone(cfg, seed=0, epochs=1, own=entry.contestant == OWN)
     cfg.log_level = "WARNING"
-    cfg.merge_from_dict(
-        {
-            "randomness": {"seed": 0},
-            "train_cfg.max_epochs": 1,
-            "default_hooks.checkpoint.interval": -1,
-        }
-    )
     cfg.optim_wrapper.update(WRAPPERS[entry.precision])
     for step in cfg.train_dataloader.dataset.pipeline:
         if step["type"] == "Resize":
             step["scale"] = scale[::-1]
-    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-    backbone = backbone_of(cfg.model)
-    backbone["init_cfg"] = None  # all start from the values that the first one draws
-    if entry.contestant != OWN:
-        backbone.update(mmdetection_backbone(backbone))
-        del backbone["variant"]
     return cfg
 
 
@@ -203,16 +182,13 @@ def _tune(
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        "python -m benchmarks.epoch", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = parser_of("epoch", __doc__)
     parser.add_argument("config", help="a path, or the name of a config of this package")
     parser.add_argument("--data-root", type=Path, required=True, help="COCO's folder")
     parser.add_argument("--precision", choices=WRAPPERS, default="float32")
     parser.add_argument(
         "--scale", type=image_size, default=(800, 1333), help="HEIGHTxWIDTH that no image exceeds"
     )
-    parser.add_argument("--out", type=Path, default=Path("work_dirs/benchmark"))
     parser.add_argument("--cfg-options", nargs="+", default=[], help="settings of the config")
     return parser.parse_args()
 
@@ -226,14 +202,8 @@ def main() -> None:
         scale=args.scale,
         options=args.cfg_options,
     )
-    words = ["COCO" if word == str(args.data_root) else word for word in sys.argv[1:]]
-    result["command"] = shlex.join(["python", "-m", "benchmarks.epoch", *words])
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)
-    console.print(table(result))
     name = f"epoch_{Path(args.config).stem}_{args.precision}"
-    console.print(save(result, args.out, name), soft_wrap=True)
+    finish("epoch", result, args.out, name, hidden=str(args.data_root))
 
 
 if __name__ == "__main__":

@@ -9,21 +9,17 @@ convolutions are not tuned.
 
 from __future__ import annotations
 
-import argparse
-import shlex
-import sys
 from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
+from benchmarks.command import DEVICE, console, finish, parser_of
 from benchmarks.contestants import CONTESTANTS, OWN
 from benchmarks.job import TASKS, Entry, Setting
 from benchmarks.memory import kept_bytes
-from benchmarks.provenance import provenance, save
-from benchmarks.report import image_size, table
+from benchmarks.provenance import provenance
+from benchmarks.report import image_size
 from benchmarks.run import run
 from resnext_backbones.cli import run_tool
 from resnext_backbones.complexity import costs
@@ -117,9 +113,7 @@ def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        "python -m benchmarks.family", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = parser_of("family", __doc__)
     parser.add_argument(
         "--timed",
         nargs="*",
@@ -129,17 +123,13 @@ def main() -> None:
     )
     parser.add_argument("--size", type=image_size, default=(512, 512), help="HEIGHTxWIDTH")
     parser.add_argument("--turns", type=int, default=3, help="of each; default %(default)s")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--out", type=Path, default=Path("work_dirs/benchmark"))
+    parser.add_argument("--device", default=DEVICE)
     args = parser.parse_args()
-    console = Console()
-    console = console if console.is_terminal else Console(width=220)
+    say = console().log
     result = measure(
-        names(), args.size, timed=args.timed, turns=args.turns, device=args.device, say=console.log
+        names(), args.size, timed=args.timed, turns=args.turns, device=args.device, say=say
     )
-    result["command"] = shlex.join(["python", "-m", "benchmarks.family", *sys.argv[1:]])
-    console.print(table(result))
-    console.print(save(result, args.out, "family"), soft_wrap=True)
+    finish("family", result, args.out, "family")
 
 
 if __name__ == "__main__":

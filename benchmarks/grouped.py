@@ -8,24 +8,20 @@ rate of a copy, and to multiply what it multiplies, at the rate of a matrix prod
 
 from __future__ import annotations
 
-import argparse
 import os
-import shlex
-import sys
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from benchmarks.clock import device_seconds
+from benchmarks.command import DEVICE, finish, parser_of
 from benchmarks.contestants import CONTESTANTS, OWN
 from benchmarks.job import HALF, PRECISIONS
 from benchmarks.limits import limits
-from benchmarks.provenance import provenance, save
-from benchmarks.report import image_size, table
+from benchmarks.provenance import provenance
+from benchmarks.report import image_size
 from resnext_backbones.cli import run_tool
 from resnext_backbones.compute.calls import PLAIN, Layer
 from resnext_backbones.compute.convolution import forward, gradients
@@ -137,23 +133,17 @@ def _seconds(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        "python -m benchmarks.grouped", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = parser_of("grouped", __doc__)
     parser.add_argument("--variant", default="resnext101_32x4d")
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--size", type=image_size, default=(800, 1344))
     parser.add_argument("--precision", choices=("float32", *HALF), default="bfloat16")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--out", type=Path, default=Path("work_dirs/benchmark"))
+    parser.add_argument("--device", default=DEVICE)
     args = parser.parse_args()
     given = {"device": args.device, "precision": args.precision}
     result = measure(args.variant, args.batch, args.size, **given)
-    result["command"] = shlex.join(["python", "-m", "benchmarks.grouped", *sys.argv[1:]])
-    console = Console(width=200)
-    console.print(table(result))
-    console.print(f"{result['grouped']['fraction']:.2f} of the limit, weighed by time")
-    console.print(save(result, args.out, f"grouped_{args.variant}"), soft_wrap=True)
+    finish("grouped", result, args.out, f"grouped_{args.variant}")
+    print(f"{result['grouped']['fraction']:.2f} of the limit, weighed by time")
 
 
 if __name__ == "__main__":

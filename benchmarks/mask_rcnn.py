@@ -26,15 +26,14 @@ class MaskRCNN(nn.Module):
         from mmdet.registry import MODELS
         from mmengine.registry import init_default_scope
 
-        from benchmarks.training import mmdetection_backbone
+        from benchmarks.training import take_mmdetections
         from resnext_backbones.tasks.mmdetection.config import load_config
         from resnext_backbones.tasks.mmdetection.hooks import keep_boxes_exact
 
         cfg = load_config(CONFIG).model
         cfg.backbone.variant = variant
         if not own:
-            cfg.backbone.update(mmdetection_backbone(cfg.backbone))
-            del cfg.backbone["variant"]
+            take_mmdetections(cfg.backbone)
         init_default_scope("mmdet")
         self.detector: Any = MODELS.build(cfg)
         keep_boxes_exact(self.detector)

@@ -10,19 +10,14 @@ minutes on two cores.
 
 from __future__ import annotations
 
-import argparse
-import shlex
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from rich.console import Console
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.provenance import provenance, save
-from benchmarks.report import table
+from benchmarks.command import console, finish, parser_of
+from benchmarks.provenance import provenance
 from resnext_backbones.cli import run_tool
 from resnext_backbones.engine.plan.apart import processes, result_of
 from resnext_backbones.engine.plan.footprint import TYPES
@@ -149,24 +144,19 @@ def compare(case: Case, device: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        "python -m benchmarks.plan", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = parser_of("plan", __doc__)
     parser.add_argument("--device", choices=OF_DEVICE, default="cpu", help="default: %(default)s")
     parser.add_argument("--cases", nargs="+", type=int, help="numbers, from 0; default: all")
-    parser.add_argument("--out", type=Path, default=Path("work_dirs/benchmark"))
     args = parser.parse_args()
-    console = Console()
+    say = console().log
     rows = []
     cases = OF_DEVICE[args.device]
     for number in args.cases or range(len(cases)):
-        console.log(cases[number].config)
+        say(cases[number].config)
         rows.append(compare(cases[number], args.device))
-        console.log(rows[-1])
+        say(rows[-1])
     result = {"plan": {"boxes": BOXES}, "rows": rows, **provenance(args.device)}
-    result["command"] = shlex.join(["python", "-m", "benchmarks.plan", *sys.argv[1:]])
-    console.print(table(result))
-    console.print(save(result, args.out, "plan"), soft_wrap=True)
+    finish("plan", result, args.out, "plan")
 
 
 if __name__ == "__main__":

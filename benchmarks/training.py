@@ -7,9 +7,7 @@ COCO_ROOT=data/coco python -m benchmarks.training configs/mask_rcnn_x101_32x4d_f
 from __future__ import annotations
 
 import argparse
-import shlex
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -23,19 +21,16 @@ import resnext_backbones.adapters.distributions  # noqa: F401
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from rich.console import Console
 
+from benchmarks.command import DEVICE, finish, parser_of
 from benchmarks.memory import peak_bytes
-from benchmarks.provenance import provenance, save
-from benchmarks.report import table
+from benchmarks.provenance import provenance
 from resnext_backbones.cli import run_tool
 from resnext_backbones.engine import runner as _registers  # noqa: F401
 from resnext_backbones.engine.config import for_training
 from resnext_backbones.tasks.mmdetection.checks import check_data
 from resnext_backbones.tasks.mmdetection.config import backbone_of, load_config
 from resnext_backbones.variants import VARIANTS
-
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 OWN, GRAPHS, PEER = "resnext_backbones", "resnext_backbones, cuda_graphs", "mmdetection"
 
@@ -156,30 +151,13 @@ def _train(
     cfg = load_config(config, given["options"], work_dir=str(work_dir / name))
     if given["amp"] is not None:
         for_training(cfg, amp=given["amp"], tune=False)
-    check_data(cfg, "train")
-    cfg.merge_from_dict(
-        {
-            "randomness": {"seed": given["seed"]},
-            "train_dataloader.dataset.indices": steps * cfg.train_dataloader.batch_size,
-            "train_cfg.max_epochs": epochs,
-            "default_hooks.checkpoint.interval": -1,
-        }
-    )
-    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-    backbone = backbone_of(cfg.model)
-    backbone["init_cfg"] = None  # both start from the values that the first one draws
-    if name == PEER:
-        backbone.update(mmdetection_backbone(backbone))
-        del backbone["variant"]
-    elif given["unfolded"]:
+    backbone = train_alone(cfg, given["seed"], epochs, own=name != PEER)
+    cfg.train_dataloader.dataset.indices = steps * cfg.train_dataloader.batch_size
+    if name != PEER and given["unfolded"]:
         backbone.update(fold_norm=False, channels_last=False)
     if name == GRAPHS:
         backbone["cuda_graphs"] = True
-    runner = Runner.from_cfg(cfg)
-    initial = work_dir / "initial.pth"
-    if not initial.exists():
-        torch.save({"state_dict": runner.model.state_dict()}, initial)
-    runner._load_from = str(initial)
+    runner = runner_from(cfg, work_dir / "initial.pth")
     record = RecordHook(given["seed"])
     runner.register_hook(record)
     runner.train()
@@ -188,15 +166,49 @@ def _train(
     return {**found, "peak_bytes": peak_bytes(DEVICE)}
 
 
-def mmdetection_backbone(backbone: Mapping[str, Any]) -> dict[str, Any]:
-    """The type and the size of a backbone of this package, for MMDetection's own ResNeXt."""
-    variant = VARIANTS[backbone["variant"]]
-    return {
-        "type": "mmdet.ResNeXt",
-        "depth": variant.depth,
-        "groups": variant.cardinality,
-        "base_width": variant.base_width,
-    }
+def train_alone(cfg: Any, seed: int, epochs: int, *, own: bool) -> dict[str, Any]:
+    """Has a config train without evaluations and checkpoints, from values that are drawn.
+
+    Args:
+        own: keeps this package's backbone; else MMDetection's takes its place.
+
+    Returns:
+        What the config says of the backbone, which may be changed.
+    """
+    check_data(cfg, "train")
+    cfg.merge_from_dict(
+        {
+            "randomness": {"seed": seed},
+            "train_cfg.max_epochs": epochs,
+            "default_hooks.checkpoint.interval": -1,
+        }
+    )
+    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    backbone = backbone_of(cfg.model)
+    backbone["init_cfg"] = None
+    if not own:
+        take_mmdetections(backbone)
+    return backbone
+
+
+def runner_from(cfg: Any, initial: Path) -> Runner:
+    """Returns a runner that starts from the weights in a file, which the first one writes."""
+    runner = Runner.from_cfg(cfg)
+    if not initial.exists():
+        torch.save({"state_dict": runner.model.state_dict()}, initial)
+    runner._load_from = str(initial)
+    return runner
+
+
+def take_mmdetections(backbone: dict[str, Any]) -> None:
+    """Puts MMDetection's own ResNeXt of the same size in the place of this package's backbone."""
+    variant = VARIANTS[backbone.pop("variant")]
+    backbone.update(
+        type="mmdet.ResNeXt",
+        depth=variant.depth,
+        groups=variant.cardinality,
+        base_width=variant.base_width,
+    )
 
 
 def _median(run: Mapping[str, list[float]]) -> float:
@@ -205,9 +217,7 @@ def _median(run: Mapping[str, list[float]]) -> float:
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        "python -m benchmarks.training", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = parser_of("training", __doc__)
     parser.add_argument("config", help="a path, or the name of a config of this package")
     parser.add_argument("--steps", type=int, default=20, help="of each run; default %(default)s")
     parser.add_argument("--epochs", type=int, default=1, help="of them; default %(default)s")
@@ -219,7 +229,6 @@ def parse_args() -> argparse.Namespace:
         action="store_true",
         help="compute norms on their own and in NCHW order, as MMDetection does: for equal losses",
     )
-    parser.add_argument("--out", type=Path, default=Path("work_dirs/benchmark"))
     parser.add_argument("--cfg-options", nargs="+", help="settings of the config")
     return parser.parse_args()
 
@@ -238,12 +247,8 @@ def main() -> None:
             amp=args.amp,
             options=args.cfg_options,
         )
-    result["command"] = shlex.join(["python", "-m", "benchmarks.training", *sys.argv[1:]])
-    console = Console(width=160)
-    console.print(table(result))
-    console.print(f"largest difference of the losses: {result['largest_loss_difference']:.2e}")
-    name = f"training_{result['training']['config']}"
-    console.print(save(result, args.out, name), soft_wrap=True)
+    finish("training", result, args.out, f"training_{result['training']['config']}")
+    print(f"largest difference of the losses: {result['largest_loss_difference']:.2e}")
 
 
 if __name__ == "__main__":

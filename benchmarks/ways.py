@@ -8,21 +8,14 @@ kinds of step use the same weights, images and memory, and follow one another.
 
 from __future__ import annotations
 
-import argparse
-import shlex
 import statistics
-import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-import torch
-from rich.console import Console
-
+from benchmarks.command import DEVICE, console, finish, parser_of
 from benchmarks.contestants import OWN
 from benchmarks.job import PRECISIONS, TASKS, Entry, Setting
-from benchmarks.provenance import provenance, save
-from benchmarks.report import table
+from benchmarks.provenance import provenance
 from benchmarks.worker import Worker, tune, turns_of_ways
 from resnext_backbones.cli import run_tool
 from resnext_backbones.compute.calls import PLAIN
@@ -72,28 +65,22 @@ def measure(setting: Setting, precision: str, turns: int) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        "python -m benchmarks.ways", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = parser_of("ways", __doc__)
     parser.add_argument(
         "--precision", choices=PRECISIONS, nargs="+", default=["float32", "bfloat16"]
     )
     parser.add_argument("--turns", type=int, default=12, help="of each; default %(default)s")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--out", type=Path, default=Path("work_dirs/benchmark"))
+    parser.add_argument("--device", default=DEVICE)
     args = parser.parse_args(arguments)
-    console = Console()
-    console = console if console.is_terminal else Console(width=160)
+    say = console().log
     rows = []
     for setting in settings(args.device):
         for precision in args.precision:
             rows.append(measure(setting, precision, args.turns))
-            console.log(f"{setting.task}, {precision}: {rows[-1]['ratio']:.3f}")
+            say(f"{setting.task}, {precision}: {rows[-1]['ratio']:.3f}")
     result: dict[str, Any] = {"ways": {"variant": VARIANT, "turns": args.turns}, "rows": rows}
     result |= provenance(args.device)
-    result["command"] = shlex.join(["python", "-m", "benchmarks.ways", *sys.argv[1:]])
-    console.print(table(result))
-    console.print(save(result, args.out, "ways"), soft_wrap=True)
+    finish("ways", result, args.out, "ways")
 
 
 if __name__ == "__main__":
