@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import relative_error
+from tooling import ROOT, run
 
 from benchmarks import columns, report
 from benchmarks.complexity import read_record
@@ -26,7 +27,7 @@ from benchmarks.run import DisagreementError, _compare
 from benchmarks.weights import random_state
 from resnext_backbones.engine.provenance import commit
 
-ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "benchmarks"]
 VARIANT = "resnext50_32x4d"
 PEERS = [name for name, c in CONTESTANTS.items() if name != OWN and c.same_network]
 
@@ -164,16 +165,11 @@ def test_weights_that_are_drawn_keep_activations_alive() -> None:
 @pytest.mark.whole
 def test_the_tool_measures_in_turn_and_reports(tmp_path: Path) -> None:
     peer = "torchvision"
-    command = [sys.executable, "-m", "benchmarks", "--task", "detector", "--best"]
-    command += ["--contestants", OWN, peer, "--variant", VARIANT, "--size", "64x64", "96x64"]
-    command += ["--mode", "eager", "--layout", "own", "--turns", "2"]
-    done = subprocess.run(
-        [*command, "--device", "cpu", "--out", str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run(
+        COMMAND, "--task", "detector", "--best", "--contestants", OWN, peer, "--variant", VARIANT,
+        "--size", "64x64", "96x64", "--mode", "eager", "--layout", "own", "--turns", 2,
+        "--device", "cpu", "--out", tmp_path, PYTHONPATH=str(ROOT),
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (result,) = report.read(tmp_path.glob("*.json"))
     assert result["tuned"]["float32"]["ways"]
@@ -203,13 +199,7 @@ def test_results_of_two_processors_lie_beside_each_other() -> None:
 
 
 def test_a_size_that_is_none_is_named() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--size", "800"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run(COMMAND, "--size", "800", PYTHONPATH=str(ROOT))
     assert done.returncode == 2
     assert "800: sizes are HEIGHTxWIDTH" in done.stderr
 

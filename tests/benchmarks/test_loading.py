@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tooling import ROOT, run
 
 
 def test_the_tool_measures_in_turn_and_reports(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.loading",
-        "--variant",
-        "resnext26_32x4d",
-        "--turns",
-        "2",
-    ]
-    done = subprocess.run(
-        [*command, "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = run(
+        [sys.executable, "-m", "benchmarks.loading"], "--variant", "resnext26_32x4d",
+        "--turns", 2, "--out", tmp_path, PYTHONPATH=str(ROOT),
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     result = json.loads(next(tmp_path.glob("loading_*.json")).read_text())
     assert all(len(seconds) == 2 for seconds in result["seconds"].values())
