@@ -9,7 +9,9 @@ from typing import Any
 
 from PIL import Image
 
-from resnext_backbones.data.annotations import annotation_file
+from resnext_backbones.data.annotations import annotation_file, read_annotations
+from resnext_backbones.data.pixels import read_image
+from resnext_backbones.data.rules import Use
 from resnext_backbones.io import whole_tree
 
 MARGIN = 1.25  # sides of a crop over the longer side of the object's box
@@ -49,7 +51,9 @@ def _write_split(source: Path, root: Path, split: str, limit: int) -> None:
     annotation_file(root, split).write_text(json.dumps(content), encoding="utf-8")
     (root / split).mkdir()
     for image in content["images"]:
-        (root / split / image["file_name"]).symlink_to(source / split / image["file_name"])
+        link = root / split / image["file_name"]
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(source / split / image["file_name"])
 
 
 def object_crops(source: str | Path, root: str | Path) -> list[str]:
@@ -57,7 +61,8 @@ def object_crops(source: str | Path, root: str | Path) -> list[str]:
 
     Crops are squares around the box of an object, black beyond the image, in `train/NAME/ID.jpg`
     and `val/NAME/ID.jpg`. Crowds are left out, and categories that one of the two parts lacks.
-    Returns the names of the categories, sorted; fewer than two of them are a ValueError.
+    Returns the names of the categories, sorted; fewer than two of them are a ValueError, and
+    annotations or images that cannot be used an InputError.
     """
     source, root = Path(source), Path(root)
     parts = {part: _objects(source, f"{part}2017") for part in ("train", "val")}
@@ -69,22 +74,24 @@ def object_crops(source: str | Path, root: str | Path) -> list[str]:
             for name in names:
                 folder = partial / part / name.replace("/", " ")
                 folder.mkdir(parents=True)
-                for number, file, box in objects[name]:
-                    with Image.open(source / f"{part}2017" / file) as image:
-                        crop = image.convert("RGB").crop(_square(box))
+                for number, image, box in objects[name]:
+                    size = image["width"], image["height"]
+                    pixels = read_image(source / f"{part}2017" / image["file_name"], size=size)
+                    crop = Image.fromarray(pixels).crop(_square(box))
                     crop.save(folder / f"{number}.jpg", quality=95)
     return names
 
 
-def _objects(source: Path, split: str) -> dict[str, list[tuple[int, str, list[float]]]]:
+def _objects(source: Path, split: str) -> dict[str, list[tuple[int, dict[str, Any], list[float]]]]:
     """Returns number, image and box of the objects of each category."""
-    content: dict[str, Any] = json.loads(annotation_file(source, split).read_bytes())
+    use = Use(train=True, part=True)
+    content = read_annotations(annotation_file(source, split), use).content
     names = {category["id"]: category["name"] for category in content["categories"]}
-    files = {image["id"]: image["file_name"] for image in content["images"]}
+    images = {image["id"]: image for image in content["images"]}
     found = defaultdict(list)
     for a in content["annotations"]:
-        if not a.get("iscrowd") and max(a["bbox"][2:]) >= SMALLEST:
-            found[names[a["category_id"]]].append((a["id"], files[a["image_id"]], a["bbox"]))
+        if not a["iscrowd"] and max(a["bbox"][2:]) >= SMALLEST:
+            found[names[a["category_id"]]].append((a["id"], images[a["image_id"]], a["bbox"]))
     return found
 
 

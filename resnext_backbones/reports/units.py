@@ -12,10 +12,10 @@ def size(count: float) -> str:
 
 def duration(seconds: float) -> str:
     """Returns a time as a clock would not: `3 h 20 min`."""
-    minutes, hours = seconds / 60, seconds / 3600
-    if hours >= 1:
-        return f"{int(hours):,} h {int(minutes % 60)} min"
-    return f"{int(minutes)} min {round(seconds % 60)} s" if minutes >= 1 else f"{seconds:.3g} s"
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60:,} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
 
 
 def columns(rows: Sequence[Sequence[str]], right: Container[int] = ()) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ pytest.importorskip("pycocotools", reason="pycocotools is not installed")
 
 from pycocotools.coco import COCO
 
+from resnext_backbones.data.image_files import ORIENTATION
 from resnext_backbones.datasets import SHAPES, coco_subset, object_crops
 from resnext_backbones.datasets.from_coco import MARGIN, SMALLEST
 
@@ -58,6 +60,24 @@ def _around(image: Image.Image, x: float, y: float) -> np.ndarray:
     return np.asarray(patch.reduce(4), "float32")
 
 
+def test_a_turned_photograph_gives_the_same_crops(shapes_root: Path, tmp_path: Path) -> None:
+    """Boxes are of the image as it is shown."""
+    turned = Path(shutil.copytree(shapes_root, tmp_path / "turned"))
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    for path in turned.rglob("*.jpg"):
+        with Image.open(path) as image:
+            stored = image.transpose(Image.Transpose.ROTATE_90)
+        stored.save(path, quality=95, exif=exif)
+    of_shown, of_turned = tmp_path / "of_shown", tmp_path / "of_turned"
+    object_crops(shapes_root, of_shown)
+    object_crops(turned, of_turned)
+    for path in of_shown.rglob("*.jpg"):
+        both = (path, of_turned / path.relative_to(of_shown))
+        shown, again = (np.asarray(Image.open(each), "float32") for each in both)
+        assert np.abs(shown - again).mean() < 12, path
+
+
 def test_one_category_is_too_few(shapes_root: Path, tmp_path: Path) -> None:
     root = tmp_path / "one"
     (root / "annotations").mkdir(parents=True)
@@ -85,6 +105,20 @@ def test_subset(shapes_root: Path, tmp_path: Path, num_train: int, num_val: int)
             assert part.imgToAnns[image["id"]] == whole.imgToAnns[image["id"]]
         assert part.cats == whole.cats
         assert len(list((root / split).iterdir())) == count
+
+
+def test_a_subset_of_images_in_folders(shapes_root: Path, tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        content = annotations(shapes_root, part)
+        for image in content["images"]:
+            image["file_name"] = f"a/{image['file_name']}"
+        (tmp_path / f"{part}2017").mkdir()
+        (tmp_path / f"{part}2017" / "a").symlink_to(shapes_root / f"{part}2017")
+        path = tmp_path / "annotations" / f"instances_{part}2017.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(content))
+    root = coco_subset(tmp_path, tmp_path / "part", num_train=2, num_val=1)
+    assert len([*(root / "train2017" / "a").iterdir()]) == 2
 
 
 def test_nothing_is_overwritten_and_nothing_is_left(shapes_root: Path, tmp_path: Path) -> None:

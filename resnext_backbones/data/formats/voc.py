@@ -64,7 +64,8 @@ def _listed(source: Source, folder: Path) -> list[Path]:
         known = " or ".join(p.stem for p in sorted(lists.glob("*.txt")) if "_" not in p.stem)
         raise InputError(f"{path}: there is no such list; --split takes {known or 'none here'}")
     # Lists of one class have a second column.
-    return [folder / f"{line.split()[0]}.xml" for line in read_text(path).splitlines() if line]
+    lines = map(str.split, read_text(path).splitlines())
+    return [folder / f"{words[0]}.xml" for words in lines if words]
 
 
 def _read(path: Path, folder: Path, account: Account) -> Labels | None:

@@ -174,6 +174,19 @@ def test_what_is_odd_is_kept_and_counted(tmp_path: Path) -> None:
     assert "b.txt" in done.account.first["image without a label file: taken as one without objects"]
 
 
+def test_a_split_of_voc_is_a_list_with_blank_lines(tmp_path: Path) -> None:
+    for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (tmp_path / folder).mkdir(parents=True)
+    Image.new("RGB", (100, 50)).save(tmp_path / "JPEGImages" / "a.png")
+    box = f"{A_VOC}<ymin>5</ymin><xmax>20</xmax><ymax>30</ymax>"
+    thing = f"<object><name>x</name><bndbox>{box}</bndbox></object>"
+    text = f"<annotation><filename>a.png</filename>{thing}</annotation>"
+    (tmp_path / "Annotations" / "a.xml").write_text(text)
+    (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("a  1\n \n")
+    done = to_coco("voc", Source(tmp_path, split="train"), tmp_path / "out.json")
+    assert done.images == done.account.objects == 1
+
+
 def test_turned_boxes_and_parts_of_voc(tmp_path: Path) -> None:
     Image.new("RGB", (100, 80)).save(tmp_path / "a.png")
     box = "<bndbox><xmin>{}</xmin><ymin>5</ymin><xmax>20</xmax><ymax>30</ymax></bndbox>"
