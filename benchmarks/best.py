@@ -100,7 +100,7 @@ def ordered(rows: Sequence[Row]) -> list[Row]:
 
 
 def add_ratios(rows: list[Row]) -> None:
-    """Seconds over those of the fastest peer in the same precision, in its best setting."""
+    """Adds seconds over those of the fastest peer in the same precision, in its best setting."""
     for precision in PRECISIONS:
         same = [row for row in rows if row["precision"] == precision]
         peers = [row["median"] for row in same if is_peer(row) and not row["dropped"]]

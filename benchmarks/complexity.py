@@ -25,12 +25,12 @@ BEGIN, END = "<!-- complexity: python -m benchmarks.complexity -->", "<!-- end -
 
 
 def task(name: str) -> tuple[int, int]:
-    """Pixels a side of the square images, and classes of the head, to count a variant for."""
+    """Returns the side of square images in pixels, and the classes, to count a variant for."""
     return (32, 10) if VARIANTS[name].stem == "3x3" else (224, 1000)
 
 
 def count(name: str) -> dict[str, int]:
-    """Parameters, and multiply-adds of convolutions and `fc` for one image.
+    """Counts parameters, and multiply-adds of convolutions and `fc` for one image.
 
     Of the classifier, and of the trunk alone, as fvcore counts them.
     """
@@ -64,7 +64,7 @@ def count_kept(name: str) -> dict[str, int]:
 
 
 def table(record: dict[str, dict[str, int]]) -> str:
-    """The record as a Markdown table."""
+    """Returns the record as a Markdown table."""
     lines = [
         "| variant | depth | C | d | parameters (M) | multiply-adds (G) | trunk alone (M) |",
         "|---|---|---|---|---|---|---|",
@@ -80,12 +80,12 @@ def table(record: dict[str, dict[str, int]]) -> str:
 
 
 def read_record() -> dict[str, dict[str, int]]:
-    """The golden record."""
+    """Returns the golden record."""
     return json.loads(RECORD.read_text(encoding="utf-8"))
 
 
 def update_record() -> tuple[Path, Path]:
-    """Count every variant; rewrite the record and the table."""
+    """Counts every variant; rewrites the record and the table."""
     record = {name: {**count(name), **count_kept(name)} for name in VARIANTS}
     RECORD.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     replace_between(DOCUMENT, BEGIN, END, table(record))

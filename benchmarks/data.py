@@ -33,7 +33,7 @@ REFERENCE = "decode and resize"
 
 
 class Photographs(Dataset):
-    """The JPEGs in a folder, once or again and again, each through a transform."""
+    """Reads the JPEGs in a folder, once or again and again, each through a transform."""
 
     def __init__(self, files: list[Path], transform: Callable[[Image.Image], Any], times: int = 1):
         self.files, self.transform, self.times = files, transform, times
@@ -48,7 +48,7 @@ class Photographs(Dataset):
 
 
 def _decoded(image: Image.Image) -> int:
-    """All of it; a number stands for it, so that handing it on costs nothing."""
+    """Decodes all of it; a number stands for it, so that handing it on costs nothing."""
     return image.convert("RGB").size[0]
 
 
@@ -78,7 +78,7 @@ def measure(
     seconds: float = 3.0,
     steps: int = 300,
 ) -> dict[str, Any]:
-    """Images a second, in one process of one thread and in as many workers as there are cores.
+    """Measures images a second, in one process of one thread and in as many workers as cores.
 
     The full loader is what a run takes: samples seeded by their place, and collated. `runner` is
     what a run takes beside its steps.
@@ -139,8 +139,8 @@ def _alone(dataset: Photographs) -> Iterator[int]:
 def _loaded(
     files: list[Path], transform: Any, batch: int, workers: int, *, whole: bool
 ) -> Iterator[int]:
-    """Sizes of batches. A loader lives from its first turn to the end, and its workers wait for
-    their turn, once they have filled their queues.
+    """Yields sizes of batches. A loader lives from its first turn to the end, and its workers wait
+    for their turn, once they have filled their queues.
     """
     share_batches_by_name()  # as runs do
     dataset = Photographs(files, transform, times=1000)
@@ -158,7 +158,7 @@ def _loaded(
 
 
 def _rate(stream: Iterator[int], seconds: float) -> float:
-    """Images a second, once what lay ready is used up."""
+    """Returns images a second, once what lay ready is used up."""
     ready = time.perf_counter() + seconds / 3
     while time.perf_counter() < ready:
         next(stream)

@@ -65,16 +65,16 @@ class StepsHook(Hook):
         self.loss: list[float] = []
 
     def before_train(self, runner: Any) -> None:  # noqa: ARG002
-        """Let boxes be sampled alike in all runs."""
+        """Lets boxes be sampled alike in all runs."""
         torch.manual_seed(0)
 
     def before_train_iter(self, *_: Any, **__: Any) -> None:
-        """Wait for the turn, and start the clock."""
+        """Waits for the turn, and starts the clock."""
         self.turns.begin()
         self._start = time.perf_counter(), time.process_time()
 
     def after_train_iter(self, *_: Any, outputs: Any = None, **__: Any) -> None:
-        """Note the step; reading the loss waits for the device."""
+        """Notes the step; reading the loss waits for the device."""
         self.loss.append(float(outputs["loss"].detach()))
         start, worked_before = self._start
         self.seconds.append(time.perf_counter() - start)
@@ -125,7 +125,7 @@ def _train(
     options: list[str],
     folder: Path,
 ) -> best.Row:
-    """One of the runs; the first one leaves its initial weights for the others."""
+    """Runs one of the trainings; the first one leaves its initial weights for the others."""
     os.environ["COCO_ROOT"] = str(data_root)
     turns.begin()
     cfg = _config(entry, config, scale, options, folder / entry.label)

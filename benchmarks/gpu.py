@@ -44,7 +44,7 @@ SHORT = (
 
 @dataclass(frozen=True)
 class Part:
-    """A command, and what it leaves behind.
+    """Says what a command needs, and what it leaves behind.
 
     Attributes:
         command: arguments of Python; `{out}` is the folder for results, `{scratch}` one that is

@@ -82,7 +82,7 @@ class Task:
     modes: tuple[str, ...] = ("eager", "compiled")
 
     def build(self, contestant: Contestant, variant: str) -> Any:
-        """The module."""
+        """Returns the module."""
         return getattr(contestant, self.part)(variant)
 
 
@@ -131,7 +131,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Entry:
-    """A contestant of `CONTESTANTS`, and how it runs."""
+    """Names a contestant of `CONTESTANTS`, and how it runs."""
 
     contestant: str
     precision: str = "float32"
@@ -141,7 +141,7 @@ class Entry:
 
     @property
     def label(self) -> str:
-        """The contestant, and the settings that are not the usual ones."""
+        """Returns the contestant, and the settings that are not the usual ones."""
         settings = self.ways, self.mode, self.layout
         return ", ".join([self.contestant, *(each for each in settings if each not in USUAL)])
 
@@ -166,13 +166,13 @@ class Entry:
 
 
 def set_tf32(precision: str) -> None:
-    """Round what convolutions and matrix products in float32 multiply, or not, in this process."""
+    """Rounds what convolutions and matrix products in float32 multiply, or not, in this process."""
     tf32 = precision == "tf32"
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
 
 
 class Job:
-    """A network with weights that all contestants share, and its inputs."""
+    """Holds a network with weights that all contestants share, and its inputs."""
 
     def __init__(self, setting: Setting, entry: Entry) -> None:
         contestant = CONTESTANTS[entry.contestant]
@@ -208,7 +208,7 @@ class Job:
 
     @property
     def trunk(self) -> nn.Module:
-        """The network that the contestants implement: the module, or a part of it."""
+        """Returns the network that the contestants implement: the module, or a part of it."""
         return self.module.get_submodule(self.task.trunk)
 
     def tune(self) -> None:
@@ -218,14 +218,14 @@ class Job:
             tune(self.trunk, images.shape, dtype=dtype)
 
     def _images(self, height: int, width: int) -> Tensor:
-        """The same for all contestants."""
+        """Draws the same for all contestants."""
         shape = self.setting.batch, 3, height, width
         values = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         layout = LAYOUTS[self.entry.layout] or torch.contiguous_format
         return values.to(self.setting.device, self.dtype).contiguous(memory_format=layout)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Feature maps, or logits."""
+        """Returns feature maps, or logits."""
         with self._autocast(), torch.inference_mode(not self.task.training):
             outputs = self.run(images)
         return outputs if isinstance(outputs, tuple) else (outputs,)
@@ -236,13 +236,13 @@ class Job:
         return torch.autocast(device, PRECISIONS[precision], enabled=precision in HALF)
 
     def backward(self, outputs: tuple[Tensor, ...], upstream: tuple[Tensor, ...]) -> None:
-        """From gradients of the outputs, as the rest of a network would send them."""
+        """Goes back from gradients of the outputs, as the rest of a network would send them."""
         # A frozen stage's output takes none.
         takes = [output.requires_grad for output in outputs]
         torch.autograd.backward(tuple(compress(outputs, takes)), tuple(compress(upstream, takes)))
 
     def warm_up(self) -> dict[str, Tensor]:
-        """A turn before the clock runs; it also draws the gradients of the outputs.
+        """Takes a turn before the clock runs, and draws the gradients of the outputs.
 
         Returns:
             At the first size the outputs and, where it trains, the gradients by torchvision's

@@ -24,7 +24,7 @@ from resnext_backbones.weights.write import write_state
 
 
 def measure(variant: str, turns: int) -> dict[str, Any]:
-    """Load one safetensors file into a built trunk in turn, by `load_weights` and without it.
+    """Loads one safetensors file into a built trunk in turn, by `load_weights` and without it.
 
     Args:
         variant: of `list_variants()`.

@@ -14,7 +14,7 @@ SHAPES = ("img_shape", "pad_shape", "batch_input_shape")
 
 
 class MaskRCNN(nn.Module):
-    """The detector of the configs; its heads have the same random weights with every trunk.
+    """Builds the detector of the configs; its heads have the same random weights with every trunk.
 
     Args:
         variant: of the trunk.
@@ -45,7 +45,7 @@ class MaskRCNN(nn.Module):
         self.train()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, H, W) to the losses of the RPN and of the heads, for the same instances each time.
+        """Maps (N, 3, H, W) to the losses of RPN and heads, for the same instances each time.
 
         The heads see a random draw of the proposals. Proposals whose scores are equal but for
         rounding change places, and then others are drawn: the second loss is no exact number.
@@ -59,7 +59,7 @@ class MaskRCNN(nn.Module):
 
 @cache  # drawing the masks is no part of what is measured
 def _sample(size: torch.Size, device: torch.device) -> Any:
-    """Boxes of all sizes with elliptic masks."""
+    """Returns boxes of all sizes with elliptic masks."""
     from mmdet.structures import DetDataSample
     from mmdet.structures.mask import BitmapMasks
     from mmengine.structures import InstanceData

@@ -23,12 +23,12 @@ SKIPPED = 10
 
 @MODELS.register_module()
 class TimedClassifier(ImageClassifier):
-    """The classifier whose steps take `STEP` seconds, and are kept with the time of their start."""
+    """Takes `STEP` seconds for a step, and keeps these with the time of their start."""
 
     steps: ClassVar[list[tuple[float, float]]] = []
 
     def train_step(self, *arguments: Any, **options: Any) -> Any:
-        """A step of the real network, and the rest of the time."""
+        """Takes a step of the real network, and waits for the rest of the time."""
         start = time.perf_counter()
         outputs = super().train_step(*arguments, **options)
         time.sleep(max(0, STEP - (time.perf_counter() - start)))
@@ -37,7 +37,7 @@ class TimedClassifier(ImageClassifier):
 
 
 def measure(files: list[Path], config: str, *, workers: int, batch: int, steps: int) -> dict:
-    """The share of a run that is not the step, between the first step and the last of an epoch.
+    """Returns the share of a run that is not the step, between the first and the last one.
 
     Args:
         files: photographs.

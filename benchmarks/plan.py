@@ -31,7 +31,7 @@ BOXES = 150
 
 
 class Case(NamedTuple):
-    """A config, the size (H, W) of its step's images, and how it is run."""
+    """Names a config, the size (H, W) of its step's images, and how it is run."""
 
     config: str
     size: tuple[int, int]

@@ -52,7 +52,7 @@ def run(
     only_best: bool = False,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Measure what is possible of the entries.
+    """Measures what is possible of the entries.
 
     Every entry has a process of its own; they take their turns one after another, so that
     whatever slows the machine down meets all of them.
@@ -250,7 +250,7 @@ def _compare(
     results: dict[str, torch.Tensor],
     reference: dict[str, torch.Tensor],
 ) -> dict[str, float]:
-    """Largest relative error of the outputs, and of the gradients that both have."""
+    """Returns the largest relative error of the outputs, and of the gradients that both have."""
     found: dict[str, list[float]] = {}
     largest_norm = max(tensor.norm().item() for tensor in reference.values())
     for name in results.keys() & reference.keys():
@@ -272,7 +272,7 @@ def _compare(
 
 
 def _summarise(row: Row, setting: Setting) -> None:
-    """Median and spread (half of the range between the quartiles, over the median).
+    """Enters median and spread (half of the range between the quartiles, over the median).
 
     Of what had no further turn the first one stands for them.
     """

@@ -37,7 +37,7 @@ class Fault(Exception):
 
 @dataclass
 class Life:
-    """The processes of one life, and how they were killed."""
+    """Holds the processes of one life, and how they were killed."""
 
     pids: list[int]
     log: Path

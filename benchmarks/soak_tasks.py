@@ -62,7 +62,7 @@ TORCHVISION = (
 
 @dataclass(frozen=True)
 class Run:
-    """A training run that is started again and again until it is done.
+    """Describes a training run that is started again and again until it is done.
 
     Attributes:
         task: its folder in `tasks`.

@@ -53,7 +53,7 @@ class RecordHook(Hook):
         self.time: list[float] = []
 
     def before_train(self, runner: Any) -> None:  # noqa: ARG002
-        """Seed the generator, and start the clock."""
+        """Seeds the generator, and starts the clock."""
         torch.manual_seed(self.seed)
         self._last = time.perf_counter()
 
@@ -64,7 +64,7 @@ class RecordHook(Hook):
         data_batch: Any = None,  # noqa: ARG002
         outputs: Any = None,
     ) -> None:
-        """Note the step; reading the loss waits for the device."""
+        """Notes the step; reading the loss waits for the device."""
         self.loss.append(float(outputs["loss"].detach()))
         now = time.perf_counter()
         self.time.append(now - self._last)
@@ -83,7 +83,7 @@ def compare_training(
     amp: str | None = None,
     options: list[str] | None = None,
 ) -> dict[str, Any]:
-    """Train a config from the same weights with this backbone, then with MMDetection's.
+    """Trains a config from the same weights with this backbone, then with MMDetection's.
 
     Args:
         config: of this package, a path or a name.
@@ -147,7 +147,7 @@ def _train(
     epochs: int,
     given: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """One of the runs; the first one leaves its initial weights for the others."""
+    """Runs one of the trainings; the first one leaves its initial weights for the others."""
     cfg = load_config(config, given["options"], work_dir=str(work_dir / name))
     if given["amp"] is not None:
         for_training(cfg, amp=given["amp"], tune=False)

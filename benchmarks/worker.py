@@ -43,11 +43,11 @@ class Worker:
         self._pool = ProcessPoolExecutor(1, get_context("spawn"), _start, (setting, entry, ways))
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
-        """Run one of this module's functions in the process, and wait."""
+        """Runs one of this module's functions in the process, and waits."""
         return self._pool.submit(function, *args).result()
 
     def close(self) -> None:
-        """End the process."""
+        """Ends the process."""
         self._pool.shutdown()
 
 
@@ -70,7 +70,7 @@ def tune() -> tuple[list[Row], float]:
 
 
 def warm_up(path: Path) -> None:
-    """Warm up, write outputs and gradients to a file, and forget what that took of memory."""
+    """Warms up, writes outputs and gradients to a file, and forgets what that took of memory."""
     for _ in range(AGAIN if _job.entry.mode in ON_GPU else 0):
         _job.warm_up()
     torch.save({name: tensor.cpu() for name, tensor in _job.warm_up().items()}, path)
@@ -129,7 +129,7 @@ def graphs() -> int:
 
 
 def _give_back() -> None:
-    """Hand free memory in the allocator to the machine: the others need it for their turns."""
+    """Hands free memory in the allocator to the machine: the others need it for their turns."""
     if _on_gpu():
         torch.cuda.empty_cache()
     elif trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # only glibc has it

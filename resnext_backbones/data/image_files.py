@@ -65,7 +65,7 @@ class Stored(NamedTuple):
 
     @property
     def turned(self) -> tuple[int, int]:
-        """Width and height as the image is shown."""
+        """Returns width and height as the image is shown."""
         return self.size if self.orientation < 5 else (self.size[1], self.size[0])
 
     def chosen(self, size: tuple[int, int] | None, name: object) -> int:

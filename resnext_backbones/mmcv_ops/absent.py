@@ -48,7 +48,7 @@ def _message(names: list[str], where: str = "") -> str:
 
 
 def check_operators(model: nn.Module, available: Callable[[str], bool]) -> None:
-    """Check that the modules of a network find the operators that they call.
+    """Checks that the modules of a network find the operators that they call.
 
     Args:
         model: a detector, whose modules of mmcv.ops are looked at.

@@ -43,7 +43,7 @@ def ms_deform_attn_backward(
     grad_attn_weight: Tensor,
     im2col_step: int,
 ) -> None:
-    """Fill in the gradients; else as the forward pass."""
+    """Fills in the gradients; else as the forward pass."""
     given = (value, sampling_locations, attention_weights)
     with torch.enable_grad():
         inputs = tuple(widen(each.detach()).requires_grad_() for each in given)

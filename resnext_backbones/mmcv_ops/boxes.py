@@ -19,7 +19,7 @@ IOU, IOF = 0, 1
 def bbox_overlaps(
     bboxes1: Tensor, bboxes2: Tensor, ious: Tensor, mode: int, aligned: bool, offset: int
 ) -> None:
-    """Fill in the overlaps of boxes.
+    """Fills in the overlaps of boxes.
 
     Args:
         bboxes1: (M, 4), x1, y1, x2, y2.
@@ -54,7 +54,7 @@ def rotated_ious(bboxes1: Tensor, bboxes2: Tensor) -> Tensor:
 def box_iou_rotated(
     bboxes1: Tensor, bboxes2: Tensor, ious: Tensor, mode_flag: int, aligned: bool
 ) -> None:
-    """Fill in the overlaps of rotated boxes.
+    """Fills in the overlaps of rotated boxes.
 
     Args:
         bboxes1: (M, 5), as of `rotated_ious`.

@@ -21,7 +21,7 @@ def carafe_naive_forward(
     group_size: int,
     scale_factor: int,
 ) -> None:
-    """Fill in each pixel as the weighted sum of the pixels around the one that it comes from.
+    """Fills in each pixel as the weighted sum of the pixels around the one that it comes from.
 
     Args:
         features: (N, C, H, W).
@@ -48,7 +48,7 @@ def carafe_naive_backward(
     group_size: int,
     scale_factor: int,
 ) -> None:
-    """Fill in the gradients of features and masks; else as the forward pass."""
+    """Fills in the gradients of features and masks; else as the forward pass."""
     weights = _blocks(widen(masks), group_size, scale_factor)
     padded = _padded(features, kernel_size)
     gradient = torch.zeros_like(padded)
@@ -76,7 +76,7 @@ def carafe_forward(
     group_size: int,
     scale_factor: int,
 ) -> None:
-    """Fill in the output, as `carafe_naive_forward`.
+    """Fills in the output, as `carafe_naive_forward`.
 
     Args:
         rfeatures: as `features`, filled with them: mmcv keeps it for the backward pass.
@@ -100,7 +100,7 @@ def carafe_backward(
     group_size: int,
     scale_factor: int,
 ) -> None:
-    """Fill in the gradients, as `carafe_naive_backward`; the rgrad ones are memory of mmcv's."""
+    """Fills in the gradients, as `carafe_naive_backward`; the rgrad ones are memory of mmcv's."""
     carafe_naive_backward(
         grad_output, rfeatures, masks, grad_input, grad_masks,
         kernel_size, group_size, scale_factor,

@@ -32,7 +32,7 @@ CHOICES = ("auto", "torchvision", "compiled")
 
 @dataclass(frozen=True)
 class Operators:
-    """The operators that `mmcv.ops` calls.
+    """Holds the operators that `mmcv.ops` calls.
 
     Attributes:
         module: stands as `mmcv._ext`.
@@ -54,7 +54,7 @@ class Operators:
 
 
 def install(choice: str | None = None) -> Operators:
-    """Make `mmcv.ops` call compiled operators or this package's.
+    """Makes `mmcv.ops` call compiled operators or this package's.
 
     It may have been imported before: its modules call the chosen ones from here on.
 
@@ -108,7 +108,7 @@ def _own() -> ModuleType:
 
 
 def _rebind(extension: ModuleType) -> None:
-    """Hand the operators to what was imported before them."""
+    """Hands the operators to what was imported before them."""
     import_module("mmcv")._ext = extension  # type: ignore[attr-defined]
     imported = [(name, module) for name, module in sys.modules.items() if module is not None]
     for name, module in imported:

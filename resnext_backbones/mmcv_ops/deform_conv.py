@@ -36,7 +36,7 @@ def deform_conv_forward(
     ones: Tensor,
     **geometry: int,
 ) -> None:
-    """Fill in the output of a deformable convolution.
+    """Fills in the output of a deformable convolution.
 
     Args:
         input: (N, C, H, W), in any memory format.
@@ -60,7 +60,7 @@ def deform_conv_backward_input(
     columns: Tensor,
     **geometry: int,
 ) -> None:
-    """Fill in the gradients of the input and the offsets; else as the forward pass."""
+    """Fills in the gradients of the input and the offsets; else as the forward pass."""
     shape = [geometry[name] for name in PLAIN]
     found = _gradients(grad_output, input, weight, offset, geometry=shape)
     grad_input.copy_(found[0])
@@ -80,7 +80,7 @@ def deform_conv_backward_parameters(
     scale: float,
     **geometry: int,
 ) -> None:
-    """Add the gradient of the weight, times `scale`, to `grad_weight`; else as the forward pass."""
+    """Adds the weight's gradient, times `scale`, to `grad_weight`; else as the forward pass."""
     if columns.shape != grad_weight.shape:  # no gradient of the input was asked for
         shape = [geometry[name] for name in PLAIN]
         columns = _gradients(grad_output, input, grad_weight, offset, geometry=shape)[1]
@@ -100,7 +100,7 @@ def modulated_deform_conv_forward(
     with_bias: bool,
     **geometry: int,
 ) -> None:
-    """Fill in the output of a modulated deformable convolution.
+    """Fills in the output of a modulated deformable convolution.
 
     Args:
         mask: (N, deformable_group * kernel_h * kernel_w, P, Q), by which values are multiplied.
@@ -134,7 +134,7 @@ def modulated_deform_conv_backward(
     with_bias: bool,
     **geometry: int,
 ) -> None:
-    """Fill in all gradients; else as the forward pass."""
+    """Fills in all gradients; else as the forward pass."""
     found = _gradients(
         grad_output, input, weight, offset, mask, bias if with_bias else None,
         geometry=[geometry[name] for name in MODULATED],

@@ -19,7 +19,7 @@ __all__ = [
 def sigmoid_focal_loss_forward(
     input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
 ) -> None:
-    """Fill in the loss of each logit.
+    """Fills in the loss of each logit.
 
     Args:
         input: (N, C), logits.
@@ -41,7 +41,7 @@ def sigmoid_focal_loss_forward(
 def sigmoid_focal_loss_backward(
     input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
 ) -> None:
-    """Fill in the gradient of each loss by its logit, `grad_input`, (N, C); else as above."""
+    """Fills in the gradient of each loss by its logit, `grad_input`, (N, C); else as above."""
     logits, positive = widen(input), _positive(input, target)
     p = logits.sigmoid()
     gradient = torch.where(
@@ -55,7 +55,7 @@ def sigmoid_focal_loss_backward(
 def softmax_focal_loss_forward(
     input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
 ) -> None:
-    """Fill in the loss of each row.
+    """Fills in the loss of each row.
 
     Args:
         input: (N, C), probabilities.
@@ -77,7 +77,7 @@ def softmax_focal_loss_backward(
     gamma: float,
     alpha: float,
 ) -> None:
-    """Fill in the gradient of each loss by its logits, `grad_input`, (N, C); else as above.
+    """Fills in the gradient of each loss by its logits, `grad_input`, (N, C); else as above.
 
     Args:
         buff: (N,), filled with the part that the logits of a row share.

@@ -22,7 +22,7 @@ def masked_im2col_forward(
     pad_h: int,
     pad_w: int,
 ) -> None:
-    """Fill in what a convolution reads at some places.
+    """Fills in what a convolution reads at some places.
 
     Args:
         im: (1, C, H, W).
@@ -45,7 +45,7 @@ def masked_col2im_forward(
     width: int,
     channels: int,
 ) -> None:
-    """Put values, `col`, (C, M), at their rows and columns in `im`, (1, C, height, width)."""
+    """Puts values, `col`, (C, M), at their rows and columns in `im`, (1, C, height, width)."""
     im[0, :, mask_h_idx, mask_w_idx] = col.to(im)
 
 
@@ -61,7 +61,7 @@ def psamask_forward(
     half_h_mask: int,
     half_w_mask: int,
 ) -> None:
-    """Spread masks around each pixel to masks over the whole map (Zhao et al., PSANet, ECCV 2018).
+    """Spreads masks around each pixel to masks over the whole map (Zhao et al., PSANet, ECCV 2018).
 
     Args:
         input: (N, h_mask * w_mask, H, W).
@@ -87,7 +87,7 @@ def psamask_backward(
     half_h_mask: int,
     half_w_mask: int,
 ) -> None:
-    """Fill in the gradient of the input; else as the forward pass."""
+    """Fills in the gradient of the input; else as the forward pass."""
     place, there = _places(h_feature, w_feature, h_mask, w_mask, half_h_mask, half_w_mask)
     place, there = place.to(grad_output.device), there.to(grad_output.device)
     upstream = grad_output.flatten(2)

@@ -30,7 +30,7 @@ def roi_align_forward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Fill in the feature maps of regions.
+    """Fills in the feature maps of regions.
 
     Args:
         input: (N, C, H, W), in any memory format.
@@ -78,7 +78,7 @@ def roi_align_backward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Fill in the gradient of the input, `grad_input`, (N, C, H, W); else as the forward pass."""
+    """Fills in the gradient of the input, `grad_input`, (N, C, H, W); else as the forward pass."""
     upstream, boxes = widen(grad_output), _boxes(rois, grad_output)
     size = aligned_height, aligned_width
     if pool_mode == AVERAGE and upstream.is_cuda and torch.are_deterministic_algorithms_enabled():

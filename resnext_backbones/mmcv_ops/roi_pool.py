@@ -27,7 +27,7 @@ def roi_pool_forward(
     pooled_width: int,
     spatial_scale: float,
 ) -> None:
-    """Fill in the largest value of each bin.
+    """Fills in the largest value of each bin.
 
     mmcv does not round boxes to whole pixels, as torchvision's operator does: a bin has all pixels
     that it touches.
@@ -68,7 +68,7 @@ def roi_pool_backward(
     pooled_width: int,
     spatial_scale: float,
 ) -> None:
-    """Add the gradient of the output to the pixels that it came from, in `grad_input`."""
+    """Hands the gradient of the output to the pixels that it came from, in `grad_input`."""
     channels, height, width = grad_input.shape[1:]
     image = rois[:, 0].long()[:, None] * channels + torch.arange(channels, device=rois.device)
     pixel = image[:, :, None, None] * height * width + argmax.clamp(min=0)
@@ -107,7 +107,7 @@ def deform_roi_pool_forward(
     sampling_ratio: int,
     gamma: float,
 ) -> None:
-    """Fill in the averages of bins that are moved.
+    """Fills in the averages of bins that are moved.
 
     Args:
         input: (N, C, H, W).
@@ -137,7 +137,7 @@ def deform_roi_pool_backward(
     sampling_ratio: int,
     gamma: float,
 ) -> None:
-    """Fill in the gradients of the input and of the offsets; else as the forward pass."""
+    """Fills in the gradients of the input and of the offsets; else as the forward pass."""
     size, ratio = (pooled_height, pooled_width), sampling_ratio
     upstream, boxes = widen(grad_output), widen(rois)
     with torch.enable_grad():

@@ -13,7 +13,7 @@ AT_ONCE = 1 << 24
 
 
 class Regions(NamedTuple):
-    """Regions of interest in the pixels of a feature map.
+    """Holds regions of interest in the pixels of a feature map.
 
     Attributes:
         image: (R,), the number of the image.

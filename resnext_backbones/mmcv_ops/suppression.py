@@ -50,7 +50,7 @@ def softnms(
     method: int,
     offset: int,
 ) -> Tensor:
-    """Lower the scores of boxes that overlap a better one (Bodla et al., ICCV 2017).
+    """Lowers the scores of boxes that overlap a better one (Bodla et al., ICCV 2017).
 
     The order of equal scores is that of mmcv, which swaps the best box to the front and fills the
     places of dropped ones from the end.
@@ -136,7 +136,7 @@ def nms_rotated(
 def line_nms_forward(
     lines: Tensor, scores: Tensor, threshold: float, top_k: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Suppress lanes by their mean distance (Zheng et al., CLRNet, CVPR 2022).
+    """Suppresses lanes by their mean distance (Zheng et al., CLRNet, CVPR 2022).
 
     mmcv's kernel compares a lane that is sorted by its score with one that is not; where lanes do
     not come sorted it keeps others.

@@ -14,12 +14,12 @@ __all__ = [
 
 
 def sync_bn_forward_mean(input: Tensor, mean: Tensor) -> None:
-    """Fill in the mean of each channel, (C,), in float32."""
+    """Fills in the mean of each channel, (C,), in float32."""
     mean.copy_(input.float().mean((0, 2)))
 
 
 def sync_bn_forward_var(input: Tensor, mean: Tensor, var: Tensor) -> None:
-    """Fill in the mean squared distance of each channel to `mean`, (C,), in float32."""
+    """Fills in the mean squared distance of each channel to `mean`, (C,), in float32."""
     var.copy_((input.float() - mean[:, None]).square().mean((0, 2)))
 
 
@@ -38,7 +38,7 @@ def sync_bn_forward_output(
     momentum: float | Tensor,
     group_size: int,
 ) -> None:
-    """Fill in the normalised input, and move the running statistics.
+    """Fills in the normalised input, and move the running statistics.
 
     Args:
         input: (N, C, pixels).
@@ -63,7 +63,7 @@ def sync_bn_forward_output(
 def sync_bn_backward_param(
     grad_output: Tensor, norm: Tensor, grad_weight: Tensor, grad_bias: Tensor
 ) -> None:
-    """Fill in the gradients of weight and bias, (C,)."""
+    """Fills in the gradients of weight and bias, (C,)."""
     upstream = grad_output.float()
     grad_weight.copy_((upstream * norm).sum((0, 2)))
     grad_bias.copy_(upstream.sum((0, 2)))
@@ -78,7 +78,7 @@ def sync_bn_backward_data(
     std: Tensor,
     grad_input: Tensor,
 ) -> None:
-    """Fill in the gradient of the input; the gradients of the parameters are of all processes."""
+    """Fills in the gradient of the input; the gradients of the parameters are of all processes."""
     count = norm.numel() // len(std)
     shared = (grad_weight[:, None] * norm + grad_bias[:, None]) / count
     grad_input.copy_(weight[:, None] * (grad_output.float() - shared) / std[:, None])
