@@ -78,7 +78,7 @@ class Backbone(Trunk):
             options["dilations"] = (*stages[:-1], tuple(multi_grid))
         super().__init__(
             architecture,
-            norm_eval=_is_detectors() if norm_eval is None else norm_eval,
+            norm_eval=_scope() not in TRAINING_NORMS if norm_eval is None else norm_eval,
             norm=partial(_norm, norm_cfg or {"type": "BN"}),
             conv=partial(build_conv_layer, conv_cfg),
             conv3x3=_deformable(dcn, stage_with_dcn, conv_cfg, num_stages),
@@ -123,11 +123,6 @@ class Backbone(Trunk):
                     )
                 except OSError as error:
                     raise WeightsError(f"weights {source}: {error}") from error
-
-
-def _is_detectors() -> bool:
-    """Returns whether a config is of a library whose backbones keep their statistics by default."""
-    return _scope() not in TRAINING_NORMS
 
 
 def gives_last_alone() -> bool:

@@ -18,9 +18,8 @@ PARTS = (1, 50, 99)
 
 def summarise(columns: Columns) -> dict[str, Any]:
     """Returns plain numbers: of images, their sides and objects, and how many 99% of them have at
-    most; of objects, their sizes and
-    aspect ratios (width over height); of categories, how many objects each has. Boxes and sizes
-    that are none are not among them.
+    most; of objects, their sizes and aspect ratios (width over height); of categories, how many
+    objects each has. Boxes and sizes that are none are not among them.
     """
     in_images, objects = (
         np.bincount(place[place >= 0], minlength=len(columns.of(kind)))
@@ -35,6 +34,7 @@ def summarise(columns: Columns) -> dict[str, Any]:
         ratios = sides[:, 0] / sides[:, 1]
         products = columns.boxes[:, 2:].prod(1)
     ratios = ratios[np.isfinite(ratios)]
+    most = np.percentile(in_images, 99) if len(in_images) else 0
     areas = np.where(columns.areas > 0, columns.areas, products)
     return {
         "images": len(columns.images),
@@ -42,9 +42,7 @@ def summarise(columns: Columns) -> dict[str, Any]:
         "crowds": int(columns.crowds.sum()),
         "images_without_objects": int((in_images == 0).sum()),
         "objects_in_an_image": _spread(in_images),
-        "objects_in_99_percent": int(np.ceil(np.percentile(in_images, 99)))
-        if len(in_images)
-        else 0,
+        "objects_in_99_percent": int(np.ceil(most)),
         "width": _spread(columns.sizes[:, 1]),
         "height": _spread(columns.sizes[:, 0]),
         "objects": {

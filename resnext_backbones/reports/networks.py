@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from resnext_backbones.complexity import costs, training_bytes
 from resnext_backbones.compute.latency import Taken
@@ -16,8 +16,6 @@ SHOWN = 3
 
 NUMBERS = (3, 4, 5)
 """These columns of a table stand on the right."""
-
-SORTED_BY = ("name", "accuracy", "macs", "memory", "latency", "licence")
 
 
 class Line(NamedTuple):
@@ -68,17 +66,20 @@ def _line(
     return Line(name, network, accuracy, top1, macs, memory, seconds.get(network), licence)
 
 
+SORTED_BY: dict[str, Callable[[Line], Any]] = {
+    "name": lambda line: line.name,
+    "accuracy": lambda line: -(line.top1 or 0),
+    "macs": lambda line: line.macs,
+    "memory": lambda line: line.memory or float("inf"),
+    "latency": lambda line: line.seconds or float("inf"),
+    "licence": lambda line: line.licence,
+}
+"""Lines are sorted by these, the best first; those without a value are last."""
+
+
 def ordered(lines: list[Line], by: str) -> list[Line]:
-    """Returns lines in an order of `SORTED_BY`, the best first; those without a value are last."""
-    keys: dict[str, Callable[[Line], object]] = {
-        "name": lambda line: line.name,
-        "accuracy": lambda line: -(line.top1 or 0),
-        "macs": lambda line: line.macs,
-        "memory": lambda line: line.memory or float("inf"),
-        "latency": lambda line: line.seconds or float("inf"),
-        "licence": lambda line: line.licence,
-    }
-    return sorted(lines, key=keys[by])  # type: ignore[arg-type]  # each of one type
+    """Returns lines in an order of `SORTED_BY`."""
+    return sorted(lines, key=SORTED_BY[by])
 
 
 def table(lines: list[Line], limits: Limits, taken: Taken) -> list[str]:

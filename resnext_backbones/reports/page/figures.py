@@ -103,7 +103,7 @@ def curves(train: Rows, val: Rows) -> dict[str, Figure]:
         key: {
             "title": title,
             "data": traces,
-            "layout": _layout({"title": {"text": x}, "rangemode": "tozero"}, y),
+            "layout": {"xaxis": {"title": {"text": x}, "rangemode": "tozero"}, "yaxis": y},
         }
         for key, (title, traces, x, y) in wanted.items()
         if any(trace["x"] for trace in traces)
@@ -127,8 +127,8 @@ def precision_figure(found: Precision) -> Figure:
         for overlap, values in found.means.items()
     ]
     axis = {"range": [0, 1.02], "constrain": "domain"}
-    x = {"title": {"text": "recall"}, **axis}
-    layout = _layout(x, {**axis, "title": {"text": "precision"}})
+    titles = {"xaxis": "recall", "yaxis": "precision"}
+    layout = {name: {**axis, "title": {"text": text}} for name, text in titles.items()}
     return {"title": "Precision over recall", "data": traces, "layout": layout}
 
 
@@ -178,7 +178,8 @@ def confusion_figure(matrix: NDArray[np.integer], names: Sequence[str]) -> tuple
     }
     if len(rows) <= 21:  # of more the numbers would not be readable
         heat["texttemplate"] = "%{text}"
-    short = [*(plain(_cut(names[i])) for i in shown), NOTHING]
+    cut = (n if len(n) <= LABEL else f"{n[: LABEL - 3]}..." for n in (names[i] for i in shown))
+    short = [*map(plain, cut), NOTHING]
     axis = {"tickvals": places, "ticktext": short, "showgrid": False, "zeroline": False}
     x = {
         **axis,
@@ -186,8 +187,8 @@ def confusion_figure(matrix: NDArray[np.integer], names: Sequence[str]) -> tuple
         "tickangle": -45 if len(rows) <= 21 else -90,
     }
     y = {**axis, "title": {"text": "truth", "standoff": 16}, "autorange": "reversed"}
-    layout = _layout(x, y)
-    layout["height"] = 200 + max(18, 40 - len(rows)) * len(rows)
+    height = 200 + max(18, 40 - len(rows)) * len(rows)
+    layout = {"xaxis": x, "yaxis": y, "height": height}
     title = "Which class is found as which"
     return {"title": title, "data": [heat], "layout": layout}, len(shown)
 
@@ -195,15 +196,6 @@ def confusion_figure(matrix: NDArray[np.integer], names: Sequence[str]) -> tuple
 def plain(text: str) -> str:
     """Returns a text as plotly, which knows some of HTML, shows it."""
     return escape(str(text), quote=False)
-
-
-def _cut(name: str) -> str:
-    """Returns a name as there is room for beside an axis."""
-    return name if len(name) <= LABEL else f"{name[: LABEL - 3]}..."
-
-
-def _layout(x: Figure, y: Figure) -> Figure:
-    return {"xaxis": x, "yaxis": y}
 
 
 def _is_known(rows: Rows, name: str) -> bool:
