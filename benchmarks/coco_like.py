@@ -16,18 +16,15 @@ POOL = 20_000  # different objects; each stands in many images
 WIDTH, HEIGHT = 640, 480
 
 
-def write_like_coco(
-    path: Path, *, images: int = IMAGES, annotations: int = ANNOTATIONS, seed: int = 0
-) -> None:
+def write_like_coco(path: Path, *, images: int = IMAGES, annotations: int = ANNOTATIONS) -> None:
     """Writes a file in COCO's format, with as much about an image and an object as COCO's has.
 
     Args:
         path: of the file.
         images: how many.
         annotations: how many; some images have none.
-        seed: of all that is drawn.
     """
-    draw = np.random.default_rng(seed)
+    draw = np.random.default_rng(0)
     pool = [_object(draw, crowd=False) for _ in range(min(POOL, annotations))]
     crowds = [_object(draw, crowd=True) for _ in range(max(1, min(POOL, annotations) // 200))]
     of_image = np.sort(draw.integers(0, images, annotations)).tolist()

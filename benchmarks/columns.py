@@ -115,11 +115,6 @@ TRAINING_COLUMNS = (
 """The same of a training beside MMDetection's backbone."""
 
 
-def _epoch_title(epoch: dict[str, Any]) -> str:
-    scale = "x".join(map(str, epoch["scale"]))
-    return f"epoch, {epoch['config']}, {epoch['steps']} steps of images within {scale}"
-
-
 def _setting_title(setting: dict[str, Any]) -> str:
     sizes = [f"{setting['batch']} x {height} x {width}" for height, width in setting["sizes"]]
     size = sizes[0] if len(sizes) == 1 else f"{len(sizes)} sizes from {sizes[0]} to {sizes[-1]}"
@@ -139,40 +134,35 @@ class Kind(NamedTuple):
 
 KINDS = {
     "setting": Kind(COLUMNS, _setting_title, ""),
-    "recipe": Kind(DATA_COLUMNS, lambda recipe: f"data, {recipe}", ""),
-    "epoch": Kind(EPOCH_COLUMNS, _epoch_title, "epoch_*.json"),
+    "recipe": Kind(DATA_COLUMNS, "data, {}".format, ""),
+    "epoch": Kind(
+        EPOCH_COLUMNS,
+        "epoch, {config}, {steps} steps of images within {scale[0]}x{scale[1]}".format_map,
+        "epoch_*.json",
+    ),
     "family": Kind(
         FAMILY_COLUMNS,
-        lambda family: (
-            "the family beside timm's, as a detector trains them, "
-            + "x".join(map(str, family["size"]))
-        ),
+        "the family beside timm's, as a detector trains them, {size[0]}x{size[1]}".format_map,
         "family_*.json",
     ),
     "grouped": Kind(
         GROUPED_COLUMNS,
-        lambda grouped: (
-            "grouped convolutions of {variant}, {batch} x {height} x {width}, {precision}".format(
-                **grouped
-            )
-        ),
+        "grouped convolutions of {variant}, {batch} x {height} x {width}, {precision}".format_map,
         "grouped_*.json",
     ),
     "plan": Kind(
         PLAN_COLUMNS,
-        lambda plan: f"planned and measured memory, {plan['boxes']} objects in an image",
+        "planned and measured memory, {boxes} objects in an image".format_map,
         "plan_*.json",
     ),
     "training": Kind(
         TRAINING_COLUMNS,
-        lambda training: "training, {config}, {steps} steps of {images} real images".format(
-            **training
-        ),
+        "training, {config}, {steps} steps of {images} real images".format_map,
         "training_*.json",
     ),
     "ways": Kind(
         WAYS_COLUMNS,
-        lambda ways: "what tuning gains, {variant}, {turns} turns in one process".format(**ways),
+        "what tuning gains, {variant}, {turns} turns in one process".format_map,
         "ways_*.json",
     ),
 }

@@ -27,7 +27,7 @@ Part = Callable[[str], nn.Module]
 
 @dataclass(frozen=True)
 class Contestant:
-    """One implementation of the network.
+    """Says how an implementation of the network is built.
 
     Each part is given a variant and returns a module from images to a tuple of outputs.
 
@@ -111,20 +111,19 @@ def _mmdetection_trunk(variant: str, training: bool, with_cp: bool = False) -> n
 
 
 class _Stages(nn.Module):
-    """The outputs of the four stages of a network with torchvision's names."""
+    """Gives the outputs of the four stages of a network with torchvision's names."""
 
-    def __init__(self, model: Any, activation: str, training: bool) -> None:
+    def __init__(self, model: Any, training: bool) -> None:
         super().__init__()
         model.fc = nn.Identity()
-        self.model, self.activation = model, activation
+        self.model = model
         self.train(training)
         if training:
             _freeze(self, (model.conv1, model.bn1, model.layer1))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         m: Any = self.model
-        x = m.maxpool(getattr(m, self.activation)(m.bn1(m.conv1(images))))
-        c2 = m.layer1(x)
+        c2 = m.layer1(m.maxpool(m.relu(m.bn1(m.conv1(images)))))
         c3 = m.layer2(c2)
         c4 = m.layer3(c3)
         return c2, c3, c4, m.layer4(c4)
@@ -168,7 +167,7 @@ def _is_timms(variant: str) -> bool:
 
 
 class _TimmStages(nn.Module):
-    """The outputs of the four stages of one of timm's networks."""
+    """Gives the outputs of the four stages of one of timm's networks."""
 
     def __init__(self, variant: str, training: bool) -> None:
         super().__init__()
@@ -192,33 +191,24 @@ def _resnet_network(variant: Architecture) -> nn.Module:
     return _torchvision_network(replace(variant, cardinality=1, base_width=64))
 
 
-def _plain_library(
-    package: str,
-    network: Callable[[Architecture], nn.Module],
-    activation: str,
-    *,
-    same_network: bool = True,
+def _torchvisions(
+    network: Callable[[Architecture], nn.Module], *, same_network: bool = True
 ) -> Contestant:
-    """Returns a library whose networks have torchvision's names, and none for freezing."""
-
-    def trunk(variant: str, training: bool) -> nn.Module:
-        return _Stages(network(VARIANTS[variant]), activation, training)
-
     return Contestant(
-        package,
-        *_both(trunk),
+        "torchvision",
+        *_both(lambda variant, training: _Stages(network(VARIANTS[variant]), training)),
         lambda variant: network(VARIANTS[variant]).train(),
         same_network=same_network,
     )
 
 
 def _both(trunk: Callable[..., nn.Module]) -> tuple[Part, Part]:
-    """The trunk for inference, and the one that a detector trains."""
+    """Returns the trunk for inference, and the one that a detector trains."""
     return partial(trunk, training=False), partial(trunk, training=True)
 
 
 class _Detectron2Stages(nn.Module):
-    """Detectron2's trunk with a tuple of outputs in place of its dict."""
+    """Gives Detectron2's trunk a tuple of outputs in place of its dict."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -286,8 +276,8 @@ CONTESTANTS: dict[str, Contestant] = {
         lambda variant: _timm_network(variant).train(),
         lists=_is_timms,
     ),
-    "torchvision": _plain_library("torchvision", _torchvision_network, "relu"),
-    "resnet": _plain_library("torchvision", _resnet_network, "relu", same_network=False),
+    "torchvision": _torchvisions(_torchvision_network),
+    "resnet": _torchvisions(_resnet_network, same_network=False),
 }
 """What can be measured. `resnet` is torchvision's ResNet of the same depth, which has about the
 same multiply-adds: the paper's Table 1."""

@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.contestants import OWN
 from benchmarks.mask_rcnn import CONFIG
 from benchmarks.report import DATA
 from resnext_backbones.cli import run_tool
@@ -38,7 +39,6 @@ from resnext_backbones.tasks.image_sizes import largest_size
 from resnext_backbones.tasks.plan import BOXES, read
 
 MEASURED = DATA / "mask_rcnn_resnext101_32x4d_nvidia_h200_batch_2.json"
-OWN = "resnext_backbones"
 COCO = 118_000
 """Images with objects in train2017, about: as Detectron2 counts its epochs."""
 

@@ -45,14 +45,14 @@ def title(result: dict[str, Any]) -> str:
 
 
 def _columns(result: dict[str, Any]) -> list[tuple[str, list[str]]]:
-    """The columns in which something stands."""
+    """Returns the columns in which something stands."""
     wanted = kind_of(result)[1].columns
     columns = [(head, [cell(row) for row in result["rows"]]) for head, cell in wanted]
     return [(head, cells) for head, cells in columns if any(cells)]
 
 
 def table(result: dict[str, Any]) -> Table:
-    """For a terminal."""
+    """Returns a result for a terminal."""
     out = Table(title=title(result), caption=result["hardware"])
     columns = _columns(result)
     for i, (head, _) in enumerate(columns):
@@ -63,7 +63,7 @@ def table(result: dict[str, Any]) -> Table:
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """For a document."""
+    """Returns a result for a document."""
     columns = _columns(result)
     lines = [[head for head, _ in columns], ["---"] * len(columns)]
     lines += [list(row) for row in zip(*(cells for _, cells in columns), strict=True)]
@@ -71,7 +71,7 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Bars of the median seconds, with the spread, one panel for each precision.
+    """Draws bars of the median seconds, with the spread, one panel for each precision.
 
     Where only the best settings count, these alone are shown.
     """
@@ -96,7 +96,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
 
 
 def write(result: dict[str, Any], folder: Path) -> list[Path]:
-    """The result as JSON and as a picture, named after the setting and the hardware."""
+    """Writes the result as JSON and as a picture, named after the setting and the hardware."""
     setting = result["setting"]
     usual = TASKS[setting["task"]]
     parts = [setting["task"], setting["variant"], file_name(result["hardware"])]
@@ -192,13 +192,13 @@ def runner_sentence(runner: dict[str, Any]) -> str:
     )
 
 
-def update_document(document: Path = DOCUMENT, data: Path = DATA) -> Path:
-    """Writes the sections of all results in a folder into a document, between its markers."""
+def update_document(document: Path = DOCUMENT) -> Path:
+    """Writes the sections of all results in `DATA` into a document, between its markers."""
     plain = ((kind.files, plain_section) for kind in KINDS.values() if kind.files)
     others = (*plain, ("data_*.json", data_section), ("check_data_*.json", check_data_section))
-    sections = [*map(section, read(data.glob("*.json")))]
+    sections = [*map(section, read(DATA.glob("*.json")))]
     for pattern, written in others:
-        sections += map(written, _loaded(data.glob(pattern)))
+        sections += map(written, _loaded(DATA.glob(pattern)))
     replace_between(document, BEGIN, END, "\n\n".join(sections))
     return document
 

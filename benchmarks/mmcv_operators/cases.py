@@ -20,7 +20,7 @@ SIZE = 13, 17
 
 
 class Draw:
-    """Random inputs; the trained ones are kept by name."""
+    """Draws random inputs; the trained ones are kept by name."""
 
     def __init__(self, seed: int) -> None:
         self.generator = torch.Generator().manual_seed(seed)
@@ -39,14 +39,15 @@ class Draw:
         self.trained[name] = tensor.requires_grad_()
         return tensor
 
-    def boxes(self, count: int, width: float = 100.0, height: float = 80.0) -> Tensor:
-        """Corners of boxes, of which some reach beyond the image."""
-        centres = self.uniform(count, 2) * torch.tensor([width, height])
-        sizes = (self.uniform(count, 2) * 0.6 + 0.02) * torch.tensor([width, height])
+    def boxes(self, count: int) -> Tensor:
+        """Returns corners of boxes, of which some reach beyond the image."""
+        image = torch.tensor([100.0, 80.0])
+        centres = self.uniform(count, 2) * image
+        sizes = (self.uniform(count, 2) * 0.6 + 0.02) * image
         return torch.cat([centres - sizes / 2, centres + sizes / 2], dim=1)
 
     def rotated_boxes(self, count: int) -> Tensor:
-        """Centre, width, height, angle in radians."""
+        """Returns centre, width, height, angle in radians."""
         sizes = self.uniform(count, 2) * 30 + 2
         return torch.cat([self.uniform(count, 2) * 60, sizes, self.normal(count, 1)], dim=1)
 
@@ -55,9 +56,9 @@ class Draw:
         order = torch.randperm(count, generator=self.generator)
         return (order + 1).float() / (count + 1)
 
-    def rois(self, count: int, images: int) -> Tensor:
-        """Boxes behind the index of their image."""
-        return torch.cat([self.integers(images, count, 1).float(), self.boxes(count)], dim=1)
+    def rois(self) -> Tensor:
+        """Returns boxes behind the index of their image, of three."""
+        return torch.cat([self.integers(3, 20, 1).float(), self.boxes(20)], dim=1)
 
 
 def nms(draw: Draw, offset: int, count: int = 300, **options: Any) -> Call:
@@ -86,7 +87,7 @@ def nms_rotated(draw: Draw, labels: bool, clockwise: bool) -> Call:
 
 
 def line_nms(draw: Draw, top_k: int) -> Call:
-    """Lanes by 72 positions; they come by score, since the compiled kernel takes them so."""
+    """Draws lanes by 72 positions; they come by score, since the compiled kernel takes them so."""
     scores = draw.scores(60).sort(descending=True).values
     lanes = draw.uniform(60, 77)
     lanes[:, 2], lanes[:, 4] = draw.uniform(60) * 0.5, draw.integers(60, 60, low=5).float()
@@ -96,19 +97,19 @@ def line_nms(draw: Draw, top_k: int) -> Call:
 
 def roi_align(draw: Draw, mode: str, aligned: bool, ratio: int) -> Call:
     features = draw.train("input", draw.normal(3, 5, *SIZE))
-    rois = draw.rois(20, images=3)
+    rois = draw.rois()
     return lambda: ops.roi_align(features, rois, (5, 7), 1 / 8, ratio, mode, aligned)
 
 
 def roi_pool(draw: Draw) -> Call:
     features = draw.train("input", draw.normal(3, 5, *SIZE))
-    rois = draw.rois(20, images=3)
+    rois = draw.rois()
     return lambda: ops.roi_pool(features, rois, (5, 7), 1 / 8)
 
 
 def deform_roi_pool(draw: Draw, offset: bool, ratio: int) -> Call:
     features = draw.train("input", draw.normal(3, 5, *SIZE))
-    rois = draw.rois(20, images=3)
+    rois = draw.rois()
     shifts = draw.train("offset", draw.normal(20, 2, 5, 7)) if offset else None
     return lambda: ops.deform_roi_pool(features, rois, shifts, (5, 7), 1 / 8, ratio, 0.1)
 
@@ -124,44 +125,27 @@ def output_size(stride: tuple[int, int], padding: int, dilation: int) -> tuple[i
 
 def deform_conv(
     draw: Draw,
+    modulated: bool = False,
     groups: int = 1,
     deform_groups: int = 1,
     stride: tuple[int, int] = (1, 1),
     padding: int = 1,
     dilation: int = 1,
-    images: int = 2,
-    step: int = 32,
-    offsets: float = 1.0,
-) -> Call:
-    size = output_size(stride, padding, dilation)
-    features = draw.train("input", draw.normal(images, 8, *SIZE))
-    offset = draw.train("offset", draw.normal(images, deform_groups * 18, *size, scale=offsets))
-    weight = draw.train("weight", draw.normal(12, 8 // groups, 3, 3))
-    return lambda: ops.deform_conv2d(
-        features, offset, weight, stride, padding, dilation, groups, deform_groups, False, step
-    )
-
-
-def modulated_deform_conv(
-    draw: Draw,
-    groups: int = 1,
-    deform_groups: int = 1,
-    stride: tuple[int, int] = (1, 1),
-    padding: int = 1,
-    dilation: int = 1,
-    with_bias: bool = True,
     images: int = 3,
+    step: int = 32,
+    with_bias: bool = True,
     offsets: float = 1.0,
 ) -> Call:
     size = output_size(stride, padding, dilation)
     features = draw.train("input", draw.normal(images, 8, *SIZE))
     offset = draw.train("offset", draw.normal(images, deform_groups * 18, *size, scale=offsets))
-    mask = draw.train("mask", draw.uniform(images, deform_groups * 9, *size))
     weight = draw.train("weight", draw.normal(12, 8 // groups, 3, 3))
+    geometry = stride, padding, dilation, groups, deform_groups
+    if not modulated:
+        return lambda: ops.deform_conv2d(features, offset, weight, *geometry, False, step)
+    mask = draw.train("mask", draw.uniform(images, deform_groups * 9, *size))
     bias = draw.train("bias", draw.normal(12)) if with_bias else None
-    return lambda: ops.modulated_deform_conv2d(
-        features, offset, mask, weight, bias, stride, padding, dilation, groups, deform_groups
-    )
+    return lambda: ops.modulated_deform_conv2d(features, offset, mask, weight, bias, *geometry)
 
 
 def focal_loss(draw: Draw, function: Callable[..., Tensor], weight: bool, reduction: str) -> Call:
@@ -214,6 +198,18 @@ def box_iou_rotated(draw: Draw, mode: str, aligned: bool, clockwise: bool) -> Ca
     return lambda: ops.box_iou_rotated(first, second, mode, aligned, clockwise)
 
 
+DEFORMED: dict[str, dict[str, Any]] = {
+    "": {},
+    # A new layer has no offsets: all points are whole numbers, some just outside.
+    ", offsets of 0": {"offsets": 0.0},
+    ", groups": {"groups": 4},
+    ", deform groups": {"deform_groups": 4},
+    ", both, stride, dilation": {
+        "groups": 2, "deform_groups": 2, "stride": (2, 3), "padding": 2, "dilation": 2,
+    },
+}  # fmt: skip
+"""What is asked of both kinds of deformable convolution."""
+
 CASES: dict[str, Callable[[Draw], Call]] = {
     "nms": partial(nms, offset=0),
     "nms, offset 1": partial(nms, offset=1),
@@ -248,23 +244,13 @@ CASES: dict[str, Callable[[Draw], Call]] = {
     "deform_roi_pool": partial(deform_roi_pool, offset=True, ratio=2),
     "deform_roi_pool, adaptive samples": partial(deform_roi_pool, offset=True, ratio=0),
     "deform_roi_pool, no offset": partial(deform_roi_pool, offset=False, ratio=2),
-    "deform_conv": deform_conv,
-    # A new layer has no offsets: all points are whole numbers, some just outside.
-    "deform_conv, offsets of 0": partial(deform_conv, offsets=0.0),
-    "deform_conv, groups": partial(deform_conv, groups=4),
-    "deform_conv, deform groups": partial(deform_conv, deform_groups=4),
-    "deform_conv, both, stride, dilation": partial(
-        deform_conv, groups=2, deform_groups=2, stride=(2, 3), padding=2, dilation=2
-    ),
+    **{
+        f"{name}{what}": partial(deform_conv, modulated=modulated, **options)
+        for name, modulated in (("deform_conv", False), ("modulated_deform_conv", True))
+        for what, options in DEFORMED.items()
+    },
     "deform_conv, six images in steps of two": partial(deform_conv, images=6, step=2),
-    "modulated_deform_conv": modulated_deform_conv,
-    "modulated_deform_conv, offsets of 0": partial(modulated_deform_conv, offsets=0.0),
-    "modulated_deform_conv, no bias": partial(modulated_deform_conv, with_bias=False),
-    "modulated_deform_conv, groups": partial(modulated_deform_conv, groups=4),
-    "modulated_deform_conv, deform groups": partial(modulated_deform_conv, deform_groups=4),
-    "modulated_deform_conv, both, stride, dilation": partial(
-        modulated_deform_conv, groups=2, deform_groups=2, stride=(2, 3), padding=2, dilation=2
-    ),
+    "modulated_deform_conv, no bias": partial(deform_conv, modulated=True, with_bias=False),
     **{
         f"{name}_focal_loss, {reduction}{', weights' if weight else ''}": partial(
             focal_loss, function=function, weight=weight, reduction=reduction

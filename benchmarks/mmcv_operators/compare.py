@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 Tree = Any
@@ -41,12 +40,9 @@ def relative_error(value: np.ndarray, reference: np.ndarray) -> float:
 
 def norm_error(values: Sequence[np.ndarray], references: Sequence[np.ndarray]) -> float:
     """Returns the norm of the difference over the norm of the reference."""
-    pairs = [
-        (torch.from_numpy(value).double(), torch.from_numpy(reference).double())
-        for value, reference in zip(values, references, strict=True)
-    ]
-    difference = sum(float((value - reference).square().sum()) for value, reference in pairs)
-    norm = sum(float(reference.square().sum()) for _, reference in pairs)
+    pairs = zip(values, references, strict=True)
+    difference = sum(float(np.square(a.astype(np.float64) - b).sum()) for a, b in pairs)
+    norm = sum(float(np.square(each.astype(np.float64)).sum()) for each in references)
     if not np.isfinite(difference) or not np.isfinite(norm):
         return float("inf")
     return float((difference / norm) ** 0.5) if norm else float(difference > 0) and float("inf")

@@ -19,7 +19,7 @@ DECIMALS = 4  # of a pixel: formats have at most six decimals of an image's side
 
 @dataclass
 class LabelledObject:
-    """An object of an image, in its pixels."""
+    """Holds an object of an image, in its pixels."""
 
     category: str
     box: list[float]  # left, top, width, height
@@ -48,7 +48,7 @@ class LabelledImage:
 
 @dataclass
 class Account:
-    """What was read, and what became of it: labels read are objects, parts of one, or left out."""
+    """Says what was read, and what became of it: labels are objects, parts of one, or left out."""
 
     labels: int = 0
     objects: int = 0
@@ -58,8 +58,8 @@ class Account:
     first: dict[str, str] = field(default_factory=dict)  # where each reason was met first
     problems: list[str] = field(default_factory=list)  # nothing is written where there are any
 
-    def leave_out(self, reason: str, where: str, count: int = 1) -> None:
-        self.left_out[reason] += count
+    def leave_out(self, reason: str, where: str) -> None:
+        self.left_out[reason] += 1
         self.first.setdefault(reason, where)
 
     def notice(self, what: str, where: str) -> None:
@@ -90,7 +90,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Source:
-    """Where the labels of a data set are, as the command line says."""
+    """Says where the labels of a data set are, as the command line says."""
 
     path: Path
     images: Path | None = None  # the folder; None: where the format has it
