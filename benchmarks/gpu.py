@@ -25,6 +25,7 @@ import torch
 from benchmarks.provenance import file_name, hardware
 from resnext_backbones.cli import run_tool
 from resnext_backbones.errors import InputError
+from resnext_backbones.io import atomic_write_text
 
 ASKED = 10
 """Seconds in which what a stopped part has started may end by itself, as torchrun ends its own."""
@@ -49,8 +50,8 @@ class Part:
     Attributes:
         command: arguments of Python; `{out}` is the folder for results, `{scratch}` one that is
             thrown away.
-        result: the name of the file that it writes, with the hardware in it; without one it is run
-            each time.
+        result: the name of the file that it writes, with the hardware in it; without one a file of
+            its own name says that it passed, and where it is gone it is run again.
         minutes: that it takes at most.
         gpus: that it needs.
         coco: it reads a COCO tree, which the environment's COCO_ROOT names.
@@ -179,12 +180,13 @@ def run_parts(parts: dict[str, Part], out: Path, *, device: str, minutes: float)
         device: as PyTorch names it.
         minutes: a part that could take longer than what is left is not begun.
     """
-    end = time.monotonic() + 60 * minutes
+    end, here = time.monotonic() + 60 * minutes, file_name(hardware(device))
     ended = {}
     for name, part in parts.items():
         left = end - time.monotonic()
-        there = part.result and out / part.result.format(hardware=file_name(hardware(device)))
-        if there and there.exists():
+        passed = f"{name.replace(' ', '_')}_{{hardware}}.passed"
+        there = out / (part.result or passed).format(hardware=here)
+        if there.exists():
             ended[name] = f"is there: {there}"
         elif missing := _missing(part):
             ended[name] = f"left out: {missing}"
@@ -192,6 +194,8 @@ def run_parts(parts: dict[str, Part], out: Path, *, device: str, minutes: float)
             ended[name] = f"not begun: {left:.0f} s are left, and it takes {part.minutes} min"
         else:
             ended[name] = _run(part, out, device)
+            if part.result is None and ended[name].startswith("done"):
+                atomic_write_text(there, f"{ended[name]}\n")
         print(f"{name}: {ended[name]}", flush=True)
     return ended
 

@@ -65,13 +65,18 @@ def test_parts_run_once_and_only_where_time_is_left(command: str, tmp_path: Path
     (script := tmp_path / "writes.py").write_text(WRITES.replace("NAME", repr(result.name)))
     small = gpu.Part(command or f"{script} --device {{device}} --out {{out}}", RESULT, 5)
     parts = {"small": small, "wrong": gpu.Part("-c raise(SystemExit(3))", None, 1)}
+    parts["a check"] = gpu.Part("-c pass", None, 1)
     ended = gpu.run_parts(parts, tmp_path, device="cpu", minutes=0)
     assert all(how.startswith("not begun") for how in ended.values())
     ended = gpu.run_parts(parts, tmp_path, device="cpu", minutes=60)
     assert ended["small"].startswith("done")
     assert ended["wrong"].startswith("failed (3)")
+    assert ended["a check"].startswith("done")
     written = result.stat().st_mtime_ns
-    assert gpu.run_parts(parts, tmp_path, device="cpu", minutes=60)["small"].startswith("is there")
+    again = gpu.run_parts(parts, tmp_path, device="cpu", minutes=60)
+    assert again["small"].startswith("is there")
+    assert again["a check"].startswith("is there")
+    assert again["wrong"].startswith("failed (3)")
     assert result.stat().st_mtime_ns == written
 
 
