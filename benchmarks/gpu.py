@@ -27,8 +27,9 @@ from resnext_backbones.cli import run_tool
 from resnext_backbones.errors import InputError
 from resnext_backbones.io import atomic_write_text
 
-ASKED = 10
-"""Seconds in which what a stopped part has started may end by itself, as torchrun ends its own."""
+ASKED = 40
+"""Seconds in which a stopped part may end what it has started: torchrun, whose processes are in no
+group of its own, gives them 30."""
 
 PEERS = "--contestants resnext_backbones mmdetection timm torchvision detectron2 resnet"
 FEW = "--contestants resnext_backbones mmdetection torchvision"
