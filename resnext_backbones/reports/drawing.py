@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from matplotlib.font_manager import findfont
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 Colour = tuple[int, int, int]
 Place = tuple[int, int, int, int]
@@ -20,8 +20,8 @@ Place = tuple[int, int, int, int]
 LEAST_WIDTH = 512
 """Pixels; smaller images are enlarged, so that names have room beside the objects."""
 
-PADDING = 3
-"""Pixels around the text of a label."""
+PADDING, ABOVE = 3, 2
+"""Pixels around the text of a label, and above it."""
 
 FILL = 0.35
 """The pixels that a mask covers have so much of its colour."""
@@ -98,11 +98,10 @@ def draw_detections(
     sizes = [_size(font, name) for name in names]
     canvas = Image.fromarray(picture)
     draw = ImageDraw.Draw(canvas)
-    for name, place, colour in zip(
-        names, place_labels(boxes.tolist(), sizes, objects), own, strict=True
-    ):
-        draw.rectangle((place[0], place[1], place[2] - 1, place[3] - 1), fill=colour)
-        _write(draw, (place[0] + PADDING, place[1] + PADDING), name, font, _readable_on(colour))
+    places = place_labels(boxes.tolist(), sizes, objects)
+    for name, (left, top, right, bottom), colour in zip(names, places, own, strict=True):
+        draw.rectangle((left, top, right - 1, bottom - 1), fill=colour)
+        draw.text((left + PADDING, top + ABOVE), name, font=font, fill=_readable_on(colour))
     return np.asarray(_titled(canvas, title, font) if title else canvas)
 
 
@@ -177,16 +176,6 @@ def _size(font: ImageFont.FreeTypeFont, text: str) -> tuple[int, int]:
     return round(font.getlength(text)) + 2 * PADDING, ascent + descent + PADDING
 
 
-def _write(
-    draw: ImageDraw.ImageDraw,
-    at: tuple[int, int],
-    text: str,
-    font: ImageFont.FreeTypeFont,
-    colour: Colour,
-) -> None:
-    draw.text((at[0], at[1] - PADDING // 2), text, font=font, fill=colour)
-
-
 def _readable_on(colour: Colour) -> Colour:
     """Returns black or white, whichever stands out more (luma of ITU-R BT.601)."""
     luma = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
@@ -195,7 +184,6 @@ def _readable_on(colour: Colour) -> Colour:
 
 def _titled(picture: Image.Image, title: str, font: ImageFont.FreeTypeFont) -> Image.Image:
     _, high = _size(font, title)
-    whole = Image.new("RGB", (picture.width, picture.height + high + PADDING), (255, 255, 255))
-    whole.paste(picture, (0, high + PADDING))
-    _write(ImageDraw.Draw(whole), (PADDING, PADDING), title, font, (0, 0, 0))
+    whole = ImageOps.expand(picture, (0, high + PADDING, 0, 0), "white")
+    ImageDraw.Draw(whole).text((PADDING, ABOVE), title, font=font, fill="black")
     return whole
