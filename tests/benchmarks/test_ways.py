@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import sys
+
 import pytest
 import torch
 
 from benchmarks import worker
+from benchmarks.command import finish
 from benchmarks.contestants import OWN
 from benchmarks.job import Entry, Job, Setting
 from benchmarks.report import markdown
@@ -47,3 +51,19 @@ def test_a_row_says_what_was_measured() -> None:
 def test_the_tasks_of_detectors_and_classifiers_are_measured() -> None:
     tasks = [(setting.task, setting.sizes) for setting in settings("cpu")]
     assert len(set(tasks)) == len(tasks) == 4
+
+
+def test_a_result_is_shown_and_kept_with_its_command(monkeypatch, tmp_path, capsys) -> None:
+    """But for the folder of this machine that images are in."""
+    words = ["--data-root", str(tmp_path), "--turns", "3"]
+    monkeypatch.setattr(sys, "argv", ["benchmarks.ways", *words])
+    row = {"task": "detector", "precision": "float32", "batch": 1, "size": [32, 64], "chosen": 2}
+    row |= dict.fromkeys(("ratio", "spread", "tuned", "plain", "tuning_seconds"), 0.5)
+    result = {"ways": {"variant": "a", "turns": 3}, "rows": [row], "hardware": "a CPU, 2 threads"}
+    finish("ways", result, tmp_path, "ways", hidden=str(tmp_path))
+    kept = json.loads((tmp_path / "ways_a_2_threads.json").read_text())
+    assert kept["command"] == "python -m benchmarks.ways --data-root COCO --turns 3"
+    assert kept["rows"] == [row]
+    shown = capsys.readouterr().out
+    assert "what tuning gains, a, 3 turns" in shown
+    assert "1 x 32 x 64" in shown
