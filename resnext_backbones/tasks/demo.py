@@ -114,7 +114,8 @@ def run_demo(
         runs["random weights"] = (work_dir / "random_weights", [])
     table = Table("backbone from", *METRICS, title="On images not seen in training")
     if compare:
-        table.caption = "of one seed; docs/pretraining.md has three, with error bars"
+        three = "; docs/pretraining.md has three, with error bars" if coco_root is None else ""
+        table.caption = f"of one seed{three}"
     for name, (folder, arguments) in runs.items():
         shared = [
             "--work-dir",
