@@ -35,7 +35,7 @@ CONFIGS = {
     # A text in the block: what is inherited where it says nothing.
     "dconv-c3-c5": "",
     "mmdet::gfl": "",
-    '_delete_=True,\n        type="resnext_backbones.ResNeXt"': STOCK_R50,
+    "mask-rcnn_x101-32x4d_fpn_1x_coco.py": "",
     "auto_scale_lr = ": STOCK_X101,
     "CheckWeightsHook": STOCK_X101 + HOOKS,
     "caffe2/X-101-64x4d": STOCK_R50,
