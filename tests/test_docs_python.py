@@ -71,6 +71,8 @@ BEFORE = {
     "c2, c3, c4, c5 = features(images)": "import torch\nimages = torch.randn(1, 3, 64, 64)",
     "= build_classifier(": "from resnext_backbones import build_classifier, load_weights",
     "x101_32x4d = pretrained": PRETRAINED,
+    "mask_rcnn_X_101_32x8d_FPN_3x.yaml": "from detectron2.config.defaults import _C\n"
+    "_C.MODEL.DEVICE = 'cpu'",
     'COCO("found/images.json")': FOUND,
     "model.pth": CONVERTED,
 }
