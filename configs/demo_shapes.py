@@ -1,8 +1,6 @@
 """The demo's detector on the drawn shapes: only the classes differ.
 
 make demo
-
-From the weights that the demo pretrains it reached 0.82 box and 0.78 mask AP at IoU 0.5.
 """
 
 _base_ = "./demo_coco.py"
