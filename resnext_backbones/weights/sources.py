@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 from typing import Protocol
+from urllib.parse import unquote, urlsplit
 
 from resnext_backbones.weights.download import download, from_hub, hash_of, path_of
 from resnext_backbones.weights.errors import DownloadError, WeightsError
@@ -12,7 +13,8 @@ from resnext_backbones.weights.preprocessing import Preprocessing
 from resnext_backbones.weights.registry import REGISTRY, Published, row_named
 
 HUB = "hf://"
-ADDRESSES = ("https://", "http://", "file://")
+ADDRESSES = ("https://", "http://")
+FILE = "file://"
 SUFFIXES = (".pth", ".pt", ".pkl", ".safetensors", ".bin", ".t7", ".th", ".tar")
 """Files end so, and no alias does."""
 
@@ -55,6 +57,8 @@ def locate(source: Source) -> Path:
     such alias, or the file cannot be had.
     """
     source = plain_name(source)
+    if str(source).startswith(FILE):  # in its place: a copy would stay as the file was once
+        source = Path(unquote(urlsplit(str(source)).path))
     text, path = _alias(source), Path(source)
     if text.startswith(HUB):
         return _from_hub(text)
@@ -65,7 +69,7 @@ def locate(source: Source) -> Path:
     if "://" in text:
         raise WeightsError(
             f"weights {source}: use a path, an alias of docs/weights.md, or an address that "
-            f"begins with one of {', '.join((*ADDRESSES, HUB))}"
+            f"begins with one of {', '.join((*ADDRESSES, FILE, HUB))}"
         )
     if text != str(source):  # an alias of MMEngine's: the error names those that are close
         return _file_of(row_named(text))

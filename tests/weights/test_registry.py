@@ -294,6 +294,18 @@ def test_a_path_is_never_taken_for_an_alias(tmp_path: Path) -> None:
     assert module.row_of(tmp_path) is None
 
 
+def test_a_file_by_its_address_is_read_where_it_lies(tmp_path: Path) -> None:
+    """What is there now: it may have been written anew since it was loaded last."""
+    path = tmp_path / "a run" / "epoch_1.pth"
+    path.parent.mkdir()
+    for content in ("first", "second"):
+        path.write_text(content)
+        assert module.locate(path.as_uri()).read_text() == content
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"a run/epoch_1.pth: there is no such file"):
+        module.locate(path.as_uri())
+
+
 def test_the_hash_is_in_the_name() -> None:
     source = REGISTRY["detectron2/X-101-32x8d"].source
     row = Published("timm/x", "resnext50d_32x4d", source, "a.pkl", 1, Crop())
