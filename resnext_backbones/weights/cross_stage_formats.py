@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from resnext_backbones.weights.templates import Format
+from resnext_backbones.weights.templates import BLOCK, Format, prefixed
 
 if TYPE_CHECKING:
     from resnext_backbones.models.architecture import Architecture
@@ -29,13 +29,11 @@ CROSS_STAGE_FORMATS: dict[str, Format] = {
         (
             ("conv1.weight", "stem.conv1.conv.weight"),
             ("bn1.{norm}", "stem.conv1.bn.{norm}"),
-            (
-                "layer{stage}.{block}.conv{i}.weight",
-                "stages.{zero}.blocks.{block}.conv{i}.conv.weight",
-            ),
-            (
-                "layer{stage}.{block}.bn{i}.{norm}",
-                "stages.{zero}.blocks.{block}.conv{i}.bn.{norm}",
+            *prefixed(
+                BLOCK,
+                "stages.{zero}.blocks.{block}.",
+                ("conv{i}.weight", "conv{i}.conv.weight"),
+                ("bn{i}.{norm}", "conv{i}.bn.{norm}"),
             ),
             ("layer{stage}.conv_{rest}", "stages.{zero}.conv_{rest}"),
             ("fc.{parameter}", "head.fc.{parameter}"),
@@ -50,21 +48,20 @@ CROSS_STAGE_FORMATS: dict[str, Format] = {
         (
             ("conv1.weight", "backbone.stem.0.conv.weight"),
             ("bn1.{norm}", "backbone.stem.0.bn.{norm}"),
-            (
-                "layer{stage}.{block}.conv{i}.weight",
-                "backbone.stages.{zero}.blocks.{block}.conv{i}.weight",
+            *prefixed(
+                BLOCK,
+                "backbone.stages.{zero}.blocks.{block}.",
+                ("conv{i}.weight", "conv{i}.weight"),
+                ("bn{i}.{norm}", "bn{i}.{norm}"),
             ),
-            (
-                "layer{stage}.{block}.bn{i}.{norm}",
-                "backbone.stages.{zero}.blocks.{block}.bn{i}.{norm}",
+            *prefixed(
+                "layer{stage}.conv_",
+                "backbone.stages.{zero}.",
+                ("down.{rest}", "downsample_conv.{rest}"),
+                ("exp.{rest}", "expand_conv.{rest}"),
+                ("transition_b.{rest}", "atfer_blocks_conv.{rest}"),
+                ("transition.{rest}", "final_conv.{rest}"),
             ),
-            ("layer{stage}.conv_down.{rest}", "backbone.stages.{zero}.downsample_conv.{rest}"),
-            ("layer{stage}.conv_exp.{rest}", "backbone.stages.{zero}.expand_conv.{rest}"),
-            (
-                "layer{stage}.conv_transition_b.{rest}",
-                "backbone.stages.{zero}.atfer_blocks_conv.{rest}",
-            ),
-            ("layer{stage}.conv_transition.{rest}", "backbone.stages.{zero}.final_conv.{rest}"),
             ("fc.{parameter}", "head.fc.{parameter}"),
         ),
         marks=("backbone.stages.0.expand_conv.conv.weight",),

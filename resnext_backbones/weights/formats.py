@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from resnext_backbones.weights.cross_stage_formats import CROSS_STAGE_FORMATS
 from resnext_backbones.weights.regnet_formats import REGNET_FORMATS
-from resnext_backbones.weights.templates import Format
+from resnext_backbones.weights.templates import BLOCK, Format, prefixed
 
 if TYPE_CHECKING:
     from resnext_backbones.models.architecture import Architecture
@@ -104,24 +104,22 @@ FORMATS: dict[str, Format] = {
         (
             ("conv1.weight", "stem.conv1.weight"),
             ("{kind}1.{norm}", "stem.conv1.norm.{norm}"),
-            ("layer{stage}.{block}.conv{i}.weight", "res{res}.{block}.conv{i}.weight"),
-            ("layer{stage}.{block}.{kind}{i}.{norm}", "res{res}.{block}.conv{i}.norm.{norm}"),
-            (
-                "layer{stage}.{block}.conv2.conv_offset.{parameter}",
-                "res{res}.{block}.conv2_offset.{parameter}",
-            ),
-            ("layer{stage}.{block}.downsample.0.weight", "res{res}.{block}.shortcut.weight"),
-            ("layer{stage}.{block}.downsample.1.{norm}", "res{res}.{block}.shortcut.norm.{norm}"),
-            # It has no attention of its own; these are this package's names in its stages.
-            ("layer{stage}.{block}.attn.{rest}", "res{res}.{block}.attn.{rest}"),
-            ("layer{stage}.{block}.se.{rest}", "res{res}.{block}.se.{rest}"),
-            ("layer{stage}.{block}.conv2.paths.{rest}", "res{res}.{block}.conv2.paths.{rest}"),
-            ("layer{stage}.{block}.conv2.attn.{rest}", "res{res}.{block}.conv2.attn.{rest}"),
-            ("layer{stage}.{block}.conv2.qkv.{rest}", "res{res}.{block}.conv2.qkv.{rest}"),
-            ("layer{stage}.{block}.conv2.bn.{norm}", "res{res}.{block}.conv2.bn.{norm}"),
-            (
-                "layer{stage}.{block}.conv2.pos_embed.{rest}",
-                "res{res}.{block}.conv2.pos_embed.{rest}",
+            *prefixed(
+                BLOCK,
+                "res{res}.{block}.",
+                ("conv{i}.weight", "conv{i}.weight"),
+                ("{kind}{i}.{norm}", "conv{i}.norm.{norm}"),
+                ("conv2.conv_offset.{parameter}", "conv2_offset.{parameter}"),
+                ("downsample.0.weight", "shortcut.weight"),
+                ("downsample.1.{norm}", "shortcut.norm.{norm}"),
+                # It has no attention of its own; these are this package's names in its stages.
+                ("attn.{rest}", "attn.{rest}"),
+                ("se.{rest}", "se.{rest}"),
+                ("conv2.paths.{rest}", "conv2.paths.{rest}"),
+                ("conv2.attn.{rest}", "conv2.attn.{rest}"),
+                ("conv2.qkv.{rest}", "conv2.qkv.{rest}"),
+                ("conv2.bn.{norm}", "conv2.bn.{norm}"),
+                ("conv2.pos_embed.{rest}", "conv2.pos_embed.{rest}"),
             ),
             ("layer{stage}.conv_{rest}", "res{res}.conv_{rest}"),
             ("fc.{parameter}", "linear.{parameter}"),
@@ -173,22 +171,17 @@ FORMATS: dict[str, Format] = {
         (
             ("stem.{conv}.weight", "stem.conv{i}.conv.weight"),
             ("stem.{bn}.{norm}", "stem.conv{i}.bn.{norm}"),
-            (
-                "layer{stage}.{block}.conv{i}.weight",
-                "stages.{zero}.{block}.conv{sized}.conv.weight",
+            *prefixed(
+                BLOCK,
+                "stages.{zero}.{block}.",
+                ("conv{i}.weight", "conv{sized}.conv.weight"),
+                ("bn{i}.{norm}", "conv{sized}.bn.{norm}"),
+                ("downsample.0.weight", "shortcut.conv.weight"),
+                ("downsample.1.{norm}", "shortcut.bn.{norm}"),
+                ("attn.{rest}", "attn.{rest}"),
+                ("conv2.bn.{norm}", "post_attn.{norm}"),
+                ("conv2.{rest}", "self_attn.{rest}"),
             ),
-            ("layer{stage}.{block}.bn{i}.{norm}", "stages.{zero}.{block}.conv{sized}.bn.{norm}"),
-            (
-                "layer{stage}.{block}.downsample.0.weight",
-                "stages.{zero}.{block}.shortcut.conv.weight",
-            ),
-            (
-                "layer{stage}.{block}.downsample.1.{norm}",
-                "stages.{zero}.{block}.shortcut.bn.{norm}",
-            ),
-            ("layer{stage}.{block}.attn.{rest}", "stages.{zero}.{block}.attn.{rest}"),
-            ("layer{stage}.{block}.conv2.bn.{norm}", "stages.{zero}.{block}.post_attn.{norm}"),
-            ("layer{stage}.{block}.conv2.{rest}", "stages.{zero}.{block}.self_attn.{rest}"),
             ("fc.{parameter}", "head.fc.{parameter}"),
         ),
         trunk=("stem.", "stages.", "head.fc."),
@@ -228,25 +221,14 @@ FORMATS: dict[str, Format] = {
             ("conv1.weight", "encoder.stem.0.conv.weight"),
             ("bn1.{norm}", "encoder.stem.0.bn.{norm}"),
             ("bn1.{norm}", "encoder.stem.0.norm.{norm}"),
-            (
-                "layer{stage}.{block}.conv{i}.weight",
-                "encoder.layers.{zero}.{block}.block.{index}.conv.weight",
-            ),
-            (
-                "layer{stage}.{block}.bn{i}.{norm}",
-                "encoder.layers.{zero}.{block}.block.{index}.bn.{norm}",
-            ),
-            (
-                "layer{stage}.{block}.bn{i}.{norm}",
-                "encoder.layers.{zero}.{block}.block.{index}.norm.{norm}",
-            ),
-            (
-                "layer{stage}.{block}.downsample.0.weight",
-                "encoder.layers.{zero}.{block}.shortcut.conv.weight",
-            ),
-            (
-                "layer{stage}.{block}.downsample.1.{norm}",
-                "encoder.layers.{zero}.{block}.shortcut.bn.{norm}",
+            *prefixed(
+                BLOCK,
+                "encoder.layers.{zero}.{block}.",
+                ("conv{i}.weight", "block.{index}.conv.weight"),
+                ("bn{i}.{norm}", "block.{index}.bn.{norm}"),
+                ("bn{i}.{norm}", "block.{index}.norm.{norm}"),
+                ("downsample.0.weight", "shortcut.conv.weight"),
+                ("downsample.1.{norm}", "shortcut.bn.{norm}"),
             ),
             ("fc.{parameter}", "head.fc.{parameter}"),
         ),

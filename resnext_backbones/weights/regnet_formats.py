@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from resnext_backbones.weights.templates import Format
+from resnext_backbones.weights.templates import BLOCK, Format, prefixed
 
 if TYPE_CHECKING:
     from resnext_backbones.models.architecture import Architecture
@@ -13,22 +13,6 @@ if TYPE_CHECKING:
 def _regnets(_: Architecture) -> dict[str, Any]:
     """Returns what all RegNets have that no tensor shows; `networks` of `Format`."""
     return {"stem": "3x3/2", "activation": "ReLU", "pooling": "max", "stride_in_1x1": False}
-
-
-def _rows(block: str, **names: str) -> tuple[tuple[str, str], ...]:
-    """Returns rows whose names in blocks begin alike, on this package's side and the other's."""
-    own = {
-        "conv": "conv{i}.weight",
-        "norm": "{kind}{i}.{norm}",
-        "attention": "attn.{rest}",
-        "reduction": "attn.fc{fc}.{parameter}",
-        "shortcut": "downsample.0.weight",
-        "shortcut_norm": "downsample.1.{norm}",
-    }
-    return tuple(
-        (f"layer{{stage}}.{{block}}.{own[part]}", f"{block}.{theirs}")
-        for part, theirs in names.items()
-    )
 
 
 STAGES = tuple(f"s{stage}." for stage in (1, 2, 3, 4))
@@ -40,13 +24,14 @@ REGNET_FORMATS: dict[str, Format] = {
         (
             ("conv1.weight", "stem.0.weight"),
             ("{kind}1.{norm}", "stem.1.{norm}"),
-            *_rows(
-                "trunk_output.block{stage}.block{stage}-{block}",
-                conv="f.{branch}.0.weight",
-                norm="f.{branch}.1.{norm}",
-                attention="f.se.{rest}",
-                shortcut="proj.0.weight",
-                shortcut_norm="proj.1.{norm}",
+            *prefixed(
+                BLOCK,
+                "trunk_output.block{stage}.block{stage}-{block}.",
+                ("conv{i}.weight", "f.{branch}.0.weight"),
+                ("{kind}{i}.{norm}", "f.{branch}.1.{norm}"),
+                ("attn.{rest}", "f.se.{rest}"),
+                ("downsample.0.weight", "proj.0.weight"),
+                ("downsample.1.{norm}", "proj.1.{norm}"),
             ),
             ("fc.{parameter}", "fc.{parameter}"),
         ),
@@ -59,13 +44,14 @@ REGNET_FORMATS: dict[str, Format] = {
         (
             ("conv1.weight", "stem.conv.weight"),
             ("{kind}1.{norm}", "stem.bn.{norm}"),
-            *_rows(
-                "s{stage}.b{nth}",
-                conv="conv{i}.conv.weight",
-                norm="conv{i}.bn.{norm}",
-                attention="se.{rest}",
-                shortcut="downsample.conv.weight",
-                shortcut_norm="downsample.bn.{norm}",
+            *prefixed(
+                BLOCK,
+                "s{stage}.b{nth}.",
+                ("conv{i}.weight", "conv{i}.conv.weight"),
+                ("{kind}{i}.{norm}", "conv{i}.bn.{norm}"),
+                ("attn.{rest}", "se.{rest}"),
+                ("downsample.0.weight", "downsample.conv.weight"),
+                ("downsample.1.{norm}", "downsample.bn.{norm}"),
             ),
             ("fc.{parameter}", "head.fc.{parameter}"),
         ),
@@ -79,13 +65,14 @@ REGNET_FORMATS: dict[str, Format] = {
         (
             ("conv1.weight", "stem.conv.weight"),
             ("{kind}1.{norm}", "stem.bn.{norm}"),
-            *_rows(
-                "s{stage}.b{nth}",
-                conv="f.{branch}.weight",
-                norm="f.{branch}_bn.{norm}",
-                reduction="f.se.f_ex.{module}.{parameter}",
-                shortcut="proj.weight",
-                shortcut_norm="bn.{norm}",
+            *prefixed(
+                BLOCK,
+                "s{stage}.b{nth}.",
+                ("conv{i}.weight", "f.{branch}.weight"),
+                ("{kind}{i}.{norm}", "f.{branch}_bn.{norm}"),
+                ("attn.fc{fc}.{parameter}", "f.se.f_ex.{module}.{parameter}"),
+                ("downsample.0.weight", "proj.weight"),
+                ("downsample.1.{norm}", "bn.{norm}"),
             ),
             ("fc.{parameter}", "head.fc.{parameter}"),
         ),

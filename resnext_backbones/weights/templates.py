@@ -111,6 +111,18 @@ def _group(name: str) -> str:
     return f"(?P<{name}>{'|'.join(chain(*forms.values())) or ANY[name]})"
 
 
+Rows = tuple[tuple[str, str], ...]
+"""Pairs of this package's name and a family's."""
+
+BLOCK = "layer{stage}.{block}."
+"""This package's names of the tensors in a block begin so."""
+
+
+def prefixed(own: str, theirs: str, *rows: tuple[str, str]) -> Rows:
+    """Returns rows with what stands in front of their names on each side."""
+    return tuple((own + first, theirs + second) for first, second in rows)
+
+
 @dataclass(frozen=True)
 class Format:
     """Translates a family's names.
@@ -132,7 +144,7 @@ class Format:
 
     family: str
     stems: tuple[str, ...]
-    rows: tuple[tuple[str, str], ...] = ()
+    rows: Rows = ()
     marks: tuple[str, ...] = ()
     follows: bool = False
     heads: str = ""
