@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from resnext_backbones.weights.templates import Format
+from resnext_backbones.weights.templates import Format, Rows
 
 MMDET, DETECTRON2, TORCHVISION = "mmdet", "detectron2", "torchvision"
 
@@ -20,82 +20,36 @@ CLASS_IDS = (BY_COCO_ID, CONTIGUOUS)
 
 PARTS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
     "pyramid": (
+        ("fpn.", "neck.", "backbone.", "backbone.fpn."),
         (
-            "fpn.lateral{stage}.{parameter}",
-            "neck.lateral_convs.{zero}.conv.{parameter}",
-            "backbone.fpn_lateral{res}.{parameter}",
-            "backbone.fpn.inner_blocks.{zero}.0.{parameter}",
+            "lateral{stage}",
+            "lateral_convs.{zero}.conv",
+            "fpn_lateral{res}",
+            "inner_blocks.{zero}.0",
         ),
-        (
-            "fpn.output{stage}.{parameter}",
-            "neck.fpn_convs.{zero}.conv.{parameter}",
-            "backbone.fpn_output{res}.{parameter}",
-            "backbone.fpn.layer_blocks.{zero}.0.{parameter}",
-        ),
+        ("output{stage}", "fpn_convs.{zero}.conv", "fpn_output{res}", "layer_blocks.{zero}.0"),
     ),
     "proposals": (
-        (
-            "rpn.conv.{parameter}",
-            "rpn_head.rpn_conv.{parameter}",
-            "proposal_generator.rpn_head.conv.{parameter}",
-            "rpn.head.conv.0.0.{parameter}",
-        ),
-        (
-            "rpn.logits.{parameter}",
-            "rpn_head.rpn_cls.{parameter}",
-            "proposal_generator.rpn_head.objectness_logits.{parameter}",
-            "rpn.head.cls_logits.{parameter}",
-        ),
-        (
-            "rpn.deltas.{parameter}",
-            "rpn_head.rpn_reg.{parameter}",
-            "proposal_generator.rpn_head.anchor_deltas.{parameter}",
-            "rpn.head.bbox_pred.{parameter}",
-        ),
+        ("rpn.", "rpn_head.", "proposal_generator.rpn_head.", "rpn.head."),
+        ("conv", "rpn_conv", "conv", "conv.0.0"),
+        ("logits", "rpn_cls", "objectness_logits", "cls_logits"),
+        ("deltas", "rpn_reg", "anchor_deltas", "bbox_pred"),
     ),
     "boxes": (
-        (
-            "box.fc{fc}.{parameter}",
-            "roi_head.bbox_head.shared_fcs.{shared}.{parameter}",
-            "roi_heads.box_head.fc{fc}.{parameter}",
-            "roi_heads.box_head.fc{vgg}.{parameter}",
-        ),
-        (
-            "box.logits.{parameter}",
-            "roi_head.bbox_head.fc_cls.{parameter}",
-            "roi_heads.box_predictor.cls_score.{parameter}",
-            "roi_heads.box_predictor.cls_score.{parameter}",
-        ),
-        (
-            "box.deltas.{parameter}",
-            "roi_head.bbox_head.fc_reg.{parameter}",
-            "roi_heads.box_predictor.bbox_pred.{parameter}",
-            "roi_heads.box_predictor.bbox_pred.{parameter}",
-        ),
+        ("box.", "roi_head.bbox_head.", "roi_heads.", "roi_heads."),
+        ("fc{fc}", "shared_fcs.{shared}", "box_head.fc{fc}", "box_head.fc{vgg}"),
+        ("logits", "fc_cls", "box_predictor.cls_score", "box_predictor.cls_score"),
+        ("deltas", "fc_reg", "box_predictor.bbox_pred", "box_predictor.bbox_pred"),
     ),
     "masks": (
-        (
-            "mask.conv{block}.{parameter}",
-            "roi_head.mask_head.convs.{block}.conv.{parameter}",
-            "roi_heads.mask_head.mask_fcn{nth}.{parameter}",
-            "roi_heads.mask_head.{block}.0.{parameter}",
-        ),
-        (
-            "mask.deconv.{parameter}",
-            "roi_head.mask_head.upsample.{parameter}",
-            "roi_heads.mask_head.deconv.{parameter}",
-            "roi_heads.mask_predictor.conv5_mask.{parameter}",
-        ),
-        (
-            "mask.logits.{parameter}",
-            "roi_head.mask_head.conv_logits.{parameter}",
-            "roi_heads.mask_head.predictor.{parameter}",
-            "roi_heads.mask_predictor.mask_fcn_logits.{parameter}",
-        ),
+        ("mask.", "roi_head.mask_head.", "roi_heads.", "roi_heads."),
+        ("conv{block}", "convs.{block}.conv", "mask_head.mask_fcn{nth}", "mask_head.{block}.0"),
+        ("deconv", "upsample", "mask_head.deconv", "mask_predictor.conv5_mask"),
+        ("logits", "conv_logits", "mask_head.predictor", "mask_predictor.mask_fcn_logits"),
     ),
 }
-"""This package's name of a tensor, MMDetection's (since 2.0), Detectron2's and torchvision's (since
-0.13)."""
+"""This package's names, MMDetection's (since 2.0), Detectron2's and torchvision's (since 0.13):
+what the names of a part begin with, then its modules, each with a weight and a bias."""
 
 EARLIER = (
     ("fpn.lateral{stage}.{parameter}", "backbone.fpn.inner_blocks.{zero}.{parameter}"),
@@ -145,8 +99,12 @@ class Layout:
         return next(told, "")
 
 
-def _rows(column: int) -> tuple[tuple[str, str], ...]:
-    return tuple((row[0], row[column]) for rows in PARTS.values() for row in rows)
+def _rows(column: int) -> Rows:
+    return tuple(
+        (f"{begins[0]}{row[0]}.{{parameter}}", f"{begins[column]}{row[column]}.{{parameter}}")
+        for begins, *rows in PARTS.values()
+        for row in rows
+    )
 
 
 def _retinanet(relu: str) -> str:

@@ -99,8 +99,8 @@ class Detector:
 
     def counts(self) -> dict[str, int]:
         """Returns how many tensors each part has, the trunk's first."""
-        rows = {part: tuple(row[0].split("{")[0] for row in rows) for part, rows in PARTS.items()}
-        heads = {part: sum(n.startswith(begin) for n in self.heads) for part, begin in rows.items()}
+        begins = {part: rows[0][0] for part, rows in PARTS.items()}
+        heads = {part: sum(n.startswith(own) for n in self.heads) for part, own in begins.items()}
         return {"trunk": len(self.trunk.state)} | {part: n for part, n in heads.items() if n}
 
     def rows_by_coco_id(self, class_ids: str) -> bool:
