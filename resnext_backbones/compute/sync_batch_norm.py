@@ -28,7 +28,7 @@ class SyncBatchNorm(_BatchNorm):
         alone = not distributed.is_initialized() or distributed.get_world_size() == 1
         if alone or not self.training or x.device.type != "cpu":
             return nn.SyncBatchNorm.forward(self, x)  # type: ignore[arg-type]
-        values, axes = x.float(), (0, 2, 3)
+        values, axes = x.to(torch.promote_types(x.dtype, torch.float32)), (0, 2, 3)
         count = all_reduce(values.new_tensor(x.numel() // x.shape[1]))
         mean = all_reduce(values.sum(axes, keepdim=True)) / count
         centred = values - mean

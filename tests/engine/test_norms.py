@@ -43,7 +43,7 @@ def test_a_configs_norms_become_this_packages() -> None:
 def half(rank: int, file: str, images: torch.Tensor, results: Any) -> None:
     """One of two processes, with its half of a batch."""
     distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
-    network = nn.Sequential(nn.BatchNorm2d(3))
+    network = nn.Sequential(nn.BatchNorm2d(3, dtype=images.dtype))
     synchronise_norms(network)
     wrapped = nn.parallel.DistributedDataParallel(network)
     own = images.chunk(2)[rank].requires_grad_()
@@ -54,8 +54,9 @@ def half(rank: int, file: str, images: torch.Tensor, results: Any) -> None:
     distributed.destroy_process_group()
 
 
-def test_two_processes_normalise_as_one(tmp_path: Path) -> None:
-    images = torch.randn(4, 3, 5, 5)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_two_processes_normalise_as_one(dtype: torch.dtype, tmp_path: Path) -> None:
+    images = torch.randn(4, 3, 5, 5, dtype=dtype)
     context = multiprocessing.get_context("fork")
     results = context.Queue()
     arguments = [(rank, str(tmp_path / "store"), images, results) for rank in range(2)]
@@ -65,10 +66,12 @@ def test_two_processes_normalise_as_one(tmp_path: Path) -> None:
     found = sorted((results.get(timeout=60) for _ in range(2)), key=lambda result: result[0])
     for process in processes:
         process.join(60)
-    norm, whole = nn.BatchNorm2d(3), images.requires_grad_()
+    norm, whole = nn.BatchNorm2d(3, dtype=dtype), images.requires_grad_()
     norm(whole).pow(3).sum().backward()
     both = [torch.cat([torch.from_numpy(result[i]) for result in found]) for i in (1, 2)]
-    torch.testing.assert_close(both[0], nn.BatchNorm2d(3)(images).detach(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        both[0], nn.BatchNorm2d(3, dtype=dtype)(images).detach(), rtol=1e-4, atol=1e-5
+    )
     torch.testing.assert_close(both[1], whole.grad, rtol=1e-3, atol=1e-4)
     for result in found:
         torch.testing.assert_close(torch.from_numpy(result[3]), norm.running_var)
