@@ -25,8 +25,29 @@ RESCALED = (1333, 800)
 RESIZE = ("Resize", "mmdet.Resize")
 TWO_STAGES, ONE_STAGE = ("faster_rcnn", "mask_rcnn"), ("retinanet",)
 
-FIXED: dict[str, tuple[Any, ...]] = {
-    "type": ("MaskRCNN", "FasterRCNN", "mmdet.MaskRCNN", "mmdet.FasterRCNN"),
+Allowed = dict[str, tuple[Any, ...]]
+
+PLAIN = ("Conv2d", "Conv", None)
+"""MMDetection's words for convolutions whose weights are what they convolve with."""
+
+
+def _extractor(part: str, size: int) -> Allowed:
+    pools = f"roi_head.{part}_roi_extractor"
+    return {
+        f"{pools}.type": ("SingleRoIExtractor",),
+        f"{pools}.finest_scale": (56, None),
+        f"{pools}.featmap_strides": ([4, 8, 16, 32],),
+        f"{pools}.roi_layer.type": ("RoIAlign",),
+        f"{pools}.roi_layer.output_size": (size,),
+        f"{pools}.roi_layer.sampling_ratio": (0, None),
+        f"{pools}.roi_layer.aligned": (True, None),
+        f"{pools}.roi_layer.pool_mode": ("avg", None),
+    }
+
+
+FIXED: Allowed = {
+    "type": ("MaskRCNN", "FasterRCNN"),
+    "data_preprocessor.pad_value": (0, None),
     "backbone.style": ("pytorch", None),
     "backbone.norm_cfg.eps": (1e-5, None),
     "backbone.strides": ([1, 2, 2, 2], None),
@@ -36,6 +57,7 @@ FIXED: dict[str, tuple[Any, ...]] = {
     "neck.num_outs": (5,),
     "neck.start_level": (0, None),
     "neck.add_extra_convs": (False, None),
+    "neck.conv_cfg.type": PLAIN,
     "neck.norm_cfg": (None,),
     "neck.act_cfg": (None,),
     "neck.upsample_cfg": (None, {"mode": "nearest"}),
@@ -46,22 +68,17 @@ FIXED: dict[str, tuple[Any, ...]] = {
     "rpn_head.anchor_generator.scales": ([8],),
     "rpn_head.anchor_generator.ratios": ([0.5, 1.0, 2.0],),
     "rpn_head.anchor_generator.strides": ([4, 8, 16, 32, 64],),
+    "rpn_head.anchor_generator.base_sizes": (None,),
     "rpn_head.anchor_generator.centers": (None,),
     "rpn_head.anchor_generator.center_offset": (0, None),
     "rpn_head.bbox_coder.type": ("DeltaXYWHBBoxCoder",),
     "rpn_head.bbox_coder.target_means": ([0, 0, 0, 0], None),
     "rpn_head.bbox_coder.target_stds": ([1, 1, 1, 1], None),
     "rpn_head.bbox_coder.clip_border": (True, None),
+    "rpn_head.bbox_coder.add_ctr_clamp": (False, None),
     "roi_head.type": ("StandardRoIHead",),
     "roi_head.shared_head": (None,),
-    "roi_head.bbox_roi_extractor.type": ("SingleRoIExtractor",),
-    "roi_head.bbox_roi_extractor.finest_scale": (56, None),
-    "roi_head.bbox_roi_extractor.featmap_strides": ([4, 8, 16, 32],),
-    "roi_head.bbox_roi_extractor.roi_layer.type": ("RoIAlign",),
-    "roi_head.bbox_roi_extractor.roi_layer.output_size": (7,),
-    "roi_head.bbox_roi_extractor.roi_layer.sampling_ratio": (0, None),
-    "roi_head.bbox_roi_extractor.roi_layer.aligned": (True, None),
-    "roi_head.bbox_roi_extractor.roi_layer.pool_mode": ("avg", None),
+    **_extractor("bbox", 7),
     "roi_head.bbox_head.type": ("Shared2FCBBoxHead",),
     "roi_head.bbox_head.reg_class_agnostic": (False, None),
     "roi_head.bbox_head.reg_decoded_bbox": (False, None),
@@ -70,6 +87,7 @@ FIXED: dict[str, tuple[Any, ...]] = {
     "roi_head.bbox_head.bbox_coder.type": ("DeltaXYWHBBoxCoder",),
     "roi_head.bbox_head.bbox_coder.target_means": ([0, 0, 0, 0], None),
     "roi_head.bbox_head.bbox_coder.clip_border": (True, None),
+    "roi_head.bbox_head.bbox_coder.add_ctr_clamp": (False, None),
     "test_cfg.rpn.nms.type": ("nms",),
     "test_cfg.rpn.nms.class_agnostic": (False, None),
     "test_cfg.rpn.min_bbox_size": (0, None),
@@ -80,21 +98,22 @@ FIXED: dict[str, tuple[Any, ...]] = {
 }
 """These must have one of these values, None where they are left out."""
 
-MASKED: dict[str, tuple[Any, ...]] = {
-    "roi_head.mask_roi_extractor.type": ("SingleRoIExtractor",),
-    "roi_head.mask_roi_extractor.finest_scale": (56, None),
-    "roi_head.mask_roi_extractor.featmap_strides": ([4, 8, 16, 32],),
-    "roi_head.mask_roi_extractor.roi_layer.type": ("RoIAlign",),
-    "roi_head.mask_roi_extractor.roi_layer.output_size": (14,),
-    "roi_head.mask_roi_extractor.roi_layer.sampling_ratio": (0, None),
-    "roi_head.mask_roi_extractor.roi_layer.aligned": (True, None),
+MASKED: Allowed = {
+    **_extractor("mask", 14),
     "roi_head.mask_head.type": ("FCNMaskHead",),
     "roi_head.mask_head.num_convs": (4, None),
+    "roi_head.mask_head.conv_cfg.type": PLAIN,
     "roi_head.mask_head.norm_cfg": (None,),
     "roi_head.mask_head.class_agnostic": (False, None),
     "roi_head.mask_head.upsample_cfg": (None, {"type": "deconv", "scale_factor": 2}),
 }
 """And of a Mask R-CNN these."""
+
+STOCK: Allowed = {
+    "backbone.conv_cfg.type": PLAIN,
+    "backbone.norm_cfg.num_groups": (32, None),
+}
+"""And of MMDetection's own trunks, whose files do not say them, these, which no tensor shows."""
 
 
 def _weights(stds: Any) -> tuple[float, ...]:
@@ -176,7 +195,8 @@ def mmdetection_settings(
         InputError: torchvision's network cannot meet a setting, which is named.
     """
     model = read_section(text, "model")
-    fixed = FIXED | (MASKED if _at(model, "roi_head.mask_head") else {})
+    own = str(_at(model, "backbone.type")).startswith("resnext_backbones.")
+    fixed = FIXED | (MASKED if _at(model, "roi_head.mask_head") else {}) | ({} if own else STOCK)
     for name, allowed in fixed.items():
         held = _at(model, name)
         if isinstance(held, str):
@@ -210,7 +230,8 @@ def mmdetection_settings(
     shown = model.get("data_preprocessor") or {}
     if not shown.get("mean"):
         return settings, None, notes
-    order = "RGB" if shown.get("bgr_to_rgb") else "BGR"
+    # Images are read as BGR, and either word turns them.
+    order = "RGB" if shown.get("bgr_to_rgb") or shown.get("rgb_to_bgr") else "BGR"
     return settings, Preprocessing(order, tuple(shown["mean"]), tuple(shown["std"])), notes
 
 

@@ -216,6 +216,10 @@ def test_mmdetections_settings_are_taken_or_refused_by_name() -> None:
         ("model.roi_head.mask_roi_extractor.roi_layer.sampling_ratio", 2),
         ("model.backbone.style", "caffe"),
         ("model.neck.norm_cfg", {"type": "BN"}),
+        ("model.neck.conv_cfg.type", "ConvWS"),
+        ("model.backbone.conv_cfg.type", "ConvWS"),
+        ("model.backbone.norm_cfg.num_groups", 16),
+        ("model.rpn_head.anchor_generator.base_sizes", [8, 16, 32, 64, 128]),
         ("model.test_cfg.rcnn.nms.class_agnostic", True),
         ("model.roi_head.bbox_head.bbox_coder.clip_border", False),
         ("model.roi_head.bbox_roi_extractor.roi_layer.output_size", 14),
@@ -224,6 +228,16 @@ def test_mmdetections_settings_are_taken_or_refused_by_name() -> None:
     ):
         with pytest.raises(InputError, match=name):
             mmdetection_settings("x", config((name, value)))
+    own = (
+        ("model.backbone.type", "resnext_backbones.ResNeXt"),
+        ("model.backbone.conv_cfg.type", "ConvWS"),
+    )
+    assert mmdetection_settings("x", config(*own))[0] == {**given, "box_score_thresh": 0.05}
+    turned = (
+        ("model.data_preprocessor.bgr_to_rgb", False),
+        ("model.data_preprocessor.rgb_to_bgr", True),
+    )
+    assert mmdetection_settings("x", config(*turned))[1] == pixels
 
 
 def test_mmdetections_images_are_scaled_as_its_test_does() -> None:
