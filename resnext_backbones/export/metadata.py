@@ -55,17 +55,3 @@ def made_by() -> dict[str, str]:
 def missing(wanted: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
     """Returns the keys of metadata that a file does not say, or says otherwise."""
     return [key for key, value in wanted.items() if found.get(key) != value]
-
-
-KEYS_FILE = "metadata.json"
-"""A pt2 file has the metadata in an extra file of this name."""
-
-
-def to_text(metadata: Mapping[str, str]) -> str:
-    """Returns metadata as JSON."""
-    return json.dumps(dict(metadata), indent=1)
-
-
-def from_text(text: str) -> dict[str, str]:
-    """Returns what `to_text` wrote."""
-    return json.loads(text) if text else {}

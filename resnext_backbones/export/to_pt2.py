@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
 from resnext_backbones.export.formats import Arrays, Run
-from resnext_backbones.export.metadata import KEYS_FILE, from_text, to_text
 from resnext_backbones.export.subject import Subject
+
+SAID = "metadata.json"
+"""The extra file that has the metadata."""
 
 CONDITION = re.compile(r"L\['images'\]\.size\(\)\[[23]\] >= \d+")
 
@@ -29,7 +32,7 @@ def write(
     # What PyTorch asked of a size while it chose among kernels is no condition: the network takes
     # one image, and maps of one pixel. How large images must be stays.
     program._guards_code = [code for code in program._guards_code if CONDITION.fullmatch(code)]
-    torch.export.save(program, path, extra_files={KEYS_FILE: to_text(metadata)})
+    torch.export.save(program, path, extra_files={SAID: json.dumps(dict(metadata), indent=1)})
 
 
 def load(path: Path) -> Run:
@@ -39,9 +42,9 @@ def load(path: Path) -> Run:
 
 def metadata(path: Path) -> dict[str, str]:
     """Returns what a file says of itself."""
-    files = {KEYS_FILE: ""}
+    files = {SAID: ""}
     torch.export.load(path, extra_files=files)
-    return from_text(files[KEYS_FILE])
+    return json.loads(files[SAID] or "{}")
 
 
 def runner(call: Any) -> Run:

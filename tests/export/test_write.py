@@ -107,7 +107,12 @@ def test_a_failure_without_words_is_named() -> None:
 def test_metadata_that_are_not_in_the_file_are_missed(tmp_path: Path, monkeypatch) -> None:
     from resnext_backbones.export import to_pt2
 
-    monkeypatch.setattr(to_pt2, "to_text", lambda said: json.dumps({**said, "preprocessing": ""}))
+    def without_pixels(*given: object) -> None:
+        *rest, said = given
+        whole(*rest, {**said, "preprocessing": ""})
+
+    whole = to_pt2.write
+    monkeypatch.setattr(to_pt2, "write", without_pixels)
     with pytest.raises(RunError, match="the file does not say preprocessing"):
         write(subject(), paths_for(tmp_path / "net", ["pt2"], overwrite=False))
     assert not list(tmp_path.iterdir())
