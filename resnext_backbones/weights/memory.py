@@ -12,12 +12,10 @@ from torch import Tensor
 from resnext_backbones.weights.pickles import Inert
 
 
-def _as_it_is(value: Any) -> Any:
-    return value
-
-
 def in_memory(
-    value: Any, device: str | torch.device = "cpu", rebuilt: Callable[[Any], Any] = _as_it_is
+    value: Any,
+    device: str | torch.device = "cpu",
+    rebuilt: Callable[[Any], Any] = lambda value: value,
 ) -> Any:
     """Returns nested mappings, lists and tuples with copies of their tensors: of a file that is
     read, these are there for as long as the file is as it was.

@@ -162,17 +162,8 @@ class TorchReader:
         tensor = tensor.conj() if flags.get("conj") else tensor
         return -tensor if flags.get("neg") else tensor
 
-    def _typed_tensor(
-        self,
-        storage: Any,
-        offset: int,
-        size: Sequence[int],
-        stride: Sequence[int],
-        _trained: Any,
-        _hooks: Any,
-        dtype: Any,
-        *_: Any,
-    ) -> Any:
+    def _typed_tensor(self, storage: Any, *given: Any) -> Any:
+        offset, size, stride, _, _, dtype, *_ = given
         return self._tensor(Storage(storage.bytes, _dtype(dtype)), offset, size, stride)
 
     def _view(
@@ -203,17 +194,10 @@ class TorchReader:
         values = data.view(dtype)
         return values.as_strided(shape, tuple(stride), values.storage_offset() + offset)
 
-    def _quantised(
-        self,
-        storage: Storage,
-        offset: int,
-        size: Sequence[int],
-        stride: Sequence[int],
-        how: Sequence[Any],
-        *_: Any,
-    ) -> Any:
+    def _quantised(self, storage: Storage, *given: Any) -> Any:
         """Returns the values that quantised ones stand for."""
-        values = self._tensor(storage, offset, size, stride).float()
+        *where, how = given[:4]
+        values = self._tensor(storage, *where).float()
         scheme, scale, zero, *axis = how
         if str(scheme) == "torch.per_tensor_affine":
             return (values - float(zero)) * float(scale)
