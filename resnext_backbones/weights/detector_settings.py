@@ -19,10 +19,6 @@ from resnext_backbones.weights.preprocessing import Preprocessing
 USUAL = {"fpn": 256, "fc": 1024, "mask": 256}
 """Widths that all three frameworks build."""
 
-ALIGNED, UNALIGNED = (True, 0), (False, 2)
-"""Whether RoIAlign is aligned, and its sampling ratio, in MMDetection and Detectron2, and in
-torchvision. The anchors of the latter are rounded."""
-
 OTHERWISE = (
     "(pools and anchors as torchvision builds them; of a detector that was built with "
     "aligned_options() the pools are aligned, with a sampling ratio of 0, and no anchor is rounded)"
@@ -42,8 +38,8 @@ class Facts:
         variant: of the trunk, in words where it is no name.
         rows: in torchvision's layout, the background's among them.
         widths: those that are not `USUAL`.
-        aligned, sampling: of RoIAlign.
-        rounded: whether anchors are rounded to whole pixels.
+        rounded: whether anchors are rounded to whole pixels and pools are not aligned, as in
+            torchvision; in MMDetection and Detectron2 it is the other way round.
     """
 
     variant: str
@@ -52,10 +48,13 @@ class Facts:
     masks: bool
     pixels: Preprocessing
     widths: dict[str, int]
-    aligned: bool
-    sampling: int
     rounded: bool
     stride_in_1x1: bool
+
+    @property
+    def sampling(self) -> int:
+        """Returns the sampling ratio of RoIAlign; 0 is as many samples as a bin has pixels."""
+        return 2 if self.rounded else 0
 
 
 def settings_for(
@@ -69,7 +68,6 @@ def settings_for(
         "mask": len(heads["mask.conv0.weight"]) if detector.has_masks else USUAL["mask"],
     }
     rounded = detector.layout == TORCHVISION
-    aligned, sampling = UNALIGNED if rounded else ALIGNED
     name = _name_of(network)
     facts = Facts(
         variant=name or describe(network),
@@ -78,8 +76,6 @@ def settings_for(
         masks=detector.has_masks,
         pixels=pixels,
         widths={name: width for name, width in widths.items() if width != USUAL[name]},
-        aligned=aligned,
-        sampling=sampling,
         rounded=rounded,
         stride_in_1x1=network.stride_in_1x1,
     )
@@ -115,9 +111,7 @@ def _name_of(network: Architecture) -> str | None:
 def _mmdet(facts: Facts) -> list[str]:
     pixels, fpn = facts.pixels, facts.widths.get("fpn")
     turned = pixels.order == "RGB"
-    roi = (
-        f"roi_layer=dict(type='RoIAlign', sampling_ratio={facts.sampling}, aligned={facts.aligned}"
-    )
+    pool = f"type='RoIAlign', sampling_ratio={facts.sampling}, aligned={not facts.rounded}"
     kinds = ("bbox", 7), ("mask", 14)
     modules = ["openmmlab", "mmdetection"][: 1 + facts.rounded]
     lines = [
@@ -135,7 +129,7 @@ def _mmdet(facts: Facts) -> list[str]:
         word = "fc_out_channels" if name == "bbox" else "conv_out_channels"
         more = f", {word}={width}" if width else ""
         lines += [
-            f"roi_head.{name}_roi_extractor: {roi}, output_size={size})",
+            f"roi_head.{name}_roi_extractor: roi_layer=dict({pool}, output_size={size})",
             f"roi_head.{name}_head: num_classes={facts.classes}{more}",
         ]
     if facts.rounded:
@@ -145,7 +139,7 @@ def _mmdet(facts: Facts) -> list[str]:
 
 def _detectron2(facts: Facts) -> list[str]:
     pixels, widths = facts.pixels, facts.widths
-    pooler = "ROIAlignV2" if facts.aligned else "ROIAlign"
+    pooler = "ROIAlign" if facts.rounded else "ROIAlignV2"
     lines = {
         "MODEL.BACKBONE.NAME": "build_resnext_fpn_backbone",
         "MODEL.BACKBONE.VARIANT": facts.variant,
