@@ -1,21 +1,15 @@
-"""What a file of a detector says of pixels and classes; nothing that is given may contradict it."""
+"""It is known of some files of detectors which names their classes have."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import Tensor
 from torchvision.models import detection
 
-from resnext_backbones.errors import InputError
 from resnext_backbones.weights.detector_arithmetic import ABSENT, COCO_ROWS, UNUSED_IDS
 from resnext_backbones.weights.download import hash_of
-from resnext_backbones.weights.errors import WeightsError
-from resnext_backbones.weights.find import said_of
-from resnext_backbones.weights.load import recorded
-from resnext_backbones.weights.preprocessing import Preprocessing
 
 PUBLISHED: tuple[Any, ...] = (
     detection.FasterRCNN_ResNet50_FPN_Weights.COCO_V1,
@@ -30,33 +24,6 @@ PUBLISHED: tuple[Any, ...] = (
 UNNAMED = (
     "classes: without names, since the file does not say whether its 91 rows are the ids of COCO"
 )
-
-Said = TypeVar("Said")
-
-
-def agreed(option: str, given: Said | None, held: Said | None, source: str) -> Said | None:
-    """Returns what a source says, or what is given where it says nothing; raises InputError where
-    they differ.
-    """
-    if given is not None and held is not None and given != held:
-        raise InputError(
-            f"--{option} {given}: {source} says {held}; leave out --{option}, which is for files "
-            "that do not say it"
-        )
-    return given if held is None else held
-
-
-def pixels_said(
-    source: str, file: Path, content: Mapping[str, Any], prefix: str
-) -> Preprocessing | None:
-    """Returns the pixels that a file says, in its metadata or beside the trunk behind a prefix;
-    raises WeightsError where it says none that can be.
-    """
-    places = [*recorded(file, content), said_of(content, prefix)]
-    try:
-        return next(filter(None, map(Preprocessing.from_metadata, places)), None)
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"weights {source}: its pixel normalisation: {error}") from error
 
 
 def coco_names(file: Path, rows: int, bias: Tensor | None = None) -> tuple[str, ...]:

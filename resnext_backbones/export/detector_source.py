@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,18 +25,20 @@ from resnext_backbones.adapters.torchvision import NamedResNeXt, ResNeXtFPN
 from resnext_backbones.adapters.torchvision_detectors import aligned_options
 from resnext_backbones.engine.written import read_section
 from resnext_backbones.errors import InputError
-from resnext_backbones.export.detector_facts import UNNAMED, agreed, coco_names, pixels_said
+from resnext_backbones.export.detector_facts import UNNAMED, coco_names
 from resnext_backbones.export.detector_settings import EXPORTED, check_given, mmdetection_settings
-from resnext_backbones.models.architecture import Architecture
+from resnext_backbones.models.architecture import METADATA, Architecture
 from resnext_backbones.weights.checkpoint import EPS, Checkpoint
 from resnext_backbones.weights.detector_arithmetic import COCO_ROWS
+from resnext_backbones.weights.detector_eps import batch_norms, eps_of, give_eps
 from resnext_backbones.weights.detector_names import CONTIGUOUS, TORCHVISION
 from resnext_backbones.weights.download import hash_of
 from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.find import said_of
-from resnext_backbones.weights.load import recorded_architecture
+from resnext_backbones.weights.load import recorded_architecture, recorded_pixels
 from resnext_backbones.weights.preprocessing import RGB, Preprocessing
+from resnext_backbones.weights.sources import agreed
 from resnext_backbones.weights.write import architecture_of, metadata_of, network_of
 from resnext_backbones.weights.write_detectors import ALIGNED, convert_detector
 
@@ -48,6 +50,11 @@ UNSCALED = {"image_mean": [0.0] * 3, "image_std": [1.0] * 3}
 """Pixels come normalised, as the metadata of the file say."""
 
 RETINANET_ANCHORS = 9
+
+STRIDES = (
+    "strides: of the 3x3 convolutions, since the file does not say it; most of Detectron2's own "
+    "ResNets stride in the first 1x1 one, and are another detector"
+)
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,19 @@ class Source:
     said: Mapping[str, str]
     pixels: Preprocessing
     classes: tuple[str, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Holds a file, as it was named and as it is, and what is said of it beside."""
+
+    source: str
+    file: Path
+    content: Mapping[str, Any]
+    pixels: Preprocessing | None
+    norm_eps: float | None
+    given: Mapping[str, Any]
 
 
 def detector_source(
@@ -92,27 +111,20 @@ def detector_source(
         WeightsError: as `convert_detector`.
     """
     content = read_file(file)
-    given = dict(settings or {})
-    model = _section(content, "model")
+    asked = _Asked(source, file, content, pixels, norm_eps, settings or {})
+    meta = content.get("meta")
+    model = read_section(meta.get("cfg"), "model") if isinstance(meta, Mapping) else None
     if isinstance(model, Mapping) and str(model.get("type")).startswith("resnext_backbones."):
-        return _of_run(source, file, content, model, pixels, norm_eps, given)
+        return _of_run(asked, model)
     try:
         if any(str(key).endswith(RETINANET) for key in _state(content)):
-            return _retinanet(source, file, content, pixels, norm_eps, given)
-        return _two_stages(source, file, content, pixels, norm_eps, given)
+            return _retinanet(asked)
+        return _two_stages(asked, model)
     except WeightsError as error:
         raise WeightsError(f"{error}\n{EXPORTED}") from None
 
 
-def _of_run(
-    source: str,
-    file: Path,
-    content: Mapping[str, Any],
-    model: Mapping[str, Any],
-    pixels: Preprocessing | None,
-    norm_eps: float | None,
-    given: dict[str, Any],
-) -> Source:
+def _of_run(asked: _Asked, model: Mapping[str, Any]) -> Source:
     """Returns the detector of a run with torchvision's, as its own config builds it."""
     from mmengine.config import Config
     from mmengine.registry import MODELS
@@ -120,44 +132,38 @@ def _of_run(
     from resnext_backbones.engine.checks.network import build_on_meta, differences
     from resnext_backbones.tasks.torchvision.models import DETECTOR
 
+    source, content = asked.source, asked.content
     if model["type"] != DETECTOR:
         raise InputError(f"{source}: holds a {model['type']}, which is no detector. {EXPORTED}")
-    check_given(given, model["network"])
+    check_given(asked.given, model["network"])
     shown = model["data_preprocessor"]
     order = "BGR" if shown.get("rgb_to_bgr") else "RGB"
     held_pixels = Preprocessing(order, tuple(shown["mean"]), tuple(shown["std"]))
-    agreed("pixels", pixels, held_pixels, source)
-    options = {**(model.get("options") or {}), **given}
+    agreed("pixels", asked.pixels, held_pixels, source)
+    options = {**(model.get("options") or {}), **asked.given}
     sizes = {name: options.pop(name) for name in ("min_size", "max_size") if name in options}
     backbone = {**model["backbone"], "weights": None}
     cfg = Config({"model": {**model, **sizes, "options": options, "backbone": backbone}})
-    found, held, network = differences(file, content, build_on_meta(cfg))
+    found, held, network = differences(asked.file, content, build_on_meta(cfg))
     if found:
         raise InputError(found.message(f"checkpoint {source}", held, network))
     built = MODELS.build(cfg.model)
     built.load_state_dict(content["state_dict"])
     body = built.network.backbone.body
-    agreed("norm-eps", norm_eps, body.presupposed().eps, source)
+    agreed("norm-eps", asked.norm_eps, body.presupposed().eps, source)
     names = (content.get("meta", {}).get("dataset_meta") or {}).get("classes", ())
     return Source(
         built.network.eval().requires_grad_(False),
         model["network"],
-        _said(source, file, model["backbone"]["variant"], body),
+        _said(asked, model["backbone"]["variant"], body),
         held_pixels,
         _classes(names),
     )
 
 
-def _two_stages(
-    source: str,
-    file: Path,
-    content: Mapping[str, Any],
-    pixels: Preprocessing | None,
-    norm_eps: float | None,
-    given: dict[str, Any],
-) -> Source:
+def _two_stages(asked: _Asked, config: Any) -> Source:
     """Returns a Faster or Mask R-CNN of any layout, by way of torchvision's."""
-    config = _section(content, "model")
+    source, file, content, pixels = asked.source, asked.file, asked.content, asked.pixels
     notes: list[str] = []
     names = (content.get("meta") or {}).get("dataset_meta") or {}
     settings: dict[str, Any] = {}
@@ -165,7 +171,7 @@ def _two_stages(
         settings, written, notes = mmdetection_settings(source, content["meta"]["cfg"])
         pixels = agreed("pixels", pixels, written, source)
     prefix = Checkpoint.of(content, source=source).prefix
-    pixels = agreed("pixels", pixels, pixels_said(source, file, content, prefix), source)
+    pixels = agreed("pixels", pixels, recorded_pixels(source, file, content, prefix), source)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "detector.pth"
         done = convert_detector(
@@ -174,7 +180,7 @@ def _two_stages(
             TORCHVISION,
             pixels=pixels,
             class_ids=CONTIGUOUS,
-            norm_eps=norm_eps,
+            norm_eps=asked.norm_eps,
         )
         state = read_file(path)
     layout = done.detector.layout
@@ -186,6 +192,9 @@ def _two_stages(
         settings = {"size_divisible": 32}
     said = said_of(state, TRUNK)
     architecture = network_of(_trunk(state), said)
+    stock = layout != TORCHVISION and METADATA not in said and not isinstance(config, Mapping)
+    if stock and architecture.cardinality == 1:
+        notes.append(STRIDES)
     body = _body(architecture, state, (0, 1, 2, 3))
     fpn, widths = _widths(state)
     pyramid = _pyramid(body, fpn, LastLevelMaxPool())
@@ -201,9 +210,10 @@ def _two_stages(
             "mask_head": MaskRCNNHeads(fpn, (widths["mask"],) * 4, 1),
             "mask_predictor": MaskRCNNPredictor(widths["mask"], widths["up"], rows),
         }
-    check_given(given, "mask_rcnn" if masks else "faster_rcnn")
+    kind = "mask_rcnn" if masks else "faster_rcnn"
+    check_given(asked.given, kind)
     build = detection.MaskRCNN if masks else detection.FasterRCNN
-    network = build(pyramid, None, **{**options, **UNSCALED, **settings, **given})
+    network = build(pyramid, None, **{**options, **UNSCALED, **settings, **asked.given})
     _load(network, state, source)
     notes += [change for change in done.changed if "assumed" in change]
     classes = _classes(names.get("classes") or names.get("CLASSES"))
@@ -213,27 +223,19 @@ def _two_stages(
         notes.append(UNNAMED)
     return Source(
         network.eval().requires_grad_(False),
-        "mask_rcnn" if masks else "faster_rcnn",
-        _said(source, file, done.detector.trunk.variant, body),
+        kind,
+        _said(asked, done.detector.trunk.variant, body),
         done.pixels,
         classes,
         tuple(notes),
     )
 
 
-def _retinanet(
-    source: str,
-    file: Path,
-    content: Mapping[str, Any],
-    pixels: Preprocessing | None,
-    norm_eps: float | None,
-    given: dict[str, Any],
-) -> Source:
+def _retinanet(asked: _Asked) -> Source:
     """Returns torchvision's RetinaNet, of its first or its second builder."""
-    from resnext_backbones.weights.detector_eps import batch_norms, eps_of, give_eps
-
-    check_given(given, "retinanet")
-    held = Checkpoint.of(content, prefix="", source=source)
+    source, file, content = asked.source, asked.file, asked.content
+    check_given(asked.given, "retinanet")
+    held = Checkpoint.of(content, source=source)
     state = dict(_state(content))
     architecture = architecture_of(source, file, content, held, None)
     said = metadata_of(source, file, held.variant, architecture, None)
@@ -247,24 +249,25 @@ def _retinanet(
     rows = len(state[RETINANET]) // RETINANET_ANCHORS
     norm = partial(nn.GroupNorm, 32) if normed else None
     head = RetinaNetHead(256, RETINANET_ANCHORS, rows, norm_layer=norm)
-    network = detection.RetinaNet(pyramid, rows, head=head, **{**UNSCALED, **given})
+    network = detection.RetinaNet(pyramid, rows, head=head, **{**UNSCALED, **asked.given})
     _load(network, state, source)
     notes = ["settings: torchvision's of RetinaNet, since the file does not say them"]
     trunk = dict(body.state_dict())
     if norms := batch_norms(trunk):
         stated = recorded_architecture(file, content, source) or held.said
-        eps, why = eps_of(TORCHVISION, file, stated, norm_eps, source)
+        eps, why = eps_of(TORCHVISION, file, stated, asked.norm_eps, source)
         give_eps(trunk, norms, eps, source)
         body.load_state_dict(trunk)
         notes += [f"norms: an eps of {eps:g}, {why}"] if "assumed" in why else []
-    pixels = agreed("pixels", pixels, pixels_said(source, file, content, held.prefix), source)
+    stated_pixels = recorded_pixels(source, file, content, held.prefix)
+    pixels = agreed("pixels", asked.pixels, stated_pixels, source)
     notes += [] if pixels else [f"pixels: {RGB}, torchvision's, since the file does not say them"]
     classes = coco_names(file, rows)
     notes += [UNNAMED] if rows == COCO_ROWS and not classes else []
     return Source(
         network.eval().requires_grad_(False),
         "retinanet",
-        _said(source, file, held.variant, body),
+        _said(asked, held.variant, body),
         pixels or RGB,
         classes,
         tuple(notes),
@@ -277,11 +280,6 @@ def _load(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     except RuntimeError as error:
         first, kind = str(error).splitlines()[1].strip(), type(network).__name__
         raise InputError(f"{source}: does not fit torchvision's {kind}: {first}") from None
-
-
-def _section(content: Mapping[str, Any], name: str) -> Any:
-    meta = content.get("meta")
-    return read_section(meta.get("cfg"), name) if isinstance(meta, Mapping) else None
 
 
 def _state(content: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -319,12 +317,13 @@ def _pyramid(body: NamedResNeXt, channels: int, top: Any) -> ResNeXtFPN:
     return pyramid
 
 
-def _said(source: str, file: Path, variant: str, body: NamedResNeXt) -> dict[str, str]:
+def _said(asked: _Asked, variant: str, body: NamedResNeXt) -> dict[str, str]:
+    source = asked.source
     return {
         "variant": variant,
         **body.presupposed().to_metadata(),
         "source": Path(source).name if "://" not in source else source,
-        "sha256": hash_of(file),
+        "sha256": hash_of(asked.file),
     }
 
 

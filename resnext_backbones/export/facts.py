@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resnext_backbones.errors import InputError
-from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.load import recorded
 from resnext_backbones.weights.preprocessing import Preprocessing
 from resnext_backbones.weights.publishers import WHOLE, Crop
-from resnext_backbones.weights.sources import row_of, row_of_file
+from resnext_backbones.weights.sources import agreed, row_of, row_of_file, said_in
 
 CROP = "crop"
 """A run's facts have the crop of its evaluation under this key, as JSON."""
@@ -41,27 +39,13 @@ def facts_of(
         WeightsError: what it says cannot be read.
     """
     if row := row_of(source) or row_of_file(file):
-        own: Facts = Facts(row.source.preprocessing, row.crop)
+        own = Facts(row.source.preprocessing, row.crop)
     else:
-        own = _recorded(source, recorded(file, content))
-    for option, given, held in (("pixels", pixels, own.pixels), ("crop", crop, own.crop)):
-        if given is not None and held is not None and given != held:
-            raise InputError(
-                f"--{option} {given}: {source} says {held}; leave out --{option}, which is for "
-                "weights that do not say it"
-            )
-    return Facts(own.pixels or pixels, own.crop or crop)
-
-
-def _recorded(source: str, places: list[Mapping[str, Any]]) -> Facts:
-    pixels, crop = None, None
-    for place in places:
-        try:
-            pixels = pixels or Preprocessing.from_metadata(place)
-            crop = crop or crop_of(place)
-        except (KeyError, TypeError, ValueError) as error:
-            raise WeightsError(f"weights {source}: what it says of its pixels: {error}") from error
-    return Facts(pixels, crop)
+        places = recorded(file, content)
+        held = said_in(places, Preprocessing.from_metadata, source)
+        own = Facts(held, said_in(places, crop_of, source, "crop"))
+    pixels = agreed("pixels", pixels, own.pixels, source)
+    return Facts(pixels, agreed("crop", crop, own.crop, source))
 
 
 def crop_of(place: Mapping[str, Any]) -> Crop | str | None:

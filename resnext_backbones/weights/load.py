@@ -26,12 +26,14 @@ from resnext_backbones.weights.compare import (
 )
 from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.files import read_file, read_metadata
+from resnext_backbones.weights.find import said_of
 from resnext_backbones.weights.formats import FORMATS
 from resnext_backbones.weights.identify import network_name
 from resnext_backbones.weights.inputs import adapted, input_channels, other_input
+from resnext_backbones.weights.preprocessing import Preprocessing
 from resnext_backbones.weights.publishers import NONCOMMERCIAL
 from resnext_backbones.weights.registry import Published
-from resnext_backbones.weights.sources import SAVED, locate, row_of, row_of_file
+from resnext_backbones.weights.sources import SAVED, locate, row_of, row_of_file, said_in
 
 HEAD = "fc."
 """Names of a classification head begin so; a trunk has none."""
@@ -272,6 +274,16 @@ def recorded(path: Path, content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     meta = content.get("meta")
     places = [read_metadata(path), meta, meta.get("facts") if isinstance(meta, Mapping) else None]
     return [place for place in places if isinstance(place, Mapping)]
+
+
+def recorded_pixels(
+    source: object, file: Path, content: Mapping[str, Any], prefix: str
+) -> Preprocessing | None:
+    """Returns the pixels that a file says, in its metadata or beside the trunk behind a prefix;
+    raises WeightsError where it says none that can be.
+    """
+    places = [*recorded(file, content), said_of(content, prefix)]
+    return said_in(places, Preprocessing.from_metadata, source)
 
 
 def _named_beside(path: Path) -> Architecture | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from resnext_backbones.errors import InputError
 from resnext_backbones.weights.download import download, from_hub, hash_of, path_of
 from resnext_backbones.weights.errors import DownloadError, WeightsError
 from resnext_backbones.weights.files import read_metadata
@@ -40,6 +42,7 @@ class Named(Protocol):
 
 
 Source = str | Path | Named
+Said = TypeVar("Said")
 
 
 def plain_name(source: Source) -> str | Path:
@@ -174,14 +177,37 @@ def preprocessing_of(source: Source) -> Preprocessing:
     path = locate(source)
     if row := row_of_file(path):
         return row.source.preprocessing
-    metadata = read_metadata(path)
-    try:
-        found = Preprocessing.from_metadata(metadata)
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"weights {source}: its pixel normalisation: {error}") from error
+    found = said_in([read_metadata(path)], Preprocessing.from_metadata, source)
     if found is None:
         raise WeightsError(
             f"weights {source}: the file does not record its pixel normalisation; record it with "
             "`resnext convert SOURCE DEST --to safetensors --pixels ...`"
         )
     return found
+
+
+def said_in(
+    places: Iterable[Mapping[str, Any]],
+    read: Callable[[Mapping[str, Any]], Said | None],
+    source: object,
+    what: str = "pixel normalisation",
+) -> Said | None:
+    """Returns what the first of some metadata says, as `read` finds it there; raises WeightsError
+    where that is none that can be.
+    """
+    try:
+        return next(filter(None, map(read, places)), None)
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"weights {source}: its {what}: {error}") from error
+
+
+def agreed(option: str, given: Said | None, held: Said | None, source: object) -> Said | None:
+    """Returns what a source says, or what is given where it says nothing; raises InputError where
+    they differ.
+    """
+    if given is not None and held is not None and given != held:
+        raise InputError(
+            f"--{option} {given}: {source} says {held}; leave out --{option}, which is for files "
+            "that do not say it"
+        )
+    return given if held is None else held

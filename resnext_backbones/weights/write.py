@@ -24,9 +24,9 @@ from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.formats import FORMATS, TARGETS, family_for
 from resnext_backbones.weights.identify import identify, row_names
-from resnext_backbones.weights.load import recorded_architecture
+from resnext_backbones.weights.load import recorded_architecture, recorded_pixels
 from resnext_backbones.weights.preprocessing import Preprocessing
-from resnext_backbones.weights.sources import locate, preprocessing_of, row_of, row_of_file
+from resnext_backbones.weights.sources import agreed, locate, preprocessing_of, row_of, row_of_file
 
 State = dict[str, Tensor]
 Metadata = Mapping[str, str]
@@ -118,7 +118,7 @@ def convert(
 
     Raises FileNotFoundError where there is no source or no folder to write to, and WeightsError
     where the source cannot be read, holds no whole trunk or another network than `variant`, or the
-    target has no names for its tensors.
+    target has no names for its tensors; InputError where the source says other pixels.
     """
     if to not in TARGETS:
         raise ValueError(f"to must be one of {', '.join(TARGETS)}, got {to!r}")
@@ -128,8 +128,8 @@ def convert(
     held = Checkpoint.of(content, prefix=prefix, source=source)
     check_whole(held, source)
     architecture = architecture_of(source, file, content, held, variant)
-    if preprocessing is None:
-        preprocessing = pixels_of(source)
+    known = pixels_of(source) or recorded_pixels(source, file, content, held.prefix)
+    preprocessing = agreed("pixels", preprocessing, known, source)
     metadata = metadata_of(source, file, variant or held.variant, architecture, preprocessing)
     metadata |= {"norms": "fused" if held.fused else "trained"}
     write_state(held.state, path, to, metadata)

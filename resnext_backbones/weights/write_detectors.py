@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.models.options import is_eps, require
-from resnext_backbones.weights.checkpoint import EPS, Checkpoint
+from resnext_backbones.weights.checkpoint import EPS
+from resnext_backbones.weights.compare import COUNTER
 from resnext_backbones.weights.detector_arithmetic import for_pixels
 from resnext_backbones.weights.detector_eps import batch_norms, eps_of, give_eps
 from resnext_backbones.weights.detector_names import (
@@ -32,9 +32,9 @@ from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.find import said_of
 from resnext_backbones.weights.formats import FORMATS, family_for
 from resnext_backbones.weights.identify import STEM
-from resnext_backbones.weights.load import recorded, recorded_architecture
+from resnext_backbones.weights.load import recorded_architecture, recorded_pixels
 from resnext_backbones.weights.preprocessing import Preprocessing
-from resnext_backbones.weights.sources import locate
+from resnext_backbones.weights.sources import agreed, locate
 from resnext_backbones.weights.write import (
     WRITERS,
     Writer,
@@ -106,7 +106,7 @@ def convert_detector(
 
     Raises:
         ValueError: `to` or `class_ids` is none of these, or `norm_eps` no number from 0.
-        FileExistsError, FileNotFoundError: as of `convert`.
+        FileExistsError, FileNotFoundError, InputError: as of `convert`.
         WeightsError: the source is not such a detector, or not a whole one, its pixels are not
             known or cannot become `to_pixels`, or the target has no place for a tensor. Nothing is
             written.
@@ -122,8 +122,16 @@ def convert_detector(
     trunk = detector.trunk
     check_whole(trunk, source)
     architecture = architecture_of(source, file, content, trunk, variant)
-    held = pixels or _recorded_pixels(source, file, content, trunk)
+    known = pixels_of(source) or recorded_pixels(source, file, content, trunk.prefix)
+    held = pixels or known
+    if held is None:
+        raise WeightsError(
+            f"weights {source}: the file does not say which pixels the detector expects, and what "
+            "is written depends on it: say it with --pixels (RGB for torchvision's own detectors, "
+            "BGR-unscaled for most of Detectron2's). Nothing was written"
+        )
     _check_said(detector, held, source)
+    agreed("pixels", pixels, known, source)
     wanted = to_pixels or (_as_rgb(held) if to == TORCHVISION else held)
     state, changed = dict(trunk.state), _moved(detector, to, class_ids)
     said = recorded_architecture(file, content, source) or trunk.said
@@ -150,25 +158,6 @@ def convert_detector(
     settings = settings_for(detector, to, wanted, network, class_ids)
     write_file(named, path, _writer(to, path), metadata)
     return Converted(detector, held, wanted, tuple(changed), settings)
-
-
-def _recorded_pixels(
-    source: str | Path, file: Path, content: Mapping[str, Any], trunk: Checkpoint
-) -> Preprocessing:
-    """Returns the pixels that a source or its file says; raises WeightsError where neither does."""
-    try:
-        places = [*recorded(file, content), said_of(content, trunk.prefix)]
-        said = map(Preprocessing.from_metadata, places)
-        found = pixels_of(source) or next(filter(None, said), None)
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"weights {source}: its pixel normalisation: {error}") from error
-    if found is None:
-        raise WeightsError(
-            f"weights {source}: the file does not say which pixels the detector expects, and what "
-            "is written depends on it: say it with --pixels (RGB for torchvision's own detectors, "
-            "BGR-unscaled for most of Detectron2's). Nothing was written"
-        )
-    return found
 
 
 def _as_rgb(pixels: Preprocessing) -> Preprocessing:
@@ -218,7 +207,8 @@ def _trunk_names(state: State, to: str, network: Architecture, source: object) -
     A part of the architecture that Detectron2 has no names for has this package's there, as in its
     adapter; what was added to the architecture must have the target's.
     """
-    added = sorted(state.keys() - trunk_of(state).keys() - _counters(state))
+    plain = trunk_of(state).keys()
+    added = sorted(key for key in state if key not in plain and not key.endswith(COUNTER))
     family = family_for(to, network) if to == DETECTRON2 else MMDET
     names = {key: FORMATS[family].from_own(key) for key in state}
     lacking = [k for k in added if names[k] is None or (to == TORCHVISION)]
@@ -227,14 +217,10 @@ def _trunk_names(state: State, to: str, network: Architecture, source: object) -
             f"weights {source}: {LAYOUTS[to].name} has no place for {', '.join(lacking[:5])} of "
             "the trunk (deformable convolutions or plugins). Nothing was written"
         )
-    plain, inside = LAYOUTS[to].trunks[0], LAYOUTS[to].trunks[-1]
+    outside, inside = LAYOUTS[to].trunks[0], LAYOUTS[to].trunks[-1]
     if None in names.values():
         return {f"{inside}{key}": value for key, value in state.items()}
-    return {f"{plain}{names[key]}": value for key, value in state.items()}
-
-
-def _counters(state: State) -> set[str]:
-    return {key for key in state if key.endswith("num_batches_tracked")}
+    return {f"{outside}{names[key]}": value for key, value in state.items()}
 
 
 def _write_torchvision(state: State, path: Path, metadata: Mapping[str, str]) -> None:

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 
 from benchmarks.contestants import CONTESTANTS
 from resnext_backbones import ResNeXtClassifier, build_backbone, build_classifier, load_weights
+from resnext_backbones.errors import InputError
 from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import WeightsError, preprocessing_of
 from resnext_backbones.weights.checkpoint import Checkpoint
@@ -107,7 +108,7 @@ def test_detectron2_takes_its_own(published, tmp_path: Path) -> None:
             assert relative_error(a, b) <= 1e-5
 
 
-def test_metadata_travel(published, tmp_path: Path) -> None:
+def test_metadata_travel_and_are_not_contradicted(published, tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     convert(published[0], path, "safetensors", preprocessing=BGR)
     assert preprocessing_of(path) == BGR
@@ -120,6 +121,10 @@ def test_metadata_travel(published, tmp_path: Path) -> None:
     convert(again, tmp_path / "w.pth", "mmdet")
     meta = torch.load(tmp_path / "w.pth", weights_only=True)["meta"]
     assert json.loads(meta["pixel_mean"]) == list(BGR.mean)
+    for said in (again, tmp_path / "w.pth"):
+        with pytest.raises(InputError, match=rf"--pixels RGB, .*{said.name} says BGR, mean"):
+            convert(said, tmp_path / "other.pth", "timm", preprocessing=RGB)
+    assert not (tmp_path / "other.pth").exists()
 
 
 SE50 = "seresnext50_32x4d", "legacy_seresnext50_32x4d"
