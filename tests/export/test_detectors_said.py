@@ -20,9 +20,11 @@ from resnext_backbones.errors import InputError
 from resnext_backbones.export.detector_facts import PUBLISHED
 from resnext_backbones.export.detector_source import Source, detector_source
 from resnext_backbones.tasks.torchvision.models import DETECTOR
+from resnext_backbones.weights.detector_names import DETECTRON2
 from resnext_backbones.weights.download import hash_of
 from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.preprocessing import BGR, RGB
+from resnext_backbones.weights.write_detectors import convert_detector
 
 MAPS = torch.randn(2, 64, 8, 12, generator=torch.Generator().manual_seed(0))
 
@@ -106,6 +108,17 @@ def test_a_retinanets_norms_have_the_eps_that_is_known(
         assert torch.allclose(network.backbone.body.bn1(MAPS), wanted, rtol=1e-4, atol=1e-2)
     with pytest.raises(WeightsError, match=r"eps of 0.0, by the hash.*, and 1e-05 was given"):
         said_by(path, norm_eps=1e-5)
+
+
+@pytest.mark.parametrize("cardinality", [1, 2])
+def test_what_a_resnets_strides_are_taken_for_is_said(cardinality: int, tmp_path: Path) -> None:
+    """Most of Detectron2's own are in the first 1x1 convolution, which no tensor shows."""
+    peer = tiny(3, masks=False, cardinality=cardinality)
+    for content, says in ((dict(peer.model.state_dict()), False), (peer.model.state_dict(), True)):
+        path, written = write(content, tmp_path / "x.pth"), tmp_path / "model_final.pth"
+        convert_detector(path, written, DETECTRON2, pixels=BGR, overwrite=True)
+        noted = any(note.startswith("strides:") for note in said_by(written).notes)
+        assert noted == (cardinality == 1 and not says)
 
 
 def test_a_file_that_fits_no_network_says_where(tmp_path: Path) -> None:
