@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 from resnext_backbones.errors import InputError
@@ -42,7 +42,6 @@ class Named(Protocol):
 
 
 Source = str | Path | Named
-Said = TypeVar("Said")
 
 
 def plain_name(source: Source) -> str | Path:
@@ -188,10 +187,10 @@ def preprocessing_of(source: Source) -> Preprocessing:
 
 def said_in(
     places: Iterable[Mapping[str, Any]],
-    read: Callable[[Mapping[str, Any]], Said | None],
+    read: Callable[[Mapping[str, Any]], Any],
     source: object,
     what: str = "pixel normalisation",
-) -> Said | None:
+) -> Any:
     """Returns what the first of some metadata says, as `read` finds it there; raises WeightsError
     where that is none that can be.
     """
@@ -201,7 +200,7 @@ def said_in(
         raise WeightsError(f"weights {source}: its {what}: {error}") from error
 
 
-def agreed(option: str, given: Said | None, held: Said | None, source: object) -> Said | None:
+def agreed(option: str, given: Any, held: Any, source: object) -> Any:
     """Returns what a source says, or what is given where it says nothing; raises InputError where
     they differ.
     """
