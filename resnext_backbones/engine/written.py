@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+from resnext_backbones.weights.configs import read_section
 
 
 def unlike_its_run(
@@ -38,28 +39,3 @@ def unlike_its_run(
                 f"checkpoint {checkpoint}: its run had {what} {had}, and the config has {has}; "
                 f"{again}take the config that it wrote beside its checkpoints"
             )
-
-
-def read_section(text: Any, name: str) -> Any:
-    """Returns an entry of a config as MMEngine writes it, of which nothing is run; None where there
-    is none, or where it is more than names and plain values.
-    """
-    try:
-        for statement in ast.parse(text if isinstance(text, str) else "").body:
-            if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == name:
-                return _plain(statement.value)
-    except (SyntaxError, ValueError):
-        pass
-    return None
-
-
-def _plain(node: ast.expr) -> Any:
-    """Returns the value of dict(...), of a display, or of a literal; else raises ValueError."""
-    if isinstance(node, ast.Call) and ast.unparse(node.func) == "dict" and not node.args:
-        return {str(keyword.arg): _plain(keyword.value) for keyword in node.keywords}
-    if isinstance(node, ast.List | ast.Tuple):
-        return [_plain(element) for element in node.elts]
-    if isinstance(node, ast.Dict):
-        keys = [ast.literal_eval(key) for key in node.keys if key is not None]
-        return dict(zip(keys, map(_plain, node.values), strict=True))
-    return ast.literal_eval(node)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from resnext_backbones.engine.written import read_section
 from resnext_backbones.errors import InputError
+from resnext_backbones.weights.configs import read_section, value_at
 from resnext_backbones.weights.preprocessing import Preprocessing
 
 EXPORTED = (
@@ -195,10 +195,12 @@ def mmdetection_settings(
         InputError: torchvision's network cannot meet a setting, which is named.
     """
     model = read_section(text, "model")
-    own = str(_at(model, "backbone.type")).startswith("resnext_backbones.")
-    fixed = FIXED | (MASKED if _at(model, "roi_head.mask_head") else {}) | ({} if own else STOCK)
+    own = str(value_at(model, "backbone.type")).startswith("resnext_backbones.")
+    fixed = (
+        FIXED | (MASKED if value_at(model, "roi_head.mask_head") else {}) | ({} if own else STOCK)
+    )
     for name, allowed in fixed.items():
-        held = _at(model, name)
+        held = value_at(model, name)
         if isinstance(held, str):
             held = held.removeprefix("mmdet.")
         if held not in allowed:
@@ -210,7 +212,7 @@ def mmdetection_settings(
                 + (f"\n{EXPORTED}" if name == "type" else "")
             )
     settings = {
-        argument: convert(default if (value := _at(model, name)) is None else value)
+        argument: convert(default if (value := value_at(model, name)) is None else value)
         for argument, (name, convert, default) in TAKEN.items()
     }
     for argument, value in settings.items():
@@ -235,18 +237,12 @@ def mmdetection_settings(
     return settings, Preprocessing(order, tuple(shown["mean"]), tuple(shown["std"])), notes
 
 
-def _at(place: Any, name: str) -> Any:
-    for key in name.split("."):
-        place = place.get(key) if isinstance(place, Mapping) else None
-    return list(place) if isinstance(place, tuple) else place
-
-
 def _rescaled(source: str, loader: Any) -> tuple[int, int] | None:
     """Returns the most pixels of the longer and of the shorter side of an image, as the pipeline
     that is in effect has them; None where it does not say them. The config's variable
     `test_pipeline` may say something else.
     """
-    for step in _pipeline(_at(loader, "dataset")):
+    for step in _pipeline(value_at(loader, "dataset")):
         kind, scale = step.get("type"), step.get("scale")
         if kind in RESIZE and step.get("keep_ratio") and isinstance(scale, list | tuple):
             return max(scale), min(scale)

@@ -23,12 +23,12 @@ from torchvision.ops.feature_pyramid_network import (
 
 from resnext_backbones.adapters.torchvision import NamedResNeXt, ResNeXtFPN
 from resnext_backbones.adapters.torchvision_detectors import aligned_options
-from resnext_backbones.engine.written import read_section
 from resnext_backbones.errors import InputError
 from resnext_backbones.export.detector_facts import UNNAMED, coco_names
 from resnext_backbones.export.detector_settings import EXPORTED, check_given, mmdetection_settings
 from resnext_backbones.models.architecture import METADATA, Architecture
 from resnext_backbones.weights.checkpoint import EPS, Checkpoint
+from resnext_backbones.weights.configs import config_section
 from resnext_backbones.weights.detector_arithmetic import COCO_ROWS
 from resnext_backbones.weights.detector_eps import batch_norms, eps_of, give_eps
 from resnext_backbones.weights.detector_names import CONTIGUOUS, TORCHVISION
@@ -112,8 +112,7 @@ def detector_source(
     """
     content = read_file(file)
     asked = _Asked(source, file, content, pixels, norm_eps, settings or {})
-    meta = content.get("meta")
-    model = read_section(meta.get("cfg"), "model") if isinstance(meta, Mapping) else None
+    model = config_section(content, "model")
     if isinstance(model, Mapping) and str(model.get("type")).startswith("resnext_backbones."):
         return _of_run(asked, model)
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.weights.checkpoint import Checkpoint, plain_value
 from resnext_backbones.weights.compare import compare
+from resnext_backbones.weights.configs import config_section, value_at
 from resnext_backbones.weights.detector_arithmetic import (
     COCO_IDS,
     COCO_ROWS,
@@ -20,7 +21,7 @@ from resnext_backbones.weights.detector_arithmetic import (
     background_last,
     class_places,
 )
-from resnext_backbones.weights.detector_names import BY_COCO_ID, DETECTRON2, LAYOUTS, PARTS, Layout
+from resnext_backbones.weights.detector_names import BY_COCO_ID, LAYOUTS, PARTS, Layout
 from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.find import WRAPPERS, entries_of
 from resnext_backbones.weights.identify import identify
@@ -28,6 +29,14 @@ from resnext_backbones.weights.identify import identify
 RATIOS = (0.5, 1.0, 2.0)
 BINS = 7
 """Boxes are pooled to so many bins a side, and each place of a map has anchors of these ratios."""
+
+GENERATOR: dict[str, Any] = {
+    "scales": [8],
+    "ratios": list(RATIOS),
+    "strides": [4, 8, 16, 32, 64],
+    "base_sizes": None,
+}
+"""The same anchors in words of MMDetection's configs."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,12 @@ class Detector:
         notes = {name: v for name, v in values.items() if re.fullmatch(layout.notes, name)}
         theirs = {name: v for name, v in values.items() if name not in notes}
         read = _checked(theirs, trunk, layout, source)
-        _check_anchors(notes, source)
+        for other in _other_anchors(content, notes):
+            raise WeightsError(
+                f"weights {source}: the file holds a detector of {layout.name} whose anchors, "
+                f"{other}, are not the default ones, and only these are converted. Nothing was "
+                "written."
+            )
         rows = len(read["box.logits.weight"])
         classes, dropped = rows - 1, 0
         if layout.background_first:
@@ -239,19 +253,19 @@ def _expected(
     return {name: torch.empty(shape, device="meta") for name, shape in named.items()}
 
 
-def _check_anchors(notes: Mapping[str, Any], source: object) -> None:
-    """Raises WeightsError where a file says other anchors than the default ones, which alone the
-    other frameworks' settings are given for.
+def _other_anchors(content: Mapping[str, Any], notes: Mapping[str, Any]) -> Iterator[str]:
+    """Yields what a file says of its anchors that is not the default, which alone the other
+    frameworks' settings are given for.
     """
-    layout = LAYOUTS[DETECTRON2]
     for name, held in notes.items():
         if ".cell_anchors." in name and isinstance(held, Tensor):
             size = 32.0 * 2 ** int(name.rsplit(".", 1)[1])
             corners = [[-(r**-0.5), -(r**0.5), r**-0.5, r**0.5] for r in RATIOS]
             usual = torch.tensor(corners) * size / 2
             if held.shape != usual.shape or not torch.allclose(held.float(), usual, atol=1e-3):
-                raise WeightsError(
-                    f"weights {source}: the file holds a detector of {layout.name} whose anchors, "
-                    f"{name}, are not the default ones, and only these are converted. Nothing was "
-                    "written."
-                )
+                yield name
+    generator = value_at(config_section(content, "model"), "rpn_head.anchor_generator")
+    if isinstance(generator, Mapping):
+        for name, default in GENERATOR.items():
+            if (said := generator.get(name)) != default:
+                yield f"{name}={said}"

@@ -97,6 +97,20 @@ def test_heads_that_do_not_tell_classes_apart(
         convert_detector(write(state, tmp_path / "w"), tmp_path / "o", "detectron2", pixels=RGB)
 
 
+@pytest.mark.parametrize("scale", [8, 4])
+def test_other_anchors_of_a_config_are_refused(scale: int, files: Files, tmp_path: Path) -> None:
+    anchors = f"scales=[{scale}], ratios=[0.5, 1.0, 2.0], strides=[4, 8, 16, 32, 64]"
+    cfg = f"model = dict(rpn_head=dict(anchor_generator=dict({anchors})))"
+    content = {"meta": {"cfg": cfg}, "state_dict": tensors_in(files("mmdet"))}
+    path, out = write(content, tmp_path / "w.pth"), tmp_path / "o.pkl"
+    if scale != 8:
+        with pytest.raises(WeightsError, match=r"anchors, scales=\[4\], are not the default ones"):
+            convert_detector(path, out, "detectron2", pixels=RGB)
+    else:
+        convert_detector(path, out, "detectron2", pixels=RGB)
+    assert out.exists() == (scale == 8)
+
+
 def test_trunks_without_heads_and_what_targets_lack(tmp_path: Path) -> None:
     state = tiny(3).content()
     trunk = {k: v for k, v in state.items() if k.startswith("backbone.body.")}

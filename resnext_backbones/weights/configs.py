@@ -1,0 +1,45 @@
+"""A checkpoint may have the config of its run, which is read and never run."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from typing import Any
+
+
+def config_section(content: Mapping[str, Any], name: str) -> Any:
+    """Returns an entry of the config in a checkpoint of MMEngine's; None where there is none."""
+    meta = content.get("meta")
+    return read_section(meta.get("cfg"), name) if isinstance(meta, Mapping) else None
+
+
+def value_at(place: Any, name: str) -> Any:
+    """Returns what an entry of a config has by a name with dots, tuples as lists; None: nothing."""
+    for key in name.split("."):
+        place = place.get(key) if isinstance(place, Mapping) else None
+    return list(place) if isinstance(place, tuple) else place
+
+
+def read_section(text: Any, name: str) -> Any:
+    """Returns an entry of a config as MMEngine writes it, of which nothing is run; None where there
+    is none, or where it is more than names and plain values.
+    """
+    try:
+        for statement in ast.parse(text if isinstance(text, str) else "").body:
+            if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == name:
+                return _plain(statement.value)
+    except (SyntaxError, ValueError):
+        pass
+    return None
+
+
+def _plain(node: ast.expr) -> Any:
+    """Returns the value of dict(...), of a display, or of a literal; else raises ValueError."""
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "dict" and not node.args:
+        return {str(keyword.arg): _plain(keyword.value) for keyword in node.keywords}
+    if isinstance(node, ast.List | ast.Tuple):
+        return [_plain(element) for element in node.elts]
+    if isinstance(node, ast.Dict):
+        keys = [ast.literal_eval(key) for key in node.keys if key is not None]
+        return dict(zip(keys, map(_plain, node.values), strict=True))
+    return ast.literal_eval(node)
