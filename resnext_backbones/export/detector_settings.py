@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from resnext_backbones.errors import InputError
-from resnext_backbones.weights.configs import read_section, value_at
+from resnext_backbones.weights.configs import pixels_in, read_section, value_at
+from resnext_backbones.weights.detectors import GENERATOR
 from resnext_backbones.weights.preprocessing import Preprocessing
 
 EXPORTED = (
@@ -65,10 +66,7 @@ FIXED: Allowed = {
     "rpn_head.num_convs": (1, None),
     "rpn_head.loss_cls.use_sigmoid": (True,),
     "rpn_head.anchor_generator.type": ("AnchorGenerator",),
-    "rpn_head.anchor_generator.scales": ([8],),
-    "rpn_head.anchor_generator.ratios": ([0.5, 1.0, 2.0],),
-    "rpn_head.anchor_generator.strides": ([4, 8, 16, 32, 64],),
-    "rpn_head.anchor_generator.base_sizes": (None,),
+    **{f"rpn_head.anchor_generator.{name}": (said,) for name, said in GENERATOR.items()},
     "rpn_head.anchor_generator.centers": (None,),
     "rpn_head.anchor_generator.center_offset": (0, None),
     "rpn_head.bbox_coder.type": ("DeltaXYWHBBoxCoder",),
@@ -229,12 +227,7 @@ def mmdetection_settings(
             f"max_size=... they are {scale[1]} and {scale[0]}, as MMDetection has them for COCO"
         )
     settings |= {"min_size": scale[1], "max_size": scale[0]}
-    shown = model.get("data_preprocessor") or {}
-    if not shown.get("mean"):
-        return settings, None, notes
-    # Images are read as BGR, and either word turns them.
-    order = "RGB" if shown.get("bgr_to_rgb") or shown.get("rgb_to_bgr") else "BGR"
-    return settings, Preprocessing(order, tuple(shown["mean"]), tuple(shown["std"])), notes
+    return settings, pixels_in(model), notes
 
 
 def _rescaled(source: str, loader: Any) -> tuple[int, int] | None:

@@ -6,11 +6,23 @@ import ast
 from collections.abc import Mapping
 from typing import Any
 
+from resnext_backbones.weights.preprocessing import Preprocessing
+
 
 def config_section(content: Mapping[str, Any], name: str) -> Any:
     """Returns an entry of the config in a checkpoint of MMEngine's; None where there is none."""
     meta = content.get("meta")
     return read_section(meta.get("cfg"), name) if isinstance(meta, Mapping) else None
+
+
+def pixels_in(model: Mapping[str, Any]) -> Preprocessing | None:
+    """Returns the pixels that a model of MMDetection expects; None where its config has none."""
+    shown = model.get("data_preprocessor") or {}
+    if not shown.get("mean"):
+        return None
+    # Images are read as BGR, and either word turns them.
+    order = "RGB" if shown.get("bgr_to_rgb") or shown.get("rgb_to_bgr") else "BGR"
+    return Preprocessing(order, tuple(shown["mean"]), tuple(shown["std"]))
 
 
 def value_at(place: Any, name: str) -> Any:

@@ -15,6 +15,7 @@ from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.models.options import is_eps, require
 from resnext_backbones.weights.checkpoint import EPS
 from resnext_backbones.weights.compare import COUNTER
+from resnext_backbones.weights.configs import config_section, pixels_in
 from resnext_backbones.weights.detector_arithmetic import for_pixels
 from resnext_backbones.weights.detector_eps import batch_norms, eps_of, give_eps
 from resnext_backbones.weights.detector_names import (
@@ -34,7 +35,7 @@ from resnext_backbones.weights.formats import FORMATS, family_for
 from resnext_backbones.weights.identify import STEM
 from resnext_backbones.weights.load import recorded_architecture, recorded_pixels
 from resnext_backbones.weights.preprocessing import Preprocessing
-from resnext_backbones.weights.sources import agreed, locate
+from resnext_backbones.weights.sources import agreed, locate, said_in
 from resnext_backbones.weights.write import (
     WRITERS,
     Writer,
@@ -123,6 +124,8 @@ def convert_detector(
     check_whole(trunk, source)
     architecture = architecture_of(source, file, content, trunk, variant)
     known = pixels_of(source) or recorded_pixels(source, file, content, trunk.prefix)
+    if known is None and detector.layout == MMDET:
+        known = said_in([config_section(content, "model") or {}], pixels_in, source)
     held = pixels or known
     if held is None:
         raise WeightsError(

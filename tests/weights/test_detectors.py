@@ -11,11 +11,12 @@ import torch
 from detector_files import Files, same_bits, tensors_in, write
 from detector_peers import tiny
 
+from resnext_backbones.errors import InputError
 from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import WeightsError
 from resnext_backbones.weights.detector_names import LAYOUTS
 from resnext_backbones.weights.detector_settings import _name_of
-from resnext_backbones.weights.preprocessing import RGB
+from resnext_backbones.weights.preprocessing import BGR, RGB
 from resnext_backbones.weights.write_detectors import convert_detector
 
 HEADS = ("fpn.output4.bias", "rpn.deltas.weight", "box.logits.bias", "mask.conv3.weight")
@@ -98,16 +99,21 @@ def test_heads_that_do_not_tell_classes_apart(
 
 
 @pytest.mark.parametrize("scale", [8, 4])
-def test_other_anchors_of_a_config_are_refused(scale: int, files: Files, tmp_path: Path) -> None:
+def test_what_a_config_of_mmdetection_says_counts(scale: int, files: Files, tmp_path: Path) -> None:
     anchors = f"scales=[{scale}], ratios=[0.5, 1.0, 2.0], strides=[4, 8, 16, 32, 64]"
-    cfg = f"model = dict(rpn_head=dict(anchor_generator=dict({anchors})))"
+    pixels = f"mean={list(BGR.mean)}, std={list(BGR.std)}, bgr_to_rgb=False"
+    cfg = f"model = dict(data_preprocessor=dict({pixels}), rpn_head=dict("
+    cfg += f"anchor_generator=dict({anchors})))"
     content = {"meta": {"cfg": cfg}, "state_dict": tensors_in(files("mmdet"))}
     path, out = write(content, tmp_path / "w.pth"), tmp_path / "o.pkl"
     if scale != 8:
         with pytest.raises(WeightsError, match=r"anchors, scales=\[4\], are not the default ones"):
-            convert_detector(path, out, "detectron2", pixels=RGB)
+            convert_detector(path, out, "detectron2")
     else:
-        convert_detector(path, out, "detectron2", pixels=RGB)
+        with pytest.raises(InputError, match=r"--pixels RGB, .*w\.pth says BGR, mean"):
+            convert_detector(path, out, "detectron2", pixels=RGB)
+        assert not out.exists()
+        assert convert_detector(path, out, "detectron2").pixels == BGR
     assert out.exists() == (scale == 8)
 
 
