@@ -10,7 +10,6 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,12 +57,13 @@ def described(device: str) -> str:
 
 
 def measure(variant: str, size: tuple[int, int]) -> float:
-    """Returns the median of the seconds of a forward pass of a trunk, which are kept from then on:
-    one image (H, W) in float32, for inference.
+    """Returns the median of the seconds of a forward pass of a trunk, one image (H, W) in float32,
+    for inference; they are kept from then on where a file can be written.
     """
     import torch
 
     from resnext_backbones.build import build_backbone
+    from resnext_backbones.compute.tuned import file_name, write
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with torch.random.fork_rng():
@@ -84,7 +84,13 @@ def measure(variant: str, size: tuple[int, int]) -> float:
         while len(taken) < TURNS and time.monotonic() - begun < SLOW:
             taken.append(turn())
     seconds = statistics.median(taken)
-    _keep(device, size, {variant: seconds})
+
+    def content() -> dict[str, Any]:
+        rows = _read(device)
+        rows.setdefault(_key(size), {})[variant] = seconds
+        return {"seconds": rows}
+
+    write(folder() / file_name(device), device, content)
     return seconds
 
 
@@ -92,33 +98,15 @@ def _key(size: tuple[int, int]) -> str:
     return "x".join(map(str, size))
 
 
-def _file(device: str) -> Path:
-    from resnext_backbones.compute.tuned import file_name
-
-    return folder() / file_name(device)
-
-
 def _read(device: str) -> dict[str, dict[str, float]]:
     """Returns seconds by variant, by size; nothing where the file cannot be read."""
-    from resnext_backbones.compute.tuned import measured_on
+    from resnext_backbones.compute.tuned import file_name, measured_on
 
     with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
-        content = json.loads(_file(device).read_bytes())
+        content = json.loads((folder() / file_name(device)).read_bytes())
         if content["measured_on"] == measured_on(device):
             return {
                 size: {name: float(seconds) for name, seconds in row.items()}
                 for size, row in content["seconds"].items()
             }
     return {}
-
-
-def _keep(device: str, size: tuple[int, int], seconds: Mapping[str, float]) -> None:
-    """Adds to what is kept; where nothing can be written it holds for this call."""
-    from resnext_backbones.compute.tuned import write
-
-    def content() -> dict[str, Any]:
-        rows = _read(device)
-        rows.setdefault(_key(size), {}).update(seconds)
-        return {"seconds": rows}
-
-    write(_file(device), device, content)
