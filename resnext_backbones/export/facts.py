@@ -39,13 +39,12 @@ def facts_of(
         WeightsError: what it says cannot be read.
     """
     if row := row_of(source) or row_of_file(file):
-        own = Facts(row.source.preprocessing, row.crop)
+        held, cut = row.source.preprocessing, row.crop
     else:
         places = recorded(file, content)
         held = said_in(places, Preprocessing.from_metadata, source)
-        own = Facts(held, said_in(places, crop_of, source, "crop"))
-    pixels = agreed("pixels", pixels, own.pixels, source)
-    return Facts(pixels, agreed("crop", crop, own.crop, source))
+        cut = said_in(places, crop_of, source, "crop")
+    return Facts(agreed("pixels", pixels, held, source), agreed("crop", crop, cut, source))
 
 
 def crop_of(place: Mapping[str, Any]) -> Crop | str | None:
