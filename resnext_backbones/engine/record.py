@@ -58,6 +58,12 @@ def read_record(work_dir: Path) -> list[dict[str, Any]]:
     return dicts(read_json(work_dir / RECORD))
 
 
+def begun(work_dir: Path) -> dict[str, Any]:
+    """Returns what a work directory says that its newest run began with, and was to take."""
+    found = {**entries[-1]} if (entries := read_record(work_dir)) else {}
+    return {**found, "plan": plan} if (plan := read_json(work_dir / PLAN)) else found
+
+
 def dicts(value: Any) -> list[dict[str, Any]]:
     """Returns the mappings in a list; none where it is no list."""
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ from mmengine.config import Config
 from resnext_backbones.engine import loggers
 from resnext_backbones.engine.config import RUN_LOGGER, leave_loggers, use_loggers
 from resnext_backbones.engine.loggers import LOGGERS, check_loggers, log
-from resnext_backbones.engine.loggers.backend import begun
-from resnext_backbones.engine.loggers.log import Log
+from resnext_backbones.engine.loggers.log import Log, close
 from resnext_backbones.engine.loggers.services import SERVICES, Run, Service
+from resnext_backbones.engine.record import begun
 from resnext_backbones.errors import InputError
 
 
@@ -61,8 +62,8 @@ def test_one_that_fails_is_one_line_and_goes_on(tmp_path: Path, monkeypatch) -> 
     own, said = begin(tmp_path, monkeypatch, lambda _: (backend, "a"))
     for step, name in enumerate(("loss", "fails", "fails", "loss")):
         own.scalars({name: torch.tensor(step), "text": "left out", "on": True}, step)
-    own.close()
-    own.close()
+    close([own])
+    close([own])
     assert backend.rows == [({"loss": 0.0}, 0), ({"loss": 3.0}, 3)]
     assert backend.closed == 1
     assert said == [
@@ -79,9 +80,9 @@ def test_one_is_told_that_a_run_was_broken_off(tmp_path: Path, monkeypatch, ende
     monkeypatch.setattr(log.atexit, "register", at_exit.append)
     own, _ = begin(tmp_path, monkeypatch, lambda _: (backend, "a"), break_off=broken_off.append)
     if ended:
-        own.close()
-    (close,) = at_exit
-    close()
+        close([own])
+    (at_the_end,) = at_exit
+    at_the_end()
     assert (backend.closed, broken_off) == ((1, []) if ended else (0, [backend]))
 
 
@@ -91,10 +92,25 @@ def test_one_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch) -> None:
     begun_at = time.monotonic()
     own.scalars({"hangs": 1}, 1)
     own.scalars({"loss": 1}, 2)
-    own.close()
+    close([own])
     assert time.monotonic() - begun_at < 10
     assert len(said) == 1
     assert "has not taken all" in said[0]
+
+
+def test_all_are_told_before_one_is_waited_for(tmp_path: Path, monkeypatch) -> None:
+    """A service that takes its time leaves the others theirs."""
+    monkeypatch.setattr(log, "FINISH_SECONDS", 0)
+    told, at_exit = threading.Event(), []
+    monkeypatch.setattr(log.atexit, "register", at_exit.append)
+    (first, said), (second, more) = (
+        begin(tmp_path, monkeypatch, lambda _: (Backend(), "a"), break_off=break_off)
+        for break_off in (lambda _: told.wait(), lambda _: told.set())
+    )
+    at_exit[-1]()
+    assert told.is_set()
+    assert said == more == []
+    assert not {first, second} & {*log.running}
 
 
 def refused(_: Run) -> None:
@@ -109,7 +125,7 @@ def test_one_that_cannot_be_started_is_named_before_the_first_step(
         begin(tmp_path, monkeypatch, refused)
     own, said = begin(tmp_path, monkeypatch, refused, resumed=True)
     own.scalars({"loss": 1}, 1)
-    own.close()
+    close([own])
     assert said == [
         "--loggers wandb: cannot be started: SystemExit: log in first; the run goes on without it"
     ]
@@ -126,7 +142,7 @@ def test_a_run_that_goes_on_is_the_same_one_there(tmp_path: Path, monkeypatch) -
         return Backend(), run.known_as or "new"
 
     for resumed in (False, True, False):
-        begin(tmp_path, monkeypatch, start, resumed=resumed)[0].close()
+        close([begin(tmp_path, monkeypatch, start, resumed=resumed)[0]])
     assert given == ["", "new", ""]
 
 
@@ -139,7 +155,7 @@ def test_random_numbers_stay_as_they_were(tmp_path: Path, monkeypatch) -> None:
         return Backend(), ""
 
     before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
-    begin(tmp_path, monkeypatch, seeds)[0].close()
+    close([begin(tmp_path, monkeypatch, seeds)[0]])
     after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
     assert before == after
     assert not torch.backends.cudnn.deterministic
@@ -185,4 +201,4 @@ def test_images_do_not_pile_up(tmp_path: Path, monkeypatch) -> None:
         own.image("a", np.zeros((2, 2, 3), np.uint8), step)
     assert own._writes.qsize() <= log.IMAGES + 1
     assert "is behind, and gets no images" in said[0]
-    own.close()
+    close([own])

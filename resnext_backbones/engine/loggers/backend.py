@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.visualization.vis_backend import BaseVisBackend
 
 from resnext_backbones.adapters.registry import VISBACKENDS
-from resnext_backbones.engine import record
 from resnext_backbones.engine.loggers import LOGGERS
-from resnext_backbones.engine.loggers.log import Log
+from resnext_backbones.engine.loggers.log import Log, close
 from resnext_backbones.engine.loggers.services import Run
+from resnext_backbones.engine.record import begun
 from resnext_backbones.errors import InputError
 
 
@@ -69,25 +68,25 @@ class RunLogger(BaseVisBackend):
 
     def close(self) -> None:
         if self.log:
-            self.log.close()
+            self.log.end()  # a visualiser closes one after the other: `LoggersHook` waits for all
 
 
 class LoggersHook(Hook):
-    """Tells loggers what a run began with, once that is in the work directory."""
+    """Tells loggers what a run began with, once that is in the work directory, and waits for them
+    at its end.
+    """
 
-    priority = "LOWEST"
+    priority = "LOWEST"  # once MMEngine's hook has closed the visualiser
 
-    @master_only
     def before_train(self, runner: Any) -> None:
-        for backend in runner.visualizer._vis_backends.values():
-            if isinstance(backend, RunLogger) and backend.log:
-                backend.log.tell(begun(Path(runner.work_dir)))
+        for log in _logs(runner):
+            log.tell(begun(Path(runner.work_dir)))
+
+    def after_run(self, runner: Any) -> None:
+        close(_logs(runner))
 
 
-def begun(work_dir: Path) -> dict[str, Any]:
-    """Returns what a work directory says that its newest run began with, and was to take."""
-    entries = record.read_record(work_dir)
-    found = {**entries[-1]} if entries else {}
-    if plan := record.read_json(work_dir / record.PLAN):
-        found["plan"] = plan
-    return found
+def _logs(runner: Any) -> list[Log]:
+    """Returns the logs of a run, which its first process alone has."""
+    backends = runner.visualizer._vis_backends.values()
+    return [each.log for each in backends if isinstance(each, RunLogger) and each.log]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import atexit
 import json
 import random
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from queue import Full, Queue
 from threading import Event, Thread
@@ -38,6 +39,9 @@ OFFLINE = {
 
 Write = Callable[[Any], None]
 
+running: list[Log] = []
+"""Those of this process that nobody has closed."""
+
 
 class Log:
     """Writes a run to a service of `SERVICES`.
@@ -57,7 +61,7 @@ class Log:
     ) -> None:
         self.name, self.warn = name, warn
         self.failed = 0
-        self._ended = True
+        self._ended: bool | None = None
         self._writes: Queue[Write | None] = Queue(WAITING)
         self._ready, self._error = Event(), ""
         known = read_json(run.work_dir / NAMES) if resumed else None
@@ -70,8 +74,10 @@ class Log:
                 self._error = f"does not answer in {START_SECONDS} seconds"
         if self._error:
             self._stop(resumed)
-        else:
-            atexit.register(self._close_broken_off)
+            return
+        running.append(self)
+        atexit.unregister(_close_broken_off)  # or it would be called once for each
+        atexit.register(_close_broken_off)
 
     def _stop(self, resumed: bool) -> None:
         said = f"--loggers {self.name}: cannot be started: {self._error}"
@@ -146,26 +152,41 @@ class Log:
         plain = json.loads(json_text(facts))
         self._put(lambda backend: SERVICES[self.name].tell(backend, plain))
 
-    def close(self, *, ended: bool = True) -> None:
-        """Ends the service's run, once it has all, or after `FINISH_SECONDS`.
+    def end(self, *, ended: bool = True) -> None:
+        """Has the service's run end once it has all, which `close` waits for.
 
         Args:
             ended: False for a run that was broken off, which the service is told.
         """
-        atexit.unregister(self._close_broken_off)
-        if self._error or not self._thread.is_alive():
-            return
-        self._ended = ended
-        with suppress(Full):
-            self._writes.put_nowait(None)
-        self._thread.join(FINISH_SECONDS + 5)
+        if self._ended is None:
+            self._ended = ended
+            with suppress(Full):
+                self._writes.put_nowait(None)
+
+    def wait(self, until: float) -> None:
+        """Waits up to a time of `time.monotonic` until the service has all."""
+        self._thread.join(max(0.0, until - time.monotonic()))
         if self._thread.is_alive():
             self.warn(f"logger {self.name}: has not taken all in {FINISH_SECONDS} seconds")
         elif self.failed > 1:
             self.warn(f"logger {self.name}: did not take {self.failed} writes")
 
-    def _close_broken_off(self) -> None:
-        self.close(ended=False)
+
+def close(logs: Iterable[Log], *, ended: bool = True) -> None:
+    """Ends the runs of services, all of them at once, and waits for each until it has all, or for
+    `FINISH_SECONDS` together; arguments as of `Log.end`.
+    """
+    open_ones = [log for log in logs if log in running]
+    for log in open_ones:
+        log.end(ended=ended)
+    until = time.monotonic() + FINISH_SECONDS + 5
+    for log in open_ones:
+        running.remove(log)
+        log.wait(until)
+
+
+def _close_broken_off() -> None:
+    close([*running], ended=False)
 
 
 @contextmanager

@@ -10,9 +10,9 @@ from pathlib import Path
 from detectron2.utils.events import EventWriter, get_event_storage
 from omegaconf import OmegaConf
 
-from resnext_backbones.engine.loggers.backend import begun
-from resnext_backbones.engine.loggers.log import Log
+from resnext_backbones.engine.loggers.log import Log, close
 from resnext_backbones.engine.loggers.services import Run
+from resnext_backbones.engine.record import begun
 from resnext_backbones.tasks.detectron2.experiments import Experiment, LazyExperiment
 
 WINDOW = 20  # scalars are as in TensorBoard's file: a median over so many steps
@@ -21,32 +21,33 @@ logger = logging.getLogger(__name__)
 
 
 class LogWriter(EventWriter):
-    """Writes what is new among the scalars to a log, and first what the run began with."""
+    """Writes what is new among the scalars to logs, and first what the run began with."""
 
-    def __init__(self, log: Log, work_dir: Path) -> None:
-        self.log, self.work_dir = log, work_dir
+    def __init__(self, logs: Sequence[Log], work_dir: Path) -> None:
+        self.logs, self.work_dir = logs, work_dir
         self.last = -1
         self.has_begun = False
 
     def write(self) -> None:
-        if not self.has_begun:
-            self.log.tell(begun(self.work_dir))
-            self.has_begun = True
+        for log in () if self.has_begun else self.logs:
+            log.tell(begun(self.work_dir))
+        self.has_begun = True
         rows: dict[int, dict[str, float]] = {}
         for name, (value, step) in get_event_storage().latest_with_smoothing_hint(WINDOW).items():
             if step > self.last:
                 rows.setdefault(step, {})[name] = value
         for step in sorted(rows):
-            self.log.scalars(rows[step], step)
+            for log in self.logs:
+                log.scalars(rows[step], step)
         self.last = max([self.last, *rows])
 
     def close(self) -> None:
         # Detectron2 closes writers in a `finally`: of a run that is broken off, too.
-        self.log.close(ended=sys.exc_info()[0] is None)
+        close(self.logs, ended=sys.exc_info()[0] is None)
 
 
 def writers(names: Sequence[str], experiment: Experiment, *, resumed: bool) -> list[EventWriter]:
-    """Returns a writer for each of `engine.loggers.LOGGERS` that is named but TensorBoard, which
+    """Returns a writer for those of `engine.loggers.LOGGERS` that are named but TensorBoard, which
     Detectron2 has; errors as of `Log`.
     """
     asked = [name for name in dict.fromkeys(names) if name != "tensorboard"]
@@ -57,7 +58,8 @@ def writers(names: Sequence[str], experiment: Experiment, *, resumed: bool) -> l
     values = {key: str(value) for key, value in _flat(plain).items()}
     text = "\n".join(f"{key}: {value}" for key, value in values.items())
     run = Run(work_dir, work_dir, text, values)
-    return [LogWriter(Log(name, run, logger.warning, resumed=resumed), work_dir) for name in asked]
+    logs = [Log(name, run, logger.warning, resumed=resumed) for name in asked]
+    return [LogWriter(logs, work_dir)]
 
 
 def _flat(values: object, place: str = "") -> dict[str, object]:

@@ -11,19 +11,7 @@ pytest.importorskip("detectron2", reason="Detectron2 is not installed")
 from detectron2.engine.hooks import PeriodicWriter
 from detectron2.engine.train_loop import TrainerBase
 
-from resnext_backbones.tasks.detectron2.loggers import LogWriter
-
-
-class Log:
-    """Keeps how it was closed."""
-
-    def __init__(self) -> None:
-        self.closed: list[bool] = []
-
-    def tell(self, _: object) -> None: ...
-
-    def close(self, *, ended: bool) -> None:
-        self.closed.append(ended)
+from resnext_backbones.tasks.detectron2 import loggers
 
 
 class Trainer(TrainerBase):
@@ -37,11 +25,14 @@ class Trainer(TrainerBase):
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_run_that_fails_is_broken_off(tmp_path: Path, fails: bool) -> None:
-    log, trainer = Log(), Trainer(fails)
-    trainer.register_hooks([PeriodicWriter([LogWriter(log, tmp_path)])])
+def test_a_run_that_fails_is_broken_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    closed, trainer = [], Trainer(fails)
+    monkeypatch.setattr(loggers, "close", lambda _, *, ended: closed.append(ended))
+    trainer.register_hooks([PeriodicWriter([loggers.LogWriter([], tmp_path)])])
     try:
         trainer.train(0, 2)
     except FloatingPointError:
         assert fails
-    assert log.closed == [not fails]
+    assert closed == [not fails]
