@@ -86,6 +86,20 @@ class ReadsCompleted:
             coco.found.tell(log_info, log_warning)
         return coco
 
+    def filter_data(self) -> list[Any]:
+        """Leaves images out of training as MMDetection does, and says how many, since an evaluation
+        of the same file counts them.
+        """
+        data: Any = self
+        kept = super().filter_data()  # type: ignore[misc]
+        if (left := len(data.data_list) - len(kept)) and is_main_process():
+            log_info(
+                f"annotation file {data.ann_file}: {left} of {len(data.data_list)} images are left "
+                f"out of training, by filter_cfg {dict(data.filter_cfg)}: they have no object of "
+                "the classes, or are smaller"
+            )
+        return kept
+
     def _serialize_data(self) -> tuple[Any, Any]:
         """Packs the images as MMEngine does, which takes no list without any: all of a file of
         background may be left out, beside others.

@@ -30,8 +30,6 @@ from resnext_backbones.data.rules import Use
 from resnext_backbones.engine.fit import log_info, log_warning
 from resnext_backbones.errors import InputError
 
-TRUTH = Use(evaluate=True)
-
 LEAST_SIDE = 1
 """A box must be wider and higher than this, in pixels, to be trained with."""
 
@@ -64,7 +62,7 @@ def to_tensor(pixels: NDArray[np.uint8]) -> tv_tensors.Image:
 
 
 def coco_split(
-    data_root: str, ann_file: str, image_folder: str, indices: int | None, use: Use = TRUTH
+    data_root: str, ann_file: str, image_folder: str, indices: int | None, use: Use
 ) -> CocoDetection:
     """Returns the images of an annotation file, or the first `indices` of them; InputError: a file
     is missing or wrong for this use.
@@ -117,9 +115,15 @@ class CocoInstances(Dataset):
         self.annotations: Annotations = split.annotations
         self.root, self.train = Path(split.root), train
         if train:
+            listed = len(split.ids)
             split.ids = [i for i in split.ids if any(map(is_usable, self.coco.imgToAnns[i]))]
             if not split.ids:
                 raise InputError(f"images of {split.root}: none has an instance to train with")
+            if (left := listed - len(split.ids)) and is_main_process():
+                log_info(
+                    f"annotation file {self.annotations.path}: {left} of {listed} images are left "
+                    "out of training: they have no instance to train with"
+                )
         self.image_ids: list[int] = split.ids
         keys = {"image_id", "boxes", "labels"} | ({"masks"} if masks else set())
         self.wrapped = wrap_dataset_for_transforms_v2(split, target_keys=keys if train else None)

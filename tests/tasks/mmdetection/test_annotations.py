@@ -22,7 +22,7 @@ from mmengine.registry import DATASETS, METRICS, init_default_scope
 from PIL import Image
 
 from resnext_backbones.errors import InputError
-from resnext_backbones.tasks.mmdetection import checks
+from resnext_backbones.tasks.mmdetection import checks, completed
 from resnext_backbones.tasks.mmdetection.annotations import write_names
 from resnext_backbones.tasks.mmdetection.checks import check_data
 from resnext_backbones.tasks.mmdetection.completed import use_twins
@@ -278,7 +278,9 @@ def test_categories_beside_the_classes_are_told(
         check_data(config(tmp_path, ("circle",)), "train")
 
 
-def test_a_second_file_may_show_background_alone(tmp_path: Path) -> None:
+def test_a_second_file_may_show_background_alone(tmp_path: Path, monkeypatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(completed, "log_info", said.append)
     for name in ("train", "more", "val"):
         write(tmp_path, (lambda c: c["annotations"].clear()) if name == "more" else None, name)
     cfg = config(tmp_path)
@@ -287,6 +289,8 @@ def test_a_second_file_may_show_background_alone(tmp_path: Path) -> None:
     cfg.train_dataloader.dataset = {"type": "ConcatDataset", "datasets": [first, second]}
     check_data(cfg, "train")
     assert len(DATASETS.build(cfg.train_dataloader.dataset)) == 3
+    (line,) = (line for line in said if "left out of training" in line)
+    assert line.startswith(f"annotation file {tmp_path / 'more.json'}: 3 of 3 images are left out")
     del second["filter_cfg"]
     cfg.train_dataloader.dataset.datasets = [first, second]
     assert len(DATASETS.build(cfg.train_dataloader.dataset)) == 6

@@ -11,6 +11,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
+from resnext_backbones.data.rules import Use
+from resnext_backbones.tasks.torchvision import instances
 from resnext_backbones.tasks.torchvision.instances import coco_split
 from resnext_backbones.tasks.torchvision.metrics import coco_scores
 
@@ -48,8 +50,13 @@ def test_instances_are_those_of_the_annotations(
 
 
 def test_an_image_without_instances_is_evaluated(
-    config: Callable[..., Config], coco_tiny: Path, tmp_path: Path
+    config: Callable[..., Config],
+    coco_tiny: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(instances, "log_info", said.append)
     cfg = config()
     root = tmp_path / "coco"
     (root / "annotations").mkdir(parents=True)
@@ -62,6 +69,7 @@ def test_an_image_without_instances_is_evaluated(
         (root / path).write_text(json.dumps(content))
     cfg.train_dataloader.dataset.data_root = cfg.val_dataloader.dataset.data_root = str(root)
     assert len(DATASETS.build(cfg.train_dataloader.dataset)) == 5
+    assert sum("1 of 6 images are left out of training" in line for line in said) == 1
     samples = DATASETS.build(cfg.val_dataloader.dataset)
     assert len(samples) == 6
     assert samples[0]["targets"] == {"image_id": samples.image_ids[0]}
@@ -77,7 +85,8 @@ def test_annotations_without_area_and_iscrowd_are_evaluated(
     for annotation in content["annotations"]:
         del annotation["area"], annotation["iscrowd"]
     (root / "annotations" / f"instances_{VAL}.json").write_text(json.dumps(content))
-    split = coco_split(str(root), f"annotations/instances_{VAL}.json", VAL, indices=2)
+    file = f"annotations/instances_{VAL}.json"
+    split = coco_split(str(root), file, VAL, indices=2, use=Use(evaluate=True))
     nothing = {"image_id": split.ids[0], "category_id": 1, "bbox": [0, 0, 1, 1], "score": 0.5}
     metrics = coco_scores(split.coco, [nothing], split.ids, ("bbox",))
     assert metrics["bbox_mAP"] == 0
