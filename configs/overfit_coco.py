@@ -2,13 +2,14 @@
 
 COCO_ROOT=data/coco_tiny python tools/train.py configs/overfit_coco.py --amp bf16
 
-It is evaluated on the images that it is trained on: AP near 100 says that annotations, losses,
-weights and evaluation fit together, and nothing about other images. Of 80 images of COCO it reached
-0.959 box and 0.847 mask AP at IoU 0.5.
+It takes the first hundred of COCO_ROOT's, and is evaluated on the images that it is trained on: AP
+near 100 says that annotations, losses, weights and evaluation fit together, and nothing about other
+images. Of 80 images of COCO it reached 0.959 box and 0.847 mask AP at IoU 0.5.
 """
 
 _base_ = "./demo_coco.py"
 
+images = 100  # of a whole COCO, too; those without objects are evaluated alone
 image_scale = (320, 320)
 batch_size = 2
 max_epochs = 80
@@ -41,16 +42,18 @@ resize = dict(type="Resize", scale=image_scale, keep_ratio=True)
 train_dataloader = dict(
     batch_size=batch_size,
     dataset=dict(
+        indices=images,
         pipeline=[
             resize if t["type"] == "Resize" else t
             for t in _base_.train_pipeline
             if t["type"] != "RandomFlip"  # what is learnt by heart is shown as it is
-        ]
+        ],
     ),
 )
 val_dataloader = dict(
     batch_size=batch_size,
     dataset=dict(
+        indices=images,
         ann_file="annotations/instances_train2017.json",
         data_prefix=dict(img="train2017/"),
         pipeline=[resize if t["type"] == "Resize" else t for t in _base_.test_pipeline],

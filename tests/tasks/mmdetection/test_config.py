@@ -90,6 +90,13 @@ def test_the_configs_are_those_promised() -> None:
     assert set(ALL) == EXPECTED | JITTERED.keys()
 
 
+def test_what_is_learned_by_heart_is_few_images_of_any_coco() -> None:
+    cfg = load_config("overfit_coco")
+    train, val = cfg.train_dataloader.dataset, cfg.val_dataloader.dataset
+    assert train.indices == val.indices == 100
+    assert [train[key] for key in ("ann_file", "data_prefix")] == [val.ann_file, val.data_prefix]
+
+
 @pytest.mark.parametrize("name", JITTERED)
 def test_large_scale_jitter_trains_all_of_the_network_as_the_strong_baselines_do(name: str) -> None:
     cfg = load_config(name)
