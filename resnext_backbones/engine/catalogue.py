@@ -15,6 +15,9 @@ INSTALLED_CONFIGS = Path(__file__).parents[1] / ".mim" / "configs"
 METRICS = ("box AP", "mask AP", "top-1", "top-1 error")
 UNPUBLISHED = "no published result"
 
+NEARLY = 0.8
+"""Names that agree so far are one name, misspelt, where nothing else could be meant."""
+
 
 @dataclass(frozen=True)
 class Result:

@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from mmengine.registry import MODELS
 
-from resnext_backbones.engine.checks.signatures import arguments, registered
+from resnext_backbones.engine.checks.arguments import arguments
 from resnext_backbones.engine.peak import PROCESS, process_peak
 from resnext_backbones.engine.walk import value_at
 from resnext_backbones.errors import InputError
@@ -21,7 +20,8 @@ SAID_BY = (
 )  # fmt: skip
 """PyTorch, CUDA's libraries, OpenCV, NumPy and Linux say so that there is no memory."""
 
-HALVED = ("resnext_backbones.Bfloat16OptimWrapper", "AmpOptimWrapper")
+HALVED = {"resnext_backbones.Bfloat16OptimWrapper": "bf16", "AmpOptimWrapper": "fp16"}
+"""Optimiser wrappers of configs that compute in mixed precision, and in which."""
 
 RECOMPUTE = {
     "resnext_backbones.ImageClassifier": "model.network.recompute",
@@ -121,6 +121,10 @@ def recompute_setting(cfg: Any) -> str:
     backbone = value_at(cfg, "model.backbone")
     if not isinstance(backbone, Mapping):
         return ""
+    from mmengine.registry import MODELS  # Detectron2's engine does without MMEngine
+
+    from resnext_backbones.engine.checks.signatures import registered
+
     built = registered(MODELS, backbone.get("type"), backbone)
     return WITH_CP if built is not None and "with_cp" in arguments(built)[0] else ""
 

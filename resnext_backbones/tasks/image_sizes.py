@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from resnext_backbones.engine.memory import HALVED
 from resnext_backbones.engine.walk import dicts_with, value_at
 from resnext_backbones.tasks.engines import MMDETECTION, OWN_MODELS, PRETRAINING
 
 MULTIPLE = 32
 """Detectors pad the sides of images to this."""
-
-WRAPPERS = {"resnext_backbones.Bfloat16OptimWrapper": "bf16", "AmpOptimWrapper": "fp16"}
-"""Optimiser wrappers of configs that compute in mixed precision."""
 
 
 def largest_size(cfg: Any) -> tuple[int, int] | None:
@@ -28,7 +26,7 @@ def largest_size(cfg: Any) -> tuple[int, int] | None:
 
 def precision_of(cfg: Any) -> str:
     """Returns the mixed precision that a config asks for, bf16 or fp16; "" for none."""
-    return WRAPPERS.get(value_at(cfg, "optim_wrapper.type") or "", "")
+    return HALVED.get(value_at(cfg, "optim_wrapper.type") or "", "")
 
 
 def is_grouped(cfg: Any) -> bool:

@@ -17,9 +17,9 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from resnext_backbones.engine.catalogue import config_names
+from resnext_backbones.engine.checks.arguments import arguments
 from resnext_backbones.engine.checks.packages import PACKAGES, check_packages
 from resnext_backbones.engine.checks.settings import READ, check_option, unread
-from resnext_backbones.engine.checks.signatures import arguments
 from resnext_backbones.engine.checks.table import check_run
 from resnext_backbones.engine.config import read_config
 from resnext_backbones.engine.walk import walk

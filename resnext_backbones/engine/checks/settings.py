@@ -10,7 +10,7 @@ from typing import Any
 
 from mmengine.runner import Runner
 
-from resnext_backbones.engine.catalogue import closest
+from resnext_backbones.engine.catalogue import NEARLY, closest
 from resnext_backbones.engine.checks.signatures import DATASET
 from resnext_backbones.engine.walk import walk
 from resnext_backbones.errors import InputError
@@ -41,9 +41,6 @@ OWN = frozenset({"data_root", "networks", "tune"})
 
 LIKE = 0.88
 """Names that agree so far are one name, misspelt."""
-
-NEARLY = 0.8
-"""Where nothing else could be meant, this is enough."""
 
 VARIABLES = frozenset({"test_pipeline", "train_pipeline", "val_pipeline", "test_dataloaders"})
 """Variables of many configs, whose names are like others."""

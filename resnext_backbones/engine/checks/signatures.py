@@ -14,6 +14,7 @@ from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.utils.data import DataLoader
 
 from resnext_backbones.engine.catalogue import closest
+from resnext_backbones.engine.checks.arguments import arguments
 from resnext_backbones.errors import InputError
 
 SCOPE, SCOPE_OF_OWN = "_scope_", "resnext_backbones"
@@ -195,29 +196,6 @@ def _check_optimiser(cfg: Any) -> None:
     if clip and (function := CLIPS.get(clip.get("type", "norm"))):
         known = inspect.signature(function).parameters.keys() - {"parameters"} | {"type"}
         _check_keys(cfg, "optim_wrapper.clip_grad", clip, known, f"{function.__name__} has none")
-
-
-def arguments(built: Callable[..., Any]) -> tuple[set[str], set[str], bool]:
-    """Returns the names that a class or function takes, those that it needs, and whether it may
-    take others: a class that hands on what it does not know takes what its bases do.
-    """
-    bases = built.__mro__[:-1] if inspect.isclass(built) else ()
-    inits: list[Any] = [vars(base)["__init__"] for base in bases if "__init__" in vars(base)]
-    chain: list[Any] = inits if inspect.isclass(built) else [built]
-    names: set[str] = set()
-    needed: set[str] | None = None
-    for function in chain:
-        try:
-            found = inspect.signature(function).parameters.values()
-        except (TypeError, ValueError):  # of what is written in C
-            return names, needed or set(), True
-        own = [p for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-        names |= {p.name for p in own}
-        if needed is None:
-            needed = {p.name for p in own if p.default is p.empty} - {"self"}
-        if not any(p.kind is p.VAR_KEYWORD for p in found):
-            return names - {"self"}, needed, False
-    return names - {"self"}, needed or set(), bool(chain)
 
 
 def _names(known: Registry) -> Iterator[str]:

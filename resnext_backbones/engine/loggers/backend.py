@@ -48,7 +48,7 @@ class RunLogger(BaseVisBackend):
         run = Run(
             work_dir=Path(config.work_dir).resolve(),
             folder=Path(self._save_dir),
-            text=config.pretty_text,
+            pretty_text=config.pretty_text,
             values=config.to_dict(),
         )
         warn = MMLogger.get_current_instance().warning

@@ -14,13 +14,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from mmengine.visualization import (
-    ClearMLVisBackend,
-    MLflowVisBackend,
-    TensorboardVisBackend,
-    WandbVisBackend,
-)
-
 from resnext_backbones.io import json_text
 
 PROJECT = "resnext_backbones"
@@ -40,21 +33,16 @@ class Run:
     Attributes:
         work_dir: absolute.
         folder: of this start of the run, for files of the logger's own.
-        text: the whole config, as text.
+        pretty_text: the whole config, by the name that backends read it by of MMEngine's.
         values: the same, as plain values.
         known_as: the service's name for the run that this one goes on with; "" where it is new.
     """
 
     work_dir: Path
     folder: Path
-    text: str
+    pretty_text: str
     values: Mapping[str, Any]
     known_as: str = ""
-
-    @property
-    def pretty_text(self) -> str:
-        """Returns the config as backends read it of MMEngine's."""
-        return self.text
 
     def to_dict(self) -> Mapping[str, Any]:
         """Returns the values as backends read them of MMEngine's config."""
@@ -79,6 +67,8 @@ class Service:
 
 
 def _tensorboard(run: Run) -> tuple[Any, str]:
+    from mmengine.visualization import TensorboardVisBackend
+
     backend = TensorboardVisBackend(str(run.folder))
     backend.add_config(run)
     return backend, ""
@@ -101,6 +91,7 @@ def _be_quiet() -> None:
 def _wandb(run: Run) -> tuple[Any, str]:
     _be_quiet()
     import wandb
+    from mmengine.visualization import WandbVisBackend
 
     known_as = run.known_as or uuid4().hex[:8]
     backend = WandbVisBackend(
@@ -122,6 +113,7 @@ def _wandb(run: Run) -> tuple[Any, str]:
 def _mlflow(run: Run) -> tuple[Any, str]:
     _be_quiet()
     import mlflow
+    from mmengine.visualization import MLflowVisBackend
 
     given = os.environ.get("MLFLOW_TRACKING_URI")  # which MLflow sets as well, from here on
     uri = given or f"sqlite:///{run.work_dir / 'mlflow.db'}"
@@ -137,9 +129,7 @@ def _mlflow(run: Run) -> tuple[Any, str]:
         tracked_config_keys={},
         artifact_location=(run.work_dir / "mlflow").as_uri() if not given else None,
     )
-    backend.add_config(
-        run
-    )  # the text; parameters cannot change, and those of a run that goes on do
+    backend.add_config(run)  # the text; parameters cannot change, and those of a resumed run do
     if not run.known_as:
         flat = backend._flatten(run.values).items()
         mlflow.log_params({key: str(value)[:MLFLOW_LENGTH] for key, value in flat})
@@ -148,6 +138,7 @@ def _mlflow(run: Run) -> tuple[Any, str]:
 
 def _clearml(run: Run) -> tuple[Any, str]:
     from clearml import Task
+    from mmengine.visualization import ClearMLVisBackend
 
     Task.set_random_seed(None)  # which else sets Python's, NumPy's and PyTorch's
     known_as = "" if Task.is_offline() else run.known_as
@@ -169,7 +160,7 @@ def _clearml(run: Run) -> tuple[Any, str]:
     return backend, backend._task.id
 
 
-def _break_off_clearml(backend: ClearMLVisBackend) -> None:
+def _break_off_clearml(backend: Any) -> None:
     # `close` asks for a completed task, which the server refuses for one that has failed.
     backend._task.mark_failed(ignore_errors=True, status_reason="broken off")
     backend.close()

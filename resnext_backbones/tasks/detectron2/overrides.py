@@ -8,9 +8,8 @@ from typing import Any
 
 from detectron2.utils.registry import locate
 
-from resnext_backbones.engine.catalogue import closest
-from resnext_backbones.engine.checks.settings import NEARLY
-from resnext_backbones.engine.checks.signatures import arguments
+from resnext_backbones.engine.catalogue import NEARLY, closest
+from resnext_backbones.engine.checks.arguments import arguments
 from resnext_backbones.errors import InputError
 
 TARGET = "_target_"

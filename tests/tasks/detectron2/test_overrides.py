@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 pytest.importorskip("detectron2", reason="Detectron2 is not installed")
@@ -22,6 +25,16 @@ REFUSED = {
     "dataloader.train.num_worker=0": "dataloader.train has no num_worker, .*num_workers",
 }
 TAKEN = ("optimizer.lr=0.1", "train.seed=3", "train.something=1", "dataloader.train.num_workers=0")
+
+
+def test_no_other_engine_is_needed() -> None:
+    """Neither MMEngine nor what else the package's extras bring is imported."""
+    absent = ("mmengine", "mmcv", "mmdet", "rich")
+    program = (
+        f"import sys; sys.modules.update(dict.fromkeys({absent})); "
+        "import resnext_backbones.tasks.detectron2.run"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 @pytest.mark.parametrize("override", REFUSED)
