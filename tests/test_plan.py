@@ -64,7 +64,8 @@ def test_the_changes_of_a_config_and_their_command_lines() -> None:
         *(f"model.backbone.with_cp={mode}" for mode in ("inner", "block", "pair")),
         "model.backbone.frozen_stages=2",
         "train_dataloader.batch_size=1",
-        "train_dataloader.batch_size=1 optim_wrapper.accumulative_counts=2",
+        "train_dataloader.batch_size=1 optim_wrapper.accumulative_counts=2 "
+        "auto_scale_lr.base_batch_size=8",  # of 16: MMEngine scales the rate by one part of a batch
     ]
     *_, least = to_fit(cfg, now)
     assert least == Setting("bf16", 1, 2, "pair")

@@ -90,14 +90,26 @@ class ReportHook(Hook):
             kept = keep if is_frozen(backbone) else "all of the backbone is trained"
             why = self.changed or "none given (--weights)"
             runner.logger.warning(f"weights: random: {why}; {kept}")
-        scaling = runner.auto_scale_lr or {}
-        base = scaling.get("base_batch_size")
         batch = runner.world_size * runner.train_dataloader.batch_sampler.batch_size
-        if not scaling.get("enable") and base not in (None, batch):
-            runner.logger.warning(
-                f"learning rate: the config's is for {base} images a step, and there are {batch}; "
-                "auto_scale_lr.enable=True scales it"
-            )
+        if said := unlike_rate(runner.cfg, batch):
+            runner.logger.warning(said)
+
+
+def unlike_rate(cfg: Mapping[str, Any], batch: int) -> str:
+    """Returns that the learning rate of a config is for other steps, in words; "" where it is not.
+
+    Args:
+        batch: images that all processes compute at once; a step may take several times as many.
+    """
+    scaling = cfg.get("auto_scale_lr") or {}
+    base, images = scaling.get("base_batch_size"), batch
+    images *= cfg.get("optim_wrapper", {}).get("accumulative_counts", 1)
+    if scaling.get("enable") or base in (None, images):
+        return ""
+    return (
+        f"learning rate: the config's is for {base} images a step, and there are {images}; "
+        "auto_scale_lr.enable=True scales it"
+    )
 
 
 def _weights_source(runner: Any, backbone: nn.Module, loaded: str) -> str:

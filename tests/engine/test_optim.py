@@ -1,4 +1,4 @@
-"""bfloat16 where there is no GPU."""
+"""bfloat16 where there is no GPU, and rates that are for other steps."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch import nn
 
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
+from resnext_backbones.engine.hooks import unlike_rate
 from resnext_backbones.engine.optim import Bfloat16OptimWrapper
 
 
@@ -22,3 +23,11 @@ def test_the_forward_pass_is_in_bfloat16_and_the_weights_are_not() -> None:
     assert model.weight.dtype == torch.float32
     assert not torch.equal(model.weight, before)
     assert model(torch.ones(2, 4)).dtype == torch.float32
+
+
+def test_a_rate_is_for_the_images_of_a_step_in_all_its_parts() -> None:
+    cfg = {"auto_scale_lr": {"base_batch_size": 16}, "optim_wrapper": {"accumulative_counts": 2}}
+    assert not unlike_rate(cfg, 8)
+    assert "is for 16 images a step, and there are 32" in unlike_rate(cfg, 16)
+    assert not unlike_rate({**cfg, "auto_scale_lr": {"base_batch_size": 16, "enable": True}}, 16)
+    assert not unlike_rate({}, 8)

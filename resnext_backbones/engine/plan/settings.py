@@ -12,6 +12,7 @@ from resnext_backbones.engine.memory import recompute_setting
 from resnext_backbones.engine.walk import value_at
 
 BATCH, PARTS = "train_dataloader.batch_size", "optim_wrapper.accumulative_counts"
+RATE_FOR = "auto_scale_lr.base_batch_size"
 FROZEN, TRAINABLE = "model.backbone.frozen_stages", "model.backbone.trainable_layers"
 
 OURS = "resnext_backbones."
@@ -54,11 +55,21 @@ class Setting:
         changed = {
             BATCH: None if self.batch == value_at(cfg, BATCH) else self.batch,
             PARTS: None if self.parts == (value_at(cfg, PARTS) or 1) else self.parts,
+            RATE_FOR: self._rate_for(cfg),
             recompute_setting(cfg): self.recompute,
             frozen_setting(cfg): self.frozen,
         }
         pairs = [f"{place}={value}" for place, value in changed.items() if value is not None]
         return [*given, *(["--cfg-options", *pairs] if pairs else [])]
+
+    def _rate_for(self, cfg: Config) -> str | None:
+        """Returns how many images a rate is for that follows the batch, where that is another now:
+        MMEngine counts the images of a part alone.
+        """
+        own, base = value_at(cfg, PARTS) or 1, value_at(cfg, RATE_FOR)
+        if self.parts == own or not base or not value_at(cfg, "auto_scale_lr.enable"):
+            return None
+        return f"{base * own / self.parts:g}"
 
 
 def as_it_is(cfg: Config, amp: str, batch: int | None) -> Setting:
@@ -80,7 +91,7 @@ def single_changes(cfg: Config, now: Setting) -> Iterator[tuple[str, Setting]]:
         yield f"{BATCH}={half}", replace(now, batch=half)
         if now.batch % 2 == 0:
             both = replace(now, batch=half, parts=2 * now.parts)
-            yield f"{BATCH}={half} {PARTS}={both.parts}", both
+            yield " ".join(both.options(cfg, now.amp)[1:]), both
 
 
 def to_fit(cfg: Config, now: Setting) -> Iterator[Setting]:
