@@ -22,6 +22,9 @@ from resnext_backbones.tasks.classification import (  # noqa: F401
     transforms,
 )
 
+PATHS = ("root", "urls", "sizes", "class_list", "ground_truth", "ground_truth_classes")
+"""A data set names files and folders by these."""
+
 
 def pretrain(cfg: Config) -> Path:
     """Trains a classifier as a config says; returns the work directory, where all output goes.
@@ -45,10 +48,20 @@ def _is_needed(schedule: Mapping[str, Any], epochs: int) -> bool:
 
 
 def set_data_root(cfg: Config, root: str) -> None:
-    """Puts another folder than the config's `data_root` in front of all paths of both data sets."""
+    """Puts another folder than the config's `data_root` in front of all paths of its data sets.
+    InputError: none of those that are trained on begins with it, so that others would be read.
+    """
+    old, moved = cfg.get("data_root"), []
     for part in ("train", "val"):
-        dataset = cfg[f"{part}_dataloader"].dataset
-        for key in ("root", "class_list", "ground_truth", "ground_truth_classes"):
-            if dataset.get(key, "").startswith(cfg.data_root):
-                dataset[key] = root + dataset[key].removeprefix(cfg.data_root)
+        dataset = (cfg.get(f"{part}_dataloader") or {}).get("dataset") or {}
+        for key in PATHS:
+            path = dataset.get(key)
+            if old and isinstance(path, str) and path.startswith(old):
+                dataset[key] = root + path.removeprefix(old)
+                moved.append(part)
+    if "train" not in moved:
+        raise InputError(
+            f"--data-root {root}: no path of train_dataloader.dataset begins with the config's "
+            f"data_root, {old}; set its paths with --cfg-options"
+        )
     cfg.data_root = root

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -147,6 +148,17 @@ def test_another_data_root_is_put_everywhere() -> None:
     set_data_root(cfg, "/other")
     assert cfg.train_dataloader.dataset.root == "/other/train"
     assert cfg.val_dataloader.dataset.class_list == "/other/classes.txt"
+    cfg.train_dataloader.dataset = {"urls": "/other/{00..09}.tar", "class_list": None}
+    set_data_root(cfg, "/third")
+    assert cfg.train_dataloader.dataset.urls == "/third/{00..09}.tar"
+
+
+@pytest.mark.parametrize("change", [{"data_root": None}, {"data_root": "elsewhere"}])
+def test_a_data_root_that_would_change_nothing_is_refused(change: dict[str, Any]) -> None:
+    cfg = Config.fromfile(CONFIGS / "imagenet" / "paper.py")
+    cfg.merge_from_dict(change)
+    with pytest.raises(InputError, match=r"--data-root /other: no path of train_data"):
+        set_data_root(cfg, "/other")
 
 
 @pytest.mark.parametrize(
