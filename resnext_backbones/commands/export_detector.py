@@ -7,16 +7,8 @@ from resnext_backbones.commands.convert import PIXELS
 from resnext_backbones.errors import InputError
 
 NOT_OF_DETECTORS = (
-    "weights",
-    "trunk",
-    "out_indices",
-    "size",
-    "prefix",
-    "int8",
-    "int8_images",
-    "val",
-    "crop",
-)
+    "weights", "trunk", "out_indices", "size", "prefix", "int8", "int8_images", "val", "crop",
+)  # fmt: skip
 """Options of trunks and classifiers alone."""
 
 

@@ -31,6 +31,11 @@ from resnext_backbones.weights.choose import Limits, choose, milliseconds, publi
 from resnext_backbones.weights.publishers import FREE
 from resnext_backbones.weights.registry import REGISTRY
 
+OF_TABLES = (
+    "sort", "licence", "latency", "memory", "size", "batch", "measure", "again", "seconds",
+)  # fmt: skip
+"""These arguments say nothing of configs."""
+
 TIME = {"ms": 1e-3, "s": 1.0}
 
 
@@ -91,18 +96,8 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _no_others(args: argparse.Namespace) -> None:
-    """Raises InputError where there is an argument that says nothing of configs."""
-    for name in (
-        "sort",
-        "licence",
-        "latency",
-        "memory",
-        "size",
-        "batch",
-        "measure",
-        "again",
-        "seconds",
-    ):
+    """Raises InputError where there is one of `OF_TABLES`."""
+    for name in OF_TABLES:
         if getattr(args, name):
             raise InputError(f"--{name}: configs have none; leave out --configs, or this")
 

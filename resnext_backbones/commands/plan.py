@@ -9,6 +9,7 @@ No GPU is needed, and no data.
 """
 
 import argparse
+from functools import partial
 
 from resnext_backbones.commands.arguments import add, byte_count, image_size, positive
 
@@ -47,9 +48,7 @@ def run(args: argparse.Namespace) -> None:
     from resnext_backbones.reports.plan import more_text, now_text
     from resnext_backbones.tasks.plan import on_gpu, plan
 
-    def say(line: str) -> None:
-        print(line, flush=True)
-
+    say = partial(print, flush=True)
     made = plan(
         args.config,
         options=args.cfg_options,

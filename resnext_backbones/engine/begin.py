@@ -26,6 +26,7 @@ from resnext_backbones.engine.checks.network import (
     differences,
     read_checkpoint,
 )
+from resnext_backbones.engine.config import OWN_BACKBONES
 from resnext_backbones.engine.handover import Offer, settle
 from resnext_backbones.engine.hooks import AVERAGED
 from resnext_backbones.engine.walk import dicts_with
@@ -45,7 +46,6 @@ from resnext_backbones.weights.compare import (
 )
 
 HEAD = "network.fc."
-OWN = ("resnext_backbones.ResNeXt", "resnext_backbones.RegNet")
 
 PLUGINS = tuple(f"after_conv{i}_plugin_names" for i in (1, 2, 3))
 """MMDetection's blocks have the names of their plugins there."""
@@ -234,7 +234,7 @@ def _of_parts(cfg: Config) -> Iterator[str]:
 
 def _loads_itself(part: Mapping[str, Any]) -> bool:
     """Tells whether a config's part loads weights by an `init_cfg`, and is not this trunk's."""
-    return part.get("type") not in OWN and any(map(is_pretrained, init_cfgs(part)))
+    return part.get("type") not in OWN_BACKBONES and any(map(is_pretrained, init_cfgs(part)))
 
 
 def _of_part(name: str, module: nn.Module, init_cfg: Mapping[str, Any]) -> Iterator[str]:

@@ -34,6 +34,9 @@ SPLITS = ("train", "val", "test")
 TRAINING = ("train_cfg", "train_dataloader", "optim_wrapper")
 """A config must have these to be trained."""
 
+OWN_BACKBONES = ("resnext_backbones.ResNeXt", "resnext_backbones.RegNet")
+"""Types of this package's trunk in a config of OpenMMLab's."""
+
 RUN_LOGGER = "resnext_backbones.RunLogger"
 
 RECIPES = ("imagenet", "cifar")

@@ -76,7 +76,7 @@ class Peers:
         self.store.set(f"beat/{self.rank}", "0")
         self.store.set(f"facts/{self.rank}", json.dumps(mine))
         keys = [f"facts/{rank}" for rank in range(self.world_size)]
-        self._wait(keys, self.timeout)
+        self._wait(keys)
         found = [json.loads(self.store.get(key)) for key in keys]
         self.names = {rank: each["name"] for rank, each in enumerate(found)}
         self._linger()
@@ -101,16 +101,16 @@ class Peers:
         self.gathered += 1
         keys = [f"gathered/{self.gathered}/{rank}" for rank in range(self.world_size)]
         self.store.set(keys[self.rank], "")
-        self._wait(keys, self.timeout, silence=SILENCE)
+        self._wait(keys, silence=SILENCE)
 
-    def _wait(self, keys: list[str], timeout: float, silence: float = math.inf) -> None:
+    def _wait(self, keys: list[str], silence: float = math.inf) -> None:
         """Waits until each process has set its key; errors as of `gather`.
 
         Args:
             silence: a process that is absent and gives no sign for so many seconds is gone.
         """
         heard: dict[int, tuple[bytes, float]] = {}
-        end = time.monotonic() + timeout
+        end = time.monotonic() + self.timeout
         while not self.store.check(keys):
             if error := self._ended():
                 raise RunError(error)
@@ -118,7 +118,7 @@ class Peers:
             absent = [rank for rank, key in enumerate(keys) if not self.store.check([key])]
             if now > end:
                 raise RunError(
-                    f"{_ranks(absent)} did not come within {timeout:.0f} s; "
+                    f"{_ranks(absent)} did not come within {self.timeout:.0f} s; "
                     f"{len(keys) - len(absent)} of {len(keys)} processes wait for them"
                 )
             for rank in absent if silence < math.inf else ():

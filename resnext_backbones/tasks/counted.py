@@ -17,13 +17,7 @@ from resnext_backbones.engine.plan.settings import Setting
 from resnext_backbones.engine.plan.step import Footprint
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.batches import batch_of, pin
-from resnext_backbones.tasks.engines import (
-    DETECTRON2,
-    PRETRAINING,
-    TORCHVISION,
-    engine_of,
-    task_of,
-)
+from resnext_backbones.tasks.engines import DETECTRON2, PRETRAINING, TORCHVISION, engine_of, task_of
 
 CLASSES = 91
 """A network has so many, as COCO numbers, where its data set would say how many there are."""
@@ -95,6 +89,18 @@ def read(name: str, options: Sequence[str] | None, variant: str | None) -> tuple
     `tasks.plan.plan`.
     """
     engine = planned_engine(name)
+    cfg = without_data(name, engine, options)
+    if variant is not None:
+        use_variant(cfg, variant)
+    if not cfg.get("optim_wrapper") or not cfg.get("train_dataloader"):
+        raise InputError(f"config {name}: has no optim_wrapper or train_dataloader to train with")
+    return cfg, engine
+
+
+def without_data(name: str, engine: str, options: Sequence[str] | None = None) -> Config:
+    """Returns a config whose network can be built before its images are there; errors as of
+    `read_config`.
+    """
     if engine == PRETRAINING:
         from resnext_backbones.tasks.classification import run as _names  # noqa: F401
 
@@ -102,13 +108,9 @@ def read(name: str, options: Sequence[str] | None, variant: str | None) -> tuple
         cfg.model.compiled = False  # the compiler may keep less
     else:
         cfg = task_of(engine, "train").load_config(name, options)
-    if variant is not None:
-        use_variant(cfg, variant)
-    if not cfg.get("optim_wrapper") or not cfg.get("train_dataloader"):
-        raise InputError(f"config {name}: has no optim_wrapper or train_dataloader to train with")
     if engine == TORCHVISION and cfg.model.get("num_classes") is None:
         cfg.model.num_classes = CLASSES
-    return cfg, engine
+    return cfg
 
 
 def planned_engine(name: str) -> str:

@@ -110,10 +110,10 @@ def plan(
     engine = planned_engine(name)
     with processes([f"resnext_backbones.tasks.{engine}.run", Counts.__module__]) as call:
         cfg, _ = read(name, options, variant)
-        found = size or largest_size(cfg)
+        own = largest_size(cfg)
+        found = size or own
         if found is None:
             raise InputError(f"config {name}: does not say how large its images are; give --size")
-        own = largest_size(cfg)
         if own and found != own:
             at, largest = (f"{height} x {width}" for height, width in (found, own))
             say(f"counted at {at}, as --size says; the config trains at up to {largest}")

@@ -12,7 +12,8 @@ from resnext_backbones.engine.catalogue import closest, config_names
 from resnext_backbones.engine.fit import log_warning
 from resnext_backbones.errors import BUILD_ERRORS, NO_GPU_FOR_FP16, InputError
 from resnext_backbones.models import ResNeXt
-from resnext_backbones.tasks.image_sizes import to_multiple
+from resnext_backbones.tasks.engines import DETECTRON2, engine_of
+from resnext_backbones.tasks.image_sizes import largest_size, precision_of, to_multiple
 from resnext_backbones.variants import list_variants
 
 IMAGES, SIZE = 2, (800, 1344)
@@ -80,14 +81,6 @@ def dtype_of(amp: str, device: str) -> torch.dtype:
 
 def _of_config(name: str) -> tuple[nn.Module, int, tuple[int, int] | None, str]:
     """Returns a config's network without memory, and images, size and precision of its steps."""
-    from resnext_backbones.tasks.engines import (
-        DETECTRON2,
-        PRETRAINING,
-        TORCHVISION,
-        engine_of,
-        task_of,
-    )
-
     try:
         engine = engine_of(name)
     except InputError as error:
@@ -98,15 +91,9 @@ def _of_config(name: str) -> tuple[nn.Module, int, tuple[int, int] | None, str]:
     if engine == DETECTRON2:
         return _of_detectron2(name)
     from resnext_backbones.engine.checks.network import build_on_meta
-    from resnext_backbones.engine.config import read_config
-    from resnext_backbones.tasks.image_sizes import largest_size, precision_of
+    from resnext_backbones.tasks.counted import without_data
 
-    read = read_config if engine == PRETRAINING else task_of(engine, "train").load_config
-    if engine == PRETRAINING:
-        from resnext_backbones.tasks.classification import model as _registers  # noqa: F401
-    cfg = read(name)
-    if engine == TORCHVISION and cfg.model.get("num_classes") is None:
-        cfg.model.num_classes = 2  # which the images would say; the head is not measured
+    cfg = without_data(name, engine)
     loader = cfg.get("train_dataloader") or {}
     images = loader.get("batch_size", IMAGES)
     return build_on_meta(cfg), images, largest_size(cfg), precision_of(cfg)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from importlib import import_module
 from typing import Any
 
 import resnext_backbones.adapters.distributions  # noqa: F401
@@ -13,24 +12,17 @@ from torch import nn
 
 from resnext_backbones.adapters.mmengine import init_cfgs, is_pretrained
 from resnext_backbones.engine import fit
-from resnext_backbones.engine.config import read_config
+from resnext_backbones.engine.config import OWN_BACKBONES, read_config
 from resnext_backbones.engine.walk import dicts_with
 from resnext_backbones.errors import InputError
 from resnext_backbones.weights import Preprocessing
 from resnext_backbones.weights.registry import row_named
-
-ADAPTER = "resnext_backbones.adapters.openmmlab"
-IMAGES = "resnext_backbones.tasks.mmdetection.images"
-ANNOTATIONS = "resnext_backbones.tasks.mmdetection.annotations"
-COMPLETED = "resnext_backbones.tasks.mmdetection.completed"
 
 READER = "LoadImageFromFile"
 OWN_READER = f"resnext_backbones.{READER}"
 OTHERS = (READER, "mmcv", "mmdet")
 """A reader's full name begins with one of these where it is OpenMMLab's."""
 
-OWN = "resnext_backbones.ResNeXt"
-OWN_BACKBONES = (OWN, "resnext_backbones.RegNet")
 
 READ_AS = "BGR"
 
@@ -45,11 +37,15 @@ def load_config(name: str, options: Sequence[str] | None = None, **given: Any) -
     """Reads a config as `read_config`, for a detector, whose images and annotations are read as by
     all tools; classes in a file are named in it.
     """
-    import_module(ADAPTER)
+    from resnext_backbones.adapters import openmmlab as _registers  # noqa: F401
+
     cfg = read_config(name, options, **given)
-    import_module(IMAGES)
-    import_module(ANNOTATIONS).write_names(cfg)
-    import_module(COMPLETED).use_twins(cfg)
+    from resnext_backbones.tasks.mmdetection import images as _reader  # noqa: F401
+    from resnext_backbones.tasks.mmdetection.annotations import write_names
+    from resnext_backbones.tasks.mmdetection.completed import use_twins
+
+    write_names(cfg)
+    use_twins(cfg)
     for transform in dicts_with(list(cfg.values()), lambda d: _is_reader(d.get("type"))):
         transform["type"] = OWN_READER
     return cfg
@@ -115,7 +111,7 @@ def pretrained(weights: str, **options: Any) -> dict[str, Any]:
         options: of the backbone, beside a frozen first stage and frozen statistics.
     """
     backbone = {
-        "type": OWN,
+        "type": OWN_BACKBONES[0],
         "variant": row_named(weights).variant,
         "frozen_stages": 1,
         "norm_eval": True,

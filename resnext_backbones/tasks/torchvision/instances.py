@@ -19,11 +19,7 @@ from torchvision.datasets import CocoDetection, wrap_dataset_for_transforms_v2
 from torchvision.transforms import v2
 
 from resnext_backbones.adapters.registry import DATASETS, FUNCTIONS
-from resnext_backbones.data.annotations import (
-    Annotations,
-    find_annotations,
-    read_annotations,
-)
+from resnext_backbones.data.annotations import Annotations, find_annotations, read_annotations
 from resnext_backbones.data.image_check import check_images
 from resnext_backbones.data.pixels import read_image
 from resnext_backbones.data.rules import Use
