@@ -50,11 +50,7 @@ def datasets_of(loader: Any) -> list[MutableMapping[str, Any]]:
 
 def metrics_of(evaluator: Any) -> list[MutableMapping[str, Any]]:
     """Returns the metrics in an evaluator's config that are COCO's."""
-    return list(dicts_with(evaluator, _is_coco_metric))
-
-
-def _is_coco_metric(node: Mapping[str, Any]) -> bool:
-    return measures_coco(class_of(node, METRICS))
+    return list(dicts_with(evaluator, lambda node: measures_coco(class_of(node, METRICS))))
 
 
 def names_of(value: Any, what: str) -> tuple[str, ...]:
