@@ -31,8 +31,12 @@ EARLIER = re.compile(rf"resnext_backbones\.({'|'.join(MOVED)})\b((?:\.\w+)*)")
 
 SPLITS = ("train", "val", "test")
 
-TRAINING = ("train_cfg", "train_dataloader", "optim_wrapper")
-"""A config must have these to be trained."""
+NEEDED = {
+    "training": ("train_cfg", "train_dataloader", "optim_wrapper"),
+    "an evaluation": ("test_dataloader", "test_evaluator"),
+    "a prediction": ("test_dataloader",),
+}
+"""A config must have these for one."""
 
 OWN_BACKBONES = ("resnext_backbones.ResNeXt", "resnext_backbones.RegNet")
 """Types of this package's trunk in a config of OpenMMLab's."""
@@ -109,6 +113,12 @@ def naming(path: Path) -> Iterator[None]:
                 "its run began with"
             ) from error
         raise InputError(f"config {path}: {type(error).__name__}: {error}") from error
+
+
+def check_parts(cfg: Any, use: str) -> None:
+    """Raises InputError where a config lacks a part that is needed for a use, of `NEEDED`."""
+    if absent := [part for part in NEEDED[use] if not cfg.get(part)]:
+        raise InputError(f"config {cfg.filename}: has no {', '.join(absent)}, which {use} needs")
 
 
 @contextmanager
@@ -214,8 +224,7 @@ def for_training(
         loggers: of `engine.loggers`, in the place of TensorBoard, and of those that an earlier run
             wrote into its config; None leaves these.
     """
-    if absent := [part for part in TRAINING if not cfg.get(part)]:
-        raise InputError(f"config {cfg.filename}: has no {', '.join(absent)}, which training needs")
+    check_parts(cfg, "training")
     if resume is None:
         refuse_earlier_run(Path(cfg.work_dir))
     else:

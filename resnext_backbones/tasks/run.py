@@ -18,6 +18,7 @@ from resnext_backbones.engine.begin import Begin
 from resnext_backbones.engine.checks.network import check_checkpoint, read_checkpoint
 from resnext_backbones.engine.checks.outputs import check_folder, check_metrics_file
 from resnext_backbones.engine.checks.table import check_run
+from resnext_backbones.engine.config import check_parts
 from resnext_backbones.engine.fit import WeightsUse, check_weights, fetch_weights, stop_at
 from resnext_backbones.engine.handover import share_weights
 from resnext_backbones.engine.hooks import ReportHook
@@ -111,6 +112,7 @@ class Task:
         Raises:
             InputError, WeightsError: as `train`.
         """
+        check_parts(cfg, "an evaluation")
         name, table = self.metrics(cfg)
         out = out or Path(cfg.work_dir) / f"{name}.json"
         check_metrics_file("--out", out)

@@ -26,6 +26,7 @@ from resnext_backbones.data.find_images import FoundImages
 from resnext_backbones.engine.checkpoints import find_checkpoint
 from resnext_backbones.engine.checks.network import check_checkpoint
 from resnext_backbones.engine.checks.outputs import check_folder
+from resnext_backbones.engine.config import check_parts
 from resnext_backbones.engine.written import unlike_its_run
 from resnext_backbones.errors import BUILD_ERRORS, InputError
 from resnext_backbones.io import atomic_write_text, json_text
@@ -76,6 +77,7 @@ def predict(
             or an image cannot be read, once all others are done.
         WeightsError: the checkpoint cannot be read.
     """
+    check_parts(cfg, "a prediction")
     earlier = _earlier_results(out, overwrite)
     model = _build(cfg, checkpoint)
     classes = model.dataset_meta["classes"]

@@ -153,7 +153,7 @@ def check_data(cfg: Config, mode: str) -> Sequence[str]:
     """
     given_pixels(cfg.model)
     split = "val" if mode == "train" else "test"
-    loader, evaluator = cfg.test_dataloader, cfg.get("test_evaluator")
+    loader, evaluator = cfg.get("test_dataloader"), cfg.get("test_evaluator")
     if mode == "train":
         loader, batch = cfg.get("val_dataloader") or cfg.train_dataloader, cfg.train_dataloader
         evaluator = cfg.get("val_evaluator") if cfg.get("val_dataloader") else None

@@ -206,3 +206,12 @@ def test_images_of_which_nothing_would_be_left(width: int, height: int) -> None:
     else:
         check_thin(dataset, model)
     check_thin(dataset, {"type": "resnext_backbones.TorchvisionSegmenter"})
+
+
+def test_a_config_may_be_for_training_alone(config: Callable[..., Config]) -> None:
+    cfg = config("faster_rcnn_x50_32x4d_fpn_coco")
+    for part in ("test_dataloader", "test_evaluator", "test_cfg"):
+        cfg.pop(part)
+    assert len(TASK.check_data(cfg, "train")) == 80
+    with pytest.raises(InputError, match=r"has no test_dataloader, test_evaluator, which an eval"):
+        evaluate(cfg, "any.pth")
