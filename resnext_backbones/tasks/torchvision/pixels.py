@@ -23,7 +23,7 @@ from resnext_backbones.data.find_images import is_left_over
 from resnext_backbones.data.mask_classes import check_mask_classes
 from resnext_backbones.data.pixels import read_classes, read_image
 from resnext_backbones.data.rules import Use
-from resnext_backbones.engine.fit import log_warning
+from resnext_backbones.engine.fit import log_info, log_warning
 from resnext_backbones.errors import InputError, some
 from resnext_backbones.models.options import check_one_of
 from resnext_backbones.tasks.torchvision.instances import coco_split, to_tensor
@@ -110,6 +110,11 @@ def coco_samples(
     ]
     if not found:
         raise InputError(f"images of {root}: none shows one of VOC's categories")
+    if (left := len(split.ids) - len(found)) and is_main_process():
+        log_info(
+            f"images of {root}: {left} of {len(split.ids)} are left out of training: they show at "
+            f"most {LEAST_AREA} pixels of VOC's categories"
+        )
     return VOC_CLASSES, found
 
 

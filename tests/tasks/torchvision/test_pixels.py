@@ -25,11 +25,16 @@ def splits(cfg: Config) -> list:
     return [DATASETS.build(loader.dataset) for loader in loaders]
 
 
-def test_instances_drawn_as_classes(config: Callable[..., Config], coco_tiny: Path) -> None:
+def test_instances_drawn_as_classes(
+    config: Callable[..., Config], coco_tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("resnext_backbones.tasks.torchvision.pixels.log_info", said.append)
     train, val = splits(config("fcn_x50_32x4d_coco", images=None))
     coco = COCO(coco_tiny / "annotations/instances_val2017.json")
     assert len(val) == len(coco.imgs)
     assert 0 < len(train) < 80
+    assert f"{80 - len(train)} of 80 are left out of training" in said[0]
     names = ["background", *VOC_OF_COCO.values()]
     image_id = max(coco.imgs, key=lambda i: len(coco.imgToAnns[i]))
     index = sorted(coco.imgs).index(image_id)
