@@ -38,7 +38,9 @@ NEEDED = {
 }
 """A config must have these for one."""
 
-OWN_BACKBONES = ("resnext_backbones.ResNeXt", "resnext_backbones.RegNet")
+OWN_BACKBONES = tuple(
+    f"resnext_backbones.{name}" for name in ("ResNeXt", "SEResNeXt", "RegNet", "CSPResNeXt")
+)
 """Types of this package's trunk in a config of OpenMMLab's."""
 
 RUN_LOGGER = "resnext_backbones.RunLogger"

@@ -15,8 +15,11 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from resnext_backbones import Architecture, ResNeXtClassifier, build_backbone
+from resnext_backbones.adapters.backbone import Backbone
+from resnext_backbones.adapters.registry import MODELS as OWN_MODELS
 from resnext_backbones.engine.catalogue import find_config
 from resnext_backbones.engine.checks.network import build_on_meta
+from resnext_backbones.engine.config import OWN_BACKBONES
 from resnext_backbones.engine.fit import check_weights, fetch_weights
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.mmdetection.config import load_config, use_of, use_weights
@@ -67,6 +70,15 @@ def test_other_pixels_are_shown_beside_those_given(source: str, wanted: str) -> 
     assert wanted in message
     assert "data_preprocessor gives RGB, mean (123.675, 116.28, 103.53)" in message
     assert "--allow-mismatch" in message
+
+
+def test_other_pixels_are_refused_by_every_backbone_of_this_package() -> None:
+    kinds = {name: kind for name, kind in OWN_MODELS.module_dict.items() if "." not in name}
+    own = {name for name, kind in kinds.items() if issubclass(kind, Backbone)}
+    assert {f"resnext_backbones.{name}" for name in own} == set(OWN_BACKBONES)
+    for kind in OWN_BACKBONES:
+        with pytest.raises(InputError, match="BGR"):
+            check_weights(use_of(config("detectron2/X-101-32x8d", type=kind)))
 
 
 def test_a_mismatch_may_be_a_warning(monkeypatch) -> None:
