@@ -91,17 +91,20 @@ def test_parts_that_this_machine_has_nothing_for(monkeypatch, tmp_path: Path) ->
 
 
 STARTS = """
-import subprocess, sys, time
+import subprocess, sys
 other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 open(sys.argv[1], "w").write(str(other.pid))
-time.sleep(60)
 """
 
 
-def test_what_a_stopped_part_has_started_is_stopped_as_well(tmp_path: Path) -> None:
+def test_what_a_part_leaves_running_is_stopped(tmp_path: Path) -> None:
     (script := tmp_path / "starts.py").write_text(STARTS)
-    part = gpu.Part(f"{script} {{out}}/pid", None, 1 / 60)
-    ended = gpu.run_parts({"long": part}, tmp_path, device="cpu", minutes=60)
+    parts = {
+        "leaves": gpu.Part(f"{script} {{out}}/pid", None, 1),
+        "long": gpu.Part("-c while(True):pass", None, 1 / 60),
+    }
+    ended = gpu.run_parts(parts, tmp_path, device="cpu", minutes=60)
+    assert ended["leaves"].startswith("done")
     assert ended["long"].startswith("stopped after")
     end = time.monotonic() + 20
     while _lives((tmp_path / "pid").read_text()) and time.monotonic() < end:
