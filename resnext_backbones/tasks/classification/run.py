@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import resnext_backbones.adapters.distributions  # noqa: F401
@@ -13,6 +13,7 @@ from mmengine.config import Config
 from resnext_backbones.engine import runner
 from resnext_backbones.engine.begin import begin
 from resnext_backbones.engine.checks.table import check_run
+from resnext_backbones.engine.walk import dicts_with
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.classification import (  # noqa: F401
     evaluation,
@@ -22,8 +23,9 @@ from resnext_backbones.tasks.classification import (  # noqa: F401
     transforms,
 )
 
-PATHS = ("root", "urls", "sizes", "class_list", "ground_truth", "ground_truth_classes")
-"""A data set names files and folders by these."""
+IMAGES = ("root", "urls")
+BESIDE = ("sizes", "class_list", "ground_truth", "ground_truth_classes")
+"""A data set names by these where its images are, and files that it reads beside them."""
 
 
 def pretrain(cfg: Config) -> Path:
@@ -49,19 +51,33 @@ def _is_needed(schedule: Mapping[str, Any], epochs: int) -> bool:
 
 def set_data_root(cfg: Config, root: str) -> None:
     """Puts another folder than the config's `data_root` in front of all paths of its data sets.
-    InputError: none of those that are trained on begins with it, so that others would be read.
+    InputError: no images that are trained on lie in it, so that others would be read; those at
+    addresses stay, where it is for the images of the evaluation.
     """
-    old, moved = cfg.get("data_root"), []
+    old = cfg.get("data_root") or ""
+    moved: list[tuple[str, Any]] = []
+    left: list[tuple[str, Any]] = []
     for part in ("train", "val"):
-        dataset = (cfg.get(f"{part}_dataloader") or {}).get("dataset") or {}
-        for key in PATHS:
-            path = dataset.get(key)
-            if old and isinstance(path, str) and path.startswith(old):
-                dataset[key] = root + path.removeprefix(old)
-                moved.append(part)
-    if "train" not in moved:
+        sets = (cfg.get(f"{part}_dataloader") or {}).get("dataset")
+        for dataset in list(dicts_with(sets, lambda d: any(d.get(key) for key in IMAGES))):
+            for key in (*IMAGES, *BESIDE):
+                if given := dataset.get(key):
+                    dataset[key] = _moved(given, old, root)
+                    if key in IMAGES:
+                        (left if dataset[key] == given else moved).append((part, given))
+    near = [given for part, given in left if part == "train" and "://" not in str(given)]
+    if not moved or (near and "train" not in dict(moved)):
         raise InputError(
-            f"--data-root {root}: no path of train_dataloader.dataset begins with the config's "
-            f"data_root, {old}; set its paths with --cfg-options"
+            f"--data-root {root}: no images of train_dataloader lie in the config's data_root, "
+            f"{old}; set their paths with --cfg-options"
         )
     cfg.data_root = root
+
+
+def _moved(paths: Any, old: str, new: str) -> Any:
+    """Returns a path, or a list of them, with another folder in front where it lies in `old`."""
+    if isinstance(paths, list | tuple):
+        return [_moved(path, old, new) for path in paths]
+    if not old or not isinstance(paths, str) or not PurePath(paths).is_relative_to(old):
+        return paths
+    return "/".join((new.rstrip("/"), *PurePath(paths).relative_to(old).parts))

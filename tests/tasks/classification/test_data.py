@@ -148,16 +148,41 @@ def test_another_data_root_is_put_everywhere() -> None:
     set_data_root(cfg, "/other")
     assert cfg.train_dataloader.dataset.root == "/other/train"
     assert cfg.val_dataloader.dataset.class_list == "/other/classes.txt"
+    assert "urls" not in cfg.train_dataloader.dataset
     cfg.train_dataloader.dataset = {"urls": "/other/{00..09}.tar", "class_list": None}
     set_data_root(cfg, "/third")
     assert cfg.train_dataloader.dataset.urls == "/third/{00..09}.tar"
+    lists = {"urls": ["/third/a.tar", "/third/b/c.tar"], "sizes": "/third/sizes.json"}
+    cfg.train_dataloader.dataset = {"type": "RepeatDataset", "dataset": lists}
+    set_data_root(cfg, "/fourth/")
+    assert cfg.train_dataloader.dataset.dataset.urls == ["/fourth/a.tar", "/fourth/b/c.tar"]
+    assert cfg.train_dataloader.dataset.dataset.sizes == "/fourth/sizes.json"
 
 
-@pytest.mark.parametrize("change", [{"data_root": None}, {"data_root": "elsewhere"}])
+def test_images_at_an_address_stay_and_those_of_the_evaluation_move() -> None:
+    cfg = Config.fromfile(CONFIGS / "imagenet" / "paper.py")
+    cfg.train_dataloader.dataset = {"urls": "https://host/{00..09}.tar", "class_list": "names"}
+    set_data_root(cfg, "/other")
+    assert cfg.train_dataloader.dataset.urls == "https://host/{00..09}.tar"
+    assert cfg.val_dataloader.dataset.root == "/other/val"
+
+
+OUTSIDE = {"_delete_": True, "root": "/mine", "class_list": "data/imagenet/names.txt"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data_root": None},
+        {"data_root": "elsewhere"},
+        {"train_dataloader.dataset.root": "data/imagenet22k/train"},
+        {"train_dataloader.dataset": OUTSIDE},
+    ],
+)
 def test_a_data_root_that_would_change_nothing_is_refused(change: dict[str, Any]) -> None:
     cfg = Config.fromfile(CONFIGS / "imagenet" / "paper.py")
     cfg.merge_from_dict(change)
-    with pytest.raises(InputError, match=r"--data-root /other: no path of train_data"):
+    with pytest.raises(InputError, match=r"--data-root /other: no images of train_data"):
         set_data_root(cfg, "/other")
 
 
