@@ -28,7 +28,7 @@ from resnext_backbones.export.detector_facts import UNNAMED, coco_names
 from resnext_backbones.export.detector_settings import EXPORTED, check_given, mmdetection_settings
 from resnext_backbones.models.architecture import METADATA, Architecture
 from resnext_backbones.weights.checkpoint import EPS, Checkpoint
-from resnext_backbones.weights.configs import config_section
+from resnext_backbones.weights.configs import config_section, pixels_in
 from resnext_backbones.weights.detector_arithmetic import COCO_ROWS
 from resnext_backbones.weights.detector_eps import batch_norms, eps_of, give_eps
 from resnext_backbones.weights.detector_names import CONTIGUOUS, TORCHVISION
@@ -135,10 +135,7 @@ def _of_run(asked: _Asked, model: Mapping[str, Any]) -> Source:
     if model["type"] != DETECTOR:
         raise InputError(f"{source}: holds a {model['type']}, which is no detector. {EXPORTED}")
     check_given(asked.given, model["network"])
-    shown = model["data_preprocessor"]
-    order = "BGR" if shown.get("rgb_to_bgr") else "RGB"
-    held_pixels = Preprocessing(order, tuple(shown["mean"]), tuple(shown["std"]))
-    agreed("pixels", asked.pixels, held_pixels, source)
+    held_pixels = agreed("pixels", asked.pixels, pixels_in(model, read_as="RGB"), source)
     options = {**(model.get("options") or {}), **asked.given}
     sizes = {name: options.pop(name) for name in ("min_size", "max_size") if name in options}
     backbone = {**model["backbone"], "weights": None}

@@ -15,13 +15,18 @@ def config_section(content: Mapping[str, Any], name: str) -> Any:
     return read_section(meta.get("cfg"), name) if isinstance(meta, Mapping) else None
 
 
-def pixels_in(model: Mapping[str, Any]) -> Preprocessing | None:
-    """Returns the pixels that a model of MMDetection expects; None where its config has none."""
+def pixels_in(model: Mapping[str, Any], read_as: str = "BGR") -> Preprocessing | None:
+    """Returns the pixels that a model expects; None where its config has none.
+
+    Args:
+        read_as: the order of its images, which either word turns: `BGR` in MMDetection, `RGB` of
+            torchvision's detectors.
+    """
     shown = model.get("data_preprocessor") or {}
     if not shown.get("mean"):
         return None
-    # Images are read as BGR, and either word turns them.
-    order = "RGB" if shown.get("bgr_to_rgb") or shown.get("rgb_to_bgr") else "BGR"
+    is_turned = shown.get("bgr_to_rgb") or shown.get("rgb_to_bgr")
+    order = read_as[::-1] if is_turned else read_as
     return Preprocessing(order, tuple(shown["mean"]), tuple(shown["std"]))
 
 

@@ -58,16 +58,23 @@ class Facts:
 
 
 def settings_for(
-    detector: Detector, to: str, pixels: Preprocessing, network: Architecture, class_ids: str
+    detector: Detector,
+    to: str,
+    pixels: Preprocessing,
+    network: Architecture,
+    class_ids: str,
+    *,
+    rounded: bool,
 ) -> str:
-    """Returns the settings of a target, a line each, with which it computes what the source did."""
+    """Returns the settings of a target, a line each, with which it computes what the source did;
+    arguments as of `Facts`.
+    """
     heads = detector.heads
     widths = {
         "fpn": len(heads["fpn.lateral1.weight"]),
         "fc": len(heads["box.fc1.weight"]),
         "mask": len(heads["mask.conv0.weight"]) if detector.has_masks else USUAL["mask"],
     }
-    rounded = detector.layout == TORCHVISION
     name = _name_of(network)
     facts = Facts(
         variant=name or describe(network),

@@ -38,6 +38,18 @@ GENERATOR: dict[str, Any] = {
 }
 """The same anchors in words of MMDetection's configs."""
 
+BESIDE: dict[str, tuple[Any, ...]] = {
+    "rpn_head.anchor_generator.type": ("AnchorGenerator", "mmdet.AnchorGenerator", None),
+    "rpn_head.anchor_generator.center_offset": (0, None),
+    "rpn_head.anchor_generator.centers": (None,),
+    **{
+        f"roi_head.{part}_roi_extractor.roi_layer.{name}": allowed
+        for part in ("bbox", "mask")
+        for name, allowed in (("aligned", (True, None)), ("sampling_ratio", (0, None)))
+    },
+}
+"""Where they are, and how boxes are pooled; None where a config leaves it out."""
+
 
 @dataclass(frozen=True)
 class Detector:
@@ -87,9 +99,9 @@ class Detector:
         read = _checked(theirs, trunk, layout, source)
         for other in _other_anchors(content, notes):
             raise WeightsError(
-                f"weights {source}: the file holds a detector of {layout.name} whose anchors, "
-                f"{other}, are not the default ones, and only these are converted. Nothing was "
-                "written."
+                f"weights {source}: the file holds a detector of {layout.name} whose anchors or "
+                f"pools, {other}, are not the default ones, and only these are converted. Nothing "
+                "was written."
             )
         rows = len(read["box.logits.weight"])
         classes, dropped = rows - 1, 0
@@ -254,8 +266,8 @@ def _expected(
 
 
 def _other_anchors(content: Mapping[str, Any], notes: Mapping[str, Any]) -> Iterator[str]:
-    """Yields what a file says of its anchors that is not the default, which alone the other
-    frameworks' settings are given for.
+    """Yields what a file says of its anchors and pools that is not the default, which alone the
+    other frameworks' settings are given for.
     """
     for name, held in notes.items():
         if ".cell_anchors." in name and isinstance(held, Tensor):
@@ -264,8 +276,27 @@ def _other_anchors(content: Mapping[str, Any], notes: Mapping[str, Any]) -> Iter
             usual = torch.tensor(corners) * size / 2
             if held.shape != usual.shape or not torch.allclose(held.float(), usual, atol=1e-3):
                 yield name
-    generator = value_at(config_section(content, "model"), "rpn_head.anchor_generator")
+    model = config_section(content, "model")
+    generator = value_at(model, "rpn_head.anchor_generator")
     if isinstance(generator, Mapping):
+        same = _in_default_words(generator)
         for name, default in GENERATOR.items():
-            if (said := generator.get(name)) != default:
-                yield f"{name}={said}"
+            if same.get(name) != default:
+                yield f"{name}={generator.get(name)}"
+        for place, allowed in BESIDE.items():
+            if (said := value_at(model, place)) not in allowed:
+                yield f"{place.rpartition('.')[2]}={said}"
+
+
+def _in_default_words(generator: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what MMDetection's anchors are made of, in the words of `GENERATOR` where others say
+    the same: strides of both sides, sizes that are the strides, one scale an octave.
+    """
+    said = dict(generator)
+    strides = said.get("strides") or []
+    said["strides"] = [s[0] if isinstance(s, list) and len({*s}) == 1 else s for s in strides]
+    if said.get("base_sizes") == said["strides"]:
+        said["base_sizes"] = None
+    if said.get("scales") is None and said.get("scales_per_octave") == 1:
+        said["scales"] = [said.get("octave_base_scale")]
+    return said

@@ -30,7 +30,7 @@ from resnext_backbones.weights.find import said_of
 from resnext_backbones.weights.formats import FORMATS
 from resnext_backbones.weights.identify import network_name
 from resnext_backbones.weights.inputs import adapted, input_channels, other_input
-from resnext_backbones.weights.preprocessing import Preprocessing
+from resnext_backbones.weights.preprocessing import SEEN, Preprocessing
 from resnext_backbones.weights.publishers import NONCOMMERCIAL
 from resnext_backbones.weights.registry import Published
 from resnext_backbones.weights.sources import SAVED, locate, row_of, row_of_file, said_in
@@ -272,7 +272,8 @@ def recorded_architecture(
 def recorded(path: Path, content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Returns what a file says of its weights, wherever this package or a run of it writes it."""
     meta = content.get("meta")
-    places = [read_metadata(path), meta, meta.get("facts") if isinstance(meta, Mapping) else None]
+    facts = meta.get("facts") if isinstance(meta, Mapping) else None
+    places = [read_metadata(path), meta, facts, content.get(SEEN)]
     return [place for place in places if isinstance(place, Mapping)]
 
 

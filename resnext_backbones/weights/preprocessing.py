@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 CHANNELS = {"RGB": 3, "BGR": 3, "grey": 1}
 
+SEEN = "preprocessing"
+"""A checkpoint of Detectron2's engine has under this name the pixels that the detector saw."""
+
 
 @dataclass(frozen=True)
 class Preprocessing:

@@ -52,6 +52,9 @@ from resnext_backbones.weights.write import (
 
 State = dict[str, Tensor]
 
+READ_AS = {MMDET: "BGR", TORCHVISION: "RGB"}
+"""So a run's config reads images, by the detector's layout."""
+
 ALIGNED = "aligned"
 """In metadata it says that a detector for torchvision wants the pools and anchors of the others."""
 
@@ -124,8 +127,9 @@ def convert_detector(
     check_whole(trunk, source)
     architecture = architecture_of(source, file, content, trunk, variant)
     known = pixels_of(source) or recorded_pixels(source, file, content, trunk.prefix)
-    if known is None and detector.layout == MMDET:
-        known = said_in([config_section(content, "model") or {}], pixels_in, source)
+    model = config_section(content, "model") or {}
+    if known is None and detector.layout in READ_AS:
+        known = said_in([model], partial(pixels_in, read_as=READ_AS[detector.layout]), source)
     held = pixels or known
     if held is None:
         raise WeightsError(
@@ -154,11 +158,13 @@ def convert_detector(
         changed.append(f"{first}: scaled from std {held.std} to {wanted.std}, which rounds")
     metadata = metadata_of(source, file, variant or trunk.variant, architecture, wanted)
     metadata |= {"norms": "fused" if trunk.fused else "trained"}
-    aligned = detector.layout != TORCHVISION or ALIGNED in said_of(content, trunk.prefix)
+    aligned = detector.layout != TORCHVISION or bool(
+        ALIGNED in said_of(content, trunk.prefix) or model.get(ALIGNED)
+    )
     metadata |= {ALIGNED: "True"} if aligned and to == TORCHVISION else {}
     network = network_of(trunk.state, metadata)
     named = _trunk_names(state, to, network, source) | detector.named(to, class_ids)
-    settings = settings_for(detector, to, wanted, network, class_ids)
+    settings = settings_for(detector, to, wanted, network, class_ids, rounded=not aligned)
     write_file(named, path, _writer(to, path), metadata)
     return Converted(detector, held, wanted, tuple(changed), settings)
 

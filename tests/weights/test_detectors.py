@@ -98,23 +98,62 @@ def test_heads_that_do_not_tell_classes_apart(
         convert_detector(write(state, tmp_path / "w"), tmp_path / "o", "detectron2", pixels=RGB)
 
 
-@pytest.mark.parametrize("scale", [8, 4])
-def test_what_a_config_of_mmdetection_says_counts(scale: int, files: Files, tmp_path: Path) -> None:
-    anchors = f"scales=[{scale}], ratios=[0.5, 1.0, 2.0], strides=[4, 8, 16, 32, 64]"
+ANCHORS = "scales=[8], ratios=[0.5, 1.0, 2.0], strides=[4, 8, 16, 32, 64]"
+POOLED = ")), roi_head=dict(bbox_roi_extractor=dict(roi_layer=dict(aligned=False)"
+
+
+@pytest.mark.parametrize(
+    ("anchors", "why"),
+    [
+        (ANCHORS, ""),
+        (ANCHORS.replace("4,", "(4, 4),") + ", base_sizes=[4, 8, 16, 32, 64]", ""),
+        (ANCHORS.replace("scales=[8]", "octave_base_scale=8, scales_per_octave=1"), ""),
+        (ANCHORS.replace("[8]", "[4]"), r"scales=\[4\]"),
+        (f"{ANCHORS}, type='resnext_backbones.RoundedAnchorGenerator'", "type=resnext_backbones"),
+        (f"{ANCHORS}, center_offset=0.5", "center_offset=0.5"),
+        (f"{ANCHORS}{POOLED}", "aligned=False"),
+    ],
+)
+def test_what_a_config_of_mmdetection_says_counts(
+    anchors: str, why: str, files: Files, tmp_path: Path
+) -> None:
     pixels = f"mean={list(BGR.mean)}, std={list(BGR.std)}, bgr_to_rgb=False"
     cfg = f"model = dict(data_preprocessor=dict({pixels}), rpn_head=dict("
     cfg += f"anchor_generator=dict({anchors})))"
     content = {"meta": {"cfg": cfg}, "state_dict": tensors_in(files("mmdet"))}
     path, out = write(content, tmp_path / "w.pth"), tmp_path / "o.pkl"
-    if scale != 8:
-        with pytest.raises(WeightsError, match=r"anchors, scales=\[4\], are not the default ones"):
+    if why:
+        with pytest.raises(WeightsError, match=f"or pools, {why}.* are not the default ones"):
             convert_detector(path, out, "detectron2")
     else:
         with pytest.raises(InputError, match=r"--pixels RGB, .*w\.pth says BGR, mean"):
             convert_detector(path, out, "detectron2", pixels=RGB)
         assert not out.exists()
         assert convert_detector(path, out, "detectron2").pixels == BGR
-    assert out.exists() == (scale == 8)
+    assert out.exists() == (not why)
+
+
+def test_what_a_run_with_torchvisions_detector_says_counts(files: Files, tmp_path: Path) -> None:
+    pixels = f"mean={list(RGB.mean)}, std={list(RGB.std)}"
+    cfg = f"model = dict(data_preprocessor=dict({pixels}), aligned=True)"
+    held = {f"network.{key}": value for key, value in tensors_in(files("torchvision")).items()}
+    path = write({"meta": {"cfg": cfg}, "state_dict": held}, tmp_path / "w.pth")
+    with pytest.raises(InputError, match=r"--pixels BGR, .*w\.pth says RGB, mean"):
+        convert_detector(path, tmp_path / "o.pkl", "detectron2", pixels=BGR)
+    done = convert_detector(path, tmp_path / "o.pkl", "detectron2")
+    assert done.pixels == RGB
+    assert "POOLER_TYPE ROIAlignV2" in done.settings
+    assert "RoundedAnchorGenerator" not in done.settings
+
+
+def test_pixels_that_a_checkpoint_of_detectron2s_engine_says_count(
+    files: Files, tmp_path: Path
+) -> None:
+    content = {"model": tensors_in(files("detectron2")), "preprocessing": BGR.to_metadata()}
+    path = write(content, tmp_path / "w.pth")
+    with pytest.raises(InputError, match=r"--pixels RGB, .*w\.pth says BGR, mean"):
+        convert_detector(path, tmp_path / "o.pth", "mmdet", pixels=RGB)
+    assert convert_detector(path, tmp_path / "o.pth", "mmdet").pixels == BGR
 
 
 def test_trunks_without_heads_and_what_targets_lack(tmp_path: Path) -> None:

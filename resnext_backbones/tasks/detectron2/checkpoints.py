@@ -17,10 +17,8 @@ from resnext_backbones.weights import Preprocessing, WeightsError
 from resnext_backbones.weights.compare import check_said
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.memory import in_memory
+from resnext_backbones.weights.preprocessing import SEEN
 from resnext_backbones.weights.sources import HUB, locate
-
-PIXELS = "preprocessing"
-"""Under this name a checkpoint says which pixels the detector saw."""
 
 UNFINISHED = ".unfinished"
 LEFT_OUT = ("_momentum", "num_batches_tracked")
@@ -86,7 +84,7 @@ class Checkpointer(SafeCheckpointer):
     """Gives a file its name when it is whole: a run killed while it saves has the one before."""
 
     def __init__(self, model: nn.Module, folder: str, pixels: Preprocessing, **kept: Any) -> None:
-        super().__init__(model, folder, **kept, **{PIXELS: SeenPixels(pixels)})
+        super().__init__(model, folder, **kept, **{SEEN: SeenPixels(pixels)})
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Writes a checkpoint, and notes it as the last one."""

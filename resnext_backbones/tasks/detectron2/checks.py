@@ -28,7 +28,7 @@ from resnext_backbones.engine.checks.packages import PACKAGES
 from resnext_backbones.engine.fit import NONE, WeightsUse, given_by_option, stop_at
 from resnext_backbones.errors import InputError, some
 from resnext_backbones.tasks.detectron2.annotations import check_annotations
-from resnext_backbones.tasks.detectron2.checkpoints import PIXELS, SafeCheckpointer
+from resnext_backbones.tasks.detectron2.checkpoints import SafeCheckpointer
 from resnext_backbones.tasks.detectron2.experiments import Experiment
 from resnext_backbones.tasks.detectron2.zoo import Expected, expected_by
 from resnext_backbones.weights import Preprocessing
@@ -36,6 +36,7 @@ from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.compare import COUNTER
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.load import check_fit, misfit
+from resnext_backbones.weights.preprocessing import SEEN
 
 TRUNK = ("trunk.", "stem.", "res2.", "res3.", "res4.", "res5.")
 BUFFERS = ("pixel_mean", "pixel_std", "cell_anchors", COUNTER)
@@ -156,7 +157,7 @@ def check_weights(
     name = checkpoint or source or ""
     expected = expected_by(name) if name else Expected()
     frozen = backbone.trunk.frozen_stages + 1
-    wanted = Preprocessing.from_metadata(content.get(PIXELS, {})) or expected.pixels
+    wanted = Preprocessing.from_metadata(content.get(SEEN, {})) or expected.pixels
     if source and wanted and len(wanted.mean) != len(experiment.pixels.mean):
         wanted = None  # of other channels, to which `adapt_input` fits them
     use = WeightsUse(
