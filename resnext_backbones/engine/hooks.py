@@ -101,14 +101,16 @@ def unlike_rate(cfg: Mapping[str, Any], batch: int) -> str:
     Args:
         batch: images that all processes compute at once; a step may take several times as many.
     """
-    scaling = cfg.get("auto_scale_lr") or {}
-    base, images = scaling.get("base_batch_size"), batch
-    images *= cfg.get("optim_wrapper", {}).get("accumulative_counts", 1)
-    if scaling.get("enable") or base in (None, images):
+    scaling, optim = cfg.get("auto_scale_lr") or {}, cfg.get("optim_wrapper") or {}
+    base, parts = scaling.get("base_batch_size"), optim.get("accumulative_counts", 1)
+    if scaling.get("enable") or base in (None, images := batch * parts):
         return ""
+    scales = "auto_scale_lr.enable=True"
+    if parts > 1:  # MMEngine scales by the images of one part
+        scales += f" auto_scale_lr.base_batch_size={base / parts:g}"
     return (
         f"learning rate: the config's is for {base} images a step, and there are {images}; "
-        "auto_scale_lr.enable=True scales it"
+        f"{scales} scales it"
     )
 
 

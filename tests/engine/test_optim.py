@@ -28,6 +28,9 @@ def test_the_forward_pass_is_in_bfloat16_and_the_weights_are_not() -> None:
 def test_a_rate_is_for_the_images_of_a_step_in_all_its_parts() -> None:
     cfg = {"auto_scale_lr": {"base_batch_size": 16}, "optim_wrapper": {"accumulative_counts": 2}}
     assert not unlike_rate(cfg, 8)
-    assert "is for 16 images a step, and there are 32" in unlike_rate(cfg, 16)
+    said = unlike_rate(cfg, 16)
+    assert "is for 16 images a step, and there are 32" in said
+    assert "auto_scale_lr.base_batch_size=8 scales it" in said, "as MMEngine counts the images"
+    assert "base_batch_size=" not in unlike_rate({"auto_scale_lr": cfg["auto_scale_lr"]}, 32)
     assert not unlike_rate({**cfg, "auto_scale_lr": {"base_batch_size": 16, "enable": True}}, 16)
     assert not unlike_rate({}, 8)
