@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from resnext_backbones.errors import InputError
 from resnext_backbones.weights.download import download, from_hub, hash_of, path_of
@@ -60,7 +60,10 @@ def locate(source: Source) -> Path:
     """
     source = plain_name(source)
     if str(source).startswith(FILE):  # in its place: a copy would stay as the file was once
-        source = Path(unquote(urlsplit(str(source)).path))
+        host, _, there = unquote(str(source).removeprefix(FILE)).partition("/")
+        if host not in ("", "localhost"):
+            raise WeightsError(f"weights {source}: is of another host; {FILE}/FOLDER/FILE is here")
+        source = Path(f"/{there}")
     text, path = _alias(source), Path(source)
     if text.startswith(HUB):
         return _from_hub(text)

@@ -304,6 +304,8 @@ def test_a_file_by_its_address_is_read_where_it_lies(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"a run/epoch_1.pth: there is no such file"):
         module.locate(path.as_uri())
+    with pytest.raises(WeightsError, match=r"file://weights/x#1\.pth: is of another host"):
+        module.locate("file://weights/x#1.pth")
 
 
 def test_the_hash_is_in_the_name() -> None:
