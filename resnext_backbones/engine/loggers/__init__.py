@@ -10,11 +10,11 @@ from resnext_backbones.extras import installation
 
 LOGGERS: dict[str, tuple[str, ...]] = {
     "tensorboard": ("tensorboard",),
-    "wandb": ("wandb",),
-    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
-    "clearml": ("clearml",),
+    "wandb": ("wandb", "mmengine"),
+    "mlflow": ("mlflow", "sqlalchemy", "alembic", "mmengine"),
+    "clearml": ("clearml", "mmengine"),
 }
-"""What `--loggers` takes; each needs these modules."""
+"""What `--loggers` takes; each needs these modules. Detectron2's engine has TensorBoard itself."""
 
 
 def check_loggers(names: Sequence[str]) -> None:
