@@ -22,8 +22,10 @@ from pathlib import Path
 
 import torch
 
+import resnext_backbones
 from benchmarks.provenance import file_name, hardware
 from resnext_backbones.cli import run_tool
+from resnext_backbones.engine.provenance import commit
 from resnext_backbones.errors import InputError
 from resnext_backbones.io import atomic_write_text
 
@@ -52,7 +54,7 @@ class Part:
         command: arguments of Python; `{out}` is the folder for results, `{scratch}` one that is
             thrown away.
         result: the name of the file that it writes, with the hardware in it; without one a file of
-            its own name says that it passed, and where it is gone it is run again.
+            its own name says of which commit it passed; of another it is run again.
         minutes: that it takes at most.
         gpus: that it needs.
         coco: it reads a COCO tree, which the environment's COCO_ROOT names.
@@ -182,12 +184,12 @@ def run_parts(parts: dict[str, Part], out: Path, *, device: str, minutes: float)
         minutes: a part that could take longer than what is left is not begun.
     """
     end, here = time.monotonic() + 60 * minutes, file_name(hardware(device))
-    ended = {}
+    ended, code = {}, commit(Path(resnext_backbones.__file__).parent)
     for name, part in parts.items():
         left = end - time.monotonic()
         passed = f"{name.replace(' ', '_')}_{{hardware}}.passed"
         there = out / (part.result or passed).format(hardware=here)
-        if there.exists():
+        if there.exists() and (part.result or there.read_text(encoding="utf-8") == code):
             ended[name] = f"is there: {there}"
         elif missing := _missing(part):
             ended[name] = f"left out: {missing}"
@@ -196,7 +198,7 @@ def run_parts(parts: dict[str, Part], out: Path, *, device: str, minutes: float)
         else:
             ended[name] = _run(part, out, device)
             if part.result is None and ended[name].startswith("done"):
-                atomic_write_text(there, f"{ended[name]}\n")
+                atomic_write_text(there, code)
         print(f"{name}: {ended[name]}", flush=True)
     return ended
 

@@ -78,6 +78,9 @@ def test_parts_run_once_and_only_where_time_is_left(command: str, tmp_path: Path
     assert again["a check"].startswith("is there")
     assert again["wrong"].startswith("failed (3)")
     assert result.stat().st_mtime_ns == written
+    next(tmp_path.glob("a_check_*.passed")).write_text("another commit")
+    again = gpu.run_parts(parts, tmp_path, device="cpu", minutes=60)
+    assert again["a check"].startswith("done")
 
 
 def test_parts_that_this_machine_has_nothing_for(monkeypatch, tmp_path: Path) -> None:
