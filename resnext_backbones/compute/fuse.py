@@ -10,7 +10,7 @@ from resnext_backbones.compute.geometry import Geometry
 
 
 def fuse_(owner: nn.Module, conv_name: str, norm_name: str) -> None:
-    """Put one convolution with a bias in the place of two submodules; it is not for training.
+    """Puts one convolution with a bias in the place of two submodules; it is not for training.
 
     Raises:
         ValueError: they cannot be folded.

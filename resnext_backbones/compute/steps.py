@@ -37,7 +37,7 @@ def run(x: Tensor, modules: Iterable[nn.Module], *, fold: bool) -> Tensor:
 
 
 def fuse_pairs_(owner: nn.Module, names: Sequence[str]) -> None:
-    """Put one convolution in the place of each pair among an owner's modules, for inference.
+    """Puts one convolution in the place of each pair among an owner's modules, for inference.
 
     Raises:
         ValueError: a pair cannot be folded; it is named.
@@ -67,5 +67,5 @@ class Steps(nn.Sequential):
         return run(x, self, fold=self.fold)
 
     def fuse_(self) -> None:
-        """Put one convolution in the place of each pair."""
+        """Puts one convolution in the place of each pair."""
         fuse_pairs_(self, list(self._modules))

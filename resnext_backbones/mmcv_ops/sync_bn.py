@@ -38,7 +38,7 @@ def sync_bn_forward_output(
     momentum: float | Tensor,
     group_size: int,
 ) -> None:
-    """Fills in the normalised input, and move the running statistics.
+    """Fills in the normalised input, and moves the running statistics.
 
     Args:
         input: (N, C, pixels).

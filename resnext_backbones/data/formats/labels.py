@@ -90,7 +90,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Source:
-    """Says where the labels of a data set are, as the command line says."""
+    """Says where the labels of a data set are, in the words of the command line."""
 
     path: Path
     images: Path | None = None  # the folder; None: where the format has it

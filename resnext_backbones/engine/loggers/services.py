@@ -33,7 +33,7 @@ class Run:
     Attributes:
         work_dir: absolute.
         folder: of this start of the run, for files of the logger's own.
-        pretty_text: the whole config, by the name that backends read it by of MMEngine's.
+        pretty_text: the whole config, by the name by which MMEngine's backends read it.
         values: the same, as plain values.
         known_as: the service's name for the run that this one goes on with; "" where it is new.
     """

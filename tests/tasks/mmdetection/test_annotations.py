@@ -289,7 +289,7 @@ def test_a_second_file_may_show_background_alone(tmp_path: Path, monkeypatch) ->
     cfg.train_dataloader.dataset = {"type": "ConcatDataset", "datasets": [first, second]}
     check_data(cfg, "train")
     assert len(DATASETS.build(cfg.train_dataloader.dataset)) == 3
-    (line,) = (line for line in said if "left out of training" in line)
+    (line,) = (line for line in said if "left out, by filter_cfg" in line)
     assert line.startswith(f"annotation file {tmp_path / 'more.json'}: 3 of 3 images are left out")
     del second["filter_cfg"]
     cfg.train_dataloader.dataset.datasets = [first, second]
