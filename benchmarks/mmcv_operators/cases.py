@@ -208,7 +208,7 @@ DEFORMED: dict[str, dict[str, Any]] = {
         "groups": 2, "deform_groups": 2, "stride": (2, 3), "padding": 2, "dilation": 2,
     },
 }  # fmt: skip
-"""What is asked of both kinds of deformable convolution."""
+"""Both kinds of deformable convolution are asked for these."""
 
 CASES: dict[str, Callable[[Draw], Call]] = {
     "nms": partial(nms, offset=0),

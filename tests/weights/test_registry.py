@@ -295,7 +295,7 @@ def test_a_path_is_never_taken_for_an_alias(tmp_path: Path) -> None:
 
 
 def test_a_file_by_its_address_is_read_where_it_lies(tmp_path: Path) -> None:
-    """What is there now: it may have been written anew since it was loaded last."""
+    """A file may have been written anew since it was loaded last."""
     path = tmp_path / "a run" / "epoch_1.pth"
     path.parent.mkdir()
     for content in ("first", "second"):

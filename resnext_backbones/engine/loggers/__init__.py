@@ -14,7 +14,7 @@ LOGGERS: dict[str, tuple[str, ...]] = {
     "mlflow": ("mlflow", "sqlalchemy", "alembic", "mmengine"),
     "clearml": ("clearml", "mmengine"),
 }
-"""What `--loggers` takes; each needs these modules. Detectron2's engine has TensorBoard itself."""
+"""`--loggers` takes these; each needs its modules. Detectron2's engine has TensorBoard itself."""
 
 
 def check_loggers(names: Sequence[str]) -> None:

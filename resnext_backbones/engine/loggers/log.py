@@ -40,7 +40,7 @@ OFFLINE = {
 Write = Callable[[Any], None]
 
 running: list[Log] = []
-"""Those of this process that nobody has closed."""
+"""These logs of the process are not closed yet."""
 
 
 class Log:

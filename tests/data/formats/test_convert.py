@@ -178,10 +178,7 @@ def test_a_split_of_voc_is_a_list_with_blank_lines(tmp_path: Path) -> None:
     for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (tmp_path / folder).mkdir(parents=True)
     Image.new("RGB", (100, 50)).save(tmp_path / "JPEGImages" / "a.png")
-    box = f"{A_VOC}<ymin>5</ymin><xmax>20</xmax><ymax>30</ymax>"
-    thing = f"<object><name>x</name><bndbox>{box}</bndbox></object>"
-    text = f"<annotation><filename>a.png</filename>{thing}</annotation>"
-    (tmp_path / "Annotations" / "a.xml").write_text(text)
+    (tmp_path / "Annotations" / "a.xml").write_text(VOC_FILE)
     (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("a  1\n \n")
     done = to_coco("voc", Source(tmp_path, split="train"), tmp_path / "out.json")
     assert done.images == done.account.objects == 1
@@ -249,6 +246,11 @@ def write(name: str, data: bytes) -> Damage:
 
 
 A_YOLO, A_VOC, A_LABELME = "0 .5 .5 .2 .2\n", "<xmin>4</xmin>", '"points": [[20, 20], [30, 20]]'
+VOC_FILE = (
+    "<annotation><filename>a.png</filename><size><width>100</width><height>50</height></size>"
+    f"<object><name>x</name><bndbox>{A_VOC}<ymin>5</ymin><xmax>20</xmax><ymax>30</ymax></bndbox>"
+    "</object></annotation>"
+)
 
 REFUSED: dict[str, tuple[str, Damage, str]] = {
     "four numbers": (
@@ -257,11 +259,7 @@ REFUSED: dict[str, tuple[str, Damage, str]] = {
         r"a\.txt line 1: .*5 tokens",
     ),
     "a word": ("yolo", rewrite("a.txt", A_YOLO, "0 .5 x .2 .2\n"), r"a\.txt line 1: .*'x'"),
-    "nan": (
-        "yolo",
-        rewrite("a.txt", A_YOLO, "0 .1 .1 nan .2 .3 .3\n"),
-        r"line 1: .*finite",
-    ),
+    "nan": ("yolo", rewrite("a.txt", A_YOLO, "0 .1 .1 nan .2 .3 .3\n"), r"line 1: .*finite"),
     "pixels": ("yolo", rewrite("a.txt", A_YOLO, "0 50 25 20 10\n"), r"line 1: 50 is no fraction"),
     "negative width": (
         "yolo",
@@ -300,11 +298,7 @@ REFUSED: dict[str, tuple[str, Damage, str]] = {
     "no box": ("voc", rewrite("a.xml", "bndbox>", "box>"), r"a\.xml"),
     "a word in XML": ("voc", rewrite("a.xml", A_VOC, "<xmin>a</xmin>"), r"object 1 \(x\): .*'a'"),
     "far outside": ("voc", rewrite("a.xml", A_VOC, "<xmin>4e9</xmin>"), r"object 1 \(x\): is from"),
-    "another size": (
-        "voc",
-        rewrite("a.xml", "<width>100", "<width>50"),
-        r"says 50 x 50 .* has 100",
-    ),
+    "another size": ("voc", rewrite("a.xml", "width>100", "width>50"), r"says 50 x 50 .* has 100"),
     "no name": ("voc", rewrite("a.xml", ">x<", "><"), r"object 1 \(\): "),
     "XML without image": ("voc", remove("a.png"), r"a\.xml: its image a\.png is not in"),
     "half a circle": ("labelme", rewrite("a.json", A_LABELME, '"points": [[2, 2]]'), r"two points"),
@@ -321,11 +315,7 @@ REFUSED: dict[str, tuple[str, Damage, str]] = {
         rewrite("a.json", "a.png", "C:\\\\\\\\b.png"),
         r"imagePath 'C:.*IMAGES",
     ),
-    "broken JSON": (
-        "labelme",
-        write("a.json", b'{"shapes": ['),
-        r"a\.json: cannot be read as JSON",
-    ),
+    "broken JSON": ("labelme", write("a.json", b'{"a": ['), r"a\.json: cannot be read as JSON"),
     "far away": ("labelme", rewrite("a.json", "[30, 20]", "[3e9, 20]"), r"far outside the image"),
 }
 
@@ -347,11 +337,7 @@ def test_what_is_wrong_is_named_with_its_place(what: str, tmp_path: Path) -> Non
         (labels / "a.txt").write_text(A_YOLO)
         Image.new("RGB", (100, 50)).save(images / "b.png")
     if kind == "voc":
-        box = f"{A_VOC}<ymin>5</ymin><xmax>20</xmax><ymax>30</ymax>"
-        size = "<size><width>100</width><height>50</height></size>"
-        thing = f"<object><name>x</name><bndbox>{box}</bndbox></object>"
-        text = f"<annotation><filename>a.png</filename>{size}{thing}</annotation>"
-        (root / "a.xml").write_text(text)
+        (root / "a.xml").write_text(VOC_FILE)
     to_coco(kind, Source(root), tmp_path / "good.json")
     damage(root)
     with pytest.raises(InputError, match=message):
