@@ -64,7 +64,7 @@ def set_data_root(cfg: Config, root: str) -> None:
                 if given := dataset.get(key):
                     dataset[key] = _moved(given, old, root)
                     if key in IMAGES:
-                        (left if dataset[key] == given else moved).append((part, given))
+                        (moved if _lies_in(given, old) else left).append((part, given))
     near = [given for part, given in left if part == "train" and "://" not in str(given)]
     if not moved or (near and "train" not in dict(moved)):
         raise InputError(
@@ -78,6 +78,12 @@ def _moved(paths: Any, old: str, new: str) -> Any:
     """Returns a path, or a list of them, with another folder in front where it lies in `old`."""
     if isinstance(paths, list | tuple):
         return [_moved(path, old, new) for path in paths]
-    if not old or not isinstance(paths, str) or not PurePath(paths).is_relative_to(old):
+    if not _lies_in(paths, old):
         return paths
     return "/".join((new.rstrip("/"), *PurePath(paths).relative_to(old).parts))
+
+
+def _lies_in(paths: Any, folder: str) -> bool:
+    if isinstance(paths, list | tuple):
+        return any(_lies_in(path, folder) for path in paths)
+    return bool(folder) and isinstance(paths, str) and PurePath(paths).is_relative_to(folder)

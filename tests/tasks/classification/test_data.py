@@ -145,6 +145,8 @@ def test_repeated_augmentations_lie_side_by_side() -> None:
 def test_another_data_root_is_put_everywhere() -> None:
     cfg = Config.fromfile(CONFIGS / "imagenet" / "paper.py")
     cfg.val_dataloader.dataset.class_list = "data/imagenet/classes.txt"
+    set_data_root(cfg, "data/imagenet")
+    assert cfg.train_dataloader.dataset.root == "data/imagenet/train"
     set_data_root(cfg, "/other")
     assert cfg.train_dataloader.dataset.root == "/other/train"
     assert cfg.val_dataloader.dataset.class_list == "/other/classes.txt"
