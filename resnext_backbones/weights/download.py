@@ -7,7 +7,7 @@ import http.client
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path, PurePosixPath
@@ -87,10 +87,13 @@ def download(urls: Sequence[str], sha256: str = "") -> Path:
             try:
                 # Without a hash the beginning of another file would not be told from this one's.
                 mark = "" if sha256 else f".{_mark(url)}"
-                part = _fetch(url, path.with_name(f"{path.name}{mark}.part"))
+                version = None if sha256 else path.with_name(f"{path.name}{mark}.version")
+                part = _fetch(url, path.with_name(f"{path.name}{mark}.part"), version)
             except NETWORK_ERRORS as error:
                 failures.append(f"{url} ({str(error) or type(error).__name__})")
                 continue
+            if version:
+                version.unlink(missing_ok=True)
             if not (found := hash_of(part)).startswith(sha256):
                 part.unlink()
                 raise WeightsError(
@@ -115,10 +118,10 @@ def download(urls: Sequence[str], sha256: str = "") -> Path:
     )
 
 
-def _fetch(url: str, part: Path) -> Path:
+def _fetch(url: str, part: Path, version: Path | None) -> Path:
     for left in reversed(range(TRIES)):
         try:
-            _go_on(url, part)
+            _go_on(url, part, version)
             break
         except NETWORK_ERRORS as error:
             # Nothing comes of asking again, unless the server is only busy.
@@ -128,14 +131,19 @@ def _fetch(url: str, part: Path) -> Path:
     return part
 
 
-def _go_on(url: str, part: Path) -> None:
+def _go_on(url: str, part: Path, version: Path | None) -> None:
     """Appends what is missing to a file that may have the beginning already; raises OSError where
     the connection failed, or broke off before the end.
+
+    `version` is a file that keeps which version of the file the beginning is of, as the server
+    calls it: where that has another one by now, it sends the whole (RFC 9110, section 13.1.5).
     """
     have = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "resnext_backbones", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
+        if version and version.is_file():
+            headers["If-Range"] = version.read_text(encoding="utf-8")
     try:
         response = urllib.request.urlopen(  # the address is the user's
             urllib.request.Request(url, headers=headers), timeout=TIMEOUT
@@ -152,6 +160,8 @@ def _go_on(url: str, part: Path) -> None:
         if response.status != 206:  # the server sends the whole
             file.truncate(0)
             have = 0
+            if version:
+                _note_version(response.headers, version)
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
         with torch.hub.tqdm(
@@ -168,6 +178,16 @@ def _go_on(url: str, part: Path) -> None:
         os.fsync(file.fileno())
     if total is not None and part.stat().st_size < total:
         raise ConnectionError(f"{part.stat().st_size} of {total} bytes came")
+
+
+def _note_version(headers: Mapping[str, str], version: Path) -> None:
+    tag = headers.get("ETag", "")
+    # A weak tag is of what reads alike, not of the same bytes.
+    name = headers.get("Last-Modified") if not tag or tag.startswith("W/") else tag
+    if name:
+        atomic_write_text(version, name)
+    else:
+        version.unlink(missing_ok=True)
 
 
 def hash_of(path: Path) -> str:

@@ -38,7 +38,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(503)
             return
         start = 0
-        if asked and how != "rangeless":
+        if asked and how != "rangeless" and self.headers.get("If-Range", '"second"') == '"second"':
             start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1])
         if start >= len(CONTENT):
             self.send_response(416)
@@ -47,10 +47,15 @@ class Handler(BaseHTTPRequestHandler):
             return
         body = CONTENT[start:] if how != "wrong" else bytes(len(CONTENT) - start)
         self.send_response(206 if start else 200)
+        if how == "changes":
+            body = body if len(self.requests) > 1 else bytes(len(body))
+            self.send_header("ETag", '"second"' if len(self.requests) > 1 else '"first"')
         if how != "lengthless":
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        breaks = how == "broken" or (how in ("once", "rangeless") and len(self.requests) == 1)
+        breaks = how == "broken" or (
+            how in ("once", "rangeless", "changes") and len(self.requests) == 1
+        )
         if how == "slow":
             for i in range(0, len(body), BREAK):
                 self.wfile.write(body[i : i + BREAK])
@@ -113,6 +118,14 @@ def test_what_was_left_may_be_whole_or_another_file(server: str, left: bytes) ->
         with pytest.raises(WeightsError, match="was thrown away"):
             download.download([url], SHA256)
     assert download.download([url], SHA256).read_bytes() == CONTENT
+
+
+def test_what_was_left_of_an_older_version_begins_anew(server: str) -> None:
+    path = download.download([f"{server}/changes/weights.pth"])
+    assert path.read_bytes() == CONTENT
+    assert [asked for _, asked in Handler.requests] == [None, f"bytes={BREAK}-"]
+    names = {file.name for file in path.parent.iterdir()}
+    assert names <= {path.name, f"{path.name}.from", f"{path.name}.lock"}
 
 
 def test_another_hash_is_shown_and_nothing_kept(server: str) -> None:
