@@ -137,8 +137,8 @@ def convert_detector(
             "is written depends on it: say it with --pixels (RGB for torchvision's own detectors, "
             "BGR-unscaled for most of Detectron2's). Nothing was written"
         )
-    _check_said(detector, held, source)
     agreed("pixels", pixels, known, source)
+    _check_said(detector, held, source, given=known is None)
     wanted = to_pixels or (_as_rgb(held) if to == TORCHVISION else held)
     state, changed = dict(trunk.state), _moved(detector, to, class_ids)
     said = recorded_architecture(file, content, source) or trunk.said
@@ -175,18 +175,24 @@ def _as_rgb(pixels: Preprocessing) -> Preprocessing:
     return Preprocessing("RGB", pixels.mean[::-1], pixels.std[::-1])
 
 
-def _check_said(detector: Detector, pixels: Preprocessing, source: object) -> None:
-    """Raises WeightsError where the file itself says other pixels, as old ones of Detectron2 do."""
+def _check_said(detector: Detector, pixels: Preprocessing, source: object, *, given: bool) -> None:
+    """Raises WeightsError where the file itself says other pixels, as old ones of Detectron2 do,
+    than were given or its metadata or config says.
+    """
     for name, values in (("pixel_mean", pixels.mean), ("pixel_std", pixels.std)):
         said = detector.notes.get(name)
-        given = torch.tensor(values)
         if said is None:
             continue
         alike = said.numel() == len(values)
-        if not alike or not torch.allclose(said.float().flatten(), given, rtol=1e-3):
+        if not alike or not torch.allclose(said.float().flatten(), torch.tensor(values), rtol=1e-3):
+            other = (
+                f"{pixels} was given: say the right ones with --pixels"
+                if given
+                else f"its metadata or config says {pixels}: one of them is wrong; correct it"
+            )
             raise WeightsError(
-                f"weights {source}: its {name} is {said.flatten().tolist()}, and {pixels} was "
-                "given: say the right ones with --pixels. Nothing was written"
+                f"weights {source}: its {name} is {said.flatten().tolist()}, and {other}. Nothing "
+                "was written"
             )
 
 

@@ -195,14 +195,15 @@ def test_names_of_published_files(files: Files, tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps(held))
     convert_detector(path, tmp_path / "once more.pth", "torchvision", pixels=RGB)
     same_bits(tensors_in(tmp_path / "once more.pth"), state)
-    with pytest.raises(WeightsError, match=r"its pixel_mean is \[123.*was given"):
-        convert_detector(path, tmp_path / "w.pth", "mmdet", pixels=BGR_UNSCALED)
     mean = held["model"]["pixel_mean"]
     held["model"]["pixel_mean"] = mean[[0, 1, 2, 2]]
     path.write_bytes(pickle.dumps(held))
-    with pytest.raises(WeightsError, match=r"its pixel_mean is \[123.*was given"):
-        convert_detector(path, tmp_path / "w.pth", "mmdet", pixels=RGB)
+    with pytest.raises(WeightsError, match=r"its pixel_mean is \[123.*its metadata or config says"):
+        convert_detector(path, tmp_path / "w.pth", "mmdet")
     held["model"]["pixel_mean"] = mean
+    path.write_bytes(pickle.dumps({key: held[key] for key in held if key != "meta"}))
+    with pytest.raises(WeightsError, match=r"its pixel_mean is \[123.*was given"):
+        convert_detector(path, tmp_path / "w.pth", "mmdet", pixels=BGR_UNSCALED)
     held["model"]["proposal_generator.anchor_generator.cell_anchors.2"] *= 2
     path.write_bytes(pickle.dumps(held))
     with pytest.raises(WeightsError, match=r"anchors\.2, are not the default"):
