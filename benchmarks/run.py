@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -66,6 +66,8 @@ def run(
             soon as that shows: `benchmarks.best`.
         say: is told what is going on.
 
+    A peer's entry that fails is left out, and the result says why.
+
     Raises:
         DisagreementError: an entry's outputs are not the reference's.
         ValueError: no entry is possible here.
@@ -90,6 +92,7 @@ def run(
         "setting": asdict(setting),
         "only_best": only_best,
         "rows": best.ordered(rows) if only_best else rows,
+        "failed": field.failed,
         "tuned": tuned,
         "limits": best_limits,
         **provenance(setting.device),
@@ -130,6 +133,7 @@ class _Field:
         self.folder, self.say = folder, say
         self.rows: list[Row] = []
         self.workers: list[Worker] = []
+        self.failed: list[dict[str, str]] = []
         say(f"computing the reference in {TASKS[setting.task].reference}")
         self.reference = _reference(setting, entries, folder)
 
@@ -170,15 +174,34 @@ class _Field:
         prepare = partial(_prepare, self.setting, self.folder, self.reference, self.say)
         with ThreadPoolExecutor(AT_ONCE.get(torch.device(self.setting.device).type, 1)) as pool:
             found = [pool.submit(prepare, worker_) for worker_ in self.workers[first:]]
-        for number, each in enumerate(found, first):
-            # What is too much memory for several at once may do for one.
-            if isinstance(each.exception(), torch.OutOfMemoryError):
-                self.workers[number].close()
-                self.workers[number] = self._worker(entries[number - first])
-                self.rows.append(prepare(self.workers[number]))
-            else:
-                self.rows.append(each.result())
+        for each in found:
+            try:
+                self.rows.append(self._prepared(prepare, each))
+            except Exception as error:
+                failed = self.workers.pop(len(self.rows))
+                failed.close()
+                if failed.entry.contestant == OWN or isinstance(error, DisagreementError):
+                    raise
+                # What the others take is worth having without it.
+                text = f"{type(error).__name__}: {error}".splitlines()[0]
+                self.failed.append(
+                    {
+                        "label": failed.entry.label,
+                        "precision": failed.entry.precision,
+                        "error": text,
+                    }
+                )
+                self.say(f"{failed.entry.label}, {failed.entry.precision}, failed: {text}")
         return list(zip(self.workers[first:], self.rows[first:], strict=True))
+
+    def _prepared(self, prepare: Callable[[Worker], Row], first: Future[Row]) -> Row:
+        """Returns the next row; what is too much memory for several at once may do for one."""
+        if not isinstance(first.exception(), torch.OutOfMemoryError):
+            return first.result()
+        number = len(self.rows)
+        self.workers[number].close()
+        self.workers[number] = self._worker(self.workers[number].entry)
+        return prepare(self.workers[number])
 
     def try_out(self, new: Sequence[tuple[Worker, Row]]) -> None:
         """Gives each a turn that counts only where it gets no other."""

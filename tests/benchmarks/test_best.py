@@ -102,7 +102,8 @@ def test_ours_can_be_asked_to_leave_its_channels_where_they_are() -> None:
 
 
 def test_what_several_at_once_have_no_memory_for_is_prepared_alone(monkeypatch, tmp_path) -> None:
-    """By a process of its own: one that had too little holds half of a step."""
+    """By a process of its own: one that had too little holds half of a step. A peer that fails is
+    left out."""
     tried: list[tuple[str, bool]] = []
 
     class Process:
@@ -119,6 +120,8 @@ def test_what_several_at_once_have_no_memory_for_is_prepared_alone(monkeypatch, 
         tried.append((entry.mode, arguments[-1].is_closed))
         if entry.mode == "compiled" and len(tried) < 4:
             raise torch.OutOfMemoryError
+        if entry.layout == "contiguous":
+            raise RuntimeError("no such kernel\nand a trace")
         return {"label": entry.label}
 
     monkeypatch.setattr(run, "Worker", Process)
@@ -131,3 +134,12 @@ def test_what_several_at_once_have_no_memory_for_is_prepared_alone(monkeypatch, 
     assert [(each.entry.label, row["label"]) for each, row in added] == [
         (entry.label, entry.label) for entry in entries
     ]
+    failing = [Entry("timm", layout=layout) for layout in ("contiguous", "own")]
+    ((left, row),) = field.add(failing)
+    assert left.entry.label == row["label"] == failing[1].label
+    label = failing[0].label
+    error = {"label": label, "precision": "float32", "error": "RuntimeError: no such kernel"}
+    assert field.failed == [error]
+    assert len(field.workers) == len(field.rows) == 4
+    with pytest.raises(RuntimeError, match="no such kernel"):
+        field.add([Entry(OWN, layout="contiguous", ways="plain")])
