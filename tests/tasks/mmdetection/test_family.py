@@ -14,7 +14,6 @@ from resnext_backbones.variants import VARIANTS
 
 LEARN = (
     "seresnext26ts",
-    "eca_resnext26ts",
     "gcresnext26ts",
     "bat_resnext26ts",
     "skresnext50_32x4d",
