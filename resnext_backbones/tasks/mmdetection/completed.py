@@ -87,12 +87,13 @@ class ReadsCompleted:
         return coco
 
     def filter_data(self) -> list[Any]:
-        """Leaves images out as MMDetection does where it trains, and says how many, since an
-        evaluation of the same file counts them.
+        """Leaves images out as the class does where it trains, and says how many where `filter_cfg`
+        asked for it, since an evaluation of the same file counts them.
         """
         data: Any = self
         kept = super().filter_data()  # type: ignore[misc]
-        if (left := len(data.data_list) - len(kept)) and is_main_process():
+        left = len(data.data_list) - len(kept) if data.filter_cfg else 0
+        if left and is_main_process():
             log_info(
                 f"annotation file {data.ann_file}: {left} of {len(data.data_list)} images are left "
                 f"out, by filter_cfg {dict(data.filter_cfg)}: they have no object of the classes, "

@@ -278,6 +278,21 @@ def test_categories_beside_the_classes_are_told(
         check_data(config(tmp_path, ("circle",)), "train")
 
 
+def test_a_class_of_somebodys_own_leaves_images_out_by_its_own_rule(tmp_path: Path) -> None:
+    @MMDET_DATASETS.register_module(force=True)
+    class WithoutTheFirst(CocoDataset):
+        def filter_data(self) -> list[Any]:
+            return self.data_list[1:]
+
+    for name in ("train", "val"):
+        write(tmp_path, None, name)
+    cfg = config(tmp_path)
+    cfg.train_dataloader.dataset.type = "WithoutTheFirst"
+    use_twins(cfg)
+    assert cfg.train_dataloader.dataset.type == "resnext_backbones.WithoutTheFirst"
+    assert len(DATASETS.build(cfg.train_dataloader.dataset)) == 2
+
+
 def test_a_second_file_may_show_background_alone(tmp_path: Path, monkeypatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(completed, "log_info", said.append)
