@@ -67,6 +67,8 @@ def test_the_changes_of_a_config_and_their_command_lines() -> None:
         "train_dataloader.batch_size=1 optim_wrapper.accumulative_counts=2 "
         "auto_scale_lr.base_batch_size=8",  # of 16: MMEngine scales the rate by one part of a batch
     ]
+    *_, (halved, _) = single_changes(cfg, as_it_is(cfg, "", 4))
+    assert halved == said[-1].replace("batch_size=1", "batch_size=2"), "the config's, and said"
     *_, least = to_fit(cfg, now)
     assert least == Setting("bf16", 1, 2, "pair")
     assert least.options(cfg, "") == ["--amp", "bf16", "--cfg-options", *said[-1].split(), said[3]]

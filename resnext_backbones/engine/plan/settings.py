@@ -91,7 +91,8 @@ def single_changes(cfg: Config, now: Setting) -> Iterator[tuple[str, Setting]]:
         yield f"{BATCH}={half}", replace(now, batch=half)
         if now.batch % 2 == 0:
             both = replace(now, batch=half, parts=2 * now.parts)
-            yield " ".join(both.options(cfg, now.amp)[1:]), both
+            said = {BATCH: half, PARTS: both.parts, RATE_FOR: both._rate_for(cfg)}
+            yield " ".join(f"{k}={v}" for k, v in said.items() if v is not None), both
 
 
 def to_fit(cfg: Config, now: Setting) -> Iterator[Setting]:
