@@ -36,8 +36,8 @@ EARLIER = {
 }
 """Settings of MMDetection 2, and what took their place."""
 
-OWN = frozenset({"data_root", "networks", "tune"})
-"""This package reads these; the first two in the configs of pretraining."""
+OWN = frozenset({"networks", "tune"})
+"""This package reads these; the first in the configs of pretraining."""
 
 LIKE = 0.88
 """Names that agree so far are one name, misspelt."""
