@@ -13,6 +13,7 @@ from typing import Any
 from resnext_backbones.errors import InputError
 from resnext_backbones.weights import Preprocessing, WeightsError, preprocessing_of
 from resnext_backbones.weights.checkpoint import Checkpoint
+from resnext_backbones.weights.configs import pixels_in
 from resnext_backbones.weights.errors import DownloadError
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.sources import locate
@@ -170,20 +171,8 @@ def given_pixels(model: Mapping[str, Any], read_as: str) -> Preprocessing | None
     Raises:
         InputError: there are not as many means and standard deviations as channels.
     """
-    preprocessor = model.get("data_preprocessor") or {}
-    mean, std = preprocessor.get("mean"), preprocessor.get("std")
-    if mean is None or std is None:
-        return None
-    turned = preprocessor.get("bgr_to_rgb") or preprocessor.get("rgb_to_bgr")
-    order = read_as[::-1] if turned else read_as
-    backbone = model.get("backbone") or (model.get("detector") or {}).get("backbone") or {}
-    channels = backbone.get("in_channels", len(read_as))
-    if channels == 1:
-        order = "grey"
-    elif len(mean) == len(std) == 1:  # of all channels
-        mean, std = list(mean) * channels, list(std) * channels
     try:
-        return Preprocessing(order, tuple(map(float, mean)), tuple(map(float, std)))
+        return pixels_in(model, read_as)
     except (TypeError, ValueError) as error:
         raise InputError(f"model.data_preprocessor: {error}") from error
 

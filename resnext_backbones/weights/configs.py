@@ -16,18 +16,28 @@ def config_section(content: Mapping[str, Any], name: str) -> Any:
 
 
 def pixels_in(model: Mapping[str, Any], read_as: str = "BGR") -> Preprocessing | None:
-    """Returns the pixels that a model expects; None where its config has none.
+    """Returns the pixels that a model gives its backbone; None where its config does not say.
 
     Args:
         read_as: the order of its images, which either word turns: `BGR` in MMDetection, `RGB` of
             torchvision's detectors.
+
+    Raises TypeError or ValueError where there are not as many means and standard deviations as
+    channels.
     """
-    shown = model.get("data_preprocessor") or {}
-    if not shown.get("mean"):
+    preprocessor = model.get("data_preprocessor") or {}
+    mean, std = preprocessor.get("mean"), preprocessor.get("std")
+    if mean is None or std is None:
         return None
-    is_turned = shown.get("bgr_to_rgb") or shown.get("rgb_to_bgr")
-    order = read_as[::-1] if is_turned else read_as
-    return Preprocessing(order, tuple(shown["mean"]), tuple(shown["std"]))
+    turned = preprocessor.get("bgr_to_rgb") or preprocessor.get("rgb_to_bgr")
+    order = read_as[::-1] if turned else read_as
+    backbone = model.get("backbone") or (model.get("detector") or {}).get("backbone") or {}
+    channels = backbone.get("in_channels", len(read_as))
+    if channels == 1:
+        order = "grey"
+    elif len(mean) == len(std) == 1:  # of all channels
+        mean, std = list(mean) * channels, list(std) * channels
+    return Preprocessing(order, tuple(map(float, mean)), tuple(map(float, std)))
 
 
 def value_at(place: Any, name: str) -> Any:

@@ -16,7 +16,7 @@ from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import WeightsError
 from resnext_backbones.weights.detector_names import LAYOUTS
 from resnext_backbones.weights.detector_settings import _name_of
-from resnext_backbones.weights.preprocessing import BGR, RGB
+from resnext_backbones.weights.preprocessing import BGR, RGB, Preprocessing
 from resnext_backbones.weights.write_detectors import convert_detector
 
 HEADS = ("fpn.output4.bias", "rpn.deltas.weight", "box.logits.bias", "mask.conv3.weight")
@@ -131,6 +131,19 @@ def test_what_a_config_of_mmdetection_says_counts(
         assert not out.exists()
         assert convert_detector(path, out, "detectron2").pixels == BGR
     assert out.exists() == (not why)
+
+
+@pytest.mark.parametrize(("channels", "order"), [(3, "BGR"), (1, "grey")])
+def test_one_mean_in_a_config_of_mmdetection_is_of_all_channels(
+    channels: int, order: str, files: Files, tmp_path: Path
+) -> None:
+    preprocessor = "data_preprocessor=dict(mean=[110], std=[57])"
+    cfg = f"model = dict({preprocessor}, backbone=dict(in_channels={channels}))"
+    state, first = tensors_in(files("mmdet")), "backbone.conv1.weight"
+    state[first] = state[first][:, :channels]
+    path = write({"meta": {"cfg": cfg}, "state_dict": state}, tmp_path / "w.pth")
+    wanted = Preprocessing(order, (110.0,) * channels, (57.0,) * channels)
+    assert convert_detector(path, tmp_path / "o.pkl", "detectron2").pixels == wanted
 
 
 def test_what_a_run_with_torchvisions_detector_says_counts(files: Files, tmp_path: Path) -> None:
