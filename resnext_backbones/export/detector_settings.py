@@ -11,7 +11,7 @@ from typing import Any
 
 from resnext_backbones.errors import InputError
 from resnext_backbones.weights.configs import pixels_in, read_section, value_at
-from resnext_backbones.weights.detectors import GENERATOR
+from resnext_backbones.weights.detectors import GENERATOR, in_default_words
 from resnext_backbones.weights.preprocessing import Preprocessing
 
 EXPORTED = (
@@ -23,7 +23,6 @@ EXPORTED = (
 RESCALED = (1333, 800)
 """MMDetection's pipelines of COCO have these for the longer and the shorter side."""
 
-RESIZE = ("Resize", "mmdet.Resize")
 TWO_STAGES, ONE_STAGE = ("faster_rcnn", "mask_rcnn"), ("retinanet",)
 
 Allowed = dict[str, tuple[Any, ...]]
@@ -193,15 +192,14 @@ def mmdetection_settings(
         InputError: torchvision's network cannot meet a setting, which is named.
     """
     model = read_section(text, "model")
+    if isinstance(generator := value_at(model, "rpn_head.anchor_generator"), Mapping):
+        model["rpn_head"]["anchor_generator"] = in_default_words(generator)
     own = str(value_at(model, "backbone.type")).startswith("resnext_backbones.")
     fixed = (
         FIXED | (MASKED if value_at(model, "roi_head.mask_head") else {}) | ({} if own else STOCK)
     )
     for name, allowed in fixed.items():
-        held = value_at(model, name)
-        if isinstance(held, str):
-            held = held.removeprefix("mmdet.")
-        if held not in allowed:
+        if (held := value_at(model, name)) not in allowed:
             wanted = " or ".join(repr(value) for value in allowed if value is not None)
             needed = f"to be {wanted}" if wanted else "left out"
             raise InputError(
@@ -236,8 +234,8 @@ def _rescaled(source: str, loader: Any) -> tuple[int, int] | None:
     `test_pipeline` may say something else.
     """
     for step in _pipeline(value_at(loader, "dataset")):
-        kind, scale = step.get("type"), step.get("scale")
-        if kind in RESIZE and step.get("keep_ratio") and isinstance(scale, list | tuple):
+        kind, scale = value_at(step, "type"), step.get("scale")
+        if kind == "Resize" and step.get("keep_ratio") and isinstance(scale, list | tuple):
             return max(scale), min(scale)
         if "Resize" in str(kind) or "FlipAug" in str(kind):
             raise InputError(

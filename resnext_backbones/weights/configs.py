@@ -41,9 +41,13 @@ def pixels_in(model: Mapping[str, Any], read_as: str = "BGR") -> Preprocessing |
 
 
 def value_at(place: Any, name: str) -> Any:
-    """Returns what an entry of a config has by a name with dots, tuples as lists; None: nothing."""
+    """Returns what an entry of a config has by a name with dots, tuples as lists, and OpenMMLab's
+    classes, which a config in pure Python names by their modules, by their names; None: nothing.
+    """
     for key in name.split("."):
         place = place.get(key) if isinstance(place, Mapping) else None
+    if isinstance(place, str) and place.startswith(("mmdet.", "mmcv.")):
+        return place.rpartition(".")[2]
     return list(place) if isinstance(place, tuple) else place
 
 

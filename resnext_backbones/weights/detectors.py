@@ -39,7 +39,7 @@ GENERATOR: dict[str, Any] = {
 """The same anchors in words of MMDetection's configs."""
 
 BESIDE: dict[str, tuple[Any, ...]] = {
-    "rpn_head.anchor_generator.type": ("AnchorGenerator", "mmdet.AnchorGenerator", None),
+    "rpn_head.anchor_generator.type": ("AnchorGenerator", None),
     "rpn_head.anchor_generator.center_offset": (0, None),
     "rpn_head.anchor_generator.centers": (None,),
     **{
@@ -279,7 +279,7 @@ def _other_anchors(content: Mapping[str, Any], notes: Mapping[str, Any]) -> Iter
     model = config_section(content, "model")
     generator = value_at(model, "rpn_head.anchor_generator")
     if isinstance(generator, Mapping):
-        same = _in_default_words(generator)
+        same = in_default_words(generator)
         for name, default in GENERATOR.items():
             if same.get(name) != default:
                 yield f"{name}={generator.get(name)}"
@@ -288,7 +288,7 @@ def _other_anchors(content: Mapping[str, Any], notes: Mapping[str, Any]) -> Iter
                 yield f"{place.rpartition('.')[2]}={said}"
 
 
-def _in_default_words(generator: Mapping[str, Any]) -> dict[str, Any]:
+def in_default_words(generator: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what MMDetection's anchors are made of, in the words of `GENERATOR` where others say
     the same: strides of both sides, sizes that are the strides, one scale an octave.
     """

@@ -233,6 +233,14 @@ def test_mmdetections_settings_are_taken_or_refused_by_name() -> None:
         ("model.backbone.conv_cfg.type", "ConvWS"),
     )
     assert mmdetection_settings("x", config(*own))[0] == {**given, "box_score_thresh": 0.05}
+    same = (
+        ("model.rpn_head.anchor_generator.base_sizes", [4, 8, 16, 32, 64]),
+        ("model.rpn_head.anchor_generator.strides", [(s, s) for s in (4, 8, 16, 32, 64)]),
+        # As a config in pure Python has them.
+        ("model.type", "mmdet.models.detectors.mask_rcnn.MaskRCNN"),
+        ("model.roi_head.bbox_roi_extractor.roi_layer.type", "mmcv.ops.RoIAlign"),
+    )
+    assert mmdetection_settings("x", config(*same))[0] == {**given, "box_score_thresh": 0.05}
     turned = (
         ("model.data_preprocessor.bgr_to_rgb", False),
         ("model.data_preprocessor.rgb_to_bgr", True),

@@ -108,6 +108,7 @@ POOLED = ")), roi_head=dict(bbox_roi_extractor=dict(roi_layer=dict(aligned=False
         (ANCHORS, ""),
         (ANCHORS.replace("4,", "(4, 4),") + ", base_sizes=[4, 8, 16, 32, 64]", ""),
         (ANCHORS.replace("scales=[8]", "octave_base_scale=8, scales_per_octave=1"), ""),
+        (f"{ANCHORS}, type='mmdet.models.task_modules.AnchorGenerator'", ""),  # in pure Python
         (ANCHORS.replace("[8]", "[4]"), r"scales=\[4\]"),
         (f"{ANCHORS}, type='resnext_backbones.RoundedAnchorGenerator'", "type=resnext_backbones"),
         (f"{ANCHORS}, center_offset=0.5", "center_offset=0.5"),
