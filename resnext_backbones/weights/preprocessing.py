@@ -18,7 +18,8 @@ class Preprocessing:
 
     Attributes:
         order: of the channels, `RGB` or `BGR`, or `grey` for one.
-        mean, std: of each channel in that order, for values from 0 to 255.
+        mean, std: of each channel in that order, for values from 0 to 255; of nine digits, which
+            float32 needs: 255 * 0.224 is 57.12.
     """
 
     order: str
@@ -57,6 +58,9 @@ class Preprocessing:
             )
         if not all(value > 0 for value in self.std):
             raise ValueError(f"std must be positive, got {self.std}")
+        for name in ("mean", "std"):
+            values = tuple(float(f"{value:.9g}") for value in getattr(self, name))
+            object.__setattr__(self, name, values)
 
 
 RGB = Preprocessing("RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))

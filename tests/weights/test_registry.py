@@ -168,6 +168,13 @@ def test_preprocessing_of_an_alias_and_of_an_address() -> None:
     assert row.source.norms == "fused"
 
 
+def test_pixels_that_were_computed_are_those_that_were_written() -> None:
+    unit = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    mean, std = (tuple(255 * value for value in values) for values in unit)
+    assert std != RGB.std
+    assert Preprocessing("RGB", mean, std) == RGB
+
+
 def test_preprocessing_of_a_file(tmp_path: Path) -> None:
     pixels = Preprocessing("BGR", (1.5, 2.0, 3.0), (4.0, 5.0, 6.0))
     path = tmp_path / "weights.safetensors"
