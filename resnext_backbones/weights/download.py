@@ -80,6 +80,8 @@ def download(urls: Sequence[str], sha256: str = "") -> Path:
     path = path_of(urls[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
+        if path_of(urls[0]) != path:  # another address's file has just come under this name
+            return download(urls, sha256)
         if path.is_file():
             return path
         failures = []
@@ -92,8 +94,6 @@ def download(urls: Sequence[str], sha256: str = "") -> Path:
             except NETWORK_ERRORS as error:
                 failures.append(f"{url} ({str(error) or type(error).__name__})")
                 continue
-            if version:
-                version.unlink(missing_ok=True)
             if not (found := hash_of(part)).startswith(sha256):
                 part.unlink()
                 raise WeightsError(
@@ -109,9 +109,12 @@ def download(urls: Sequence[str], sha256: str = "") -> Path:
                     "weights; it was thrown away. The address may want a login, or be that of a "
                     f"page about the file; download it by hand, and put it at {path}"
                 )
-            if not sha256:  # by which one name is one file
-                atomic_write_text(_note_of(path), url)
-            return part.replace(path)
+            if not version:  # by a hash one name is one file
+                return part.replace(path)
+            atomic_write_text(_note_of(path), url)
+            part.replace(path)
+            version.unlink(missing_ok=True)
+            return path
     raise DownloadError(
         f"weights {path.name}: could not be downloaded from {' or '.join(failures)}; download the "
         f"file on a machine with network access, and put it at {path}"
@@ -142,8 +145,8 @@ def _go_on(url: str, part: Path, version: Path | None) -> None:
     headers = {"User-Agent": "resnext_backbones", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
-        if version and version.is_file():
-            headers["If-Range"] = version.read_text(encoding="utf-8")
+        if version and version.is_file() and (noted := version.read_text(encoding="utf-8")):
+            headers["If-Range"] = noted
     try:
         response = urllib.request.urlopen(  # the address is the user's
             urllib.request.Request(url, headers=headers), timeout=TIMEOUT
@@ -156,12 +159,17 @@ def _go_on(url: str, part: Path, version: Path | None) -> None:
             return
         part.unlink()
         raise ConnectionError("the beginning of another file lay here") from error
+    now = _version_of(response.headers)
+    if response.status == 206 and now and headers.get("If-Range", now) != now:
+        response.close()
+        part.unlink()
+        raise ConnectionError("the server goes on with another version")
     with response, part.open("ab") as file:
         if response.status != 206:  # the server sends the whole
             file.truncate(0)
             have = 0
             if version:
-                _note_version(response.headers, version)
+                atomic_write_text(version, now)
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
         with torch.hub.tqdm(
@@ -180,14 +188,11 @@ def _go_on(url: str, part: Path, version: Path | None) -> None:
         raise ConnectionError(f"{part.stat().st_size} of {total} bytes came")
 
 
-def _note_version(headers: Mapping[str, str], version: Path) -> None:
+def _version_of(headers: Mapping[str, str]) -> str:
+    """Returns how a server calls a file's bytes, or when they changed; "": it does neither."""
     tag = headers.get("ETag", "")
-    # A weak tag is of what reads alike, not of the same bytes.
-    name = headers.get("Last-Modified") if not tag or tag.startswith("W/") else tag
-    if name:
-        atomic_write_text(version, name)
-    else:
-        version.unlink(missing_ok=True)
+    # Any other is weak, of what reads alike and not of the same bytes, or none.
+    return tag if tag.startswith('"') else headers.get("Last-Modified", "")
 
 
 def hash_of(path: Path) -> str:

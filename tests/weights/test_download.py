@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -22,10 +23,16 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 BREAK = 1_000_000
 
 
+VERSIONS = {"stays": [0, BREAK], "changes": [0, 0], "ignores": [0, BREAK, 0]}
+"""A server that names the version of its file, and the first bytes that it sends: one that has
+another version by now, and one that sends the rest of it whatever version is asked for."""
+
+
 class Handler(BaseHTTPRequestHandler):
     """Serves CONTENT; the first part of the path says how."""
 
     requests: list[tuple[str, str | None]]
+    starts: list[int]
 
     def do_GET(self) -> None:
         how = self.path.split("/")[1]
@@ -37,8 +44,9 @@ class Handler(BaseHTTPRequestHandler):
         if how == "busy" and len(self.requests) < 3:
             self.send_error(503)
             return
-        start = 0
-        if asked and how != "rangeless" and self.headers.get("If-Range", '"second"') == '"second"':
+        start, version = 0, '"second"'
+        whole = how != "ignores" and self.headers.get("If-Range", version) != version
+        if asked and how != "rangeless" and not whole:
             start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1])
         if start >= len(CONTENT):
             self.send_response(416)
@@ -47,14 +55,16 @@ class Handler(BaseHTTPRequestHandler):
             return
         body = CONTENT[start:] if how != "wrong" else bytes(len(CONTENT) - start)
         self.send_response(206 if start else 200)
-        if how == "changes":
-            body = body if len(self.requests) > 1 else bytes(len(body))
-            self.send_header("ETag", '"second"' if len(self.requests) > 1 else '"first"')
+        self.starts.append(start)
+        if how in ("changes", "ignores") and len(self.requests) == 1:
+            body, version = bytes(len(body)), '"first"'
+        if how in VERSIONS:
+            self.send_header("ETag", version)
         if how != "lengthless":
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         breaks = how == "broken" or (
-            how in ("once", "rangeless", "changes") and len(self.requests) == 1
+            how in ("once", "rangeless", *VERSIONS) and len(self.requests) == 1
         )
         if how == "slow":
             for i in range(0, len(body), BREAK):
@@ -71,7 +81,8 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch) -> Iterator[str]:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(Handler, "requests", [], raising=False)
+    for name in ("requests", "starts"):
+        monkeypatch.setattr(Handler, name, [], raising=False)
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
         threading.Thread(target=httpd.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{httpd.server_port}"
@@ -120,12 +131,23 @@ def test_what_was_left_may_be_whole_or_another_file(server: str, left: bytes) ->
     assert download.download([url], SHA256).read_bytes() == CONTENT
 
 
-def test_what_was_left_of_an_older_version_begins_anew(server: str) -> None:
-    path = download.download([f"{server}/changes/weights.pth"])
+@pytest.mark.parametrize("how", VERSIONS)
+def test_what_was_left_of_an_older_version_begins_anew(server: str, how: str) -> None:
+    path = download.download([f"{server}/{how}/weights.pth"])
     assert path.read_bytes() == CONTENT
-    assert [asked for _, asked in Handler.requests] == [None, f"bytes={BREAK}-"]
+    assert Handler.starts == VERSIONS[how]
     names = {file.name for file in path.parent.iterdir()}
     assert names <= {path.name, f"{path.name}.from", f"{path.name}.lock"}
+
+
+def test_two_addresses_of_one_name_at_once_give_two_files(server: str) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(download.download, [f"{server}/slow/weights.pth"])
+        while not Handler.requests:
+            threading.Event().wait(0.01)
+        other = pool.submit(download.download, [f"{server}/wrong/weights.pth"])
+    assert first.result().read_bytes() == CONTENT
+    assert other.result().read_bytes() == bytes(len(CONTENT))
 
 
 def test_another_hash_is_shown_and_nothing_kept(server: str) -> None:
