@@ -86,7 +86,7 @@ def entries(args: argparse.Namespace, task: str) -> list[Entry]:
 
 def main() -> None:
     args = parse_args()
-    shown = console()
+    shown, failed = console(), []
     if args.document:
         shown.print(update_document())
         return
@@ -105,6 +105,9 @@ def main() -> None:
         shown.print(table(result))
         for path in write(result, args.out):
             shown.print(path, soft_wrap=True)
+        failed += [f"{task}: {each['label']}, {each['precision']}" for each in result["failed"]]
+    if failed:
+        raise InputError(f"these failed, and are not among the results: {'; '.join(failed)}")
 
 
 if __name__ == "__main__":

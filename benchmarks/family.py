@@ -104,7 +104,10 @@ def measure(
             continue
         say(variant)
         setting = Setting("detector", variant, 1, (size,), device)
-        own, *theirs = run(setting, ENTRIES, turns=turns, say=lambda _: None)["rows"]
+        result = run(setting, ENTRIES, turns=turns, say=lambda _: None)
+        for each in result["failed"]:
+            raise RuntimeError(f"{variant}: {each['label']} failed: {each['error']}")
+        own, *theirs = result["rows"]
         row |= {key: own[key] for key in (*TAKEN, *ERRORS)}
         for key in TAKEN:
             row[f"timm_{key}"] = min(each[key] for each in theirs)

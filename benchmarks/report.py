@@ -153,7 +153,7 @@ def _how(result: dict[str, Any]) -> str:
     taken = [f"{each['seconds']:.0f} s in {name}" for name, each in result["tuned"].items()]
     found = [f"Tuning took {', '.join(taken)}."] if taken else []
     for each in result.get("failed", []):
-        found.append(f"{each['label']} in {each['precision']} failed: {each['error']}.")
+        found.append(f"{each['label']} in {each['precision']} failed: {each['error'].rstrip('.')}.")
     if result["only_best"]:
         found.append("The best of each one's settings come first.")
     return " ".join(found)

@@ -66,10 +66,11 @@ def run(
             soon as that shows: `benchmarks.best`.
         say: is told what is going on.
 
-    A peer's entry that fails is left out, and the result says why.
+    A peer's entry that cannot be prepared is left out, and the result says why.
 
     Raises:
         DisagreementError: an entry's outputs are not the reference's.
+        RuntimeError: no peer's entry can be prepared.
         ValueError: no entry is possible here.
     """
     entries = [entry for entry in entries if entry.is_possible(setting)]
@@ -82,6 +83,8 @@ def run(
             rows = field.measure(turns, only_best)
         finally:
             field.close()
+    if field.failed and all(row["contestant"] == OWN for row in rows):
+        raise RuntimeError("; ".join(f"{e['label']} failed: {e['error']}" for e in field.failed))
     best_limits = limits(setting.device, {entry.precision for entry in entries})
     for row in rows:
         _summarise(row, setting)
