@@ -97,7 +97,7 @@ OPTIONS = {
     "nothing.of.this": InputError,
     "learning_rate": InputError,
     "num_workers": "the config has computed with it already.*set train_dataloader.num_workers",
-    "data_root": "the config has computed with it already",
+    "data_root": "the config has computed with it already.*; give --data-root",
     "optim_wrapper.optimizer.lr": None,
     "auto_scale_lr.enable": None,
     "custom_hooks.0.interval": None,

@@ -39,6 +39,9 @@ EARLIER = {
 OWN = frozenset({"networks", "tune"})
 """This package reads these; the first in the configs of pretraining."""
 
+INSTEAD = {"data_root": "give --data-root"}
+"""What does what the setting of a variable does not."""
+
 LIKE = 0.88
 """Names that agree so far are one name, misspelt."""
 
@@ -65,10 +68,11 @@ def check_option(cfg: Mapping[str, Any], option: str) -> Iterator[str]:
             f"--cfg-options {option}: the config has no {first}, and nothing reads it; try {near}"
         )
     if first not in READ | OWN:
-        where = next((f"; set {place}" for place in _places(cfg, cfg[first], first)), "")
+        places = ", ".join(_places(cfg, cfg[first], first))
+        instead = f"set {places}" if places else INSTEAD.get(first, "")
         yield (
             f"--cfg-options {option}: the config has computed with it already, and nothing "
-            f"reads it now{where}"
+            f"reads it now" + f"; {instead}" * bool(instead)
         )
     node, place = cfg.get(first), first
     for key in rest:
@@ -88,8 +92,10 @@ def check_option(cfg: Mapping[str, Any], option: str) -> Iterator[str]:
 
 
 def _places(cfg: Mapping[str, Any], value: Any, name: str) -> Iterator[str]:
-    """Yields where what is read has the value of a variable under its own name."""
-    for section in sorted(READ & set(cfg)):
+    """Yields where what is read has the value of a variable under its own name, what training reads
+    first.
+    """
+    for section in sorted(READ & set(cfg), key=lambda name: (not name.startswith("train"), name)):
         for place, found in walk(cfg[section], section):
             if place.endswith(f".{name}") and found == value:
                 yield place
