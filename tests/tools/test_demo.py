@@ -16,20 +16,24 @@ from resnext_backbones.tasks.mmdetection.config import load_config
 
 
 @pytest.mark.whole
-def test_demo_at_a_tiny_size(tmp_path: Path) -> None:
+@pytest.mark.parametrize("variant", ["", "regnety_002"])
+def test_demo_at_a_tiny_size(tmp_path: Path, variant: str) -> None:
     """A variant takes the place of the small network, and is compared with random weights."""
+    compare = bool(variant)
     options = [option for option in QUICK if not option.startswith("model.")]
+    if variant:
+        options.append("model.neck.in_channels=24,56,152,368")
     done = run(
         "demo.py", "--work-dir", tmp_path / "demo", "--num-train", 8, "--num-val", 4,
-        "--variant", "regnety_002", "--compare", "--cfg-options", *options,
-        "model.neck.in_channels=24,56,152,368",
+        *["--variant", variant, "--compare"] * compare, "--cfg-options", *options,
         "train_cfg.max_epochs=1", "train_cfg.val_interval=1",
         "--pretrain-options", "train_cfg.max_epochs=1", RESNEXT_BACKBONES_NO_REPORT="",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     folder = Path(done.stdout.rstrip().splitlines()[-1])
     assert folder == tmp_path / "demo"
-    for row, result in (("pretraining ", folder), ("random weights ", folder / "random_weights")):
+    results = [folder, *[folder / "random_weights"] * compare]
+    for row, result in zip(("pretraining ", "random weights "), results, strict=False):
         assert row in done.stdout
         assert {"coco_metrics.json", "coco_metrics.txt", "curves.png"} <= {
             path.name for path in result.iterdir()
@@ -43,7 +47,9 @@ def test_demo_at_a_tiny_size(tmp_path: Path) -> None:
         assert record.read_json(result / "evaluation.json")["split"] == "test"
     pretrained = (folder / "pretraining" / "report.html").read_text(encoding="utf-8")
     assert "top-1 accuracy" in pretrained
-    assert "backbone: regnety_002" in done.stdout + done.stderr
+    assert ("random weights " in done.stdout) == compare
+    assert f"backbone: {variant}" in done.stdout + done.stderr
+    assert (folder / "random_weights").exists() == compare
 
 
 def test_few_images_take_as_many_steps(tmp_path: Path) -> None:
