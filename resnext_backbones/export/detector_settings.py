@@ -13,6 +13,7 @@ from resnext_backbones.errors import InputError
 from resnext_backbones.weights.configs import pixels_in, read_section, value_at
 from resnext_backbones.weights.detectors import GENERATOR, in_default_words
 from resnext_backbones.weights.preprocessing import Preprocessing
+from resnext_backbones.weights.sources import said_in
 
 EXPORTED = (
     "exported whole are torchvision's Faster R-CNN, Mask R-CNN and RetinaNet with FPN, and "
@@ -48,6 +49,7 @@ def _extractor(part: str, size: int) -> Allowed:
 FIXED: Allowed = {
     "type": ("MaskRCNN", "FasterRCNN"),
     "data_preprocessor.pad_value": (0, None),
+    "backbone.in_channels": (3, None),
     "backbone.style": ("pytorch", None),
     "backbone.norm_cfg.eps": (1e-5, None),
     "backbone.strides": ([1, 2, 2, 2], None),
@@ -225,7 +227,7 @@ def mmdetection_settings(
             f"max_size=... they are {scale[1]} and {scale[0]}, as MMDetection has them for COCO"
         )
     settings |= {"min_size": scale[1], "max_size": scale[0]}
-    return settings, pixels_in(model), notes
+    return settings, said_in([model], pixels_in, source), notes
 
 
 def _rescaled(source: str, loader: Any) -> tuple[int, int] | None:

@@ -31,12 +31,13 @@ def pixels_in(model: Mapping[str, Any], read_as: str = "BGR") -> Preprocessing |
         return None
     turned = preprocessor.get("bgr_to_rgb") or preprocessor.get("rgb_to_bgr")
     order = read_as[::-1] if turned else read_as
-    backbone = model.get("backbone") or (model.get("detector") or {}).get("backbone") or {}
-    channels = backbone.get("in_channels", len(read_as))
+    backbone = model.get("backbone") or (model.get("detector") or {}).get("backbone")
+    fields = backbone if isinstance(backbone, Mapping) else {}
+    channels = fields.get("in_channels", len(read_as))
     if channels == 1:
         order = "grey"
-    elif len(mean) == len(std) == 1:  # of all channels
-        mean, std = list(mean) * channels, list(std) * channels
+    # One value is of all channels.
+    mean, std = (v * channels if len(v) == 1 else v for v in (list(mean), list(std)))
     return Preprocessing(order, tuple(map(float, mean)), tuple(map(float, std)))
 
 

@@ -177,7 +177,7 @@ def _as_rgb(pixels: Preprocessing) -> Preprocessing:
 
 def _check_said(detector: Detector, pixels: Preprocessing, source: object, *, given: bool) -> None:
     """Raises WeightsError where the file itself says other pixels, as old ones of Detectron2 do,
-    than were given or its metadata or config says.
+    than were given or are known of it.
     """
     for name, values in (("pixel_mean", pixels.mean), ("pixel_std", pixels.std)):
         said = detector.notes.get(name)
@@ -188,7 +188,7 @@ def _check_said(detector: Detector, pixels: Preprocessing, source: object, *, gi
             other = (
                 f"{pixels} was given: say the right ones with --pixels"
                 if given
-                else f"its metadata or config says {pixels}: one of them is wrong; correct it"
+                else f"its metadata, its config or the table of weights says {pixels}: one is wrong"
             )
             raise WeightsError(
                 f"weights {source}: its {name} is {said.flatten().tolist()}, and {other}. Nothing "

@@ -211,6 +211,7 @@ def test_mmdetections_settings_are_taken_or_refused_by_name() -> None:
     }  # fmt: skip
     for name, value in (
         ("model.type", "CascadeRCNN"),
+        ("model.backbone.in_channels", 1),
         ("model.test_cfg.rcnn.nms.type", "soft_nms"),
         ("model.rpn_head.anchor_generator.scales", [4]),
         ("model.roi_head.mask_roi_extractor.roi_layer.sampling_ratio", 2),

@@ -134,11 +134,13 @@ def test_what_a_config_of_mmdetection_says_counts(
     assert out.exists() == (not why)
 
 
-@pytest.mark.parametrize(("channels", "order"), [(3, "BGR"), (1, "grey")])
+@pytest.mark.parametrize(
+    ("channels", "order", "means"), [(3, "BGR", 1), (3, "BGR", 3), (1, "grey", 1)]
+)
 def test_one_mean_in_a_config_of_mmdetection_is_of_all_channels(
-    channels: int, order: str, files: Files, tmp_path: Path
+    channels: int, order: str, means: int, files: Files, tmp_path: Path
 ) -> None:
-    preprocessor = "data_preprocessor=dict(mean=[110], std=[57])"
+    preprocessor = f"data_preprocessor=dict(mean={[110] * means}, std=[57])"
     cfg = f"model = dict({preprocessor}, backbone=dict(in_channels={channels}))"
     state, first = tensors_in(files("mmdet")), "backbone.conv1.weight"
     state[first] = state[first][:, :channels]

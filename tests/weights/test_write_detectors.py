@@ -198,7 +198,7 @@ def test_names_of_published_files(files: Files, tmp_path: Path) -> None:
     mean = held["model"]["pixel_mean"]
     held["model"]["pixel_mean"] = mean[[0, 1, 2, 2]]
     path.write_bytes(pickle.dumps(held))
-    with pytest.raises(WeightsError, match=r"its pixel_mean is \[123.*its metadata or config says"):
+    with pytest.raises(WeightsError, match=r"its pixel_mean is \[123.*its metadata, its config"):
         convert_detector(path, tmp_path / "w.pth", "mmdet")
     held["model"]["pixel_mean"] = mean
     path.write_bytes(pickle.dumps({key: held[key] for key in held if key != "meta"}))

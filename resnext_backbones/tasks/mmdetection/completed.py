@@ -93,7 +93,7 @@ class ReadsCompleted:
         data: Any = self
         kept = super().filter_data()  # type: ignore[misc]
         left = len(data.data_list) - len(kept) if data.filter_cfg else 0
-        if left and is_main_process():
+        if left > 0 and is_main_process():
             log_info(
                 f"annotation file {data.ann_file}: {left} of {len(data.data_list)} images are left "
                 f"out, by filter_cfg {dict(data.filter_cfg)}: they have no object of the classes, "
