@@ -181,20 +181,15 @@ class _Field:
             try:
                 self.rows.append(self._prepared(prepare, each))
             except Exception as error:
-                failed = self.workers.pop(len(self.rows))
-                failed.close()
-                if failed.entry.contestant == OWN or isinstance(error, DisagreementError):
+                worker_ = self.workers.pop(len(self.rows))
+                worker_.close()
+                entry, text = worker_.entry, f"{type(error).__name__}: {error}".splitlines()[0]
+                if entry.contestant == OWN or isinstance(error, DisagreementError):
                     raise
-                # What the others take is worth having without it.
-                text = f"{type(error).__name__}: {error}".splitlines()[0]
-                self.failed.append(
-                    {
-                        "label": failed.entry.label,
-                        "precision": failed.entry.precision,
-                        "error": text,
-                    }
-                )
-                self.say(f"{failed.entry.label}, {failed.entry.precision}, failed: {text}")
+                # Whatever a peer raises, what the others take is worth having.
+                self.say(f"{entry.label}, {entry.precision}, failed: {text}")
+                failed = {"label": entry.label, "precision": entry.precision, "error": text}
+                self.failed.append(failed)
         return list(zip(self.workers[first:], self.rows[first:], strict=True))
 
     def _prepared(self, prepare: Callable[[Worker], Row], first: Future[Row]) -> Row:

@@ -211,6 +211,8 @@ def test_the_document_holds_the_committed_results(tmp_path: Path) -> None:
     assert copy.read_text(encoding="utf-8") == text
     for result in report.read(report.DATA.glob("*.json")):
         assert dict(columns.COLUMNS)["seconds"](result["rows"][0]) in text
+    lacks = {**result, "failed": [{"label": "a", "precision": "b", "error": "Error: c."}]}
+    assert "a in b failed: Error: c. " in report.section(lacks).replace("\n", " ") + " "
 
 
 def test_the_commit_is_dirty_where_code_was_changed(tmp_path: Path) -> None:

@@ -101,27 +101,28 @@ def test_ours_can_be_asked_to_leave_its_channels_where_they_are() -> None:
         assert (output.stride(1) == 1) == last
 
 
+class Process:
+    is_closed = False
+
+    def __init__(self, _: Setting, entry: Entry, __: Any) -> None:
+        self.entry = entry
+
+    def call(self, *_: Any) -> int:
+        return 0
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
 def test_what_several_at_once_have_no_memory_for_is_prepared_alone(monkeypatch, tmp_path) -> None:
-    """By a process of its own: one that had too little holds half of a step. A peer that fails is
-    left out."""
+    """By a process of its own: one that had too little holds half of a step."""
     tried: list[tuple[str, bool]] = []
-
-    class Process:
-        is_closed = False
-
-        def __init__(self, _: Setting, entry: Entry, __: Any) -> None:
-            self.entry = entry
-
-        def close(self) -> None:
-            self.is_closed = True
 
     def prepare(*arguments: Any) -> best.Row:
         entry = arguments[-1].entry
         tried.append((entry.mode, arguments[-1].is_closed))
         if entry.mode == "compiled" and len(tried) < 4:
             raise torch.OutOfMemoryError
-        if entry.layout == "contiguous":
-            raise RuntimeError("no such kernel\nand a trace")
         return {"label": entry.label}
 
     monkeypatch.setattr(run, "Worker", Process)
@@ -134,12 +135,29 @@ def test_what_several_at_once_have_no_memory_for_is_prepared_alone(monkeypatch, 
     assert [(each.entry.label, row["label"]) for each, row in added] == [
         (entry.label, entry.label) for entry in entries
     ]
-    failing = [Entry("timm", layout=layout) for layout in ("contiguous", "own")]
-    ((left, row),) = field.add(failing)
-    assert left.entry.label == row["label"] == failing[1].label
-    label = failing[0].label
-    error = {"label": label, "precision": "float32", "error": "RuntimeError: no such kernel"}
+
+
+def test_a_peer_that_cannot_be_prepared_is_left_out(monkeypatch, tmp_path) -> None:
+    def prepare(*arguments: Any) -> best.Row:
+        entry = arguments[-1].entry
+        if entry.layout == "contiguous":
+            raise RuntimeError("no such kernel\nand a trace")
+        return {"label": entry.label, "contestant": entry.contestant, "dropped": False}
+
+    monkeypatch.setattr(run, "Worker", Process)
+    monkeypatch.setattr(run, "_reference", lambda *_: {})
+    monkeypatch.setattr(run, "_prepare", prepare)
+    fails, works = (Entry("timm", layout=layout) for layout in ("contiguous", "own"))
+    field = run._Field(SETTING, [], {}, tmp_path, lambda _: None)
+    ((left, row),) = field.add([fails, works])
+    assert left.entry.label == row["label"] == works.label
+    error = {"label": fails.label, "precision": "float32", "error": "RuntimeError: no such kernel"}
     assert field.failed == [error]
-    assert len(field.workers) == len(field.rows) == 4
-    with pytest.raises(RuntimeError, match="no such kernel"):
-        field.add([Entry(OWN, layout="contiguous", ways="plain")])
+    assert len(field.workers) == len(field.rows) == 1
+    own = (Entry(OWN, layout=layout, ways="plain") for layout in ("contiguous", "own"))
+    with pytest.raises(RuntimeError, match=r"^no such kernel"):
+        field.add([next(own)])
+    with pytest.raises(
+        RuntimeError, match=rf"^{fails.label} failed: RuntimeError: no such kernel$"
+    ):
+        run.run(SETTING, [fails, next(own)], turns=0, say=lambda _: None)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import pytest
 from loopback import served
@@ -23,9 +24,14 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 BREAK = 1_000_000
 
 
-VERSIONS = {"stays": [0, BREAK], "changes": [0, 0], "ignores": [0, BREAK, 0]}
-"""A server that names the version of its file, and the first bytes that it sends: one that has
-another version by now, and one that sends the rest of it whatever version is asked for."""
+VERSIONS = {
+    "stays": [0, BREAK],
+    "changes": [0, 0],
+    "changes by date": [0, 0],
+    "ignores": [0, BREAK, 0],  # sends the rest of another version, whatever is asked for
+    "weak": [0, BREAK],  # such a name does not count
+}
+"""How a server names the version of its file, and which bytes it sends first."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -35,7 +41,7 @@ class Handler(BaseHTTPRequestHandler):
     starts: list[int]
 
     def do_GET(self) -> None:
-        how = self.path.split("/")[1]
+        how = unquote(self.path.split("/")[1])
         asked = self.headers.get("Range")
         self.requests.append((how, asked))
         if how == "absent":
@@ -56,10 +62,11 @@ class Handler(BaseHTTPRequestHandler):
         body = CONTENT[start:] if how != "wrong" else bytes(len(CONTENT) - start)
         self.send_response(206 if start else 200)
         self.starts.append(start)
-        if how in ("changes", "ignores") and len(self.requests) == 1:
+        if how in ("changes", "changes by date", "ignores") and len(self.requests) == 1:
             body, version = bytes(len(body)), '"first"'
         if how in VERSIONS:
-            self.send_header("ETag", version)
+            name = "Last-Modified" if how == "changes by date" else "ETag"
+            self.send_header(name, f"W/{version}" if how == "weak" else version)
         if how != "lengthless":
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -133,7 +140,7 @@ def test_what_was_left_may_be_whole_or_another_file(server: str, left: bytes) ->
 
 @pytest.mark.parametrize("how", VERSIONS)
 def test_what_was_left_of_an_older_version_begins_anew(server: str, how: str) -> None:
-    path = download.download([f"{server}/{how}/weights.pth"])
+    path = download.download([f"{server}/{quote(how)}/weights.pth"])
     assert path.read_bytes() == CONTENT
     assert Handler.starts == VERSIONS[how]
     names = {file.name for file in path.parent.iterdir()}

@@ -39,8 +39,8 @@ EARLIER = {
 OWN = frozenset({"networks", "tune"})
 """This package reads these; the first in the configs of pretraining."""
 
-INSTEAD = {"data_root": "give --data-root"}
-"""What does what the setting of a variable does not."""
+INSTEAD = {"data_root": "; give --data-root"}
+"""These do what a variable no longer does, where nothing has its value under its name."""
 
 LIKE = 0.88
 """Names that agree so far are one name, misspelt."""
@@ -69,10 +69,10 @@ def check_option(cfg: Mapping[str, Any], option: str) -> Iterator[str]:
         )
     if first not in READ | OWN:
         places = ", ".join(_places(cfg, cfg[first], first))
-        instead = f"set {places}" if places else INSTEAD.get(first, "")
+        instead = f"; set {places}" if places else INSTEAD.get(first, "")
         yield (
             f"--cfg-options {option}: the config has computed with it already, and nothing "
-            f"reads it now" + f"; {instead}" * bool(instead)
+            f"reads it now{instead}"
         )
     node, place = cfg.get(first), first
     for key in rest:
