@@ -38,6 +38,8 @@ found = [result[output] for output in compiled.outputs]
 for output, value in zip(json.loads(said["outputs"]), found, strict=True):
     print(output["name"], tuple(value.shape))
 if said["task"] == "classifier":
+    names = json.loads(said.get("classes", "[]"))
     shares = np.exp(found[0][0] - found[0][0].max())
     for number in np.argsort(-shares)[:5]:
-        print(f"class {number}: {shares[number] / shares.sum():.1%}")
+        name = names[number] if names else f"class {number}"
+        print(f"{name}: {shares[number] / shares.sum():.1%}")

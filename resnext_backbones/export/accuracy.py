@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from resnext_backbones.errors import InputError
+from resnext_backbones.errors import InputError, some
 from resnext_backbones.export.formats import Run
 from resnext_backbones.export.images import array_of, preprocessing_of
 from resnext_backbones.export.subject import Subject
@@ -43,7 +44,15 @@ class Validation:
                 f"--val {folder}: has {len(images.classes)} classes, and the network tells "
                 f"{output.channels} apart; it takes a folder for each"
             )
-        return cls(images, said)
+        names = json.loads(subject.metadata["classes"]) or images.classes
+        if others := sorted(set(images.classes) - set(names)):
+            raise InputError(
+                f"--val {folder}: has folders that are none of the network's classes: "
+                f"{some(others)}; its classes: {some(names)}"
+            )
+        # By number a folder, sorted, may be another class than in training.
+        labels = [names.index(images.classes[label]) for label in images.labels]
+        return cls(replace(images, classes=names, labels=labels), said)
 
     def batches(self) -> Iterator[tuple[NDArray[np.float32], list[int]]]:
         """Yields images of one size, at most `BATCH`, with their labels."""

@@ -1,4 +1,4 @@
-"""Weights, or those who have them, say which images they expect."""
+"""Weights, or those who have them, say which images they expect, and what their classes are."""
 
 from __future__ import annotations
 
@@ -16,13 +16,19 @@ from resnext_backbones.weights.sources import agreed, row_of, row_of_file, said_
 CROP = "crop"
 """A run's facts have the crop of its evaluation under this key, as JSON."""
 
+CLASS_NAMES = "class_names"
+"""They have the names of its classes by label under this one, as JSON."""
+
 
 @dataclass(frozen=True)
 class Facts:
-    """Holds pixels and crop; None is what nobody said."""
+    """Holds pixels and crop, where None is what nobody said, and the classes' names by label, none
+    where they are not known.
+    """
 
     pixels: Preprocessing | None
     crop: Crop | str | None
+    classes: tuple[str, ...] = ()
 
 
 def facts_of(
@@ -32,19 +38,21 @@ def facts_of(
     pixels: Preprocessing | None,
     crop: Crop | str | None,
 ) -> Facts:
-    """Returns what a source says of its images, or what is said of it where it does not.
+    """Returns what a source says of its images and classes, or what is given where it does not.
 
     Raises:
         InputError: it says something else than what is given.
         WeightsError: what it says cannot be read.
     """
     if row := row_of(source) or row_of_file(file):
-        held, cut = row.source.preprocessing, row.crop
+        held, cut, classes = row.source.preprocessing, row.crop, None
     else:
         places = recorded(file, content)
         held = said_in(places, Preprocessing.from_metadata, source)
         cut = said_in(places, crop_of, source, "crop")
-    return Facts(agreed("pixels", pixels, held, source), agreed("crop", crop, cut, source))
+        classes = said_in(places, classes_of, source, "names of classes")
+    pixels, crop = agreed("pixels", pixels, held, source), agreed("crop", crop, cut, source)
+    return Facts(pixels, crop, classes or ())
 
 
 def crop_of(place: Mapping[str, Any]) -> Crop | str | None:
@@ -53,3 +61,8 @@ def crop_of(place: Mapping[str, Any]) -> Crop | str | None:
         return None
     value = json.loads(place[CROP])
     return value if value == WHOLE else Crop(**value)
+
+
+def classes_of(place: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the names by label that metadata say; none where they say none."""
+    return tuple(map(str, json.loads(place.get(CLASS_NAMES, "[]"))))

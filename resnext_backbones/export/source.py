@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -170,6 +171,7 @@ def subject_from(network: ResNeXt, said: dict[str, str], facts: Facts, note: str
         "least": str(least),
         "task": "classifier" if classifier else "trunk",
         "outputs": outputs_text(outputs),
+        **({"classes": json.dumps(facts.classes)} if classifier else {}),
         "preprocessing": preprocessing_text(facts.pixels, facts.crop if classifier else None),
         **made_by(),
     }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,8 @@ from resnext_backbones.commands import export as commands_export
 from resnext_backbones.data.pixels import open_image
 from resnext_backbones.errors import InputError
 from resnext_backbones.export import compare
-from resnext_backbones.export.facts import CROP, crop_of
+from resnext_backbones.export.accuracy import Validation
+from resnext_backbones.export.facts import CLASS_NAMES, CROP, crop_of
 from resnext_backbones.export.formats import FORMATS
 from resnext_backbones.export.images import array_of, preprocessing_of
 from resnext_backbones.export.quantise import Calibration
@@ -46,10 +49,13 @@ def weights(tmp_path: Path) -> Path:
     return written(tmp_path / "net.safetensors", BGR, Crop(48, 64))
 
 
-def written(path: Path, pixels: Preprocessing | None, crop: Crop | None = None) -> Path:
+def written(
+    path: Path, pixels: Preprocessing | None, crop: Crop | None = None, names: Sequence[str] = ()
+) -> Path:
     network = small(ResNeXtClassifier, num_classes=CLASSES)
     said = network.architecture.to_metadata() | (pixels.to_metadata() if pixels else {})
     said |= {"crop": json.dumps(crop._asdict())} if crop else {}
+    said |= {CLASS_NAMES: json.dumps(names)} if names else {}
     write_state(network.state_dict(), path, "safetensors", said)
     return path
 
@@ -208,7 +214,28 @@ def test_other_classes_than_the_networks_are_refused(weights, images: Path, tmp_
     assert f"has {CLASSES + 1} classes, and the network tells {CLASSES} apart" in said
     said = refused(capsys, weights, "--trunk", "--val", images, *out)
     assert "accuracy is a classifier's" in said
+    names = [f"class{i}" for i in range(CLASSES)]
+    named = written(tmp_path / "named.safetensors", BGR, Crop(48, 64), names)
+    shutil.rmtree(images / names[0])
+    said = refused(capsys, named, "--val", images, *out)
+    assert "has folders that are none of the network's classes: more; its classes: class0, " in said
 
+
+def test_images_are_labelled_as_in_training_and_not_by_the_order_of_folders(
+    tmp_path: Path, images: Path
+) -> None:
+    names = [f"class{i}" for i in reversed(range(CLASSES))]
+    named = written(tmp_path / "named.safetensors", BGR, Crop(48, 64), names)
+    images = Validation.of(images, subject_of(str(named))).images
+    assert images.classes == names
+    assert all(
+        Path(name).parent.name == names[label]
+        for name, label in zip(images.names, images.labels, strict=True)
+    )
+
+
+NAMES = dict.fromkeys(FORMATS, ("ash", "box", "elm", "fir", "oak", "yew")) | {"onnx": ()}
+"""Of the classes, in a file of each format; one does not know them."""
 
 BLOCKED = {
     "onnx": ("torch", "resnext_backbones"),
@@ -247,11 +274,12 @@ def ran(name: str, path: Path, image: Path) -> list[str]:
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=pytest.mark.whole) if n == "aoti" else n for n in FORMATS]
 )
-def test_the_examples_find_what_the_network_finds(name, weights: Path, images: Path, tmp_path):
+def test_the_examples_find_what_the_network_finds(name, images: Path, tmp_path):
     from resnext_backbones.export.write import paths_for, write
 
     image = turned(sorted(images.rglob("*.png"))[0])
-    subject = subject_of(str(weights))
+    named = written(tmp_path / "named.safetensors", BGR, Crop(48, 64), NAMES[name])
+    subject = subject_of(str(named))
     (done,) = write(subject, paths_for(tmp_path / "net", [name], overwrite=False))
     head, *top = ran(name, done.path, image)
     assert head == f"logits (1, {CLASSES})"
@@ -260,7 +288,8 @@ def test_the_examples_find_what_the_network_finds(name, weights: Path, images: P
     assert array.shape == (1, 3, 48, 48)
     with torch.inference_mode():
         shares = subject.reference(torch.from_numpy(array)).softmax(1)[0]
-    assert top == [f"class {i}: {shares[i]:.1%}" for i in shares.argsort(descending=True)[:5]]
+    names = NAMES[name] or [f"class {i}" for i in range(CLASSES)]
+    assert top == [f"{names[i]}: {shares[i]:.1%}" for i in shares.argsort(descending=True)[:5]]
 
 
 DETECTOR = """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from resnext_backbones.weights.publishers import WHOLE, Crop
 from resnext_backbones.weights.write import write_state
 
 FACTS = "facts"  # in a checkpoint's meta: how its weights came about
+CLASS_NAMES = "class_names"  # among the facts: JSON, by label; a model card does without them
 
 
 @HOOKS.register_module()
@@ -40,6 +41,7 @@ class PublishHook(Hook):
         """Adds the facts, as a safetensors file says them."""
         cfg, network = runner.cfg, getattr(runner.model, "module", runner.model).network
         pixels = cfg.model.data_preprocessor
+        names = runner.train_dataloader.dataset.metainfo["classes"]
         checkpoint["meta"][FACTS] = {
             **network.presupposed().to_metadata(),
             **Preprocessing("RGB", tuple(pixels.mean), tuple(pixels.std)).to_metadata(),
@@ -47,6 +49,7 @@ class PublishHook(Hook):
             "recipe": run_name(cfg),
             "data_set": Path(cfg.get("data_root", "unknown")).name,
             "classes": str(cfg.model.num_classes),
+            **class_names(names),
             "epochs": str(runner.max_epochs),
             "commit": commit(Path(__file__).parent) or "unknown",
         }
@@ -57,6 +60,12 @@ class PublishHook(Hook):
             with reported(runner, "the published weights (`resnext publish` makes them)"):
                 path = publish(Path(runner.work_dir) / journal[-1].file)
                 runner.logger.info(f"published: {path}")
+
+
+def class_names(names: Sequence[str]) -> dict[str, str]:
+    """Returns names by label as a checkpoint says them; nothing where they are the labels alone."""
+    unnamed = all(name == str(label) for label, name in enumerate(names))
+    return {} if unnamed else {CLASS_NAMES: json.dumps(names)}
 
 
 def crop_text(cfg: Any) -> str:
@@ -99,7 +108,8 @@ def publish(checkpoint: str | Path, out_dir: str | Path | None = None) -> Path:
     path = folder / f"{name}.safetensors"
     write_state(found.state, path, "safetensors", metadata)
     path = path.replace(folder / f"{name}-{hash_of(path)[:8]}.safetensors")
-    atomic_write_text(path.with_suffix(".md"), card(path.name, metadata))
+    shown = {key: value for key, value in metadata.items() if key != CLASS_NAMES}
+    atomic_write_text(path.with_suffix(".md"), card(path.name, shown))
     return path
 
 

@@ -28,7 +28,7 @@ from resnext_backbones.weights.preprocessing import RGB
 TINY = Architecture(blocks=(1, 1, 1), cardinality=4, base_width=4, base_channels=8, stem="3x3")
 
 
-def test_it_learns_and_publishes(finished: Path) -> None:
+def test_it_learns_and_publishes(finished: Path, coloured: Path) -> None:
     journal = json.loads((finished / "checkpoints.json").read_text())
     assert [entry["file"] for entry in journal] == ["epoch_2.pth", "epoch_3.pth", "epoch_4.pth"]
     metrics = journal[-1]["metrics"]
@@ -48,12 +48,15 @@ def test_it_learns_and_publishes(finished: Path) -> None:
         metadata = opened.metadata()
     assert metadata["recipe"] == "tiny"
     assert metadata["data_set"].startswith("coloured")
+    names = json.loads(metadata["class_names"])
+    assert names == sorted(path.name for path in (coloured / "train").iterdir())
     assert metadata["epoch"] == metadata["epochs"] == "4"
     assert float(metadata["accuracy/top1"]) == pytest.approx(metrics["accuracy/top1"], abs=1e-4)
     assert preprocessing_of(published) == RGB
     card = ModelCard.load(published.with_suffix(".md"))
     assert published.name in card.text
     assert "| recipe | tiny |" in card.text
+    assert names[0] not in card.text
     (result,) = card.data.eval_results
     assert result.metric_value == pytest.approx(100 * metrics["accuracy/top1"], abs=0.01)
     assert result.dataset_name == metadata["data_set"]
