@@ -76,6 +76,9 @@ class EpochBasedTrainLoop(MMEngineEpochBasedTrainLoop):
             f"other images): epoch {self._epoch + 1} begins anew"
         )
         self._iter = self._epoch * len(self.dataloader)
+        # It has counted from the step that was left: its last gradients would be of the wrong size.
+        runner = self.runner
+        runner.optim_wrapper.initialize_count_status(runner.model, self._iter, self._max_iters)
         return 0
 
     def run_iter(self, idx: int, data_batch: Any) -> None:

@@ -139,20 +139,25 @@ def test_a_damaged_checkpoint_is_passed_over(config: Path, finished: Path) -> No
     assert same(weights(finished), expected)
 
 
+@pytest.mark.parametrize(("batch", "parts"), [(24, 1), (48, 2)])
 def test_another_batch_size_begins_the_epoch_anew(
-    config: Path, finished: Path, tmp_path: Path
+    config: Path, finished: Path, tmp_path: Path, batch: int, parts: int
 ) -> None:
     cfg = read_config(
         str(config),
-        ["train_dataloader.batch_size=24", "train_cfg.max_epochs=5"],
+        [
+            f"train_dataloader.batch_size={batch}",
+            f"optim_wrapper.accumulative_counts={parts}",
+            "train_cfg.max_epochs=5",
+        ],
         work_dir=str(tmp_path / "other"),
     )
     for_training(cfg, resume=str(finished / "epoch_4.pth"))
     cfg.experiment_name = "another_batch_size"
     pretrain(cfg)
     log = next((tmp_path / "other").glob("*/*.log")).read_text()
-    assert "an epoch has 4 batches, and had 3 before" in log
-    assert read_journal(tmp_path / "other")[-1].iter == 20
+    assert f"an epoch has {96 // batch} batches, and had 3 before" in log
+    assert read_journal(tmp_path / "other")[-1].iter == 5 * 96 // batch
 
 
 def test_a_checkpoint_that_is_not_there_is_named(config: Path, tmp_path: Path) -> None:
