@@ -178,7 +178,7 @@ class ShardedImages(IterableDataset):
             yield from [sample | {"broken": "\n".join(broken)}] * len(broken)
 
     def _label(self, raw: dict[str, Any]) -> torch.Tensor:
-        text = raw.get("cls", b"").decode(errors="replace")
+        text = raw.get("cls", b"").decode(errors="replace").strip()
         count = len(self.metainfo["classes"])
         if not text.isdigit() or int(text) >= count:
             raise InputError(

@@ -45,7 +45,8 @@ def folder(coloured: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             for image in images[sum(SIZES[:number]) : sum(SIZES[: number + 1])]:
                 key = f"{image.parent.name}_{image.stem}"
                 label = folder / "label"
-                label.write_text(str(classes.index(image.parent.name)))
+                # Some as `echo` writes them, with a line's end.
+                label.write_text(f"{classes.index(image.parent.name)}{'' if number else chr(10)}")
                 archive.add(image, f"{key}.jpg")
                 archive.add(label, f"{key}.cls")
                 archive.add(image, f"./._{key}.jpg")  # as macOS leaves them
