@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from resnext_backbones.errors import InputError
+from resnext_backbones.errors import InputError, some
 from resnext_backbones.weights import Preprocessing, WeightsError, preprocessing_of
 from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.configs import pixels_in
@@ -217,6 +217,16 @@ def check_classes(train: Any, val: Any, num_classes: int) -> None:
         lost = sorted(set(first) ^ set(second)) or "the same ones in another order"
         raise InputError(f"the images to train on and to evaluate with differ in classes: {lost}")
     check_count(first, num_classes)
+
+
+def check_seen_classes(name: str, meta: Mapping[str, Any], classes: Sequence[str]) -> None:
+    """Raises InputError where a checkpoint was trained on other classes, as far as it says them."""
+    seen = (meta.get("dataset_meta") or {}).get("classes")
+    if classes and seen is not None and tuple(seen) != tuple(classes):
+        raise InputError(
+            f"checkpoint {name}: its {len(seen)} classes ({some(seen)}) are not the images' "
+            f"{len(classes)} ({some(classes)})"
+        )
 
 
 def check_count(classes: Sequence[str], num_classes: int) -> None:

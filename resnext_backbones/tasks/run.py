@@ -19,12 +19,18 @@ from resnext_backbones.engine.checks.network import check_checkpoint, read_check
 from resnext_backbones.engine.checks.outputs import check_folder, check_metrics_file
 from resnext_backbones.engine.checks.table import check_run
 from resnext_backbones.engine.config import check_parts
-from resnext_backbones.engine.fit import WeightsUse, check_weights, fetch_weights, stop_at
+from resnext_backbones.engine.fit import (
+    WeightsUse,
+    check_seen_classes,
+    check_weights,
+    fetch_weights,
+    stop_at,
+)
 from resnext_backbones.engine.handover import share_weights
 from resnext_backbones.engine.hooks import ReportHook
 from resnext_backbones.engine.walk import dicts_with
 from resnext_backbones.engine.written import unlike_its_run
-from resnext_backbones.errors import InputError, some
+from resnext_backbones.errors import InputError
 
 CHECK = "resnext_backbones.CheckWeightsHook"
 """The configs of this package bring it, for tools that do not check."""
@@ -126,13 +132,3 @@ class Task:
             raise InputError(problem)
         check_seen_classes(checkpoint, meta, classes)
         return runner.evaluate(cfg, checkpoint, out, table, *hooks)
-
-
-def check_seen_classes(name: str, meta: Mapping[str, Any], classes: Sequence[str]) -> None:
-    """Raises InputError where a checkpoint was trained on other classes, as far as it says them."""
-    seen = (meta.get("dataset_meta") or {}).get("classes")
-    if classes and seen is not None and tuple(seen) != tuple(classes):
-        raise InputError(
-            f"checkpoint {name}: its {len(seen)} classes ({some(seen)}) are not the images' "
-            f"{len(classes)} ({some(classes)})"
-        )

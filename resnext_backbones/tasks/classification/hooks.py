@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,11 +11,12 @@ from mmengine.dist import all_gather_object, get_world_size
 from mmengine.hooks import Hook
 
 from resnext_backbones.adapters.registry import HOOKS
-from resnext_backbones.engine.fit import check_classes
+from resnext_backbones.engine.fit import check_classes, check_seen_classes
 from resnext_backbones.engine.hooks import note_begin
 from resnext_backbones.engine.peak import process_peak
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.classification.data import count_images
+from resnext_backbones.tasks.classification.publish import class_names
 from resnext_backbones.tasks.classification.shards import ShardedImages
 from resnext_backbones.weights.identify import network_name
 
@@ -95,16 +97,20 @@ class SpeedHook(Hook):
 class PretrainingReportHook(Hook):
     """Logs what is trained, on what, and by which learning rate, once the images fit the head.
 
-    An InputError says where they tell other classes apart, or a loader miscounts its shards.
+    An InputError says where they tell other classes apart, also than the run that goes on did, or a
+    loader miscounts its shards.
 
     Args:
         loaded, left: as of `engine.hooks.ReportHook`.
+        meta: of the checkpoint that a run goes on from.
     """
 
     priority = "VERY_LOW"
 
-    def __init__(self, loaded: str = "", left: str = "") -> None:
-        self.loaded, self.left = loaded, left
+    def __init__(
+        self, loaded: str = "", left: str = "", meta: Mapping[str, Any] | None = None
+    ) -> None:
+        self.loaded, self.left, self.meta = loaded, left, meta or {}
 
     def before_train(self, runner: Any) -> None:
         train, val, ranks = runner.train_dataloader, runner.val_dataloader, get_world_size()
@@ -112,6 +118,10 @@ class PretrainingReportHook(Hook):
             if isinstance(loader.dataset, ShardedImages):
                 loader.dataset.check_loader(loader)
         check_classes(train, val, runner.cfg.model.num_classes)
+        seen = (self.meta.get("dataset_meta") or {}).get("classes", ())
+        classes = train.dataset.metainfo["classes"]
+        if class_names(seen) and class_names(classes):  # shards may do without names
+            check_seen_classes(str(runner.cfg.load_from), self.meta, classes)
         model = getattr(runner.model, "module", runner.model)
         batch = train.batch_sampler.batch_size
         parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -121,7 +131,7 @@ class PretrainingReportHook(Hook):
         facts = [
             ("network", network_name(model.network.state_dict())),
             ("parameters", f"{parameters / 1e6:.2f} M"),
-            ("classes", str(len(train.dataset.metainfo["classes"]))),
+            ("classes", str(len(classes))),
             ("images", "{} to train on, {} to evaluate with".format(*images)),
             ("batch", f"{batch * ranks}: {batch} in each of {ranks} processes"),
             ("learning rate", ", ".join(f"{rate:.4g}" for rate in rates)),

@@ -42,7 +42,8 @@ def pretrain(cfg: Config) -> Path:
     if epochs is not None and isinstance(schedules, list):
         # A run that is over before a schedule begins has none of it.
         cfg.param_scheduler = [s for s in schedules if _is_needed(s, epochs)]
-    return runner.train(cfg, hooks.PretrainingReportHook(first.loaded, first.left))
+    meta = first.meta if cfg.get("resume") else None
+    return runner.train(cfg, hooks.PretrainingReportHook(first.loaded, first.left, meta))
 
 
 def _is_needed(schedule: Mapping[str, Any], epochs: int) -> bool:

@@ -160,6 +160,20 @@ def test_another_batch_size_begins_the_epoch_anew(
     assert read_journal(tmp_path / "other")[-1].iter == 5 * 96 // batch
 
 
+def test_a_run_goes_on_with_its_own_classes(
+    config: Path, coloured: Path, finished: Path, tmp_path: Path
+) -> None:
+    classes = sorted(path.name for path in (coloured / "train").iterdir())
+    order = tmp_path / "classes.txt"
+    order.write_text("\n".join(reversed(classes)))
+    options = [f"{part}_dataloader.dataset.class_list={order}" for part in ("train", "val")]
+    cfg = read_config(str(config), options, work_dir=str(tmp_path / "run"))
+    for_training(cfg, resume=str(finished / "epoch_3.pth"))
+    cfg.experiment_name = "other_classes"
+    with pytest.raises(InputError, match=r"epoch_3.pth: its 8 classes \(black, blue, .* are not"):
+        pretrain(cfg)
+
+
 def test_a_checkpoint_that_is_not_there_is_named(config: Path, tmp_path: Path) -> None:
     cfg = read_config(str(config), work_dir=str(tmp_path / "run"))
     for_training(cfg, resume=str(tmp_path / "absent.pth"))
