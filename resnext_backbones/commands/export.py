@@ -92,8 +92,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--val",
         type=Path,
         metavar="IMAGES",
-        help="of a classifier: a folder for each class, numbered from 0 by their sorted names; "
-        "measures top-1 in the runtime and in PyTorch",
+        help="of a classifier: a folder for each class, by its name, or numbered from 0 by sorted "
+        "names where the weights do not name classes; measures top-1 in the runtime and in PyTorch",
     )
     parser.add_argument(
         "--crop",

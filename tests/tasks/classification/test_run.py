@@ -153,7 +153,7 @@ def test_another_batch_size_begins_the_epoch_anew(
         work_dir=str(tmp_path / "other"),
     )
     for_training(cfg, resume=str(finished / "epoch_4.pth"))
-    cfg.experiment_name = "another_batch_size"
+    cfg.experiment_name = f"another_batch_size_{batch}"
     pretrain(cfg)
     log = next((tmp_path / "other").glob("*/*.log")).read_text()
     assert f"an epoch has {96 // batch} batches, and had 3 before" in log
