@@ -235,7 +235,7 @@ def test_images_are_labelled_as_in_training_and_not_by_the_order_of_folders(
 
 
 NAMES = dict.fromkeys(FORMATS, ("ash", "box", "elm", "fir", "oak", "yew")) | {"onnx": ()}
-"""Of the classes, in a file of each format; one does not know them."""
+"""A file of each format names its classes like this; one does not know them."""
 
 BLOCKED = {
     "onnx": ("torch", "resnext_backbones"),
