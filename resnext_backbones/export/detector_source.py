@@ -36,8 +36,8 @@ from resnext_backbones.weights.download import hash_of
 from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.find import said_of
-from resnext_backbones.weights.load import recorded_architecture, recorded_pixels
 from resnext_backbones.weights.preprocessing import RGB, Preprocessing
+from resnext_backbones.weights.recorded import recorded_architecture, recorded_pixels
 from resnext_backbones.weights.sources import agreed
 from resnext_backbones.weights.write import architecture_of, metadata_of, network_of
 from resnext_backbones.weights.write_detectors import ALIGNED, convert_detector

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resnext_backbones.weights.load import recorded
 from resnext_backbones.weights.preprocessing import Preprocessing
 from resnext_backbones.weights.publishers import WHOLE, Crop
+from resnext_backbones.weights.recorded import recorded
 from resnext_backbones.weights.sources import agreed, row_of, row_of_file, said_in
 
 CROP = "crop"

@@ -8,7 +8,7 @@ from resnext_backbones.weights.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from resnext_backbones.weights.load import LoadedWeights, load_state, load_weights
-    from resnext_backbones.weights.sources import preprocessing_of
+    from resnext_backbones.weights.recorded import preprocessing_of
 
 __all__ = [
     "LoadedWeights",
@@ -25,6 +25,6 @@ __getattr__ = names_on_demand(
         "LoadedWeights": "load",
         "load_state": "load",
         "load_weights": "load",
-        "preprocessing_of": "sources",
+        "preprocessing_of": "recorded",
     },
 )

@@ -14,7 +14,7 @@ from resnext_backbones.weights.publishers import (
     NONCOMMERCIAL,
     SHARE_ALIKE,
 )
-from resnext_backbones.weights.sources import preprocessing_of, row_of
+from resnext_backbones.weights.sources import row_of
 
 PAPER = "[Aggregated Residual Transformations for Deep Neural Networks](https://arxiv.org/abs/1611.05431)"
 
@@ -95,7 +95,9 @@ def card_of_network(
     Raises:
         FileNotFoundError, WeightsError: `weights` is no such file or says no pixels.
     """
-    from resnext_backbones.weights.identify import network_name  # which is built on the networks
+    # which are built on the networks
+    from resnext_backbones.weights.identify import network_name
+    from resnext_backbones.weights.recorded import preprocessing_of
 
     kind = type(network).__name__
     name = network_name(network.state_dict())

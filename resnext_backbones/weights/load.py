@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,9 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from resnext_backbones.models import Architecture, ResNeXt
-from resnext_backbones.models.architecture import FIELDS
-from resnext_backbones.variants import VARIANTS
+from resnext_backbones.models import ResNeXt
 from resnext_backbones.weights.checkpoint import EPS, Checkpoint
 from resnext_backbones.weights.compare import (
     COUNTER,
@@ -25,15 +22,14 @@ from resnext_backbones.weights.compare import (
     unseen_mismatch,
 )
 from resnext_backbones.weights.errors import WeightsError
-from resnext_backbones.weights.files import read_file, read_metadata
-from resnext_backbones.weights.find import said_of
+from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.formats import FORMATS
 from resnext_backbones.weights.identify import network_name
 from resnext_backbones.weights.inputs import adapted, input_channels, other_input
-from resnext_backbones.weights.preprocessing import SEEN, Preprocessing
 from resnext_backbones.weights.publishers import NONCOMMERCIAL
+from resnext_backbones.weights.recorded import recorded_architecture
 from resnext_backbones.weights.registry import Published
-from resnext_backbones.weights.sources import SAVED, locate, row_of, row_of_file, said_in
+from resnext_backbones.weights.sources import locate, row_of, row_of_file
 
 HEAD = "fc."
 """Names of a classification head begin so; a trunk has none."""
@@ -254,54 +250,3 @@ def _without_place(state: Mapping[str, Any], model: ResNeXt, *, head: bool) -> l
     unbuilt = tuple(f"layer{i}." for i in (1, 2, 3, 4) if not hasattr(model, f"layer{i}"))
     own = {key for key in model.state_dict() if head or not key.startswith(HEAD)}
     return [key for key in state if key not in own and key.startswith((HEAD, *unbuilt))]
-
-
-def recorded_architecture(
-    path: Path, content: Mapping[str, Any], source: str | Path
-) -> Architecture | None:
-    """Returns what a file says of its network: in its metadata, as runs of this package's do, or
-    in a config beside it; raises WeightsError where that is no architecture.
-    """
-    try:
-        found = map(Architecture.from_metadata, recorded(path, content))
-        return next(filter(None, found), None) or _named_beside(path)
-    except ValueError as error:
-        raise WeightsError(f"weights {source}: {error}") from error
-
-
-def recorded(path: Path, content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Returns what a file says of its weights, wherever this package or a run of it writes it."""
-    meta = content.get("meta")
-    facts = meta.get("facts") if isinstance(meta, Mapping) else None
-    places = [read_metadata(path), meta, facts, content.get(SEEN)]
-    return [place for place in places if isinstance(place, Mapping)]
-
-
-def recorded_pixels(
-    source: object, file: Path, content: Mapping[str, Any], prefix: str
-) -> Preprocessing | None:
-    """Returns the pixels that a file says, in its metadata or beside the trunk behind a prefix;
-    raises WeightsError where it says none that can be.
-    """
-    places = [*recorded(file, content), said_of(content, prefix)]
-    return said_in(places, Preprocessing.from_metadata, source)
-
-
-def _named_beside(path: Path) -> Architecture | None:
-    """Returns what a config in a folder of the Hub says: timm's names a variant, and that of a
-    backbone for transformers, or of a network with one, has all of an architecture.
-    """
-    config = path.with_name("config.json")
-    if path.name not in SAVED or not config.is_file():
-        return None
-    try:
-        content = json.loads(config.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{config}, beside it: {error}") from error
-    said = content if isinstance(content, dict) else {}
-    if isinstance(inner := said.get("backbone_config"), dict):
-        said = inner
-    found = said.get("architecture")
-    if isinstance(found, dict) and found.keys() <= FIELDS:
-        return Architecture.recorded(found)
-    return VARIANTS.get(found) if isinstance(found, str) else None

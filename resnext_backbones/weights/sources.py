@@ -10,8 +10,6 @@ from urllib.parse import unquote
 from resnext_backbones.errors import InputError
 from resnext_backbones.weights.download import download, from_hub, hash_of, path_of
 from resnext_backbones.weights.errors import DownloadError, WeightsError
-from resnext_backbones.weights.files import read_metadata
-from resnext_backbones.weights.preprocessing import Preprocessing
 from resnext_backbones.weights.registry import REGISTRY, Published, row_named
 
 HUB = "hf://"
@@ -165,27 +163,6 @@ def row_of_file(path: Path) -> Published | None:
         if PurePosixPath(row.file).name == path.name and row.sha256:
             return row if hash_of(path).startswith(row.sha256) else None
     return None
-
-
-def preprocessing_of(source: Source) -> Preprocessing:
-    """Returns the pixels that the weights of a source of `locate` expect.
-
-    The registry says it of its own files, wherever they lie, with no download for an alias; a
-    safetensors file that this package wrote says it itself. Raises FileNotFoundError where there is
-    no such file, and WeightsError where it is not known.
-    """
-    if row := row_of(source):
-        return row.source.preprocessing
-    path = locate(source)
-    if row := row_of_file(path):
-        return row.source.preprocessing
-    found = said_in([read_metadata(path)], Preprocessing.from_metadata, source)
-    if found is None:
-        raise WeightsError(
-            f"weights {source}: the file does not record its pixel normalisation; record it with "
-            "`resnext convert SOURCE DEST --to safetensors --pixels ...`"
-        )
-    return found
 
 
 def said_in(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,9 +23,9 @@ from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.formats import FORMATS, TARGETS, family_for
 from resnext_backbones.weights.identify import identify, row_names
-from resnext_backbones.weights.load import recorded_architecture, recorded_pixels
 from resnext_backbones.weights.preprocessing import Preprocessing
-from resnext_backbones.weights.sources import agreed, locate, preprocessing_of, row_of, row_of_file
+from resnext_backbones.weights.recorded import pixels_of, recorded_architecture
+from resnext_backbones.weights.sources import agreed, locate, row_of, row_of_file
 
 State = dict[str, Tensor]
 Metadata = Mapping[str, str]
@@ -128,7 +127,7 @@ def convert(
     held = Checkpoint.of(content, prefix=prefix, source=source)
     check_whole(held, source)
     architecture = architecture_of(source, file, content, held, variant)
-    known = pixels_of(source) or recorded_pixels(source, file, content, held.prefix)
+    known = pixels_of(source, file, content, held.prefix)
     preprocessing = agreed("pixels", preprocessing, known, source)
     metadata = metadata_of(source, file, variant or held.variant, architecture, preprocessing)
     metadata |= {"norms": "fused" if held.fused else "trained"}
@@ -158,13 +157,6 @@ def check_whole(held: Checkpoint, source: str | Path) -> None:
         raise WeightsError(
             f"weights {source}: the file holds {variant}. {held.names}Nothing was written.{found}"
         )
-
-
-def pixels_of(source: str | Path) -> Preprocessing | None:
-    """Returns the pixels that weights expect; None where the source does not say."""
-    with suppress(WeightsError):  # which says that they are not known
-        return preprocessing_of(source)
-    return None
 
 
 def architecture_of(

@@ -33,8 +33,8 @@ from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.find import said_of
 from resnext_backbones.weights.formats import FORMATS, family_for
 from resnext_backbones.weights.identify import STEM
-from resnext_backbones.weights.load import recorded_architecture, recorded_pixels
 from resnext_backbones.weights.preprocessing import Preprocessing
+from resnext_backbones.weights.recorded import pixels_of, recorded_architecture
 from resnext_backbones.weights.sources import agreed, locate, said_in
 from resnext_backbones.weights.write import (
     WRITERS,
@@ -44,7 +44,6 @@ from resnext_backbones.weights.write import (
     checked_destination,
     metadata_of,
     network_of,
-    pixels_of,
     trunk_of,
     write_detectron2,
     write_file,
@@ -126,7 +125,7 @@ def convert_detector(
     trunk = detector.trunk
     check_whole(trunk, source)
     architecture = architecture_of(source, file, content, trunk, variant)
-    known = pixels_of(source) or recorded_pixels(source, file, content, trunk.prefix)
+    known = pixels_of(source, file, content, trunk.prefix)
     model = config_section(content, "model") or {}
     if known is None and detector.layout in READ_AS:
         known = said_in([model], partial(pixels_in, read_as=READ_AS[detector.layout]), source)

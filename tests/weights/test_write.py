@@ -117,7 +117,9 @@ def test_metadata_travel_and_are_not_contradicted(published, tmp_path: Path) -> 
         assert file.metadata()["norms"] == "trained"
     again = tmp_path / "b.safetensors"
     assert convert(path, again, "safetensors")[1] == BGR
-    assert preprocessing_of(again) == BGR
+    for to in TARGETS:
+        convert(again, dest := tmp_path / f"{to}.pth", to)
+        assert preprocessing_of(dest) == BGR, to
     convert(again, tmp_path / "w.pth", "mmdet")
     meta = torch.load(tmp_path / "w.pth", weights_only=True)["meta"]
     assert json.loads(meta["pixel_mean"]) == list(BGR.mean)
