@@ -65,9 +65,11 @@ def perfect(coco: Any) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def measured(metric: Any, classes: Sequence[str], images: Iterable[dict[str, Any]]) -> Any:
-    """What MMDetection's metric says of detections that are its own ground truth, of these images:
-    their `id`, `height` and `width`.
+def measured(
+    metric: Any, classes: Sequence[str], images: Iterable[dict[str, Any]], only: str = ""
+) -> Any:
+    """What MMDetection's metric says of detections that are its own ground truth, or that of one
+    class, of these images: their `id`, `height` and `width`.
     """
     import torch
 
@@ -75,6 +77,8 @@ def measured(metric: Any, classes: Sequence[str], images: Iterable[dict[str, Any
     metric.dataset_meta = {"classes": classes}
     label = {c["id"]: list(classes).index(c["name"]) for c in coco.dataset["categories"]}
     found, images = perfect(coco), list(images)
+    if only:
+        found = [each for each in found if label[each["category_id"]] == list(classes).index(only)]
     for image in images:
         own = [each for each in found if each["image_id"] == image["id"]]
         boxes = torch.tensor([each["bbox"] for each in own], dtype=torch.float64).reshape(-1, 4)

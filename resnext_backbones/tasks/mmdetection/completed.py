@@ -146,6 +146,7 @@ class MeasuresCompleted:
         """Counts on the images of the results; the others of the file were not looked for."""
         metric: Any = self
         metric.img_ids = [truth["img_id"] for truth, _ in results]
+        metric.cat_ids = None  # in the order of labels again, for `results2json`
         return super().compute_metrics(results)  # type: ignore[misc]
 
     def results2json(self, results: Sequence[Any], outfile_prefix: str) -> dict[str, str]:
@@ -165,6 +166,8 @@ class MeasuresCompleted:
                     "image_ids": metric.img_ids,
                     "category_ids": metric.cat_ids,
                 }
+        # What follows counts by class in the order of ids, as COCOeval sorts them.
+        metric.cat_ids = sorted(metric.cat_ids)
         return files
 
 

@@ -67,12 +67,13 @@ def config(root: Path, classes: Any = CLASSES, **evaluator: Any) -> Config:
     return cfg
 
 
-def measured(cfg: Config) -> dict[str, float]:
-    """The metrics of a loader's ground truth, found as it is."""
-    dataset, metric = DATASETS.build(cfg.val_dataloader.dataset), METRICS.build(cfg.val_evaluator)
+def measured(cfg: Config, metric: Any = None, only: str = "") -> dict[str, float]:
+    """The metrics of a loader's ground truth, found as it is, or of one class alone."""
+    dataset = DATASETS.build(cfg.val_dataloader.dataset)
+    metric = metric or METRICS.build(cfg.val_evaluator)
     shown = [dataset.get_data_info(index) for index in range(len(dataset))]
     images = [{"id": i["img_id"], "height": i["height"], "width": i["width"]} for i in shown]
-    return annotated.measured(metric, dataset.metainfo["classes"], images)
+    return annotated.measured(metric, dataset.metainfo["classes"], images, only)
 
 
 def reversed_categories(content: dict[str, Any]) -> None:
@@ -138,6 +139,17 @@ def test_a_metric_counts_the_images_that_were_shown(tmp_path: Path) -> None:
     cfg = config(tmp_path, ann_file=str(path))
     cfg.val_dataloader.dataset["indices"] = 1
     assert measured(cfg)["coco/bbox_mAP"] == 1
+
+
+def test_each_class_has_its_own_precision(tmp_path: Path) -> None:
+    """Whatever the order of names and ids, and of an epoch's evaluation as of the next one's."""
+    cfg = config(tmp_path, ann_file=str(write(tmp_path, None, "val")), classwise=True)
+    metric = METRICS.build(cfg.val_evaluator)
+    for found in CLASSES:
+        scores = measured(cfg, metric, found)
+        assert {name: scores[f"coco/{name}_precision"] for name in CLASSES} == {
+            name: float(name == found) for name in CLASSES
+        }
 
 
 def shifted(content: dict[str, Any]) -> None:
