@@ -14,6 +14,7 @@ from mmengine.dist import broadcast, is_main_process, master_only
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
 from torch import distributed
 
 from resnext_backbones.adapters.mmengine import find_file
@@ -22,6 +23,7 @@ from resnext_backbones.engine import hosts
 from resnext_backbones.engine.failures import last_checkpoint_said
 from resnext_backbones.engine.fit import log_warning
 from resnext_backbones.engine.hooks import reported
+from resnext_backbones.engine.loop import EPOCH_LENGTH
 from resnext_backbones.engine.record import JOURNAL
 from resnext_backbones.engine.signals import TERMINATED, requests
 from resnext_backbones.errors import InputError
@@ -183,7 +185,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         """Saves where it is time to, or the run was asked to end, and then ends it."""
         super().after_train_iter(runner, *args, **kwargs)
         terminated, due = self._agreed(runner)
-        if not terminated and not due:
+        if not (terminated or due) or not _is_whole(runner.optim_wrapper):
             return
         step = runner.iter + 1
         template, self.filename_tmpl = self.filename_tmpl, "iter_{}.pth"
@@ -259,6 +261,13 @@ class CheckpointHook(MMEngineCheckpointHook):
                 write_journal(Path(runner.work_dir), entries)
 
 
+def _is_whole(optim_wrapper: Any) -> bool:
+    """Returns whether the gradients of a step that takes several batches have all been used: no
+    checkpoint has those of a part.
+    """
+    return not isinstance(optim_wrapper, OptimWrapper) or optim_wrapper.should_update()
+
+
 class SavedStatisticsHook(Hook):
     """Has all processes evaluate with the statistics of norms that are saved: the first one's.
 
@@ -278,17 +287,25 @@ class MissedValidationHook(Hook):
 
     priority = "LOWEST"  # once the weights are in place and the other hooks are ready
 
+    _at_end = False
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: Mapping[str, Any]) -> None:
+        """Sees whether it is of an epoch's end, by the batches that an epoch had then."""
+        meta = checkpoint.get("meta") or {}
+        told = (checkpoint.get("message_hub") or {}).get("runtime_info") or {}
+        length = told.get(EPOCH_LENGTH) or len(runner.train_dataloader)
+        self._at_end = meta.get("iter") == meta.get("epoch", 0) * length
+
     def before_train(self, runner: Any) -> None:
         loop, checkpoint = runner.train_loop, runner._load_from
         if not (runner._resume and checkpoint and runner.val_loop is not None and runner.epoch):
             return
         # Of rank 0: a host that was sent the checkpoint does not have its metrics.
         entry = _entry_of(Path(checkpoint), runner) if is_main_process() else None
-        at_end = runner.iter == runner.epoch * len(runner.train_dataloader)
         due = runner.epoch >= runner.val_begin and (
             runner.epoch % runner.val_interval == 0 or runner.epoch == loop.max_epochs
         )
-        missed = torch.tensor(entry is not None and not entry.metrics and at_end and due)
+        missed = torch.tensor(entry is not None and not entry.metrics and self._at_end and due)
         broadcast(missed)
         if missed:
             runner.logger.info(f"epoch {runner.epoch} was not evaluated yet")

@@ -65,13 +65,15 @@ class ResumedSettings:
         self.sizes = [len(g["params"]) for g in runner.optim_wrapper.optimizer.param_groups]
         self.schedules = [copy.deepcopy(s.state_dict()) for s in runner.param_schedulers or ()]
         self.changed: dict[str, tuple[Any, Any]] = {}
+        self.iter = 0
         self.is_known = False
 
     def check(self, runner: Any, checkpoint: Mapping[str, Any]) -> None:
         """Raises InputError where the state of the checkpoint's optimiser is none of the config's
         optimiser, and finds what else is different.
         """
-        text = (checkpoint.get("meta") or {}).get("cfg")
+        meta = checkpoint.get("meta") or {}
+        text, self.iter = meta.get("cfg"), meta.get("iter", 0)
         sections = {place.partition(".")[0] for place in HOLDS}
         then = {name: read_section(text, name) for name in sections}
         self.is_known = then["optim_wrapper"] is not None
@@ -99,7 +101,8 @@ class ResumedSettings:
         Returns what is different, and whose holds, in words; "" where nothing is.
         """
         rates = self._unlike_groups(runner)
-        if rates or self._unlike_schedules(runner):
+        moved = runner.iter != self.iter  # to the beginning of an epoch of another length
+        if rates or moved or self._unlike_schedules(runner):
             self._replay(runner)
         if not (said := self.changed or rates):
             return ""

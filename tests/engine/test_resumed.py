@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ pytest.importorskip("mmengine", reason="MMEngine is not installed")
 import torch
 from helpers import quick
 from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
-from mmengine.registry import MODELS
+from mmengine.registry import METRICS, MODELS
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from resnext_backbones.adapters.registry import DATASETS
+from resnext_backbones.engine.checkpoints import Entry, MissedValidationHook, write_journal
 from resnext_backbones.engine.resumed import CHECKPOINT, CONFIG, PROCESSES, ResumedSettingsHook
 from resnext_backbones.engine.runner import CheckedRunner
 from resnext_backbones.errors import InputError
@@ -32,8 +35,9 @@ class _Line(BaseModel):
         super().__init__()
         self.part = nn.Linear(1, 1)
 
-    def forward(self, inputs: Tensor, labels: Tensor, mode: str) -> Any:  # noqa: ARG002
-        return {"loss": (self.part(inputs) - labels).square().mean()}
+    def forward(self, inputs: Tensor, labels: Tensor, mode: str) -> Any:
+        loss = (self.part(inputs) - labels).square().mean()
+        return {"loss": loss} if mode == "loss" else [loss]
 
 
 @DATASETS.register_module(force=True)
@@ -90,7 +94,7 @@ def train(cfg: Config, resume: Path | None = None) -> tuple[list[float], str]:
         cfg.resume, cfg.load_from = True, str(resume)
     cfg.experiment_name = f"{Path(cfg.work_dir).name}_{id(cfg)}"
     runner, rates = CheckedRunner.from_cfg(cfg), Rates()
-    for hook in (rates, ResumedSettingsHook()):
+    for hook in (rates, ResumedSettingsHook(), MissedValidationHook()):
         runner.register_hook(hook)
     runner.train()
     (log,) = Path(runner.log_dir).glob("*.log")
@@ -143,6 +147,64 @@ def test_what_is_longer_alone_keeps_its_schedule(begun: Path, tmp_path: Path) ->
     rest, log = train(config(tmp_path / "rest", **LONGER), begun)
     assert rest == whole[8:]
     assert "train_cfg.max_epochs 2 -> 6" in log
+
+
+def stopped(folder: Path, **given: Any) -> Path:
+    """The checkpoint of the second step of the second epoch."""
+    options = {"type": "resnext_backbones.CheckpointHook", "by_epoch": False, "interval": 6}
+    train(config(folder, **{"default_hooks.checkpoint": options, **given}))
+    return folder / "iter_6.pth"
+
+
+OTHER_BATCH = {"train_dataloader.batch_size": 4}
+
+
+def test_an_epoch_that_begins_anew_has_the_rates_of_its_steps(tmp_path: Path) -> None:
+    """Also where the batch, and no rate, is another."""
+    warm = {"param_scheduler.0.end": 10}
+    given = {**warm, **OTHER_BATCH}
+    whole, _ = train(config(tmp_path / "whole", **given))
+    rest, log = train(config(tmp_path / "rest", **given), stopped(tmp_path, **warm))
+    assert "epoch 2 begins anew" in log
+    assert rest == whole[2:]
+
+
+@METRICS.register_module(force=True)
+class _Seen(BaseMetric):
+    """Counts the images of an evaluation."""
+
+    def process(self, _: Any, outputs: Any) -> None:
+        self.results += outputs
+
+    def compute_metrics(self, results: list[Any]) -> dict[str, float]:
+        return {"seen": len(results)}
+
+
+def test_the_middle_of_an_epoch_is_not_evaluated(tmp_path: Path) -> None:
+    """Where an epoch has another length now, neither."""
+    loader = config(tmp_path).train_dataloader.to_dict()
+    evaluated = {
+        "val_dataloader": {**loader, "batch_size": 1}, "val_evaluator": {"type": "_Seen"},
+        "val_cfg": {"type": "ValLoop"}, "log_level": "INFO",
+    }  # fmt: skip
+    begun = stopped(tmp_path / "begun", **evaluated)
+    for given in ({}, OTHER_BATCH):
+        folder = tmp_path / f"rest{len(given)}"
+        folder.mkdir()
+        shutil.copy(begun, folder)  # as a run that was killed before it evaluated leaves it
+        write_journal(folder, [Entry("iter_6.pth", "", 6)])
+        rest = config(folder, **evaluated, **given)
+        _, log = train(rest, folder / "iter_6.pth")
+        assert "was not evaluated yet" not in log
+
+
+def test_no_checkpoint_is_between_the_parts_of_a_step(tmp_path: Path) -> None:
+    often = {"type": "resnext_backbones.CheckpointHook", "interval": 1, "minutes": 1e-9}
+    accumulated = {"optim_wrapper.accumulative_counts": 2, "default_hooks.checkpoint": often}
+    accumulated["param_scheduler"] = []
+    train(config(tmp_path, **accumulated))
+    steps = {int(path.stem.removeprefix("iter_")) for path in tmp_path.glob("iter_*.pth")}
+    assert steps == {2, 4, 6}
 
 
 def test_what_is_the_same_is_not_touched(begun: Path, tmp_path: Path) -> None:
