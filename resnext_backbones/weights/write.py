@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -54,6 +55,15 @@ def write_detectron2(state: State, path: Path, metadata: Metadata, *, whole: boo
 
 def _write_safetensors(state: State, path: Path, metadata: Metadata) -> None:
     save_file(state, path, metadata={"format": "pt", **metadata})
+    # safetensors has the metadata in an order that is drawn anew by each process: equal weights
+    # would have unlike hashes. The header's length stays.
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":"))
+        file.seek(8)
+        file.write(text.encode().ljust(size))
 
 
 Writer = Callable[[State, Path, Metadata], None]

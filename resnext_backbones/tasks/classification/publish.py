@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mmengine.dist import master_only
@@ -18,7 +19,7 @@ from resnext_backbones.engine.config import run_name
 from resnext_backbones.engine.hooks import reported
 from resnext_backbones.engine.provenance import commit
 from resnext_backbones.errors import InputError
-from resnext_backbones.io import atomic_write_text
+from resnext_backbones.io import atomic_write_text, flush
 from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights import Preprocessing
 from resnext_backbones.weights.cards import model_card
@@ -105,11 +106,14 @@ def publish(checkpoint: str | Path, out_dir: str | Path | None = None) -> Path:
     }
     folder.mkdir(parents=True, exist_ok=True)
     name = found.variant if found.variant in VARIANTS else meta[FACTS]["recipe"]
-    path = folder / f"{name}.safetensors"
-    write_state(found.state, path, "safetensors", metadata)
-    path = path.replace(folder / f"{name}-{hash_of(path)[:8]}.safetensors")
+    with TemporaryDirectory(prefix=".publish-", dir=folder) as apart:
+        written = Path(apart) / "weights.safetensors"
+        write_state(found.state, written, "safetensors", metadata)
+        path = written.replace(folder / f"{name}-{hash_of(written)[:8]}.safetensors")
+    flush(folder)
     shown = {key: value for key, value in metadata.items() if key != CLASS_NAMES}
-    atomic_write_text(path.with_suffix(".md"), card(path.name, shown))
+    if not path.with_suffix(".md").exists():  # one of the same weights may have a licence by now
+        atomic_write_text(path.with_suffix(".md"), card(path.name, shown))
     return path
 
 

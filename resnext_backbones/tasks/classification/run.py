@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -13,7 +14,9 @@ from mmengine.config import Config
 from resnext_backbones.engine import runner
 from resnext_backbones.engine.begin import begin
 from resnext_backbones.engine.checks.table import check_run
+from resnext_backbones.engine.fit import given_pixels
 from resnext_backbones.engine.walk import dicts_with
+from resnext_backbones.engine.written import unlike_its_run
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.classification import (  # noqa: F401
     evaluation,
@@ -36,14 +39,21 @@ def pretrain(cfg: Config) -> Path:
         check_run(cfg, "train")
         runner.start(cfg, runner.FOR_TRAINING)
         first = begin(cfg)
-        for problem in first.problems:
+        name, to_resume = str(cfg.get("load_from")), bool(cfg.get("resume"))
+        unlike = unlike_its_run(cfg.model, name, first.meta, given, to_resume=to_resume)
+        for problem in chain(first.problems, unlike):
             raise InputError(problem)
     epochs, schedules = cfg.train_cfg.get("max_epochs"), cfg.get("param_scheduler")
     if epochs is not None and isinstance(schedules, list):
         # A run that is over before a schedule begins has none of it.
         cfg.param_scheduler = [s for s in schedules if _is_needed(s, epochs)]
-    meta = first.meta if cfg.get("resume") else None
+    meta = first.meta if to_resume else None
     return runner.train(cfg, hooks.PretrainingReportHook(first.loaded, first.left, meta))
+
+
+def given(classifier: Mapping[str, Any], *, to_resume: bool) -> dict[str, Any]:  # noqa: ARG001
+    """Returns what of a config must be as it was in the run that a checkpoint is of."""
+    return {"pixels": given_pixels(classifier, "RGB")}
 
 
 def _is_needed(schedule: Mapping[str, Any], epochs: int) -> bool:

@@ -22,6 +22,7 @@ from resnext_backbones import Architecture, ResNeXtClassifier, load_weights, pre
 from resnext_backbones.engine.checkpoints import newest_checkpoint, read_journal
 from resnext_backbones.engine.config import for_training, read_config
 from resnext_backbones.errors import InputError
+from resnext_backbones.tasks.classification.publish import publish
 from resnext_backbones.tasks.classification.run import pretrain, set_data_root
 from resnext_backbones.weights.preprocessing import RGB
 
@@ -172,6 +173,34 @@ def test_a_run_goes_on_with_its_own_classes(
     cfg.experiment_name = "other_classes"
     with pytest.raises(InputError, match=r"epoch_3.pth: its 8 classes \(black, blue, .* are not"):
         pretrain(cfg)
+
+
+@pytest.mark.parametrize("resumed", [True, False])
+def test_a_run_goes_on_with_its_own_pixels(
+    resumed: bool, config: Path, finished: Path, tmp_path: Path
+) -> None:
+    options = ["model.data_preprocessor.mean=[1,2,3]"]
+    cfg = read_config(str(config), options, work_dir=str(tmp_path / "run"))
+    checkpoint = str(finished / "epoch_3.pth")
+    for_training(cfg, resume=checkpoint if resumed else None)
+    if not resumed:
+        cfg.load_from = checkpoint
+    cfg.experiment_name = f"other_pixels_{resumed}"
+    with pytest.raises(
+        InputError, match=r"its run had pixels RGB, mean \(123.675, .* has RGB, mea"
+    ):
+        pretrain(cfg)
+
+
+def test_publishing_leaves_other_files_alone(finished: Path, tmp_path: Path) -> None:
+    """Those of somebody's own that have the name without its hash, and a card with a licence."""
+    (folder := tmp_path / "out").mkdir()
+    (own := folder / "tiny.safetensors").write_text("mine")
+    (first,) = finished.glob("*.safetensors")
+    (card := folder / first.with_suffix(".md").name).write_text("licence: mit")
+    assert publish(finished / "epoch_4.pth", folder).name == first.name
+    assert (own.read_text(), card.read_text()) == ("mine", "licence: mit")
+    assert {path.name for path in folder.iterdir()} == {own.name, first.name, card.name}
 
 
 def test_a_checkpoint_that_is_not_there_is_named(config: Path, tmp_path: Path) -> None:
