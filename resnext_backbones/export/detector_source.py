@@ -32,10 +32,11 @@ from resnext_backbones.weights.configs import config_section, pixels_in
 from resnext_backbones.weights.detector_arithmetic import COCO_ROWS
 from resnext_backbones.weights.detector_eps import batch_norms, eps_of, give_eps
 from resnext_backbones.weights.detector_names import CONTIGUOUS, TORCHVISION
+from resnext_backbones.weights.detectors import behind_front
 from resnext_backbones.weights.download import hash_of
 from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.files import read_file
-from resnext_backbones.weights.find import said_of
+from resnext_backbones.weights.find import WRAPPERS, entries_of, said_of
 from resnext_backbones.weights.preprocessing import RGB, Preprocessing
 from resnext_backbones.weights.recorded import recorded_architecture, recorded_pixels
 from resnext_backbones.weights.sources import agreed
@@ -116,7 +117,7 @@ def detector_source(
     if isinstance(model, Mapping) and str(model.get("type")).startswith("resnext_backbones."):
         return _of_run(asked, model)
     try:
-        if any(str(key).endswith(RETINANET) for key in _state(content)):
+        if any(name.endswith(RETINANET) for name in entries_of(content)):
             return _retinanet(asked)
         return _two_stages(asked, model)
     except WeightsError as error:
@@ -232,7 +233,8 @@ def _retinanet(asked: _Asked) -> Source:
     source, file, content = asked.source, asked.file, asked.content
     check_given(asked.given, "retinanet")
     held = Checkpoint.of(content, source=source)
-    state = dict(_state(content))
+    inside = WRAPPERS.sub("", held.prefix)
+    state = behind_front(content, inside, inside.removesuffix(TRUNK))
     architecture = architecture_of(source, file, content, held, None)
     said = metadata_of(source, file, held.variant, architecture, None)
     made = network_of(held.state, said)
@@ -276,12 +278,6 @@ def _load(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     except RuntimeError as error:
         first, kind = str(error).splitlines()[1].strip(), type(network).__name__
         raise InputError(f"{source}: does not fit torchvision's {kind}: {first}") from None
-
-
-def _state(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Returns the state dict in a file, alone or as torchvision's reference scripts save it."""
-    held = (content.get(key) for key in ("state_dict", "model"))
-    return next((each for each in held if isinstance(each, Mapping)), content)
 
 
 def _trunk(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -166,20 +166,28 @@ def _beside(
     for begin, key in sorted(trunks, key=lambda pair: len(pair[0]), reverse=True):
         if not f".{inside}".endswith(f".{begin}"):
             continue
-        front, entries = inside.removesuffix(begin), entries_of(content)
-        container = next(e.container for name, e in entries.items() if name.startswith(inside))
-        beside = {
-            name.removeprefix(front): entry.value
-            for name, entry in entries.items()
-            if name.startswith(front) and entry.container == container
-            if not name.startswith(inside)
-        }
+        front = inside.removesuffix(begin)
+        around = behind_front(content, inside, front)
+        beside = {name: value for name, value in around.items() if not name.startswith(begin)}
         if beside:
             return key, front, beside
     raise WeightsError(
         f"weights {source}: no detector of MMDetection, Detectron2 or torchvision: a trunk without "
         f"heads. {trunk.names}Nothing was written; without --detector the trunk is"
     )
+
+
+def behind_front(content: Mapping[Any, Any], inside: str, front: str) -> dict[str, Any]:
+    """Returns what a file has behind a beginning of names, in the state dict of the trunk whose
+    names begin with `inside`; neither has what wrappers put into names.
+    """
+    entries = entries_of(content)
+    container = next(e.container for name, e in entries.items() if name.startswith(inside))
+    return {
+        name.removeprefix(front): entry.value
+        for name, entry in entries.items()
+        if name.startswith(front) and entry.container == container
+    }
 
 
 def _checked(

@@ -214,15 +214,23 @@ def test_a_file_finds_what_its_framework_does_in_a_real_image(
 
 
 @pytest.mark.whole
-@pytest.mark.parametrize("build", [retinanet_resnet50_fpn, retinanet_resnet50_fpn_v2])
+@pytest.mark.parametrize(
+    ("build", "averaged"), [(retinanet_resnet50_fpn, False), (retinanet_resnet50_fpn_v2, True)]
+)
 def test_torchvisions_own_retinanet_finds_the_same(
-    build: Callable[..., nn.Module], coco_tiny: Path, tmp_path: Path
+    build: Callable[..., nn.Module], averaged: bool, coco_tiny: Path, tmp_path: Path
 ) -> None:
+    """Alone, or as the averaged weights of a run of torchvision's reference scripts."""
     sizes = {"min_size": 160, "max_size": 256}
     peer: Any = build(weights=None, weights_backbone=None, num_classes=5, **sizes)
     tamed(randomise(peer.eval()))
     peer.transform.image_mean, peer.transform.image_std = [0.0] * 3, [1.0] * 3
-    source, out = write(peer.state_dict(), tmp_path / "retinanet.pth"), tmp_path / "out.onnx"
+    content = peer.state_dict()
+    if averaged:
+        behind = {f"module.{name}": value for name, value in content.items()}
+        last = {name: torch.zeros_like(value) for name, value in behind.items()}
+        content = {"model": last, "model_ema": {"n_averaged": torch.tensor(1), **behind}}
+    source, out = write(content, tmp_path / "retinanet.pth"), tmp_path / "out.onnx"
     given = [f"{name}={value}" for name, value in sizes.items()]
     export(source, out, "--images", str(coco_tiny), "--set", *given)
     image = normalised(read_image(sorted(coco_tiny.rglob("*.jpg"))[-1]), RGB)
