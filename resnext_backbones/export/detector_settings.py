@@ -11,7 +11,12 @@ from typing import Any
 
 from resnext_backbones.errors import InputError
 from resnext_backbones.weights.configs import pixels_in, read_section, value_at
-from resnext_backbones.weights.detectors import GENERATOR, in_default_words
+from resnext_backbones.weights.detector_defaults import (
+    DEFAULTS,
+    GENERATOR,
+    Allowed,
+    in_default_words,
+)
 from resnext_backbones.weights.preprocessing import Preprocessing
 from resnext_backbones.weights.sources import said_in
 
@@ -26,27 +31,12 @@ RESCALED = (1333, 800)
 
 TWO_STAGES, ONE_STAGE = ("faster_rcnn", "mask_rcnn"), ("retinanet",)
 
-Allowed = dict[str, tuple[Any, ...]]
-
 PLAIN = ("Conv2d", "Conv", None)
 """MMDetection's words for convolutions whose weights are what they convolve with."""
 
 
-def _extractor(part: str, size: int) -> Allowed:
-    pools = f"roi_head.{part}_roi_extractor"
-    return {
-        f"{pools}.type": ("SingleRoIExtractor",),
-        f"{pools}.finest_scale": (56, None),
-        f"{pools}.featmap_strides": ([4, 8, 16, 32],),
-        f"{pools}.roi_layer.type": ("RoIAlign",),
-        f"{pools}.roi_layer.output_size": (size,),
-        f"{pools}.roi_layer.sampling_ratio": (0, None),
-        f"{pools}.roi_layer.aligned": (True, None),
-        f"{pools}.roi_layer.pool_mode": ("avg", None),
-    }
-
-
 FIXED: Allowed = {
+    **DEFAULTS,
     "type": ("MaskRCNN", "FasterRCNN"),
     "data_preprocessor.pad_value": (0, None),
     "backbone.in_channels": (3, None),
@@ -66,27 +56,13 @@ FIXED: Allowed = {
     "rpn_head.type": ("RPNHead",),
     "rpn_head.num_convs": (1, None),
     "rpn_head.loss_cls.use_sigmoid": (True,),
-    "rpn_head.anchor_generator.type": ("AnchorGenerator",),
     **{f"rpn_head.anchor_generator.{name}": (said,) for name, said in GENERATOR.items()},
-    "rpn_head.anchor_generator.centers": (None,),
-    "rpn_head.anchor_generator.center_offset": (0, None),
-    "rpn_head.bbox_coder.type": ("DeltaXYWHBBoxCoder",),
-    "rpn_head.bbox_coder.target_means": ([0, 0, 0, 0], None),
-    "rpn_head.bbox_coder.target_stds": ([1, 1, 1, 1], None),
-    "rpn_head.bbox_coder.clip_border": (True, None),
-    "rpn_head.bbox_coder.add_ctr_clamp": (False, None),
     "roi_head.type": ("StandardRoIHead",),
     "roi_head.shared_head": (None,),
-    **_extractor("bbox", 7),
+    "roi_head.bbox_roi_extractor.roi_layer.output_size": (7,),
     "roi_head.bbox_head.type": ("Shared2FCBBoxHead",),
     "roi_head.bbox_head.reg_class_agnostic": (False, None),
-    "roi_head.bbox_head.reg_decoded_bbox": (False, None),
-    "roi_head.bbox_head.loss_cls.use_sigmoid": (False, None),
     "roi_head.bbox_head.loss_cls.type": ("CrossEntropyLoss",),
-    "roi_head.bbox_head.bbox_coder.type": ("DeltaXYWHBBoxCoder",),
-    "roi_head.bbox_head.bbox_coder.target_means": ([0, 0, 0, 0], None),
-    "roi_head.bbox_head.bbox_coder.clip_border": (True, None),
-    "roi_head.bbox_head.bbox_coder.add_ctr_clamp": (False, None),
     "test_cfg.rpn.nms.type": ("nms",),
     "test_cfg.rpn.nms.class_agnostic": (False, None),
     "test_cfg.rpn.min_bbox_size": (0, None),
@@ -98,7 +74,7 @@ FIXED: Allowed = {
 """These must have one of these values, None where they are left out."""
 
 MASKED: Allowed = {
-    **_extractor("mask", 14),
+    "roi_head.mask_roi_extractor.roi_layer.output_size": (14,),
     "roi_head.mask_head.type": ("FCNMaskHead",),
     "roi_head.mask_head.num_convs": (4, None),
     "roi_head.mask_head.conv_cfg.type": PLAIN,

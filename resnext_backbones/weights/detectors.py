@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.weights.checkpoint import Checkpoint, plain_value
 from resnext_backbones.weights.compare import compare
-from resnext_backbones.weights.configs import config_section, value_at
+from resnext_backbones.weights.configs import config_section
 from resnext_backbones.weights.detector_arithmetic import (
     COCO_IDS,
     COCO_ROWS,
@@ -21,34 +21,14 @@ from resnext_backbones.weights.detector_arithmetic import (
     background_last,
     class_places,
 )
+from resnext_backbones.weights.detector_defaults import RATIOS, other_anchors, other_settings
 from resnext_backbones.weights.detector_names import BY_COCO_ID, LAYOUTS, PARTS, Layout
 from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.find import WRAPPERS, entries_of
 from resnext_backbones.weights.identify import identify
 
-RATIOS = (0.5, 1.0, 2.0)
 BINS = 7
-"""Boxes are pooled to so many bins a side, and each place of a map has anchors of these ratios."""
-
-GENERATOR: dict[str, Any] = {
-    "scales": [8],
-    "ratios": list(RATIOS),
-    "strides": [4, 8, 16, 32, 64],
-    "base_sizes": None,
-}
-"""The same anchors in words of MMDetection's configs."""
-
-BESIDE: dict[str, tuple[Any, ...]] = {
-    "rpn_head.anchor_generator.type": ("AnchorGenerator", None),
-    "rpn_head.anchor_generator.center_offset": (0, None),
-    "rpn_head.anchor_generator.centers": (None,),
-    **{
-        f"roi_head.{part}_roi_extractor.roi_layer.{name}": allowed
-        for part in ("bbox", "mask")
-        for name, allowed in (("aligned", (True, None)), ("sampling_ratio", (0, None)))
-    },
-}
-"""Where they are, and how boxes are pooled; None where a config leaves it out."""
+"""Boxes are pooled to so many bins a side."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +77,11 @@ class Detector:
         notes = {name: v for name, v in values.items() if re.fullmatch(layout.notes, name)}
         theirs = {name: v for name, v in values.items() if name not in notes}
         read = _checked(theirs, trunk, layout, source)
-        for other in _other_anchors(content, notes):
+        for other in (*other_anchors(notes), *other_settings(config_section(content, "model"))):
             raise WeightsError(
-                f"weights {source}: the file holds a detector of {layout.name} whose anchors or "
-                f"pools, {other}, are not the default ones, and only these are converted. Nothing "
-                "was written."
+                f"weights {source}: the file holds a detector of {layout.name} whose {other} is "
+                "not the default, for which alone the other frameworks' settings are given. "
+                "Nothing was written."
             )
         rows = len(read["box.logits.weight"])
         classes, dropped = rows - 1, 0
@@ -271,40 +251,3 @@ def _expected(
         f"{n}.bias": s for n, s in biases.items()
     }
     return {name: torch.empty(shape, device="meta") for name, shape in named.items()}
-
-
-def _other_anchors(content: Mapping[str, Any], notes: Mapping[str, Any]) -> Iterator[str]:
-    """Yields what a file says of its anchors and pools that is not the default, which alone the
-    other frameworks' settings are given for.
-    """
-    for name, held in notes.items():
-        if ".cell_anchors." in name and isinstance(held, Tensor):
-            size = 32.0 * 2 ** int(name.rsplit(".", 1)[1])
-            corners = [[-(r**-0.5), -(r**0.5), r**-0.5, r**0.5] for r in RATIOS]
-            usual = torch.tensor(corners) * size / 2
-            if held.shape != usual.shape or not torch.allclose(held.float(), usual, atol=1e-3):
-                yield name
-    model = config_section(content, "model")
-    generator = value_at(model, "rpn_head.anchor_generator")
-    if isinstance(generator, Mapping):
-        same = in_default_words(generator)
-        for name, default in GENERATOR.items():
-            if same.get(name) != default:
-                yield f"{name}={generator.get(name)}"
-        for place, allowed in BESIDE.items():
-            if (said := value_at(model, place)) not in allowed:
-                yield f"{place.rpartition('.')[2]}={said}"
-
-
-def in_default_words(generator: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what MMDetection's anchors are made of, in the words of `GENERATOR` where others say
-    the same: strides of both sides, sizes that are the strides, one scale an octave.
-    """
-    said = dict(generator)
-    strides = said.get("strides") or []
-    said["strides"] = [s[0] if isinstance(s, list) and len({*s}) == 1 else s for s in strides]
-    if said.get("base_sizes") == said["strides"]:
-        said["base_sizes"] = None
-    if said.get("scales") is None and said.get("scales_per_octave") == 1:
-        said["scales"] = [said.get("octave_base_scale")]
-    return said

@@ -15,7 +15,7 @@ from resnext_backbones.models.architecture import Architecture
 from resnext_backbones.models.options import is_eps, require
 from resnext_backbones.weights.checkpoint import EPS
 from resnext_backbones.weights.compare import COUNTER
-from resnext_backbones.weights.configs import config_section, pixels_in
+from resnext_backbones.weights.configs import config_section, pixels_in, value_at
 from resnext_backbones.weights.detector_arithmetic import for_pixels
 from resnext_backbones.weights.detector_eps import batch_norms, eps_of, give_eps
 from resnext_backbones.weights.detector_names import (
@@ -157,6 +157,8 @@ def convert_detector(
         changed.append(f"{first}: scaled from std {held.std} to {wanted.std}, which rounds")
     metadata = metadata_of(source, file, variant or trunk.variant, architecture, wanted)
     metadata |= {"norms": "fused" if trunk.fused else "trained"}
+    if said is None and value_at(model, "backbone.style") == "caffe":  # which no tensor shows
+        metadata |= replace(network_of(trunk.state, metadata), stride_in_1x1=True).to_metadata()
     aligned = detector.layout != TORCHVISION or bool(
         ALIGNED in said_of(content, trunk.prefix) or model.get(ALIGNED)
     )

@@ -99,6 +99,7 @@ def test_heads_that_do_not_tell_classes_apart(
 
 
 ANCHORS = "scales=[8], ratios=[0.5, 1.0, 2.0], strides=[4, 8, 16, 32, 64]"
+CODED = ")), roi_head=dict(bbox_head=dict(bbox_coder=dict(type='DeltaXYWHBBoxCoder'"
 POOLED = ")), roi_head=dict(bbox_roi_extractor=dict(roi_layer=dict(aligned=False)"
 
 
@@ -112,7 +113,11 @@ POOLED = ")), roi_head=dict(bbox_roi_extractor=dict(roi_layer=dict(aligned=False
         (ANCHORS.replace("[8]", "[4]"), r"scales=\[4\]"),
         (f"{ANCHORS}, type='resnext_backbones.RoundedAnchorGenerator'", "type=resnext_backbones"),
         (f"{ANCHORS}, center_offset=0.5", "center_offset=0.5"),
-        (f"{ANCHORS}{POOLED}", "aligned=False"),
+        (f"{ANCHORS}{POOLED}", "bbox_roi_extractor.roi_layer.aligned=False"),
+        (f"{ANCHORS}{CODED}, target_means=[0.0] * 4)".replace("[0.0] * 4", "[0.0, 0, 0, 0]"), ""),
+        (f"{ANCHORS}{CODED}, target_stds=[1, 1, 1, 1])", r"bbox_coder.target_stds=\[1, 1, 1, 1\]"),
+        (f"{ANCHORS}{CODED}), reg_decoded_bbox=True", "reg_decoded_bbox=True"),
+        (f"{ANCHORS}{CODED}), loss_cls=dict(use_sigmoid=True)", "use_sigmoid=True"),
     ],
 )
 def test_what_a_config_of_mmdetection_says_counts(
@@ -124,7 +129,7 @@ def test_what_a_config_of_mmdetection_says_counts(
     content = {"meta": {"cfg": cfg}, "state_dict": tensors_in(files("mmdet"))}
     path, out = write(content, tmp_path / "w.pth"), tmp_path / "o.pkl"
     if why:
-        with pytest.raises(WeightsError, match=f"or pools, {why}.* are not the default ones"):
+        with pytest.raises(WeightsError, match=f"{why}.* is not the default"):
             convert_detector(path, out, "detectron2")
     else:
         with pytest.raises(InputError, match=r"--pixels RGB, .*w\.pth says BGR, mean"):
@@ -132,6 +137,17 @@ def test_what_a_config_of_mmdetection_says_counts(
         assert not out.exists()
         assert convert_detector(path, out, "detectron2").pixels == BGR
     assert out.exists() == (not why)
+
+
+def test_the_style_of_a_config_of_mmdetection_is_the_trunks(files: Files, tmp_path: Path) -> None:
+    cfg = "model = dict(backbone=dict(type='ResNet', style='caffe'))"
+    path = write({"meta": {"cfg": cfg}, "state_dict": tensors_in(files("mmdet"))}, tmp_path / "w")
+    assert (
+        "STRIDE_IN_1X1 True"
+        in convert_detector(path, tmp_path / "o.pth", "detectron2", pixels=BGR).settings
+    )
+    again = convert_detector(tmp_path / "o.pth", tmp_path / "p.pth", "mmdet")
+    assert "style='caffe'" in again.settings
 
 
 @pytest.mark.parametrize(

@@ -206,7 +206,7 @@ def test_names_of_published_files(files: Files, tmp_path: Path) -> None:
         convert_detector(path, tmp_path / "w.pth", "mmdet", pixels=BGR_UNSCALED)
     held["model"]["proposal_generator.anchor_generator.cell_anchors.2"] *= 2
     path.write_bytes(pickle.dumps(held))
-    with pytest.raises(WeightsError, match=r"anchors\.2, are not the default"):
+    with pytest.raises(WeightsError, match=r"anchors\.2 is not the default"):
         convert_detector(path, tmp_path / "w.pth", "mmdet", pixels=RGB)
 
     state = tensors_in(files("mmdet"))
