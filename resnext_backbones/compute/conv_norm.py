@@ -87,12 +87,17 @@ def call(module: nn.Module, x: Tensor) -> Tensor:
 
     Operators of other libraries, such as mmcv's, read memory as NCHW whatever the tensor says.
     """
-    if type(module).__module__.startswith(("torch.", "torchvision.", "resnext_backbones.")):
+    if is_known(module):
         with keeping(x):
             return module(x)
     y = module(x.contiguous())
     last = has_memory_format(x) and x.is_contiguous(memory_format=torch.channels_last)
     return y.contiguous(memory_format=torch.channels_last) if last else y
+
+
+def is_known(module: nn.Module) -> bool:
+    """Returns whether a module's class is PyTorch's, torchvision's or this package's."""
+    return type(module).__module__.startswith(("torch.", "torchvision.", "resnext_backbones."))
 
 
 def activate(y: Tensor, activation: nn.Module | None) -> Tensor:

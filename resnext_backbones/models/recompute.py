@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.utils.parametrize import is_parametrized
 from torch.utils.checkpoint import checkpoint
 
-from resnext_backbones.compute.conv_norm import activate, call
+from resnext_backbones.compute.conv_norm import activate, call, is_known
 from resnext_backbones.compute.kept import check_unchanged, is_forbidden, keeping, remember
 from resnext_backbones.compute.plain import is_observed, is_watched
 from resnext_backbones.models.options import check_one_of
@@ -32,6 +33,10 @@ MODES: dict[bool | str, str] = {
     PAIR: PAIR,  # x of every second block
 }
 """By the argument `recompute`, the name of what is kept."""
+
+
+DRAWING = (_DropoutNd, nn.RReLU, nn.FractionalMaxPool2d, nn.MultiheadAttention)
+"""PyTorch's modules that draw at random while they train."""
 
 
 def mode_of(recompute: bool | str) -> str:
@@ -67,7 +72,8 @@ def computed_again(blocks: Sequence[Any], x: Tensor) -> Tensor:
 
 def attended(attention: nn.Module, x: Tensor) -> Tensor:
     """Returns `attention(x)`, and keeps `x` alone: the backward pass computes the rest again, once,
-    for itself and for who keeps what is returned.
+    for itself and for who keeps what is returned. Somebody's own module, which may count or draw
+    what it likes, is called once.
     """
     if (
         not torch.is_grad_enabled()
@@ -75,7 +81,7 @@ def attended(attention: nn.Module, x: Tensor) -> Tensor:
         or is_observed(x)
         or is_forbidden()
         or not _is_trained(x, [attention])
-        or any(map(is_watched, attention.modules()))
+        or any(is_watched(m) or is_parametrized(m) or not is_known(m) for m in attention.modules())
     ):
         return call(attention, x)
 
@@ -83,7 +89,7 @@ def attended(attention: nn.Module, x: Tensor) -> Tensor:
         out = attention(x)
         return out, _Held.apply(out).grad_fn
 
-    drops = any(isinstance(m, _DropoutNd) for m in attention.modules())
+    drops = any(isinstance(m, DRAWING) for m in attention.modules())
     contexts = partial(_contexts, [attention], unchanged=True)
     options: dict[str, Any] = {"context_fn": contexts, "preserve_rng_state": drops}
     with keeping(x):

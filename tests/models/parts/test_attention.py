@@ -78,6 +78,37 @@ def test_every_gradient_is_that_of_timms_module(kind: str, mode: bool) -> None:
             assert (a - b).abs().max() <= 1e-10 * max(b.abs().max(), 1)
 
 
+class Noisy(nn.Module):
+    """Somebody's own, which counts its calls, and draws at random without a module that says so."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.Conv2d(channels, channels, 1)
+        self.calls = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return x * (self.norm(x) + torch.rand_like(x)).sigmoid()
+
+
+def test_somebodys_own_attention_is_called_once() -> None:
+    """Also behind one of PyTorch's, and so is one whose weights are computed for each call."""
+    x = torch.randn(2, 4, 8, 8, dtype=torch.float64, requires_grad=True)
+    own = Noisy(4).double()
+    spectral = nn.utils.parametrizations.spectral_norm(nn.Conv2d(4, 4, 3, padding=1)).double()
+    for module in (own, nn.Sequential(own), spectral):
+        found, begun = [], {name: value.clone() for name, value in module.state_dict().items()}
+        for run in (attended, nn.Module.__call__):
+            torch.manual_seed(0)
+            module.load_state_dict(begun)
+            y = run(module, x)
+            (gradient,) = torch.autograd.grad(y.square().sum(), x)
+            found.append((y, gradient, *(buffer.clone() for buffer in module.buffers())))
+        for a, b in zip(*found, strict=True):
+            assert torch.equal(a, b)
+    assert own.calls == 4
+
+
 class Gain(nn.Module):
     """An attention of a weight for each channel."""
 
