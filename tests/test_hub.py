@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from resnext_backbones import ResNeXt, ResNeXtClassifier, list_variants, load_weights
+from resnext_backbones.models.layers import Plugin
 from resnext_backbones.models.parts.convolutions import StandardisedConv2d
 from resnext_backbones.weights import WeightsError, download
 from resnext_backbones.weights.identify import network_name
@@ -57,6 +60,36 @@ def test_what_no_argument_says_is_not_saved(options: dict, named: str, tmp_path:
     with pytest.raises(ValueError, match=f"config.json cannot hold what built it.*{named}"):
         drawn(**options).save_pretrained(tmp_path)
     drawn(attention="GC").save_pretrained(tmp_path)  # whose norm has an eps of its own
+
+
+def with_another_head() -> nn.Module:
+    network = drawn(ResNeXtClassifier)
+    network.fc = nn.Linear(network.fc.in_features, 7)
+    return network
+
+
+CHANGED: dict[str, tuple[Callable[[], Any], str]] = {
+    "a plugin": (
+        lambda: drawn(plugins=[[Plugin(1, lambda _: ("twice", nn.Dropout2d()))], [], [], []]),
+        "layer1.0.twice",
+    ),
+    "a head": (with_another_head, r"fc.bias \(.*,\), fc.bias \(7,\)"),
+    "fused norms": (lambda: small().eval().fuse(), "bn1"),
+}
+
+
+@pytest.mark.parametrize("what", CHANGED)
+def test_a_network_that_was_changed_is_not_saved(what: str, tmp_path: Path) -> None:
+    build, named = CHANGED[what]
+    with pytest.raises(ValueError, match=f"config.json cannot hold what built it.*{named}"):
+        build().save_pretrained(tmp_path)
+
+
+def test_norms_that_were_made_one_over_processes_are_saved(tmp_path: Path) -> None:
+    model = nn.SyncBatchNorm.convert_sync_batchnorm(drawn())
+    model.save_pretrained(tmp_path)
+    again = ResNeXt.from_pretrained(tmp_path).state_dict()
+    assert all(torch.equal(value, again[key]) for key, value in model.state_dict().items())
 
 
 def test_what_an_architecture_says_of_layers_is_saved(tmp_path: Path) -> None:

@@ -13,6 +13,9 @@ from safetensors.torch import save_file
 
 from resnext_backbones.models.architecture import unseen_differences
 
+MOST_NAMED = 3
+"""A message names so many parts."""
+
 
 def say_architecture(module: Any, _: Any, __: str, said: dict[str, Any]) -> None:
     """Writes the architecture beside the version that PyTorch keeps of a module in a state dict: in
@@ -40,16 +43,24 @@ def _check_json(network: Any) -> None:
         config["architecture"] = own.to_dict()
     try:
         with torch.device("meta"):
-            built = type(network)(**config).presupposed()
+            built = type(network)(**config)
     except ValueError as error:
         why = str(error)
     else:
-        why = ", ".join(f"{n}={getattr(own, n)!r}" for n in unseen_differences(own, built))
+        unseen = unseen_differences(own, built.presupposed())
+        parts = sorted(_parts(network) ^ _parts(built))
+        why = ", ".join([f"{n}={getattr(own, n)!r}" for n in unseen] + parts[:MOST_NAMED])
     if why:
         raise ValueError(
             f"save_pretrained: config.json cannot hold what built it ({why}), and another network "
             "would be loaded; save its state_dict() with torch.save, or build it from names"
         )
+
+
+def _parts(network: Any) -> set[str]:
+    """Returns the names of a network's modules, and of its tensors with their shapes."""
+    shapes = {f"{name} {tuple(value.shape)}" for name, value in network.state_dict().items()}
+    return {name for name, _ in network.named_modules() if name} | shapes
 
 
 class HubMixin(
