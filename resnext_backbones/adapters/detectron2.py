@@ -201,7 +201,7 @@ class ResNeXtBackbone(Backbone):
     __prepare_scriptable__ = scriptable  # for torch.jit.script
 
     def __getattr__(self, name: str) -> Any:
-        return Named(name) if name in FEATURES else super().__getattr__(name)
+        return Named(name, self.trunk) if name in FEATURES else super().__getattr__(name)
 
 
 def add_resnext_config(cfg: Any) -> None:

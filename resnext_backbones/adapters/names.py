@@ -78,19 +78,43 @@ def _report(module: Any, incompatible: Any) -> None:
 
 
 class Named:
-    """Stands for a module by Detectron2's name; every attribute of it is such a stand-in.
+    """Stands for a part of the trunk by Detectron2's name; its tensors are the trunk's own.
 
     fvcore's Checkpointer looks for the module of each tensor whose shape does not fit, to leave
-    quantised ones alone, before it says so.
+    quantised ones alone, before it says so. Whatever else one does with a module is an error that
+    says where it is, and not without effect.
     """
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, path: str, trunk: ResNeXt) -> None:
+        vars(self).update(_path=path, _trunk=trunk)
 
-    def __getattr__(self, name: str) -> Named:
+    def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return Named(f"{self._path}.{name}")
+        path, state = f"{self._path}.{name}", self._trunk.state_dict(keep_vars=True)
+        for own, value in state.items():
+            theirs = NAMES.from_own(own) or ""
+            if theirs == path:
+                return value
+            if theirs.startswith(f"{path}."):
+                return Named(path, self._trunk)
+        raise AttributeError(f"{path}: {self._where}")
+
+    def __getitem__(self, block: int) -> Any:
+        return getattr(self, str(block))
+
+    def __setattr__(self, name: str, _: object) -> None:
+        raise AttributeError(f"{self._path}.{name}: {self._where}")
+
+    def __call__(self, *_: object, **__: object) -> None:
+        raise TypeError(f"{self._path}: {self._where}")
+
+    @property
+    def _where(self) -> str:
+        return (
+            "is no module, but what tensors are called; modules are in the backbone's `trunk`, as "
+            "`conv1`, `bn1` and `layer1` to `layer4`"
+        )
 
     def __repr__(self) -> str:
         return f"<{self._path} of the trunk>"

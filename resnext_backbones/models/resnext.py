@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from math import prod
 from typing import Any
 
@@ -281,10 +282,15 @@ class ResNeXt(nn.Module, HubMixin):
         part: a stem that pools then has half its stride.
         """
         if not is_traced(images):
+            layers = list(self._stem_layers())
+            own = (layer._parameters.get("weight") for layer in layers)
             # DataParallel's replicas have weights but no parameters, quantised layers neither.
-            weights = [getattr(layer, "weight", None) for layer in self._stem_layers()]
-            tensors = (w for w in (*weights, *self.parameters()) if isinstance(w, Tensor))
-            check_images(images, self.architecture.in_channels, next(tensors, images).dtype)
+            others = (getattr(layer, "weight", None) for layer in layers)
+            tensors = (w for w in chain(own, self.parameters(), others) if isinstance(w, Tensor))
+            # Of the first convolution that is there, which may be another than was built.
+            known = (layer.in_channels for layer in layers if hasattr(layer, "in_channels"))
+            in_channels = next(known, self.architecture.in_channels)
+            check_images(images, in_channels, next(tensors, images).dtype)
         parts = self._stem() if pooled else self._stem()[:-1]
         return run_stem(images, parts, fold=self.fold_norm, channels_last=self.channels_last)
 

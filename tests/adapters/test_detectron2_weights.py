@@ -204,3 +204,19 @@ def test_weights_of_any_source(tmp_path: Path) -> None:
     cfg.MODEL.BACKBONE.WEIGHTS = str(tmp_path / "d2.pkl")
     with pytest.raises(WeightsError, match="holds resnext26_32x4d"):
         build_backbone(ours(cfg))
+
+
+def test_detectron2s_names_lead_to_the_trunks_tensors() -> None:
+    """And what is done with modules that are not there is not without effect."""
+    backbone = adapter.ResNeXtBackbone(depth=50, norm="BN")
+    backbone.stem.conv1.weight.requires_grad = False
+    assert not backbone.trunk.conv1.weight.requires_grad
+    assert backbone.res2[0].conv1.norm.running_mean is backbone.trunk.layer1[0].bn1.running_mean
+    for wrong in (
+        lambda: backbone.stem.conv1.parameters(),
+        lambda: backbone.res2(torch.zeros(1, 64, 8, 8)),
+        lambda: setattr(backbone.stem.conv1, "weight", None),
+        lambda: backbone.res2[3],
+    ):
+        with pytest.raises((AttributeError, TypeError), match=r"modules are in .* `trunk`"):
+            wrong()

@@ -247,3 +247,23 @@ def test_data_parallels_replicas() -> None:
     assert not list(replica(model).parameters())
     for a, b in zip(replica(model)(images), model(images), strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_first_convolution_of_somebodys_own() -> None:
+    """It says what images have, and weights that are computed for each call are computed once."""
+    model = drawn().eval()
+    model.conv1 = nn.Conv2d(5, model.conv1.out_channels, 7, stride=2, padding=3)
+    assert model(torch.zeros(1, 5, 64, 64))[0].shape[0] == 1
+    with pytest.raises(ValueError, match=r"shape \(N, 5, H, W\)"):
+        model(torch.zeros(1, 3, 64, 64))
+    reads = []
+
+    class Counted(nn.Module):
+        def forward(self, weight: torch.Tensor) -> torch.Tensor:
+            reads.append(weight)
+            return weight
+
+    nn.utils.parametrize.register_parametrization(model.conv1, "weight", Counted())
+    reads.clear()
+    model(torch.zeros(1, 5, 64, 64))
+    assert len(reads) == 1
