@@ -10,14 +10,8 @@ from typing import Any
 
 from resnext_backbones.weights.preprocessing import Preprocessing
 from resnext_backbones.weights.publishers import WHOLE, Crop
-from resnext_backbones.weights.recorded import recorded
+from resnext_backbones.weights.recorded import CLASS_NAMES, CROP, recorded
 from resnext_backbones.weights.sources import agreed, row_of, row_of_file, said_in
-
-CROP = "crop"
-"""A run's facts have the crop of its evaluation under this key, as JSON."""
-
-CLASS_NAMES = "class_names"
-"""They have the names of its classes by label under this one, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +29,12 @@ def facts_of(
     source: str,
     file: Path,
     content: Mapping[str, Any],
+    prefix: str,
     pixels: Preprocessing | None,
     crop: Crop | str | None,
 ) -> Facts:
-    """Returns what a source says of its images and classes, or what is given where it does not.
+    """Returns what a source says of its images and classes, in its file or beside the trunk behind
+    a prefix, or what is given where it does not.
 
     Raises:
         InputError: it says something else than what is given.
@@ -47,7 +43,7 @@ def facts_of(
     if row := row_of(source) or row_of_file(file):
         held, cut, classes = row.source.preprocessing, row.crop, None
     else:
-        places = recorded(file, content)
+        places = recorded(file, content, prefix)
         held = said_in(places, Preprocessing.from_metadata, source)
         cut = said_in(places, crop_of, source, "crop")
         classes = said_in(places, classes_of, source, "names of classes")

@@ -75,7 +75,7 @@ def subject_of(
     held = Checkpoint.of(content, prefix=prefix, source=source)
     check_whole(held, source)
     known = architecture_of(source, file, content, held, variant)
-    facts = facts_of(source, file, content, pixels, crop)
+    facts = facts_of(source, file, content, held.prefix, pixels, crop)
     said = metadata_of(source, file, variant or held.variant, known, facts.pixels)
     made = network_of(held.state, said)
     head = None if trunk else held.state.get("fc.weight")

@@ -288,7 +288,7 @@ class ResNeXt(nn.Module, HubMixin):
             others = (getattr(layer, "weight", None) for layer in layers)
             tensors = (w for w in chain(own, self.parameters(), others) if isinstance(w, Tensor))
             # Of the first convolution that is there, which may be another than was built.
-            known = (layer.in_channels for layer in layers if hasattr(layer, "in_channels"))
+            known = (int(c) for c in (getattr(m, "in_channels", 0) for m in layers) if c)
             in_channels = next(known, self.architecture.in_channels)
             check_images(images, in_channels, next(tensors, images).dtype)
         parts = self._stem() if pooled else self._stem()[:-1]

@@ -154,6 +154,8 @@ def _held(place: Found, entries: Mapping[str, Entry], names: list[str]) -> Check
     state, odd, unknown = {}, {}, []
     for name, entry in inside.items():
         own = format_.to_own(name, kind)
+        if "." not in name and not isinstance(entry.value, Tensor):
+            continue  # no module's: a date, a path, what else is saved beside tensors
         value = plain_value(entry.value, dense=sparse <= MOST_DENSE)
         if own is not None and not re.fullmatch(format_.heads, name):
             if isinstance(value, Tensor):

@@ -78,6 +78,8 @@ def download(urls: Sequence[str], sha256: str = "") -> Path:
     `sha256`, which is hexadecimal.
     """
     path = path_of(urls[0])
+    if path.is_file() and path_of(urls[0]) == path:  # a lock may not be written beside it
+        return path
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         if path_of(urls[0]) != path:  # another address's file has just come under this name

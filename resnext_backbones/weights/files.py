@@ -127,9 +127,14 @@ KINDS: tuple[tuple[str, Callable[[bytes], bool], Reader], ...] = (
 )
 """Files are of these kinds; a kind is told by how it begins."""
 
+SHARDS = (
+    "where it lists shards, save the network as one file: save_pretrained(FOLDER, "
+    "max_shard_size='100GB')"
+)
+
 OTHERS = (
     (b"\x89HDF", "an HDF5 file, as Keras writes it, which holds no names of PyTorch's"),
-    (b"{", "JSON; where it lists shards, name the file with the tensors"),
+    (b"{", f"JSON; {SHARDS}"),
     (b"\x93NUMPY", "one array of numpy"),
 )
 """What else is taken for weights begins like this."""

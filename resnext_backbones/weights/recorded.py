@@ -24,6 +24,12 @@ from resnext_backbones.weights.sources import (
     said_in,
 )
 
+CROP = "crop"
+"""A run's facts have the crop of its evaluation under this key, as JSON."""
+
+CLASS_NAMES = "class_names"
+"""They have the names of its classes by label under this one, as JSON."""
+
 
 def preprocessing_of(source: Source) -> Preprocessing:
     """Returns the pixels that the weights of a source of `locate` expect.
@@ -68,11 +74,13 @@ def recorded_architecture(
         raise WeightsError(f"weights {source}: {error}") from error
 
 
-def recorded(path: Path, content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Returns what a file says of its weights, wherever this package or a run of it writes it."""
+def recorded(path: Path, content: Mapping[str, Any], prefix: str = "") -> list[Mapping[str, Any]]:
+    """Returns what a file says of its weights, wherever this package or a run of it writes it:
+    beside the trunk, too, whose names begin with a prefix.
+    """
     meta = content.get("meta")
     facts = meta.get("facts") if isinstance(meta, Mapping) else None
-    places = [read_metadata(path), meta, facts, content.get(SEEN)]
+    places = [read_metadata(path), meta, facts, content.get(SEEN), said_of(content, prefix)]
     return [place for place in places if isinstance(place, Mapping)]
 
 
@@ -83,15 +91,15 @@ def recorded_pixels(
     which is looked for where it is None; raises WeightsError where it says none that can be, or
     where it has several trunks.
     """
-
-    def said(places: Iterable[Mapping[str, Any]]) -> Preprocessing | None:
-        return said_in(places, Preprocessing.from_metadata, source)
-
-    if found := said(recorded(file, content)):
-        return found
-    if prefix is None:
+    found = _pixels(source, recorded(file, content, prefix or ""))
+    if found is None and prefix is None:
         prefix = Checkpoint.of(content, source=source).prefix
-    return said([said_of(content, prefix)])
+        return _pixels(source, [said_of(content, prefix)])
+    return found
+
+
+def _pixels(source: object, places: Iterable[Mapping[str, Any]]) -> Preprocessing | None:
+    return said_in(places, Preprocessing.from_metadata, source)
 
 
 def _named_beside(path: Path) -> Architecture | None:

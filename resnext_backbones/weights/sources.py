@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from resnext_backbones.errors import InputError
 from resnext_backbones.weights.download import download, from_hub, hash_of, path_of
 from resnext_backbones.weights.errors import DownloadError, WeightsError
+from resnext_backbones.weights.files import SHARDS
 from resnext_backbones.weights.registry import REGISTRY, Published, row_named
 
 HUB = "hf://"
@@ -97,6 +98,8 @@ def _in_folder(folder: Path) -> Path:
     last = folder / Path(note.read_text(encoding="utf-8").strip()).name if note.is_file() else None
     if last and last.is_file():
         raise WeightsError(f"weights {folder}: is the folder of a run; name its checkpoint, {last}")
+    if index := next(folder.glob("*.index.json"), None):
+        raise WeightsError(f"weights {folder}: has {index.name}; {SHARDS}")
     files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
     raise WeightsError(
         f"weights {folder}: is a folder without {' or '.join(SAVED)}; name a file of weights"

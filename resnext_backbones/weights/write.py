@@ -25,7 +25,13 @@ from resnext_backbones.weights.files import read_file
 from resnext_backbones.weights.formats import FORMATS, TARGETS, family_for
 from resnext_backbones.weights.identify import identify, row_names
 from resnext_backbones.weights.preprocessing import Preprocessing
-from resnext_backbones.weights.recorded import pixels_of, recorded_architecture
+from resnext_backbones.weights.recorded import (
+    CLASS_NAMES,
+    CROP,
+    pixels_of,
+    recorded,
+    recorded_architecture,
+)
 from resnext_backbones.weights.sources import agreed, locate, row_of, row_of_file
 
 State = dict[str, Tensor]
@@ -141,6 +147,8 @@ def convert(
     preprocessing = agreed("pixels", preprocessing, known, source)
     metadata = metadata_of(source, file, variant or held.variant, architecture, preprocessing)
     metadata |= {"norms": "fused" if held.fused else "trained"}
+    for place in reversed(recorded(file, content, held.prefix)):  # the file's own comes first
+        metadata |= {key: str(place[key]) for key in (CROP, CLASS_NAMES) if key in place}
     write_state(held.state, path, to, metadata)
     network = network_of(held.state, metadata)
     return Converted(held, preprocessing, network, assumed=architecture is None)
@@ -183,6 +191,10 @@ def architecture_of(
         said: Architecture | None = row.architecture
     else:
         said = recorded_architecture(file, content, source) or held.presupposed
+    if said is not None and (seen := identify(held.state)):
+        # It is said of a whole network of RGB images, of which these may be the lower stages.
+        stages = min(len(seen.blocks), len(said.blocks))
+        said = replace(said.of_stages(stages), in_channels=seen.in_channels)
     return said if variant is None else _as_variant(variant, held, said, source)
 
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,22 +15,25 @@ import pytest
 import torch
 from helpers import small
 from PIL import Image
+from safetensors.torch import save_file
 from tooling import ROOT
 
-from resnext_backbones import ResNeXtClassifier, cli
+from resnext_backbones import ResNeXt, ResNeXtClassifier, cli
 from resnext_backbones.commands import export as commands_export
 from resnext_backbones.data.pixels import open_image
 from resnext_backbones.errors import InputError
 from resnext_backbones.export import compare
 from resnext_backbones.export.accuracy import Validation
-from resnext_backbones.export.facts import CLASS_NAMES, CROP, crop_of
+from resnext_backbones.export.facts import crop_of
 from resnext_backbones.export.formats import FORMATS
 from resnext_backbones.export.images import array_of, preprocessing_of
 from resnext_backbones.export.quantise import Calibration
 from resnext_backbones.export.source import file_of, subject_of
+from resnext_backbones.variants import VARIANTS
 from resnext_backbones.weights.preprocessing import BGR, RGB, Preprocessing
 from resnext_backbones.weights.publishers import Crop
-from resnext_backbones.weights.write import write_state
+from resnext_backbones.weights.recorded import CLASS_NAMES, CROP
+from resnext_backbones.weights.write import convert, write_state
 
 pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
 pytest.importorskip("openvino", reason="OpenVINO is not installed")
@@ -174,6 +178,29 @@ def test_a_runs_file_says_which_crop_its_evaluation_has(recipe: str, crop: Crop 
     from resnext_backbones.tasks.classification.publish import crop_text
 
     assert crop_of({CROP: crop_text(read_config(recipe))}) == crop
+
+
+@pytest.mark.parametrize("to", ["safetensors", "mmpretrain", "timm"])
+def test_a_converted_file_says_what_its_source_did(to: str, tmp_path: Path) -> None:
+    names = [f"class {i}" for i in range(CLASSES)]
+    source = written(tmp_path / "net.safetensors", BGR, Crop(48, 64), names)
+    convert(source, tmp_path / "w.pth", to)
+    subject, before = subject_of(str(tmp_path / "w.pth")), subject_of(str(source))
+    for key in ("preprocessing", "classes"):
+        assert subject.metadata[key] == before.metadata[key]
+    assert json.loads(subject.metadata["classes"]) == names
+
+
+def test_the_shapes_of_a_file_come_before_what_is_said_of_it(tmp_path: Path) -> None:
+    """Of the lower stages alone, and of one channel, as timm's `in_chans` makes them."""
+    lower = small(out_indices=(0, 1, 2))
+    torch.save(lower.state_dict(), tmp_path / "lower.pth")
+    assert [o.name for o in subject_of(str(tmp_path / "lower.pth")).outputs][-1] == "layer3"
+    grey = ResNeXt(replace(VARIANTS[name := "resnext26_32x4d"], in_channels=1))
+    (folder := tmp_path / "timm").mkdir()
+    save_file(grey.state_dict(), folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"architecture": name}))
+    assert subject_of(str(folder)).channels == 1
 
 
 def test_a_trunk_has_the_maps_that_are_asked_for(weights: Path) -> None:

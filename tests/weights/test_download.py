@@ -116,6 +116,14 @@ def test_the_file_is_whole_in_the_end(server: str, how: str, ranges: list[str | 
     assert download.download([f"{server}/absent/weights.pth"]) == path  # had before
 
 
+def test_a_file_that_is_there_asks_for_no_lock(server: str) -> None:
+    """Its folder may be one that nobody may write to."""
+    path = download.download([f"{server}/well/weights.pth"], SHA256[:8])
+    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+    assert download.download([f"{server}/well/weights.pth"], SHA256[:8]) == path
+    assert not path.with_name(f"{path.name}.lock").exists()
+
+
 def test_what_a_killed_process_left_is_gone_on_with(server: str) -> None:
     path = path_of("weights.pth")
     path.parent.mkdir(parents=True)

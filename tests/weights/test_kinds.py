@@ -237,6 +237,9 @@ def test_objects_of_training_programs_are_read_past(
     loaded = load_weights(own, tmp_path / "w")
     assert all(torch.equal(value, STATE[key]) for key, value in own.state_dict().items())
     assert (loaded.prefix, loaded.unused) == ("state_dict.", ())
+    beside = {key: value for key, value in OBJECTS.items() if not isinstance(value, torch.Tensor)}
+    torch.save(Order(STATE) | beside, tmp_path / "w", pickle_protocol=protocol)
+    assert load_weights(drawn(), tmp_path / "w").prefix == ""
 
 
 def test_objects_by_any_name_are_inert(tmp_path: Path) -> None:
@@ -275,3 +278,9 @@ def test_what_else_is_taken_for_weights_is_named(kind: str, tmp_path: Path) -> N
     (tmp_path / "w.pth").write_bytes(content)
     with pytest.raises(WeightsError, match=rf"w\.pth: .*{message}"):
         load_weights(drawn(), tmp_path / "w.pth")
+
+
+def test_a_folder_of_shards_says_how_it_becomes_one_file(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {}}')
+    with pytest.raises(WeightsError, match=r"has model.safetensors.index.json; .*max_shard_size"):
+        load_weights(drawn(), tmp_path)

@@ -26,10 +26,10 @@ from resnext_backbones.weights.cards import model_card
 from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.download import hash_of
 from resnext_backbones.weights.publishers import WHOLE, Crop
+from resnext_backbones.weights.recorded import CLASS_NAMES, CROP
 from resnext_backbones.weights.write import write_state
 
 FACTS = "facts"  # in a checkpoint's meta: how its weights came about
-CLASS_NAMES = "class_names"  # among the facts: JSON, by label; a model card does without them
 
 
 @HOOKS.register_module()
@@ -46,7 +46,7 @@ class PublishHook(Hook):
         checkpoint["meta"][FACTS] = {
             **network.presupposed().to_metadata(),
             **Preprocessing("RGB", tuple(pixels.mean), tuple(pixels.std)).to_metadata(),
-            "crop": crop_text(cfg),
+            CROP: crop_text(cfg),
             "recipe": run_name(cfg),
             "data_set": Path(cfg.get("data_root", "unknown")).name,
             "classes": str(cfg.model.num_classes),
@@ -111,6 +111,7 @@ def publish(checkpoint: str | Path, out_dir: str | Path | None = None) -> Path:
         write_state(found.state, written, "safetensors", metadata)
         path = written.replace(folder / f"{name}-{hash_of(written)[:8]}.safetensors")
     flush(folder)
+    # A card does without so many names.
     shown = {key: value for key, value in metadata.items() if key != CLASS_NAMES}
     if not path.with_suffix(".md").exists():  # one of the same weights may have a licence by now
         atomic_write_text(path.with_suffix(".md"), card(path.name, shown))
