@@ -212,7 +212,7 @@ def test_a_reader_may_stop_early() -> None:
         ("resnext tr", ["train", "train-detectron2"]),
         ("resnext train mask_rcnn_x50_32x4d_fpn_c", ["mask_rcnn_x50_32x4d_fpn_coco"]),
         ("resnext pretrain c --variant resnext101_32x3", ["resnext101_32x32d"]),
-        ("resnext pretrain cifar/cifar10_quick --variant resnext29_1x1", ["resnext29_1x18d"]),
+        ("resnext pretrain cifar/cifar10_quick --variant resnext29_1x2", ["resnext29_1x23d"]),
         ("resnext convert torchvision/resnext101_64", ["torchvision/resnext101_64x4d.v1"]),
         ("resnext convert a b --to mm", ["mmdet", "mmpretrain"]),
         ("resnext train c --weights fair/resnext101_64", ["fair/resnext101_64x4d.torch7"]),

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import statistics
 from pathlib import Path
 
 import annotated
 import pytest
-import torch
 from documents import blocks
 
-from resnext_backbones import ResNeXtClassifier
-from resnext_backbones.build import architecture_and_options
 from resnext_backbones.cli import COMMANDS
 from resnext_backbones.data.annotations import read_annotations
 from resnext_backbones.data.rules import Use
@@ -70,35 +66,6 @@ def test_the_numbers_of_the_comparison_are_those_measured() -> None:
             assert f"{seconds:.1f}" in text
         assert f"{result['seconds_ratio']:.2f}" in text
         assert result["hardware"] in text
-
-
-@pytest.mark.whole
-def test_the_table_of_cardinalities_is_what_was_measured() -> None:
-    pytest.importorskip("mmengine", reason="MMEngine is not installed")
-    from resnext_backbones.engine.config import read_config
-
-    flop_count = pytest.importorskip(
-        "fvcore.nn", reason="fvcore is not installed"
-    ).FlopCountAnalysis
-    text = (ROOT / "docs" / "pretraining.md").read_text(encoding="utf-8")
-    path = ROOT / "docs" / "benchmarks" / "pretraining_cardinality_cifar10.json"
-    result = json.loads(path.read_text(encoding="utf-8"))
-    for name, network in result["networks"].items():
-        cfg = read_config("cifar/cifar10_quick", variant=f"resnext29_{name}")
-        architecture, _ = architecture_and_options(None, cfg.model.network)
-        model = ResNeXtClassifier(architecture, num_classes=10).eval()
-        assert sum(p.numel() for p in model.parameters()) == network["parameters"]
-        counted = flop_count(model, torch.zeros(1, 3, 32, 32)).unsupported_ops_warnings(False)
-        multiply_adds = counted.by_operator()["conv"] + counted.by_operator()["linear"]
-        assert multiply_adds == pytest.approx(network["multiply_adds"], rel=1e-3)
-        top1 = [100 * run["top1"] for run in result["runs"] if run["network"] == name]
-        cells = (
-            f"{network['parameters'] / 1e6:.3f} M",
-            f"{network['multiply_adds'] / 1e6:.1f} M",
-            ", ".join(f"{value:.2f}" for value in top1),
-            f"{statistics.mean(top1):.2f}, {statistics.stdev(top1):.2f}",
-        )
-        assert f"| {name.replace('x', ' x ', 1)} | {' | '.join(cells)} |" in text
 
 
 def test_the_message_about_annotations_is_the_one_shown(tmp_path: Path, monkeypatch) -> None:

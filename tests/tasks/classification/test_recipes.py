@@ -150,8 +150,8 @@ def test_a_recipe_with_networks_of_its_own() -> None:
     """Settings on the command line come behind, and a network that they change has no name."""
     for variant, changed, expected in (
         (None, (), (8, 4, "resnext29_8x4d_cifar10_quick")),
-        ("resnext29_1x18d", (), (1, 18, "resnext29_1x18d_cifar10_quick")),
-        ("resnext29_1x18d", ("model.network.base_width=9",), (1, 9, "cifar10_quick")),
+        ("resnext29_1x23d", (), (1, 23, "resnext29_1x23d_cifar10_quick")),
+        ("resnext29_1x23d", ("model.network.base_width=9",), (1, 9, "cifar10_quick")),
     ):
         cfg = read_config(QUICK, changed, variant=variant)
         network = cfg.model.network
