@@ -80,7 +80,7 @@ SHARED: dict[str, dict[str, Any]] = {
         "help": "settings of the config, such as train_dataloader.batch_size=4",
     },
     "--variant": {
-        "help": "the network, such as resnext101_32x4d; default: the one in the recipe",
+        "help": "the network, such as resnext101_32x4d; default: the one in the config",
         "completer": _variants,
     },
     "--weights": {

@@ -254,7 +254,8 @@ class ResNeXt(nn.Module, HubMixin):
             images: (N, in_channels, H, W), floating point, H and W at least 32.
 
         Returns:
-            A tuple of (N, channels[i], ceil(H / strides[i]), ceil(W / strides[i])).
+            A tuple of (N, channels[i], ceil(H / strides[i]), ceil(W / strides[i])); behind a stem
+            that pools by "ceil", which has no padding, a side may have one less.
 
         Raises:
             ValueError, TypeError: as `options.check_images`.

@@ -19,7 +19,7 @@ from mmengine.runner import Runner
 from resnext_backbones.engine.catalogue import config_names
 from resnext_backbones.engine.checks.arguments import arguments
 from resnext_backbones.engine.checks.packages import PACKAGES, check_packages
-from resnext_backbones.engine.checks.settings import READ, check_option, unread
+from resnext_backbones.engine.checks.settings import READ, check_option, unreached, unread
 from resnext_backbones.engine.checks.table import check_run
 from resnext_backbones.engine.config import read_config
 from resnext_backbones.engine.walk import walk
@@ -128,6 +128,18 @@ def test_entries_that_nothing_reads_are_told_of() -> None:
     said = list(unread(entries))
     assert len(said) == 5
     assert all(any(f"nothing reads {name}" in line for line in said) for name in list(entries)[:5])
+
+
+def test_milestones_that_are_not_reached_are_told_of() -> None:
+    schedules = [
+        {"type": "LinearLR", "end": 500},
+        {"type": "MultiStepLR", "milestones": [8, 11], "end": 12},
+        {"type": "MultiStepLR", "milestones": [67, 92]},  # which ends with the run
+        {"type": "MultiStepLR", "milestones": [8, 12, 92], "end": 12},
+    ]
+    built = {f"param_scheduler.{i}": schedule for i, schedule in enumerate(schedules)}
+    (said,) = unreached({}, built)
+    assert said.startswith("param_scheduler.3.milestones: 12, 92 are not reached, since its end is")
 
 
 def test_what_the_runner_reads_is_known() -> None:

@@ -115,6 +115,22 @@ def unread(cfg: Mapping[str, Any]) -> Iterator[str]:
             yield f"config: nothing reads {name}; if {close[0]} is meant, name it so"
 
 
+def unreached(_: Any, built: Mapping[str, Any]) -> Iterator[str]:
+    """Yields the milestones of schedules that end before them: the rate does not change there, also
+    in some of MMDetection's own configs for longer trainings.
+    """
+    for place, node in built.items():
+        if not re.fullmatch(r"param_scheduler(\.\d+)?", place) or not isinstance(node, Mapping):
+            continue
+        end, milestones = node.get("end"), node.get("milestones") or ()
+        late = [number for number in milestones if isinstance(end, int) and number >= end]
+        if late:
+            yield (
+                f"{place}.milestones: {', '.join(map(str, late))} are not reached, since its end "
+                f"is {end}; set {place}.end, if they are meant"
+            )
+
+
 def check_metainfo(_: Any, built: Mapping[str, Any]) -> None:
     """Raises InputError where `metainfo` of a data set names classes in a way that is not read."""
     for place, node in built.items():

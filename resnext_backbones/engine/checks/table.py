@@ -9,7 +9,13 @@ from resnext_backbones.engine.checks.monitored import check_monitored
 from resnext_backbones.engine.checks.numbers import check_numbers
 from resnext_backbones.engine.checks.outputs import check_folder
 from resnext_backbones.engine.checks.packages import check_packages
-from resnext_backbones.engine.checks.settings import READ, check_backends, check_metainfo, unread
+from resnext_backbones.engine.checks.settings import (
+    READ,
+    check_backends,
+    check_metainfo,
+    unreached,
+    unread,
+)
 from resnext_backbones.engine.checks.signatures import check_arguments
 from resnext_backbones.engine.fit import log_warning
 from resnext_backbones.engine.walk import walk
@@ -30,6 +36,7 @@ CHECKS: dict[str, Check] = {
     "names of a visualizer's backends": check_backends,
     "names of classes": check_metainfo,
     "metrics that hooks wait for": check_monitored,
+    "milestones behind the end": unreached,
     "entries that nothing reads": lambda cfg, _: unread(cfg),
 }
 """Each takes a config and what a mode builds of it, by its place. It raises InputError of what is
