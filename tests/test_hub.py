@@ -33,6 +33,8 @@ def test_saved_and_loaded_whole(cls: type[ResNeXt], options: dict, tmp_path: Pat
     model.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     assert options.items() <= config.items()
+    written = (tmp_path / "model.safetensors").read_bytes()
+    assert written.index(b'"architecture":') < written.index(b'"format":')  # the same each time
     again = cls.from_pretrained(tmp_path)
     images = torch.randn(1, 3, 64, 64)
     for a, b in zip(model(images), again(images), strict=True):

@@ -9,13 +9,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
-from torchvision.ops import StochasticDepth
 
 from resnext_backbones.compute import ways
 from resnext_backbones.compute.folding import FOLDABLE_NORMS
 from resnext_backbones.compute.kept import has_hooks
-from resnext_backbones.compute.plain import is_observed, is_watched
+from resnext_backbones.compute.plain import draws, is_observed, is_watched
 
 KNOWN = "torch.", "torchvision.", "resnext_backbones."
 """Packages whose modules do nothing beside their kernels."""
@@ -104,7 +102,7 @@ def _unfit(module: nn.Module, *, is_root: bool) -> str:
     if module.training:
         if isinstance(module, _BatchNorm):
             return "has norms in training mode, which norm_eval=True would keep from it"
-        if isinstance(module, _DropoutNd | StochasticDepth) and module.p:
+        if draws(module):
             return "draws at random"
     return next(_odd(module), "")
 

@@ -12,14 +12,20 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd import forward_ad
 from torch.fx import Proxy
 from torch.nn import functional as F
+from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.module import _has_any_global_hook
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils._device import DeviceContext
+from torchvision.ops import DropBlock2d, StochasticDepth
 
 # As PyTorch has them: a tool that puts its own in their place wants to see every call.
 _CALL = nn.Module.__call__
 _CONV = nn.Conv2d.forward, nn.Conv2d._conv_forward
 _FORWARD: dict[type[nn.Module], Any] = {kind: kind.forward for kind in (nn.ReLU, nn.SiLU)}
+_DRAWING = (
+    _DropoutNd, StochasticDepth, DropBlock2d, nn.RReLU, nn.FractionalMaxPool2d, nn.RNNBase,
+    nn.MultiheadAttention,
+)  # fmt: skip
 _FUNCTIONS = F.conv2d, F.batch_norm, F.relu, F.silu
 
 
@@ -84,6 +90,12 @@ def is_plain(conv: nn.Module) -> bool:
         and type(conv.stride) is type(conv.padding) is type(conv.dilation) is tuple
         and not is_watched(conv)
     )
+
+
+def draws(module: nn.Module) -> bool:
+    """Returns whether a module of PyTorch's or torchvision's draws at random."""
+    share = getattr(module, "p", getattr(module, "dropout", 1))
+    return module.training and isinstance(module, _DRAWING) and share != 0
 
 
 def computes_just(module: nn.Module | None, kind: type[nn.Module]) -> bool:

@@ -169,9 +169,7 @@ def mmdetection_settings(
     Raises:
         InputError: torchvision's network cannot meet a setting, which is named.
     """
-    model = read_section(text, "model")
-    if isinstance(generator := value_at(model, "rpn_head.anchor_generator"), Mapping):
-        model["rpn_head"]["anchor_generator"] = in_default_words(generator)
+    model = in_default_words(read_section(text, "model"))
     own = str(value_at(model, "backbone.type")).startswith("resnext_backbones.")
     fixed = (
         FIXED | (MASKED if value_at(model, "roi_head.mask_head") else {}) | ({} if own else STOCK)

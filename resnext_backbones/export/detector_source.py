@@ -234,6 +234,8 @@ def _retinanet(asked: _Asked) -> Source:
     check_given(asked.given, "retinanet")
     held = Checkpoint.of(content, source=source)
     inside = WRAPPERS.sub("", held.prefix)
+    if not inside.endswith(TRUNK):
+        raise WeightsError(f"weights {source}: a RetinaNet on another trunk. {held.names}".rstrip())
     state = behind_front(content, inside, inside.removesuffix(TRUNK))
     architecture = architecture_of(source, file, content, held, None)
     said = metadata_of(source, file, held.variant, architecture, None)

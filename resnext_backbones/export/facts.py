@@ -53,12 +53,13 @@ def facts_of(
 
 def crop_of(place: Mapping[str, Any]) -> Crop | str | None:
     """Returns the crop that metadata say; None where they say none."""
-    if CROP not in place:
+    if not isinstance(text := place.get(CROP), str):
         return None
-    value = json.loads(place[CROP])
+    value = json.loads(text)
     return value if value == WHOLE else Crop(**value)
 
 
 def classes_of(place: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns the names by label that metadata say; none where they say none."""
-    return tuple(map(str, json.loads(place.get(CLASS_NAMES, "[]"))))
+    text = place.get(CLASS_NAMES)
+    return tuple(map(str, json.loads(text))) if isinstance(text, str) else ()

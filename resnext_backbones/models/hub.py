@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
-from safetensors.torch import save_file
 
 from resnext_backbones.models.architecture import unseen_differences
 
@@ -81,10 +80,12 @@ class HubMixin(
         return card_of_network(self, **kwargs)
 
     def _save_pretrained(self: Any, save_directory: Path) -> None:
+        from resnext_backbones.weights.write import write_safetensors  # built on this package
+
         _check_json(self)
         state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        metadata = {"format": "pt", **self.presupposed().to_metadata()}
-        save_file(state, Path(save_directory) / SAFETENSORS_SINGLE_FILE, metadata=metadata)
+        path = Path(save_directory) / SAFETENSORS_SINGLE_FILE
+        write_safetensors(state, path, self.presupposed().to_metadata())
 
     @classmethod
     def _load_as_safetensor(cls, model: Any, model_file: str, map_location: str, *_: bool) -> Any:

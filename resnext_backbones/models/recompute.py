@@ -14,13 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.utils.parametrize import is_parametrized
 from torch.utils.checkpoint import checkpoint
 
 from resnext_backbones.compute.conv_norm import activate, call, is_known
 from resnext_backbones.compute.kept import check_unchanged, is_forbidden, keeping, remember
-from resnext_backbones.compute.plain import is_observed, is_watched
+from resnext_backbones.compute.plain import draws, is_observed, is_watched
 from resnext_backbones.models.options import check_one_of
 
 INNER, BLOCK, PAIR = "inner", "block", "pair"
@@ -33,10 +32,6 @@ MODES: dict[bool | str, str] = {
     PAIR: PAIR,  # x of every second block
 }
 """By the argument `recompute`, the name of what is kept."""
-
-
-DRAWING = (_DropoutNd, nn.RReLU, nn.FractionalMaxPool2d, nn.MultiheadAttention)
-"""PyTorch's modules that draw at random while they train."""
 
 
 def mode_of(recompute: bool | str) -> str:
@@ -89,7 +84,7 @@ def attended(attention: nn.Module, x: Tensor) -> Tensor:
         out = attention(x)
         return out, _Held.apply(out).grad_fn
 
-    drops = any(isinstance(m, DRAWING) for m in attention.modules())
+    drops = any(map(draws, attention.modules()))
     contexts = partial(_contexts, [attention], unchanged=True)
     options: dict[str, Any] = {"context_fn": contexts, "preserve_rng_state": drops}
     with keeping(x):

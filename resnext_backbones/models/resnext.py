@@ -284,13 +284,14 @@ class ResNeXt(nn.Module, HubMixin):
         """
         if not is_traced(images):
             layers = list(self._stem_layers())
-            own = (layer._parameters.get("weight") for layer in layers)
+            own = (dict(layer.named_parameters(recurse=False)).get("weight") for layer in layers)
             # DataParallel's replicas have weights but no parameters, quantised layers neither.
             others = (getattr(layer, "weight", None) for layer in layers)
             tensors = (w for w in chain(own, self.parameters(), others) if isinstance(w, Tensor))
-            # Of the first convolution that is there, which may be another than was built.
-            known = (int(c) for c in (getattr(m, "in_channels", 0) for m in layers) if c)
-            in_channels = next(known, self.architecture.in_channels)
+            # Of what comes first, which may be another convolution than was built.
+            leaf = (m for m in layers if hasattr(m, "in_channels") or not any(m.children()))
+            built: Any = self.architecture.in_channels
+            in_channels = getattr(next(leaf, None), "in_channels", built)
             check_images(images, in_channels, next(tensors, images).dtype)
         parts = self._stem() if pooled else self._stem()[:-1]
         return run_stem(images, parts, fold=self.fold_norm, channels_last=self.channels_last)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -54,8 +55,6 @@ DEFAULTS: Allowed = {
     "rpn_head.bbox_coder.target_stds": ([1, 1, 1, 1], None),
     **_pool("bbox"),
     **_coder("roi_head.bbox_head"),
-    "roi_head.bbox_head.reg_decoded_bbox": (False, None),
-    "roi_head.bbox_head.loss_cls.use_sigmoid": (False, None),
     **_pool("mask"),
 }
 """A config of MMDetection has one of these values there; None where it leaves it out."""
@@ -66,20 +65,30 @@ SCALED: Allowed = {"roi_head.bbox_head.bbox_coder.target_stds": ([0.1, 0.1, 0.2,
 
 def other_settings(model: Any) -> Iterator[str]:
     """Yields what the model of a config of MMDetection says that is none of these defaults."""
-    generator = value_at(model, "rpn_head.anchor_generator")
-    if isinstance(generator, Mapping):
-        same = in_default_words(generator)
-        for name, default in GENERATOR.items():
-            if same.get(name) != default:
-                yield f"rpn_head.anchor_generator.{name}={generator.get(name)}"
-    for place, allowed in (DEFAULTS | SCALED).items():
-        if (said := value_at(model, place)) not in allowed:
+    model, allowed = in_default_words(model), DEFAULTS | SCALED
+    if value_at(model, "rpn_head.anchor_generator") is not None:
+        allowed |= {f"rpn_head.anchor_generator.{name}": (v,) for name, v in GENERATOR.items()}
+    for place, values in allowed.items():
+        if (said := value_at(model, place)) not in values:
             yield f"{place}={said}"
 
 
-def in_default_words(generator: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what MMDetection's anchors are made of, in the words of `GENERATOR` where others say
-    the same: strides of both sides, sizes that are the strides, one scale an octave.
+def in_default_words(model: Any) -> Any:
+    """Returns a model of MMDetection's as its config says it, in the words of these tables where
+    others say the same, and with what a coder of boxes has where it is given without: stds of 1.
+    """
+    model = copy.deepcopy(model)
+    coder = value_at(model, "roi_head.bbox_head.bbox_coder")
+    if isinstance(coder, dict):
+        coder.setdefault("target_stds", [1.0] * 4)
+    if isinstance(generator := value_at(model, "rpn_head.anchor_generator"), Mapping):
+        model["rpn_head"]["anchor_generator"] = _plain_anchors(generator)
+    return model
+
+
+def _plain_anchors(generator: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns anchors in the words of `GENERATOR`: strides of both sides, sizes that are the
+    strides, one scale an octave.
     """
     said = dict(generator)
     strides = said.get("strides") or []

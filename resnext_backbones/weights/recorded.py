@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from resnext_backbones.models import Architecture
 from resnext_backbones.models.architecture import FIELDS
 from resnext_backbones.variants import VARIANTS
-from resnext_backbones.weights.checkpoint import Checkpoint
 from resnext_backbones.weights.errors import WeightsError
 from resnext_backbones.weights.files import read_file, read_metadata
-from resnext_backbones.weights.find import said_of
+from resnext_backbones.weights.find import entries_of, find, said_of
 from resnext_backbones.weights.preprocessing import SEEN, Preprocessing
 from resnext_backbones.weights.sources import (
     SAVED,
@@ -74,32 +73,26 @@ def recorded_architecture(
         raise WeightsError(f"weights {source}: {error}") from error
 
 
-def recorded(path: Path, content: Mapping[str, Any], prefix: str = "") -> list[Mapping[str, Any]]:
+def recorded(path: Path, content: Mapping[str, Any], *prefixes: str) -> list[Mapping[str, Any]]:
     """Returns what a file says of its weights, wherever this package or a run of it writes it:
-    beside the trunk, too, whose names begin with a prefix.
+    beside trunks, too, whose names begin with these prefixes.
     """
     meta = content.get("meta")
     facts = meta.get("facts") if isinstance(meta, Mapping) else None
-    places = [read_metadata(path), meta, facts, content.get(SEEN), said_of(content, prefix)]
+    places = [read_metadata(path), meta, facts, content.get(SEEN)]
+    places += [said_of(content, prefix) for prefix in prefixes]
     return [place for place in places if isinstance(place, Mapping)]
 
 
 def recorded_pixels(
     source: object, file: Path, content: Mapping[str, Any], prefix: str | None = None
 ) -> Preprocessing | None:
-    """Returns the pixels that a file says, in its metadata or beside the trunk behind a prefix,
-    which is looked for where it is None; raises WeightsError where it says none that can be, or
-    where it has several trunks.
+    """Returns the pixels that a file says, in its metadata or beside the trunk behind a prefix;
+    where that is None, beside any. Raises WeightsError where it says none that can be.
     """
-    found = _pixels(source, recorded(file, content, prefix or ""))
-    if found is None and prefix is None:
-        prefix = Checkpoint.of(content, source=source).prefix
-        return _pixels(source, [said_of(content, prefix)])
-    return found
-
-
-def _pixels(source: object, places: Iterable[Mapping[str, Any]]) -> Preprocessing | None:
-    return said_in(places, Preprocessing.from_metadata, source)
+    trunks = find(content, entries_of(content), "") if prefix is None else ()
+    prefixes = [trunk.shown for trunk in trunks] if prefix is None else [prefix]
+    return said_in(recorded(file, content, *prefixes), Preprocessing.from_metadata, source)
 
 
 def _named_beside(path: Path) -> Architecture | None:

@@ -59,7 +59,8 @@ def write_detectron2(state: State, path: Path, metadata: Metadata, *, whole: boo
     path.write_bytes(pickle.dumps({"model": arrays, "meta": dict(metadata), **content}))
 
 
-def _write_safetensors(state: State, path: Path, metadata: Metadata) -> None:
+def write_safetensors(state: State, path: Path, metadata: Metadata) -> None:
+    """Writes tensors, each with memory of its own, and their metadata: the same bytes each time."""
     save_file(state, path, metadata={"format": "pt", **metadata})
     # safetensors has the metadata in an order that is drawn anew by each process: equal weights
     # would have unlike hashes. The header's length stays.
@@ -80,7 +81,7 @@ WRITERS: dict[str, Writer] = {
     "mmdet": _write_openmmlab,
     "mmpretrain": _write_openmmlab,
     "detectron2": write_detectron2,
-    "safetensors": _write_safetensors,
+    "safetensors": write_safetensors,
 }
 """Each target's file is written by one of these."""
 
@@ -148,7 +149,8 @@ def convert(
     metadata = metadata_of(source, file, variant or held.variant, architecture, preprocessing)
     metadata |= {"norms": "fused" if held.fused else "trained"}
     for place in reversed(recorded(file, content, held.prefix)):  # the file's own comes first
-        metadata |= {key: str(place[key]) for key in (CROP, CLASS_NAMES) if key in place}
+        facts = {key: place.get(key) for key in (CROP, CLASS_NAMES)}
+        metadata |= {key: value for key, value in facts.items() if isinstance(value, str)}
     write_state(held.state, path, to, metadata)
     network = network_of(held.state, metadata)
     return Converted(held, preprocessing, network, assumed=architecture is None)

@@ -191,6 +191,16 @@ def test_a_converted_file_says_what_its_source_did(to: str, tmp_path: Path) -> N
     assert json.loads(subject.metadata["classes"]) == names
 
 
+def test_names_that_are_no_facts_of_a_run_are_nobodys(tmp_path: Path) -> None:
+    """A list of names under the key that this package has for a text, in somebody's own file."""
+    state = small(ResNeXtClassifier, num_classes=CLASSES).state_dict()
+    meta = {CLASS_NAMES: ["cat", "dog"], CROP: 224}
+    torch.save({"meta": meta, "state_dict": state}, tmp_path / "own.pth")
+    convert(tmp_path / "own.pth", tmp_path / "w.safetensors", "safetensors")
+    for name in ("own.pth", "w.safetensors"):
+        assert json.loads(subject_of(str(tmp_path / name)).metadata["classes"]) == []
+
+
 def test_the_shapes_of_a_file_come_before_what_is_said_of_it(tmp_path: Path) -> None:
     """Of the lower stages alone, and of one channel, as timm's `in_chans` makes them."""
     lower = small(out_indices=(0, 1, 2))
@@ -200,7 +210,7 @@ def test_the_shapes_of_a_file_come_before_what_is_said_of_it(tmp_path: Path) -> 
     (folder := tmp_path / "timm").mkdir()
     save_file(grey.state_dict(), folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps({"architecture": name}))
-    assert subject_of(str(folder)).channels == 1
+    assert subject_of(str(folder)).in_channels == 1
 
 
 def test_a_trunk_has_the_maps_that_are_asked_for(weights: Path) -> None:

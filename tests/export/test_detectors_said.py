@@ -126,3 +126,12 @@ def test_a_file_that_fits_no_network_says_where(tmp_path: Path) -> None:
     del state["head.regression_head.bbox_reg.bias"]
     with pytest.raises(InputError, match=r"not fit torchvision's RetinaNet: .*bbox_reg\.bias"):
         said_by(write(state, tmp_path / "part.pth"))
+
+
+def test_a_retinanet_on_another_trunk_is_named(tmp_path: Path) -> None:
+    """However its file wraps it."""
+    state = {k: v for k, v in retinanet(3).state_dict().items() if ".body." not in k}
+    state["backbone.body.features.0.weight"] = torch.zeros(1)
+    for content in (state, {"model": state}, {f"module.{k}": v for k, v in state.items()}):
+        with pytest.raises(WeightsError, match=r"a RetinaNet on another trunk.*\n.*exported whole"):
+            said_by(write(content, tmp_path / "own.pth"))

@@ -256,6 +256,10 @@ def test_a_first_convolution_of_somebodys_own() -> None:
     assert model(torch.zeros(1, 5, 64, 64))[0].shape[0] == 1
     with pytest.raises(ValueError, match=r"shape \(N, 5, H, W\)"):
         model(torch.zeros(1, 3, 64, 64))
+    channels = model.bn1.num_features
+    model.conv1 = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, channels, 3, 1, 1))
+    assert model(torch.zeros(1, 3, 64, 64))[0].shape[0] == 1
+    model.conv1 = nn.Conv2d(5, channels, 7, stride=2, padding=3)
     reads = []
 
     class Counted(nn.Module):

@@ -99,6 +99,7 @@ def test_heads_that_do_not_tell_classes_apart(
 
 
 ANCHORS = "scales=[8], ratios=[0.5, 1.0, 2.0], strides=[4, 8, 16, 32, 64]"
+STDS = "target_stds=[0.1, 0.1, 0.2, 0.2]"
 CODED = ")), roi_head=dict(bbox_head=dict(bbox_coder=dict(type='DeltaXYWHBBoxCoder'"
 POOLED = ")), roi_head=dict(bbox_roi_extractor=dict(roi_layer=dict(aligned=False)"
 
@@ -114,10 +115,10 @@ POOLED = ")), roi_head=dict(bbox_roi_extractor=dict(roi_layer=dict(aligned=False
         (f"{ANCHORS}, type='resnext_backbones.RoundedAnchorGenerator'", "type=resnext_backbones"),
         (f"{ANCHORS}, center_offset=0.5", "center_offset=0.5"),
         (f"{ANCHORS}{POOLED}", "bbox_roi_extractor.roi_layer.aligned=False"),
-        (f"{ANCHORS}{CODED}, target_means=[0.0] * 4)".replace("[0.0] * 4", "[0.0, 0, 0, 0]"), ""),
+        (f"{ANCHORS}{CODED}, target_means=[0.0, 0, 0, 0], {STDS})", ""),
+        (f"{ANCHORS}{CODED})", r"bbox_coder.target_stds=\[1"),  # as the coder has them itself
         (f"{ANCHORS}{CODED}, target_stds=[1, 1, 1, 1])", r"bbox_coder.target_stds=\[1, 1, 1, 1\]"),
-        (f"{ANCHORS}{CODED}), reg_decoded_bbox=True", "reg_decoded_bbox=True"),
-        (f"{ANCHORS}{CODED}), loss_cls=dict(use_sigmoid=True)", "use_sigmoid=True"),
+        (f"{ANCHORS}{CODED}, {STDS}), reg_decoded_bbox=True", ""),  # which training alone reads
     ],
 )
 def test_what_a_config_of_mmdetection_says_counts(

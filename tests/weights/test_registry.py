@@ -12,7 +12,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from helpers import drawn
+from helpers import drawn, small
 from regnets import IN_TORCHVISION
 from safetensors.torch import save_file
 
@@ -186,6 +186,17 @@ def test_preprocessing_of_a_file(tmp_path: Path) -> None:
     save_file({"a": torch.ones(1)}, path, metadata={**pixels.to_metadata(), "pixel_std": "[0]"})
     with pytest.raises(WeightsError, match=r"pixel normalisation"):
         preprocessing_of(path)
+
+
+def test_pixels_of_a_file_of_several_trunks(tmp_path: Path) -> None:
+    """Which one is meant is asked of who loads one."""
+    nets = {name: small().state_dict() for name in ("student", "teacher")}
+    torch.save(nets, path := tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"does not record its pixel"):
+        preprocessing_of(path)
+    pixels = Preprocessing("BGR", (1.5, 2.0, 3.0), (4.0, 5.0, 6.0)).to_metadata()
+    torch.save({**nets, "meta": pixels}, path)
+    assert preprocessing_of(path).order == "BGR"
 
 
 def test_a_published_file_is_known_wherever_it_lies(tmp_path: Path, monkeypatch) -> None:

@@ -17,7 +17,7 @@ from helpers import PARTS, SMALL, drawn, quick, randomise, relative_error, small
 from timm.layers import create_attn
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torchvision.ops import FrozenBatchNorm2d
+from torchvision.ops import DropBlock2d, FrozenBatchNorm2d, StochasticDepth
 
 from resnext_backbones import Architecture, ResNeXt, build_backbone, load_weights
 from resnext_backbones.adapters.torchvision import deeplabv3, resnext_fpn
@@ -92,11 +92,15 @@ class Noisy(nn.Module):
 
 
 def test_somebodys_own_attention_is_called_once() -> None:
-    """Also behind one of PyTorch's, and so is one whose weights are computed for each call."""
+    """Also behind one of PyTorch's, and so is one whose weights are computed for each call; what
+    draws at random by PyTorch's or torchvision's modules repeats its draws.
+    """
     x = torch.randn(2, 4, 8, 8, dtype=torch.float64, requires_grad=True)
     own = Noisy(4).double()
     spectral = nn.utils.parametrizations.spectral_norm(nn.Conv2d(4, 4, 3, padding=1)).double()
-    for module in (own, nn.Sequential(own), spectral):
+    drawing = (nn.Dropout(), DropBlock2d(0.3, 3), StochasticDepth(0.5, "row"), nn.RReLU())
+    of_pytorch = (nn.Sequential(nn.Conv2d(4, 4, 1), each).double() for each in drawing)
+    for module in (own, nn.Sequential(own), spectral, *of_pytorch):
         found, begun = [], {name: value.clone() for name, value in module.state_dict().items()}
         for run in (attended, nn.Module.__call__):
             torch.manual_seed(0)
