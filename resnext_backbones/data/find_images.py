@@ -46,7 +46,7 @@ def find_images(arguments: Sequence[str], written: Path | None = None) -> FoundI
     for argument in arguments:
         path, is_file = Path(argument), Path(argument).is_file()
         found = _walk(path) if path.is_dir() else _match(argument)
-        named = [_absolute(path)] if is_file else list(found)
+        named = [known_by(path)] if is_file else list(found)
         candidates = _outside(named, written) if written else named
         if named and not candidates:
             raise InputError(
@@ -78,7 +78,7 @@ def said_of_left_over(names: Sequence[str]) -> str:
     return f"left out {some(sorted(names))}, which are hidden, or left there by a tool"
 
 
-def _absolute(path: Path) -> Path:
+def known_by(path: Path) -> Path:
     """Returns the one path, without `..`, that a file or folder is known by."""
     plain = Path(os.path.abspath(path))  # noqa: PTH100
     # Behind a link to a folder, `..` is not the folder before it in the text.
@@ -92,7 +92,7 @@ def _outside(files: Sequence[Path], folder: Path) -> list[Path]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(_absolute(folder)):
+    for parent, folders, names in os.walk(known_by(folder)):
         folders[:] = sorted(name for name in folders if not is_left_over(name))
         yield from (Path(parent) / name for name in sorted(names) if not is_left_over(name))
 
@@ -102,6 +102,6 @@ def _match(pattern: str) -> Iterator[Path]:
     for match in map(Path, sorted(glob.glob(pattern, recursive=True))):  # noqa: PTH207
         # With **, what is in a folder matches as well.
         if match.is_file():
-            yield _absolute(match)
+            yield known_by(match)
         elif "**" not in pattern:
             yield from _walk(match)

@@ -13,6 +13,7 @@ from mmengine.dist import all_reduce, master_only
 from mmengine.hooks import EMAHook, Hook
 from mmengine.hooks import LoggerHook as MMEngineLoggerHook
 from mmengine.model import is_model_wrapper
+from mmengine.runner import IterBasedTrainLoop
 from torch import nn
 
 from resnext_backbones.adapters.registry import HOOKS
@@ -220,13 +221,17 @@ def reported(runner: Any, what: str) -> Iterator[None]:
 
 @HOOKS.register_module()
 class LoggerHook(MMEngineLoggerHook):
-    """Logs as MMEngine's hook does, also where the disk is full."""
+    """Logs as MMEngine's hook does, also where the disk is full, and evaluations by the steps of a
+    loop that counts no epochs.
+    """
 
     def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
         with reported(runner, "values of a step"):
             super().after_train_iter(runner, *args, **kwargs)
 
     def after_val_epoch(self, runner: Any, *args: Any, **kwargs: Any) -> None:
+        if isinstance(runner._train_loop, IterBasedTrainLoop):
+            self.log_metric_by_epoch = False
         with reported(runner, "an evaluation's values"):
             super().after_val_epoch(runner, *args, **kwargs)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,12 @@ class EvaluationHook(Hook):
     """
 
     priority = "LOWEST"  # once checkpoints are written
+
+    _loaded: int | None = None
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: Mapping[str, Any]) -> None:  # noqa: ARG002
+        """Sees how many steps had been taken."""
+        self._loaded = (checkpoint.get("meta") or {}).get("iter")
 
     def before_val(self, runner: Any) -> None:
         self._keep(runner, runner.val_loop)
@@ -53,7 +59,8 @@ class EvaluationHook(Hook):
             record.note_evaluation(
                 Path(runner.work_dir),
                 split=split,
-                step=runner.iter,
+                # A runner that tests would build the loop of training, with its data, to say one.
+                step=runner.iter if split == "val" else self._loaded,
                 metrics=metrics or {},
                 images=str(images or getattr(dataset, "root", "")),
                 **kept,

@@ -43,10 +43,10 @@ def to_multiple(side: int) -> int:
 
 def _padded(cfg: Any) -> Iterator[tuple[int, int]]:
     """Yields the sizes (H, W) of MMDetection's images that are wider than high, as most are."""
-    from resnext_backbones.tasks.mmdetection.sizes import resized_to
+    from resnext_backbones.tasks.mmdetection.sizes import largest_sizes
 
     for dataset in dicts_with(cfg.get("train_dataloader"), lambda d: "pipeline" in d):
-        for sides in resized_to(dataset["pipeline"]):
+        for sides in largest_sizes(dataset["pipeline"]):
             yield to_multiple(min(sides)), to_multiple(max(sides))
 
 

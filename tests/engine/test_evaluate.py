@@ -106,6 +106,20 @@ def test_the_weights_that_a_checkpoint_is_for_are_evaluated(name: str, tmp_path:
     assert said in log.read_text()
 
 
+def test_a_test_reads_no_data_of_the_training(tmp_path: Path) -> None:
+    """And its page has the step of the checkpoint."""
+    torch.save({"meta": {"iter": 12, "epoch": 1}, "state_dict": STATE}, tmp_path / "epoch_1.pth")
+    cfg = config_of(tmp_path, None, {"type": "Seen"})
+    absent = {"dataset": {"type": "Absent"}, "sampler": {"type": "DefaultSampler"}}
+    cfg.train_dataloader, cfg.train_cfg = absent, {"by_epoch": True, "max_epochs": 1}
+    cfg.optim_wrapper = {"optimizer": {"type": "SGD", "lr": 0.1}}
+    path = str(tmp_path / "epoch_1.pth")
+    evaluate(cfg, path, tmp_path / "metrics.json", lambda metrics: f"{metrics}\n")
+    noted = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert (noted["split"], noted["step"]) == ("test", 12)
+    assert noted["metrics"] == {"weight": 2, "shift": 3}
+
+
 def test_metrics_of_several_hosts_need_no_folder_that_all_see(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

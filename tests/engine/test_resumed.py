@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,27 @@ def test_the_middle_of_an_epoch_is_not_evaluated(tmp_path: Path) -> None:
         rest = config(folder, **evaluated, **given)
         _, log = train(rest, folder / "iter_6.pth")
         assert "was not evaluated yet" not in log
+
+
+def test_evaluations_of_a_run_by_steps_have_their_steps(tmp_path: Path) -> None:
+    loader = config(tmp_path).train_dataloader.to_dict()
+    by_steps = {
+        "train_cfg": {"_delete_": True, "type": "IterBasedTrainLoop", "max_iters": 6,
+                      "val_interval": 2},
+        "val_dataloader": loader, "val_cfg": {"type": "ValLoop"}, "param_scheduler": [],
+        "val_evaluator": {"type": "_Seen", "prefix": "coco"},
+        "default_hooks.logger": {"type": "resnext_backbones.LoggerHook", "interval": 1},
+        "log_processor": {"by_epoch": False},
+    }  # fmt: skip
+    cfg = config(tmp_path)
+    for key in ("train_cfg", "log_processor"):
+        cfg[key] = {k: v for k, v in by_steps.pop(key).items() if k != "_delete_"}
+    cfg.merge_from_dict(by_steps)
+    train(cfg)
+    (scalars,) = tmp_path.glob("*/vis_data/scalars.json")
+    rows = [json.loads(line) for line in scalars.read_text().splitlines()]
+    assert [row["step"] for row in rows if "coco/seen" in row] == [2, 4, 6]
+    assert not any("epoch" in row for row in rows)
 
 
 def test_no_checkpoint_is_between_the_parts_of_a_step(tmp_path: Path) -> None:

@@ -63,9 +63,10 @@ def _listed(source: Source, folder: Path) -> list[Path]:
     if not path.is_file():
         known = " or ".join(p.stem for p in sorted(lists.glob("*.txt")) if "_" not in p.stem)
         raise InputError(f"{path}: there is no such list; --split takes {known or 'none here'}")
+    lines = filter(None, map(str.strip, read_text(path).splitlines()))
+    whole = ((line, folder / f"{line}.xml") for line in lines)
     # Lists of one class have a second column.
-    lines = map(str.split, read_text(path).splitlines())
-    return [folder / f"{words[0]}.xml" for words in lines if words]
+    return [file if file.is_file() else folder / f"{line.split()[0]}.xml" for line, file in whole]
 
 
 def _read(path: Path, folder: Path, account: Account) -> Labels | None:
@@ -111,7 +112,7 @@ def _image_of(root: Element, path: Path, folder: Path, account: Account) -> Path
 def _object(
     element: Element, where: str, size: tuple[int, int], account: Account
 ) -> LabelledObject:
-    outlines = [rounded((parse_polygon_points(p) - 1).ravel()) for p in element.findall("polygon")]
+    outlines = [_outline(polygon) for polygon in element.findall("polygon")]
     for polygon in element.findall("polygon"):  # of which the library would make a mask
         element.remove(polygon)
     for part in element.findall("part"):
@@ -139,6 +140,14 @@ def _object(
     if difficult := bool(flags.get("difficult")):
         account.notice("difficult: a crowd, neither trained on nor scored", where)
     return LabelledObject(name, box, outlines, crowd=difficult, others=dict(flags))
+
+
+def _outline(polygon: Element) -> list[float]:
+    """Returns the coordinates of a polygon, from 0 on."""
+    count = len(polygon.findall(".//*"))
+    if count < 6 or count % 2:
+        raise ValueError(f"its polygon has {count} coordinates; give three points or more")
+    return rounded((parse_polygon_points(polygon) - 1).ravel())
 
 
 def _corners(turned: Element) -> list[float]:

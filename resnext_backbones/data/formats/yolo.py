@@ -8,6 +8,7 @@ LabelImg writes them.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import yaml
 from supervision.dataset.formats.yolo import yolo_annotations_to_detections
 
-from resnext_backbones.data.find_images import find_images
+from resnext_backbones.data.find_images import find_images, known_by
 from resnext_backbones.data.formats.labels import (
     Account,
     LabelledImage,
@@ -34,35 +35,44 @@ from resnext_backbones.errors import InputError, some
 FRACTIONS = (-1.0, 2.0)
 """What lies outside of these is not a fraction of an image, but pixels."""
 
+VISIBLE = 2
+"""Keypoints have this for being seen; no polygon has a corner two images away."""
+
+CLASSES = "classes.txt"
+"""A file of this name beside the labels has the names."""
+
 Classes = dict[int, str]
 
 
 def read(source: Source, account: Account) -> tuple[tuple[str, ...], Iterator[LabelledImage]]:
     """Returns the names of the classes, and the images one by one."""
-    config = _find_config(source.path)
+    config = _find_config(source)
     if config is None:
         folder = _folder(source.path)
-        names = source.classes or read_classes(folder / "classes.txt")
-        classes, keypoints = dict(enumerate(names)), 0
+        beside = folder / CLASSES
+        listed = read_classes(beside) if beside.is_file() else source.classes or ()
+        classes, keypoints = dict(enumerate(listed)), 0
         roots, labels = [source.images or folder], folder
     else:
         content = _read_config(config)
-        classes = _classes(config, content, source.classes)
+        classes = _classes(config, content, source.classes or ())
         keypoints = _keypoints(config, content)
         roots = [source.images] if source.images else _image_roots(config, content, source.split)
         labels = None
     make = partial(_object, classes=classes, keypoints=keypoints, account=account)
-    return tuple(classes.values()), _images(_pairs(roots, labels), make, source, account)
+    names = source.classes or tuple(classes.values())
+    return names, _images(_pairs(roots, labels), make, source, account)
 
 
-def _find_config(path: Path) -> Path | None:
-    """Returns the data.yaml, or None where there is a classes.txt in place of it."""
+def _find_config(source: Source) -> Path | None:
+    """Returns the data.yaml, or None where there are names in place of it."""
+    path = source.path
     if path.is_file():
         return path
     found = [p for p in sorted(_folder(path).glob("*.y*ml")) if "names:" in read_text(p)]
     if len(found) > 1:
         raise InputError(f"{path}: has several files with names of classes; give one: {found}")
-    if not found and not (path / "classes.txt").is_file():
+    if not found and not source.classes and not (path / CLASSES).is_file():
         raise InputError(
             f"{path}: has neither data.yaml nor classes.txt; name the file, or say with --classes "
             "which file lists the names"
@@ -86,10 +96,9 @@ def _read_config(path: Path) -> dict[str, Any]:
     return content
 
 
-def _classes(path: Path, content: dict[str, Any], given: tuple[str, ...] | None) -> Classes:
-    if given:
-        return dict(enumerate(given))
-    names = content.get("names")
+def _classes(path: Path, content: dict[str, Any], given: tuple[str, ...]) -> Classes:
+    """Returns the names by number: the file's own, or those that are given where it has none."""
+    names = content.get("names", list(given))
     numbered = dict(enumerate(names)) if isinstance(names, list) else names
     listed = numbered.items() if isinstance(numbered, dict) else ()
     # YAML takes no, yes, on and off for truths.
@@ -105,6 +114,8 @@ def _classes(path: Path, content: dict[str, Any], given: tuple[str, ...] | None)
     classes = {int(number): str(name) for number, name in listed}
     if "nc" in content and content["nc"] != len(classes):
         raise InputError(f"{path}: says nc: {content['nc']}, and has {len(classes)} names")
+    if doubles := [name for name, count in Counter(classes.values()).items() if count > 1]:
+        raise InputError(f"{path}: `names` has {doubles[0]!r} more than once")
     return dict(sorted(classes.items()))
 
 
@@ -134,7 +145,7 @@ def _image_roots(path: Path, content: dict[str, Any], split: str | None) -> list
             raise InputError(
                 f"{path}: {name} is {part}, and there is no {places[0]}; IMAGES names the folder"
             )
-        found.append(place)
+        found.append(known_by(place))
     return found
 
 
@@ -220,6 +231,11 @@ def _object(
         account.notice("a number behind a box, as of predictions: left out", where)
     elif len(words) > 6 and len(words) % 2 == 0:
         raise ValueError(f"its {len(words) - 1} coordinates are no pairs of x and y")
+    elif len(words) > 6 and any(float(word) == VISIBLE for word in words[5:]):
+        raise ValueError(
+            f"has {VISIBLE} among its numbers, as keypoints have that are seen; say how many there "
+            "are of them, as data.yaml's `kpt_shape`"
+        )
     # The library says what is wrong, and reads classes and boxes in all ways that people write.
     read = yolo_annotations_to_detections([" ".join(words)], size, with_masks=False)
     numbers, number = [float(word) for word in words[1:]], int(read.class_id[0])

@@ -93,7 +93,9 @@ def _area_beyond(columns: Columns) -> Flags:
 def _fill_areas(columns: Columns, rows: Rows) -> None:
     """Takes areas from the masks, or else from the boxes; those of boxes that are none are 0."""
     of_boxes = np.nan_to_num(columns.boxes[rows, 2:].prod(1))
-    of_masks = columns.masks["area"][rows]
+    # Of a mask that was taken out, as wrong, nothing is taken.
+    held = ["segmentation" in columns.annotations[row] for row in rows]
+    of_masks = np.where(held, columns.masks["area"][rows], 0)
     areas = np.where(of_masks > 0, np.minimum(of_masks, of_boxes.clip(min=1)), of_boxes)
     for row, area in zip(rows.tolist(), areas.tolist(), strict=True):
         columns.annotations[row]["area"] = area
@@ -135,11 +137,6 @@ BOXES = (
     Rule("bbox below a pixel", "annotation", _below_a_pixel,
          "has a bbox that is narrower than a pixel", "detectors do not learn from it", COUNTED,
          shown="bbox"),
-    Rule("area", "annotation", _no_area, "has no area above 0",
-         "that of its mask was taken, or of its box", FILLED, shown="area", mend=_fill_areas),
-    Rule("area larger than the bbox", "annotation", _area_beyond,
-         "has an area larger than that of its bbox", "that of its mask was taken, or of its box",
-         FILLED, shown=_areas_beside, mend=_fill_areas),
     Rule("object twice", "annotation", _same_object,
          "has the bbox and the category of another one of its image", "it counts twice", COUNTED,
          shown="bbox"),
@@ -149,3 +146,12 @@ BOXES = (
          "nothing is learned of it, and what is found there does not count", COUNTED,
          is_usual=True),
 )  # fmt: skip
+
+AREAS = (
+    Rule("area", "annotation", _no_area, "has no area above 0",
+         "that of its mask was taken, or of its box", FILLED, shown="area", mend=_fill_areas),
+    Rule("area larger than the bbox", "annotation", _area_beyond,
+         "has an area larger than that of its bbox", "that of its mask was taken, or of its box",
+         FILLED, shown=_areas_beside, mend=_fill_areas),
+)  # fmt: skip
+"""They come behind the rules of masks, which take wrong ones out."""

@@ -77,7 +77,7 @@ def curves(train: Rows, val: Rows) -> dict[str, Figure]:
     losses = sorted((n for n in names if "loss" in n), key=lambda n: (n != "loss", n))
     measured = sorted({name for row in val.values() for name in row})
     drawn = [n for n in measured if n.endswith(tuple(MEASURES)) and _is_known(val, n)]
-    unit = "epoch" if val and train and max(val) < max(train) else "step"
+    unit = "epoch" if any("epoch" in row for row in train.values()) else "step"
     wanted = {
         "loss": (
             "Training loss",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -10,6 +10,9 @@ from resnext_backbones.errors import InputError
 
 RESIZING = {"Resize": "scale", "RandomResize": "scale", "RandomChoiceResize": "scales"}
 """Transforms of MMDetection that make images smaller, and what says the sizes."""
+
+ABSOLUTE = "absolute"
+"""A crop of this type, or of a range of it, has at most as many pixels as it says."""
 
 MOST = 1 << 24
 """Pixels of a side; a scale may be infinite where only the other side counts."""
@@ -32,6 +35,37 @@ def resized_to(pipeline: Iterable[Any]) -> Iterator[tuple[int, int]]:
         inner = step.get("transforms") or ()
         flat = chain.from_iterable(t if isinstance(t, list | tuple) else [t] for t in inner)
         yield from resized_to(flat)
+
+
+def largest_sizes(
+    pipeline: Iterable[Any], sizes: Sequence[tuple[int, int]] = ()
+) -> list[tuple[int, int]]:
+    """Returns the largest sizes that images have behind transforms of MMDetection, one for each
+    way through them; nothing where they do not say it. InputError: one is no size.
+
+    Args:
+        sizes: those that images have before.
+    """
+    for step in pipeline:
+        if not isinstance(step, Mapping):
+            continue
+        name = str(step.get("type")).removeprefix("mmdet.")
+        inner = step.get("transforms") or ()
+        if name in RESIZING and (given := step.get(RESIZING[name])) is not None:
+            most = max(step.get("ratio_range") or (1,))
+            pairs = _pairs(given, f"{name}({RESIZING[name]}={given!r})")
+            sizes = [(int(width * most), int(height * most)) for width, height in pairs]
+        elif "Crop" in name and str(step.get("crop_type", ABSOLUTE)).startswith(ABSOLUTE):
+            if given := step.get("crop_size"):
+                ((width, height),) = _pairs(given, f"{name}(crop_size={given!r})")
+                short, long = sorted((width, height))
+                sizes = [(min(min(s), short), min(max(s), long)) for s in sizes]
+        elif "Choice" in name:
+            ways = [way if isinstance(way, list | tuple) else [way] for way in inner]
+            sizes = [size for way in ways for size in largest_sizes(way, sizes)]
+        elif inner:
+            sizes = largest_sizes(inner, sizes)
+    return list(sizes)
 
 
 def _pairs(given: Any, shown: str) -> Iterator[tuple[int, int]]:

@@ -174,14 +174,42 @@ def test_what_is_odd_is_kept_and_counted(tmp_path: Path) -> None:
     assert "b.txt" in done.account.first["image without a label file: taken as one without objects"]
 
 
+@pytest.mark.parametrize("listed", ["data.yaml", "classes.txt", ""])
+def test_numbers_of_yolo_keep_their_names_in_another_order(listed: str, tmp_path: Path) -> None:
+    """A list of classes orders names where the labels have them, and else gives them."""
+    (root := tmp_path / "yolo").mkdir()
+    Image.new("RGB", (100, 50)).save(root / "a.png")
+    (root / "a.txt").write_text(A_YOLO)
+    text = {"data.yaml": "train: .\nnames: [cat, dog]\n", "classes.txt": "cat\ndog\n"}
+    if listed:
+        (root / listed).write_text(text[listed])
+    _, of, content = converted("yolo", root, tmp_path / "out.json", classes=("dog", "cat"))
+    assert [c["name"] for c in content["categories"]] == ["dog", "cat"]
+    assert of["a.png"][0]["name"] == ("cat" if listed else "dog")
+
+
+def test_a_data_yaml_may_lie_beside_its_images(tmp_path: Path) -> None:
+    """As Ultralytics' own do, whose `path` begins with `..`."""
+    for folder in ("settings", "mine/images", "mine/labels"):
+        (tmp_path / folder).mkdir(parents=True)
+    Image.new("RGB", (100, 50)).save(tmp_path / "mine" / "images" / "a.png")
+    (tmp_path / "mine" / "labels" / "a.txt").write_text(A_YOLO)
+    text = "path: ../mine\ntrain: images\nnames: [x]\n"
+    (tmp_path / "settings" / "data.yaml").write_text(text)
+    _, of, _ = converted("yolo", tmp_path / "settings" / "data.yaml", tmp_path / "out.json")
+    assert len(of["a.png"]) == 1
+
+
 def test_a_split_of_voc_is_a_list_with_blank_lines(tmp_path: Path) -> None:
     for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (tmp_path / folder).mkdir(parents=True)
     Image.new("RGB", (100, 50)).save(tmp_path / "JPEGImages" / "a.png")
     (tmp_path / "Annotations" / "a.xml").write_text(VOC_FILE)
-    (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("a  1\n \n")
+    (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("a  1\n \nb 1\n")
+    Image.new("RGB", (100, 50)).save(tmp_path / "JPEGImages" / "b 1.png")
+    (tmp_path / "Annotations" / "b 1.xml").write_text(VOC_FILE.replace("a.png", "b 1.png"))
     done = to_coco("voc", Source(tmp_path, split="train"), tmp_path / "out.json")
-    assert done.images == done.account.objects == 1
+    assert done.images == done.account.objects == 2
 
 
 def test_turned_boxes_and_parts_of_voc(tmp_path: Path) -> None:
@@ -277,6 +305,8 @@ REFUSED: dict[str, tuple[str, Damage, str]] = {
     "not text": ("yolo", write("labels/a.txt", b"\xff\xfe0"), r"a\.txt: cannot be read as text"),
     "names": ("yolo", rewrite("data.yaml", "[x]", "[no]"), r"data\.yaml: `names` is \[False\]"),
     "a number of names": ("yolo", rewrite("data.yaml", "[x]", "5"), r"data\.yaml: `names` is 5"),
+    "a name twice": ("yolo", rewrite("data.yaml", "nc: 1\nnames: [x]", "names: [x, x]"), r"'x' mo"),
+    "keypoints": ("yolo", rewrite("a.txt", A_YOLO, "0 .5 .5 .2 .2 .5 .5 2 .6 .6 2"), r"kpt_shape"),
     "count": ("yolo", rewrite("data.yaml", "nc: 1", "nc: 2"), r"nc: 2, and has 1 names"),
     "split": (
         "yolo",
@@ -285,6 +315,11 @@ REFUSED: dict[str, tuple[str, Damage, str]] = {
     ),
     "yaml": ("yolo", write("data.yaml", b"names: [x\n: {"), r"data\.yaml: is not YAML"),
     "no image": ("yolo", write("images/a.png", b"GIF89a"), r"a\.png: cannot be read"),
+    "half a polygon": (
+        "voc",
+        rewrite("a.xml", "<bndbox>", "<polygon><x1>1</x1></polygon><bndbox>"),
+        r"object 1 \(x\): its polygon has 1 coordinates",
+    ),
     "broken XML": (
         "voc",
         rewrite("a.xml", "</name>", ""),

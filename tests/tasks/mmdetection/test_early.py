@@ -21,7 +21,7 @@ from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.mmdetection.config import load_config
 from resnext_backbones.tasks.mmdetection.parts import check_model, feature_channels
 from resnext_backbones.tasks.mmdetection.run import TASK
-from resnext_backbones.tasks.mmdetection.sizes import resized_to
+from resnext_backbones.tasks.mmdetection.sizes import largest_sizes, resized_to
 
 ZOO = Path(mmdet.__file__).parent / ".mim" / "configs"
 
@@ -188,6 +188,30 @@ def test_sizes_of_a_pipeline(pipeline: list[Any], sizes: list[Any]) -> None:
 )
 def test_sizes_as_people_write_them(step: dict[str, Any], sizes: list[tuple[int, int]]) -> None:
     assert list(resized_to([step])) == sizes
+
+
+WIDE = {"type": "RandomChoiceResize", "scales": [(400, 4200), (600, 4200)], "keep_ratio": True}
+CROP = {"type": "RandomCrop", "crop_type": "absolute_range", "crop_size": (384, 600)}
+LAST = {"type": "RandomChoiceResize", "scales": [(480, 1333), (800, 1333)], "keep_ratio": True}
+JITTER = {"type": "RandomResize", "scale": (640, 480), "ratio_range": (0.5, 2.0)}
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "sizes"),
+    [
+        ([{"type": "RandomChoice", "transforms": [[LAST], [WIDE, CROP, LAST]]}],
+         [(480, 1333), (800, 1333)] * 2),
+        ([WIDE, CROP], [(384, 600), (384, 600)]),
+        ([JITTER], [(1280, 960)]),
+        ([JITTER, {"type": "mmdet.RandomCrop", "crop_size": (640, 640)}], [(640, 640)]),
+        ([{"type": "Resize", "scale": (64, 64)}], [(64, 64)]),
+        ([CROP], []),
+    ],
+)  # fmt: skip
+def test_the_largest_sizes_that_images_have_in_the_end(
+    pipeline: list[Any], sizes: list[Any]
+) -> None:
+    assert largest_sizes(pipeline) == sizes
 
 
 @pytest.mark.parametrize("keep_ratio", [True, False])
