@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import reduce
@@ -29,6 +30,9 @@ from resnext_backbones.weights import Preprocessing
 
 OUTPUT = "./output"
 """Detectron2's own work directory, where nothing else is said."""
+
+COPY = re.compile(r"^ *_target_:", re.MULTILINE)
+"""Of YAML files those have this that a LazyConfig was written to."""
 
 FOLDER = "detectron2"
 """Holds the LazyConfigs that come with this package, among its configs."""
@@ -284,6 +288,11 @@ def read_experiment(
 
 def _yaml_file(name: str) -> Path:
     if Path(name).is_file():
+        if COPY.search(Path(name).read_text(encoding="utf-8", errors="replace")):
+            raise InputError(
+                f"config {name}: is the copy of a LazyConfig, as a run leaves it; name the config "
+                "that it was made from"
+            )
         return Path(name)
     try:
         return Path(model_zoo.get_config_file(name))

@@ -24,10 +24,14 @@ class RequestsHook(HookBase):
 
     A process that evaluates alone ends between two images. Of several, which wait for one another
     there, the first saves at once, and all end when that is over.
+
+    Args:
+        checkpointer: saves.
+        evaluated: the model that evaluations call, which may have averaged weights.
     """
 
-    def __init__(self, checkpointer: Checkpointer) -> None:
-        self.checkpointer = checkpointer
+    def __init__(self, checkpointer: Checkpointer, evaluated: nn.Module) -> None:
+        self.checkpointer, self._evaluated = checkpointer, evaluated
         self._finished: int | None = None  # the last step that was
         self._saved: int | None = None
         self._group: Any = None
@@ -36,7 +40,7 @@ class RequestsHook(HookBase):
         requests.noted_only = True
         if distributed.is_initialized():
             self._group = distributed.new_group(backend="gloo")
-        self.trainer.model.register_forward_pre_hook(self._look)
+        self._evaluated.register_forward_pre_hook(self._look)
 
     def after_step(self) -> None:
         self._finished = self.trainer.iter

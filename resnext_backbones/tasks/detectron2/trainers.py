@@ -28,6 +28,7 @@ from detectron2.evaluation import (
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 from detectron2.utils.registry import locate
+from omegaconf import ListConfig
 from torch import nn
 
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
@@ -96,11 +97,11 @@ def train_lazy(
     Raises:
         InputError: weights are to be averaged in a way that is unknown, or were and no longer are.
     """
+    _use_amp_on_gpus(experiment)
     cfg, model = experiment.cfg, experiment.build()
     report(model, experiment, found or {})
     cfg.optimizer.params.model = model
-    amp = cfg.train.amp.enabled and torch.cuda.is_available()
-    trainer = (AMPTrainer if amp else SimpleTrainer)(
+    trainer = (AMPTrainer if cfg.train.amp.enabled else SimpleTrainer)(
         create_ddp_model(model, **cfg.train.ddp),
         instantiate(sized(cfg.dataloader.train)),
         instantiate(cfg.optimizer),
@@ -120,7 +121,7 @@ def train_lazy(
         hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
         AveragingHook(averages) if averages else None,
         hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer) if main else None,
-        RequestsHook(checkpointer),
+        RequestsHook(checkpointer, evaluated),
         hooks.EvalHook(cfg.train.eval_period, lambda: evaluate_lazy(cfg, evaluated)),
         hooks.PeriodicWriter(writers, period=period) if main else None,
         RunWaysHook(ways),  # the last one, since EvalHook evaluates after training too
@@ -149,17 +150,23 @@ def evaluate_lazy(cfg: Any, model: nn.Module) -> Any:
     if "evaluator" not in data:
         return None
     folder = Path(cfg.train.output_dir)
-    kind = data.evaluator["_target_"]
-    kind = locate(kind) if isinstance(kind, str) else kind
-    if is_coco := isinstance(kind, type) and issubclass(kind, COCOEvaluator):
-        data.evaluator.setdefault("output_dir", str(folder / INFERENCE))
+    several = isinstance(data.evaluator, ListConfig)
+    of_coco = list(filter(_is_coco, data.evaluator if several else [data.evaluator]))
+    for evaluator in of_coco:
+        evaluator.setdefault("output_dir", str(folder / INFERENCE))
     results = inference_on_dataset(
         model, instantiate(sized(data.test)), instantiate(data.evaluator)
     )
     print_csv_format(results)
-    if is_coco:
-        note_evaluation(folder, data.evaluator.dataset_name, results)
+    if of_coco:
+        note_evaluation(folder, of_coco[0].dataset_name, results)
     return results
+
+
+def _is_coco(evaluator: Any) -> bool:
+    kind = evaluator["_target_"]
+    kind = locate(kind) if isinstance(kind, str) else kind
+    return isinstance(kind, type) and issubclass(kind, COCOEvaluator)
 
 
 def train_yaml(
@@ -171,6 +178,7 @@ def train_yaml(
     own: Writers = list,
 ) -> None:
     """Trains as Detectron2's tools/train_net.py does; arguments as of `train_lazy`."""
+    _use_amp_on_gpus(experiment)
     trainer = YamlTrainer(experiment.cfg, tunes=tunes, own=own)
     model: Any = trainer.model
     report(getattr(model, "module", model), experiment, found or {})
@@ -181,6 +189,12 @@ def train_yaml(
     note_first_step(experiment, trainer.start_iter)
     trainer.train()
     end_run(Path(experiment.work_dir), trainer.max_iter)
+
+
+def _use_amp_on_gpus(experiment: Experiment) -> None:
+    if experiment.amp and not torch.cuda.is_available():
+        logger.warning(f"{experiment.keys['amp']}: no GPU here, training in float32")
+        experiment.set(amp=False)
 
 
 def _say(changed: list[str]) -> None:
@@ -206,7 +220,7 @@ class YamlTrainer(DefaultTrainer):
         # The last one, since EvalHook evaluates after training too.
         built = [*super().build_hooks(), RunWaysHook(ways)]
         evaluates = next(i for i, hook in enumerate(built) if isinstance(hook, hooks.EvalHook))
-        built.insert(evaluates, RequestsHook(self.checkpointer))
+        built.insert(evaluates, RequestsHook(self.checkpointer, self.model))
         return built
 
     def build_writers(self) -> list[EventWriter]:
@@ -233,7 +247,7 @@ class YamlTrainer(DefaultTrainer):
     def test(cls, cfg: Any, model: nn.Module, evaluators: Any = None) -> Any:
         """Evaluates as Detectron2 does, and notes what, and of the data set that was the last."""
         results = super().test(cfg, model, evaluators)
-        if comm.is_main_process():
+        if comm.is_main_process() and cfg.DATASETS.TEST:
             name = cfg.DATASETS.TEST[-1]
             note_evaluation(Path(cfg.OUTPUT_DIR), name, results.get(name, results))
         return results

@@ -23,6 +23,7 @@ from resnext_backbones.engine.begin import Begin
 from resnext_backbones.engine.begin import begin as from_checkpoint
 from resnext_backbones.engine.checks import network
 from resnext_backbones.engine.config import read_config
+from resnext_backbones.engine.walk import dicts_with
 from resnext_backbones.errors import BUILD_ERRORS, InputError
 from resnext_backbones.models.architecture import UNSEEN, Architecture
 from resnext_backbones.tasks.run import Task
@@ -131,6 +132,9 @@ def _default(model: Mapping[str, Any], name: str) -> Any:
     return DEFAULTS.get(model.get("type", ""), {}).get(name)
 
 
+COCO_AP = "resnext_backbones.CocoAP"
+
+
 class ClassesHook(Hook):
     """Stops a run whose images and head do not tell the same classes apart."""
 
@@ -140,6 +144,12 @@ class ClassesHook(Hook):
         """Raises InputError where they differ."""
         train = runner.train_dataloader
         val = runner.val_dataloader if runner.val_loop else train
+        each = runner.cfg.train_dataloader.batch_size
+        if runner.cfg.model.type == SEGMENTER and each * runner.world_size < 2:
+            raise InputError(
+                f"train_dataloader.batch_size {each}: must be at least 2, since norms follow a "
+                "batch, or those of all processes"
+            )
         fit.check_classes(train, val, runner.cfg.model.num_classes)
         check_thin(train.dataset, runner.cfg.model)
         if is_main_process() and val is not train:
@@ -155,19 +165,16 @@ def check_data(cfg: Config, mode: str) -> Sequence[str]:
     split = "val" if mode == "train" else "test"
     loader, evaluator = cfg.get("test_dataloader"), cfg.get("test_evaluator")
     if mode == "train":
-        loader, batch = cfg.get("val_dataloader") or cfg.train_dataloader, cfg.train_dataloader
+        loader = cfg.get("val_dataloader") or cfg.train_dataloader
         evaluator = cfg.get("val_evaluator") if cfg.get("val_dataloader") else None
-        if cfg.model.type == SEGMENTER and batch.batch_size < 2:
-            raise InputError(
-                f"train_dataloader.batch_size {batch.batch_size}: must be at least 2, since norms "
-                "follow a batch"
-            )
     try:
         dataset = DATASETS.build(dict(loader["dataset"]))
     except BUILD_ERRORS as error:
         raise InputError(f"config {cfg.filename}: {error}") from error
-    if isinstance(dataset, instances.CocoInstances) and (evaluator or {}).get("ann_file"):
-        check_truth(f"{split}_evaluator.ann_file", Path(evaluator["ann_file"]), dataset.annotations)
+    if isinstance(dataset, instances.CocoInstances):
+        for metric in dicts_with(evaluator, lambda d: bool(d.get("ann_file"))):
+            truth = Path(metric["ann_file"])
+            check_truth(f"{split}_evaluator.ann_file", truth, dataset.annotations)
     check_thin(dataset, cfg.model)
     classes = dataset.metainfo["classes"]
     if cfg.model.get("num_classes") is None:
@@ -230,7 +237,8 @@ def test_hooks(cfg: Config, show_dir: Path | None) -> Sequence[Hook]:
     if show_dir is not None:
         raise InputError("--show-dir: draws what MMDetection's detectors find; leave it out here")
     if cfg.model.type == DETECTOR:
-        cfg.test_evaluator.out = str(Path(cfg.work_dir) / metrics.FOUND)
+        for metric in dicts_with(cfg.test_evaluator, lambda d: d.get("type") == COCO_AP):
+            metric["out"] = metric.get("out") or str(Path(cfg.work_dir) / metrics.FOUND)
     return [TranslateHook()]
 
 

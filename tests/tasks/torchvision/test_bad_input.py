@@ -118,7 +118,7 @@ BAD: dict[str, tuple[Callable[[Path, Path], Changes], str]] = {
     "masks": (given(name=STUFF), "masks of the data set: there is no folder .*val2017"),
     "one of a batch": (
         given("train_dataloader.batch_size=1", name=FCN),
-        "batch_size 1: must be at least 2, since",
+        "batch_size 1: must be at least 2, since",  # of one process; several have all their images
     ),
     "frozen": (
         given("model.backbone.weights=None", weights=None),

@@ -95,10 +95,11 @@ def test_a_run_that_ended_goes_on_to_the_same_weights(
     assert [len(starts[0]["data"][split]) for split in ("train", "val")] == [1, 1]
 
     cfg = config(MASK, work_dir="test", train=False)
+    cfg.test_evaluator = [{**cfg.test_evaluator, "out": str(tmp_path / "found.json")}]
     metrics = evaluate(cfg, str(work_dir / "epoch_2.pth"))
     logged = read_journal(whole)[-1].metrics
     assert {name: logged[name] for name in metrics} == pytest.approx(metrics)
-    results = json.loads((tmp_path / "test" / "detections.json").read_text())
+    results = json.loads((tmp_path / "found.json").read_text())
     assert results
     assert all(set(result["segmentation"]) == {"size", "counts"} for result in results)
     written = json.loads((tmp_path / "test" / "coco_metrics.json").read_text())
