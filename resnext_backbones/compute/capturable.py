@@ -99,11 +99,10 @@ def _unfit(module: nn.Module, *, is_root: bool) -> str:
         return "has hooks on a module"
     if not kind.__module__.startswith(KNOWN) and kind.forward not in FOLDABLE_NORMS:
         return f"has a {kind.__module__}.{kind.__qualname__}, which is not known"
-    if module.training:
-        if isinstance(module, _BatchNorm):
-            return "has norms in training mode, which norm_eval=True would keep from it"
-        if draws(module):
-            return "draws at random"
+    if module.training and isinstance(module, _BatchNorm):
+        return "has norms in training mode, which norm_eval=True would keep from it"
+    if draws(module):
+        return "draws at random"
     return next(_odd(module), "")
 
 

@@ -95,7 +95,8 @@ def is_plain(conv: nn.Module) -> bool:
 def draws(module: nn.Module) -> bool:
     """Returns whether a module of PyTorch's or torchvision's draws at random."""
     share = getattr(module, "p", getattr(module, "dropout", 1))
-    return module.training and isinstance(module, _DRAWING) and share != 0
+    trains = module.training or isinstance(module, nn.FractionalMaxPool2d)  # which always draws
+    return trains and isinstance(module, _DRAWING) and share != 0
 
 
 def computes_just(module: nn.Module | None, kind: type[nn.Module]) -> bool:

@@ -125,15 +125,16 @@ def stage_indices(name: str, indices: Sequence[int] | None, n: int) -> tuple[int
 
 
 def check_images(images: Tensor, in_channels: int, dtype: torch.dtype) -> None:
-    """Checks that a trunk with that many channels and weights of that type takes the images.
+    """Checks that a trunk with that many channels, any where they are 0, and weights of that type
+    takes the images.
 
     Raises:
         ValueError: their shape is not (N, in_channels, H, W) with H and W of at least 32.
         TypeError: they are not floating point, or not of the weights' type without autocast.
     """
     shape = tuple(images.shape)
-    if len(shape) != 4 or shape[1] != in_channels:
-        raise ValueError(f"images must have shape (N, {in_channels}, H, W), got {shape}")
+    if len(shape) != 4 or shape[1] != (in_channels or shape[1]):
+        raise ValueError(f"images must have shape (N, {in_channels or 'C'}, H, W), got {shape}")
     if shape[2] < MIN_SIZE or shape[3] < MIN_SIZE:
         raise ValueError(f"images must be at least {MIN_SIZE} x {MIN_SIZE}, got {shape}")
     if not images.is_floating_point():

@@ -34,7 +34,7 @@ from resnext_backbones.models.parts.activations import ACTIVATIONS
 from resnext_backbones.models.parts.convolutions import CONVOLUTIONS, kinds_of
 from resnext_backbones.models.parts.norms import NORM_KINDS, Norm, Norms, values_of
 from resnext_backbones.models.parts.poolings import POOLINGS
-from resnext_backbones.models.parts.stems import STEMS, run_stem
+from resnext_backbones.models.parts.stems import STEMS, channels_of, run_stem
 from resnext_backbones.models.recompute import PAIR, mode_of
 from resnext_backbones.models.scripting import scriptable
 from resnext_backbones.models.stages import build_stages, drop_unbuilt_stages
@@ -288,11 +288,7 @@ class ResNeXt(nn.Module, HubMixin):
             # DataParallel's replicas have weights but no parameters, quantised layers neither.
             others = (getattr(layer, "weight", None) for layer in layers)
             tensors = (w for w in chain(own, self.parameters(), others) if isinstance(w, Tensor))
-            # Of what comes first, which may be another convolution than was built.
-            leaf = (m for m in layers if hasattr(m, "in_channels") or not any(m.children()))
-            built: Any = self.architecture.in_channels
-            in_channels = getattr(next(leaf, None), "in_channels", built)
-            check_images(images, in_channels, next(tensors, images).dtype)
+            check_images(images, channels_of(layers), next(tensors, images).dtype)
         parts = self._stem() if pooled else self._stem()[:-1]
         return run_stem(images, parts, fold=self.fold_norm, channels_last=self.channels_last)
 

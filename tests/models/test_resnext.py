@@ -257,8 +257,15 @@ def test_a_first_convolution_of_somebodys_own() -> None:
     with pytest.raises(ValueError, match=r"shape \(N, 5, H, W\)"):
         model(torch.zeros(1, 3, 64, 64))
     channels = model.bn1.num_features
-    model.conv1 = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, channels, 3, 1, 1))
-    assert model(torch.zeros(1, 3, 64, 64))[0].shape[0] == 1
+    for layers, taken in (
+        ([nn.PixelUnshuffle(2), nn.Conv2d(12, channels, 3, 1, 1)], 3),
+        ([nn.PixelUnshuffle(2), nn.Conv2d(4, channels, 3, 1, 1)], 1),
+        ([nn.InstanceNorm2d(4), nn.Conv2d(4, channels, 7, 2, 3)], 4),
+        ([nn.LazyConv2d(channels, 7, 2, 3)], 5),
+        ([nn.Upsample(scale_factor=2), nn.Conv2d(2, channels, 7, 4, 3)], 2),
+    ):
+        model.conv1 = nn.Sequential(*layers)
+        assert model(torch.zeros(1, taken, 64, 64))[0].shape[0] == 1
     model.conv1 = nn.Conv2d(5, channels, 7, stride=2, padding=3)
     reads = []
 

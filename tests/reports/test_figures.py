@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resnext_backbones.reports.page.figures import POINTS, curve
+from resnext_backbones.reports.page.figures import POINTS, curve, curves
 
 
 def drawn(values: Any) -> dict[int, float | None]:
@@ -37,3 +37,18 @@ def test_a_spike_beside_a_value_that_is_none() -> None:
 def test_a_curve_without_a_value_and_one_that_is_short() -> None:
     assert set(drawn(np.full(9_999, np.nan)).values()) == {None}
     assert list(drawn(range(POINTS))) == list(range(POINTS))
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "unit"),
+    [
+        ({100: {"epoch": 1}, 200: {"epoch": 2}}, (1, 2), "epoch"),
+        ({1: {"epoch": 1}, 2: {"epoch": 2}}, (1, 2), "epoch"),  # of a step each
+        ({100: {"epoch": 1}, 200: {"epoch": 1}}, (100, 200), "step"),  # by steps, in epochs' words
+        ({100: {}, 200: {}}, (100, 200), "step"),
+    ],
+)
+def test_evaluations_are_of_epochs_or_of_steps(train: Any, val: Any, unit: str) -> None:
+    rows = {step: {"loss": 1.0, **row} for step, row in train.items()}
+    found = curves(rows, {step: {"coco/bbox_mAP": 0.1} for step in val})
+    assert found["measures"]["layout"]["xaxis"]["title"]["text"] == unit

@@ -48,7 +48,7 @@ def read(source: Source, account: Account) -> tuple[tuple[str, ...], Iterator[La
     """Returns the names of the classes, and the images one by one."""
     config = _find_config(source)
     if config is None:
-        folder = _folder(source.path)
+        folder = known_by(_folder(source.path))
         beside = folder / CLASSES
         listed = read_classes(beside) if beside.is_file() else source.classes or ()
         classes, keypoints = dict(enumerate(listed)), 0
@@ -98,7 +98,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def _classes(path: Path, content: dict[str, Any], given: tuple[str, ...]) -> Classes:
     """Returns the names by number: the file's own, or those that are given where it has none."""
-    names = content.get("names", list(given))
+    names = content.get("names") or list(given)
     numbered = dict(enumerate(names)) if isinstance(names, list) else names
     listed = numbered.items() if isinstance(numbered, dict) else ()
     # YAML takes no, yes, on and off for truths.
@@ -145,7 +145,7 @@ def _image_roots(path: Path, content: dict[str, Any], split: str | None) -> list
             raise InputError(
                 f"{path}: {name} is {part}, and there is no {places[0]}; IMAGES names the folder"
             )
-        found.append(known_by(place))
+        found.append(place)
     return found
 
 
@@ -162,6 +162,7 @@ def _listed(root: Path) -> list[Path]:
     if root.suffix == ".txt":
         lines = (line.strip() for line in read_text(root).splitlines())
         return [root.parent / line for line in lines if line]
+    root = known_by(root)
     found = find_images([str(root)])
     inner = found.root.relative_to(root.absolute()) if found.root != root.absolute() else Path()
     return sorted(root / inner / name for name in found.names)

@@ -90,6 +90,18 @@ def first_stride(stem: str) -> int:
     return STEMS[stem].stride * STEMS[stem].then
 
 
+def channels_of(layers: Sequence[nn.Module]) -> int:
+    """Returns the channels of the images that layers in a row take, some of which may be somebody's
+    own: those of the first convolution, before pixels became channels of it; 0 is any.
+    """
+    share = 1
+    for layer in layers:
+        share *= getattr(layer, "downscale_factor", 1) ** 2  # of PixelUnshuffle
+        if channels := getattr(layer, "in_channels", 0):
+            return int(channels // share)
+    return 0
+
+
 def run_stem(
     images: Tensor, parts: Sequence[nn.Module], *, fold: bool, channels_last: bool
 ) -> Tensor:

@@ -77,7 +77,8 @@ def curves(train: Rows, val: Rows) -> dict[str, Figure]:
     losses = sorted((n for n in names if "loss" in n), key=lambda n: (n != "loss", n))
     measured = sorted({name for row in val.values() for name in row})
     drawn = [n for n in measured if n.endswith(tuple(MEASURES)) and _is_known(val, n)]
-    unit = "epoch" if any("epoch" in row for row in train.values()) else "step"
+    epochs = [row["epoch"] for row in train.values() if "epoch" in row]
+    unit = "epoch" if epochs and val and max(val) <= max(epochs) else "step"
     wanted = {
         "loss": (
             "Training loss",

@@ -52,8 +52,9 @@ def largest_sizes(
         name = str(step.get("type")).removeprefix("mmdet.")
         inner = step.get("transforms") or ()
         if name in RESIZING and (given := step.get(RESIZING[name])) is not None:
-            most = max(step.get("ratio_range") or (1,))
-            pairs = _pairs(given, f"{name}({RESIZING[name]}={given!r})")
+            pairs = list(_pairs(given, f"{name}({RESIZING[name]}={given!r})"))
+            # Of a range of sizes mmcv takes no ratio.
+            most = max(step.get("ratio_range") or (1,)) if len(pairs) == 1 else 1
             sizes = [(int(width * most), int(height * most)) for width, height in pairs]
         elif "Crop" in name and str(step.get("crop_type", ABSOLUTE)).startswith(ABSOLUTE):
             if given := step.get("crop_size"):
@@ -64,7 +65,8 @@ def largest_sizes(
             ways = [way if isinstance(way, list | tuple) else [way] for way in inner]
             sizes = [size for way in ways for size in largest_sizes(way, sizes)]
         elif inner:
-            sizes = largest_sizes(inner, sizes)
+            without = sizes if "RandomApply" in name else ()
+            sizes = [*without, *largest_sizes(inner, sizes)]
     return list(sizes)
 
 

@@ -174,18 +174,23 @@ def test_what_is_odd_is_kept_and_counted(tmp_path: Path) -> None:
     assert "b.txt" in done.account.first["image without a label file: taken as one without objects"]
 
 
-@pytest.mark.parametrize("listed", ["data.yaml", "classes.txt", ""])
+@pytest.mark.parametrize("listed", ["data.yaml", "classes.txt", "empty.yaml", ""])
 def test_numbers_of_yolo_keep_their_names_in_another_order(listed: str, tmp_path: Path) -> None:
     """A list of classes orders names where the labels have them, and else gives them."""
     (root := tmp_path / "yolo").mkdir()
     Image.new("RGB", (100, 50)).save(root / "a.png")
     (root / "a.txt").write_text(A_YOLO)
-    text = {"data.yaml": "train: .\nnames: [cat, dog]\n", "classes.txt": "cat\ndog\n"}
+    text = {
+        "data.yaml": "train: .\nnames: [cat, dog]\n", "classes.txt": "cat\ndog\n",
+        "empty.yaml": "train: .\nnames:\n",
+    }  # fmt: skip
     if listed:
         (root / listed).write_text(text[listed])
-    _, of, content = converted("yolo", root, tmp_path / "out.json", classes=("dog", "cat"))
+    (tmp_path / "here").mkdir()
+    again = tmp_path / "here" / ".." / "yolo"
+    _, of, content = converted("yolo", again, tmp_path / "out.json", classes=("dog", "cat"))
     assert [c["name"] for c in content["categories"]] == ["dog", "cat"]
-    assert of["a.png"][0]["name"] == ("cat" if listed else "dog")
+    assert of["a.png"][0]["name"] == ("cat" if listed in ("data.yaml", "classes.txt") else "dog")
 
 
 def test_a_data_yaml_may_lie_beside_its_images(tmp_path: Path) -> None:

@@ -100,7 +100,8 @@ def test_somebodys_own_attention_is_called_once() -> None:
     spectral = nn.utils.parametrizations.spectral_norm(nn.Conv2d(4, 4, 3, padding=1)).double()
     drawing = (nn.Dropout(), DropBlock2d(0.3, 3), StochasticDepth(0.5, "row"), nn.RReLU())
     of_pytorch = (nn.Sequential(nn.Conv2d(4, 4, 1), each).double() for each in drawing)
-    for module in (own, nn.Sequential(own), spectral, *of_pytorch):
+    always = nn.Sequential(nn.Conv2d(4, 4, 1), nn.FractionalMaxPool2d(2, 4)).double().eval()
+    for module in (own, nn.Sequential(own), spectral, always, *of_pytorch):
         found, begun = [], {name: value.clone() for name, value in module.state_dict().items()}
         for run in (attended, nn.Module.__call__):
             torch.manual_seed(0)
