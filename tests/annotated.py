@@ -68,8 +68,8 @@ def perfect(coco: Any) -> list[dict[str, Any]]:
 def measured(
     metric: Any, classes: Sequence[str], images: Iterable[dict[str, Any]], only: str = ""
 ) -> Any:
-    """What MMDetection's metric says of detections that are its own ground truth, or that of one
-    class, of these images: their `id`, `height` and `width`.
+    """Returns what MMDetection's metric says of detections that are its own ground truth, or that
+    of one class, of these images: their `id`, `height` and `width`.
     """
     import torch
 

@@ -13,10 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from resnext_backbones.compute import ways
 from resnext_backbones.compute.folding import FOLDABLE_NORMS
 from resnext_backbones.compute.kept import has_hooks
-from resnext_backbones.compute.plain import draws, is_observed, is_watched
-
-KNOWN = "torch.", "torchvision.", "resnext_backbones."
-"""Packages whose modules do nothing beside their kernels."""
+from resnext_backbones.compute.plain import draws, is_known, is_observed, is_watched
 
 PRECISIONS = (
     "cudnn.allow_tf32",
@@ -97,7 +94,7 @@ def _unfit(module: nn.Module, *, is_root: bool) -> str:
     kind: Any = type(module)
     if not is_root and is_watched(module):
         return "has hooks on a module"
-    if not kind.__module__.startswith(KNOWN) and kind.forward not in FOLDABLE_NORMS:
+    if not is_known(module) and kind.forward not in FOLDABLE_NORMS:
         return f"has a {kind.__module__}.{kind.__qualname__}, which is not known"
     if module.training and isinstance(module, _BatchNorm):
         return "has norms in training mode, which norm_eval=True would keep from it"

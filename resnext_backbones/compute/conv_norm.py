@@ -21,7 +21,7 @@ from resnext_backbones.compute.folding import Folding, can_fold
 from resnext_backbones.compute.geometry import Geometry
 from resnext_backbones.compute.kept import keeping, remember
 from resnext_backbones.compute.passes import passes_for
-from resnext_backbones.compute.plain import has_memory_format, is_observed, is_plain
+from resnext_backbones.compute.plain import has_memory_format, is_known, is_observed, is_plain
 
 
 class Step(NamedTuple):
@@ -93,11 +93,6 @@ def call(module: nn.Module, x: Tensor) -> Tensor:
     y = module(x.contiguous())
     last = has_memory_format(x) and x.is_contiguous(memory_format=torch.channels_last)
     return y.contiguous(memory_format=torch.channels_last) if last else y
-
-
-def is_known(module: nn.Module) -> bool:
-    """Returns whether a module's class is PyTorch's, torchvision's or this package's."""
-    return type(module).__module__.startswith(("torch.", "torchvision.", "resnext_backbones."))
 
 
 def activate(y: Tensor, activation: nn.Module | None) -> Tensor:

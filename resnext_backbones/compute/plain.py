@@ -92,6 +92,11 @@ def is_plain(conv: nn.Module) -> bool:
     )
 
 
+def is_known(module: nn.Module) -> bool:
+    """Returns whether a module's class is PyTorch's, torchvision's or this package's."""
+    return type(module).__module__.startswith(("torch.", "torchvision.", "resnext_backbones."))
+
+
 def draws(module: nn.Module) -> bool:
     """Returns whether a module of PyTorch's or torchvision's draws at random."""
     share = getattr(module, "p", getattr(module, "dropout", 1))

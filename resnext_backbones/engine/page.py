@@ -25,7 +25,7 @@ class EvaluationHook(Hook):
 
     _loaded: int | None = None
 
-    def after_load_checkpoint(self, runner: Any, checkpoint: Mapping[str, Any]) -> None:  # noqa: ARG002
+    def after_load_checkpoint(self, _: Any, checkpoint: Mapping[str, Any]) -> None:
         """Sees how many steps had been taken."""
         self._loaded = (checkpoint.get("meta") or {}).get("iter")
 

@@ -17,9 +17,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized
 from torch.utils.checkpoint import checkpoint
 
-from resnext_backbones.compute.conv_norm import activate, call, is_known
+from resnext_backbones.compute.conv_norm import activate, call
 from resnext_backbones.compute.kept import check_unchanged, is_forbidden, keeping, remember
-from resnext_backbones.compute.plain import draws, is_observed, is_watched
+from resnext_backbones.compute.plain import draws, is_known, is_observed, is_watched
 from resnext_backbones.models.options import check_one_of
 
 INNER, BLOCK, PAIR = "inner", "block", "pair"

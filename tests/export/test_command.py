@@ -6,19 +6,16 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import small
+from export.files import CLASSES, written
 from PIL import Image
-from safetensors.torch import save_file
 from tooling import ROOT
 
-from resnext_backbones import ResNeXt, ResNeXtClassifier, cli
+from resnext_backbones import cli
 from resnext_backbones.commands import export as commands_export
 from resnext_backbones.data.pixels import open_image
 from resnext_backbones.errors import InputError
@@ -29,16 +26,12 @@ from resnext_backbones.export.formats import FORMATS
 from resnext_backbones.export.images import array_of, preprocessing_of
 from resnext_backbones.export.quantise import Calibration
 from resnext_backbones.export.source import file_of, subject_of
-from resnext_backbones.variants import VARIANTS
-from resnext_backbones.weights.preprocessing import BGR, RGB, Preprocessing
+from resnext_backbones.weights.preprocessing import BGR, RGB
 from resnext_backbones.weights.publishers import Crop
-from resnext_backbones.weights.recorded import CLASS_NAMES, CROP
-from resnext_backbones.weights.write import convert, write_state
+from resnext_backbones.weights.recorded import CROP
 
 pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
 pytest.importorskip("openvino", reason="OpenVINO is not installed")
-
-CLASSES = 6
 
 
 @pytest.fixture(autouse=True)
@@ -51,17 +44,6 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     return written(tmp_path / "net.safetensors", BGR, Crop(48, 64))
-
-
-def written(
-    path: Path, pixels: Preprocessing | None, crop: Crop | None = None, names: Sequence[str] = ()
-) -> Path:
-    network = small(ResNeXtClassifier, num_classes=CLASSES)
-    said = network.architecture.to_metadata() | (pixels.to_metadata() if pixels else {})
-    said |= {"crop": json.dumps(crop._asdict())} if crop else {}
-    said |= {CLASS_NAMES: json.dumps(names)} if names else {}
-    write_state(network.state_dict(), path, "safetensors", said)
-    return path
 
 
 @pytest.fixture
@@ -178,39 +160,6 @@ def test_a_runs_file_says_which_crop_its_evaluation_has(recipe: str, crop: Crop 
     from resnext_backbones.tasks.classification.publish import crop_text
 
     assert crop_of({CROP: crop_text(read_config(recipe))}) == crop
-
-
-@pytest.mark.parametrize("to", ["safetensors", "mmpretrain", "timm"])
-def test_a_converted_file_says_what_its_source_did(to: str, tmp_path: Path) -> None:
-    names = [f"class {i}" for i in range(CLASSES)]
-    source = written(tmp_path / "net.safetensors", BGR, Crop(48, 64), names)
-    convert(source, tmp_path / "w.pth", to)
-    subject, before = subject_of(str(tmp_path / "w.pth")), subject_of(str(source))
-    for key in ("preprocessing", "classes"):
-        assert subject.metadata[key] == before.metadata[key]
-    assert json.loads(subject.metadata["classes"]) == names
-
-
-def test_names_that_are_no_facts_of_a_run_are_nobodys(tmp_path: Path) -> None:
-    """A list of names under the key that this package has for a text, in somebody's own file."""
-    state = small(ResNeXtClassifier, num_classes=CLASSES).state_dict()
-    meta = {CLASS_NAMES: ["cat", "dog"], CROP: 224}
-    torch.save({"meta": meta, "state_dict": state}, tmp_path / "own.pth")
-    convert(tmp_path / "own.pth", tmp_path / "w.safetensors", "safetensors")
-    for name in ("own.pth", "w.safetensors"):
-        assert json.loads(subject_of(str(tmp_path / name)).metadata["classes"]) == []
-
-
-def test_the_shapes_of_a_file_come_before_what_is_said_of_it(tmp_path: Path) -> None:
-    """Of the lower stages alone, and of one channel, as timm's `in_chans` makes them."""
-    lower = small(out_indices=(0, 1, 2))
-    torch.save(lower.state_dict(), tmp_path / "lower.pth")
-    assert [o.name for o in subject_of(str(tmp_path / "lower.pth")).outputs][-1] == "layer3"
-    grey = ResNeXt(replace(VARIANTS[name := "resnext26_32x4d"], in_channels=1))
-    (folder := tmp_path / "timm").mkdir()
-    save_file(grey.state_dict(), folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps({"architecture": name}))
-    assert subject_of(str(folder)).in_channels == 1
 
 
 def test_a_trunk_has_the_maps_that_are_asked_for(weights: Path) -> None:

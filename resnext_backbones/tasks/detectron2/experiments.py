@@ -32,7 +32,7 @@ OUTPUT = "./output"
 """Detectron2's own work directory, where nothing else is said."""
 
 COPY = re.compile(r"^ *_target_:", re.MULTILINE)
-"""Of YAML files those have this that a LazyConfig was written to."""
+"""A YAML file that a LazyConfig was written to has this."""
 
 FOLDER = "detectron2"
 """Holds the LazyConfigs that come with this package, among its configs."""

@@ -6,7 +6,6 @@ import base64
 import io
 import json
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from pycocotools.coco import COCO
 
 from resnext_backbones.data.formats.convert import Converted, to_coco
 from resnext_backbones.data.formats.labels import Source
-from resnext_backbones.errors import InputError
 
 
 def converted(
@@ -107,19 +105,6 @@ def test_labelme(coco_tiny: Path, tmp_path: Path) -> None:
     assert done.account.labels == done.account.objects + parts
 
 
-def labelme_file(folder: Path, shapes: list[Any], size: tuple[int, int] = (60, 40)) -> Path:
-    folder.mkdir(exist_ok=True)
-    Image.new("RGB", size).save(folder / "a.png")
-    content = {
-        "imagePath": "a.png",
-        "shapes": shapes,
-        "imageWidth": size[0],
-        "imageHeight": size[1],
-    }
-    (folder / "a.json").write_text(json.dumps(content))
-    return folder
-
-
 def test_shapes_of_labelme(tmp_path: Path) -> None:
     part = np.array([[1, 1, 0], [1, 0, 0]], "uint8") * 255
     Image.fromarray(part).save(data := io.BytesIO(), "PNG")
@@ -137,7 +122,7 @@ def test_shapes_of_labelme(tmp_path: Path) -> None:
         {**shape, "shape_type": "point", "points": [[3, 3]]},
         {**shape, "shape_type": "line", "points": [[3, 3], [4, 4]]},
     ]
-    folder = labelme_file(tmp_path / "shapes", shapes)
+    folder = trees.labelme_file(tmp_path / "shapes", shapes)
     done, of, _ = converted("labelme", folder, tmp_path / "out.json")
     circle, alone, both = of["a.png"]
     assert circle["bbox"] == pytest.approx([10, 10, 20, 20], abs=1e-3)
@@ -179,7 +164,7 @@ def test_numbers_of_yolo_keep_their_names_in_another_order(listed: str, tmp_path
     """A list of classes orders names where the labels have them, and else gives them."""
     (root := tmp_path / "yolo").mkdir()
     Image.new("RGB", (100, 50)).save(root / "a.png")
-    (root / "a.txt").write_text(A_YOLO)
+    (root / "a.txt").write_text(trees.A_YOLO)
     text = {
         "data.yaml": "train: .\nnames: [cat, dog]\n", "classes.txt": "cat\ndog\n",
         "empty.yaml": "train: .\nnames:\n",
@@ -198,7 +183,7 @@ def test_a_data_yaml_may_lie_beside_its_images(tmp_path: Path) -> None:
     for folder in ("settings", "mine/images", "mine/labels"):
         (tmp_path / folder).mkdir(parents=True)
     Image.new("RGB", (100, 50)).save(tmp_path / "mine" / "images" / "a.png")
-    (tmp_path / "mine" / "labels" / "a.txt").write_text(A_YOLO)
+    (tmp_path / "mine" / "labels" / "a.txt").write_text(trees.A_YOLO)
     text = "path: ../mine\ntrain: images\nnames: [x]\n"
     (tmp_path / "settings" / "data.yaml").write_text(text)
     _, of, _ = converted("yolo", tmp_path / "settings" / "data.yaml", tmp_path / "out.json")
@@ -209,10 +194,10 @@ def test_a_split_of_voc_is_a_list_with_blank_lines(tmp_path: Path) -> None:
     for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (tmp_path / folder).mkdir(parents=True)
     Image.new("RGB", (100, 50)).save(tmp_path / "JPEGImages" / "a.png")
-    (tmp_path / "Annotations" / "a.xml").write_text(VOC_FILE)
+    (tmp_path / "Annotations" / "a.xml").write_text(trees.VOC_FILE)
     (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("a  1\n \nb 1\n")
     Image.new("RGB", (100, 50)).save(tmp_path / "JPEGImages" / "b 1.png")
-    (tmp_path / "Annotations" / "b 1.xml").write_text(VOC_FILE.replace("a.png", "b 1.png"))
+    (tmp_path / "Annotations" / "b 1.xml").write_text(trees.VOC_FILE.replace("a.png", "b 1.png"))
     done = to_coco("voc", Source(tmp_path, split="train"), tmp_path / "out.json")
     assert done.images == done.account.objects == 2
 
@@ -253,133 +238,3 @@ def test_a_turned_photograph_has_the_size_that_is_shown(coco_tiny: Path, tmp_pat
     _, of, content = converted("yolo", tmp_path, tmp_path / "out.json")
     assert [content["images"][0][side] for side in ("width", "height")] == [height, width]
     assert of["a.jpg"][0]["bbox"] == [0, 0, height, width]
-
-
-Damage = Callable[[Path], object]
-
-
-def rewrite(name: str, old: str, new: str) -> Damage:
-    """Changes a file of a tree, where the text is there."""
-
-    def change(root: Path) -> None:
-        path = next(iter(sorted(root.rglob(name))))
-        text = path.read_text()
-        assert old in text
-        path.write_text(text.replace(old, new, 1))
-
-    return change
-
-
-def remove(name: str) -> Damage:
-    return lambda root: next(iter(sorted(root.rglob(name)))).unlink()
-
-
-def write(name: str, data: bytes) -> Damage:
-    return lambda root: (root / name).write_bytes(data)
-
-
-A_YOLO, A_VOC, A_LABELME = "0 .5 .5 .2 .2\n", "<xmin>4</xmin>", '"points": [[20, 20], [30, 20]]'
-VOC_FILE = (
-    "<annotation><filename>a.png</filename><size><width>100</width><height>50</height></size>"
-    f"<object><name>x</name><bndbox>{A_VOC}<ymin>5</ymin><xmax>20</xmax><ymax>30</ymax></bndbox>"
-    "</object></annotation>"
-)
-
-REFUSED: dict[str, tuple[str, Damage, str]] = {
-    "four numbers": (
-        "yolo",
-        rewrite("a.txt", A_YOLO, "0 .5 .5 .2\n"),
-        r"a\.txt line 1: .*5 tokens",
-    ),
-    "a word": ("yolo", rewrite("a.txt", A_YOLO, "0 .5 x .2 .2\n"), r"a\.txt line 1: .*'x'"),
-    "nan": ("yolo", rewrite("a.txt", A_YOLO, "0 .1 .1 nan .2 .3 .3\n"), r"line 1: .*finite"),
-    "pixels": ("yolo", rewrite("a.txt", A_YOLO, "0 50 25 20 10\n"), r"line 1: 50 is no fraction"),
-    "negative width": (
-        "yolo",
-        rewrite("a.txt", A_YOLO, "0 .5 .5 -.2 .2"),
-        r"line 1: .*non-negative",
-    ),
-    "odd polygon": ("yolo", rewrite("a.txt", A_YOLO, "0 .1 .1 .2 .2 .3 .3 .4"), r"1: its 7 coord"),
-    "unlisted class": (
-        "yolo",
-        rewrite("a.txt", A_YOLO, "1 .5 .5 .2 .2"),
-        r"1: class 1 has no name",
-    ),
-    "half a class": ("yolo", rewrite("a.txt", A_YOLO, "0.5 .5 .5 .2 .2"), r"line 1: .*'0.5'"),
-    "no such image": ("yolo", remove("a.png"), r"a\.txt: there is no image of these labels"),
-    "not text": ("yolo", write("labels/a.txt", b"\xff\xfe0"), r"a\.txt: cannot be read as text"),
-    "names": ("yolo", rewrite("data.yaml", "[x]", "[no]"), r"data\.yaml: `names` is \[False\]"),
-    "a number of names": ("yolo", rewrite("data.yaml", "[x]", "5"), r"data\.yaml: `names` is 5"),
-    "a name twice": ("yolo", rewrite("data.yaml", "nc: 1\nnames: [x]", "names: [x, x]"), r"'x' mo"),
-    "keypoints": ("yolo", rewrite("a.txt", A_YOLO, "0 .5 .5 .2 .2 .5 .5 2 .6 .6 2"), r"kpt_shape"),
-    "count": ("yolo", rewrite("data.yaml", "nc: 1", "nc: 2"), r"nc: 2, and has 1 names"),
-    "split": (
-        "yolo",
-        rewrite("data.yaml", "train:", "val:"),
-        r"no split 'train'; --split takes val",
-    ),
-    "yaml": ("yolo", write("data.yaml", b"names: [x\n: {"), r"data\.yaml: is not YAML"),
-    "no image": ("yolo", write("images/a.png", b"GIF89a"), r"a\.png: cannot be read"),
-    "half a polygon": (
-        "voc",
-        rewrite("a.xml", "<bndbox>", "<polygon><x1>1</x1></polygon><bndbox>"),
-        r"object 1 \(x\): its polygon has 1 coordinates",
-    ),
-    "broken XML": (
-        "voc",
-        rewrite("a.xml", "</name>", ""),
-        r"a\.xml: cannot be read .* line 1, column",
-    ),
-    "entities": (
-        "voc",
-        write("a.xml", b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'),
-        r"a\.xml: cann",
-    ),
-    "no box": ("voc", rewrite("a.xml", "bndbox>", "box>"), r"a\.xml"),
-    "a word in XML": ("voc", rewrite("a.xml", A_VOC, "<xmin>a</xmin>"), r"object 1 \(x\): .*'a'"),
-    "far outside": ("voc", rewrite("a.xml", A_VOC, "<xmin>4e9</xmin>"), r"object 1 \(x\): is from"),
-    "another size": ("voc", rewrite("a.xml", "width>100", "width>50"), r"says 50 x 50 .* has 100"),
-    "no name": ("voc", rewrite("a.xml", ">x<", "><"), r"object 1 \(\): "),
-    "XML without image": ("voc", remove("a.png"), r"a\.xml: its image a\.png is not in"),
-    "half a circle": ("labelme", rewrite("a.json", A_LABELME, '"points": [[2, 2]]'), r"two points"),
-    "no points": (
-        "labelme",
-        rewrite("a.json", '"points"', '"dots"'),
-        r"shape 1 \(x\): a circle has",
-    ),
-    "two corners": ("labelme", rewrite("a.json", "circle", "polygon"), r"at least 3"),
-    "star": ("labelme", rewrite("a.json", "circle", "star"), r"shape_type 'star' is not known"),
-    "no label": ("labelme", rewrite("a.json", '"x"', "null"), r"shape 1 \(None\): has no label"),
-    "elsewhere": (
-        "labelme",
-        rewrite("a.json", "a.png", "C:\\\\\\\\b.png"),
-        r"imagePath 'C:.*IMAGES",
-    ),
-    "broken JSON": ("labelme", write("a.json", b'{"a": ['), r"a\.json: cannot be read as JSON"),
-    "far away": ("labelme", rewrite("a.json", "[30, 20]", "[3e9, 20]"), r"far outside the image"),
-}
-
-
-@pytest.mark.parametrize("what", REFUSED)
-def test_what_is_wrong_is_named_with_its_place(what: str, tmp_path: Path) -> None:
-    kind, damage, message = REFUSED[what]
-    root = tmp_path / kind
-    if kind == "labelme":
-        shape = {"label": "x", "shape_type": "circle", "points": [[20, 20], [30, 20]]}
-        labelme_file(root, [shape])
-    else:
-        images, labels = (root / name for name in ("images", "labels"))
-        images.mkdir(parents=True)
-        labels.mkdir()
-        Image.new("RGB", (100, 50)).save((images if kind == "yolo" else root) / "a.png")
-    if kind == "yolo":
-        (root / "data.yaml").write_text("train: images\nnc: 1\nnames: [x]\n")
-        (labels / "a.txt").write_text(A_YOLO)
-        Image.new("RGB", (100, 50)).save(images / "b.png")
-    if kind == "voc":
-        (root / "a.xml").write_text(VOC_FILE)
-    to_coco(kind, Source(root), tmp_path / "good.json")
-    damage(root)
-    with pytest.raises(InputError, match=message):
-        to_coco(kind, Source(root), tmp_path / "out.json")
-    assert not (tmp_path / "out.json").exists()

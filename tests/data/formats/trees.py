@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
+from PIL import Image
+
 LIMIT = 12  # images
 
 Objects = list[tuple[str, dict[str, Any]]]
@@ -108,3 +110,24 @@ def write_labelme(coco_tiny: Path, root: Path) -> Path:
         }
         (root / "json" / path.name).with_suffix(".json").write_text(json.dumps(content))
     return root / "json"
+
+
+A_YOLO, A_VOC, A_LABELME = "0 .5 .5 .2 .2\n", "<xmin>4</xmin>", '"points": [[20, 20], [30, 20]]'
+VOC_FILE = (
+    "<annotation><filename>a.png</filename><size><width>100</width><height>50</height></size>"
+    f"<object><name>x</name><bndbox>{A_VOC}<ymin>5</ymin><xmax>20</xmax><ymax>30</ymax></bndbox>"
+    "</object></annotation>"
+)
+
+
+def labelme_file(folder: Path, shapes: list[Any], size: tuple[int, int] = (60, 40)) -> Path:
+    folder.mkdir(exist_ok=True)
+    Image.new("RGB", size).save(folder / "a.png")
+    content = {
+        "imagePath": "a.png",
+        "shapes": shapes,
+        "imageWidth": size[0],
+        "imageHeight": size[1],
+    }
+    (folder / "a.json").write_text(json.dumps(content))
+    return folder

@@ -193,7 +193,7 @@ def test_a_run_goes_on_with_its_own_pixels(
 
 
 def test_publishing_leaves_other_files_alone(finished: Path, tmp_path: Path) -> None:
-    """Those of somebody's own that have the name without its hash, and a card with a licence."""
+    """Somebody's own file may have the name without its hash, and a card a licence."""
     (folder := tmp_path / "out").mkdir()
     (own := folder / "tiny.safetensors").write_text("mine")
     (first,) = finished.glob("*.safetensors")

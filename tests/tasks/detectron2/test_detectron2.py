@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import pickle
-import signal
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,17 +15,13 @@ pytest.importorskip("detectron2", reason="Detectron2 is not installed")
 
 from detectron2.config import LazyConfig
 from detectron2.layers import FrozenBatchNorm2d
-from torch import nn
 
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
-from resnext_backbones.engine.signals import TERMINATED, requests
 from resnext_backbones.errors import InputError
-from resnext_backbones.tasks.detectron2 import Request, run, trainers
+from resnext_backbones.tasks.detectron2 import Request, run
 from resnext_backbones.tasks.detectron2.checkpoints import Checkpointer, last_checkpoint
 from resnext_backbones.tasks.detectron2.checks import check_batch, check_data, check_weights
 from resnext_backbones.tasks.detectron2.experiments import Experiment, read_experiment
-from resnext_backbones.tasks.detectron2.requests import RequestsHook
-from resnext_backbones.tasks.detectron2.trainers import YamlTrainer
 from resnext_backbones.tasks.detectron2.zoo import Expected, expected_by, plain_name
 from resnext_backbones.weights import Preprocessing, WeightsError
 from resnext_backbones.weights.formats import FORMATS
@@ -269,53 +263,6 @@ def test_the_copy_of_a_lazyconfig_is_named(tmp_path: Path) -> None:
     LazyConfig.save(experiment.cfg, str(path := tmp_path / "config.yaml"))
     with pytest.raises(InputError, match=r"config.yaml: is the copy of a LazyConfig, .*made from"):
         read_experiment(str(path))
-
-
-def test_a_yaml_run_may_have_nothing_to_evaluate_on(tmp_path: Path) -> None:
-    cfg = yaml("DATASETS.TEST", "()", "OUTPUT_DIR", str(tmp_path)).cfg
-    assert YamlTrainer.test(cfg, nn.Identity()) == {}
-
-
-def test_a_lazyconfig_may_have_several_evaluators(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    cfg = tiny(f"train.output_dir={tmp_path}").cfg
-    seen: list[Any] = []
-    coco = {"_target_": cfg.dataloader.evaluator["_target_"], "dataset_name": "coco_2017_val"}
-    cfg.dataloader.evaluator = [coco, {"_target_": "detectron2.evaluation.COCOPanopticEvaluator"}]
-    monkeypatch.setattr(trainers, "instantiate", lambda part: part)
-    monkeypatch.setattr(trainers, "inference_on_dataset", lambda *parts: seen.extend(parts) or {})
-    monkeypatch.setattr(trainers, "note_evaluation", lambda *parts: seen.append(parts))
-    trainers.evaluate_lazy(cfg, nn.Identity())
-    *_, evaluators, noted = seen
-    assert evaluators[0].output_dir == str(tmp_path / "inference")
-    assert noted[1] == "coco_2017_val"
-
-
-def test_a_request_is_seen_by_the_model_that_is_evaluated(tmp_path: Path, monkeypatch) -> None:
-    """Which is another than the trained one, where weights are averaged."""
-    trained, averaged = nn.Identity(), nn.Identity().eval()
-    checkpointer = Checkpointer(averaged, str(tmp_path), RGB)
-    hook = RequestsHook(checkpointer, averaged)
-    hook.trainer = SimpleNamespace(model=trained, iter=0)
-    hook.before_train()
-    try:
-        averaged(torch.zeros(1))
-        monkeypatch.setattr(requests, "asked", signal.SIGTERM)
-        with pytest.raises(SystemExit) as ended:
-            averaged(torch.zeros(1))
-    finally:
-        hook.after_train()
-    assert ended.value.code == TERMINATED
-
-
-@pytest.mark.parametrize("read", [tiny, yaml])
-def test_mixed_precision_is_for_gpus(read: Any, monkeypatch, caplog) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    experiment = read()
-    experiment.set(amp=True)
-    with caplog.at_level("WARNING"):
-        trainers._use_amp_on_gpus(experiment)
-    assert not experiment.amp
 
 
 def test_a_yaml_file_takes_no_other_network() -> None:
