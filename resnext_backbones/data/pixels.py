@@ -117,11 +117,6 @@ def image_header(source: Source) -> Stored:
         return read_stored(file)
 
 
-def image_size(source: Source) -> tuple[int, int]:
-    """Returns an image's width and height as it is shown; InputError as of `image_header`."""
-    return image_header(source).turned
-
-
 def _whole_jpeg(file: BinaryIO, header: jpeg.Header) -> bytes:
     content = read_whole(file)
     jpeg.check_whole(content, header.data)

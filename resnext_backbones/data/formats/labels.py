@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from resnext_backbones.data.pixels import image_size
+from resnext_backbones.data.pixels import image_header
 from resnext_backbones.errors import InputError
 
 DECIMALS = 4  # of a pixel: formats have at most six decimals of an image's side
@@ -42,7 +42,7 @@ class LabelledObject:
 @dataclass
 class LabelledImage:
     file: Path
-    size: tuple[int, int]  # width and height in pixels, as it is shown
+    size: tuple[int, int]  # width and height in pixels, that the objects are in
     objects: list[LabelledObject]
 
 
@@ -69,13 +69,31 @@ class Account:
     def problem(self, where: str, what: str) -> None:
         self.problems.append(f"{where}: {what}")
 
-    def size_of(self, path: Path) -> tuple[int, int] | None:
-        """Returns an image's width and height as it is shown; None, and a problem: it has none."""
+    def size_of(
+        self, path: Path, said: tuple[Any, Any] = (None, None), by: Path | None = None
+    ) -> tuple[int, int] | None:
+        """Returns the width and height of an image that its labels are for: as it is shown, or as
+        it lies in its file, where the size that is `said` by a file tells so.
+
+        None, and a problem: it has none, or another one.
+        """
         try:
-            return image_size(path)
+            stored = image_header(path)
         except InputError as error:
             self.problems.append(str(error))
             return None
+        if by is None:
+            return stored.turned
+        if not all(said):
+            self.notice(f"no size in the {by.suffix[1:].upper()}: the image's own", str(by))
+            return stored.turned
+        if said not in (stored.turned, stored.size):
+            says, has = (f"{width} x {height}" for width, height in (said, stored.turned))
+            self.problem(str(by), f"says {says} pixels, and the image has {has}")
+            return None
+        if said != stored.turned:
+            self.notice("image labelled as it lies in its file, not as EXIF turns it", str(by))
+        return said
 
     def check(self, limit: int = 5) -> None:
         """Raises InputError where there are problems, which names the first of them."""
@@ -133,15 +151,8 @@ def read_files(
         if found.image in owners:
             owner = owners[found.image]
             account.problem(str(path), f"is of {found.image}, as {owner} is; keep one of them")
-        elif size := account.size_of(found.image):
+        elif size := account.size_of(found.image, found.size, path):
             owners[found.image] = path
-            if not all(found.size):
-                kind = path.suffix[1:].upper()
-                account.notice(f"no size in the {kind}: the image's own", str(path))
-            elif found.size != size:
-                said, has = (f"{width} x {height}" for width, height in (found.size, size))
-                account.problem(str(path), f"says {said} pixels, and the image has {has}")
-                continue
             objects = read_labels(found.labels, make, size, source, account)
             yield LabelledImage(found.image, size, objects)
 

@@ -20,6 +20,7 @@ from pycocotools.coco import COCO
 
 from resnext_backbones.data.formats.convert import Converted, to_coco
 from resnext_backbones.data.formats.labels import Source
+from resnext_backbones.data.image_check import check_images
 
 
 def converted(
@@ -226,6 +227,13 @@ def test_turned_boxes_and_parts_of_voc(tmp_path: Path) -> None:
     assert done.account.labels == 3
 
 
+VOC = (
+    "<annotation><filename>a.jpg</filename><size><width>{}</width><height>{}</height></size>"
+    "<object><name>x</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>{}</xmax><ymax>{}</ymax>"
+    "</bndbox></object></annotation>"
+)
+
+
 def test_a_turned_photograph_has_the_size_that_is_shown(coco_tiny: Path, tmp_path: Path) -> None:
     source = next((coco_tiny / "val2017").glob("*.jpg"))
     with Image.open(source) as image:
@@ -238,3 +246,12 @@ def test_a_turned_photograph_has_the_size_that_is_shown(coco_tiny: Path, tmp_pat
     _, of, content = converted("yolo", tmp_path, tmp_path / "out.json")
     assert [content["images"][0][side] for side in ("width", "height")] == [height, width]
     assert of["a.jpg"][0]["bbox"] == [0, 0, height, width]
+    # A size in the file says which way it was labelled, as in COCO's format.
+    for said, noticed in (((height, width), 0), ((width, height), 1)):
+        text = VOC.format(*said, *said)
+        (tmp_path / "a.xml").write_text(text)
+        done, of, content = converted("voc", tmp_path, tmp_path / "out.json")
+        assert tuple(content["images"][0][side] for side in ("width", "height")) == said
+        assert of["a.jpg"][0]["bbox"] == [0, 0, *said]
+        assert sum(n for what, n in done.account.noticed.items() if "EXIF" in what) == noticed
+        check_images(tmp_path / "out.json", content["images"], tmp_path, warn=lambda _: None)
