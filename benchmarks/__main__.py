@@ -20,9 +20,11 @@ from benchmarks.command import DEVICE, console
 from benchmarks.contestants import CONTESTANTS
 from benchmarks.job import LAYOUTS, MODES, PRECISIONS, TASKS, WAYS, Entry, Setting
 from benchmarks.provenance import save
-from benchmarks.report import image_size, runner_sentence, table, update_document, write
+from benchmarks.report import runner_sentence, update_document, write
 from benchmarks.run import run
+from benchmarks.tables import table
 from resnext_backbones.cli import run_tool
+from resnext_backbones.commands.arguments import image_size
 from resnext_backbones.errors import InputError
 from resnext_backbones.variants import list_variants
 

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from benchmarks.provenance import save
-from benchmarks.report import table
+from benchmarks.tables import table
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 

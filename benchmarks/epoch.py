@@ -29,10 +29,10 @@ from benchmarks.contestants import OWN
 from benchmarks.job import LAYOUTS, PRECISIONS, Entry
 from benchmarks.memory import peak_bytes
 from benchmarks.provenance import provenance
-from benchmarks.report import image_size
 from benchmarks.training import runner_from, train_alone
 from benchmarks.turns import Turns, in_turn
 from resnext_backbones.cli import run_tool
+from resnext_backbones.commands.arguments import image_size
 from resnext_backbones.compute.tuning import tune
 from resnext_backbones.compute.ways import use
 from resnext_backbones.tasks.mmdetection.config import load_config

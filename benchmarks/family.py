@@ -19,9 +19,9 @@ from benchmarks.contestants import CONTESTANTS, OWN
 from benchmarks.job import TASKS, Entry, Setting
 from benchmarks.memory import kept_bytes
 from benchmarks.provenance import provenance
-from benchmarks.report import image_size
 from benchmarks.run import run
 from resnext_backbones.cli import run_tool
+from resnext_backbones.commands.arguments import image_size
 from resnext_backbones.complexity import costs
 from resnext_backbones.complexity import kept_bytes as own_kept
 from resnext_backbones.models.parts.spatial import ATTEND

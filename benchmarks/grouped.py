@@ -21,8 +21,8 @@ from benchmarks.contestants import CONTESTANTS, OWN
 from benchmarks.job import HALF, PRECISIONS
 from benchmarks.limits import limits
 from benchmarks.provenance import provenance
-from benchmarks.report import image_size
 from resnext_backbones.cli import run_tool
+from resnext_backbones.commands.arguments import image_size
 from resnext_backbones.compute.calls import PLAIN, Layer
 from resnext_backbones.compute.convolution import forward, gradients
 from resnext_backbones.compute.tuning import layers_of

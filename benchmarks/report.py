@@ -1,10 +1,8 @@
-"""The results of a benchmark as a table, as a picture, and as a page of the documents."""
+"""The results of a benchmark as files, as a picture, and as a page of the documents."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import re
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,13 +10,13 @@ from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from rich.table import Table
 
 from benchmarks import check_data
-from benchmarks.columns import KINDS, kind_of
+from benchmarks.columns import KINDS
 from benchmarks.contestants import OWN, RECOMPUTING
 from benchmarks.job import TASKS
 from benchmarks.provenance import file_name
+from benchmarks.tables import markdown, title
 from resnext_backbones.io import atomic_write_text, replace_between
 
 ROOT = Path(__file__).parents[1]
@@ -28,46 +26,6 @@ BEGIN, END = "<!-- results: python -m benchmarks --document -->", "<!-- end -->"
 
 COLOURS = {OWN: "tab:blue"}
 OTHER_COLOUR = "tab:gray"
-
-
-def image_size(text: str) -> tuple[int, int]:
-    """Returns height and width, for a command line."""
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text}: sizes are HEIGHTxWIDTH, such as 800x1344")
-    return int(match[1]), int(match[2])
-
-
-def title(result: dict[str, Any]) -> str:
-    """Returns what was measured, in one line."""
-    key, kind = kind_of(result)
-    return kind.title(result[key])
-
-
-def _columns(result: dict[str, Any]) -> list[tuple[str, list[str]]]:
-    """Returns the columns in which something stands."""
-    wanted = kind_of(result)[1].columns
-    columns = [(head, [cell(row) for row in result["rows"]]) for head, cell in wanted]
-    return [(head, cells) for head, cells in columns if any(cells)]
-
-
-def table(result: dict[str, Any]) -> Table:
-    """Returns a result for a terminal."""
-    out = Table(title=title(result), caption=result["hardware"])
-    columns = _columns(result)
-    for i, (head, _) in enumerate(columns):
-        out.add_column(head, justify="right" if i > 1 else "left")
-    for row in zip(*(cells for _, cells in columns), strict=True):
-        out.add_row(*row)
-    return out
-
-
-def markdown(result: dict[str, Any]) -> str:
-    """Returns a result for a document."""
-    columns = _columns(result)
-    lines = [[head for head, _ in columns], ["---"] * len(columns)]
-    lines += [list(row) for row in zip(*(cells for _, cells in columns), strict=True)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def draw(result: dict[str, Any], path: Path) -> None:

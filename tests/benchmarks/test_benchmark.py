@@ -16,7 +16,7 @@ import torch
 from helpers import relative_error
 from tooling import ROOT, run
 
-from benchmarks import columns, report
+from benchmarks import columns, report, tables
 from benchmarks.complexity import read_record
 from benchmarks.contestants import CONTESTANTS, OWN
 from benchmarks.flops import step_flops
@@ -185,7 +185,7 @@ def test_the_tool_measures_in_turn_and_reports(tmp_path: Path) -> None:
         assert row["kept_bytes"] > 1e6
         if row["contestant"] == peer:
             assert row["ratio"] == 1
-    assert report.markdown(result).startswith("| ratio | implementation |")
+    assert tables.markdown(result).startswith("| ratio | implementation |")
     for word in (peer, "float32", result["hardware"], result["commit"], "Tuning took"):
         assert word in report.section(result)
     (picture,) = tmp_path.glob("*.png")
@@ -201,7 +201,7 @@ def test_results_of_two_processors_lie_beside_each_other() -> None:
 def test_a_size_that_is_none_is_named() -> None:
     done = run(COMMAND, "--size", "800", PYTHONPATH=str(ROOT))
     assert done.returncode == 2
-    assert "800: sizes are HEIGHTxWIDTH" in done.stderr
+    assert "800: use HEIGHTxWIDTH" in done.stderr
 
 
 def test_the_document_holds_the_committed_results(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from rich.console import Console
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
 from benchmarks import data
-from benchmarks.report import data_section, table
+from benchmarks.report import data_section
+from benchmarks.tables import table
 from resnext_backbones.errors import InputError
 
 

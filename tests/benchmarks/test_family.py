@@ -10,7 +10,7 @@ pytest.importorskip("timm", reason="timm is not installed")
 from benchmarks.contestants import CONTESTANTS, OWN
 from benchmarks.family import PEER, kept_by_peer, measure, names, representatives
 from benchmarks.memory import kept_bytes
-from benchmarks.report import markdown
+from benchmarks.tables import markdown
 from resnext_backbones.variants import VARIANTS
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks import grouped
-from benchmarks.report import markdown
+from benchmarks.tables import markdown
 
 LIMITS = {"matrix_gflops": {"float32": 100.0}, "copy_gb_per_second": 10.0}
 

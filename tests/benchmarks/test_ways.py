@@ -12,7 +12,7 @@ from benchmarks import worker
 from benchmarks.command import finish
 from benchmarks.contestants import OWN
 from benchmarks.job import Entry, Job, Setting
-from benchmarks.report import markdown
+from benchmarks.tables import markdown
 from benchmarks.ways import measure, settings
 from resnext_backbones.compute.calls import PRODUCT, Layer
 from resnext_backbones.compute.geometry import Geometry
