@@ -131,7 +131,7 @@ def _list(args: argparse.Namespace) -> list[str]:
     if not networks:
         raise InputError(_nothing(args.contains, *what))
     taken = _known(args, limits)
-    if args.measure:
+    if args.measure or args.again:
         taken = _measure(networks, limits.size, taken, args.seconds or 60)
     if args.networks:
         lines = of_networks(names, limits, taken.seconds)

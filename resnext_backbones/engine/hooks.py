@@ -155,6 +155,7 @@ def note_begin(
             weights=record.weights_of(weights),
             from_step=runner.iter,
             max_steps=runner.max_iters,
+            config=Path(runner.cfg.filename or "").name,
             data=record.data_of(annotations(runner)),
         )
 

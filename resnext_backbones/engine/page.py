@@ -53,7 +53,7 @@ class EvaluationHook(Hook):
             # Another metric's would be of other classes.
             kept = dict(found[0]) if len(found) == 1 else {}
             if kept.get("annotations"):
-                kept["annotations"] = str(kept["annotations"])
+                kept["annotations"] = record.absolute(kept["annotations"])
             dataset = loop.dataloader.dataset
             images = (getattr(dataset, "data_prefix", None) or {}).get("img")
             record.note_evaluation(
@@ -62,7 +62,7 @@ class EvaluationHook(Hook):
                 # A runner that tests would build the loop of training, with its data, to say one.
                 step=runner.iter if split == "val" else self._loaded,
                 metrics=metrics or {},
-                images=str(images or getattr(dataset, "root", "")),
+                images=record.absolute(images or getattr(dataset, "root", "")),
                 **kept,
             )
 

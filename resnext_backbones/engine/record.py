@@ -106,6 +106,13 @@ def note_evaluation(work_dir: Path, **facts: Any) -> None:
     atomic_write_text(work_dir / EVALUATION, json_text({"when": now(), **facts}, indent=1))
 
 
+def absolute(path: Any) -> str:
+    """Returns a path from the root on, for whoever reads it from another folder; addresses and ""
+    as they are.
+    """
+    return str(path) if not path or "://" in str(path) else str(Path(path).absolute())
+
+
 def note_plan(work_dir: Path, **facts: Any) -> None:
     """Replaces what a work directory says of the memory that was planned; raises OSError."""
     atomic_write_text(work_dir / PLAN, json_text({"when": now(), **facts}, indent=1))

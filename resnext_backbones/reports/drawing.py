@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import colorsys
+import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 
 import cv2
 import numpy as np
-from matplotlib.font_manager import findfont
+from matplotlib.font_manager import findfont, fontManager, get_font
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+logger = logging.getLogger(__name__)
 
 Colour = tuple[int, int, int]
 Place = tuple[int, int, int, int]
@@ -19,6 +23,18 @@ Place = tuple[int, int, int, int]
 
 LEAST_WIDTH = 512
 """Pixels; smaller images are enlarged, so that names have room beside the objects."""
+
+LEAST_POINTS = 15
+"""The names have at least this size."""
+
+ASCII = frozenset(range(128))
+"""The usual font has all of these."""
+
+EMPTY = "Last Resort High-Efficiency"
+"""This font of matplotlib's has a box in the place of each character."""
+
+SHOWN = 20
+"""So many characters are named that no font has."""
 
 PADDING, ABOVE = 3, 2
 """Pixels around the text of a label, and above it."""
@@ -75,7 +91,8 @@ def draw_detections(
     height, width = (round(factor * side) for side in image.shape[:2])
     picture = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
     line = max(2, round(width / 300))
-    font = _font(max(15, round(width / 45)))
+    characters = frozenset(map(ord, "".join([*classes, title])))
+    font = _font(_font_file(characters - ASCII), max(LEAST_POINTS, round(width / 45)))
     boxes = np.rint(factor * found.boxes).astype(int).reshape(-1, 4)
     own = [colours[label] for label in found.labels]
     objects = np.zeros((height, width), bool)
@@ -167,8 +184,30 @@ def _outline(
 
 
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(findfont("DejaVu Sans"), size)
+def _font(file: str, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(file, size)
+
+
+@cache
+def _font_file(characters: frozenset[int]) -> str:
+    """Returns the file of the first font of this machine that has the most of some characters."""
+    usual = str(findfont("DejaVu Sans"))
+    others = (str(font.fname) for font in fontManager.ttflist if font.name != EMPTY)
+    best, left = usual, characters
+    for file in (usual, *others):
+        if not left:
+            break
+        with suppress(OSError, RuntimeError):  # it was taken away, or is of another kind
+            without = characters - get_font(file).get_charmap().keys()
+            if len(without) < len(left) and _font(file, LEAST_POINTS):
+                best, left = file, without
+    if left:
+        shown = "".join(map(chr, sorted(left)[:SHOWN]))
+        logger.warning(
+            f"pictures: no font here has all characters of the names: empty boxes stand for "
+            f"{shown}; install a font of that script"
+        )
+    return best
 
 
 def _size(font: ImageFont.FreeTypeFont, text: str) -> tuple[int, int]:

@@ -106,8 +106,11 @@ def test_the_weights_that_a_checkpoint_is_for_are_evaluated(name: str, tmp_path:
     assert said in log.read_text()
 
 
-def test_a_test_reads_no_data_of_the_training(tmp_path: Path) -> None:
-    """And its page has the step of the checkpoint."""
+def test_a_test_reads_no_data_of_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And its page has the step of the checkpoint, and finds the images from any folder."""
+    monkeypatch.setattr(One, "root", "images", raising=False)
     torch.save({"meta": {"iter": 12, "epoch": 1}, "state_dict": STATE}, tmp_path / "epoch_1.pth")
     cfg = config_of(tmp_path, None, {"type": "Seen"})
     absent = {"dataset": {"type": "Absent"}, "sampler": {"type": "DefaultSampler"}}
@@ -118,6 +121,7 @@ def test_a_test_reads_no_data_of_the_training(tmp_path: Path) -> None:
     noted = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     assert (noted["split"], noted["step"]) == ("test", 12)
     assert noted["metrics"] == {"weight": 2, "shift": 3}
+    assert noted["images"] == str(Path("images").absolute())
 
 
 def test_metrics_of_several_hosts_need_no_folder_that_all_see(

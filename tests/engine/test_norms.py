@@ -40,38 +40,45 @@ def test_a_configs_norms_become_this_packages() -> None:
         assert not layer.weight.requires_grad
 
 
-def half(rank: int, file: str, images: torch.Tensor, results: Any) -> None:
-    """One of two processes, with its half of a batch."""
+DTYPES = torch.float32, torch.float64
+
+
+def half(rank: int, file: str, batches: list[torch.Tensor], results: Any) -> None:
+    """One of two processes, with its half of each batch."""
     distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
-    network = nn.Sequential(nn.BatchNorm2d(3, dtype=images.dtype))
-    synchronise_norms(network)
-    wrapped = nn.parallel.DistributedDataParallel(network)
-    own = images.chunk(2)[rank].requires_grad_()
-    out = wrapped(own)
-    out.pow(3).sum().backward()
-    results.put((rank, out.detach().numpy(), own.grad.numpy(), network[0].running_var.numpy()))
+    found = []
+    for images in batches:
+        network = nn.Sequential(nn.BatchNorm2d(3, dtype=images.dtype))
+        synchronise_norms(network)
+        wrapped = nn.parallel.DistributedDataParallel(network)
+        own = images.chunk(2)[rank].requires_grad_()
+        out = wrapped(own)
+        out.pow(3).sum().backward()
+        found.append((out.detach().numpy(), own.grad.numpy(), network[0].running_var.numpy()))
+    results.put((rank, found))
     distributed.barrier()
     distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_two_processes_normalise_as_one(dtype: torch.dtype, tmp_path: Path) -> None:
-    images = torch.randn(4, 3, 5, 5, dtype=dtype)
-    context = multiprocessing.get_context("fork")
+def test_two_processes_normalise_as_one(tmp_path: Path) -> None:
+    batches = [torch.randn(4, 3, 5, 5, dtype=dtype) for dtype in DTYPES]
+    # Where autograd has threads, as after other tests, a process that is forked has no backward.
+    context = multiprocessing.get_context("spawn")
     results = context.Queue()
-    arguments = [(rank, str(tmp_path / "store"), images, results) for rank in range(2)]
+    arguments = [(rank, str(tmp_path / "store"), batches, results) for rank in range(2)]
     processes = [context.Process(target=half, args=each) for each in arguments]
     for process in processes:
         process.start()
-    found = sorted((results.get(timeout=60) for _ in range(2)), key=lambda result: result[0])
+    ranks = dict(results.get(timeout=120) for _ in range(2))
     for process in processes:
         process.join(60)
-    norm, whole = nn.BatchNorm2d(3, dtype=dtype), images.requires_grad_()
-    norm(whole).pow(3).sum().backward()
-    both = [torch.cat([torch.from_numpy(result[i]) for result in found]) for i in (1, 2)]
-    torch.testing.assert_close(
-        both[0], nn.BatchNorm2d(3, dtype=dtype)(images).detach(), rtol=1e-4, atol=1e-5
-    )
-    torch.testing.assert_close(both[1], whole.grad, rtol=1e-3, atol=1e-4)
-    for result in found:
-        torch.testing.assert_close(torch.from_numpy(result[3]), norm.running_var)
+    for number, images in enumerate(batches):
+        norm, whole = nn.BatchNorm2d(3, dtype=images.dtype), images.requires_grad_()
+        out = norm(whole)
+        out.pow(3).sum().backward()
+        found = [[torch.from_numpy(each) for each in ranks[rank][number]] for rank in range(2)]
+        outs, gradients, variances = zip(*found, strict=True)
+        torch.testing.assert_close(torch.cat(outs), out.detach(), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(torch.cat(gradients), whole.grad, rtol=1e-3, atol=1e-4)
+        for variance in variances:
+            torch.testing.assert_close(variance, norm.running_var)

@@ -132,6 +132,19 @@ def test_what_crashes_or_exits_takes_nothing_with_it(python: Python) -> None:
     assert re.search(r"^transformers +1\.0 +imported$", text, re.M)
 
 
+def test_any_opencv_is_the_one_that_is_needed(python: Python) -> None:
+    """pip's names differ, and servers take the one without a display."""
+    python.install("mmcv", of="onedl-mmcv", needs="opencv-python>=4.10")
+    python.install("cv2", of="opencv-python-headless", version="4.12.0")
+    _, found, _ = python.doctor()
+    assert not [each for each in found if "opencv" in each]
+    (python.folder / "opencv_python_headless-4.12.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: opencv-python-headless\nVersion: 4.9\n"
+    )
+    _, found, _ = python.doctor()
+    assert about(found, "onedl-mmcv 1.0 needs opencv-python>=4.10, but opencv-python 4.9 is")
+
+
 def test_what_hangs_is_ended_and_says_where(python: Python) -> None:
     python.install("mmcv", HANG, of="onedl-mmcv")
     python.install("mmdet", of="onedl-mmdetection")  # behind it
@@ -224,6 +237,8 @@ esac
         (GPUS, {"cuda": "12.6", "available": False}, "torch finds no GPU beside an NVIDIA driver"),
         (GPUS, {"cuda": "12.6", "available": True, "gpu_error": "no kernel image"}, "no kernel"),
         (GPUS, {"cuda": "12.6", "available": True, "gpu_error": ""}, ""),
+        # By CUDA's libraries for older drivers.
+        (GPUS, {"cuda": "13.0", "available": True, "gpu_error": ""}, ""),
         ("echo Driver/library version mismatch; exit 18", {"cuda": "12.6"}, ""),
     ],
 )

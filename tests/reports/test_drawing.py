@@ -11,6 +11,10 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 
+import matplotlib
+from matplotlib.font_manager import findfont, fontManager, get_font, ttfFontProperty
+
+from resnext_backbones.reports import drawing
 from resnext_backbones.reports.drawing import (
     LEAST_WIDTH,
     Detections,
@@ -46,6 +50,26 @@ def test_boxes_and_masks_grow_with_a_small_image(width: int, factor: float) -> N
         assert line.any(axis=1).all()
     outside = picture[round(75 * factor) :]
     assert (outside == 128).all()
+
+
+def test_names_of_any_script_are_drawn_by_a_font_that_has_them(monkeypatch, caplog) -> None:
+    """Else each of their characters is the same empty box."""
+    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    has = get_font(folder / "STIXGeneral.ttf").get_charmap().keys()
+    first, second = sorted(has - get_font(findfont("DejaVu Sans")).get_charmap().keys())[-2:]
+
+    def drawn(*names: str) -> list[bytes]:
+        return [draw_detections(grey(90, 90), objects((9, 9, 60, 60)), [name], [RED]).tobytes()
+                for name in names]  # fmt: skip
+
+    for fonts, differ in (([], False), (["LastResortHE-Regular", "STIXGeneral"], True)):
+        entries = [ttfFontProperty(get_font(folder / f"{font}.ttf")) for font in fonts]
+        monkeypatch.setattr(fontManager, "ttflist", entries)
+        drawing._font_file.cache_clear()
+        caplog.clear()
+        one, other = drawn(chr(first), chr(second))
+        assert (one != other) == differ
+        assert ("install a font of that script" in caplog.text) == (not differ)
 
 
 def test_no_pixel_of_a_mask_is_lost() -> None:

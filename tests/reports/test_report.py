@@ -20,6 +20,7 @@ pytest.importorskip("plotly", reason="plotly is not installed")
 from run_folder import HOSTILE, STEPS
 
 from resnext_backbones.cli import main
+from resnext_backbones.engine import record
 from resnext_backbones.reports.page import FILE_NAME, unasked
 from resnext_backbones.reports.page.write import write_report
 
@@ -98,6 +99,28 @@ def test_what_is_not_there_is_left_out(
     read = Read(write_report(tmp_path, tmp_path / FILE_NAME, say=said.append))
     assert list(read.text) == sections
     assert bool(said) == (kept == "evaluation.json")
+
+
+def test_what_was_trained_is_of_the_start_that_was(tmp_path: Path) -> None:
+    """One that failed before its first checkpoint, and a test in the same folder, are of others."""
+    (tmp_path / "another.py").write_text("# of a test")
+    (tmp_path / "mask_rcnn.py").write_text("# of the run")
+    failed = {"facts": [("backbone", "resnext101_64x4d")], "weights": {"source": "other.pth"}}
+    record.begin(tmp_path, from_step=0, config="another.py", **failed)
+    own = {"facts": [("backbone", "resnext50_32x4d")], "config": "mask_rcnn.py"}
+    record.begin(tmp_path, from_step=0, weights={}, **own)
+    record.begin(tmp_path, from_step=50, weights={"source": "run/epoch_1.pth"}, **own)
+    scalars = tmp_path / "20260101_000000" / "vis_data" / "scalars.json"
+    scalars.parent.mkdir(parents=True)
+    scalars.write_text('{"coco/bbox_mAP": 0.41, "step": 1}\n')
+    record.note_evaluation(tmp_path, split="val", step=100, metrics={})  # nothing was found
+    path = write_report(tmp_path, tmp_path / FILE_NAME, say=pytest.fail)
+    read = Read(path)
+    assert re.search(r"backbone\s+resnext50_32x4d", read.text["trained"])
+    assert re.search(r"weights\s+random", read.text["trained"])
+    assert re.findall("Start|Resumed", read.text["time"]) == ["Start", "Start", "Resumed"]
+    assert "# of the run" in path.read_text(encoding="utf-8")
+    assert "41.0" not in read.text.get("measured", "")
 
 
 def test_a_page_without_pictures(work_dir: Path, tmp_path: Path, capsys) -> None:

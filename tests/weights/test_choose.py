@@ -89,5 +89,9 @@ def test_a_latency_is_measured_once_and_listed_from_then_on(
     assert said == ""  # it is known
     (head, *_) = out.splitlines()
     assert head.split()[-4:] == ["GMACs", "GB", "ms", "licence"]
+    cli.main([*arguments, "--again"])
+    out, said = capsys.readouterr()
+    assert said.startswith("measured: regnetx_004_tv ")
+    assert "nothing was measured" not in out
     file.write_text("{")
     assert latency.known((64, 64)).seconds == {}

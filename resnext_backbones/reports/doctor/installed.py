@@ -195,7 +195,9 @@ def _unmet(found: Mapping[str, Distribution]) -> tuple[list[Unmet], bool]:
         needed = requirement(text)
         if needed.marker is None or needed.marker.evaluate({"extra": ""}):
             name = normalised(needed.name)
-            version = found[name].version if name in found else None
+            # pip takes none for another, but each of them is `cv2`, and servers lack a display.
+            same = [name, *(OPENCV if name in OPENCV else ())]
+            version = next((found[each].version for each in same if each in found), None)
             if version is None or not needed.specifier.contains(version, prereleases=True):
                 unmet.append(Unmet(by, f"{needed.name}{needed.specifier}", name, version))
     return unmet, True

@@ -200,7 +200,7 @@ def gpus(setup: SetUp) -> Iterator[Finding]:
             f"{pip()} uninstall -y torch torchvision && "
             f"{pip()} install --no-cache-dir torch torchvision",
         )
-    elif gpus.cuda and _major(cuda) > _major(gpus.cuda):
+    elif not torch.facts["available"] and gpus.cuda and _major(cuda) > _major(gpus.cuda):
         yield Finding(
             f"the NVIDIA driver {gpus.driver} runs CUDA up to {gpus.cuda}, and torch "
             f"{torch.version} was built for {cuda}: install a newer driver, or a torch that was "

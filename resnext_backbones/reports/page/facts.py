@@ -49,6 +49,14 @@ class Run:
         return stem if stem != "config" else self.work_dir.name
 
     @property
+    def first(self) -> Mapping[str, Any]:
+        """Returns the entry of the start whose training is in the folder: the last one from step 0,
+        or the oldest that there is; what ended before its first checkpoint may be of another one.
+        """
+        from_zero = [entry for entry in self.record if entry.get("from_step") == 0]
+        return (from_zero[-1:] or self.record[:1] or [{}])[0]
+
+    @property
     def last(self) -> Mapping[str, Any]:
         """Returns the entry of the run that began last."""
         return self.record[-1] if self.record else {}
@@ -56,19 +64,17 @@ class Run:
     @cached_property
     def metrics(self) -> dict[str, float]:
         """Returns what was measured last."""
-        found = self.evaluation.get("metrics")
-        for name in METRICS if not found else ():
+        found = self.evaluation.get("metrics")  # none where nothing was found in any image
+        if isinstance(found, dict):
+            return _numbers(found)
+        for name in METRICS:
             found = found or read_json(self.work_dir / name)
         if not found and self.val:
             found = self.val[max(self.val)]
         if not found:
             entries = (entry.get("metrics") for entry in reversed(self.checkpoints))
             found = next(filter(None, entries), {})
-        return {
-            str(name): float(value)
-            for name, value in (found if isinstance(found, dict) else {}).items()
-            if isinstance(value, int | float)
-        }
+        return _numbers(found if isinstance(found, dict) else {})
 
     @property
     def steps(self) -> int:
@@ -76,6 +82,10 @@ class Run:
         saved = [entry.get("iter") for entry in self.checkpoints]
         known = (*self.train, *saved, self.evaluation.get("step"))
         return max((each for each in known if isinstance(each, int)), default=0)
+
+
+def _numbers(found: Mapping[str, Any]) -> dict[str, float]:
+    return {str(k): float(v) for k, v in found.items() if isinstance(v, int | float)}
 
 
 def read_run(work_dir: Path) -> Run:
@@ -86,17 +96,21 @@ def read_run(work_dir: Path) -> Run:
     train, val = by_step(work_dir)
     names = (JOURNAL, EVALUATION, PLAN)
     checkpoints, evaluation, plan = (read_json(work_dir / name) for name in names)
+    record = read_record(work_dir)
+    # A test in the folder writes its config there, too.
+    own = [work_dir / str(entry["config"]) for entry in reversed(record) if entry.get("config")]
+    configs = [*own, *(p for pattern in CONFIGS for p in sorted(work_dir.glob(pattern)))]
     run = Run(
         work_dir=work_dir.absolute(),
-        record=read_record(work_dir),
+        record=record,
         checkpoints=dicts(checkpoints),
         train=train,
         val=val,
         evaluation=evaluation if isinstance(evaluation, dict) else {},
-        config=next((p for each in CONFIGS for p in sorted(work_dir.glob(each))), None),
+        config=next((path for path in configs if path.is_file()), None),
         plan=plan if isinstance(plan, dict) else {},
     )
-    if not (run.record or run.checkpoints or run.train or run.val or run.metrics):
+    if not any((run.record, run.checkpoints, run.train, run.val, run.evaluation, run.metrics)):
         raise InputError(
             f"work directory {work_dir}: has no run in it: no record, scalars, checkpoints or "
             "metrics; name the folder that a run has written, as --work-dir did"

@@ -137,12 +137,9 @@ def measured(run: Run) -> str:
 
 def facts(run: Run) -> list[tuple[str, str]]:
     """Returns what was trained, and from what."""
-    rows = []
-    for entry in run.record[:1]:  # those that go on have the same
-        rows += [(str(name), str(value)) for name, value in entry.get("facts", ())]
-    weights: Mapping[str, Any] = next(
-        (w for e in run.record if isinstance(w := e.get("weights"), dict) and w), {}
-    )
+    rows = [(str(name), str(value)) for name, value in run.first.get("facts", ())]
+    found = run.first.get("weights")
+    weights: Mapping[str, Any] = found if isinstance(found, dict) else {}
     rows.append(("weights", str(weights.get("source", "random" if run.record else ""))))
     rows.append(("their SHA-256", str(weights.get("sha256", ""))))
     if run.checkpoints:
@@ -221,12 +218,13 @@ def time(run: Run) -> list[tuple[str, str]]:
 
 
 def starts(run: Run) -> list[dict[str, str]]:
-    """Returns each start of the run: the first one, and those that went on from a checkpoint."""
+    """Returns each start in the folder: from the beginning, or from a checkpoint."""
     rows = []
     for entry in run.record:
         seconds = words.between(entry)
         rows.append(
             {
+                "what": "Resumed" if entry.get("from_step") else "Start",
                 "started": str(entry.get("started", "")),
                 "from": f"{entry.get('from_step', 0):,}",
                 "to": f"{entry['step']:,}" if "step" in entry else "stopped, or running",

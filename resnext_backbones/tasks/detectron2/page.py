@@ -68,13 +68,14 @@ def note_evaluation(folder: Path, dataset: str, results: Mapping[str, Any]) -> N
         kinds = [kind for kind in ("bbox", "segm") if kind in results]
         kept = {}
         if kinds and (folder / found).is_file() and "json_file" in known.as_dict():
-            kept = {"results": dict.fromkeys(kinds, str(found)), "annotations": known.json_file}
+            annotations = record.absolute(known.json_file)
+            kept = {"results": dict.fromkeys(kinds, str(found)), "annotations": annotations}
         record.note_evaluation(
             folder,
             split="val" if has_event_storage() else "test",
             step=_steps_done(),
             metrics=dict(measured(named)),
-            images=str(known.get("image_root", "")),
+            images=record.absolute(known.get("image_root", "")),
             **kept,
         )
 

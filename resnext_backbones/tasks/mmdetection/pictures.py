@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from mmengine.hooks import Hook
 from numpy.typing import NDArray
 
 from resnext_backbones.data.pixels import read_image
+from resnext_backbones.errors import InputError
 from resnext_backbones.reports.drawing import Colour, Detections, class_colours, draw_detections
 from resnext_backbones.tasks.mmdetection.images import fetched
 
@@ -49,16 +50,27 @@ class PicturesHook(Hook):
 
     def after_test_iter(
         self,
-        runner: Any,  # noqa: ARG002
+        runner: Any,
         batch_idx: int,  # noqa: ARG002
         data_batch: Any = None,  # noqa: ARG002
         outputs: Sequence[Any] | None = None,
     ) -> None:
         """Writes the pictures of a batch."""
         for sample in outputs or ():
+            check_found(sample, runner.cfg.model)
             name = os.path.relpath(sample.img_path, self.root)
             picture = picture_of(sample, self.classes, self.colours, truth=True)
             write_picture(picture, self.folder, name)
+
+
+def check_found(sample: Any, model: Mapping[str, Any]) -> None:
+    """Raises InputError where a model, of which this is the config, found no boxes but another kind
+    of result.
+    """
+    if "pred_instances" not in sample:
+        raise InputError(
+            f"model {model['type']}: finds no boxes, which COCO's results and pictures are of"
+        )
 
 
 def picture_path(folder: Path, name: str) -> Path:
@@ -86,13 +98,13 @@ def picture_of(
         sample: MMDetection's `DetDataSample` with predictions; the image is read from its path.
         classes, colours: of each class; `class_colours` makes the colours.
         least_score: of what is drawn.
-        truth: draw the sample's ground truth on the left.
+        truth: draw the sample's ground truth on the left, if its pipeline has loaded any.
     """
     height, width = sample.ori_shape[:2]
     image = read_image(fetched(sample.img_path), sample.img_path, size=(width, height))
     found = sample.pred_instances
     halves = {"": found[found.scores >= least_score]}
-    if truth:
+    if truth := truth and "bboxes" in sample.get("gt_instances", ()):
         title = f"found, score at least {least_score}"
         halves = {"ground truth": sample.gt_instances, title: halves[""]}
     drawn = [

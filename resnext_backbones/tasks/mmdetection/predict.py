@@ -34,7 +34,12 @@ from resnext_backbones.reports.drawing import class_colours
 from resnext_backbones.tasks.mmdetection.annotations import classes_of
 from resnext_backbones.tasks.mmdetection.checks import check_heads
 from resnext_backbones.tasks.mmdetection.config import given
-from resnext_backbones.tasks.mmdetection.pictures import picture_of, picture_path, write_picture
+from resnext_backbones.tasks.mmdetection.pictures import (
+    check_found,
+    picture_of,
+    picture_path,
+    write_picture,
+)
 
 IMAGES, PREDICTIONS, PICTURES = "images.json", "predictions.json", "pictures"
 """In the folder of results."""
@@ -105,8 +110,7 @@ def predict(
         if isinstance(sample, InputError):
             failures.append(str(sample))
             continue
-        if "pred_instances" not in sample:
-            raise InputError(f"model {cfg.model.type}: finds no boxes, which COCO's results are of")
+        check_found(sample, cfg.model)
         height, width = map(int, sample.ori_shape)
         rows.append({**named[index], "width": width, "height": height})
         found = sample.pred_instances

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from detectors import DETECTOR
@@ -12,7 +13,9 @@ from PIL import Image
 
 pytest.importorskip("mmdet", reason="MMDetection is not installed")
 
+from mmdet.datasets.transforms import PackDetInputs
 from mmdet.registry import TRANSFORMS
+from mmengine.structures import InstanceData
 from pycocotools.coco import COCO
 
 from resnext_backbones.cli import main
@@ -22,6 +25,7 @@ from resnext_backbones.datasets import coco_subset
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.mmdetection import predict as module
 from resnext_backbones.tasks.mmdetection.config import load_config
+from resnext_backbones.tasks.mmdetection.pictures import check_found, picture_of
 
 ANNOTATIONS = "annotations/instances_val2017.json"
 
@@ -86,6 +90,26 @@ def test_predictions_are_those_of_an_evaluation(detector: Path, root: Path, caps
 
 
 KINDS = ("bbox", "segm")
+
+
+def test_a_picture_shows_what_there_is(tmp_path: Path) -> None:
+    """Without `LoadAnnotations`, as for a test set whose truth is secret, there is no truth."""
+    path = tmp_path / "a.png"
+    Image.new("RGB", (640, 480)).save(path)
+    found = InstanceData(bboxes=torch.tensor([[9.0, 9, 60, 60]]), labels=torch.tensor([0]))
+    found.scores = torch.tensor([0.9])
+    packed = PackDetInputs(meta_keys=("img_path", "ori_shape"))
+    image = np.zeros((480, 640, 3), np.uint8)
+    made = packed({"img": image, "img_path": str(path), "ori_shape": (480, 640)})
+    sample = made["data_samples"]
+    with pytest.raises(InputError, match="model MaskFormer: finds no boxes"):
+        check_found(sample, {"type": "MaskFormer"})
+    sample.pred_instances = found
+    check_found(sample, {"type": "MaskRCNN"})
+    alone = picture_of(sample, ["x"], [(255, 0, 0)], truth=True)
+    assert alone.shape == (480, 640, 3)
+    sample.gt_instances = found
+    assert picture_of(sample, ["x"], [(255, 0, 0)], truth=True).shape[1] > 2 * 640
 
 
 def test_folders_as_people_have_them(detector: Path, root: Path, capsys) -> None:
