@@ -44,7 +44,7 @@ def is_observed(x: Any) -> bool:
     operators or memory (dispatch modes, fake tensors) is to see what is really computed.
     """
     if torch.compiler.is_compiling():
-        return torch.compiler.is_exporting()
+        return torch.compiler.is_exporting() or _has_any_global_hook()
     return bool(
         (type(x) is not Tensor and type(x) is not FakeTensor)
         or torch.jit.is_tracing()
@@ -75,8 +75,6 @@ def is_traced(x: Any) -> bool:
 
 def has_memory_format(x: Any) -> bool:
     """Returns whether `x` may be asked for the order of its values in memory."""
-    if torch.compiler.is_compiling():
-        return True
     return not isinstance(x, Proxy) and not _are_functorch_transforms_active()
 
 

@@ -26,7 +26,9 @@ class SyncBatchNorm(_BatchNorm):
                 x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
         alone = not distributed.is_initialized() or distributed.get_world_size() == 1
-        if alone or not self.training or x.device.type != "cpu":
+        if alone or not self.training:  # PyTorch's would not take a CPU in a group of one
+            return super().forward(x)
+        if x.device.type != "cpu":
             return nn.SyncBatchNorm.forward(self, x)  # type: ignore[arg-type]
         values, axes = x.to(torch.promote_types(x.dtype, torch.float32)), (0, 2, 3)
         count = all_reduce(values.new_tensor(x.numel() // x.shape[1]))

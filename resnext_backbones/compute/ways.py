@@ -73,7 +73,8 @@ def _nearest(rows: Mapping[int, Ways], pixels: int) -> Ways:
     """Returns the ways that were measured with the most similar number of pixels."""
     if len(rows) == 1:
         return next(iter(rows.values()))
-    return rows[min(rows, key=lambda known: abs(math.log(known / max(pixels, 1))))]
+    log = math.log(max(pixels, 1))
+    return rows[min(rows, key=lambda known: abs(math.log(known) - log))]
 
 
 @torch._dynamo.assume_constant_result

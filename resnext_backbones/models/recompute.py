@@ -24,6 +24,9 @@ from resnext_backbones.models.options import check_one_of
 
 INNER, BLOCK, PAIR = "inner", "block", "pair"
 
+NO_TASK = -1
+"""Autograd gives each backward pass a number, and this one to what is outside of any."""
+
 MODES: dict[bool | str, str] = {
     False: "",
     INNER: INNER,  # x, and one of h1 and h2; of blocks that do not fold, x
@@ -36,6 +39,7 @@ MODES: dict[bool | str, str] = {
 
 def mode_of(recompute: bool | str) -> str:
     """Returns the name in `MODES`, or raises a ValueError that lists what there is."""
+    recompute = recompute or False  # a network's own attribute may be ""
     check_one_of("recompute", recompute, MODES)
     return MODES[recompute]
 
@@ -89,7 +93,7 @@ def attended(attention: nn.Module, x: Tensor) -> Tensor:
     options: dict[str, Any] = {"context_fn": contexts, "preserve_rng_state": drops}
     with keeping(x):
         out, node = checkpoint(run, x, use_reentrant=False, **options)
-    remember(out, lambda: node.saved_tensors[0])
+    remember(out, _Again(node))
     return out
 
 
@@ -100,6 +104,21 @@ class _Held(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
         return x.new_empty(0)
+
+
+class _Again:
+    """Gives what a node of `_Held` saved, as often as a backward pass asks for it: activation
+    checkpointing gives it back once.
+    """
+
+    def __init__(self, node: Any) -> None:
+        self.node, self.task, self.made = node, NO_TASK, torch.empty(0)
+
+    def __call__(self) -> Tensor:
+        task = torch._C._current_graph_task_id()
+        if task == NO_TASK or task != self.task:
+            self.task, (self.made,) = task, self.node.saved_tensors
+        return self.made
 
 
 class Pairs(nn.Sequential):

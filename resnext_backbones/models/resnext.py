@@ -10,6 +10,7 @@ from itertools import chain
 from math import prod
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -260,8 +261,8 @@ class ResNeXt(nn.Module, HubMixin):
         Raises:
             ValueError, TypeError: as `options.check_images`.
         """
-        if self.cuda_graphs:
-            graphs = vars(self).setdefault("_graphs", Graphs())
+        if self.cuda_graphs and not torch.compiler.is_compiling():
+            graphs = vars(self).get("_graphs") or vars(self).setdefault("_graphs", Graphs())
             if (maps := graphs.run(self, images)) is not None:
                 return maps
         return self.feature_maps(images)

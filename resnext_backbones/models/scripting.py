@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -56,6 +57,25 @@ class Scriptable(fx.GraphModule):
         for network in self.__dict__.get("_of", ()):
             network.train(mode)
         return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Scriptable:
+        """Has the copy keep frozen parts frozen, too."""
+        found: Any = super().__deepcopy__(memo)
+        found.__dict__["_of"] = copy.deepcopy(self.__dict__["_of"], memo)
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Does so for pickle."""
+        make, arguments = super().__reduce__()
+        return _unpickled, (make, arguments)
+
+
+def _unpickled(make: Callable[..., fx.GraphModule], arguments: tuple[Any, ...]) -> Scriptable:
+    made = make(*arguments)  # of no class but PyTorch's
+    found = Scriptable.__new__(Scriptable)
+    fx.GraphModule.__init__(found, made, made.graph, type(made).__name__)
+    found.__dict__["_of"] = made.__dict__["_of"]
+    return found
 
 
 def scriptable(network: nn.Module) -> Scriptable:

@@ -49,7 +49,8 @@ def build_stages(
     rows = _block_dilations(architecture, dilations, halved=contract_dilation)
     conv3x3 = per_stage("conv3x3", conv3x3, n, (None,) * n)
     plugins = per_stage("plugins", plugins, n, ((),) * n)
-    require(0 <= drop_path < 1, "drop_path", "in [0, 1)", drop_path)
+    is_chance = isinstance(drop_path, int | float) and 0 <= drop_path < 1
+    require(is_chance, "drop_path", "in [0, 1)", drop_path)
     # No tensor: one that is fake, or on the device meta, has no values.
     chances = (drop_path * k / max(sum(blocks) - 1, 1) for k in range(sum(blocks)))
     attention = partial(

@@ -77,6 +77,9 @@ def test_the_most_similar_number_of_pixels_counts() -> None:
     ways.use("cpu", {known: {100: few, 10_000: many}})
     assert ways_of(x, weight, POINTWISE) == few
     assert ways_of(x[:0], weight, POINTWISE) == few
+    ways.use("cpu", {known: {100: few, 10**400: many}})  # as a damaged file may have it
+    assert ways_of(x, weight, POINTWISE) == few
+    ways.use("cpu", {known: {100: few, 10_000: many}})
     assert ways_of(torch.cat([x] * 50).contiguous(memory_format=last), weight, POINTWISE) == many
     assert ways_of(x.contiguous(), weight, POINTWISE) == ALL_PLAIN
     assert ways_of(x.double(), weight.double(), POINTWISE) == ALL_PLAIN

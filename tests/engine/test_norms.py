@@ -40,6 +40,20 @@ def test_a_configs_norms_become_this_packages() -> None:
         assert not layer.weight.requires_grad
 
 
+def test_one_process_is_enough(tmp_path: Path) -> None:
+    """As torchrun makes a group of it; without a GPU, PyTorch's own refuses that."""
+    norm, images = SyncBatchNorm(3), torch.randn(4, 3, 5, 5)
+    options = {"init_method": f"file://{tmp_path / 'store'}", "rank": 0, "world_size": 1}
+    distributed.init_process_group("gloo", **options)
+    try:
+        out = norm(images)
+    finally:
+        distributed.destroy_process_group()
+    peer = nn.BatchNorm2d(3)
+    assert torch.equal(out, peer(images))
+    assert torch.equal(norm.running_var, peer.running_var)
+
+
 DTYPES = torch.float32, torch.float64
 
 

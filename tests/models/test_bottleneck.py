@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from benchmarks.memory import kept_bytes
 from resnext_backbones import build_backbone
-from resnext_backbones.models import recompute
+from resnext_backbones.models import Plugin, bottleneck, recompute
 
 MODES = sorted(set(recompute.MODES.values()) - {""})
 
@@ -137,6 +137,34 @@ def test_modules_that_are_watched_or_replaced_are_called(mode: str) -> None:
 def test_a_mode_that_there_is_not() -> None:
     with pytest.raises(ValueError, match=r"recompute must be one of .*inner.*pair"):
         small(recompute="half")
+
+
+@pytest.mark.parametrize("mode", ["", *MODES])
+def test_a_networks_mode_is_one_that_it_takes(mode: str) -> None:
+    network = small(recompute=mode)
+    network.set_recompute(network.recompute) if mode != "pair" else None
+    assert small(recompute=network.recompute).recompute == mode
+
+
+@pytest.mark.parametrize("activation", ["ReLU", "SiLU"])
+def test_what_attention_gives_may_be_kept_more_than_once(activation: str) -> None:
+    """Behind it may stand a module that saves its input for two operators."""
+
+    twice = Plugin(2, lambda _: ("more", nn.LocalResponseNorm(2)))
+    options = {"attention": "SE", "attention_after": 2, "activation": activation}
+    network = small(**options, plugins=[[twice]] * 4).double()
+    images = torch.randn(1, 3, 64, 64, dtype=torch.float64)
+    found = []
+    for attended in (recompute.attended, lambda module, x: module(x)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bottleneck, "attended", attended)
+            maps = network(images)
+        loss = sum(output.square().mean() for output in maps)
+        gradients = torch.autograd.grad(loss, list(network.parameters()), retain_graph=True)
+        again = torch.autograd.grad(loss, list(network.parameters()))
+        assert all(map(torch.equal, gradients, again))
+        found.append(gradients)
+    assert all(map(torch.equal, *found))
 
 
 def test_the_chance_to_be_passed_by_grows_block_by_block() -> None:

@@ -83,6 +83,17 @@ def test_exports(fuse: bool, kind: str) -> None:
         assert relative_error(a, b) <= 1e-5
 
 
+def test_a_network_that_captures_is_one_graph_too() -> None:
+    """Where a compiler or an exporter is at work, nothing is captured."""
+    torch._dynamo.reset()
+    model, images = small(cuda_graphs=True).eval(), torch.randn(1, 3, 64, 64)
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    program = torch.export.export(model, (images,), strict=True)
+    for maps in (compiled(images), program.module()(images)):
+        for a, b in zip(maps, model(images), strict=True):
+            assert relative_error(a, b) <= 1e-5
+
+
 def test_an_onnx_file_holds_folded_constants(tmp_path) -> None:
     onnx = pytest.importorskip("onnx", reason="onnx is not installed")
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")

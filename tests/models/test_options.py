@@ -44,6 +44,7 @@ GN = {"base_channels": 64, "norm": "GN"}
         ({"base_width": 3, **GN}, ["layer1.0: norm", "12 channels"]),
         ({"base_width": 16, "attention": "BAT", **GN}, ["layer1.0: the attention 'BAT' of 256"]),
         ({"drop_path": 1.0}, ["drop_path", "1.0"]),
+        ({"drop_path": None}, ["drop_path", "None"]),
         ({"stem": "9x9"}, ["stem", "9x9", "7x7"]),
         ({"shortcut": None}, ["shortcut", "None", "pooled"]),
         ({"attention": "se"}, ["attention", "'se'", "SE"]),

@@ -37,6 +37,8 @@ LOOSE = {"prepare_fx and convert_fx": 0.1, "autocast": 0.05, "quantize_dynamic":
 
 SLOW = {
     "torch.compile",
+    "torch.compile, hooks of all modules",
+    "torch.compile of vmap of grad",
     "torch.func.jacrev",
     "make_fx",
     "torch.autograd.functional.hvp",

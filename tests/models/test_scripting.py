@@ -73,5 +73,11 @@ def test_the_network_around_it_trains_on() -> None:
         trunk.conv1.weight.mul_(2)
     around.eval()
     assert relative_error(around(IMAGES), trunk(IMAGES).softmax(1)) <= 1e-5
-    for twin in (copy.deepcopy(around), pickle.loads(pickle.dumps(around))):
+    copied, again = copy.deepcopy(around), pickle.loads(pickle.dumps(around))
+    for twin in (copied, again, pickle.loads(pickle.dumps(copied)), copy.deepcopy(again)):
         assert torch.equal(twin.eval()(IMAGES), around(IMAGES))
+        twin.train()
+        assert {name: m.training for name, m in twin.named_modules() if "bn" in name} == modes
+        with torch.no_grad():
+            twin[0].conv1.weight.mul_(2)
+        assert not torch.equal(twin.eval()(IMAGES), around(IMAGES))

@@ -43,6 +43,19 @@ def _(network: Any, images: Tensor) -> Any:
     return sorted(set(seen) - {"AdaptiveAvgPool2d"}), seen.count("BatchNorm2d")
 
 
+@tool("torch.compile, hooks of all modules")
+def _(network: Any, images: Tensor) -> Any:
+    torch._dynamo.reset()
+    compiled = torch.compile(network, backend="aot_eager")
+    handle = register_module_forward_hook(
+        lambda m, _, y: y + 1 if isinstance(m, nn.BatchNorm2d) else None
+    )
+    try:
+        return compiled(images)
+    finally:
+        handle.remove()
+
+
 @tool("hooks of tensors and state dicts")
 def _(network: Any, images: Tensor) -> Any:
     seen: list[Any] = []

@@ -54,6 +54,14 @@ def _(network: Any, images: Tensor) -> Any:
         return vmap(lambda p, b: functional_call(network, (p, b), (images,)))(*state)
 
 
+@tool("torch.compile of vmap of grad")
+def _(network: Any, images: Tensor) -> Any:
+    torch._dynamo.reset()
+    one = grad(lambda p, x: loss(network, p, x[None]))
+    every = torch.compile(vmap(one, (None, 0)), backend="aot_eager", fullgraph=True)
+    return list(every(detached(network), images).values())[:2]
+
+
 @tool("torch.func.jvp")
 def _(network: Any, images: Tensor) -> Any:
     return jvp(network, (images,), (torch.ones_like(images),))
