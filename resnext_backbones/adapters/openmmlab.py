@@ -41,8 +41,9 @@ class ResNeXt(Backbone):
 
     Args:
         depth: 26, 29, 50, 101, 152, or the number of blocks of each stage.
-        groups, base_width: cardinality, 1 by default, and channels a group in stage 1. With
-            `groups=1` the default width of 4 builds ResNet, as any width does in MMDetection.
+        groups, base_width: cardinality, 1 by default (in MMPretrain's configs 32, as there), and
+            channels a group in stage 1. With `groups=1` the default width of 4 builds ResNet, as
+            any width does in MMDetection.
         width_per_group: MMPretrain's word for `base_width`. Beside it, as there, `groups` is 32,
             `norm_eval` False and `out_indices` the last stage alone, where they are left out.
         variant: a name of `list_variants()`, in place of depth, groups and base_width.
@@ -93,7 +94,8 @@ class ResNeXt(Backbone):
             require(alone, "base_width", "left out beside width_per_group", base_width)
             base_width, groups = width_per_group, MMPRETRAIN_GROUPS if groups is None else groups
             options = {"norm_eval": False, "out_indices": (num_stages - 1,), **options}
-        groups = 1 if groups is None else groups
+        if groups is None:
+            groups = MMPRETRAIN_GROUPS if variant is None and gives_last_alone() else 1
         architecture = _architecture(variant, depth, groups, base_width, fields)
         for word, wanted in stems.items():
             if wanted is False and architecture.stem == STEMS[word]:

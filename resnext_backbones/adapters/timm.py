@@ -40,6 +40,10 @@ class TimmFeatures(FeatureGetterNet):
             indices = [i for i, map_ in enumerate(built) if map_["module"] in self.return_layers]
         return self.model.forward_intermediates(x, indices, intermediates_only=True)
 
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Chooses what the network's own does."""
+        self.model.set_grad_checkpointing(enable)
+
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
@@ -70,6 +74,8 @@ def create(variant: str, pretrained: bool = False, **options: Any) -> nn.Module:
     overlay = dict(options.pop("pretrained_cfg_overlay", None) or {})
     if overlay.get("file"):  # any source of `load_weights`
         overlay.setdefault("custom_load", True)
+    elif overlay.get("hf_hub_id") or overlay.get("url"):  # timm would take a tag's file before them
+        overlay["file"] = None
     everything = tuple(range(len(architecture.blocks) + 1))
     if options.get("features_only"):
         options["num_classes"] = 0  # also for weights without a head

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from timm.layers import create_classifier, get_device_dtype, is_scriptable
+from timm.layers import create_classifier, is_scriptable
 from timm.models import register_notrace_function
 from timm.models._features import feature_take_indices
 from timm.models._manipulate import MATCH_PREV_GROUP
@@ -29,6 +29,15 @@ from resnext_backbones.weights.inputs import REPEAT
 from resnext_backbones.weights.load import misfit
 
 OUTPUT_STRIDES = (8, 16, 32)
+
+WORDS = {
+    "drop_path": "drop_path_rate",
+    "zero_init_last_norm": "zero_init_last",
+    "strides": "output_stride",
+    "dilations": "output_stride",
+    "contract_dilation": "output_stride",
+}
+"""By options of the trunk, what timm calls them or sets them by."""
 
 READ = "(a state dict that timm read)"
 """Messages call weights so whose file is not known here."""
@@ -90,6 +99,8 @@ class TimmResNeXt(ResNeXt):
         require(alike, "output_stride", "32 where a network pools in its shortcuts", output_stride)
         graphs = options.get("cuda_graphs", False)
         require(not graphs, "cuda_graphs", "False in timm's network, which has no one call", graphs)
+        for name, word in WORDS.items():
+            require(name not in options, name, f"{word} in timm's network", options.get(name))
         if norm_layer is not None:
             require(
                 "norm" not in options, "norm", "left out beside norm_layer", options.get("norm")
@@ -153,7 +164,8 @@ class TimmResNeXt(ResNeXt):
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Puts in a new classifier, or none for 0 classes; None keeps the pooling."""
         pool = self.global_pool.pool_type if global_pool is None else global_pool
-        place = get_device_dtype(self)
+        first = next(self.parameters())
+        place = {"device": first.device, "dtype": first.dtype}
         parts = create_classifier(self.num_features, num_classes, pool_type=pool, **place)
         self.global_pool, self.fc = (part.train(self.training) for part in parts)
         self.num_classes = num_classes

@@ -168,12 +168,15 @@ class ResNeXtBackbone(BackboneMixin, PreTrainedModel):
                 first.weight.copy_(first.weight.flip(1))
 
     @classmethod
-    def from_pretrained(cls, source: str | Path | None, *args: Any, **kwargs: Any) -> Any:
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | Path | None, *args: Any, **kwargs: Any
+    ) -> Any:
         """Returns what `save_pretrained` wrote, in eval mode: arguments are transformers'.
 
         Raises:
             WeightsError: a file does not fit, as of `load_weights`.
         """
+        source = pretrained_model_name_or_path
         if source is not None:
             config = kwargs.get("config")
             if not isinstance(config, ResNeXtConfig):
@@ -252,8 +255,11 @@ def _is_own_folder(source: object) -> bool:
     return False
 
 
-def _from_pretrained(cls: Any, source: Any, *args: Any, **kwargs: Any) -> Any:
+def _from_pretrained(
+    cls: Any, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any
+) -> Any:
     """Returns a backbone as AutoBackbone does, which takes every folder for a name of timm's."""
+    source = pretrained_model_name_or_path
     if _is_own_folder(source):
         kwargs.pop("use_timm_backbone", None)
         return ResNeXtBackbone.from_pretrained(source, *args, **kwargs)

@@ -13,9 +13,7 @@ from resnext_backbones.weights.download import hash_of
 
 PUBLISHED: tuple[Any, ...] = (
     detection.FasterRCNN_ResNet50_FPN_Weights.COCO_V1,
-    detection.FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1,
     detection.MaskRCNN_ResNet50_FPN_Weights.COCO_V1,
-    detection.MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1,
     detection.RetinaNet_ResNet50_FPN_Weights.COCO_V1,
     detection.RetinaNet_ResNet50_FPN_V2_Weights.COCO_V1,
 )

@@ -21,9 +21,9 @@ from resnext_backbones.weights.preprocessing import Preprocessing
 from resnext_backbones.weights.sources import said_in
 
 EXPORTED = (
-    "exported whole are torchvision's Faster R-CNN, Mask R-CNN and RetinaNet with FPN, and "
-    "MMDetection's and Detectron2's Faster and Mask R-CNN with FPN; of all others the trunk is, "
-    "without --detector"
+    "exported whole are torchvision's Faster and Mask R-CNN with FPN (not their V2, with another "
+    "box head) and RetinaNet, and MMDetection's and Detectron2's Faster and Mask R-CNN with FPN; "
+    "of all others the trunk is, without --detector"
 )
 
 RESCALED = (1333, 800)

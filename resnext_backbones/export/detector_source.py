@@ -44,8 +44,8 @@ from resnext_backbones.weights.write import architecture_of, metadata_of, networ
 from resnext_backbones.weights.write_detectors import ALIGNED, convert_detector
 
 TRUNK = "backbone.body."
-RETINANET = "head.classification_head.cls_logits.weight"
-"""torchvision's RetinaNet, and no other detector with names of torchvision's trunks, has it."""
+RETINANET, FCOS = "head.classification_head.cls_logits.weight", "bbox_ctrness.weight"
+"""torchvision's RetinaNet has the first alone, its FCOS both, and no other of its detectors any."""
 
 UNSCALED = {"image_mean": [0.0] * 3, "image_std": [1.0] * 3}
 """Pixels come normalised, as the metadata of the file say."""
@@ -117,7 +117,8 @@ def detector_source(
     if isinstance(model, Mapping) and str(model.get("type")).startswith("resnext_backbones."):
         return _of_run(asked, model)
     try:
-        if any(name.endswith(RETINANET) for name in entries_of(content)):
+        names = entries_of(content)
+        if any(n.endswith(RETINANET) for n in names) and not any(n.endswith(FCOS) for n in names):
             return _retinanet(asked)
         return _two_stages(asked, model)
     except WeightsError as error:
@@ -186,6 +187,11 @@ def _two_stages(asked: _Asked, config: Any) -> Source:
             "settings: the file does not say them, so sizes, thresholds and numbers of boxes are "
             f"those that {layout} has by default; --set NAME=VALUE gives another"
         )
+        if layout == TORCHVISION:
+            notes.append(
+                "anchors, pools: torchvision's own, which the file does not say either; a detector "
+                "that was built with others is exported from a run's checkpoint, which has them"
+            )
         settings = {"size_divisible": 32}
     said = said_of(state, TRUNK)
     architecture = network_of(_trunk(state), said)

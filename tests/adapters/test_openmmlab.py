@@ -147,6 +147,14 @@ def test_a_regnet_gives_the_last_map_to_heads_that_classify(scope: str) -> None:
     assert model.norm_eval is (scope == "mmdet")
 
 
+def test_a_depth_alone_is_that_of_the_librarys_own_resnext() -> None:
+    """In MMPretrain's configs it has 32 groups by default, in MMDetection's one."""
+    for scope, groups in (("mmpretrain", 32), ("mmdet", 1), ("mmseg", 1)):
+        with DefaultScope.overwrite_default_scope(scope):
+            model = MODELS.build({"type": "resnext_backbones.ResNeXt", "depth": 50})
+        assert model.architecture.cardinality == groups
+
+
 def test_zero_init_residual_really_fires() -> None:
     model = MODELS.build({"type": OWN, "depth": 50, "groups": 32})
     model.init_weights()

@@ -114,7 +114,7 @@ def test_a_folder_gives_the_backbone_again(file: Path, tmp_path: Path) -> None:
     backbone = ResNeXtBackbone(config(weights=str(file), frozen_stages=2, out_features=STAGES[1:]))
     backbone.save_pretrained(tmp_path)
     for load in (ResNeXtBackbone.from_pretrained, transformers.AutoBackbone.from_pretrained):
-        again = load(tmp_path)
+        again = load(pretrained_model_name_or_path=tmp_path)
         assert equal(again.state_dict(), backbone.state_dict())
         assert again.config.to_json_string() == backbone.config.to_json_string()
         assert again.loaded_weights is None

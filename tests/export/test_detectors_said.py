@@ -128,6 +128,20 @@ def test_a_file_that_fits_no_network_says_where(tmp_path: Path) -> None:
         said_by(write(state, tmp_path / "part.pth"))
 
 
+def test_what_a_torchvision_file_cannot_say_is_said(tmp_path: Path) -> None:
+    """Anchors and pools are in no tensor of it."""
+    path = write(tiny(3, masks=False).model.state_dict(), tmp_path / "faster.pth")
+    notes = said_by(path, pixels=RGB).notes
+    assert any(note.startswith("anchors, pools: torchvision's own") for note in notes)
+
+
+def test_an_fcos_is_named(tmp_path: Path) -> None:
+    state = retinanet(3).state_dict()
+    state["head.regression_head.bbox_ctrness.weight"] = torch.zeros(1)
+    with pytest.raises(WeightsError, match=r"RetinaNet's and FCOS'.*\nexported whole are"):
+        said_by(write(state, tmp_path / "fcos.pth"))
+
+
 def test_a_retinanet_on_another_trunk_is_named(tmp_path: Path) -> None:
     """However its file wraps it."""
     state = {k: v for k, v in retinanet(3).state_dict().items() if ".body." not in k}
