@@ -43,9 +43,7 @@ model = dict(
     type="resnext_backbones.ImageClassifier",
     num_classes=num_classes,
     network=dict(variant="resnext26_32x4d"),
-    data_preprocessor=dict(
-        type="resnext_backbones.BatchPreprocessor", num_classes=num_classes, **pixels
-    ),
+    data_preprocessor=dict(type="resnext_backbones.BatchPreprocessor", **pixels),
 )
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=2)
 optim_wrapper = dict(

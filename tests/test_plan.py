@@ -23,6 +23,7 @@ pytest.importorskip("mmdet", reason="MMDetection is not installed")
 from detectors import DETECTOR
 
 from resnext_backbones.engine import record
+from resnext_backbones.engine.memory import training_options
 from resnext_backbones.engine.plan.settings import Setting, as_it_is, single_changes, to_fit
 from resnext_backbones.engine.plan.step import Footprint, build, take_step
 from resnext_backbones.reports.page.facts import read_run
@@ -73,6 +74,11 @@ def test_the_changes_of_a_config_and_their_command_lines() -> None:
     assert least == Setting("bf16", 1, 2, "pair")
     assert least.options(cfg, "") == ["--amp", "bf16", "--cfg-options", *said[-1].split(), said[3]]
     assert least.applied(cfg).model.backbone.with_cp == "pair"
+    cfg.train_dataloader.dataset.batch_size = 2  # as shards have it, which the loader's is to be
+    both = "train_dataloader.batch_size=1 train_dataloader.dataset.batch_size=1"
+    assert [name for name, _ in single_changes(cfg, now)][-2] == both
+    assert set(both.split()) < set(least.options(cfg, ""))
+    assert any(both in line for line in training_options(cfg))
 
 
 def test_a_plan_says_what_fits_and_what_does_not() -> None:

@@ -27,7 +27,5 @@ val_dataloader = dict(
 model = dict(
     type="resnext_backbones.ImageClassifier",
     num_classes=num_classes,
-    data_preprocessor=dict(
-        type="resnext_backbones.BatchPreprocessor", num_classes=num_classes, **pixels
-    ),
+    data_preprocessor=dict(type="resnext_backbones.BatchPreprocessor", **pixels),
 )

@@ -45,7 +45,6 @@ model = dict(
     num_classes=num_classes,
     data_preprocessor=dict(
         type="resnext_backbones.BatchPreprocessor",
-        num_classes=num_classes,
         mean=[125.3, 123.0, 113.9],
         std=[63.0, 62.1, 66.7],
     ),

@@ -23,7 +23,5 @@ train_dataloader = dict(
 val_dataloader = dict(dataset=dataset)
 model = dict(
     num_classes=num_classes,
-    data_preprocessor=dict(
-        num_classes=num_classes, mean=[129.3, 124.1, 112.4], std=[68.2, 65.4, 70.4]
-    ),
+    data_preprocessor=dict(mean=[129.3, 124.1, 112.4], std=[68.2, 65.4, 70.4]),
 )

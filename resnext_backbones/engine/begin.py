@@ -26,7 +26,7 @@ from resnext_backbones.engine.checks.network import (
     differences,
     read_checkpoint,
 )
-from resnext_backbones.engine.config import OWN_BACKBONES
+from resnext_backbones.engine.config import AUTO, BEGAN_WITH, OWN_BACKBONES
 from resnext_backbones.engine.handover import Offer, settle
 from resnext_backbones.engine.hooks import AVERAGED
 from resnext_backbones.engine.walk import dicts_with
@@ -79,8 +79,8 @@ def begin(cfg: Config) -> Begin:
         InputError: there is no such file, nothing of it fits, or it cannot be resumed.
         WeightsError: it cannot be had or read, or holds what could run code.
     """
-    if cfg.get("resume"):
-        return _of_run(cfg)
+    if first := of_run(cfg):
+        return first
     if cfg.get("load_from"):
         source = str(cfg.load_from)
         cfg.load_from = find_checkpoint(source, "load_from")
@@ -88,30 +88,35 @@ def begin(cfg: Config) -> Begin:
     return Begin(problems=tuple(_of_parts(cfg)))
 
 
-def _of_run(cfg: Config) -> Begin:
-    """Finds and checks the checkpoint that a run goes on from, if it has one; errors also as of
-    `handover.settle`: hosts that share no folder take the newest checkpoint of all.
+def of_run(cfg: Config) -> Begin | None:
+    """Finds and checks the checkpoint that a run goes on from; None where it has none, and begins
+    as without `resume`. Errors also as of `handover.settle`: hosts that share no folder take the
+    newest checkpoint of all.
     """
+    if not cfg.get("resume"):
+        return None
+    named = None if cfg.resume == AUTO else cfg.get("load_from")
     if distributed.is_initialized():
-        checkpoint = _settled(cfg)
+        checkpoint = _settled(Path(cfg.work_dir), named)
     else:
-        checkpoint = cfg.load_from or newest_checkpoint(cfg.work_dir)
+        checkpoint = named or newest_checkpoint(cfg.work_dir)
+    cfg.resume = bool(checkpoint)  # or MMEngine would look by itself
     if not checkpoint:
-        cfg.resume = False  # or MMEngine would look by itself
-        return Begin()
+        return None
+    cfg[BEGAN_WITH] = None if named else cfg.get("load_from")
     cfg.load_from = find_checkpoint(str(checkpoint))
     meta = check_checkpoint(cfg.load_from, cfg, to_resume=True)
     return Begin(meta, problems=tuple(_of_averages(cfg)))
 
 
-def _settled(cfg: Config) -> Path | None:
+def _settled(work_dir: Path, named: str | None) -> Path | str | None:
     """Returns the checkpoint that all hosts go on from, which one that lacks it is sent."""
-    work_dir, mine = Path(cfg.work_dir), None
+    mine = None
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    if local_rank == 0 and (found := cfg.load_from or newest_checkpoint(work_dir)):
+    if local_rank == 0 and (found := named or newest_checkpoint(work_dir)):
         steps = {work_dir / entry.file: entry.iter for entry in read_journal(work_dir)}
         # Of those that are named none is the newest: they are to be one file.
-        order = 0 if cfg.load_from else steps.get(Path(found), 0)
+        order = 0 if named else steps.get(Path(found), 0)
         mine = Offer.of(Path(found), order) if Path(found).is_file() else None
 
     def place(offer: Offer) -> Path:
@@ -120,7 +125,7 @@ def _settled(cfg: Config) -> Path | None:
     settled = settle(mine, place, "checkpoint to resume", local_rank=local_rank)
     if settled and local_rank == 0 and (mine is None or settled != Path(mine.path)):
         enter(work_dir, settled, int(read_checkpoint(settled)["meta"]["iter"]), keep=0)
-    return settled or cfg.load_from  # which no host has, and the next to read it says so
+    return settled or named  # which no host has, and the next to read it says so
 
 
 def _of_network(cfg: Config, source: str) -> Begin:

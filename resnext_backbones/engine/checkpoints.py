@@ -20,6 +20,7 @@ from torch import distributed
 from resnext_backbones.adapters.mmengine import find_file
 from resnext_backbones.adapters.registry import HOOKS
 from resnext_backbones.engine import hosts
+from resnext_backbones.engine.best import kept_until_written
 from resnext_backbones.engine.failures import last_checkpoint_said
 from resnext_backbones.engine.fit import log_warning
 from resnext_backbones.engine.hooks import reported
@@ -249,6 +250,12 @@ class CheckpointHook(MMEngineCheckpointHook):
                 "training goes on"
             )
         self._saved = time.monotonic()
+
+    def _save_best_checkpoint(self, runner: Any, metrics: dict[str, float]) -> None:
+        """Removes what was the best once the new one is written."""
+        if self.save_best:
+            with kept_until_written(self, runner):
+                super()._save_best_checkpoint(runner, metrics)
 
     @master_only
     def _note(self, runner: Any, metrics: dict[str, float]) -> None:

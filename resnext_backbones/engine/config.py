@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ SPLITS = ("train", "val", "test")
 
 NEEDED = {
     "training": ("train_cfg", "train_dataloader", "optim_wrapper"),
+    "pretraining": ("val_cfg", "val_dataloader", "val_evaluator"),
     "an evaluation": ("test_dataloader", "test_evaluator"),
     "a prediction": ("test_dataloader",),
 }
@@ -42,6 +44,12 @@ OWN_BACKBONES = tuple(
     f"resnext_backbones.{name}" for name in ("ResNeXt", "SEResNeXt", "RegNet", "CSPResNeXt")
 )
 """Types of this package's trunk in a config of OpenMMLab's."""
+
+AUTO = "auto"
+"""A run goes on from the newest checkpoint that it has."""
+
+BEGAN_WITH = "began_with"
+"""A config holds under this name the `load_from` of a run that goes on from a checkpoint."""
 
 RUN_LOGGER = "resnext_backbones.RunLogger"
 
@@ -219,7 +227,8 @@ def for_training(
     overwritten.
 
     Args:
-        resume: `auto` for the newest checkpoint of the work directory, or a checkpoint's path.
+        resume: `AUTO` for the newest checkpoint of the work directory, and as without it where
+            there is none; or a checkpoint's path.
         amp: `bf16`; or `fp16` with dynamic loss scaling, which without a GPU only warns.
         deterministic: as `make_deterministic`.
         tune: False measures no convolutions, and computes all of them plainly.
@@ -230,8 +239,8 @@ def for_training(
     if resume is None:
         refuse_earlier_run(Path(cfg.work_dir))
     else:
-        cfg.resume = True
-        cfg.load_from = None if resume == "auto" else resume
+        cfg.resume = AUTO if resume == AUTO else True
+        cfg.load_from = cfg.get("load_from") if resume == AUTO else resume
     if not isinstance(cfg.get("tune", True), bool):
         raise InputError(f"config {cfg.filename}: tune is {cfg.tune!r}; use True or False")
     if not tune:
@@ -264,6 +273,17 @@ def use_loggers(backends: list[Any], names: Sequence[str]) -> None:
     own = ("TensorboardVisBackend", RUN_LOGGER)
     backends[:] = [backend for backend in backends if backend["type"] not in own]
     backends += [{"type": RUN_LOGGER, "name": n, "logger": n} for n in dict.fromkeys(names)]
+
+
+def of_a_new_run(cfg: Config) -> Config:
+    """Returns the config of a run that goes on as it was at its beginning, which is what it writes:
+    who takes it for a new run does not mean the checkpoint of this one.
+    """
+    if BEGAN_WITH not in cfg:
+        return cfg
+    first = copy.deepcopy(cfg)
+    first.resume, first.load_from = False, first.pop(BEGAN_WITH)
+    return first
 
 
 def leave_loggers(cfg: Config) -> None:

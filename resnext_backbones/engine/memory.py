@@ -30,6 +30,9 @@ RECOMPUTE = {
 }
 """The setting that computes blocks twice and keeps less of them, by the type of the model."""
 
+BATCH, OF_SHARDS = "train_dataloader.batch_size", "train_dataloader.dataset.batch_size"
+"""A config says the images of a batch here, and of shards in both places."""
+
 WITH_CP = "model.backbone.with_cp"
 
 
@@ -95,12 +98,17 @@ def training_options(cfg: Any) -> Iterator[str]:
             if value_at(cfg, "auto_scale_lr.enable")
             else "with optim_wrapper.accumulative_counts=2 for the same learning rate"
         )
-        half = batch // 2
-        yield f"--cfg-options train_dataloader.batch_size={half}, of {batch} now: {follows}"
+        said = " ".join(f"{k}={v}" for k, v in batch_settings(cfg, batch // 2).items())
+        yield f"--cfg-options {said}, of {batch} now: {follows}"
     frozen = value_at(cfg, "model.backbone.frozen_stages")
     if isinstance(frozen, int) and frozen < 2:
         yield f"--cfg-options model.backbone.frozen_stages={frozen + 1}: frozen stages keep nothing"
     yield f"smaller images: {_sizes(cfg)}"
+
+
+def batch_settings(cfg: Any, batch: int) -> dict[str, int]:
+    """Returns where a config says how many images a batch has: shards make batches themselves."""
+    return {BATCH: batch, **({OF_SHARDS: batch} if value_at(cfg, OF_SHARDS) else {})}
 
 
 def evaluation_options(cfg: Any, split: str) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ from torch import distributed
 
 # They register what configs name; MMEngine reads files as this package does.
 from resnext_backbones.adapters import mmengine as _reads_files  # noqa: F401
-from resnext_backbones.engine import hosts, loop, optim  # noqa: F401
+from resnext_backbones.engine import alone, hosts, loop, optim  # noqa: F401
 from resnext_backbones.engine.alike import facts_of
 from resnext_backbones.engine.checkpoints import MissedValidationHook, SavedStatisticsHook
-from resnext_backbones.engine.config import build_errors_named, leave_loggers
+from resnext_backbones.engine.config import build_errors_named, leave_loggers, of_a_new_run
 from resnext_backbones.engine.curves import CurvesHook
 from resnext_backbones.engine.failures import said
 from resnext_backbones.engine.hooks import EvaluatedHook, FiniteLossHook, RunWaysHook
@@ -45,7 +45,14 @@ class CheckedRunner(Runner):
     wrong, and where the state of a checkpoint does not fit them.
     """
 
+    cfg: Any
     resumed_settings: ResumedSettings | None = None
+
+    def dump_config(self) -> None:
+        own = self.cfg
+        self.cfg = of_a_new_run(own)
+        super().dump_config()
+        self.cfg = own
 
     def build_optim_wrapper(self, *args: Any) -> Any:
         with build_errors_named(self.cfg):
@@ -143,6 +150,14 @@ def watched(cfg: Config) -> Iterator[None]:
     """Takes requests to end, and says in one message what comes over a run from outside."""
     with requests.listening(), said(cfg.work_dir):
         yield
+
+
+def alone_in(cfg: Config) -> AbstractContextManager[None]:
+    """Keeps other runs out of a config's work directory, once `start` has joined its processes;
+    errors as of `alone.alone_in`.
+    """
+    goes_on = bool(cfg.get("resume"))
+    return alone.alone_in(Path(cfg.work_dir), is_first=is_main_process(), goes_on=goes_on)
 
 
 def start(cfg: Config, loaders: tuple[str, ...], checkpoint: str = "") -> None:

@@ -105,8 +105,7 @@ def run_demo(
 
     _run(
         "pretrain", "demo_crops", "--no-tune", "--data-root", crops, "--work-dir", pretraining,
-        "--cfg-options", f"model.num_classes={classes}",
-        f"model.data_preprocessor.num_classes={classes}", *pretrain_options,
+        "--cfg-options", f"model.num_classes={classes}", *pretrain_options,
     )  # fmt: skip
     (weights,) = pretraining.glob("*.safetensors")
     runs = {"pretraining": (work_dir, ["--weights", str(weights)])}

@@ -85,25 +85,26 @@ class Task:
             check_run(cfg, "train")
             classes = self.check_data(cfg, "train")
             runner.start(cfg, runner.FOR_TRAINING)
-            first = self.begin(cfg)
-            meta, to_resume = first.meta, bool(cfg.get("resume"))
-            name = str(cfg.get("load_from"))
-            unlike = unlike_its_run(cfg.model, name, meta, self.given, to_resume=to_resume)
-            stop_at(chain(first.problems, unlike), allow_mismatch=allow_mismatch, to="go on")
-            if to_resume:
-                check_seen_classes(name, meta, classes)
-            use = self.use_of(cfg)
-            share_weights(use.source if use else None)
-            check_weights(use, allow_mismatch=allow_mismatch)
-            for hook in dicts_with(cfg.get("custom_hooks"), lambda d: d.get("type") == CHECK):
-                hook["allow_mismatch"] = allow_mismatch  # it looks at the same once more
-            fetch_weights(use)
-            pixels = self.given(cfg.model, to_resume=False)["pixels"]
-            said = str(pixels or "as the config's data_preprocessor makes them")
-            report = ReportHook(
-                self.find_backbone, said, changed, first.loaded, first.left, self.annotations
-            )
-            return runner.train(cfg, *self.hooks(), report)
+            with runner.alone_in(cfg):
+                first = self.begin(cfg)
+                meta, to_resume = first.meta, bool(cfg.get("resume"))
+                name = str(cfg.get("load_from"))
+                unlike = unlike_its_run(cfg.model, name, meta, self.given, to_resume=to_resume)
+                stop_at(chain(first.problems, unlike), allow_mismatch=allow_mismatch, to="go on")
+                if to_resume:
+                    check_seen_classes(name, meta, classes)
+                use = self.use_of(cfg)
+                share_weights(use.source if use else None)
+                check_weights(use, allow_mismatch=allow_mismatch)
+                for hook in dicts_with(cfg.get("custom_hooks"), lambda d: d.get("type") == CHECK):
+                    hook["allow_mismatch"] = allow_mismatch  # it looks at the same once more
+                fetch_weights(use)
+                pixels = self.given(cfg.model, to_resume=False)["pixels"]
+                said = str(pixels or "as the config's data_preprocessor makes them")
+                report = ReportHook(
+                    self.find_backbone, said, changed, first.loaded, first.left, self.annotations
+                )
+                return runner.train(cfg, *self.hooks(), report)
 
     def evaluate(
         self, cfg: Config, checkpoint: str, *, out: Path | None = None, show_dir: Path | None = None

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("mmengine", reason="MMEngine is not installed")
 
 from mmengine.fileio import get_file_backend
+from mmengine.logging import MessageHub
+from torch import nn
 
 from resnext_backbones.engine.checkpoints import (
     BACKEND,
     JOURNAL,
+    CheckpointHook,
     Entry,
     checkpoint_to_test,
     newest_checkpoint,
@@ -63,6 +69,42 @@ def test_a_damaged_journal_is_named(text: str, tmp_path: Path) -> None:
     (tmp_path / JOURNAL).write_text(text)
     with pytest.raises(InputError, match=JOURNAL):
         read_journal(tmp_path)
+
+
+class Saving:
+    """What MMEngine's hook asks of a runner; its disk may be full."""
+
+    def __init__(self, work_dir: Path) -> None:
+        self.work_dir, self.message_hub = str(work_dir), MessageHub(work_dir.name)
+        self.logger = logging.getLogger("saving")
+        self.model, self.epoch, self.iter, self.full = nn.Linear(1, 1), 0, 0, False
+
+    def save_checkpoint(self, folder: str, filename: str, **_: Any) -> None:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        Path(folder, filename).write_text(str(self.epoch))
+
+
+@pytest.mark.parametrize("metrics", [["a"], ["a", "b"]])
+def test_the_best_stays_until_a_better_one_is_written(metrics: list[str], tmp_path: Path) -> None:
+    runner: Any = Saving(tmp_path)
+    hook = CheckpointHook(save_best=metrics if metrics[1:] else metrics[0], rule="greater")
+    hook.before_train(runner)
+    for scores, full, kept in (
+        ((1.0, 1.0), False, [1, 1]),
+        ((2.0, 0.0), True, [1, 1]),
+        ((1.5, 0.5), False, [3, 1]),
+        ((1.2, 3.0), False, [3, 4]),
+    ):
+        runner.epoch, runner.iter, runner.full = runner.epoch + 1, runner.iter + 1, full
+        hook.after_val_epoch(runner, dict(zip(metrics, scores, strict=False)))
+        expected = {f"best_{m}_epoch_{n}.pth" for m, n in zip(metrics, kept, strict=False)}
+        assert {path.name for path in tmp_path.glob("best_*.pth")} == expected
+    again = CheckpointHook(save_best=metrics if metrics[1:] else metrics[0], rule="greater")
+    again.before_train(runner)
+    runner.epoch = 5
+    again.after_val_epoch(runner, dict.fromkeys(metrics, 9.0))
+    assert {p.name for p in tmp_path.glob("best_*")} == {f"best_{m}_epoch_5.pth" for m in metrics}
 
 
 def test_mmengine_writes_whole_files(tmp_path: Path) -> None:

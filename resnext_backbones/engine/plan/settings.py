@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 from mmengine.config import Config
 
-from resnext_backbones.engine.memory import recompute_setting
+from resnext_backbones.engine.memory import BATCH, batch_settings, recompute_setting
 from resnext_backbones.engine.walk import value_at
 
-BATCH, PARTS = "train_dataloader.batch_size", "optim_wrapper.accumulative_counts"
+PARTS = "optim_wrapper.accumulative_counts"
 RATE_FOR = "auto_scale_lr.base_batch_size"
 FROZEN, TRAINABLE = "model.backbone.frozen_stages", "model.backbone.trainable_layers"
 
@@ -53,7 +53,7 @@ class Setting:
         """Returns what a command line says, beside a config whose precision is `amp`."""
         given = ["--amp", self.amp] if self.amp != amp else []
         changed = {
-            BATCH: None if self.batch == value_at(cfg, BATCH) else self.batch,
+            **({} if self.batch == value_at(cfg, BATCH) else batch_settings(cfg, self.batch)),
             PARTS: None if self.parts == (value_at(cfg, PARTS) or 1) else self.parts,
             RATE_FOR: self._rate_for(cfg),
             recompute_setting(cfg): self.recompute,
@@ -88,10 +88,11 @@ def single_changes(cfg: Config, now: Setting) -> Iterator[tuple[str, Setting]]:
         yield f"{frozen_setting(cfg)}={more}", replace(now, frozen=more)
     if now.batch > 1:
         half = now.batch // 2
-        yield f"{BATCH}={half}", replace(now, batch=half)
+        alone = batch_settings(cfg, half).items()
+        yield " ".join(f"{k}={v}" for k, v in alone), replace(now, batch=half)
         if now.batch % 2 == 0:
             both = replace(now, batch=half, parts=2 * now.parts)
-            said = {BATCH: half, PARTS: both.parts, RATE_FOR: both._rate_for(cfg)}
+            said = {**batch_settings(cfg, half), PARTS: both.parts, RATE_FOR: both._rate_for(cfg)}
             yield " ".join(f"{k}={v}" for k, v in said.items() if v is not None), both
 
 

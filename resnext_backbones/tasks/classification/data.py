@@ -17,7 +17,7 @@ from resnext_backbones.engine.seeds import Draw
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.classification import sources
 
-STAND_IN_SIZE = (256, 256)  # pixels of the black image in the place of an unreadable one
+STAND_IN_SIZE = (256, 256)  # pixels of a black image where no other's are known
 
 
 def build_pipeline(steps: Sequence[dict[str, Any]]) -> v2.Compose:
@@ -32,6 +32,7 @@ class LabelledImages(Dataset):
     Args:
         pipeline: transforms, from an image of Pillow's to a tensor (3, H, W) of bytes.
         class_list: a file of the classes to take, by number; None is all of them, sorted.
+            torchvision's format has all of its own.
         ground_truth, ground_truth_classes: of a flat folder, as `flat_folder` takes them.
         stored_as: `folders`, or `cifar10` or `cifar100` for torchvision's format.
         train: which part of the latter. In training a broken image is replaced by the next one; in
@@ -49,15 +50,16 @@ class LabelledImages(Dataset):
         stored_as: str = "folders",
         train: bool = True,
     ) -> None:
-        if stored_as in sources.CIFAR:
-            self.images = sources.cifar(root, stored_as, train=train)
+        if stored_as in sources.CIFAR and not ground_truth:
+            self.images = sources.cifar(root, stored_as, train=train, class_list=class_list)
         elif stored_as != "folders":
+            if ground_truth:
+                raise InputError(f"ground truth {ground_truth}: is not for stored_as={stored_as!r}")
             raise InputError(f"stored_as {stored_as!r}: use folders, cifar10 or cifar100")
         elif ground_truth:
             self.images = sources.flat_folder(root, ground_truth, class_list, ground_truth_classes)
         else:
-            chosen = sources.read_class_list(class_list) if class_list else None
-            self.images = sources.folder_a_class(root, chosen)
+            self.images = sources.folder_a_class(root, class_list)
         self.transform = build_pipeline(pipeline)
         self.metainfo = {"classes": tuple(self.images.classes)}
         self.train = train
@@ -74,12 +76,13 @@ class LabelledImages(Dataset):
             i = (index + offset) % len(self)
             try:
                 with self.images.open(i) as image:
-                    inputs = self.transform(image)
+                    black = offset and not self.train  # as large as others: they may have one size
+                    inputs = self.transform(Image.new("RGB", image.size) if black else image)
             except InputError as error:
-                broken.append(str(error))
-                if self.train:
-                    continue
-                inputs = self.transform(Image.new("RGB", STAND_IN_SIZE))
+                if self.train or not broken:
+                    broken.append(str(error))
+                continue
+            i = i if self.train else index
             label, name = torch.tensor(self.images.labels[i]), self.images.names[i]
             return {"inputs": inputs, "labels": label, "name": name, "broken": "\n".join(broken)}
         raise InputError(f"image {self.images.names[0]}: it and all others cannot be read")

@@ -24,7 +24,7 @@ class BatchPreprocessor(BaseDataPreprocessor):
 
     Args:
         mean, std: of each channel, for values from 0 to 255.
-        num_classes: of the labels that are mixed.
+        num_classes: of the labels that are mixed; `ImageClassifier` gives its own.
         mixup: alpha of mixup, Zhang et al. (2018), 2.2; 0 is none.
         cutmix: alpha of CutMix, Yun et al. (2019), 3.1; with both, one is drawn for each batch.
     """
@@ -83,7 +83,10 @@ class ImageClassifier(BaseModel):
         compiled: bool = False,
         data_preprocessor: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(data_preprocessor)
+        given = dict(data_preprocessor or {})
+        if given and MODELS.get(given["type"]) is BatchPreprocessor:
+            given["num_classes"] = num_classes
+        super().__init__(given or None)
         if loss not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}")
         if not 0 <= label_smoothing < 1:

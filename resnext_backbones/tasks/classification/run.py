@@ -14,7 +14,8 @@ from mmengine.config import Config
 from resnext_backbones.engine import runner
 from resnext_backbones.engine.begin import begin
 from resnext_backbones.engine.checks.table import check_run
-from resnext_backbones.engine.fit import given_pixels
+from resnext_backbones.engine.config import check_parts
+from resnext_backbones.engine.fit import given_pixels, log_warning
 from resnext_backbones.engine.walk import dicts_with
 from resnext_backbones.engine.written import unlike_its_run
 from resnext_backbones.errors import InputError
@@ -35,25 +36,43 @@ def pretrain(cfg: Config) -> Path:
     """Trains a classifier as a config says; returns the work directory, where all output goes.
     Raises InputError where the data, an argument or the checkpoint to resume is wrong.
     """
+    check_parts(cfg, "pretraining")
     with runner.watched(cfg):
         check_run(cfg, "train")
         runner.start(cfg, runner.FOR_TRAINING)
-        first = begin(cfg)
-        name, to_resume = str(cfg.get("load_from")), bool(cfg.get("resume"))
-        unlike = unlike_its_run(cfg.model, name, first.meta, given, to_resume=to_resume)
-        for problem in chain(first.problems, unlike):
-            raise InputError(problem)
-    epochs, schedules = cfg.train_cfg.get("max_epochs"), cfg.get("param_scheduler")
-    if epochs is not None and isinstance(schedules, list):
-        # A run that is over before a schedule begins has none of it.
-        cfg.param_scheduler = [s for s in schedules if _is_needed(s, epochs)]
-    meta = first.meta if to_resume else None
-    return runner.train(cfg, hooks.PretrainingReportHook(first.loaded, first.left, meta))
+        with runner.alone_in(cfg):
+            first = begin(cfg)
+            name, to_resume = str(cfg.get("load_from")), bool(cfg.get("resume"))
+            unlike = unlike_its_run(cfg.model, name, first.meta, given, to_resume=to_resume)
+            for problem in chain(first.problems, unlike):
+                raise InputError(problem)
+            epochs, schedules = cfg.train_cfg.get("max_epochs"), cfg.get("param_scheduler")
+            if epochs is not None and isinstance(schedules, list):
+                # A run that is over before a schedule begins has none of it.
+                cfg.param_scheduler = [s for s in schedules if _is_needed(s, epochs)]
+            if epochs is not None:
+                _leave_out_averages(cfg, epochs)
+            meta = first.meta if to_resume else None
+            return runner.train(cfg, hooks.PretrainingReportHook(first.loaded, first.left, meta))
 
 
 def given(classifier: Mapping[str, Any], *, to_resume: bool) -> dict[str, Any]:  # noqa: ARG001
     """Returns what of a config must be as it was in the run that a checkpoint is of."""
     return {"pixels": given_pixels(classifier, "RGB")}
+
+
+def _leave_out_averages(cfg: Config, epochs: int) -> None:
+    """Takes out what would begin to average weights once the run is over, which MMEngine refuses;
+    and says so.
+    """
+    hooks = cfg.get("custom_hooks") or []
+    late = [h for h in hooks if h["type"] == "EMAHook" and h.get("begin_epoch", 0) >= epochs]
+    for hook in late:
+        log_warning(
+            f"EMAHook: begins at epoch {hook['begin_epoch']} of {epochs}, so no weights are "
+            "averaged; set its begin_epoch with custom_hooks"
+        )
+    cfg.custom_hooks = [hook for hook in hooks if hook not in late]
 
 
 def _is_needed(schedule: Mapping[str, Any], epochs: int) -> bool:

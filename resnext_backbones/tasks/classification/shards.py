@@ -157,18 +157,19 @@ class ShardedImages(IterableDataset):
         """Yields samples for a batch; a good one stands in for those before it that are broken."""
         broken: list[str] = []
         sample: dict[str, Any] = {}
+        size = STAND_IN_SIZE
         for raw in stream:
             name = f"{raw['__url__']}: {raw['__key__']}"
             seed_cpu(seed_of(seed, epoch, zlib.crc32(name.encode())))
             content = next((raw[key] for key in IMAGE_KEYS if key in raw), b"")
             try:
                 with open_image(content, name) as image:
-                    inputs = self.transform(image)
+                    inputs, size = self.transform(image), image.size
             except InputError as error:
                 broken.append(str(error))
                 if self.train:
                     continue
-                inputs = self.transform(Image.new("RGB", STAND_IN_SIZE))
+                inputs = self.transform(Image.new("RGB", size))
             sample = {"inputs": inputs, "labels": self._label(raw), "name": name}
             if self.train:
                 yield from [sample | {"broken": ""}] * len(broken)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,27 +40,30 @@ class Images:
         return len(self.labels)
 
 
-def read_class_list(path: str | Path) -> list[str]:
-    """Returns the classes that a file names, each by the first word of a line, none twice."""
+def read_class_list(path: str | Path, folders: Collection[str] = ()) -> list[str]:
+    """Returns the classes that a file names, none twice: each by a line that is one of these
+    folders' names, or else by its first word.
+    """
     if not Path(path).is_file():
         raise InputError(f"class list {path}: there is no such file")
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
-    classes = [line.split()[0] for line in lines if line.strip()]
+    lines = map(str.strip, Path(path).read_text(encoding="utf-8").splitlines())
+    classes = [line if line in folders else line.split()[0] for line in lines if line]
     if twice := sorted(name for name, count in Counter(classes).items() if count > 1):
         raise InputError(f"class list {path}: names {', '.join(twice[:5])} twice")
     return classes
 
 
-def folder_a_class(root: str | Path, classes: Sequence[str] | None = None) -> Images:
+def folder_a_class(root: str | Path, class_list: str | Path | None = None) -> Images:
     """Returns the images of a folder with a folder for each class, at any depth within it: of the
-    classes by their numbers, or of all, sorted. None may be empty, or InputError is raised.
+    classes of `read_class_list` by their numbers, or of all, sorted. None may be empty, or
+    InputError is raised.
     """
     if not Path(root).is_dir():
         raise InputError(f"images {root}: there is no such folder")
     folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
     present = [name for name in folders if not is_left_over(name)]
     left = [name for name in folders if is_left_over(name)]
-    wanted = present if classes is None else list(classes)
+    wanted = read_class_list(class_list, present) if class_list else present
     if not wanted:
         raise InputError(f"images {root}: has no folder for a class")
     if missing := sorted(set(wanted) - set(present)):
@@ -121,8 +124,18 @@ def flat_folder(
     lines = path.read_text(encoding="utf-8").split()
     if len(lines) != len(files):
         raise InputError(f"ground truth {path}: has {len(lines)} lines for {len(files)} images")
-    numbers = {name: number for number, name in enumerate(classes)}
-    numbers |= {str(count): numbers[name] for count, name in enumerate(order, 1)}
+    by_name = {name: number for number, name in enumerate(classes)}
+    by_count = {str(count): by_name[name] for count, name in enumerate(order, 1)}
+    numbers = by_name | by_count
+    if any(by_count.get(name, number) != number for name, number in by_name.items()):
+        # Names are numbers as well, and only one that the others lack tells what the lines are.
+        fitting = [each for each in (by_name, by_count) if set(lines) <= each.keys()]
+        if len(fitting) > 1:
+            raise InputError(
+                f"ground truth {path}: its lines may be names of classes, which are numbers, or "
+                "count them from 1; put the images into a folder for each class"
+            )
+        numbers = fitting[0] if fitting else by_name
     if unknown := sorted(set(lines) - numbers.keys()):
         raise InputError(f"ground truth {path}: classes that are not known: {some(unknown)}")
     labels = [numbers[line] for line in lines]
@@ -132,11 +145,20 @@ def flat_folder(
 CIFAR: dict[str, Any] = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 
 
-def cifar(root: str | Path, kind: str, *, train: bool) -> Images:
-    """Returns a data set of `CIFAR` as torchvision stores it, or as train/ and test/ by class."""
+def cifar(
+    root: str | Path, kind: str, *, train: bool, class_list: str | Path | None = None
+) -> Images:
+    """Returns a data set of `CIFAR` as torchvision stores it, with all of its classes, or as train/
+    and test/ by class, as `folder_a_class`.
+    """
     part = "train" if train else "test"
     if (Path(root) / part).is_dir():
-        return folder_a_class(Path(root) / part)
+        return folder_a_class(Path(root) / part, class_list)
+    if class_list:
+        raise InputError(
+            f"class list {class_list}: chooses among folders, and {root} has no {part}/ with a "
+            "folder a class; leave it out"
+        )
     try:
         stored = CIFAR[kind](root, train=train)
     except RuntimeError as error:

@@ -14,6 +14,7 @@ from detectron2.engine import TrainerBase, create_ddp_model, default_setup, laun
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
+from resnext_backbones.engine.alone import alone_in
 from resnext_backbones.engine.failures import said
 from resnext_backbones.engine.fit import NONE, refuse_earlier_run
 from resnext_backbones.engine.loggers import check_loggers
@@ -159,7 +160,10 @@ def _work(request: Request) -> None:
             else:
                 train = train_lazy if is_lazy else train_yaml
                 own = partial(writers, request.loggers or (), experiment, resumed=request.resume)
-                train(experiment, request.resume, tunes=not request.no_tune, found=found, own=own)
+                place, is_first = Path(experiment.work_dir), comm.is_main_process()
+                goes_on, tunes = request.resume, not request.no_tune
+                with alone_in(place, is_first=is_first, goes_on=goes_on):
+                    train(experiment, goes_on, tunes=tunes, found=found, own=own)
 
 
 def _set_up(experiment: Experiment, request: Request) -> Found:

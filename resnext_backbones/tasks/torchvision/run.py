@@ -19,8 +19,7 @@ from resnext_backbones.data.aspect import CUT, check_aspect
 from resnext_backbones.data.between import check_truth, warn_of_both
 from resnext_backbones.data.coco_table import coco_table
 from resnext_backbones.engine import fit
-from resnext_backbones.engine.begin import Begin
-from resnext_backbones.engine.begin import begin as from_checkpoint
+from resnext_backbones.engine.begin import Begin, of_run
 from resnext_backbones.engine.checks import network
 from resnext_backbones.engine.config import read_config
 from resnext_backbones.engine.walk import dicts_with
@@ -199,10 +198,8 @@ def begin(cfg: Config) -> Begin:
     """Checks that the checkpoint to resume, or the network of `load_from`, is the config's, all of
     it. InputError, WeightsError: it is another, or cannot be had or read.
     """
-    first = Begin()
-    if cfg.get("resume"):
-        first = from_checkpoint(cfg)
-    elif source := cfg.get("load_from"):
+    first = of_run(cfg)
+    if first is None and (source := cfg.get("load_from")):
         try:
             cfg.load_from = str(locate(source))
             content = read_checkpoint(cfg.load_from)
@@ -213,7 +210,7 @@ def begin(cfg: Config) -> Begin:
             raise InputError(f"load_from: {error}\n{alone}") from error
     if cfg.get("load_from"):
         cfg.model.backbone.weights = None  # the checkpoint has the whole network
-    return first
+    return first or Begin()
 
 
 def found_in(runner: Any) -> dict[str, list[Annotations]]:

@@ -72,6 +72,11 @@ def test_a_broken_image_is_replaced_in_training_and_black_in_evaluation(
     assert evaluated["labels"] == 0
     assert not evaluated["inputs"].any()
     assert evaluated["broken"] == sample["broken"]
+    # It is as large as the others, which a pipeline may leave as they are.
+    steps = [step for step in MIDDLE if "Crop" not in step["type"]]
+    as_they_are = LabelledImages(str(tmp_path), steps, train=False)
+    assert as_they_are[0]["inputs"].shape == as_they_are[1]["inputs"].shape
+    assert not as_they_are[0]["inputs"].any()
     (tmp_path / "red" / "0.jpg").write_bytes(b"")
     with pytest.raises(InputError, match=r"all others"):
         LabelledImages(str(tmp_path), MIDDLE)[0]
@@ -99,6 +104,16 @@ def test_images_are_mixed_in_training_only(options: dict) -> None:
     assert torch.allclose(mixed["labels"].sum(1), torch.ones(4))
     assert not torch.equal(mixed["inputs"], plain["inputs"])
     assert torch.equal(plain["labels"], batch()["labels"])
+
+
+def test_a_classifier_mixes_labels_of_its_own_classes() -> None:
+    """`model.num_classes` alone says how many there are."""
+    mixes = {"type": "resnext_backbones.BatchPreprocessor", "mixup": 0.2, "num_classes": 1000}
+    network = {"variant": "resnext29_8x64d", "base_channels": 8}
+    model = ImageClassifier(
+        network, num_classes=4, data_preprocessor={**mixes, "mean": MEAN, "std": STD}
+    )
+    assert model.data_preprocessor(batch(), training=True)["labels"].shape == (4, 4)
 
 
 def test_the_binary_loss_decides_on_each_class() -> None:

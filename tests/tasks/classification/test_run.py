@@ -159,6 +159,9 @@ def test_another_batch_size_begins_the_epoch_anew(
     log = next((tmp_path / "other").glob("*/*.log")).read_text()
     assert f"an epoch has {96 // batch} batches, and had 3 before" in log
     assert read_journal(tmp_path / "other")[-1].iter == 5 * 96 // batch
+    # Who takes the config that it wrote for a new run does not mean to go on from that checkpoint.
+    written = read_config(str(tmp_path / "other" / config.name), work_dir=str(tmp_path / "new"))
+    assert (written.resume, written.load_from) == (False, None)
 
 
 def test_a_run_goes_on_with_its_own_classes(
@@ -201,35 +204,6 @@ def test_publishing_leaves_other_files_alone(finished: Path, tmp_path: Path) -> 
     assert publish(finished / "epoch_4.pth", folder).name == first.name
     assert (own.read_text(), card.read_text()) == ("mine", "licence: mit")
     assert {path.name for path in folder.iterdir()} == {own.name, first.name, card.name}
-
-
-def test_a_checkpoint_that_is_not_there_is_named(config: Path, tmp_path: Path) -> None:
-    cfg = read_config(str(config), work_dir=str(tmp_path / "run"))
-    for_training(cfg, resume=str(tmp_path / "absent.pth"))
-    with pytest.raises(InputError, match=r"absent.pth: there is no such file"):
-        pretrain(cfg)
-
-
-def test_a_finished_run_is_not_overwritten(config: Path, finished: Path) -> None:
-    with pytest.raises(InputError, match=r"go on with --resume"):
-        for_training(read_config(str(config), work_dir=str(finished)))
-
-
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [
-        ("model.num_classes=5", r"8 classes, and model.num_classes is 5"),
-        ("val_dataloader.dataset.root=/absent", r"/absent: there is no such folder"),
-        ("val_dataloader.dataset.class_list=CLASSES", r"differ in classes: \['black', 'white'"),
-    ],
-)
-def test_bad_data_is_named(option: str, message: str, config: Path, tmp_path: Path) -> None:
-    (tmp_path / "classes").write_text("red\ngreen\nblue\nyellow\ncyan\nmagenta\n")
-    option = option.replace("CLASSES", str(tmp_path / "classes"))
-    cfg = read_config(str(config), [option], work_dir=str(tmp_path / "run"))
-    for_training(cfg)
-    with pytest.raises(InputError, match=message):
-        pretrain(cfg)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(config: Path, tmp_path: Path) -> None:

@@ -51,10 +51,36 @@ def test_what_tools_leave_is_no_class_and_no_image(
 def test_a_class_list_chooses_and_orders(coloured: Path, tmp_path: Path) -> None:
     path = tmp_path / "classes.txt"
     path.write_text("white the colour of snow\n\nblue\n")
-    found = folder_a_class(coloured / "train", read_class_list(path))
+    found = folder_a_class(coloured / "train", path)
     assert found.classes == ["white", "blue"]
     assert len(found) == 24
     assert all(found.classes[n] in name for n, name in zip(found.labels, found.names, strict=True))
+
+
+def test_a_folders_name_may_have_spaces(coloured: Path, tmp_path: Path) -> None:
+    for number, name in enumerate(("golden retriever", "golden eagle", "tabby")):
+        (folder := tmp_path / name).mkdir()
+        Image.open(coloured / "train/red/0.jpg").save(folder / f"{number}.png")
+    (path := tmp_path / "list.txt").write_text("tabby the cat\ngolden retriever\ngolden eagle \n")
+    found = folder_a_class(tmp_path, path)
+    assert found.classes == ["tabby", "golden retriever", "golden eagle"]
+    assert [found.classes[label] for label in found.labels] == sorted(found.classes)
+
+
+def test_names_that_are_numbers_are_not_counted(coloured: Path, tmp_path: Path) -> None:
+    """Where a line may be both, there is no telling."""
+    (images := tmp_path / "images").mkdir()
+    for number in range(3):
+        Image.open(coloured / "val/red/0.jpg").save(images / f"{number}.png")
+    (classes := tmp_path / "classes.txt").write_text("0\n1\n2\n")
+    truth = tmp_path / "truth.txt"
+    for text, labels in (("0 1 2", [0, 1, 2]), ("3 1 2", [2, 0, 1]), ("2 1 1", None)):
+        truth.write_text(text.replace(" ", "\n"))
+        if labels:
+            assert flat_folder(images, truth, classes).labels == labels
+        else:
+            with pytest.raises(InputError, match="may be names of classes, which are numbers, or"):
+                flat_folder(images, truth, classes)
 
 
 def test_a_flat_folder_with_a_list(coloured: Path, tmp_path: Path) -> None:
@@ -103,6 +129,8 @@ def test_cifar_as_torchvision_stores_it(tmp_path: Path, monkeypatch) -> None:
     assert test.labels == [3, 9]
     expected = pixels[1].reshape(3, 32, 32).transpose(1, 2, 0)
     assert np.array_equal(np.asarray(test.open(1)), expected)
+    with pytest.raises(InputError, match=r"class list some\.txt: chooses among folders"):
+        cifar(tmp_path, "cifar10", train=True, class_list="some.txt")
 
 
 def test_cifar_as_folders(coloured: Path, tmp_path: Path) -> None:
@@ -110,6 +138,8 @@ def test_cifar_as_folders(coloured: Path, tmp_path: Path) -> None:
     (tmp_path / "test").symlink_to(coloured / "val")
     assert len(cifar(tmp_path, "cifar10", train=True)) == 96
     assert len(cifar(tmp_path, "cifar10", train=False)) == 40
+    (path := tmp_path / "list.txt").write_text("white\nblue\n")
+    assert cifar(tmp_path, "cifar10", train=True, class_list=path).classes == ["white", "blue"]
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
@@ -120,8 +150,9 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"no image of empty"):
         folder_a_class(tmp_path)
+    (tmp_path / "list.txt").write_text("empty\nb\na\n")
     with pytest.raises(InputError, match=r"no folder for a, b"):
-        folder_a_class(tmp_path, ["empty", "b", "a"])
+        folder_a_class(tmp_path, tmp_path / "list.txt")
     with pytest.raises(InputError, match=r"neither torchvision's CIFAR-10"):
         cifar(tmp_path, "cifar10", train=True)
     (tmp_path / "list.txt").write_text("a\nb\na\n")
