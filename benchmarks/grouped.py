@@ -25,8 +25,8 @@ from resnext_backbones.cli import run_tool
 from resnext_backbones.commands.arguments import image_size
 from resnext_backbones.compute.calls import PLAIN, Layer
 from resnext_backbones.compute.convolution import forward, gradients
+from resnext_backbones.compute.tables import PASSES
 from resnext_backbones.compute.tuning import layers_of
-from resnext_backbones.compute.ways import PASSES
 
 TURNS = 7
 NEEDED = {"grad_input": (True, False, False), "grad_weight": (False, True, False)}

@@ -19,7 +19,7 @@ from benchmarks.provenance import provenance
 from benchmarks.worker import Worker, tune, turns_of_ways
 from resnext_backbones.cli import run_tool
 from resnext_backbones.compute.calls import PLAIN
-from resnext_backbones.compute.ways import UNKNOWN
+from resnext_backbones.compute.tables import UNKNOWN
 
 VARIANT = "resnext101_32x4d"
 

@@ -17,7 +17,8 @@ import torch
 from benchmarks import memory
 from benchmarks.clock import seconds
 from benchmarks.job import ON_GPU, Entry, Job, Setting, set_tf32
-from resnext_backbones.compute.ways import Table, from_rows, table, to_rows, use
+from resnext_backbones.compute.tables import Table, from_rows, to_rows
+from resnext_backbones.compute.ways import table, use
 
 AGAIN = 2
 """After so many turns graphs are captured, whose results are then compared."""

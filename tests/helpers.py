@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from resnext_backbones import ResNeXt
 from resnext_backbones.compute.calls import Layer
-from resnext_backbones.compute.ways import Ways
+from resnext_backbones.compute.tables import Ways
 from resnext_backbones.models.architecture import FIELDS, Architecture
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from resnext_backbones.compute import ways
 from resnext_backbones.compute.calls import PLAIN, WAYS, Gradients, Way
 from resnext_backbones.compute.geometry import Geometry
-from resnext_backbones.compute.ways import ALL_PLAIN, UNKNOWN, ways_of
+from resnext_backbones.compute.tables import ALL_PLAIN, UNKNOWN
+from resnext_backbones.compute.ways import ways_of
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:

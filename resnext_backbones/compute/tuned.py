@@ -14,7 +14,7 @@ import torch
 from filelock import FileLock
 
 import resnext_backbones
-from resnext_backbones.compute.ways import DEVICES, Table, from_rows, merge, to_rows
+from resnext_backbones.compute.tables import DEVICES, Table, from_rows, merge, to_rows
 from resnext_backbones.io import atomic_write_text, json_text
 
 

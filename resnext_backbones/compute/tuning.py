@@ -17,17 +17,8 @@ from torch.utils._pytree import tree_leaves
 from resnext_backbones.compute import tuned
 from resnext_backbones.compute.calls import PLAIN, Layer
 from resnext_backbones.compute.convolution import forward, gradients
-from resnext_backbones.compute.ways import (
-    NOT_MEASURED,
-    PASSES,
-    UNKNOWN,
-    Table,
-    Ways,
-    merge,
-    recorded,
-    table,
-    use,
-)
+from resnext_backbones.compute.tables import NOT_MEASURED, PASSES, UNKNOWN, Table, Ways, merge
+from resnext_backbones.compute.ways import recorded, table, use
 
 FASTER = 0.97
 """A way is taken that needs at most so much of the plain one's time, and less than it in all turns

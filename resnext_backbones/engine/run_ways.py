@@ -17,7 +17,8 @@ from torch import Tensor, distributed, nn
 
 from resnext_backbones.compute import tuned, tuning
 from resnext_backbones.compute.calls import PLAIN
-from resnext_backbones.compute.ways import DEVICES, UNKNOWN, Table, forget, from_rows, to_rows, use
+from resnext_backbones.compute.tables import DEVICES, UNKNOWN, Table, from_rows, to_rows
+from resnext_backbones.compute.ways import forget, use
 from resnext_backbones.engine.failures import lost_worker
 from resnext_backbones.errors import some
 from resnext_backbones.models import ResNeXt

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from resnext_backbones.compute.calls import PLAIN
+from resnext_backbones.compute.tables import PASSES, UNKNOWN, Table
 from resnext_backbones.compute.tuning import Measured
-from resnext_backbones.compute.ways import PASSES, UNKNOWN, Table
 from resnext_backbones.reports.units import columns
 
 HEAD = ("weight", "stride", "groups", "pixels", *(name.replace("_", " ") for name in PASSES))

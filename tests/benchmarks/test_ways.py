@@ -16,7 +16,8 @@ from benchmarks.tables import markdown
 from benchmarks.ways import measure, settings
 from resnext_backbones.compute.calls import PRODUCT, Layer
 from resnext_backbones.compute.geometry import Geometry
-from resnext_backbones.compute.ways import Ways, forget, table, to_rows
+from resnext_backbones.compute.tables import Ways, to_rows
+from resnext_backbones.compute.ways import forget, table
 
 LAYER = Layer("cpu", torch.float32, True, (8, 8, 1, 1), Geometry((1, 1), (0, 0), (1, 1), 1))
 TUNED = to_rows({LAYER: {64: Ways(PRODUCT)}})

@@ -12,6 +12,7 @@ from resnext_backbones.compute import ways
 from resnext_backbones.compute.calls import PLAIN, WAYS, Layer
 from resnext_backbones.compute.convolution import conv2d, gradients
 from resnext_backbones.compute.geometry import Geometry
+from resnext_backbones.compute.tables import Ways
 
 LAYERS = {
     "1x1": ((8, 12, 1, 1), Geometry((1, 1), (0, 0), (1, 1), 1)),
@@ -31,7 +32,7 @@ CASES = {
 def case(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list:
     """Input, weight, bias and geometry of a layer, in doubles, and the way that is in force."""
     name, order, way = CASES[request.param]
-    table = EveryLayer(lambda _: ways.Ways(way, way, way))
+    table = EveryLayer(lambda _: Ways(way, way, way))
     monkeypatch.setattr(ways, "_tables", {"cpu": table})
     weight, geometry = LAYERS[name]
     shapes = (2, weight[1] * geometry.groups, 6, 7), weight, (weight[0],)

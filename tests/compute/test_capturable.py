@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from resnext_backbones import ResNeXt
 from resnext_backbones.compute import ways
 from resnext_backbones.compute.capturable import state_of, surroundings
+from resnext_backbones.compute.tables import Ways
 
 UNFIT: dict[str, tuple[Callable[[ResNeXt], Any], str]] = {
     "hooks": (lambda n: n.layer1.register_forward_hook(print), "has hooks on a module: layer1"),
@@ -78,7 +79,7 @@ CHANGES: dict[str, Callable[[ResNeXt], Any]] = {
     "branch": lambda n: n.layer1[0]._branch.reverse(),
     "order": lambda n: n.layer1[0].conv2.to(memory_format=torch.channels_last),
     "dimension": lambda n: setattr(n.layer1[0], "dim", -2),
-    "ways": lambda _: ways.use("cpu", {LAYER: {1: ways.Ways("product")}}),
+    "ways": lambda _: ways.use("cpu", {LAYER: {1: Ways("product")}}),
 }
 LAYER = ways.Layer(
     "cpu", torch.float32, True, (8, 8, 1, 1), ways.Geometry((1, 1), (0, 0), (1, 1), 1)

@@ -15,7 +15,8 @@ from resnext_backbones.compute import ways as tables
 from resnext_backbones.compute.calls import MERGED
 from resnext_backbones.compute.convolution import conv2d, conv2d_backward
 from resnext_backbones.compute.geometry import Geometry
-from resnext_backbones.compute.ways import Ways, ways_of
+from resnext_backbones.compute.tables import Ways
+from resnext_backbones.compute.ways import ways_of
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 

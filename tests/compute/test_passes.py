@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
 
 from resnext_backbones.compute import conv_norm, passes, ways
-from resnext_backbones.compute.ways import Ways
+from resnext_backbones.compute.tables import Ways
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 

@@ -16,7 +16,7 @@ from resnext_backbones.compute import ways as tables
 from resnext_backbones.compute.calls import ONEDNN, PRODUCT, WAYS
 from resnext_backbones.compute.convolution import conv2d, conv2d_backward
 from resnext_backbones.compute.geometry import Geometry
-from resnext_backbones.compute.ways import Ways
+from resnext_backbones.compute.tables import Ways
 
 PLAIN = Geometry((1, 1), (0, 0), (1, 1), 1)
 

@@ -10,7 +10,7 @@ import torch
 from resnext_backbones.compute import tuned
 from resnext_backbones.compute.calls import PRODUCT, Layer
 from resnext_backbones.compute.geometry import Geometry
-from resnext_backbones.compute.ways import ALL_PLAIN, Ways
+from resnext_backbones.compute.tables import ALL_PLAIN, Ways
 
 LAYER = Layer("cpu", torch.float32, True, (8, 12, 1, 1), Geometry((1, 1), (0, 0), (1, 1), 1))
 

@@ -12,7 +12,7 @@ from torch import nn
 from resnext_backbones import ResNeXt
 from resnext_backbones.compute import tuned, tuning, ways
 from resnext_backbones.compute.calls import PLAIN, PRODUCT, Layer
-from resnext_backbones.compute.ways import Ways
+from resnext_backbones.compute.tables import NOT_MEASURED, UNKNOWN, Table, Ways
 
 SHAPE = (1, 3, 64, 96)
 
@@ -71,7 +71,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Layer]:
 
     def fastest(layer: Layer, shape: torch.Size, passes: set[str], *_: object) -> tuning.Measured:
         layers.append(layer)
-        chosen = ways.NOT_MEASURED._replace(**dict.fromkeys(passes, layer.ways()[-1]))
+        chosen = NOT_MEASURED._replace(**dict.fromkeys(passes, layer.ways()[-1]))
         return tuning.Measured(layer, tuning._pixels(shape), chosen, {})
 
     monkeypatch.setattr(tuning, "_fastest", fastest)
@@ -100,12 +100,12 @@ def test_a_pass_that_was_not_computed_is_measured_once_it_is(measured: list[Laye
     tuning.tune(trunk.eval(), SHAPE, dtype=torch.float32)
     first, known = len(measured), tuning.tune(trunk.train(), SHAPE, dtype=torch.float32)
     assert len(measured) == 2 * first
-    assert not any(ways.UNKNOWN in each for rows in known.values() for each in rows.values())
+    assert not any(UNKNOWN in each for rows in known.values() for each in rows.values())
     tuning.tune(trunk.eval(), SHAPE, dtype=torch.float32, again=True)
     assert tuned.read("cpu") == known
 
 
-@pytest.mark.parametrize("way", [ways.UNKNOWN, PLAIN])
+@pytest.mark.parametrize("way", [UNKNOWN, PLAIN])
 def test_a_pass_that_was_not_measured_is_plain(way: str) -> None:
     trunk, images = small(norm_eval=True), torch.randn(SHAPE)
     expected = [y.detach() for y in trunk(images)]
@@ -126,7 +126,7 @@ def test_the_faster_way_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
         seconds = iter([1.0, taken] * 9)
         monkeypatch.setattr(tuning, "_seconds", lambda *_: next(seconds))  # noqa: B023
         assert tuning._best(lambda _: None, both, cpu, 60)[0] == expected
-    assert tuning._best(lambda _: None, both, cpu, -1)[0] == ways.UNKNOWN
+    assert tuning._best(lambda _: None, both, cpu, -1)[0] == UNKNOWN
 
 
 def test_no_time_is_no_choice() -> None:
@@ -149,7 +149,7 @@ LAST = EveryLayer(lambda layer: Ways(*[layer.ways()[-1]] * 3))
 @pytest.mark.parametrize("table", [{}, LAST], ids=["plain", "products and merged groups"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_gradients_lie_in_memory_as_their_parameters(
-    dtype: torch.dtype, table: ways.Table, layout: torch.memory_format
+    dtype: torch.dtype, table: Table, layout: torch.memory_format
 ) -> None:
     """DDP copies them otherwise, at each step."""
     ways.use("cpu", table)

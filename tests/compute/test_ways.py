@@ -1,8 +1,7 @@
-"""Which way of a convolution's passes is taken, and tables of ways as plain values."""
+"""Which way of a convolution's passes is taken."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -12,7 +11,8 @@ from resnext_backbones.compute import ways
 from resnext_backbones.compute.calls import MERGED, ONEDNN, PLAIN, PRODUCT, WAYS, Layer
 from resnext_backbones.compute.convolution import conv2d
 from resnext_backbones.compute.geometry import Geometry
-from resnext_backbones.compute.ways import ALL_PLAIN, UNKNOWN, Ways, ways_of
+from resnext_backbones.compute.tables import ALL_PLAIN, Ways
+from resnext_backbones.compute.ways import ways_of
 
 POINTWISE = Geometry((1, 1), (0, 0), (1, 1), 1)
 GROUPED = Geometry((1, 1), (1, 1), (1, 1), 32)
@@ -94,40 +94,3 @@ def test_what_is_recorded() -> None:
     assert found == {(layer((8, 12, 1, 1), POINTWISE), x.shape): {"forward", "grad_input"}}
     conv2d(x, weight, None, POINTWISE)
     assert len(found) == 1
-
-
-def test_a_table_as_plain_values(monkeypatch) -> None:
-    chosen = {
-        layer((8, 12, 1, 1), POINTWISE): {100: Ways(PRODUCT), 10_000: ALL_PLAIN},
-        layer((128, 4, 3, 3), GROUPED): {
-            100: Ways(PLAIN, "4 groups as one", UNKNOWN),
-            200: Ways(*list(MERGED)[-3:]),
-        },
-        layer((8, 12, 1, 1), POINTWISE, last=False): {100: Ways(ONEDNN, ONEDNN, ONEDNN)},
-    }
-    rows = json.loads(json.dumps(ways.to_rows(chosen)))
-    assert ways.from_rows("cpu", rows) == (chosen, [])
-    rows[2]["ways"]["forward"] = "a way of tomorrow"
-    rows[3]["ways"]["forward"] = PRODUCT  # which is one of other layers
-    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
-    changed, unknown = ways.from_rows("cpu", rows)
-    assert unknown == ["a way of tomorrow", PRODUCT, *[ONEDNN] * 3]
-    grouped, pointwise = list(chosen)[1:]
-    assert changed[grouped] == {
-        100: Ways(PLAIN, "4 groups as one", UNKNOWN),
-        200: Ways(PLAIN, *list(MERGED)[-2:]),
-    }
-    assert changed[pointwise] == {100: ALL_PLAIN}
-
-
-@pytest.mark.parametrize(
-    "rows",
-    [[{}], [3], 3, [{"dtype": "nothing"}], [{"stride": 1}], [{"weight": None}]],
-    ids=str,
-)
-def test_what_is_no_table_is_refused(rows: object) -> None:
-    full = ways.to_rows({layer((8, 12, 1, 1), POINTWISE): {100: ALL_PLAIN}})[0]
-    if isinstance(rows, list):
-        rows = [{**full, **row} if row and isinstance(row, dict) else row for row in rows]
-    with pytest.raises(ValueError, match="no table of ways"):
-        ways.from_rows("cpu", rows)  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ from torch.utils.data import Dataset
 
 from resnext_backbones.adapters.registry import DATASETS
 from resnext_backbones.compute import tuned, tuning, ways
-from resnext_backbones.compute.ways import ALL_PLAIN, Table, Ways
+from resnext_backbones.compute.tables import ALL_PLAIN, Table, Ways, from_rows, to_rows
 from resnext_backbones.engine import runner
 from resnext_backbones.engine.config import for_training
 from resnext_backbones.engine.run_ways import KEY, SWITCH
@@ -161,7 +161,7 @@ def test_the_first_step_is_measured_before_and_nothing_else_changes(tmp_path: Pa
     assert f"convolutions: {len(other_ways())} kinds measured in " in log
     assert f"kept in {tuned.path('cpu')}" in log
     assert table.keys() == other_ways().keys()
-    assert rows_of(tmp_path / "tuned") == ways.to_rows(table)
+    assert rows_of(tmp_path / "tuned") == to_rows(table)
     # The same numbers where all that was measured is plain.
     tuned.keep("cpu", {layer: dict.fromkeys(rows, ALL_PLAIN) for layer, rows in table.items()})
     log = train(tmp_path / "kept")
@@ -177,7 +177,7 @@ def test_a_run_goes_on_in_the_ways_of_its_checkpoint(cache, tmp_path: Path) -> N
     cache("other")
     tuned.keep("cpu", other_ways())
     train(whole)
-    assert rows_of(whole) == ways.to_rows(other_ways())
+    assert rows_of(whole) == to_rows(other_ways())
     train(tmp_path / "plain", tune=False)
     assert not same(whole, tmp_path / "plain"), "the ways round alike, and nothing is compared"
     cache("plain")
@@ -276,7 +276,7 @@ if rank == "1":
     tuned.keep("cpu", test_run_ways.other_ways())
 class See(runner.Hook):
     def after_train_iter(self, *_, **__):
-        (folder / f"rank_{rank}.json").write_text(json.dumps(ways.to_rows(ways.table("cpu"))))
+        (folder / f"rank_{rank}.json").write_text(json.dumps(to_rows(ways.table("cpu"))))
 runner.train(test_run_ways.config(folder / "run", launcher="pytorch"), See())
 leave_processes()
 """
@@ -304,7 +304,7 @@ def test_all_processes_have_the_ways_of_the_first(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     first, other = (json.loads((tmp_path / f"rank_{i}.json").read_text()) for i in (0, 1))
-    kept, others = ways.from_rows("cpu", rows_of(tmp_path / "run"))[0], other_ways()
-    assert ways.from_rows("cpu", first)[0] == ways.from_rows("cpu", other)[0] == kept
+    kept, others = from_rows("cpu", rows_of(tmp_path / "run"))[0], other_ways()
+    assert from_rows("cpu", first)[0] == from_rows("cpu", other)[0] == kept
     assert kept.keys() == others.keys()
     assert kept != others
