@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import resnext_backbones
+from resnext_backbones.engine.config import BEGAN_WITH
 from resnext_backbones.engine.walk import plain_values
 from resnext_backbones.weights.download import hash_of
 
 PACKAGES = ("torch", "torchvision", "onedl-mmengine", "onedl-mmcv", "onedl-mmdetection")
 
-PLACES = ("work_dir", "load_from", "resume", "filename", "experiment_name", "launcher")
+PLACES = (
+    "work_dir", "load_from", BEGAN_WITH, "resume", "filename", "experiment_name", "launcher",
+)  # fmt: skip
 """Settings that may be other ones on each host."""
 
 

@@ -30,7 +30,8 @@ def alone_in(work_dir: Path, *, is_first: bool, goes_on: bool) -> Iterator[None]
     Raises:
         InputError: another run trains there.
     """
-    lock = FileLock(work_dir / LOCK, is_singleton=True)  # whose holder may take it once more
+    # Its holder may take it once more; a marker would outlive a run that was killed.
+    lock = FileLock(work_dir / LOCK, is_singleton=True, fallback_to_soft=False)
     try:
         if is_first:
             work_dir.mkdir(parents=True, exist_ok=True)

@@ -102,8 +102,8 @@ def of_run(cfg: Config) -> Begin | None:
         checkpoint = named or newest_checkpoint(cfg.work_dir)
     cfg.resume = bool(checkpoint)  # or MMEngine would look by itself
     if not checkpoint:
+        cfg.pop(BEGAN_WITH, None)
         return None
-    cfg[BEGAN_WITH] = None if named else cfg.get("load_from")
     cfg.load_from = find_checkpoint(str(checkpoint))
     meta = check_checkpoint(cfg.load_from, cfg, to_resume=True)
     return Begin(meta, problems=tuple(_of_averages(cfg)))

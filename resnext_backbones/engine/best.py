@@ -36,7 +36,8 @@ def kept_until_written(hook: Any, runner: Any) -> Iterator[None]:
         return
     found = {None: getattr(hook, ONE), **getattr(hook, EACH)}
     for metric, path in before.items():
-        if path and found[metric] and is_main_process():
+        # Of two that share a name the new one has replaced the other.
+        if path and found[metric] and path not in found.values() and is_main_process():
             Path(path).unlink(missing_ok=True)
     _set(hook, {metric: path or before[metric] for metric, path in found.items()})
 

@@ -49,7 +49,7 @@ AUTO = "auto"
 """A run goes on from the newest checkpoint that it has."""
 
 BEGAN_WITH = "began_with"
-"""A config holds under this name the `load_from` of a run that goes on from a checkpoint."""
+"""A config holds under this name what going on from a checkpoint changes of it: values by place."""
 
 RUN_LOGGER = "resnext_backbones.RunLogger"
 
@@ -239,6 +239,7 @@ def for_training(
     if resume is None:
         refuse_earlier_run(Path(cfg.work_dir))
     else:
+        cfg[BEGAN_WITH] = {"load_from": cfg.get("load_from")}
         cfg.resume = AUTO if resume == AUTO else True
         cfg.load_from = cfg.get("load_from") if resume == AUTO else resume
     if not isinstance(cfg.get("tune", True), bool):
@@ -282,7 +283,7 @@ def of_a_new_run(cfg: Config) -> Config:
     if BEGAN_WITH not in cfg:
         return cfg
     first = copy.deepcopy(cfg)
-    first.resume, first.load_from = False, first.pop(BEGAN_WITH)
+    first.merge_from_dict({"resume": False, **first.pop(BEGAN_WITH)})
     return first
 
 

@@ -27,8 +27,8 @@ LEAST_WIDTH = 512
 LEAST_POINTS = 15
 """The names have at least this size."""
 
-ASCII = frozenset(range(128))
-"""The usual font has all of these."""
+ASCII = frozenset(range(32, 127))
+"""Scores and titles are of these characters."""
 
 EMPTY = "Last Resort High-Efficiency"
 """This font of matplotlib's has a box in the place of each character."""
@@ -92,7 +92,7 @@ def draw_detections(
     picture = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
     line = max(2, round(width / 300))
     characters = frozenset(map(ord, "".join([*classes, title])))
-    font = _font(_font_file(characters - ASCII), max(LEAST_POINTS, round(width / 45)))
+    font = _font(_font_file(characters | ASCII), max(LEAST_POINTS, round(width / 45)))
     boxes = np.rint(factor * found.boxes).astype(int).reshape(-1, 4)
     own = [colours[label] for label in found.labels]
     objects = np.zeros((height, width), bool)

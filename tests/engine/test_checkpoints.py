@@ -100,6 +100,9 @@ def test_the_best_stays_until_a_better_one_is_written(metrics: list[str], tmp_pa
         hook.after_val_epoch(runner, dict(zip(metrics, scores, strict=False)))
         expected = {f"best_{m}_epoch_{n}.pth" for m, n in zip(metrics, kept, strict=False)}
         assert {path.name for path in tmp_path.glob("best_*.pth")} == expected
+    # A run by steps counts no epochs, so that all have one name.
+    hook.after_val_epoch(runner, dict.fromkeys(metrics, 5.0))
+    assert len(list(tmp_path.glob("best_*.pth"))) == len(metrics)
     again = CheckpointHook(save_best=metrics if metrics[1:] else metrics[0], rule="greater")
     again.before_train(runner)
     runner.epoch = 5

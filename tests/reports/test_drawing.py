@@ -12,6 +12,8 @@ import pytest
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 
 import matplotlib
+from fontTools.subset import Subsetter
+from fontTools.ttLib import TTFont
 from matplotlib.font_manager import findfont, fontManager, get_font, ttfFontProperty
 
 from resnext_backbones.reports import drawing
@@ -52,7 +54,9 @@ def test_boxes_and_masks_grow_with_a_small_image(width: int, factor: float) -> N
     assert (outside == 128).all()
 
 
-def test_names_of_any_script_are_drawn_by_a_font_that_has_them(monkeypatch, caplog) -> None:
+def test_names_of_any_script_are_drawn_by_a_font_that_has_them(
+    monkeypatch, caplog, tmp_path: Path
+) -> None:
     """Else each of their characters is the same empty box."""
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     has = get_font(folder / "STIXGeneral.ttf").get_charmap().keys()
@@ -70,6 +74,16 @@ def test_names_of_any_script_are_drawn_by_a_font_that_has_them(monkeypatch, capl
         one, other = drawn(chr(first), chr(second))
         assert (one != other) == differ
         assert ("install a font of that script" in caplog.text) == (not differ)
+    # One that has no letters and digits would draw all others, and scores, as the same boxes.
+    subset = Subsetter()
+    subset.populate(unicodes=[first, second])
+    subset.subset(font := TTFont(folder / "STIXGeneral.ttf"))
+    font.save(tmp_path / "script.ttf")
+    entry = ttfFontProperty(get_font(tmp_path / "script.ttf"))
+    monkeypatch.setattr(fontManager, "ttflist", [entry])
+    drawing._font_file.cache_clear()
+    one, other = drawn(f"cat {chr(first)}", f"dog {chr(first)}")
+    assert one != other
 
 
 def test_no_pixel_of_a_mask_is_lost() -> None:

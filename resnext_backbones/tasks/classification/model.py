@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseDataPreprocessor, BaseModel
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from resnext_backbones.adapters.registry import MODELS
@@ -81,12 +81,13 @@ class ImageClassifier(BaseModel):
         loss: str = "cross_entropy",
         label_smoothing: float = 0,
         compiled: bool = False,
-        data_preprocessor: dict[str, Any] | None = None,
+        data_preprocessor: dict[str, Any] | nn.Module | None = None,
     ) -> None:
-        given = dict(data_preprocessor or {})
-        if given and MODELS.get(given["type"]) is BatchPreprocessor:
-            given["num_classes"] = num_classes
-        super().__init__(given or None)
+        if isinstance(data_preprocessor, dict):
+            kind = data_preprocessor.get("type")
+            if (MODELS.get(kind) if isinstance(kind, str) else kind) is BatchPreprocessor:
+                data_preprocessor = {**data_preprocessor, "num_classes": num_classes}
+        super().__init__(data_preprocessor)
         if loss not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}")
         if not 0 <= label_smoothing < 1:

@@ -12,7 +12,7 @@ import resnext_backbones.adapters.distributions  # noqa: F401
 from mmengine.config import Config
 
 from resnext_backbones.engine import runner
-from resnext_backbones.engine.begin import begin
+from resnext_backbones.engine.begin import averages_weights, begin
 from resnext_backbones.engine.checks.table import check_run
 from resnext_backbones.engine.config import check_parts
 from resnext_backbones.engine.fit import given_pixels, log_warning
@@ -66,7 +66,7 @@ def _leave_out_averages(cfg: Config, epochs: int) -> None:
     and says so.
     """
     hooks = cfg.get("custom_hooks") or []
-    late = [h for h in hooks if h["type"] == "EMAHook" and h.get("begin_epoch", 0) >= epochs]
+    late = [h for h in hooks if averages_weights(h) and h.get("begin_epoch", 0) > epochs]
     for hook in late:
         log_warning(
             f"EMAHook: begins at epoch {hook['begin_epoch']} of {epochs}, so no weights are "

@@ -154,14 +154,18 @@ class ShardedImages(IterableDataset):
     def _decoded(
         self, stream: Iterable[dict[str, Any]], seed: int, epoch: int
     ) -> Iterator[dict[str, Any]]:
-        """Yields samples for a batch; a good one stands in for those before it that are broken."""
+        """Yields samples for a batch. In training a good one stands in for those before it that are
+        broken; in evaluation a black image, as large as another one.
+        """
         broken: list[str] = []
         sample: dict[str, Any] = {}
-        size = STAND_IN_SIZE
+        size: tuple[int, int] | None = None
+        early: list[dict[str, Any]] = []  # broken ones before any that says a size
         for raw in stream:
             name = f"{raw['__url__']}: {raw['__key__']}"
             seed_cpu(seed_of(seed, epoch, zlib.crc32(name.encode())))
             content = next((raw[key] for key in IMAGE_KEYS if key in raw), b"")
+            inputs = None
             try:
                 with open_image(content, name) as image:
                     inputs, size = self.transform(image), image.size
@@ -169,7 +173,12 @@ class ShardedImages(IterableDataset):
                 broken.append(str(error))
                 if self.train:
                     continue
-                inputs = self.transform(Image.new("RGB", size))
+                if size is None:
+                    early.append({"labels": self._label(raw), "name": name, "broken": broken.pop()})
+                    continue
+            yield from (self._black(size) | each for each in early)
+            early = []
+            inputs = self._black(size)["inputs"] if inputs is None else inputs
             sample = {"inputs": inputs, "labels": self._label(raw), "name": name}
             if self.train:
                 yield from [sample | {"broken": ""}] * len(broken)
@@ -177,6 +186,10 @@ class ShardedImages(IterableDataset):
             broken = []
         if sample:  # behind the last good one
             yield from [sample | {"broken": "\n".join(broken)}] * len(broken)
+        yield from (self._black(None) | each for each in early)
+
+    def _black(self, size: tuple[int, int] | None) -> dict[str, Any]:
+        return {"inputs": self.transform(Image.new("RGB", size or STAND_IN_SIZE))}
 
     def _label(self, raw: dict[str, Any]) -> torch.Tensor:
         text = raw.get("cls", b"").decode(errors="replace").strip()

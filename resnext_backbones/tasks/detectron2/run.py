@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -147,8 +147,9 @@ def run(
 
 def _work(request: Request) -> None:
     """Does the work of one process."""
-    experiment = request.experiment()
-    with requests.listening(), said(experiment.work_dir):
+    work_dir = request.experiment().work_dir
+    with requests.listening(), said(work_dir), _held(Path(work_dir), request):
+        experiment = request.experiment()  # with the newest checkpoint that there is now
         found = _set_up(experiment, request)
         is_lazy = isinstance(experiment, LazyExperiment)
         with less_memory_named(lambda: less_memory(experiment)), finite_loss():
@@ -160,10 +161,14 @@ def _work(request: Request) -> None:
             else:
                 train = train_lazy if is_lazy else train_yaml
                 own = partial(writers, request.loggers or (), experiment, resumed=request.resume)
-                place, is_first = Path(experiment.work_dir), comm.is_main_process()
-                goes_on, tunes = request.resume, not request.no_tune
-                with alone_in(place, is_first=is_first, goes_on=goes_on):
-                    train(experiment, goes_on, tunes=tunes, found=found, own=own)
+                train(experiment, request.resume, tunes=not request.no_tune, found=found, own=own)
+
+
+def _held(work_dir: Path, request: Request) -> AbstractContextManager[None]:
+    """Keeps other runs out of the work directory of a training."""
+    if request.eval_only:
+        return nullcontext()
+    return alone_in(work_dir, is_first=comm.is_main_process(), goes_on=request.resume)
 
 
 def _set_up(experiment: Experiment, request: Request) -> Found:

@@ -21,7 +21,7 @@ from resnext_backbones.data.coco_table import coco_table
 from resnext_backbones.engine import fit
 from resnext_backbones.engine.begin import Begin, of_run
 from resnext_backbones.engine.checks import network
-from resnext_backbones.engine.config import read_config
+from resnext_backbones.engine.config import BEGAN_WITH, read_config
 from resnext_backbones.engine.walk import dicts_with
 from resnext_backbones.errors import BUILD_ERRORS, InputError
 from resnext_backbones.models.architecture import UNSEEN, Architecture
@@ -209,6 +209,8 @@ def begin(cfg: Config) -> Begin:
             alone = f"to begin with its backbone alone, give --weights {source} without load_from"
             raise InputError(f"load_from: {error}\n{alone}") from error
     if cfg.get("load_from"):
+        if BEGAN_WITH in cfg:
+            cfg[BEGAN_WITH]["model.backbone.weights"] = cfg.model.backbone.get("weights")
         cfg.model.backbone.weights = None  # the checkpoint has the whole network
     return first or Begin()
 

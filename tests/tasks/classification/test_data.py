@@ -114,6 +114,11 @@ def test_a_classifier_mixes_labels_of_its_own_classes() -> None:
         network, num_classes=4, data_preprocessor={**mixes, "mean": MEAN, "std": STD}
     )
     assert model.data_preprocessor(batch(), training=True)["labels"].shape == (4, 4)
+    by_class = {**mixes, "type": BatchPreprocessor, "mean": MEAN, "std": STD}
+    model = ImageClassifier(network, num_classes=5, data_preprocessor=by_class)
+    assert model.data_preprocessor(batch(), training=True)["labels"].shape == (4, 5)
+    made = BatchPreprocessor(MEAN, STD)
+    assert ImageClassifier(network, num_classes=3, data_preprocessor=made).data_preprocessor is made
 
 
 def test_the_binary_loss_decides_on_each_class() -> None:

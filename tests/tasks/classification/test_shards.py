@@ -137,6 +137,12 @@ def test_broken_images_are_replaced_and_named(folder: Path, tmp_path: Path) -> N
     assert len(evaluated) == 96
     (black,) = [sample for sample in evaluated if sample["broken"]]
     assert not black["inputs"].any()
+    # As large as the others, also as the first of all: they may have one size.
+    steps = [{"type": "resnext_backbones.PILToTensor"}]
+    options = {"batch_size": 8, "num_classes": 8, "train": False}
+    first, *others = ShardedImages(str(tmp_path / "train-1.tar"), steps, **options)
+    assert first["broken"]
+    assert {sample["inputs"].shape for sample in others} == {first["inputs"].shape}
 
 
 def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:

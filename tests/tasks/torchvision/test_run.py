@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from resnext_backbones import build_backbone, load_weights
 from resnext_backbones.engine import record
 from resnext_backbones.engine.checkpoints import TERMINATED, read_journal
+from resnext_backbones.engine.config import BEGAN_WITH
 from resnext_backbones.engine.hooks import FiniteLossHook
 from resnext_backbones.engine.written import read_section
 from resnext_backbones.errors import InputError
@@ -155,6 +156,11 @@ def test_weights_set_pixels_and_what_is_frozen(
     train(config(FASTER, *pixels, gone, **of_before, resume="auto"))
     assert "weights: resumed from" in log_of(work_dir)
     assert read_journal(work_dir)[-1].file == "epoch_2.pth"
+    # The config that it wrote begins a new run with what this one was given.
+    written = Config.fromfile(next(work_dir.glob("*.py")))
+    assert (written.resume, written.load_from) == (False, None)
+    assert written.model.backbone.weights == str(file)
+    assert BEGAN_WITH not in written
 
 
 @pytest.mark.parametrize(
