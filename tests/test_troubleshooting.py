@@ -96,6 +96,7 @@ SEEN: dict[str, Callable[[], None] | str] = {
     "The num_classes (80)": "test_heads_that_do_not_fit_are_named",
     "data root data/coco": "test_bad_input_ends_with_one_message",
     "`--work-dir`: holds": "test_an_earlier_run_is_not_overwritten",
+    "`--work-dir`: another run": "test_one_run_at_a_time_trains_in_a_folder",
     "My setting has no effect": "test_entries_that_nothing_reads_are_told_of",
     "size mismatch for backbone": another_network,
     "Missing key(s)": another_network,

@@ -14,7 +14,7 @@ pytest.importorskip("mmengine", reason="MMEngine is not installed")
 from resnext_backbones.data import image_check
 from resnext_backbones.data.image_check import check_images
 from resnext_backbones.data.image_files import Stored
-from resnext_backbones.data.pixels import image_header, image_size
+from resnext_backbones.data.pixels import image_header
 from resnext_backbones.errors import InputError
 
 LYING, SHOWN = (WIDTH, HEIGHT), (HEIGHT, WIDTH)
@@ -79,4 +79,4 @@ def test_it_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     (line,) = said
     assert "of its 1000 images have the sizes" in line
     assert not line.startswith("annotation file val.json: 0 of")
-    assert pickle.loads(pickle.dumps(image_size))(tmp_path / "a.jpg") == LYING  # for pools
+    assert pickle.loads(pickle.dumps(image_header))(tmp_path / "a.jpg").turned == LYING  # for pools

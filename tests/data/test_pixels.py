@@ -37,7 +37,7 @@ pytest.importorskip("mmcv", reason="mmcv is not installed")
 from pycocotools.coco import COCO
 
 from resnext_backbones.data import jpeg, pixels
-from resnext_backbones.data.pixels import image_size, open_image, read_classes, read_image
+from resnext_backbones.data.pixels import image_header, open_image, read_classes, read_image
 from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.classification.data import LabelledImages
 from resnext_backbones.tasks.mmdetection.images import LoadImageFromFile
@@ -51,7 +51,7 @@ def mmdetection(path: Path) -> np.ndarray:
 def torchvision(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
     images = CocoImages(path.parent, None)
     images.coco = COCO()
-    width, height = size or image_size(path)
+    width, height = size or image_header(path).turned
     images.coco.imgs = {1: {"file_name": path.name, "width": width, "height": height}}
     return images._load_image(1).permute(1, 2, 0).numpy()
 
@@ -115,7 +115,7 @@ def test_all_tools_see_the_same_pixels(what: str, tmp_path: Path) -> None:
     assert isinstance(seen, np.ndarray), seen
     assert seen.dtype == np.uint8
     assert np.array_equal(seen, expected)
-    assert image_size(path) == (seen.shape[1], seen.shape[0])
+    assert image_header(path).turned == (seen.shape[1], seen.shape[0])
     assert np.array_equal(
         read_image(path, order="L"), np.asarray(Image.fromarray(seen).convert("L"))
     )
@@ -137,7 +137,7 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")  # whose reader would wait
     (tmp_path / "folder.jpg").mkdir()
     for name, reason in (("pipe", "no file"), ("folder", "directory"), ("absent", "No such file")):
-        for read in (read_image, open_image, image_size):
+        for read in (read_image, open_image, image_header):
             with pytest.raises(InputError, match=f"{name}.jpg: cannot be read: .*{reason}"):
                 read(tmp_path / f"{name}.jpg")
     with (tmp_path / "sparse.jpg").open("wb") as file:
@@ -151,7 +151,7 @@ def test_a_limit_of_somebodys_own_holds(tmp_path: Path, monkeypatch) -> None:
     path = place(tmp_path, tiff(8, 1, bytes(8), 1 << 17))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
     monkeypatch.setenv("RESNEXT_BACKBONES_MAX_PIXELS", str(1 << 40))
-    assert image_size(path) == (1 << 17, 98304)
+    assert image_header(path).turned == (1 << 17, 98304)
 
 
 def test_opencv_and_pillow_decode_the_same(coco_tiny: Path, monkeypatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -18,6 +19,7 @@ from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.classification import sources
 
 STAND_IN_SIZE = (256, 256)  # pixels of a black image where no other's are known
+NEAR = 16  # so many images are looked at for these
 
 
 def build_pipeline(steps: Sequence[dict[str, Any]]) -> v2.Compose:
@@ -76,16 +78,22 @@ class LabelledImages(Dataset):
             i = (index + offset) % len(self)
             try:
                 with self.images.open(i) as image:
-                    black = offset and not self.train  # as large as others: they may have one size
-                    inputs = self.transform(Image.new("RGB", image.size) if black else image)
+                    inputs = self.transform(image)
             except InputError as error:
-                if self.train or not broken:
-                    broken.append(str(error))
-                continue
-            i = i if self.train else index
+                broken.append(str(error))
+                if self.train:
+                    continue
+                inputs = self.transform(Image.new("RGB", self._size_near(i)))
             label, name = torch.tensor(self.images.labels[i]), self.images.names[i]
             return {"inputs": inputs, "labels": label, "name": name, "broken": "\n".join(broken)}
         raise InputError(f"image {self.images.names[0]}: it and all others cannot be read")
+
+    def _size_near(self, index: int) -> tuple[int, int]:
+        """Returns the size of the next image that can be read: all may have the same."""
+        for offset in range(1, min(NEAR, len(self))):
+            with suppress(InputError), self.images.open((index + offset) % len(self)) as image:
+                return image.size
+        return STAND_IN_SIZE
 
 
 @DATA_SAMPLERS.register_module()

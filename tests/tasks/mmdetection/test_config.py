@@ -237,7 +237,7 @@ def test_training_options(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     for_training(cfg, amp="fp16", resume="auto")
     assert (cfg.optim_wrapper.type, cfg.optim_wrapper.loss_scale) == ("AmpOptimWrapper", "dynamic")
-    assert cfg.resume is True
+    assert cfg.resume == "auto"  # until it is known whether there is one
     for_training(cfg, amp="bf16")  # over a config that scales its loss
     assert cfg.optim_wrapper.keys().isdisjoint({"loss_scale", "dtype"})
     assert cfg.optim_wrapper.type == "resnext_backbones.Bfloat16OptimWrapper"
