@@ -276,7 +276,8 @@ if rank == "1":
     tuned.keep("cpu", test_run_ways.other_ways())
 class See(runner.Hook):
     def after_train_iter(self, *_, **__):
-        (folder / f"rank_{rank}.json").write_text(json.dumps(to_rows(ways.table("cpu"))))
+        rows = test_run_ways.to_rows(ways.table("cpu"))
+        (folder / f"rank_{rank}.json").write_text(json.dumps(rows))
 runner.train(test_run_ways.config(folder / "run", launcher="pytorch"), See())
 leave_processes()
 """
