@@ -31,6 +31,7 @@ from filelock import FileLock
 from benchmarks.provenance import provenance
 from benchmarks.soak_lives import Fault, Life, left_of, live
 from benchmarks.soak_tasks import Run, prepare
+from resnext_backbones.engine.alone import LOCK
 from resnext_backbones.engine.checkpoints import newest_checkpoint, read_journal
 from resnext_backbones.engine.curves import FILE_NAME
 from resnext_backbones.engine.scalars import by_step
@@ -129,7 +130,8 @@ def compare(work_dir: Path, expected: Path) -> None:
         raise Fault(f"other losses of steps {other}")
     if val.keys() != val_once.keys():
         raise Fault(f"evaluations of {sorted(val)}, not of {sorted(val_once)}")
-    if not (work_dir / FILE_NAME).is_file() or list(work_dir.glob(".*")):
+    hidden = {path.name for path in work_dir.glob(".*")} - {LOCK}
+    if not (work_dir / FILE_NAME).is_file() or hidden:
         raise Fault(f"left: {sorted(path.name for path in work_dir.iterdir())}")
 
 
