@@ -92,10 +92,11 @@ class ResNeXt(Backbone):
         if width_per_group is not None:
             alone = base_width == DEFAULT_BASE_WIDTH
             require(alone, "base_width", "left out beside width_per_group", base_width)
-            base_width, groups = width_per_group, MMPRETRAIN_GROUPS if groups is None else groups
+            base_width = width_per_group
             options = {"norm_eval": False, "out_indices": (num_stages - 1,), **options}
         if groups is None:
-            groups = MMPRETRAIN_GROUPS if variant is None and gives_last_alone() else 1
+            its_scope = variant is None and gives_last_alone()
+            groups = MMPRETRAIN_GROUPS if its_scope or width_per_group is not None else 1
         architecture = _architecture(variant, depth, groups, base_width, fields)
         for word, wanted in stems.items():
             if wanted is False and architecture.stem == STEMS[word]:

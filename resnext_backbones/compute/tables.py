@@ -32,7 +32,7 @@ NOT_MEASURED = Ways(UNKNOWN, UNKNOWN, UNKNOWN)
 
 
 Table = dict[Layer, dict[int, Ways]]
-"""Of each layer the ways by the pixels of its input, N x H x W, with which they were measured."""
+"""A table has the ways of each layer by the pixels of its input, N x H x W, in the measurement."""
 
 
 def merge(known: Table, chosen: Table) -> Table:

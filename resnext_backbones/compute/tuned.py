@@ -50,9 +50,11 @@ def write(file: Path, device: str, content: Callable[[], dict[str, Any]]) -> Non
     Args:
         content: is called when nobody else can write, and adds to what the file holds.
     """
-    with suppress(OSError, NotImplementedError):  # the latter of file systems without locks
+    with suppress(
+        OSError
+    ):  # also of file systems without locks: a marker would outlive who is killed
         file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{file}.lock"):
+        with FileLock(f"{file}.lock", fallback_to_soft=False):
             text = json_text({"measured_on": measured_on(device), **content()}, indent=1)
             atomic_write_text(file, text)
 

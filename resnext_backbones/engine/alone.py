@@ -21,7 +21,7 @@ SECONDS = 60
 def alone_in(work_dir: Path, *, is_first: bool, goes_on: bool) -> Iterator[None]:
     """Keeps other runs out of a work directory, whose checkpoints would be mixed.
 
-    Where the file system knows no locks, nothing is kept out.
+    Where the file system knows no locks, nobody is kept out.
 
     Args:
         is_first: of the run's processes.
@@ -41,7 +41,7 @@ def alone_in(work_dir: Path, *, is_first: bool, goes_on: bool) -> Iterator[None]
             f"--work-dir {work_dir}: another run trains in it; name another folder, or wait until "
             "it has ended"
         ) from error
-    except (OSError, NotImplementedError):
+    except OSError:  # where there are no locks, or nothing can be written, which saving will say
         pass
     try:
         yield

@@ -240,8 +240,9 @@ def for_training(
         refuse_earlier_run(Path(cfg.work_dir))
     else:
         cfg[BEGAN_WITH] = {"load_from": cfg.get("load_from")}
-        cfg.resume = AUTO if resume == AUTO else True
-        cfg.load_from = cfg.get("load_from") if resume == AUTO else resume
+        cfg.resume = AUTO
+        if resume != AUTO:
+            cfg.resume, cfg.load_from = True, resume
     if not isinstance(cfg.get("tune", True), bool):
         raise InputError(f"config {cfg.filename}: tune is {cfg.tune!r}; use True or False")
     if not tune:

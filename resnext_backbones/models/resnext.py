@@ -262,7 +262,7 @@ class ResNeXt(nn.Module, HubMixin):
             ValueError, TypeError: as `options.check_images`.
         """
         if self.cuda_graphs and not torch.compiler.is_compiling():
-            graphs = vars(self).get("_graphs") or vars(self).setdefault("_graphs", Graphs())
+            graphs = vars(self).setdefault("_graphs", Graphs())
             if (maps := graphs.run(self, images)) is not None:
                 return maps
         return self.feature_maps(images)

@@ -72,7 +72,7 @@ def test_a_damaged_journal_is_named(text: str, tmp_path: Path) -> None:
 
 
 class Saving:
-    """What MMEngine's hook asks of a runner; its disk may be full."""
+    """Gives MMEngine's hook what it asks of a runner; its disk may be full."""
 
     def __init__(self, work_dir: Path) -> None:
         self.work_dir, self.message_hub = str(work_dir), MessageHub(work_dir.name)

@@ -1,7 +1,9 @@
-"""What a pretraining run begins with, and what it does not begin with."""
+"""A pretraining run begins with what is right, and alone in its folder."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +60,19 @@ def test_one_run_at_a_time_trains_in_a_folder(config: Path, tmp_path: Path) -> N
         other.communicate("")
     with alone_in(Path(cfg.work_dir), is_first=True, goes_on=False):
         pass
+
+
+def test_where_there_are_no_locks_nobody_is_kept_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A marker in their place would outlive a run that is killed, and keep out the next one."""
+
+    def unknown(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    with alone_in(tmp_path, is_first=True, goes_on=False):
+        assert not any(path.read_bytes() for path in tmp_path.iterdir())
 
 
 def test_an_evaluation_is_needed(config: Path, tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from helpers import small
 
 pytest.importorskip("detectron2", reason="Detectron2 is not installed")
 
-from detectron2.config import LazyConfig
 from detectron2.layers import FrozenBatchNorm2d
 
 from resnext_backbones.adapters.detectron2 import ResNeXtBackbone
@@ -21,7 +20,7 @@ from resnext_backbones.errors import InputError
 from resnext_backbones.tasks.detectron2 import Request, run
 from resnext_backbones.tasks.detectron2.checkpoints import Checkpointer, last_checkpoint
 from resnext_backbones.tasks.detectron2.checks import check_batch, check_data, check_weights
-from resnext_backbones.tasks.detectron2.experiments import Experiment, read_experiment
+from resnext_backbones.tasks.detectron2.experiments import Experiment
 from resnext_backbones.tasks.detectron2.zoo import Expected, expected_by, plain_name
 from resnext_backbones.weights import Preprocessing, WeightsError
 from resnext_backbones.weights.formats import FORMATS
@@ -239,35 +238,6 @@ def test_wrong_arguments_are_named(overrides: tuple[str, ...], message: str) -> 
 
 def test_another_backbone_is_left_alone() -> None:
     check_weights(Request(YAML).experiment())
-
-
-@pytest.mark.parametrize(
-    ("name", "overrides", "message"),
-    [
-        ("mask_rcnn_x50_32x4d_fpn_1x", (), "try mask_rcnn_fpn_1x, "),
-        ("COCO-Detection/absent.yaml", (), "none in Detectron2's zoo"),
-        (LAZY, ("train.max_iter",), "config .*"),
-        (LAZY, ("network.variant=resnext101_32x8",), "variant .*_32x8: .*try resnext101_32x8d"),
-        (YAML, ("MODEL.DEPTH", "5"), "Non-existent key: MODEL.DEPTH"),
-        (YAML, ("MODEL.DEPTH",), "pairs KEY VALUE"),
-    ],
-)
-def test_configs_that_cannot_be_read(name: str, overrides: tuple[str, ...], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        read_experiment(name, overrides)
-
-
-def test_the_copy_of_a_lazyconfig_is_named(tmp_path: Path) -> None:
-    """As a run leaves it in its work directory."""
-    experiment = tiny()
-    LazyConfig.save(experiment.cfg, str(path := tmp_path / "config.yaml"))
-    with pytest.raises(InputError, match=r"config.yaml: is the copy of a LazyConfig, .*made from"):
-        read_experiment(str(path))
-
-
-def test_a_yaml_file_takes_no_other_network() -> None:
-    with pytest.raises(InputError, match=r"--variant resnext50_32x4d: a YAML file says .*RESNETS"):
-        read_experiment(YAML, variant="resnext50_32x4d")
 
 
 def test_a_run_that_is_killed_while_it_saves_has_the_checkpoint_before(

@@ -1,4 +1,4 @@
-"""What Detectron2's engine does around its training and its evaluations."""
+"""Detectron2's engine does this around its training and its evaluations."""
 
 from __future__ import annotations
 
