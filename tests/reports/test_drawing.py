@@ -82,8 +82,10 @@ def test_names_of_any_script_are_drawn_by_a_font_that_has_them(
     entry = ttfFontProperty(get_font(tmp_path / "script.ttf"))
     monkeypatch.setattr(fontManager, "ttflist", [entry])
     drawing._font_file.cache_clear()
-    one, other = drawn(f"cat {chr(first)}", f"dog {chr(first)}")
-    assert one != other
+    box, label = np.array([[9.0, 9, 60, 60]]), np.array([0])
+    scored = [Detections(box, label, None, np.array([score])) for score in (0.12, 0.98)]
+    one, other = (draw_detections(grey(90, 90), each, [chr(first)], [RED]) for each in scored)
+    assert not np.array_equal(one, other)
 
 
 def test_no_pixel_of_a_mask_is_lost() -> None:
